@@ -1,0 +1,47 @@
+import { parentPort } from 'node:worker_threads';
+import { isFault } from '../../src/core/fault.ts';
+import { type KernelOperation, kernelOperations } from './kernel-operations.ts';
+import { SysError } from './libc.ts';
+
+/** One call to a kernel worker; `id` pairs it with its reply. */
+export interface KernelRequest {
+  readonly id: number;
+  readonly operation: KernelOperation;
+  readonly args: readonly unknown[];
+}
+
+/** An error in a form that survives structured cloning with what the caller classifies it by. */
+export type KernelError =
+  | {
+      readonly type: 'sys';
+      readonly syscall: string;
+      readonly errno: number;
+      readonly subject: string | undefined;
+    }
+  | { readonly type: 'fault'; readonly kind: string; readonly message: string; readonly fields: object }
+  | { readonly type: 'other'; readonly message: string; readonly stack: string | undefined };
+
+export type KernelReply =
+  | { readonly id: number; readonly result: unknown }
+  | { readonly id: number; readonly error: KernelError };
+
+function describe(error: unknown): KernelError {
+  if (error instanceof SysError) {
+    return { type: 'sys', syscall: error.syscall, errno: error.errno, subject: error.subject };
+  }
+  if (isFault(error)) {
+    return { type: 'fault', kind: error.kind, message: error.message, fields: error.fields };
+  }
+  if (error instanceof Error) return { type: 'other', message: error.message, stack: error.stack };
+  return { type: 'other', message: String(error), stack: undefined };
+}
+
+const port = parentPort;
+port?.on('message', ({ id, operation, args }: KernelRequest) => {
+  try {
+    const run = kernelOperations[operation] as (...input: readonly unknown[]) => unknown;
+    port.postMessage({ id, result: run(...args) } satisfies KernelReply);
+  } catch (error) {
+    port.postMessage({ id, error: describe(error) } satisfies KernelReply);
+  }
+});

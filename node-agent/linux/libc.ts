@@ -1,0 +1,53 @@
+import { constants } from 'node:os';
+import koffi from 'koffi';
+
+/** A failed system call: `code` is its errno's name, so that `Fault.from` and callers can classify it. */
+export class SysError extends Error {
+  readonly errno: number;
+  readonly code: string;
+  readonly syscall: string;
+  readonly subject: string | undefined;
+
+  constructor(syscall: string, errno: number, subject?: string) {
+    const code = NAME_BY_ERRNO.get(errno) ?? `errno ${errno}`;
+    super(subject === undefined ? `${syscall}: ${code}` : `${syscall} ${subject}: ${code}`);
+    this.name = 'SysError';
+    this.errno = errno;
+    this.code = code;
+    this.syscall = syscall;
+    this.subject = subject;
+  }
+}
+
+const NAME_BY_ERRNO = new Map(Object.entries(constants.errno).map(([name, number]) => [number, name]));
+
+const library = koffi.load(null);
+
+/**
+ * The few C library calls that Node does not offer. All of them block and act on the calling thread: use them only inside a
+ * kernel worker (`kernel-worker.ts`), never on the main thread.
+ */
+export const libc = {
+  open: library.func('int open(const char *path, int flags, int mode)'),
+  close: library.func('int close(int fd)'),
+  ioctl: library.func('int ioctl(int fd, unsigned long request, void *argument)'),
+  ioctlNumber: library.func('ioctl', 'int', ['int', 'unsigned long', 'unsigned long']),
+  mount: library.func(
+    'int mount(const char *source, const char *target, const char *type, unsigned long flags, const char *data)',
+  ),
+  umount2: library.func('int umount2(const char *target, int flags)'),
+  setns: library.func('int setns(int fd, int type)'),
+  socket: library.func('int socket(int domain, int type, int protocol)'),
+  bind: library.func('int bind(int fd, const void *address, unsigned int length)'),
+  send: library.func('int64_t send(int fd, const void *buffer, size_t length, int flags)'),
+  recv: library.func('int64_t recv(int fd, _Out_ void *buffer, size_t length, int flags)'),
+  setsockopt: library.func(
+    'int setsockopt(int fd, int level, int name, const void *value, unsigned int length)',
+  ),
+} as const;
+
+/** Returns `result`, or throws the SysError that errno describes when the call answered -1. */
+export function checked(result: number, syscall: string, subject?: string): number {
+  if (result >= 0) return result;
+  throw new SysError(syscall, koffi.errno(), subject);
+}
