@@ -1,0 +1,77 @@
+import { type Clock, systemClock } from './clock.ts';
+import type { Logger } from './logger.ts';
+
+export interface BoundedRunnerOptions {
+  readonly name: string;
+  /** Pokes within this of the last run are gathered into one. */
+  readonly minIntervalMs: number;
+  /** A run comes at least this often, poked or not. */
+  readonly maxIntervalMs: number;
+  /** A failed run is repeated after this. */
+  readonly retryMs: number;
+}
+
+/**
+ * Runs one piece of level-based work ("make the whole table right") when poked: not too often, not too seldom, never twice at
+ * the same time.
+ */
+export class BoundedRunner {
+  readonly #options: BoundedRunnerOptions;
+  readonly #work: (signal: AbortSignal) => Promise<void>;
+  readonly #logger: Logger;
+  readonly #clock: Clock;
+  #dueAtMs: number;
+  #lastEndMs = Number.NEGATIVE_INFINITY;
+  #rescheduled = Promise.withResolvers<undefined>();
+
+  constructor(
+    options: BoundedRunnerOptions,
+    work: (signal: AbortSignal) => Promise<void>,
+    { logger, clock = systemClock }: { readonly logger: Logger; readonly clock?: Clock },
+  ) {
+    this.#options = options;
+    this.#work = work;
+    this.#logger = logger;
+    this.#clock = clock;
+    this.#dueAtMs = clock.monotonicMs();
+  }
+
+  /** Asks for a run; never waits. A poke during a run causes another one. */
+  poke(): void {
+    this.#dueAtMs = Math.min(this.#dueAtMs, this.#lastEndMs + this.#options.minIntervalMs);
+    this.#rescheduled.resolve(undefined);
+  }
+
+  /** Runs at once, then as poked, until the signal aborts. */
+  async run(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      await this.#waitUntilDue(signal);
+      if (signal.aborted) return;
+      this.#dueAtMs = Number.POSITIVE_INFINITY;
+      let delayMs = this.#options.maxIntervalMs;
+      try {
+        await this.#work(signal);
+      } catch (error) {
+        if (signal.aborted) return;
+        this.#logger.warn({ runner: this.#options.name, err: error }, 'run failed, will retry');
+        delayMs = this.#options.retryMs;
+      }
+      this.#lastEndMs = this.#clock.monotonicMs();
+      const poked = this.#dueAtMs !== Number.POSITIVE_INFINITY;
+      this.#dueAtMs = this.#lastEndMs + (poked ? this.#options.minIntervalMs : delayMs);
+    }
+  }
+
+  async #waitUntilDue(signal: AbortSignal): Promise<void> {
+    for (;;) {
+      const remainingMs = this.#dueAtMs - this.#clock.monotonicMs();
+      if (remainingMs <= 0 || signal.aborted) return;
+      this.#rescheduled = Promise.withResolvers();
+      const wake = (): void => this.#rescheduled.resolve(undefined);
+      using _timer = this.#clock.schedule(remainingMs, wake);
+      signal.addEventListener('abort', wake, { once: true });
+      await this.#rescheduled.promise;
+      signal.removeEventListener('abort', wake);
+    }
+  }
+}

@@ -1,0 +1,135 @@
+import { type Clock, systemClock } from './clock.ts';
+import type { Logger } from './logger.ts';
+import { type BackoffOptions, backoffMs } from './retry.ts';
+
+/** What to do with a key after its work: nothing, or again after `afterMs`. A thrown error means again, with backoff. */
+export type WorkResult = { readonly afterMs: number } | undefined;
+
+export interface WorkQueueOptions {
+  readonly name: string;
+  readonly workers: number;
+  readonly backoff?: BackoffOptions;
+}
+
+export interface WorkQueueDeps {
+  readonly logger: Logger;
+  readonly clock?: Clock;
+  /** Told of every change of depth and every finished item, for metrics. */
+  readonly observer?: WorkQueueObserver;
+}
+
+export interface WorkQueueObserver {
+  depth(size: number): void;
+  done(result: 'ok' | 'error', durationMs: number): void;
+}
+
+/**
+ * Keys to reconcile. A key waits at most once; one that is added while it is being worked on is worked on again afterwards;
+ * no key is ever worked on twice at the same time.
+ */
+export class WorkQueue<K> {
+  readonly #options: Required<WorkQueueOptions>;
+  readonly #work: (key: K, signal: AbortSignal) => Promise<WorkResult>;
+  readonly #deps: WorkQueueDeps;
+  readonly #clock: Clock;
+  readonly #ready = new Set<K>();
+  readonly #active = new Set<K>();
+  readonly #again = new Set<K>();
+  readonly #failures = new Map<K, number>();
+  readonly #delayed = new Map<K, Disposable>();
+  #wake = Promise.withResolvers<undefined>();
+
+  constructor(
+    options: WorkQueueOptions,
+    work: (key: K, signal: AbortSignal) => Promise<WorkResult>,
+    deps: WorkQueueDeps,
+  ) {
+    this.#options = { backoff: { baseMs: 5, maxMs: 300_000 }, ...options };
+    this.#work = work;
+    this.#deps = deps;
+    this.#clock = deps.clock ?? systemClock;
+  }
+
+  /** Keys that wait to be worked on now. */
+  get size(): number {
+    return this.#ready.size;
+  }
+
+  /** Adds `key` now; a delayed or backed-off turn of the same key is dropped in favour of this one. */
+  add(key: K): void {
+    this.#cancelDelay(key);
+    if (this.#active.has(key)) this.#again.add(key);
+    else this.#ready.add(key);
+    this.#changed();
+  }
+
+  /** Adds `key` after `delayMs`, unless it is added earlier. */
+  addAfter(key: K, delayMs: number): void {
+    this.#cancelDelay(key);
+    this.#delayed.set(
+      key,
+      this.#clock.schedule(delayMs, () => this.add(key)),
+    );
+  }
+
+  /** Works until the signal aborts and the items in hand are done. */
+  async run(signal: AbortSignal): Promise<void> {
+    const wake = (): void => this.#wake.resolve(undefined);
+    signal.addEventListener('abort', wake, { once: true });
+    try {
+      await Promise.all(Array.from({ length: this.#options.workers }, () => this.#worker(signal)));
+    } finally {
+      signal.removeEventListener('abort', wake);
+      for (const key of [...this.#delayed.keys()]) this.#cancelDelay(key);
+    }
+  }
+
+  async #worker(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      const [key] = this.#ready;
+      if (key === undefined) {
+        await this.#wake.promise;
+        continue;
+      }
+      this.#ready.delete(key);
+      this.#active.add(key);
+      this.#changed();
+      await this.#process(key, signal);
+      this.#active.delete(key);
+      if (this.#again.delete(key)) this.add(key);
+    }
+  }
+
+  async #process(key: K, signal: AbortSignal): Promise<void> {
+    const startedMs = this.#clock.monotonicMs();
+    const elapsed = (): number => this.#clock.monotonicMs() - startedMs;
+    try {
+      const result = await this.#work(key, signal);
+      this.#failures.delete(key);
+      this.#deps.observer?.done('ok', elapsed());
+      if (result !== undefined) this.addAfter(key, result.afterMs);
+    } catch (error) {
+      if (signal.aborted) return;
+      const attempt = (this.#failures.get(key) ?? 0) + 1;
+      this.#failures.set(key, attempt);
+      this.#deps.observer?.done('error', elapsed());
+      this.#deps.logger.warn(
+        { queue: this.#options.name, key, attempt, err: error },
+        'work failed, will retry',
+      );
+      this.addAfter(key, backoffMs(attempt, this.#options.backoff));
+    }
+  }
+
+  #cancelDelay(key: K): void {
+    this.#delayed.get(key)?.[Symbol.dispose]();
+    this.#delayed.delete(key);
+  }
+
+  #changed(): void {
+    this.#deps.observer?.depth(this.#ready.size);
+    const { resolve } = this.#wake;
+    this.#wake = Promise.withResolvers();
+    resolve(undefined);
+  }
+}
