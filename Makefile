@@ -1,0 +1,49 @@
+# Keelson: `make help` lists what there is.
+SHELL := /bin/sh
+export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
+
+BUILD_PACKAGES := gcc libc6-dev
+DEMO_PACKAGES := containerd runc btrfs-progs busybox-static nftables iproute2
+TEST_PACKAGES := containernetworking-plugins xfsprogs conntrack
+
+SOURCES := $(shell find src node-agent proto scripts -type f 2>/dev/null)
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test check bench gen clean packages
+
+help: ## list these commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+node_modules/.package-lock.json: package-lock.json package.json .npmrc
+	@echo "installing Node 24 and the npm packages of package-lock.json into node_modules"
+	@npm ci --no-fund --no-audit --loglevel=error
+	@touch $@
+
+packages:
+	@scripts/install-debian-packages.sh $(BUILD_PACKAGES) $(DEMO_PACKAGES)
+
+dist/keelson.mjs: node_modules/.package-lock.json $(SOURCES)
+	@scripts/install-debian-packages.sh $(BUILD_PACKAGES)
+	@node scripts/build.ts
+
+build: dist/keelson.mjs ## bundle the command and compile the exec binary into dist/
+
+demo: packages build ## a pod on real containerd with its volume, network and policy, in one terminal (KEEP=1 keeps it)
+	@bin/keelson demo $(if $(KEEP),--keep) $(ARGS)
+
+check: node_modules/.package-lock.json ## types, lint, format and unit tests
+	@node scripts/check.ts
+
+test: packages build ## every level of tests, with real parts; ends with one line of passed, failed, skipped
+	@scripts/install-debian-packages.sh $(TEST_PACKAGES)
+	@node scripts/test.ts
+
+bench: packages build ## ratios against the peers, measured in the same run
+	@scripts/install-debian-packages.sh $(TEST_PACKAGES)
+	@node test/bench/main.ts $(ARGS)
+
+gen: node_modules/.package-lock.json ## regenerate src/rpc/gen from proto/
+	@npm run --silent gen
+
+clean: ## remove what the build made
+	rm -rf dist build

@@ -1,0 +1,42 @@
+import { existsSync } from 'node:fs';
+import { chmod, rm } from 'node:fs/promises';
+import { build } from 'esbuild';
+
+const root = new URL('..', import.meta.url).pathname;
+
+// CommonJS dependencies expect a require; koffi is native and stays where npm put it.
+const REQUIRE_BANNER =
+  "import { createRequire as keelsonRequire } from 'node:module';const require = keelsonRequire(import.meta.url);";
+
+await rm(`${root}dist`, { recursive: true, force: true });
+const { metafile } = await build({
+  absWorkingDir: root,
+  entryPoints: {
+    keelson: 'src/cli/main.ts',
+    'kernel-worker': 'node-agent/linux/kernel-worker.ts',
+  },
+  outdir: 'dist',
+  outExtension: { '.js': '.mjs' },
+  bundle: true,
+  splitting: true,
+  chunkNames: 'chunks/[name]-[hash]',
+  format: 'esm',
+  platform: 'node',
+  target: 'node24',
+  external: ['koffi'],
+  sourcemap: true,
+  sourcesContent: false,
+  legalComments: 'none',
+  banner: { js: REQUIRE_BANNER },
+  logLevel: 'warning',
+  metafile: true,
+});
+await chmod(`${root}bin/keelson`, 0o755);
+
+const bytes = Object.entries(metafile.outputs)
+  .filter(([file]) => file.endsWith('.mjs'))
+  .reduce((sum, [, output]) => sum + output.bytes, 0);
+console.log(`dist: ${Object.keys(metafile.outputs).filter((f) => f.endsWith('.mjs')).length} files, ${Math.round(bytes / 1024)} KiB`);
+
+const shim = new URL('build-shim.ts', import.meta.url);
+if (existsSync(shim)) await import(shim.href);

@@ -1,0 +1,53 @@
+import { spawnSync } from 'node:child_process';
+import { existsSync, readFileSync, rmSync } from 'node:fs';
+import type { TestSummary } from './summary-reporter.ts';
+
+// Every level that exists, one after the other, then one line that says what came of them.
+const root = new URL('..', import.meta.url).pathname;
+const LEVELS = ['integration', 'conformance'] as const;
+
+function run(command: string, args: readonly string[], summaryFile?: string): number {
+  const { status } = spawnSync(command, args, {
+    cwd: root,
+    stdio: 'inherit',
+    env: { ...process.env, ...(summaryFile === undefined ? {} : { SUMMARY_FILE: summaryFile }) },
+  });
+  return status ?? 1;
+}
+
+function summaryOf(level: string): TestSummary {
+  const file = `${root}build/summary/${level}.json`;
+  return existsSync(file)
+    ? (JSON.parse(readFileSync(file, 'utf8')) as TestSummary)
+    : { passed: 0, failed: 1, skipped: [] };
+}
+
+rmSync(`${root}build/summary`, { recursive: true, force: true });
+const codes: Record<string, number> = { check: run(process.execPath, ['scripts/check.ts']) };
+for (const level of LEVELS) {
+  console.log(`\n== ${level}`);
+  codes[level] = run(
+    `${root}node_modules/.bin/vitest`,
+    ['run', '--project', level, '--reporter=verbose', '--reporter=./scripts/summary-reporter.ts'],
+    `${root}build/summary/${level}.json`,
+  );
+}
+
+const summaries = { unit: summaryOf('unit'), integration: summaryOf('integration'), conformance: summaryOf('conformance') };
+let passed = 0;
+let failed = 0;
+let skipped = 0;
+console.log('');
+for (const [level, summary] of Object.entries(summaries)) {
+  console.log(`${level}: passed ${summary.passed}, failed ${summary.failed}, skipped ${summary.skipped.length}`);
+  for (const { name, reason } of summary.skipped) console.log(`  skipped: ${name}: ${reason}`);
+  passed += summary.passed;
+  failed += summary.failed;
+  skipped += summary.skipped.length;
+}
+const broken = Object.entries(codes).filter(([, code]) => code !== 0);
+for (const [level, code] of broken) console.log(`${level} ended with exit code ${code}`);
+const strict = process.env['CI'] === 'true' && skipped > 0;
+if (strict) console.log('in CI nothing may be skipped');
+console.log(`${passed} passed, ${failed} failed, ${skipped} skipped`);
+process.exitCode = broken.length > 0 || failed > 0 || strict ? 1 : 0;

@@ -1,0 +1,95 @@
+import { expect, test } from 'vitest';
+import { parseAgentConfig } from './agent-config.ts';
+import { isFault } from './fault.ts';
+
+function parse(text: string, overrides = {}) {
+  return parseAgentConfig({ text, document: 'agent.yaml', overrides, hostname: 'host-1' });
+}
+
+function faultOf(text: string): string {
+  try {
+    parse(text);
+  } catch (error) {
+    if (isFault(error, 'invalid')) return error.message;
+    throw error;
+  }
+  throw new Error('the configuration was accepted');
+}
+
+test('an empty file is the embedded default: one btrfs pool in a sparse file under the state directory', () => {
+  const config = parse('', { stateDir: '/tmp/state' });
+  expect(config.nodeName).toBe('host-1');
+  expect(config.metricsAddress).toBe('127.0.0.1:9810');
+  expect(config.network.ranges).toEqual(['10.88.0.0/24']);
+  expect(config.pools).toEqual([
+    {
+      name: 'default',
+      backend: 'btrfs',
+      source: { kind: 'file', file: '/tmp/state/pools/default.img', sizeBytes: 20n * 2n ** 30n },
+      quota: 'auto',
+    },
+  ]);
+});
+
+test('flags override the file, field by field', () => {
+  const config = parse(
+    'nodeName: from-file\nlog: {level: warn}\nnetwork: {name: lab, ranges: [10.1.0.0/24]}',
+    {
+      nodeName: 'from-flag',
+      podRanges: ['10.2.0.0/24'],
+    },
+  );
+  expect(config).toMatchObject({
+    nodeName: 'from-flag',
+    logLevel: 'warn',
+    network: { name: 'lab', ranges: ['10.2.0.0/24'] },
+  });
+});
+
+test('both kinds of pool source are read, sizes with their unit', () => {
+  const { pools } = parse(`
+pools:
+  - {name: fast, backend: btrfs, source: {path: /mnt/fast}}
+  - {name: slow, backend: btrfs, source: {file: /var/pool.img, size: 1.5Gi}, quota: classic}
+`);
+  expect(pools.map((pool) => pool.source)).toEqual([
+    { kind: 'path', path: '/mnt/fast' },
+    { kind: 'file', file: '/var/pool.img', sizeBytes: 1_610_612_736n },
+  ]);
+});
+
+test('every fault is reported at once, each with the path of its field', () => {
+  const message = faultOf(`
+nodeName: Bad_Name
+stateDir: relative
+logg: {}
+pools:
+  - {name: a, backend: zfs, source: {file: /x, size: many}}
+  - {name: b, backend: btrfs, source: {file: /x}, color: red}
+network: {mtu: 20}
+`);
+  for (const path of [
+    'nodeName:',
+    'stateDir:',
+    'logg: unknown field',
+    'pools[0].backend: must be btrfs',
+    'pools[0].source.size: found "many"',
+    'pools[1].source',
+    'pools[1].color: unknown field',
+    'network.mtu:',
+  ]) {
+    expect(message).toContain(path);
+  }
+});
+
+test.each([
+  ['a: [', /is no YAML/],
+  ['- 1', /must be a YAML mapping, found a list/],
+  [
+    'pools: [{name: a, backend: btrfs, source: {path: /a}}, {name: a, backend: btrfs, source: {path: /b}}]',
+    /appears twice/,
+  ],
+  ['pools: [{name: a, backend: btrfs, source: {path: /a/../etc}}]', /must not contain "\.\."/],
+])('%j is refused with a message that says why', (text, reason) => {
+  expect(faultOf(text)).toMatch(reason);
+});

@@ -1,0 +1,208 @@
+import { parseDocument } from 'yaml';
+import { z } from 'zod';
+import { configFault } from './config-faults.ts';
+import { Fault } from './fault.ts';
+import { parseQuantity } from './quantity.ts';
+
+const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'silent'] as const;
+
+/** A DNS label, as node, pool and network names are. */
+const name = z
+  .string()
+  .regex(
+    /^[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?$/,
+    'must be lower-case letters, digits, dots and dashes, at most 63',
+  );
+
+const absolutePath = z
+  .string()
+  .regex(/^\/[^\0]*$/, 'must be an absolute path')
+  .refine((path) => !path.split('/').includes('..'), 'must not contain ".."');
+
+const size = z.union([z.string(), z.number().int().nonnegative()]).transform((value, context) => {
+  try {
+    return parseQuantity(String(value), 'size');
+  } catch {
+    context.addIssue({
+      code: 'custom',
+      message: `found ${JSON.stringify(value)}, expected a size like 20Gi or 500M`,
+    });
+    return z.NEVER;
+  }
+});
+
+const poolSource = z.union(
+  [
+    z.strictObject({ path: absolutePath }).transform(({ path }) => ({ kind: 'path' as const, path })),
+    z
+      .strictObject({ file: absolutePath, size })
+      .transform(({ file, size: sizeBytes }) => ({ kind: 'file' as const, file, sizeBytes })),
+  ],
+  'must be either {path: DIR} for a mounted btrfs, or {file: FILE, size: SIZE} for a sparse file that Keelson makes',
+);
+
+const pool = z.strictObject({
+  name,
+  backend: z.literal('btrfs', 'must be btrfs'),
+  source: poolSource,
+  /** `auto` takes simple quotas where the kernel has them. */
+  quota: z.enum(['auto', 'simple', 'classic'], 'must be auto, simple or classic').default('auto'),
+});
+
+const cidr = z.string().regex(/^[0-9a-fA-F:.]+\/\d{1,3}$/, 'must be an address range like 10.88.0.0/24');
+
+const network = z
+  .strictObject({
+    name: name.default('keelson'),
+    /** Ranges that pods of this node get their addresses from, at most one per IP family. */
+    ranges: z.array(cidr).min(1, 'must name at least one range').default(['10.88.0.0/24']),
+    /** Destinations that see the pod's own address, besides the ranges. */
+    masqueradeExclusions: z.array(cidr).default([]),
+    mtu: z.union([z.literal('auto'), z.number().int().min(1280).max(65_535)]).default('auto'),
+    /** How long a released address stays unused: stale conntrack entries of its last pod live that long. */
+    cooldownSeconds: z.number().int().min(0).default(130),
+  })
+  .prefault({});
+
+const schema = z.strictObject({
+  nodeName: name.optional(),
+  stateDir: absolutePath.default('/var/lib/keelson'),
+  runDir: absolutePath.default('/run/keelson'),
+  /** kubelet's directory; its plugin registration is served when this is given. */
+  kubeletDir: absolutePath.optional(),
+  log: z.strictObject({ level: z.enum(LOG_LEVELS).default('info') }).prefault({}),
+  metrics: z
+    .strictObject({
+      /** HOST:PORT for /metrics, /healthz and /readyz; `off` for none. */
+      address: z.string().default('127.0.0.1:9810'),
+    })
+    .prefault({}),
+  pools: z.array(pool).optional(),
+  network,
+});
+
+export type PoolConfig = z.output<typeof pool>;
+export type NetworkConfig = z.output<typeof network>;
+
+/** The agent's whole configuration, checked and with defaults in place. */
+export interface AgentConfig {
+  readonly nodeName: string;
+  readonly stateDir: string;
+  readonly runDir: string;
+  readonly kubeletDir: string | undefined;
+  readonly logLevel: (typeof LOG_LEVELS)[number];
+  readonly metricsAddress: string | undefined;
+  readonly pools: readonly PoolConfig[];
+  readonly network: NetworkConfig;
+}
+
+/** What flags may override; undefined leaves the file's value. */
+export interface AgentConfigOverrides {
+  readonly nodeName?: string | undefined;
+  readonly stateDir?: string | undefined;
+  readonly runDir?: string | undefined;
+  readonly kubeletDir?: string | undefined;
+  readonly logLevel?: string | undefined;
+  readonly metricsAddress?: string | undefined;
+  readonly podRanges?: readonly string[] | undefined;
+}
+
+export interface ConfigSource {
+  /** YAML text; undefined for no file. */
+  readonly text: string | undefined;
+  /** How to call it in messages, e.g. the file's path. */
+  readonly document: string;
+  readonly overrides: AgentConfigOverrides;
+  /** Used where neither file nor flags name the node. */
+  readonly hostname: string;
+}
+
+/** Size of the embedded default pool; sparse, so it takes only what volumes write. */
+const EMBEDDED_POOL_BYTES = 20n * 2n ** 30n;
+
+/**
+ * The configuration of an agent from file and flags (which win). Without pools it is the embedded default: one btrfs pool in a sparse
+ * file under the state directory. Throws one `invalid` fault that lists every problem with its path.
+ */
+export function parseAgentConfig({ text, document, overrides, hostname }: ConfigSource): AgentConfig {
+  const parsed = schema.safeParse(merge(parseYaml(text ?? '', document), overrides));
+  if (!parsed.success) throw configFault(document, parsed.error.issues.flatMap(unfoldUnion));
+  const config = parsed.data;
+  const pools = config.pools ?? [embeddedPool(config.stateDir)];
+  checkUnique(pools, document);
+  return {
+    nodeName: config.nodeName ?? hostname,
+    stateDir: config.stateDir,
+    runDir: config.runDir,
+    kubeletDir: config.kubeletDir,
+    logLevel: config.log.level,
+    metricsAddress: config.metrics.address === 'off' ? undefined : config.metrics.address,
+    pools,
+    network: config.network,
+  };
+}
+
+function embeddedPool(stateDir: string): PoolConfig {
+  return {
+    name: 'default',
+    backend: 'btrfs',
+    source: { kind: 'file', file: `${stateDir}/pools/default.img`, sizeBytes: EMBEDDED_POOL_BYTES },
+    quota: 'auto',
+  };
+}
+
+function parseYaml(text: string, document: string): Record<string, unknown> {
+  const yaml = parseDocument(text, { prettyErrors: true });
+  if (yaml.errors.length > 0) {
+    const lines = yaml.errors.map((error) => `  ${error.message.split('\n')[0] ?? ''}`);
+    throw new Fault('invalid', `${document} is no YAML:\n${lines.join('\n')}`, { fields: { document } });
+  }
+  const value: unknown = yaml.toJS();
+  if (value === null || value === undefined) return {};
+  if (typeof value !== 'object' || Array.isArray(value)) {
+    throw new Fault(
+      'invalid',
+      `${document} must be a YAML mapping, found ${Array.isArray(value) ? 'a list' : typeof value}`,
+    );
+  }
+  return value as Record<string, unknown>;
+}
+
+function merge(file: Record<string, unknown>, flags: AgentConfigOverrides): Record<string, unknown> {
+  const section = (key: string, values: Record<string, unknown>): Record<string, unknown> => {
+    const given = Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined));
+    if (Object.keys(given).length === 0) return {};
+    const base = file[key];
+    return { [key]: typeof base === 'object' && base !== null ? { ...base, ...given } : given };
+  };
+  const top = {
+    nodeName: flags.nodeName,
+    stateDir: flags.stateDir,
+    runDir: flags.runDir,
+    kubeletDir: flags.kubeletDir,
+  };
+  return {
+    ...file,
+    ...Object.fromEntries(Object.entries(top).filter(([, value]) => value !== undefined)),
+    ...section('log', { level: flags.logLevel }),
+    ...section('metrics', { address: flags.metricsAddress }),
+    ...section('network', { ranges: flags.podRanges }),
+  };
+}
+
+/** A union's own message hides what is wrong inside the alternative that was meant: show that one's issues instead. */
+function unfoldUnion(issue: z.core.$ZodIssue): z.core.$ZodIssue[] {
+  if (issue.code !== 'invalid_union') return [issue];
+  const meant = issue.errors.find((issues) => issues.every((inner) => inner.path.length > 0));
+  if (meant === undefined) return [issue];
+  return meant.map((inner) => ({ ...inner, path: [...issue.path, ...inner.path] }) as z.core.$ZodIssue);
+}
+
+function checkUnique(pools: readonly PoolConfig[], document: string): void {
+  const seen = new Set<string>();
+  for (const { name: poolName } of pools) {
+    if (seen.has(poolName))
+      throw new Fault('invalid', `${document}: pools: the name ${poolName} appears twice`);
+    seen.add(poolName);
+  }
+}

@@ -1,0 +1,121 @@
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { Fault } from '../core/fault.ts';
+import type { Health } from './health.ts';
+import type { Logger } from './logger.ts';
+import type { MetricsRegistry } from './metrics.ts';
+import { publishSocket } from './unix-socket.ts';
+
+export interface AdminServerOptions {
+  /** `host:port` for scrapers and probes; absent means no TCP listener. Port 0 takes a free one. */
+  readonly address?: string | undefined;
+  /** Unix socket for the `keelson` command; also answers `/status`. */
+  readonly socketPath?: string | undefined;
+}
+
+export interface AdminServerDeps {
+  readonly metrics: MetricsRegistry;
+  readonly health: Health;
+  readonly logger: Logger;
+  /** What `keelson status` shows; a plain JSON object. */
+  readonly status: () => Promise<object>;
+}
+
+/** `/metrics`, `/healthz` and `/readyz`. Disposing closes both listeners. */
+export interface AdminServer extends AsyncDisposable {
+  /** Where the TCP listener is, e.g. `127.0.0.1:9810`. */
+  readonly address: string | undefined;
+}
+
+/** Starts the listeners that the options name. Throws `invalid` for a malformed address, `conflict` for one in use. */
+export async function startAdminServer(
+  options: AdminServerOptions,
+  deps: AdminServerDeps,
+): Promise<AdminServer> {
+  await using started = new AsyncDisposableStack();
+  let address: string | undefined;
+  if (options.socketPath !== undefined) {
+    const server = createServer((request, response) => void answer(request, response, deps, true));
+    started.defer(() => close(server));
+    await publishSocket(options.socketPath, 0o600, (path) => listen(server, { path }));
+  }
+  if (options.address !== undefined) {
+    const { host, port } = parseAddress(options.address);
+    const server = createServer((request, response) => void answer(request, response, deps, false));
+    started.defer(() => close(server));
+    await listen(server, { host, port });
+    const bound = server.address() as AddressInfo;
+    address = `${bound.family === 'IPv6' ? `[${bound.address}]` : bound.address}:${bound.port}`;
+    deps.logger.info({ address }, 'metrics and health are served');
+  }
+  const running = started.move();
+  return { address, [Symbol.asyncDispose]: () => running.disposeAsync() };
+}
+
+async function answer(
+  request: IncomingMessage,
+  response: ServerResponse,
+  { metrics, health, status, logger }: AdminServerDeps,
+  local: boolean,
+): Promise<void> {
+  try {
+    switch (request.url?.split('?')[0]) {
+      case '/metrics':
+        send(response, 200, await metrics.metrics(), metrics.contentType);
+        return;
+      case '/healthz':
+        send(response, 200, 'ok\n');
+        return;
+      case '/readyz': {
+        const report = await health.report();
+        send(
+          response,
+          report.ok ? 200 : 503,
+          `${JSON.stringify(report, undefined, 2)}\n`,
+          'application/json',
+        );
+        return;
+      }
+      case '/status':
+        if (!local) break;
+        send(response, 200, `${JSON.stringify(await status())}\n`, 'application/json');
+        return;
+      default:
+    }
+    send(response, 404, 'not found\n');
+  } catch (error) {
+    logger.error({ url: request.url, err: error }, 'admin request failed');
+    send(response, 500, `${Fault.from(error).message}\n`);
+  }
+}
+
+function send(response: ServerResponse, code: number, body: string, type = 'text/plain'): void {
+  response.writeHead(code, { 'content-type': type }).end(body);
+}
+
+function parseAddress(address: string): { host: string; port: number } {
+  const match = /^(\[[0-9a-fA-F:]+\]|[^:]+):(\d{1,5})$/.exec(address);
+  const port = Number(match?.[2]);
+  if (match?.[1] === undefined || port > 65_535) {
+    throw new Fault('invalid', `metrics address ${address} is not HOST:PORT, e.g. 127.0.0.1:9810`);
+  }
+  return { host: match[1].replace(/^\[|\]$/g, ''), port };
+}
+
+function listen(server: Server, where: { path: string } | { host: string; port: number }): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', (error: NodeJS.ErrnoException) => {
+      const name = 'path' in where ? where.path : `${where.host}:${where.port}`;
+      const kind = error.code === 'EADDRINUSE' ? 'conflict' : 'unavailable';
+      reject(new Fault(kind, `cannot listen on ${name}: ${error.code ?? error.message}`, { cause: error }));
+    });
+    server.listen(where, resolve);
+  });
+}
+
+function close(server: Server): Promise<void> {
+  return new Promise((resolve) => {
+    server.close(() => resolve());
+    server.closeAllConnections();
+  });
+}
