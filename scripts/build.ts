@@ -36,7 +36,9 @@ await chmod(`${root}bin/keelson`, 0o755);
 const bytes = Object.entries(metafile.outputs)
   .filter(([file]) => file.endsWith('.mjs'))
   .reduce((sum, [, output]) => sum + output.bytes, 0);
-console.log(`dist: ${Object.keys(metafile.outputs).filter((f) => f.endsWith('.mjs')).length} files, ${Math.round(bytes / 1024)} KiB`);
+console.log(
+  `dist: ${Object.keys(metafile.outputs).filter((f) => f.endsWith('.mjs')).length} files, ${Math.round(bytes / 1024)} KiB`,
+);
 
 const shim = new URL('build-shim.ts', import.meta.url);
 if (existsSync(shim)) await import(shim.href);

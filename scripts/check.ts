@@ -5,17 +5,31 @@ const STEPS = {
   types: ['tsc', '--noEmit'],
   lint: ['eslint', '.', '--cache', '--cache-location', 'build/eslint-cache', '--max-warnings', '0'],
   format: ['biome', 'format', '.'],
-  unit: ['vitest', 'run', '--project', 'unit', '--reporter=default', '--reporter=./scripts/summary-reporter.ts'],
+  unit: [
+    'vitest',
+    'run',
+    '--project',
+    'unit',
+    '--reporter=default',
+    '--reporter=./scripts/summary-reporter.ts',
+  ],
 } as const;
 
 const root = new URL('..', import.meta.url).pathname;
 
-function run(name: string, [command, ...args]: readonly string[]): Promise<{ name: string; code: number; output: string; seconds: number }> {
+function run(
+  name: string,
+  [command, ...args]: readonly string[],
+): Promise<{ name: string; code: number; output: string; seconds: number }> {
   const startedMs = performance.now();
   return new Promise((resolve) => {
     const child = spawn(`${root}node_modules/.bin/${command ?? ''}`, args, {
       cwd: root,
-      env: { ...process.env, PATH: `${root}node_modules/.bin:${process.env['PATH'] ?? ''}`, SUMMARY_FILE: `${root}build/summary/${name}.json` },
+      env: {
+        ...process.env,
+        PATH: `${root}node_modules/.bin:${process.env['PATH'] ?? ''}`,
+        SUMMARY_FILE: `${root}build/summary/${name}.json`,
+      },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     let output = '';

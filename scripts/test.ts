@@ -33,13 +33,19 @@ for (const level of LEVELS) {
   );
 }
 
-const summaries = { unit: summaryOf('unit'), integration: summaryOf('integration'), conformance: summaryOf('conformance') };
+const summaries = {
+  unit: summaryOf('unit'),
+  integration: summaryOf('integration'),
+  conformance: summaryOf('conformance'),
+};
 let passed = 0;
 let failed = 0;
 let skipped = 0;
 console.log('');
 for (const [level, summary] of Object.entries(summaries)) {
-  console.log(`${level}: passed ${summary.passed}, failed ${summary.failed}, skipped ${summary.skipped.length}`);
+  console.log(
+    `${level}: passed ${summary.passed}, failed ${summary.failed}, skipped ${summary.skipped.length}`,
+  );
   for (const { name, reason } of summary.skipped) console.log(`  skipped: ${name}: ${reason}`);
   passed += summary.passed;
   failed += summary.failed;
