@@ -1,0 +1,253 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { createWriteStream } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { Fault, type FaultKind } from '../core/fault.ts';
+import { sleep } from './clock.ts';
+import { deadlineSignal } from './signals.ts';
+
+export type ProcessEnvironment = Readonly<Record<string, string | undefined>>;
+
+/** How a process ended: by an exit code or by a signal, never both. */
+export interface ExitStatus {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+}
+
+export interface RunCommandOptions {
+  readonly signal?: AbortSignal | undefined;
+  /** Default 60 s. */
+  readonly timeoutMs?: number;
+  /** Written to its standard input, which is otherwise empty. */
+  readonly input?: string | Uint8Array;
+  /** Replaces the inherited environment. */
+  readonly env?: ProcessEnvironment;
+  readonly cwd?: string;
+  /** Exit codes that are answers and not failures, besides 0. */
+  readonly accept?: readonly number[];
+}
+
+export interface CommandOutput {
+  readonly stdout: string;
+  readonly stderr: string;
+  readonly code: number;
+}
+
+/** Enough for every tool we call; a tool that prints more is misused. */
+const MAX_OUTPUT_BYTES = 16 * 1024 * 1024;
+
+/**
+ * Runs a program to its end, without a shell. Rejects with `unsupported` when it cannot be started, `precondition` with the end of
+ * its stderr when it fails, `timeout` or the signal's reason when it was ended for that; its whole process group is dead by then.
+ */
+export async function runCommand(
+  file: string,
+  args: readonly string[],
+  { signal, timeoutMs = 60_000, input, env, cwd, accept = [] }: RunCommandOptions = {},
+): Promise<CommandOutput> {
+  signal?.throwIfAborted();
+  using deadline = deadlineSignal(timeoutMs, { signal });
+  const child = spawn(file, args, {
+    stdio: [input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
+    detached: true,
+    ...(env === undefined ? {} : { env }),
+    ...(cwd === undefined ? {} : { cwd }),
+  });
+  const stdout = collect(child.stdout);
+  const stderr = collect(child.stderr);
+  child.stdin?.on('error', () => undefined);
+  child.stdin?.end(input);
+  const kill = (): void => signalGroup(child, 'SIGKILL');
+  deadline.signal.addEventListener('abort', kill, { once: true });
+  const status = await closed(child, file).finally(() => deadline.signal.removeEventListener('abort', kill));
+  if (deadline.signal.aborted) {
+    if (signal?.aborted) throw signal.reason as Error;
+    throw new Fault('timeout', `${file} ${args.join(' ')} gave no result within ${timeoutMs} ms`);
+  }
+  if (status.code === null || (status.code !== 0 && !accept.includes(status.code))) {
+    const reason = lastLines(stderr(), 5) || lastLines(stdout(), 5) || 'no message';
+    throw new Fault('precondition', `${file} ${args.join(' ')} ${describeExit(status)}: ${reason}`, {
+      fields: { program: file, exit: status.code ?? String(status.signal) },
+    });
+  }
+  return { stdout: stdout(), stderr: stderr(), code: status.code };
+}
+
+export interface StartProcessOptions {
+  /** How messages call it, e.g. `agent`. */
+  readonly name: string;
+  readonly file: string;
+  readonly args: readonly string[];
+  /** Its standard output and error are appended here, and kept in memory for `tail`. */
+  readonly logFile: string;
+  readonly env?: ProcessEnvironment;
+  readonly cwd?: string;
+}
+
+/** A long-lived child in a process group and session of its own: a terminal's Ctrl-C reaches its owner alone. */
+export interface ManagedProcess extends AsyncDisposable {
+  readonly name: string;
+  readonly pid: number;
+  /** Resolves when it has ended, whatever the reason. */
+  readonly exited: Promise<ExitStatus>;
+  readonly running: boolean;
+  /** The last lines that it wrote. */
+  tail(lines: number): string;
+  /** Rejects with `unavailable` and the end of its log once it ends; for racing with a wait for its readiness. */
+  failed(signal: AbortSignal): Promise<never>;
+  /** SIGTERM, then SIGKILL to its group after `graceMs` (default 10 s). Disposing does the same. */
+  stop(options?: { readonly graceMs?: number }): Promise<ExitStatus>;
+  /** Forgets the child: it goes on when this process ends. */
+  release(): void;
+}
+
+const TAIL_BYTES = 64 * 1024;
+
+/** Starts a long-lived child. Rejects with `unsupported` when the program cannot be started. */
+export async function startProcess({
+  name,
+  file,
+  args,
+  logFile,
+  env,
+  cwd,
+}: StartProcessOptions): Promise<ManagedProcess> {
+  const child = spawn(file, args, {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    detached: true,
+    ...(env === undefined ? {} : { env }),
+    ...(cwd === undefined ? {} : { cwd }),
+  });
+  const log = createWriteStream(logFile, { flags: 'a', mode: 0o600 });
+  log.on('error', () => undefined);
+  let recent = '';
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.setEncoding('utf8');
+    stream.on('data', (chunk: string) => {
+      recent = (recent + chunk).slice(-TAIL_BYTES);
+      log.write(chunk);
+    });
+  }
+  const exited = new Promise<ExitStatus>((resolve) => {
+    child.once('exit', (code, signal) => resolve({ code, signal }));
+  });
+  void exited.then(() => log.end());
+  await started(child, file);
+  const { pid } = child;
+  if (pid === undefined) throw new Fault('bug', `${file} has started without a process id`);
+
+  const isRunning = (): boolean => child.exitCode === null && child.signalCode === null;
+  const stop = async ({ graceMs = 10_000 } = {}): Promise<ExitStatus> => {
+    if (isRunning()) {
+      child.kill('SIGTERM');
+      using grace = deadlineSignal(graceMs);
+      grace.signal.addEventListener('abort', () => signalGroup(child, 'SIGKILL'), { once: true });
+      await exited;
+    }
+    return await exited;
+  };
+  return {
+    name,
+    pid,
+    exited,
+    get running() {
+      return isRunning();
+    },
+    tail: (lines) => lastLines(recent, lines),
+    async failed(signal) {
+      const status = await Promise.race([exited, aborted(signal)]);
+      throw new Fault('unavailable', `${name} ${describeExit(status)}:\n${lastLines(recent, 12)}`, {
+        fields: { process: name, logFile },
+      });
+    },
+    stop,
+    release: () => {
+      child.stdout.destroy();
+      child.stderr.destroy();
+      child.unref();
+    },
+    [Symbol.asyncDispose]: async () => {
+      await stop();
+    },
+  };
+}
+
+/** Ends the process `pid` that is no child of ours: SIGTERM, and SIGKILL after `graceMs`. Resolves when it runs no more. */
+export async function endProcess(
+  pid: number,
+  { graceMs = 2_000 }: { readonly graceMs?: number } = {},
+): Promise<void> {
+  if (!sendSignal(pid, 'SIGTERM')) return;
+  const killAtMs = performance.now() + graceMs;
+  for (let killed = false; await isAlive(pid); ) {
+    if (!killed && performance.now() >= killAtMs) killed = sendSignal(pid, 'SIGKILL');
+    await sleep(20);
+  }
+}
+
+/** Whether `pid` runs: a zombie that waits for its parent does not. */
+export async function isAlive(pid: number): Promise<boolean> {
+  const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => undefined);
+  // proc(5): the state follows the name, which is in parentheses and may hold anything.
+  return stat !== undefined && !/^[ZX]/.test(stat.slice(stat.lastIndexOf(')') + 2));
+}
+
+/** Sends a signal; false when there is no such process. Signal 0 only asks. */
+export function sendSignal(pid: number, signal: NodeJS.Signals | 0): boolean {
+  try {
+    process.kill(pid, signal);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function signalGroup(child: ChildProcess, signal: NodeJS.Signals): void {
+  if (child.pid !== undefined) sendSignal(-child.pid, signal);
+}
+
+function collect(stream: NodeJS.ReadableStream | null): () => string {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  stream?.on('data', (chunk: Buffer) => {
+    size += chunk.length;
+    if (size <= MAX_OUTPUT_BYTES) chunks.push(chunk);
+  });
+  return () => Buffer.concat(chunks).toString('utf8');
+}
+
+function closed(child: ChildProcess, file: string): Promise<ExitStatus> {
+  return new Promise((resolve, reject) => {
+    child.once('error', (error) => reject(notStarted(file, error)));
+    child.once('close', (code, signal) => resolve({ code, signal }));
+  });
+}
+
+function started(child: ChildProcess, file: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    child.once('error', (error) => reject(notStarted(file, error)));
+    child.once('spawn', () => resolve());
+  });
+}
+
+function notStarted(file: string, error: NodeJS.ErrnoException): Fault {
+  const kind: FaultKind = error.code === 'ENOENT' ? 'unsupported' : 'precondition';
+  return new Fault(kind, `${file} cannot be started: ${error.code ?? error.message}`, {
+    fields: { program: file },
+    cause: error,
+  });
+}
+
+function aborted(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    if (signal.aborted) reject(signal.reason as Error);
+    signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true });
+  });
+}
+
+function describeExit({ code, signal }: ExitStatus): string {
+  return signal === null ? `ended with exit code ${code ?? 'unknown'}` : `was ended by ${signal}`;
+}
+
+function lastLines(text: string, count: number): string {
+  return text.trimEnd().split('\n').slice(-count).join('\n');
+}
