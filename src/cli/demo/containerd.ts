@@ -1,0 +1,227 @@
+import { mkdir, readdir, rmdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Fault } from '../../core/fault.ts';
+import { connectRpc, type RpcClient } from '../../rpc/client.ts';
+import { endProcess, type ManagedProcess, runCommand, startProcess } from '../../runtime/child-process.ts';
+import { retry } from '../../runtime/retry.ts';
+import { linkSignals } from '../../runtime/signals.ts';
+import { removeCgroup } from './cgroups.ts';
+import { containerdConfigToml, containerdMajorVersion } from './containerd-config.ts';
+import { unmountWithin } from './mounts.ts';
+import { listProcesses } from './processes.ts';
+
+export interface ContainerdOptions {
+  /** Holds its root, state, socket, configuration and log; made if absent, emptied by nobody but its owner. */
+  readonly directory: string;
+  /** Directory with containerd, ctr, its shim and, if it has one, runc; default: those in PATH. */
+  readonly binDir?: string | undefined;
+  readonly cniBinDir: string;
+  readonly cniConfDir: string;
+  /** Must be imported before the first pod. */
+  readonly sandboxImage: string;
+  /** Top-level cgroup of its pods: the one they name as `cgroup_parent`; removed at stop. */
+  readonly cgroup: string;
+  readonly logLevel?: 'debug' | 'info' | 'warn';
+  /** PATH of the machine. */
+  readonly path: string;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** A private containerd that answers CRI calls. Disposing stops it and all that it runs. */
+export interface Containerd extends AsyncDisposable {
+  readonly socketPath: string;
+  /** As it calls itself, e.g. `1.6.20~ds1`. */
+  readonly version: string;
+  readonly process: ManagedProcess;
+  /** Imports an image archive and waits until CRI lists every one of `references`. */
+  importImages(archive: string, references: readonly string[], signal?: AbortSignal): Promise<void>;
+  /** Stops pods, daemon and shims in this order; leaves no process, mount or cgroup of its own. Idempotent. */
+  stop(): Promise<void>;
+  /** SIGTERM for the daemon alone; pods go on, as at a machine's containerd restart. */
+  stopDaemon(): Promise<void>;
+  /** Starts the daemon again on the same state. */
+  startDaemon(signal?: AbortSignal): Promise<void>;
+}
+
+/** CRI's containerd namespace. */
+const NAMESPACE = 'k8s.io';
+/** Where every containerd puts its shims' sockets, whatever its own state directory is. */
+const SHIM_SOCKETS = '/run/containerd/s';
+
+/** Starts a containerd of its own and waits until its CRI service answers. Rejects with the end of its log if it does not. */
+export async function startContainerd(options: ContainerdOptions): Promise<Containerd> {
+  const { directory, signal } = options;
+  const socketPath = join(directory, 'c.sock');
+  const path = options.binDir === undefined ? options.path : `${options.binDir}:${options.path}`;
+  const env = { PATH: path };
+  const program = (name: string): string =>
+    options.binDir === undefined ? name : join(options.binDir, name);
+
+  const versionLine = (await runCommand(program('containerd'), ['--version'], { env, signal })).stdout.trim();
+  const major = containerdMajorVersion(versionLine);
+  if (major === undefined) {
+    throw new Fault(
+      'unsupported',
+      `containerd --version printed ${JSON.stringify(versionLine)}, which names no release`,
+    );
+  }
+  await mkdir(join(directory, 'state'), { recursive: true, mode: 0o711 });
+  const configFile = join(directory, 'config.toml');
+  await writeFile(
+    configFile,
+    containerdConfigToml(
+      {
+        rootDir: join(directory, 'root'),
+        stateDir: join(directory, 'state'),
+        socketPath,
+        runc: 'runc',
+        cniBinDir: options.cniBinDir,
+        cniConfDir: options.cniConfDir,
+        sandboxImage: options.sandboxImage,
+        logLevel: options.logLevel ?? 'info',
+      },
+      major,
+    ),
+  );
+  const launch = async (
+    launchSignal: AbortSignal | undefined,
+  ): Promise<{ daemon: ManagedProcess; version: string }> => {
+    const daemon = await startProcess({
+      name: 'containerd',
+      file: program('containerd'),
+      args: ['--config', configFile],
+      logFile: join(directory, 'containerd.log'),
+      env,
+    });
+    try {
+      return { daemon, version: await waitReady(daemon, socketPath, launchSignal) };
+    } catch (error) {
+      await daemon.stop();
+      throw error;
+    }
+  };
+
+  let { daemon, version } = await launch(signal);
+  const stop = async (): Promise<void> => {
+    if (daemon.running) await removePods(socketPath);
+    await daemon.stop();
+    await removeContainerdRemains(directory, options.cgroup);
+  };
+  return {
+    socketPath,
+    get version() {
+      return version;
+    },
+    get process() {
+      return daemon;
+    },
+    async importImages(archive, references, importSignal) {
+      await runCommand(
+        program('ctr'),
+        ['--address', socketPath, '--namespace', NAMESPACE, 'images', 'import', archive],
+        { env, signal: importSignal },
+      );
+      await waitImages(socketPath, references, importSignal);
+    },
+    stop,
+    async stopDaemon() {
+      await daemon.stop();
+    },
+    async startDaemon(startSignal) {
+      ({ daemon, version } = await launch(startSignal));
+    },
+    [Symbol.asyncDispose]: stop,
+  };
+}
+
+/** Ends shims and removes mounts and the cgroup of a containerd in `directory` that is gone, however it went. */
+export async function removeContainerdRemains(directory: string, cgroup: string): Promise<void> {
+  const socketPath = join(directory, 'c.sock');
+  const shims = (await listProcesses()).filter(
+    ({ program, args }) => program.startsWith('containerd-shim') && args.includes(socketPath),
+  );
+  await Promise.all(shims.map(({ pid }) => endProcess(pid)));
+  await removeCgroup(cgroup);
+  await unmountWithin(directory);
+  await removeEmptyShimDirectory();
+}
+
+/** The directory belongs to every containerd of the machine: it goes only when no shim of anybody is left in it. */
+async function removeEmptyShimDirectory(): Promise<void> {
+  if ((await readdir(SHIM_SOCKETS).catch(() => ['absent'])).length > 0) return;
+  await rmdir(SHIM_SOCKETS).catch(() => undefined);
+  await rmdir('/run/containerd').catch(() => undefined);
+}
+
+async function waitReady(
+  daemon: ManagedProcess,
+  socketPath: string,
+  signal: AbortSignal | undefined,
+): Promise<string> {
+  const settled = new AbortController();
+  using waiting = linkSignals(signal, settled.signal);
+  const ready = async (): Promise<string> => {
+    using client = connectRpc(socketPath);
+    return await retry(() => criVersion(client), {
+      signal: waiting.signal,
+      attempts: 400,
+      baseMs: 25,
+      maxMs: 50,
+    });
+  };
+  try {
+    return await Promise.race([ready(), daemon.failed(waiting.signal)]);
+  } finally {
+    settled.abort(new DOMException('the wait is over', 'AbortError'));
+  }
+}
+
+async function criVersion(client: RpcClient): Promise<string> {
+  const { runtime_version: version } = await client.call(
+    'runtime.v1.RuntimeService',
+    'Version',
+    { version: 'v1' },
+    { timeoutMs: 5_000 },
+  );
+  return version;
+}
+
+/** CRI learns of an import by an event, a moment after `ctr` has returned. */
+async function waitImages(
+  socketPath: string,
+  references: readonly string[],
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  using client = connectRpc(socketPath);
+  for (const reference of references) {
+    await retry(
+      async () => {
+        const { image } = await client.call(
+          'runtime.v1.ImageService',
+          'ImageStatus',
+          { image: { image: reference } },
+          { signal },
+        );
+        if (image === null)
+          throw new Fault('unavailable', `the runtime does not list ${reference} after its import`);
+      },
+      { signal, attempts: 100, baseMs: 10, maxMs: 50 },
+    );
+  }
+}
+
+async function removePods(socketPath: string): Promise<void> {
+  using client = connectRpc(socketPath);
+  const service = 'runtime.v1.RuntimeService';
+  // A pod that will not go is no reason to leave the daemon: the remains are removed after it.
+  const { items } = await client
+    .call(service, 'ListPodSandbox', {}, { timeoutMs: 5_000 })
+    .catch(() => ({ items: [] }));
+  await Promise.all(
+    items.map(async ({ id }) => {
+      const request = { pod_sandbox_id: id };
+      await client.call(service, 'StopPodSandbox', request, { timeoutMs: 15_000 }).catch(() => undefined);
+      await client.call(service, 'RemovePodSandbox', request, { timeoutMs: 15_000 }).catch(() => undefined);
+    }),
+  );
+}
