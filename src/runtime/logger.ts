@@ -1,4 +1,5 @@
-import { type DestinationStream, pino, stdSerializers } from 'pino';
+import { type DestinationStream, type Logger as PinoLogger, pino, stdSerializers } from 'pino';
+import { withoutSecrets } from './redact.ts';
 
 /** Fields of a log line; `err` is serialised with its stack and causes. */
 export type LogFields = Readonly<Record<string, unknown>>;
@@ -22,42 +23,35 @@ export interface LoggerOptions {
   readonly name: string;
 }
 
-/**
- * Field names whose values never reach a log, at any of the depths that our requests have. CSI marks its secrets with
- * `csi_secret`, CRI its credentials with `debug_redact`; `src/rpc/secret-fields.test.ts` holds this list against the protos.
- */
-export const SECRET_FIELDS = [
-  'secrets',
-  'password',
-  'auth',
-  'identity_token',
-  'registry_token',
-  'token',
-  'authorization',
-] as const;
-
-const DEPTHS = ['', '*.', '*.*.', '*.*.*.'] as const;
-
 /** A JSON-lines logger on `destination` (default: standard error). */
 export function createLogger(
   options: LoggerOptions,
   destination: DestinationStream = pino.destination(2),
 ): Logger {
-  return pino(
+  const root = pino(
     {
       name: options.name,
       level: options.level,
       timestamp: pino.stdTimeFunctions.isoTime,
       base: { name: options.name },
       serializers: { err: stdSerializers.errWithCause },
-      redact: {
-        paths: DEPTHS.flatMap((depth) => SECRET_FIELDS.map((field) => `${depth}${field}`)),
-        censor: '[redacted]',
-      },
-      formatters: { level: (label) => ({ level: label }) },
+      formatters: { level: (label) => ({ level: label }), log: withoutSecrets },
     },
     destination,
   );
+  return censoring(root);
+}
+
+/** pino's own redaction knows fixed depths only, and its formatters do not see the fields of a child. */
+function censoring(inner: PinoLogger): Logger {
+  return {
+    trace: (fields, message) => inner.trace(fields, message),
+    debug: (fields, message) => inner.debug(fields, message),
+    info: (fields, message) => inner.info(fields, message),
+    warn: (fields, message) => inner.warn(fields, message),
+    error: (fields, message) => inner.error(fields, message),
+    child: (fields) => censoring(inner.child(withoutSecrets(fields))),
+  };
 }
 
 /** Swallows everything: for tests and for one-shot commands. */
