@@ -1,0 +1,172 @@
+/**
+ * Builds the reference tools that tests run against from their Go modules, once, outside of the repository.
+ * `node test/tools/build-tool.ts NAME...` prints where each is.
+ */
+import { execFile } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { access, mkdir, readdir, readFile, rm } from 'node:fs/promises';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { Fault, isFault } from '../../src/core/fault.ts';
+
+interface Tool {
+  /** The folder beside this file that pins it. */
+  readonly module: string;
+  readonly package: string;
+  /** A test package, which becomes a program by `go test -c`. */
+  readonly test?: true;
+  /** Needs a C compiler: runc enters namespaces in C before Go starts its threads. */
+  readonly cgo?: true;
+}
+
+const CONTAINERD = 'github.com/containerd/containerd/v2/cmd';
+
+const TOOLS = {
+  'csi-sanity': { module: 'csi-sanity', package: 'github.com/kubernetes-csi/csi-test/v5/cmd/csi-sanity' },
+  cnitool: { module: 'cnitool', package: 'github.com/containernetworking/cni/cnitool' },
+  containerd: { module: 'containerd', package: `${CONTAINERD}/containerd` },
+  ctr: { module: 'containerd', package: `${CONTAINERD}/ctr` },
+  'containerd-shim-runc-v2': { module: 'containerd', package: `${CONTAINERD}/containerd-shim-runc-v2` },
+  runc: { module: 'runc', package: 'github.com/opencontainers/runc', cgo: true },
+  crictl: { module: 'cri-tools', package: 'sigs.k8s.io/cri-tools/cmd/crictl' },
+  critest: { module: 'cri-tools', package: 'sigs.k8s.io/cri-tools/cmd/critest', test: true },
+  descriptors: { module: 'descriptors', package: '.' },
+} as const satisfies Record<string, Tool>;
+
+export type ToolName = keyof typeof TOOLS;
+
+const run = promisify(execFile);
+
+/**
+ * The path of a built tool; tools of one module share a folder, so that containerd finds its shim. Concurrent callers, in
+ * this process or others, build it once. Rejects with a `precondition` Fault when this machine cannot build it.
+ */
+export async function ensureTool(name: ToolName): Promise<string> {
+  const tool: Tool = TOOLS[name];
+  const source = join(import.meta.dirname, tool.module);
+  const goVersion = await requireGo(name, source);
+  const folder = join(cacheDirectory(), `${tool.module}-${await hashOf(source, goVersion)}`);
+  const binary = join(folder, name);
+  if (await exists(binary)) return binary;
+  if (tool.cgo === true) await requireCompiler(name);
+  await mkdir(folder, { recursive: true });
+  await build(name, tool, source, binary);
+  return binary;
+}
+
+function cacheDirectory(): string {
+  return process.env['KEELSON_TOOL_CACHE'] ?? join(homedir(), '.cache', 'keelson', 'tools');
+}
+
+/** Everything that decides what comes out: the module's files, which pin all versions and hashes, and the compiler. */
+async function hashOf(source: string, goVersion: string): Promise<string> {
+  const hash = createHash('sha256').update(goVersion);
+  for (const file of (await readdir(source)).sort()) {
+    hash.update(`\0${file}\0`).update(await readFile(join(source, file)));
+  }
+  return hash.digest('hex').slice(0, 16);
+}
+
+/** The lock is the kernel's, so that it ends with its holder; who had to wait for it finds the tool built. */
+async function build(name: ToolName, tool: Tool, source: string, binary: string): Promise<void> {
+  const temporary = `${binary}.${process.pid}.tmp`;
+  const command = tool.test === true ? ['test', '-c', '-vet=off'] : ['build'];
+  const script =
+    'test -x "$1" || { shift; "$@"; } && if test -e "$TEMPORARY"; then mv "$TEMPORARY" "$BINARY"; fi';
+  const go = ['go', ...command, '-trimpath', '-buildvcs=false', '-o', temporary, tool.package];
+  try {
+    await run('flock', [`${binary}.lock`, 'sh', '-c', script, 'sh', binary, ...go], {
+      cwd: source,
+      maxBuffer: 64 * 1024 * 1024,
+      env: {
+        ...process.env,
+        CGO_ENABLED: tool.cgo === true ? '1' : '0',
+        GOFLAGS: '',
+        TEMPORARY: temporary,
+        BINARY: binary,
+      },
+    });
+  } catch (error) {
+    const output = error instanceof Error && 'stderr' in error ? String(error.stderr) : '';
+    throw new Fault('unavailable', `building ${name} failed:\n${output.slice(-4_000)}`, { cause: error });
+  } finally {
+    await rm(temporary, { force: true });
+  }
+}
+
+async function requireGo(name: ToolName, source: string): Promise<string> {
+  const wanted = /^go (\S+)$/m.exec(await readFile(join(source, 'go.mod'), 'utf8'))?.[1] ?? '1.25';
+  const hint = `install Go ${wanted} or newer (https://go.dev/dl)`;
+  let found: string;
+  try {
+    // In the module's folder, where a go command that may fetch toolchains answers with the one that it would use.
+    found = (await run('go', ['env', 'GOVERSION'], { cwd: source })).stdout.trim();
+  } catch (error) {
+    const missing = error instanceof Error && 'code' in error && error.code === 'ENOENT';
+    throw new Fault(
+      'precondition',
+      `${name} needs Go, ${missing ? 'and there is none' : 'and it fails'}; ${hint}`,
+      {
+        cause: error,
+      },
+    );
+  }
+  if (compareVersions(found.replace(/^go/, ''), wanted) < 0) {
+    throw new Fault('precondition', `${name} needs Go ${wanted}, found ${found}; ${hint}`);
+  }
+  return found;
+}
+
+async function requireCompiler(name: ToolName): Promise<void> {
+  try {
+    await run('cc', ['--version']);
+  } catch (error) {
+    throw new Fault(
+      'precondition',
+      `${name} needs a C compiler, and there is no cc; install gcc and libc6-dev`,
+      {
+        cause: error,
+      },
+    );
+  }
+}
+
+function compareVersions(left: string, right: string): number {
+  const parts = (version: string): number[] =>
+    version.split('.').map((part) => Number.parseInt(part, 10) || 0);
+  const [a, b] = [parts(left), parts(right)];
+  for (let i = 0; i < 3; i += 1) {
+    const difference = (a[i] ?? 0) - (b[i] ?? 0);
+    if (difference !== 0) return difference;
+  }
+  return 0;
+}
+
+async function exists(path: string): Promise<boolean> {
+  return await access(path).then(
+    () => true,
+    () => false,
+  );
+}
+
+function isToolName(name: string): name is ToolName {
+  return Object.hasOwn(TOOLS, name);
+}
+
+if (import.meta.main) {
+  const names = process.argv.slice(2);
+  try {
+    if (names.length === 0)
+      throw new Fault('invalid', `which tool? There are: ${Object.keys(TOOLS).join(', ')}`);
+    for (const name of names) {
+      if (!isToolName(name)) {
+        throw new Fault('invalid', `no tool is called ${name}; there are: ${Object.keys(TOOLS).join(', ')}`);
+      }
+      console.log(await ensureTool(name));
+    }
+  } catch (error) {
+    console.error(isFault(error) ? error.message : error);
+    process.exitCode = 1;
+  }
+}
