@@ -1,9 +1,8 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { createWriteStream } from 'node:fs';
-import { readFile } from 'node:fs/promises';
+import { open, readFile } from 'node:fs/promises';
 import { Fault, type FaultKind } from '../core/fault.ts';
 import { sleep } from './clock.ts';
-import { deadlineSignal } from './signals.ts';
+import { deadlineSignal, raceSignal } from './signals.ts';
 
 export type ProcessEnvironment = Readonly<Record<string, string | undefined>>;
 
@@ -77,7 +76,7 @@ export interface StartProcessOptions {
   readonly name: string;
   readonly file: string;
   readonly args: readonly string[];
-  /** Its standard output and error are appended here, and kept in memory for `tail`. */
+  /** Its standard output and error are appended here: it never waits for, or breaks with, the process that started it. */
   readonly logFile: string;
   readonly env?: ProcessEnvironment;
   readonly cwd?: string;
@@ -91,7 +90,7 @@ export interface ManagedProcess extends AsyncDisposable {
   readonly exited: Promise<ExitStatus>;
   readonly running: boolean;
   /** The last lines that it wrote. */
-  tail(lines: number): string;
+  tail(lines: number): Promise<string>;
   /** Rejects with `unavailable` and the end of its log once it ends; for racing with a wait for its readiness. */
   failed(signal: AbortSignal): Promise<never>;
   /** SIGTERM, then SIGKILL to its group after `graceMs` (default 10 s). Disposing does the same. */
@@ -111,31 +110,22 @@ export async function startProcess({
   env,
   cwd,
 }: StartProcessOptions): Promise<ManagedProcess> {
+  await using log = await open(logFile, 'a', 0o600);
   const child = spawn(file, args, {
-    stdio: ['ignore', 'pipe', 'pipe'],
+    stdio: ['ignore', log.fd, log.fd],
     detached: true,
     ...(env === undefined ? {} : { env }),
     ...(cwd === undefined ? {} : { cwd }),
   });
-  const log = createWriteStream(logFile, { flags: 'a', mode: 0o600 });
-  log.on('error', () => undefined);
-  let recent = '';
-  for (const stream of [child.stdout, child.stderr]) {
-    stream.setEncoding('utf8');
-    stream.on('data', (chunk: string) => {
-      recent = (recent + chunk).slice(-TAIL_BYTES);
-      log.write(chunk);
-    });
-  }
   const exited = new Promise<ExitStatus>((resolve) => {
     child.once('exit', (code, signal) => resolve({ code, signal }));
   });
-  void exited.then(() => log.end());
   await started(child, file);
   const { pid } = child;
   if (pid === undefined) throw new Fault('bug', `${file} has started without a process id`);
 
   const isRunning = (): boolean => child.exitCode === null && child.signalCode === null;
+  const tail = async (lines: number): Promise<string> => lastLines(await readEnd(logFile), lines);
   const stop = async ({ graceMs = 10_000 } = {}): Promise<ExitStatus> => {
     if (isRunning()) {
       child.kill('SIGTERM');
@@ -152,23 +142,27 @@ export async function startProcess({
     get running() {
       return isRunning();
     },
-    tail: (lines) => lastLines(recent, lines),
+    tail,
     async failed(signal) {
-      const status = await Promise.race([exited, aborted(signal)]);
-      throw new Fault('unavailable', `${name} ${describeExit(status)}:\n${lastLines(recent, 12)}`, {
+      const status = await raceSignal(exited, signal);
+      throw new Fault('unavailable', `${name} ${describeExit(status)}:\n${await tail(12)}`, {
         fields: { process: name, logFile },
       });
     },
     stop,
-    release: () => {
-      child.stdout.destroy();
-      child.stderr.destroy();
-      child.unref();
-    },
+    release: () => child.unref(),
     [Symbol.asyncDispose]: async () => {
       await stop();
     },
   };
+}
+
+async function readEnd(file: string): Promise<string> {
+  await using handle = await open(file);
+  const { size } = await handle.stat();
+  const length = Math.min(size, TAIL_BYTES);
+  const { buffer, bytesRead } = await handle.read(Buffer.alloc(length), 0, length, size - length);
+  return buffer.toString('utf8', 0, bytesRead);
 }
 
 /** Ends the process `pid` that is no child of ours: SIGTERM, and SIGKILL after `graceMs`. Resolves when it runs no more. */
@@ -234,13 +228,6 @@ function notStarted(file: string, error: NodeJS.ErrnoException): Fault {
   return new Fault(kind, `${file} cannot be started: ${error.code ?? error.message}`, {
     fields: { program: file },
     cause: error,
-  });
-}
-
-function aborted(signal: AbortSignal): Promise<never> {
-  return new Promise((_, reject) => {
-    if (signal.aborted) reject(signal.reason as Error);
-    signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true });
   });
 }
 

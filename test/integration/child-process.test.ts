@@ -64,7 +64,7 @@ describe('startProcess', () => {
     const worker = await start('trap "echo bye; exit 7" TERM; echo ready; while :; do sleep 0.01; done');
     await expect.poll(() => worker.tail(1)).toBe('ready');
     expect(await worker.stop()).toEqual({ code: 7, signal: null });
-    expect(worker.tail(1)).toBe('bye');
+    expect(await worker.tail(1)).toBe('bye');
     expect(worker.running).toBe(false);
   });
 

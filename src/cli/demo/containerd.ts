@@ -1,4 +1,4 @@
-import { mkdir, readdir, rmdir, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, rmdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Fault } from '../../core/fault.ts';
 import { connectRpc, type RpcClient } from '../../rpc/client.ts';
@@ -8,6 +8,7 @@ import { linkSignals } from '../../runtime/signals.ts';
 import { removeCgroup } from './cgroups.ts';
 import { containerdConfigToml, containerdMajorVersion } from './containerd-config.ts';
 import { unmountWithin } from './mounts.ts';
+import { inNetns } from './netns.ts';
 import { listProcesses } from './processes.ts';
 
 export interface ContainerdOptions {
@@ -21,6 +22,8 @@ export interface ContainerdOptions {
   readonly sandboxImage: string;
   /** Top-level cgroup of its pods: the one they name as `cgroup_parent`; removed at stop. */
   readonly cgroup: string;
+  /** A network namespace to run in; default: this process's own. */
+  readonly netns?: string | undefined;
   readonly logLevel?: 'debug' | 'info' | 'warn';
   /** PATH of the machine. */
   readonly path: string;
@@ -88,8 +91,7 @@ export async function startContainerd(options: ContainerdOptions): Promise<Conta
   ): Promise<{ daemon: ManagedProcess; version: string }> => {
     const daemon = await startProcess({
       name: 'containerd',
-      file: program('containerd'),
-      args: ['--config', configFile],
+      ...inNetns(options.netns, program('containerd'), ['--config', configFile]),
       logFile: join(directory, 'containerd.log'),
       env,
     });
@@ -134,16 +136,30 @@ export async function startContainerd(options: ContainerdOptions): Promise<Conta
   };
 }
 
-/** Ends shims and removes mounts and the cgroup of a containerd in `directory` that is gone, however it went. */
+/**
+ * Ends what a containerd in `directory` that is gone left running, and removes its mounts, its cgroup and its shims' sockets, however it
+ * went.
+ */
 export async function removeContainerdRemains(directory: string, cgroup: string): Promise<void> {
   const socketPath = join(directory, 'c.sock');
   const shims = (await listProcesses()).filter(
     ({ program, args }) => program.startsWith('containerd-shim') && args.includes(socketPath),
   );
-  await Promise.all(shims.map(({ pid }) => endProcess(pid)));
+  const sockets = await shimSockets(join(directory, 'state'));
+  await Promise.all(shims.map(({ pid }) => endProcess(pid, { graceMs: 0 })));
   await removeCgroup(cgroup);
   await unmountWithin(directory);
+  await Promise.all(sockets.map((socket) => rm(socket, { force: true })));
   await removeEmptyShimDirectory();
+}
+
+/** A shim that is killed leaves its socket, whose name only its bundle tells: `address` before containerd 2, `bootstrap.json` since. */
+async function shimSockets(stateDir: string): Promise<string[]> {
+  const bundles = join(stateDir, 'io.containerd.runtime.v2.task', NAMESPACE);
+  const ids = await readdir(bundles).catch(() => []);
+  const files = ids.flatMap((id) => [join(bundles, id, 'address'), join(bundles, id, 'bootstrap.json')]);
+  const texts = await Promise.all(files.map((file) => readFile(file, 'utf8').catch(() => '')));
+  return texts.flatMap((text) => /unix:\/\/(\/run\/containerd\/s\/[0-9a-f]+)/.exec(text)?.[1] ?? []);
 }
 
 /** The directory belongs to every containerd of the machine: it goes only when no shim of anybody is left in it. */
