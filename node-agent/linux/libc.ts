@@ -44,6 +44,8 @@ export const libc = {
   setsockopt: library.func(
     'int setsockopt(int fd, int level, int name, const void *value, unsigned int length)',
   ),
+  /** Ends the whole process at once; `process.abort` does not exist in a worker. */
+  abort: library.func('void abort()'),
 } as const;
 
 /** Returns `result`, or throws the SysError that errno describes when the call answered -1. */

@@ -1,6 +1,277 @@
-import { readlinkSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
+import { type Cidr, formatAddress, type IpAddress, parseAddress } from '../../src/core/cidr.ts';
+import { Fault, isFault } from '../../src/core/fault.ts';
+import {
+  GATEWAY_MAC,
+  GATEWAYS,
+  type LinkObservation,
+  type LinkPlan,
+  ROUTE_PROTOCOL,
+} from '../../src/core/link-plan.ts';
+import { RTN_UNICAST, RTN_UNREACHABLE } from './netlink/constants.ts';
+import type { Request } from './netlink/message.ts';
+import {
+  decodeAddress,
+  decodeLink,
+  decodeNeighbour,
+  decodeRoute,
+  type LinkState,
+  type RouteState,
+} from './netlink/replies.ts';
+import * as request from './netlink/requests.ts';
+import { RouteSocket } from './netlink/socket.ts';
+import { openNetns, withNetns } from './netns.ts';
+
+/** Metric of the unreachable routes under the pod ranges: any real route wins. */
+const RANGE_PRIORITY = 4_278_198_272;
+const LOOPBACK_INDEX = 1;
+
+let hostSocket: RouteSocket | undefined;
+
+function host(): RouteSocket {
+  hostSocket ??= RouteSocket.open();
+  return hostSocket;
+}
 
 /** The network namespace of the worker's own thread, as `net:[inode]`. */
 export function currentNetns(): string {
   return readlinkSync('/proc/thread-self/ns/net');
+}
+
+/**
+ * Joins a pod to the node: a veth pair, its addresses, routes and permanent neighbours on both sides, the pod's `lo` up. Undoes
+ * itself when it fails. Throws `conflict` when a name is taken on either side, `busy` when an index is.
+ */
+export function attachLink(plan: LinkPlan): void {
+  const addresses = plan.addresses.map(requireAddress);
+  using netns = openNetns(plan.netns);
+  const end = { ...plan.host, mtu: plan.mtu };
+  host().execute([request.createVeth(end, { ...plan.pod, mtu: plan.mtu }, netns.fd)]);
+  try {
+    const ipv6 = addresses.some(({ family }) => family === 6);
+    // Before either end is up: no router advertisement of a neighbour is ever believed (CVE-2020-10749).
+    quietIpv6(plan.host.name, ipv6);
+    writeSysctl(`ipv4/conf/${plan.host.name}/rp_filter`, '1');
+    using pod = withNetns(netns, () => {
+      quietIpv6(plan.pod.name, ipv6);
+      return RouteSocket.open();
+    });
+    pod.execute(podRequests(plan, addresses));
+    host().execute(hostRequests(plan, addresses, ipv6));
+  } catch (error) {
+    host().execute([request.deleteLink(plan.host.name)]);
+    throw error;
+  }
+}
+
+function podRequests({ pod }: LinkPlan, addresses: readonly IpAddress[]): Request[] {
+  const { index } = pod;
+  return [
+    request.changeLink(LOOPBACK_INDEX, { up: true }),
+    request.changeLink(index, { up: true }),
+    ...addresses.flatMap((address) => {
+      const { family } = address;
+      const gateway = requireAddress(GATEWAYS[family]);
+      const route = { protocol: ROUTE_PROTOCOL, index };
+      return [
+        request.addAddress({ index, address, prefix: request.hostCidr(address).prefix, scope: 'global' }),
+        request.addNeighbour(index, gateway, GATEWAY_MAC),
+        // An IPv6 gateway is on the link by being link-local; an IPv4 one by this route.
+        ...(family === 4 ? [request.addRoute({ ...route, destination: request.hostCidr(gateway) })] : []),
+        request.addRoute({ ...route, destination: { family, base: 0n, prefix: 0 }, gateway }),
+      ];
+    }),
+  ];
+}
+
+function hostRequests(plan: LinkPlan, addresses: readonly IpAddress[], ipv6: boolean): Request[] {
+  const { index } = plan.host;
+  return [
+    request.changeLink(index, {
+      up: true,
+      alias: plan.alias,
+      ...(ipv6 ? { generateAddresses: false } : {}),
+    }),
+    ...addresses.flatMap((address) => [
+      // Scope host: the gateway answers, but the node never speaks to the pod from it.
+      request.addAddress({
+        index,
+        address: requireAddress(GATEWAYS[address.family]),
+        prefix: address.family === 4 ? 32 : 64,
+        scope: address.family === 4 ? 'host' : 'link',
+      }),
+      request.addNeighbour(index, address, plan.pod.mac),
+      request.addRoute({ destination: request.hostCidr(address), index, protocol: ROUTE_PROTOCOL }),
+    ]),
+  ];
+}
+
+/** Whether the node has a link `name`. */
+export function hasLink(name: string): boolean {
+  return findLink(host(), name) !== undefined;
+}
+
+/**
+ * Deletes links with their peers, addresses and routes; absent ones are left out. Several go at once, as the link group `group`,
+ * which nothing else may be a member of: the kernel then waits once for all (see `LinkReaper`).
+ */
+export function removeLinks(names: readonly string[], group: number): void {
+  const [only] = names;
+  if (names.length === 1 && only !== undefined) {
+    unlessNotFound(() => host().execute([request.deleteLink(only)]));
+    return;
+  }
+  for (const name of names) unlessNotFound(() => host().execute([request.groupLink(name, group)]));
+  unlessNotFound(() => host().execute([request.deleteGroup(group)]));
+}
+
+/** Reads both sides of a pod link. A namespace that is gone counts as an absent interface. */
+export function observeLink(link: {
+  readonly netns: string;
+  readonly hostName: string;
+  readonly podName: string;
+}): LinkObservation {
+  return { host: observeHostEnd(link.hostName), pod: observePodEnd(link.netns, link.podName) };
+}
+
+function observeHostEnd(name: string): LinkObservation['host'] {
+  const socket = host();
+  const found = findLink(socket, name);
+  if (found === undefined) return undefined;
+  const routes = readRoutes(socket).filter(({ index }) => index === found.index);
+  return { up: found.up, routes: routes.map(({ destination }) => baseOf(destination)) };
+}
+
+function observePodEnd(path: string, name: string): LinkObservation['pod'] {
+  using netns = unlessNotFound(() => openNetns(path));
+  if (netns === undefined) return undefined;
+  using socket = withNetns(netns, () => RouteSocket.open());
+  const found = findLink(socket, name);
+  if (found === undefined) return undefined;
+  const own = <T extends { readonly index: number | undefined }>(item: T | undefined): item is T =>
+    item?.index === found.index;
+  const neighbours = socket.dump(request.dumpRequest('neighbours')).map(decodeNeighbour).filter(own);
+  return {
+    up: found.up,
+    mac: found.mac,
+    addresses: socket
+      .dump(request.dumpRequest('addresses'))
+      .map(decodeAddress)
+      .filter(own)
+      .map(({ address }) => address),
+    gateways: readRoutes(socket)
+      .filter((route) => own(route) && route.destination.prefix === 0)
+      .flatMap(({ gateway }) => gateway ?? []),
+    neighbours: neighbours
+      .filter(({ permanent, mac }) => permanent && mac === GATEWAY_MAC)
+      .map(({ address }) => address),
+  };
+}
+
+/** The node's links whose names begin with `prefix`. */
+export function listLinks(prefix: string): readonly LinkState[] {
+  return host()
+    .dump(request.dumpRequest('links'))
+    .map(decodeLink)
+    .filter(({ name }) => name.startsWith(prefix));
+}
+
+/** Pod addresses that the node has routes to, with the name of the link they lead to. */
+export function listPodRoutes(): readonly { readonly address: string; readonly link: string }[] {
+  const names = new Map(listLinks('').map(({ index, name }) => [index, name]));
+  return readRoutes(host())
+    .filter(({ protocol, type }) => protocol === ROUTE_PROTOCOL && type === RTN_UNICAST)
+    .flatMap(({ destination, index = 0 }) => {
+      const link = names.get(index);
+      return link === undefined ? [] : [{ address: baseOf(destination), link }];
+    });
+}
+
+/** The MTU of the link that the default route leads to, IPv4 first; undefined without such a route. */
+export function readUplinkMtu(): number | undefined {
+  const defaults = readRoutes(host())
+    .filter(({ destination, index, type }) => destination.prefix === 0 && index && type !== RTN_UNREACHABLE)
+    .sort((a, b) => a.destination.family - b.destination.family || (a.priority ?? 0) - (b.priority ?? 0));
+  const uplink = listLinks('').find(({ index }) => index === defaults[0]?.index);
+  return uplink?.mtu;
+}
+
+/**
+ * Lets the node forward, and answers traffic to pod addresses that nobody has with "unreachable" instead of sending it to the
+ * default gateway, which would send it back.
+ */
+export function ensureForwarding(ranges: readonly Cidr[]): void {
+  ensureSysctl('ipv4/ip_forward', '1');
+  if (ranges.some(({ family }) => family === 6)) {
+    keepRouterAdvertisements();
+    ensureSysctl('ipv6/conf/all/forwarding', '1');
+  }
+  host().execute(ranges.map((destination) => request.addRoute(rangeRoute(destination))));
+}
+
+/** Deletes the routes that `ensureForwarding` made, wherever their ranges were; pod routes go with their links. */
+export function removeRangeRoutes(): void {
+  const ours = readRoutes(host()).filter(
+    ({ protocol, type }) => protocol === ROUTE_PROTOCOL && type === RTN_UNREACHABLE,
+  );
+  host().execute(ours.map(({ destination }) => request.deleteRoute(rangeRoute(destination))));
+}
+
+function rangeRoute(destination: Cidr): request.RouteRequest {
+  return { destination, priority: RANGE_PRIORITY, protocol: ROUTE_PROTOCOL };
+}
+
+/** A host that forwards ignores router advertisements unless accept_ra is 2 (ip-sysctl), and would lose its own default route. */
+function keepRouterAdvertisements(): void {
+  for (const link of readdirSync('/proc/sys/net/ipv6/conf')) {
+    if (readFileSync(`/proc/sys/net/ipv6/conf/${link}/accept_ra`, 'utf8').trim() === '1') {
+      writeSysctl(`ipv6/conf/${link}/accept_ra`, '2');
+    }
+  }
+}
+
+/** For a link that is still down: no IPv6 at all, or IPv6 without router advertisements and address detection. */
+function quietIpv6(link: string, ipv6: boolean): void {
+  if (!existsSync('/proc/sys/net/ipv6')) return;
+  writeSysctl(`ipv6/conf/${link}/disable_ipv6`, ipv6 ? '0' : '1');
+  if (!ipv6) return;
+  writeSysctl(`ipv6/conf/${link}/accept_ra`, '0');
+  writeSysctl(`ipv6/conf/${link}/accept_dad`, '0');
+}
+
+function ensureSysctl(name: string, value: string): void {
+  // A read-only /proc/sys is fine as long as the value is already right.
+  if (readFileSync(`/proc/sys/net/${name}`, 'utf8').trim() !== value) writeSysctl(name, value);
+}
+
+/** /proc/sys/net is that of the calling thread's namespace. */
+function writeSysctl(name: string, value: string): void {
+  writeFileSync(`/proc/sys/net/${name}`, value);
+}
+
+function findLink(socket: RouteSocket, name: string): LinkState | undefined {
+  return unlessNotFound(() => socket.execute([request.getLink(name)]))?.map(decodeLink)[0];
+}
+
+function unlessNotFound<T>(work: () => T): T | undefined {
+  try {
+    return work();
+  } catch (error) {
+    if (isFault(error, 'not-found')) return undefined;
+    throw error;
+  }
+}
+
+function readRoutes(socket: RouteSocket): readonly RouteState[] {
+  return socket.dump(request.dumpRequest('routes')).flatMap((message) => decodeRoute(message) ?? []);
+}
+
+function baseOf({ family, base }: Cidr): string {
+  return formatAddress({ family, value: base });
+}
+
+function requireAddress(text: string): IpAddress {
+  const address = parseAddress(text);
+  if (address === undefined) throw new Fault('bug', `${text} is no address`);
+  return address;
 }

@@ -39,6 +39,13 @@ describe('allocation', () => {
     expect(pool.allocate(121_000)).toEqual(['10.88.0.0']);
   });
 
+  it('does not let an address rest that was never used', () => {
+    const pool = allocator('10.88.0.0/32');
+    pool.allocate(0);
+    pool.cancel('10.88.0.0');
+    expect(pool.allocate(0)).toEqual(['10.88.0.0']);
+  });
+
   it('gives one address of each family', () => {
     const pool = allocator('10.88.0.0/24', 'fd00:88::/64');
     expect(pool.allocate(0)).toEqual(['10.88.0.1', 'fd00:88::1']);

@@ -81,6 +81,11 @@ export class AddressAllocator {
     this.#pool(address)?.release(valueOf(address), releasedAtMs);
   }
 
+  /** Gives back an address that nobody has ever seen in use; it does not rest. */
+  cancel(address: string): void {
+    this.#pool(address)?.cancel(valueOf(address));
+  }
+
   /** Sizes per family at `nowMs`. */
   counts(nowMs: number): readonly AddressCounts[] {
     return this.#families.map((pool) => pool.counts(nowMs));
@@ -173,6 +178,10 @@ class FamilyPool {
     this.#used.delete(value);
     this.#cooling.delete(value);
     this.#cooling.set(value, releasedAtMs);
+  }
+
+  cancel(value: bigint): void {
+    this.#used.delete(value);
   }
 
   counts(nowMs: number): AddressCounts {
