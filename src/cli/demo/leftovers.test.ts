@@ -1,0 +1,42 @@
+import { describe, expect, test } from 'vitest';
+import { compareMachine } from './leftovers.ts';
+import type { Resource, ResourceKind } from './machine-state.ts';
+
+const belongings = { name: 'keelson-demo-Ab12', podRange: '10.88.7.0/24', namespaces: ['4026532201'] };
+const resource = (kind: ResourceKind, trace: string): Resource => ({ kind, key: trace, trace });
+
+describe('compareMachine', () => {
+  test('what was there before is nobody’s leaving', () => {
+    const before = [resource('mount', '/var/tmp/keelson-demo-Ab12/x')];
+    expect(compareMachine(before, before, belongings)).toEqual({ own: [], foreign: [] });
+  });
+
+  test.each<[ResourceKind, string]>([
+    ['mount', '/var/tmp/keelson-demo-Ab12/state/pools/default'],
+    ['loop device', '/var/tmp/keelson-demo-Ab12/state/pools/default.img'],
+    ['process', 'containerd-shim-runc-v2 -address /var/tmp/keelson-demo-Ab12/c/c.sock'],
+    ['cgroup', '/sys/fs/cgroup/memory/keelson-demo-Ab12'],
+    ['file', '/var/tmp/keelson-demo-Ab12'],
+    ['route', '10.88.7.2 dev veth12 scope link'],
+    ['network namespace', '4026532201'],
+  ])('a new %s at %s is the run’s', (kind, trace) => {
+    const left = resource(kind, trace);
+    expect(compareMachine([], [left], belongings)).toEqual({ own: [left], foreign: [] });
+  });
+
+  test.each<[ResourceKind, string]>([
+    ['mount', '/mnt/usb'],
+    ['loop device', '/root/other.img'],
+    ['process', 'sleep 5'],
+    ['file', '/tmp/somebody'],
+    ['file', '/run/containerd'],
+    ['network interface', 'veth0'],
+    ['nft table', 'table ip docker'],
+    ['nft table', 'table inet keelson_network'],
+    ['route', '10.88.70.2 dev eth1'],
+    ['network namespace', '4026532999'],
+  ])('a new %s at %s is somebody else’s', (kind, trace) => {
+    const other = resource(kind, trace);
+    expect(compareMachine([], [other], belongings)).toEqual({ own: [], foreign: [other] });
+  });
+});

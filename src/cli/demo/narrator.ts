@@ -1,0 +1,102 @@
+export interface Terminal {
+  write(text: string): unknown;
+  readonly isTTY?: boolean;
+}
+
+/** One finished step, as the report has it. */
+export interface StepReport {
+  readonly title: string;
+  readonly detail: string;
+  readonly ok: boolean;
+  readonly durationMs: number;
+}
+
+export interface NarratorDeps {
+  readonly terminal: Terminal;
+  readonly monotonicMs: () => number;
+}
+
+const STYLE = { bold: '1', dim: '2', red: '31', green: '32', yellow: '33' } as const;
+type Style = keyof typeof STYLE;
+
+/** Tells what happens as it happens: a line a step with its duration. Colours and running lines are for a terminal alone. */
+export class Narrator {
+  readonly #terminal: Terminal;
+  readonly #monotonicMs: () => number;
+  readonly #steps: StepReport[] = [];
+  readonly #running: string[] = [];
+
+  constructor({ terminal, monotonicMs }: NarratorDeps) {
+    this.#terminal = terminal;
+    this.#monotonicMs = monotonicMs;
+  }
+
+  /** The steps that have ended, in that order. */
+  get steps(): readonly StepReport[] {
+    return this.#steps;
+  }
+
+  /** Starts a chapter. */
+  heading(text: string): void {
+    this.#print(`\n${this.style('bold', text)}\n`);
+  }
+
+  /** Text of its own, e.g. a table. */
+  text(text: string): void {
+    this.#print(text);
+  }
+
+  /** Does `work` and prints what `describe` makes of its result; a failure is printed and passed on. */
+  async step<T>(
+    title: string,
+    work: () => Promise<T>,
+    describe: (result: T) => string = () => '',
+  ): Promise<T> {
+    const startedMs = this.#monotonicMs();
+    this.#running.push(title);
+    this.#showRunning();
+    let ok = false;
+    let detail = '';
+    try {
+      const result = await work();
+      detail = describe(result);
+      ok = true;
+      return result;
+    } finally {
+      const durationMs = Math.round(this.#monotonicMs() - startedMs);
+      this.#running.splice(this.#running.indexOf(title), 1);
+      this.#steps.push({ title, detail, ok, durationMs });
+      const mark = ok ? this.style('green', '✓') : this.style('red', '✗');
+      const text = detail === '' ? title : `${title}: ${detail}`;
+      this.#print(`  ${mark} ${text}  ${this.style('dim', formatDuration(durationMs))}\n`);
+    }
+  }
+
+  style(style: Style, text: string): string {
+    return this.#terminal.isTTY === true ? `\x1b[${STYLE[style]}m${text}\x1b[0m` : text;
+  }
+
+  #print(text: string): void {
+    this.#terminal.write(`${this.#eraseLine()}${text}`);
+    this.#showRunning();
+  }
+
+  #showRunning(): void {
+    const title = this.#running.at(-1);
+    if (this.#terminal.isTTY === true && title !== undefined) {
+      this.#terminal.write(`${this.#eraseLine()}  ${this.style('yellow', '…')} ${title}`);
+    }
+  }
+
+  #eraseLine(): string {
+    return this.#terminal.isTTY === true ? '\r\x1b[K' : '';
+  }
+}
+
+/** `85 ms`, `1.24 s`, `2 min 5 s`. */
+export function formatDuration(durationMs: number): string {
+  if (durationMs < 1_000) return `${Math.round(durationMs)} ms`;
+  if (durationMs < 60_000) return `${(durationMs / 1_000).toFixed(2)} s`;
+  const seconds = Math.round(durationMs / 1_000);
+  return `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
+}
