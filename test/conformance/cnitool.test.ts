@@ -1,0 +1,204 @@
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, describe, expect, it, type TestContext } from 'vitest';
+import { type CommandOutput, runCommand } from '../../src/runtime/child-process.ts';
+import { type AgentProcess, KEELSON, requireAgent, startAgent } from '../integration/agent-process.ts';
+import { requireTool } from '../tools/require-tool.ts';
+
+const PLUGIN_DIR = join(import.meta.dirname, '../../dist/cni');
+const UNIQUE = `keelson-cnitool-${process.pid}`;
+const RANGE = /^10\.213\.0\.\d+\/32$/;
+
+interface NetworkList {
+  name: string;
+  cniVersion: string;
+  cniVersions?: readonly string[];
+  plugins: Record<string, unknown>[];
+}
+
+interface AddResult {
+  readonly cniVersion: string;
+  readonly interfaces: readonly { readonly name: string; readonly sandbox?: string }[];
+  readonly ips: readonly {
+    readonly address: string;
+    readonly interface?: number;
+    readonly version?: string;
+  }[];
+}
+
+interface Link {
+  readonly ifname: string;
+  readonly addr_info: readonly {
+    readonly local: string;
+    readonly prefixlen: number;
+    readonly scope: string;
+  }[];
+}
+
+describe('the reference caller of CNI plugins, cnitool', () => {
+  const resources = new AsyncDisposableStack();
+  let agent: AgentProcess | undefined;
+
+  afterAll(async () => {
+    await resources.disposeAsync();
+  });
+
+  /** One agent, in a network namespace that stands for the node, for all tests. */
+  async function ready(context: TestContext): Promise<{ tool: string; agent: AgentProcess }> {
+    await requireAgent(context);
+    const tool = await requireTool(context, 'cnitool');
+    agent ??= await startNode();
+    return { tool, agent };
+  }
+
+  async function startNode(): Promise<AgentProcess> {
+    const node = resources.use(await makeNetns(`${UNIQUE}-node`));
+    return resources.use(
+      await startAgent({
+        name: 'cnitool',
+        netns: node.path,
+        config: { network: { name: UNIQUE, ranges: ['10.213.0.0/24'], cooldownSeconds: 0 } },
+      }),
+    );
+  }
+
+  describe.each(['0.4.0', '1.0.0', '1.1.0'])('with cniVersion %s', (version) => {
+    const pod = `${UNIQUE}-${version}`;
+
+    it('wires a pod by ADD, agrees by CHECK, and takes everything back by DEL', async (context) => {
+      const { tool, agent: running } = await ready(context);
+      const cni = await networkOf(running, version);
+      await using netns = await makeNetns(pod);
+
+      const result = JSON.parse((await call(tool, 'add', cni, netns)).stdout) as AddResult;
+      expect(result.cniVersion).toBe(version);
+      expect(result.ips).toHaveLength(1);
+      const inside = result.interfaces.findIndex((one) => one.sandbox === netns.path);
+      expect(result.interfaces[inside]?.name).toBe('eth0');
+      expect(result.ips[0]?.interface).toBe(inside);
+      const address = result.ips[0]?.address ?? '';
+      expect(address).toMatch(RANGE);
+      expect(await addressesIn(netns)).toEqual([address]);
+      expect(await defaultRoutesOf(netns)).toHaveLength(1);
+
+      await call(tool, 'check', cni, netns);
+      await call(tool, 'del', cni, netns);
+      expect(await addressesIn(netns)).toEqual([]);
+    });
+
+    it('fails CHECK when the address is gone', async (context) => {
+      const { tool, agent: running } = await ready(context);
+      const cni = await networkOf(running, version);
+      await using netns = await makeNetns(pod);
+      await call(tool, 'add', cni, netns);
+      await runCommand('ip', ['-n', netns.name, 'address', 'flush', 'dev', 'eth0']);
+      const { code, stdout, stderr } = await call(tool, 'check', cni, netns, [1]);
+      expect(code, `${stdout}${stderr}`).toBe(1);
+      expect(`${stdout}${stderr}`).toMatch(/10\.213\.0\.\d+/);
+      await call(tool, 'del', cni, netns);
+    });
+
+    it('succeeds with a second DEL, also when the namespace is gone', async (context) => {
+      const { tool, agent: running } = await ready(context);
+      const cni = await networkOf(running, version);
+      const netns = await makeNetns(pod);
+      try {
+        await call(tool, 'add', cni, netns);
+      } finally {
+        await netns[Symbol.asyncDispose]();
+      }
+      await call(tool, 'del', cni, netns);
+      await call(tool, 'del', cni, netns);
+    });
+  });
+
+  it('is told by STATUS that the network is ready, and that it is not when the agent is down', async (context) => {
+    const { tool, agent: running } = await ready(context);
+    const cni = await networkOf(running, '1.1.0');
+    const anywhere = { name: '', path: '/proc/self/ns/net' };
+    await call(tool, 'status', cni, anywhere);
+    await running.stop();
+    try {
+      const { code } = await call(tool, 'status', cni, anywhere, [1]);
+      expect(code).toBe(1);
+    } finally {
+      await running.start();
+    }
+    await call(tool, 'status', cni, anywhere);
+  });
+
+  it('collects by GC what no one names any more', async (context) => {
+    const { tool, agent: running } = await ready(context);
+    const cni = await networkOf(running, '1.1.0');
+    await using netns = await makeNetns(`${UNIQUE}-gc`);
+    await call(tool, 'add', cni, netns);
+    await call(tool, 'gc', cni, netns);
+    expect(await addressesIn(netns)).toEqual([]);
+  });
+});
+
+interface Netns extends AsyncDisposable {
+  readonly name: string;
+  readonly path: string;
+}
+
+async function makeNetns(name: string): Promise<Netns> {
+  await runCommand('ip', ['netns', 'add', name]);
+  return {
+    name,
+    path: `/run/netns/${name}`,
+    [Symbol.asyncDispose]: async () => {
+      await runCommand('ip', ['netns', 'delete', name]);
+    },
+  };
+}
+
+/** Where cnitool finds the network, as `keelson cni-config` prints it, at one CNI version. */
+interface Cni {
+  readonly directory: string;
+  readonly network: string;
+}
+
+async function networkOf(agent: AgentProcess, version: string): Promise<Cni> {
+  const { stdout } = await runCommand(KEELSON, ['cni-config', '--config', agent.configFile]);
+  const list = JSON.parse(stdout) as NetworkList;
+  list.name = UNIQUE;
+  list.cniVersion = version;
+  delete list.cniVersions;
+  for (const plugin of list.plugins) plugin['agent'] = agent.cniSocket;
+  const directory = join(agent.directory, `net.d-${version}`);
+  await mkdir(directory, { recursive: true });
+  await writeFile(join(directory, '10-keelson.conflist'), JSON.stringify(list));
+  return { directory, network: UNIQUE };
+}
+
+async function call(
+  tool: string,
+  command: string,
+  cni: Cni,
+  netns: Pick<Netns, 'path'>,
+  accept: readonly number[] = [],
+): Promise<CommandOutput> {
+  return await runCommand(tool, [command, cni.network, netns.path], {
+    accept,
+    env: { PATH: process.env['PATH'], CNI_PATH: PLUGIN_DIR, NETCONFPATH: cni.directory },
+  });
+}
+
+async function addressesIn(netns: Netns): Promise<string[]> {
+  const links = await ipJson<Link>(netns, ['address', 'show']);
+  return links
+    .filter(({ ifname }) => ifname !== 'lo')
+    .flatMap(({ addr_info }) => addr_info)
+    .filter(({ scope }) => scope === 'global')
+    .map(({ local, prefixlen }) => `${local}/${prefixlen}`);
+}
+
+async function defaultRoutesOf(netns: Netns): Promise<unknown[]> {
+  return await ipJson(netns, ['-4', 'route', 'show', 'default']);
+}
+
+async function ipJson<T>(netns: Netns, args: readonly string[]): Promise<T[]> {
+  const { stdout } = await runCommand('ip', ['-n', netns.name, '-j', ...args]);
+  return JSON.parse(stdout === '' ? '[]' : stdout) as T[];
+}

@@ -1,0 +1,117 @@
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { expect, it } from 'vitest';
+import { stringify } from 'yaml';
+import { runCommand } from '../../src/runtime/child-process.ts';
+import { requireAgent, startAgent } from '../integration/agent-process.ts';
+import { requireTool } from '../tools/require-tool.ts';
+
+/** What csi-sanity writes about each spec (ginkgo's JSON report). */
+interface SpecReport {
+  readonly LeafNodeType: string;
+  readonly LeafNodeText: string;
+  readonly ContainerHierarchyTexts: readonly string[] | null;
+  readonly State: string;
+  readonly Failure?: { readonly Message: string };
+}
+
+const MEBIBYTE = 2 ** 20;
+const SECRET = 'hunter2-of-csi-sanity';
+const SECRETS_OF = [
+  'CreateVolumeSecret',
+  'DeleteVolumeSecret',
+  'ControllerValidateVolumeCapabilitiesSecret',
+  'NodeStageVolumeSecret',
+  'NodePublishVolumeSecret',
+  'CreateSnapshotSecret',
+  'DeleteSnapshotSecret',
+  'ListSnapshotsSecret',
+];
+
+/** Groups of which some must pass: what this driver says that it can do. A capability that gets lost skips its group silently. */
+const MUST_PASS = [
+  'GetPluginCapabilities',
+  'Probe',
+  'GetPluginInfo',
+  'ControllerGetCapabilities',
+  'GetCapacity',
+  'CreateVolume',
+  'DeleteVolume',
+  'volume lifecycle',
+  'ValidateVolumeCapabilities',
+  'CreateSnapshot',
+  'DeleteSnapshot',
+  'NodePublishVolume',
+  'NodeUnpublishVolume',
+  'NodeStageVolume',
+  'NodeUnstageVolume',
+  'NodeGetVolumeStats',
+  'NodeGetCapabilities',
+  'NodeGetInfo',
+];
+/** How many specs ran when this was written. It only goes up. */
+const MUST_RUN = 50;
+
+it('csi-sanity finds no failure in mount mode', async (context) => {
+  await requireAgent(context);
+  const sanity = await requireTool(context, 'csi-sanity');
+  await using agent = await startAgent({ name: 'csi-sanity' });
+  const report = join(agent.directory, 'report.json');
+  const secrets = join(agent.directory, 'secrets.yaml');
+  await writeFile(secrets, stringify(Object.fromEntries(SECRETS_OF.map((name) => [name, { key: SECRET }]))));
+
+  const { stdout } = await runCommand(
+    sanity,
+    [
+      `--csi.endpoint=${agent.csiSocket}`,
+      `--csi.mountdir=${join(agent.directory, 'target')}`,
+      `--csi.stagingdir=${join(agent.directory, 'staging')}`,
+      `--csi.secrets=${secrets}`,
+      `--csi.testvolumesize=${64 * MEBIBYTE}`,
+      `--csi.testvolumeexpandsize=${128 * MEBIBYTE}`,
+      '--csi.testvolumeaccesstype=mount',
+      `--ginkgo.json-report=${report}`,
+      '--ginkgo.no-color',
+    ],
+    { timeoutMs: 240_000, accept: [1] },
+  );
+  const specs = (JSON.parse(await readFile(report, 'utf8')) as { SpecReports: SpecReport[] }[])
+    .flatMap((suite) => suite.SpecReports)
+    .filter((spec) => spec.LeafNodeType === 'It' || !['passed', 'skipped'].includes(spec.State));
+  const inState = (...states: readonly string[]): SpecReport[] =>
+    specs.filter((spec) => states.includes(spec.State));
+  const passed = inState('passed');
+  const skipped = inState('skipped', 'pending');
+  const failed = specs.filter((spec) => !passed.includes(spec) && !skipped.includes(spec));
+
+  console.log(
+    `csi-sanity: ${specs.length} specs, ran ${specs.length - skipped.length}, passed ${passed.length}, ` +
+      `failed ${failed.length}, skipped ${skipped.length}\n${skipReasons(skipped)}`,
+  );
+  expect(
+    failed.map((spec) => `${nameOf(spec)}: ${spec.Failure?.Message ?? spec.State}`),
+    stdout,
+  ).toEqual([]);
+  expect(passed.length).toBeGreaterThanOrEqual(MUST_RUN);
+  expect(MUST_PASS.filter((group) => !passed.some((spec) => isOf(group, spec)))).toEqual([]);
+  const log = await agent.readLog();
+  expect(log).toContain('CreateVolume');
+  expect(log).not.toContain(SECRET);
+});
+
+function nameOf(spec: SpecReport): string {
+  return [...(spec.ContainerHierarchyTexts ?? []), spec.LeafNodeText].join(' > ');
+}
+
+/** csi-sanity writes `Node Service > NodeStageVolume` and `CreateSnapshot [Controller Server]`. */
+function isOf(group: string, spec: SpecReport): boolean {
+  return (spec.ContainerHierarchyTexts ?? []).some((text) => text.replace(/ \[.*\]$/, '') === group);
+}
+
+/** One line a reason, with the specs that gave it. */
+function skipReasons(skipped: readonly SpecReport[]): string {
+  const byReason = Map.groupBy(skipped, (spec) => spec.Failure?.Message.trim() ?? spec.State);
+  return [...byReason]
+    .map(([reason, specs]) => `  ${specs.length} skipped: ${reason.replaceAll(/\s+/g, ' ')}`)
+    .join('\n');
+}
