@@ -1,15 +1,15 @@
 import { mkdir, readdir, readFile, rm, rmdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Fault } from '../../core/fault.ts';
-import { connectRpc, type RpcClient } from '../../rpc/client.ts';
+import { connectRpc } from '../../rpc/client.ts';
 import { endProcess, type ManagedProcess, runCommand, startProcess } from '../../runtime/child-process.ts';
 import { retry } from '../../runtime/retry.ts';
-import { linkSignals } from '../../runtime/signals.ts';
 import { removeCgroup } from './cgroups.ts';
 import { containerdConfigToml, containerdMajorVersion } from './containerd-config.ts';
 import { unmountWithin } from './mounts.ts';
 import { inNetns } from './netns.ts';
 import { listProcesses } from './processes.ts';
+import { untilReady } from './ready.ts';
 
 export interface ContainerdOptions {
   /** Holds its root, state, socket, configuration and log; made if absent, emptied by nobody but its owner. */
@@ -96,7 +96,7 @@ export async function startContainerd(options: ContainerdOptions): Promise<Conta
       env,
     });
     try {
-      return { daemon, version: await waitReady(daemon, socketPath, launchSignal) };
+      return { daemon, version: await waitForCri(daemon, socketPath, launchSignal) };
     } catch (error) {
       await daemon.stop();
       throw error;
@@ -169,35 +169,24 @@ async function removeEmptyShimDirectory(): Promise<void> {
   await rmdir('/run/containerd').catch(() => undefined);
 }
 
-async function waitReady(
+/** Resolves with the runtime's version once its CRI service answers. */
+async function waitForCri(
   daemon: ManagedProcess,
   socketPath: string,
   signal: AbortSignal | undefined,
 ): Promise<string> {
-  const settled = new AbortController();
-  using waiting = linkSignals(signal, settled.signal);
-  const ready = async (): Promise<string> => {
-    using client = connectRpc(socketPath);
-    return await retry(() => criVersion(client), {
-      signal: waiting.signal,
-      attempts: 400,
-      baseMs: 25,
-      maxMs: 50,
-    });
-  };
-  try {
-    return await Promise.race([ready(), daemon.failed(waiting.signal)]);
-  } finally {
-    settled.abort(new DOMException('the wait is over', 'AbortError'));
-  }
-}
-
-async function criVersion(client: RpcClient): Promise<string> {
-  const { runtime_version: version } = await client.call(
-    'runtime.v1.RuntimeService',
-    'Version',
-    { version: 'v1' },
-    { timeoutMs: 5_000 },
+  using client = connectRpc(socketPath);
+  const { runtime_version: version } = await untilReady(
+    daemon,
+    socketPath,
+    (callSignal) =>
+      client.call(
+        'runtime.v1.RuntimeService',
+        'Version',
+        { version: 'v1' },
+        { signal: callSignal, timeoutMs: 5_000 },
+      ),
+    { signal },
   );
   return version;
 }

@@ -34,6 +34,9 @@ export async function writeDemoRecord(
   await writeFile(join(directory, 'demo.json'), `${JSON.stringify(record)}\n`);
 }
 
+/** A directory without a record may be that of a run which is about to write it. */
+const RECORD_GRACE_MS = 10_000;
+
 export interface FoundDemo {
   readonly directory: string;
   readonly state: 'running' | 'kept' | 'stale';
@@ -51,7 +54,10 @@ async function inspect(directory: string): Promise<FoundDemo | undefined> {
   const stats = await lstat(directory).catch(() => undefined);
   if (stats?.isDirectory() !== true || stats.uid !== 0 || (stats.mode & 0o022) !== 0) return undefined;
   const record = await readDemoRecord(directory);
-  if (record === undefined) return { directory, state: 'stale', podRange: undefined };
+  if (record === undefined) {
+    const state = Date.now() - stats.ctimeMs < RECORD_GRACE_MS ? 'running' : 'stale';
+    return { directory, state, podRange: undefined };
+  }
   const { owner, kept, podRange } = record;
   const running = await isSameProcess(owner.pid, owner.startTicks);
   return { directory, state: running ? 'running' : kept ? 'kept' : 'stale', podRange };

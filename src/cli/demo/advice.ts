@@ -1,0 +1,52 @@
+import { readFile } from 'node:fs/promises';
+import type { NodeLayout } from './node.ts';
+import type { DemoFindings } from './report.ts';
+
+export const HOW_TO_GO_ON = `
+  How to go on:
+    make demo KEEP=1      keeps the node running, and says how to look around in it
+    bin/keelson help      lists the commands; README.md and docs/ say how to run it on a node
+`;
+
+/** Commands to look around in a node that was kept. */
+export function describeNextSteps(layout: NodeLayout, { pods }: DemoFindings, keelson: string): string {
+  const { directory, netns, criSocket, csiSocket, runDir, policiesDir, containerdDir } = layout;
+  const [pod] = pods;
+  const commands: (readonly [string, string])[] = [
+    ['the agent', `${keelson} status --run-dir ${runDir}`],
+    ['pods, through the proxy', `crictl --runtime-endpoint unix://${criSocket} pods`],
+    ['a shell in a pod', `crictl --runtime-endpoint unix://${criSocket} exec -it CONTAINER sh`],
+    [
+      'containers, without crictl',
+      `ctr --address ${containerdDir}/c.sock --namespace k8s.io containers list`,
+    ],
+    [
+      'volumes',
+      `grpcurl -plaintext -unix -import-path proto -proto csi.proto ${csiSocket} csi.v1.Controller/ListVolumes`,
+    ],
+    ['the pod network', `nsenter --net=${netns} ip route`],
+    ['its rules', `nsenter --net=${netns} nft list ruleset`],
+    ...(pod === undefined
+      ? []
+      : [['a pod from its node', `nsenter --net=${netns} ping -c 1 ${pod.addresses[0] ?? ''}`] as const]),
+    ['policies (edit, and create a pod)', `${policiesDir}/demo.yaml`],
+    ['logs', `tail -n 20 ${directory}/*.log ${containerdDir}/*.log`],
+    ['remove all of it', `${keelson} demo --clean`],
+  ];
+  const width = Math.max(...commands.map(([what]) => what.length));
+  const lines = commands.map(([what, command]) => `    ${what.padEnd(width)}  ${command}\n`).join('');
+  return `\n  The node keeps running. How to look around:\n${lines}`;
+}
+
+/** The ends of the logs of a node, but for one that `shown` ends with. */
+export async function describeLogs({ logs }: NodeLayout, shown: string, lines = 12): Promise<string> {
+  const texts = await Promise.all(
+    Object.entries(logs).map(async ([name, file]) => {
+      const text = await readFile(file, 'utf8').catch(() => '');
+      const end = text.trimEnd().split('\n').slice(-lines).join('\n');
+      if (text === '' || shown.endsWith(end)) return '';
+      return `\n  The end of the log of ${name}:\n${end.replace(/^/gm, '    ')}\n`;
+    }),
+  );
+  return texts.join('');
+}
