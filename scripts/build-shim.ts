@@ -1,0 +1,3 @@
+import { compileShim } from './compile-shim.ts';
+
+console.log(`dist: ${compileShim()}`);
