@@ -1,0 +1,42 @@
+import { request } from 'node:http';
+import { Fault } from '../core/fault.ts';
+
+/**
+ * GET `path` from the admin socket of a running agent. Rejects with `unavailable` that says how to start one when nothing
+ * listens.
+ */
+export function getFromAgent(socketPath: string, path: string, signal: AbortSignal): Promise<unknown> {
+  return new Promise((resolve, reject) => {
+    const call = request({ socketPath, path, signal, timeout: 5_000 }, (response) => {
+      let body = '';
+      response.setEncoding('utf8');
+      response.on('data', (chunk: string) => {
+        body += chunk;
+      });
+      response.on('end', () => {
+        if (response.statusCode === 200) resolve(JSON.parse(body) as unknown);
+        else
+          reject(
+            new Fault(
+              'unavailable',
+              `the agent answered ${response.statusCode ?? 0} to ${path}: ${body.trim()}`,
+            ),
+          );
+      });
+    });
+    call.on('timeout', () =>
+      call.destroy(new Fault('timeout', `the agent at ${socketPath} did not answer in 5 s`)),
+    );
+    call.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code !== 'ENOENT' && error.code !== 'ECONNREFUSED') return reject(Fault.from(error));
+      reject(
+        new Fault(
+          'unavailable',
+          `no agent listens at ${socketPath}; start it with 'keelson agent', or name its directory with --run-dir`,
+          { cause: error },
+        ),
+      );
+    });
+    call.end();
+  });
+}

@@ -1,0 +1,52 @@
+/** What an agent tells of itself on its admin socket (`/status`). Byte counts are decimal strings. */
+export interface AgentStatus {
+  readonly version: string;
+  readonly nodeName: string;
+  readonly startedAt: string;
+  readonly sockets: { readonly csi: string; readonly cni: string };
+  readonly pools: readonly PoolStatus[];
+  readonly volumes: readonly VolumeStatus[];
+  readonly snapshots: readonly SnapshotStatus[];
+  /** Records that could not be read: their data is untouched, and they are not served. */
+  readonly quarantined: readonly { readonly file: string; readonly reason: string }[];
+  readonly network: NetworkStatus;
+}
+
+export interface PoolStatus {
+  readonly name: string;
+  readonly backend: string;
+  readonly quota: string;
+  readonly totalBytes: string;
+  readonly allocatedBytes: string;
+  readonly availableBytes: string;
+}
+
+export interface VolumeStatus {
+  readonly id: string;
+  readonly name: string;
+  readonly pool: string;
+  readonly sizeBytes: string;
+  readonly published: readonly string[];
+}
+
+export interface SnapshotStatus {
+  readonly id: string;
+  readonly name: string;
+  readonly sourceVolumeId: string;
+  readonly sizeBytes: string;
+}
+
+export interface NetworkStatus {
+  readonly families: readonly {
+    readonly family: 4 | 6;
+    readonly total: string;
+    readonly inUse: number;
+    readonly cooling: number;
+  }[];
+  readonly attachments: readonly {
+    readonly containerId: string;
+    readonly ifname: string;
+    readonly pod: string | undefined;
+    readonly addresses: readonly string[];
+  }[];
+}
