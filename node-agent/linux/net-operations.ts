@@ -246,7 +246,14 @@ function ensureSysctl(name: string, value: string): void {
 
 /** /proc/sys/net is that of the calling thread's namespace. */
 function writeSysctl(name: string, value: string): void {
-  writeFileSync(`/proc/sys/net/${name}`, value);
+  try {
+    writeFileSync(`/proc/sys/net/${name}`, value);
+  } catch (error) {
+    const { code = 'unknown error' } = error as NodeJS.ErrnoException;
+    throw new Fault('precondition', `/proc/sys/net/${name} cannot be set to ${value}: ${code}`, {
+      fields: { errno: code },
+    });
+  }
 }
 
 function findLink(socket: RouteSocket, name: string): LinkState | undefined {

@@ -125,7 +125,8 @@ export async function openNetwork(options: NetworkOptions, deps: NetworkDeps): P
   await kernel.call('ensureForwarding', ranges);
   await firewall.apply();
   const refreshMtu = async (): Promise<void> => {
-    mtu = fixedMtu ?? (await kernel.call('readUplinkMtu')) ?? DEFAULT_MTU;
+    const found = fixedMtu ?? (await kernel.call('readUplinkMtu')) ?? DEFAULT_MTU;
+    mtu = Math.max(found, leastMtu(ranges));
   };
   await refreshMtu();
   const orphans = await reserveOrphans(kernel, attachments, allocator, logger);
@@ -269,9 +270,13 @@ async function reserveOrphans(
 
 function parseMtu(mtu: 'auto' | number, ranges: readonly Cidr[]): number | undefined {
   if (mtu === 'auto') return undefined;
-  const least = MIN_MTU[ranges.some(({ family }) => family === 6) ? 6 : 4];
+  const least = leastMtu(ranges);
   if (Number.isInteger(mtu) && mtu >= least && mtu <= 65_535) return mtu;
   throw new Fault('invalid', `network.mtu is ${mtu}; give "auto" or a number from ${least} to 65535`, {
     fields: { field: 'network.mtu' },
   });
+}
+
+function leastMtu(ranges: readonly Cidr[]): number {
+  return MIN_MTU[ranges.some(({ family }) => family === 6) ? 6 : 4];
 }

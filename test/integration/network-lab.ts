@@ -3,6 +3,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { compileShim } from '../../scripts/compile-shim.ts';
+import { sleep } from '../../src/runtime/clock.ts';
 import type { Attachment } from '../../src/core/attachment.ts';
 import { cniConfig } from '../../src/core/cni-config.ts';
 import type { AgentCommand, AgentSettings } from './network-agent.ts';
@@ -60,6 +61,11 @@ export class NetworkLab implements AsyncDisposable {
       encoding: 'utf8',
       stdio: ['ignore', 'pipe', 'pipe'],
     });
+  }
+
+  /** Runs a piece of JavaScript in a namespace and returns what it prints. */
+  evaluate(netns: string, script: string): string {
+    return execFileSync('nsenter', [`--net=${netns}`, process.execPath, '-e', script], { encoding: 'utf8' });
   }
 
   /** As `exec`, but false when it fails. */
@@ -142,6 +148,17 @@ export class NetworkLab implements AsyncDisposable {
     if (kill) agent.kill('SIGKILL');
     else agent.send('stop' satisfies AgentCommand);
     await ended;
+  }
+
+  signalAgent(signal: NodeJS.Signals): void {
+    const pid = this.#agent?.pid;
+    if (pid === undefined) throw new Error('no agent runs');
+    process.kill(pid, signal);
+  }
+
+  /** Waits until `holds`; the test's own timeout bounds it. */
+  async until(holds: () => boolean | Promise<boolean>): Promise<void> {
+    while (!(await holds())) await sleep(10);
   }
 
   /** Executes the exec binary as a runtime does. */

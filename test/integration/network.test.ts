@@ -5,6 +5,7 @@ import { NetworkLab } from './network-lab.ts';
 
 interface LinkJson {
   readonly ifname: string;
+  readonly flags: string[];
   readonly ifalias?: string;
   readonly mtu: number;
   readonly address: string;
@@ -67,7 +68,7 @@ describe('a pod', () => {
       `${address6}/128`,
     ]);
     expect(eth0?.mtu).toBe(1450);
-    expect(lab.ip<LinkJson>(netns, 'link show lo up')).toHaveLength(1);
+    expect(lab.ip<LinkJson>(netns, 'link show lo')[0]?.flags).toContain('UP');
     expect(lab.ip<RouteJson>(netns, 'route show default')[0]).toMatchObject({
       gateway: '169.254.1.1',
       dev: 'eth0',
@@ -144,6 +145,28 @@ describe('a pod', () => {
     lab.succeeds(netns, `busybox ping6 -c 1 -W 1 -I fd00:88::99 ${two.address6}`);
     expect(lab.exec(lab.node, 'nft list table inet seen').match(/packets 0 /g)).toHaveLength(2);
   });
+});
+
+it('a link that one side refuses half-way is undone on both, and says what the kernel said', async () => {
+  const netns = lab.addPod('c1');
+  const plan = {
+    netns,
+    host: { name: 'keeltest', index: 77_777, mac: 'ee:ee:ee:ee:ee:ee' },
+    pod: { name: 'eth0', index: 777, mac: '02:00:00:00:00:01' },
+    mtu: 1500,
+    alias: 'test',
+    // No host can have a multicast address: the pod's second one is refused.
+    addresses: ['10.88.0.2', 'ff02::88'],
+  };
+  const module = join(import.meta.dirname, '../../node-agent/linux/kernel.ts');
+  const script = `import(${JSON.stringify(module)}).then(async ({ startKernel }) => {
+    await using kernel = startKernel({ name: 'test' });
+    await kernel.call('attachLink', ${JSON.stringify(plan)}).catch((error) => console.log(error.kind + ': ' + error.message));
+  })`;
+  const output = lab.evaluate(lab.node, script);
+  expect(output).toMatch(/adding address ff02::88\/128: the kernel answered E\w+/);
+  expect(lab.ip<LinkJson>(netns, 'link').map(({ ifname }) => ifname)).toEqual(['lo']);
+  expect(links()).toEqual([]);
 });
 
 describe('a host port', () => {
