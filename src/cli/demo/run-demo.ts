@@ -238,11 +238,15 @@ function closingLine(report: DemoReport, narrator: Narrator): string {
     case 'failed':
       return narrator.style(
         'red',
-        `The demo failed after ${took}: ${(report.failure ?? '').split('\n')[0] ?? ''}`,
+        `The demo failed at '${failedStep(report)}' after ${took}: ${(report.failure ?? '').split('\n')[0] ?? ''}`,
       );
     case 'interrupted':
       return `Interrupted after ${took}.`;
     case 'refused':
       return 'Mend this, then run the demo again.';
   }
+}
+
+function failedStep({ steps }: DemoReport): string {
+  return steps.find(({ ok }) => !ok)?.title ?? 'its end';
 }

@@ -143,7 +143,10 @@ export class Story {
     return await this.#deps.narrator.step(
       'the container writes to its volume',
       async () => {
-        await this.#run(writer, `dd if=/dev/urandom of=${DATA_FILE} bs=1M count=8 && sync ${DATA_FILE}`);
+        await this.#run(
+          writer.containerId,
+          `dd if=/dev/urandom of=${DATA_FILE} bs=1M count=8 && sync ${DATA_FILE}`,
+        );
         return await this.#checksum(writer);
       },
       (sum) => `8.0 MiB, sha256 ${sum.slice(0, 16)}…`,
@@ -151,7 +154,7 @@ export class Story {
   }
 
   async #reachOthers(writer: RunningPod): Promise<void> {
-    const gateway = (await this.#run(writer, 'ip route show default')).split(' ')[2] ?? '';
+    const gateway = (await this.#run(writer.containerId, 'ip route show default')).split(' ')[2] ?? '';
     await this.#ping(writer, gateway, 'its gateway');
     const neighbour = await this.#runPod('neighbour', undefined, 'none');
     await this.#ping(writer, neighbour.pod.addresses[0] ?? '', 'pod neighbour');
@@ -163,7 +166,7 @@ export class Story {
     const report = await this.#deps.narrator.step(
       `${name} pings ${what}`,
       async (): Promise<PingReport> => {
-        const output = await this.#run(from, `ping -c 1 -W 3 ${to}`);
+        const output = await this.#run(from.containerId, `ping -c 1 -W 3 ${to}`);
         return { from: name, to, what, milliseconds: Number(/time=([\d.]+) ms/.exec(output)?.[1]) };
       },
       ({ milliseconds }) => `${to} answers in ${milliseconds} ms`,
@@ -186,9 +189,9 @@ export class Story {
             `1.2 GiB into a volume of 1 GiB must fail with ENOSPC or EDQUOT; dd ended with ${result.exitCode}: ${result.stderr}`,
           );
         }
-        const writtenBytes = Number(await this.#run(writer, 'wc -c < /data/overfill'));
+        const writtenBytes = Number(await this.#run(writer.containerId, 'wc -c < /data/overfill'));
         const { usedBytes } = await csi.volumeUsage(volume.id, target, this.#call());
-        await this.#run(writer, 'rm /data/overfill');
+        await this.#run(writer.containerId, 'rm /data/overfill');
         const sizeBytes = Number(volume.sizeBytes);
         if (writtenBytes > sizeBytes) {
           throw new Fault('precondition', `a volume of ${sizeBytes} bytes took ${writtenBytes}`);
@@ -228,14 +231,18 @@ export class Story {
       (sum) => `the same sha256 ${sum.slice(0, 16)}…`,
     );
     await narrator.step('what reader writes stays in the clone', async () => {
-      await this.#run(reader, 'echo mine > /data/only-in-the-clone');
-      await this.#run(writer, 'test ! -e /data/only-in-the-clone');
+      await this.#run(reader.containerId, 'echo mine > /data/only-in-the-clone');
+      await this.#run(writer.containerId, 'test ! -e /data/only-in-the-clone');
     });
   }
 
   async #applyPolicy(writer: RunningPod): Promise<void> {
     const { narrator, findings } = this.#deps;
-    const before = await this.#variable(writer);
+    const before = await narrator.step(
+      'a container of a pod, before there is a policy',
+      () => this.#variable(writer.containerId),
+      (value) => `${POLICY_VARIABLE} is ${value}`,
+    );
     await narrator.step(
       'a policy file for the proxy',
       () => writeFile(join(this.#options.layout.policiesDir, 'demo.yaml'), DEMO_POLICY),
@@ -250,9 +257,9 @@ export class Story {
       'a new container has the variable',
       async () => {
         const containerId = await this.#startContainer(writer.pod, 'second', undefined);
-        return await this.#variable({ containerId });
+        return await this.#variable(containerId);
       },
-      (value) => `${POLICY_VARIABLE}=${value}, which was ${before} before`,
+      (value) => `${POLICY_VARIABLE} is ${value}`,
     );
     findings.policy = { variable: POLICY_VARIABLE, before, after, denial };
     if (after === 'unset')
@@ -281,26 +288,21 @@ export class Story {
     );
   }
 
-  async #variable({ containerId }: { readonly containerId: string }): Promise<string> {
-    const { exitCode, stdout } = await this.#deps.pods.exec(
-      containerId,
-      ['printenv', POLICY_VARIABLE],
-      this.#call(),
-    );
-    return exitCode === 0 ? stdout.trim() : 'unset';
+  async #variable(containerId: string): Promise<string> {
+    return (await this.#run(containerId, `echo "\${${POLICY_VARIABLE}-unset}"`)).trim();
   }
 
   async #checksum(pod: RunningPod): Promise<string> {
-    return (await this.#run(pod, `sha256sum ${DATA_FILE}`)).split(' ')[0] ?? '';
+    return (await this.#run(pod.containerId, `sha256sum ${DATA_FILE}`)).split(' ')[0] ?? '';
   }
 
-  /** Output of a shell command in the pod's container, which must succeed. */
-  async #run({ pod, containerId }: RunningPod, command: string): Promise<string> {
+  /** Output of a shell command in a container, which must succeed. */
+  async #run(containerId: string, command: string): Promise<string> {
     const result = await this.#deps.pods.exec(containerId, ['sh', '-c', command], this.#call());
     if (result.exitCode !== 0) {
       throw new Fault(
         'precondition',
-        `'${command}' in pod ${pod.spec.name} ended with ${result.exitCode}: ${(result.stderr || result.stdout).trim()}`,
+        `'${command}' in a container ended with ${result.exitCode}: ${(result.stderr || result.stdout).trim()}`,
       );
     }
     return result.stdout;
