@@ -13,7 +13,6 @@ interface NetworkList {
   name: string;
   cniVersion: string;
   cniVersions?: readonly string[];
-  plugins: Record<string, unknown>[];
 }
 
 interface AddResult {
@@ -162,14 +161,12 @@ interface Cni {
 async function networkOf(agent: AgentProcess, version: string): Promise<Cni> {
   const { stdout } = await runCommand(KEELSON, ['cni-config', '--config', agent.configFile]);
   const list = JSON.parse(stdout) as NetworkList;
-  list.name = UNIQUE;
   list.cniVersion = version;
   delete list.cniVersions;
-  for (const plugin of list.plugins) plugin['agent'] = agent.cniSocket;
   const directory = join(agent.directory, `net.d-${version}`);
   await mkdir(directory, { recursive: true });
   await writeFile(join(directory, '10-keelson.conflist'), JSON.stringify(list));
-  return { directory, network: UNIQUE };
+  return { directory, network: list.name };
 }
 
 async function call(

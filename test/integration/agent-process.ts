@@ -72,18 +72,14 @@ export async function startAgent({ name, config = {}, netns }: AgentProcessOptio
   const nodeName = `node-${name}`;
   await mkdir(paths.runDir);
   await mkdir(paths.stateDir);
-  const common = { metrics: { address: 'off' }, log: { level: 'trace' } };
+  const { stateDir, runDir } = paths;
+  const common = { nodeName, stateDir, runDir, metrics: { address: 'off' }, log: { level: 'trace' } };
   await writeFile(paths.configFile, stringify({ ...common, ...config }));
   const sockets = { csiSocket: join(paths.runDir, 'csi.sock'), cniSocket: join(paths.runDir, 'cni.sock') };
 
   const launch = async (): Promise<ManagedProcess> => {
-    const agent = [KEELSON, 'agent', '--config', paths.configFile, '--node-name', nodeName];
-    const directories = ['--state-dir', paths.stateDir, '--run-dir', paths.runDir];
-    const [file = '', ...args] = [
-      ...(netns === undefined ? [] : ['nsenter', `--net=${netns}`]),
-      ...agent,
-      ...directories,
-    ];
+    const agent = [KEELSON, 'agent', '--config', paths.configFile];
+    const [file = '', ...args] = netns === undefined ? agent : ['nsenter', `--net=${netns}`, ...agent];
     const started = await startProcess({ name: `agent ${name}`, file, args, logFile: paths.logFile });
     try {
       await untilReady(started, Object.values(sockets));
