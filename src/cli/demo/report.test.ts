@@ -1,0 +1,41 @@
+import { expect, test } from 'vitest';
+import { formatBytes, renderFindings } from './report.ts';
+
+test.each([
+  [0, '0 bytes'],
+  [1_023, '1023 bytes'],
+  [8 * 2 ** 20, '8.0 MiB'],
+  [2 ** 30, '1.0 GiB'],
+  [5000 * 2 ** 40, '5000.0 TiB'],
+])('%d bytes are written %s', (bytes, expected) => {
+  expect(formatBytes(bytes)).toBe(expected);
+});
+
+test('the closing tables show volumes, addresses, effects and timings', () => {
+  const text = renderFindings(
+    {
+      volumes: [{ name: 'data', id: 'v1', sizeBytes: '1073741824', source: 'empty' }],
+      pods: [{ name: 'writer', sandboxId: 's1', addresses: ['10.88.0.2', 'fd00::2'], volume: 'data' }],
+      pings: [],
+      overfill: {
+        error: 'Disk quota exceeded',
+        writtenBytes: 2 ** 29,
+        sizeBytes: 2 ** 30,
+        statsUsedBytes: 0,
+      },
+      policy: { variable: 'A', before: 'unset', after: 'b', denial: 'no such pods' },
+    },
+    [{ title: 'CreateVolume', detail: '', ok: true, durationMs: 12 }],
+  );
+  expect(text).toContain('  data    1.0 GiB  empty   v1\n');
+  expect(text).toContain('  writer  10.88.0.2, fd00::2  data\n');
+  expect(text).toContain('Disk quota exceeded after 512.0 MiB');
+  expect(text).toContain('unset before, b after');
+  expect(text).toContain('no such pods');
+  expect(text).toContain('  CreateVolume  12 ms\n');
+  expect(text).not.toContain('ROUND TRIP');
+});
+
+test('a run that came to nothing has no tables', () => {
+  expect(renderFindings({ volumes: [], pods: [], pings: [] }, [])).toBe('');
+});
