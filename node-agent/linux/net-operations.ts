@@ -111,20 +111,6 @@ export function hasLink(name: string): boolean {
   return findLink(host(), name) !== undefined;
 }
 
-/**
- * Deletes links with their peers, addresses and routes; absent ones are left out. Several go at once, as the link group `group`,
- * which nothing else may be a member of: the kernel then waits once for all (see `LinkReaper`).
- */
-export function removeLinks(names: readonly string[], group: number): void {
-  const [only] = names;
-  if (names.length === 1 && only !== undefined) {
-    unlessNotFound(() => host().execute([request.deleteLink(only)]));
-    return;
-  }
-  for (const name of names) unlessNotFound(() => host().execute([request.groupLink(name, group)]));
-  unlessNotFound(() => host().execute([request.deleteGroup(group)]));
-}
-
 /** Reads both sides of a pod link. A namespace that is gone counts as an absent interface. */
 export function observeLink(link: {
   readonly netns: string;

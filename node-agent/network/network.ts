@@ -12,12 +12,13 @@ import { KeyedLock } from '../../src/runtime/keyed-lock.ts';
 import type { Logger } from '../../src/runtime/logger.ts';
 import { TaskGroup } from '../../src/runtime/task-group.ts';
 import { type Kernel, startKernel } from '../linux/kernel.ts';
+import { deleteLinks } from '../linux/link-deletion.ts';
 import { readNetnsId } from '../linux/netns.ts';
 import { applyNft, listNftTable } from '../linux/nft.ts';
 import { Attachments, type AttachRequest, type Links } from './attachments.ts';
 import { Collector } from './collector.ts';
 import { Firewall } from './firewall.ts';
-import { LinkReaper, randomLinkGroup } from './link-reaper.ts';
+import { LinkReaper } from './link-reaper.ts';
 import { type LockOptions, SharedLock } from './shared-lock.ts';
 import { AttachmentStore } from './store.ts';
 
@@ -84,7 +85,8 @@ export async function openNetwork(options: NetworkOptions, deps: NetworkDeps): P
 
   await using opening = new AsyncDisposableStack();
   const kernel = deps.kernel ?? opening.use(startKernel({ name: 'keelson-net' }));
-  const reaper = new LinkReaper({ kernel, reaper: opening.use(startKernel({ name: 'keelson-reap' })) });
+  const reaper = new LinkReaper({ has: (name) => kernel.call('hasLink', name), delete: deleteLinks });
+  opening.defer(() => reaper.settle());
   const links: Links = {
     attach: (plan) => kernel.call('attachLink', plan),
     remove: (name) => reaper.remove(name),
@@ -236,11 +238,7 @@ export async function removeNetwork(
 ): Promise<void> {
   await using kernel = startKernel({ name: 'keelson-net' });
   const links = await kernel.call('listLinks', HOST_LINK_PREFIX);
-  await kernel.call(
-    'removeLinks',
-    links.map(({ name }) => name),
-    randomLinkGroup(),
-  );
+  await deleteLinks(links.map(({ name }) => name));
   await kernel.call('removeRangeRoutes');
   const nft = { apply: applyNft, list: listNftTable };
   await new Firewall({ ranges: [], exclusions: [] }, { nft, logger, attachments: () => [] }).remove();

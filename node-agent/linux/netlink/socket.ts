@@ -54,7 +54,7 @@ const KIND_BY_CODE: Readonly<Record<string, FaultKind>> = {
 
 /**
  * A routing netlink socket. It belongs for ever to the network namespace in which its thread was when it was opened, so it may be
- * used from anywhere later. Blocks: for kernel workers only.
+ * used from anywhere later. All but `submit` blocks: for kernel workers.
  */
 export class RouteSocket implements Disposable {
   readonly #fd: number;
@@ -101,24 +101,54 @@ export class RouteSocket implements Disposable {
    */
   execute(requests: readonly Request[]): readonly Message[] {
     if (requests.length === 0) return [];
-    const first = this.#send(requests);
+    const { data, refusals } = this.#collect(this.#send(requests), requests);
+    const [refusal] = refusals;
+    if (refusal !== undefined) throw refusal;
+    return data;
+  }
+
+  /**
+   * As `execute`, but waits for the kernel in a thread of Node's pool, so it may be used on the main thread; returns every refusal.
+   * One call at a time on one socket.
+   */
+  async submit(requests: readonly Request[]): Promise<readonly NetlinkFault[]> {
+    const first = this.#sequence + 1;
+    const datagram = this.#encode(requests);
+    const sent = await new Promise<number>((resolve, reject) => {
+      libc.send.async(
+        this.#fd,
+        datagram,
+        datagram.length,
+        0,
+        (error: Error | null, result: bigint | number) => {
+          if (error === null) resolve(Number(result));
+          else reject(error);
+        },
+      );
+    });
+    if (sent !== datagram.length) throw new Fault('unavailable', 'the kernel takes no netlink requests');
+    // The answers were queued before the send returned: reading them does not block.
+    return this.#collect(first, requests).refusals;
+  }
+
+  #collect(first: number, requests: readonly Request[]): { data: Message[]; refusals: NetlinkFault[] } {
     const data: Message[] = [];
-    let refusal: NetlinkFault | undefined;
+    const refusals: NetlinkFault[] = [];
     for (let answered = 0; answered < requests.length; ) {
       for (const message of this.#receive()) {
         const request = requests[message.sequence - first];
         if (request === undefined) continue;
         if (message.type !== k.NLMSG_ERROR) {
+          // The receive buffer is used again: keep a copy.
           data.push({ ...message, payload: message.payload.slice() });
           continue;
         }
         answered += 1;
         const { errno, message: kernelSays } = decodeAcknowledgement(message);
-        if (errno !== 0) refusal ??= new NetlinkFault(request, errno, kernelSays);
+        if (errno !== 0) refusals.push(new NetlinkFault(request, errno, kernelSays));
       }
     }
-    if (refusal !== undefined) throw refusal;
-    return data;
+    return { data, refusals };
   }
 
   /** Reads a whole dump; one that the kernel calls inconsistent (NLM_F_DUMP_INTR) is read again. */
@@ -143,7 +173,6 @@ export class RouteSocket implements Disposable {
           const { errno, message: kernelSays } = decodeAcknowledgement(message);
           throw new NetlinkFault(request, errno, kernelSays);
         }
-        // The receive buffer is used again: keep a copy.
         messages.push({ ...message, payload: message.payload.slice() });
       }
     }
@@ -151,12 +180,14 @@ export class RouteSocket implements Disposable {
 
   #send(requests: readonly Request[]): number {
     const first = this.#sequence + 1;
-    this.#sequence += requests.length;
-    const datagram = concatenate(
-      requests.map((request, position) => encodeRequest(request, first + position)),
-    );
+    const datagram = this.#encode(requests);
     checked(Number(libc.send(this.#fd, datagram, datagram.length, 0)), 'send', 'netlink');
     return first;
+  }
+
+  /** Numbers the requests and joins them. */
+  #encode(requests: readonly Request[]): Uint8Array {
+    return concatenate(requests.map((request) => encodeRequest(request, ++this.#sequence)));
   }
 
   #receive(): readonly Message[] {
