@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { Fault } from '../core/fault.ts';
+import { linkSignals } from '../runtime/signals.ts';
 import { type Command, parseFlags } from './command.ts';
 import type { DemoOutcome } from './demo/report.ts';
 import { removeAllDemos, runDemo } from './demo/run-demo.ts';
@@ -41,6 +42,10 @@ export const demoCommand: Command = {
       return 0;
     }
     const root = installRoot(import.meta.dirname);
+    // `keelson demo | head`: without a reader the story ends, and the cleaning up follows.
+    const unread = new AbortController();
+    stdout.on('error', () => unread.abort(new DOMException('nobody reads the output', 'AbortError')));
+    using stop = linkSignals(signal, unread.signal);
     const report = await runDemo(
       {
         keelson: join(root, 'bin/keelson'),
@@ -51,7 +56,7 @@ export const demoCommand: Command = {
         keep: flags.keep,
         reportFile: flags.report,
       },
-      { terminal: stdout, signal },
+      { terminal: stdout, signal: stop.signal },
     );
     return EXIT_CODES[report.outcome];
   },

@@ -151,6 +151,14 @@ describe('keelson demo', () => {
     expect(await traces()).toEqual([]);
   });
 
+  test('a run whose output nobody reads any more cleans up', { timeout: RUN }, async () => {
+    const run = startDemo();
+    await run.saw('StartContainer');
+    run.child.stdout?.destroy();
+    expect(await run.ended).toBe(130);
+    expect(await traces()).toEqual([]);
+  });
+
   test('two runs at a time do not meet, and when both are killed the next removes them', {
     timeout: 3 * RUN,
   }, async () => {

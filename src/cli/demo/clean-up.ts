@@ -12,12 +12,14 @@ import { namespaceInode } from './netns.ts';
 import type { NodeLayout } from './node.ts';
 import type { DemoFindings } from './report.ts';
 
-/** What has been started, in the order to end it in reverse. */
+/** What has been started and made, each to be ended in reverse order. */
 export interface DemoParts {
-  /** Processes of the node. */
+  /** Processes of the node, and connections to them. */
   readonly node: AsyncDisposableStack;
   /** Volumes, mounts, pods and snapshots on it. */
   readonly made: AsyncDisposableStack;
+  /** The same processes and connections, to be let go if the node is kept. */
+  readonly letGo: (() => void)[];
 }
 
 export interface CleanUpOptions {

@@ -21,7 +21,7 @@ describe('Narrator', () => {
     await narrator.step('volumes made', work, (count) => `${count} of them`);
     expect(written()).toBe('  ✓ volumes made: 3 of them  250 ms\n');
     expect(narrator.steps).toEqual([
-      { title: 'volumes made', detail: '3 of them', ok: true, durationMs: 250 },
+      { chapter: '', title: 'volumes made', detail: '3 of them', ok: true, startedMs: 0, durationMs: 250 },
     ]);
   });
 

@@ -5,9 +5,13 @@ export interface Terminal {
 
 /** One finished step, as the report has it. */
 export interface StepReport {
+  /** The heading that it came under; empty before the first. */
+  readonly chapter: string;
   readonly title: string;
   readonly detail: string;
   readonly ok: boolean;
+  /** Since the story began. */
+  readonly startedMs: number;
   readonly durationMs: number;
 }
 
@@ -25,10 +29,13 @@ export class Narrator {
   readonly #monotonicMs: () => number;
   readonly #steps: StepReport[] = [];
   readonly #running: string[] = [];
+  readonly #originMs: number;
+  #chapter = '';
 
   constructor({ terminal, monotonicMs }: NarratorDeps) {
     this.#terminal = terminal;
     this.#monotonicMs = monotonicMs;
+    this.#originMs = monotonicMs();
   }
 
   /** The steps that have ended, in that order. */
@@ -38,6 +45,7 @@ export class Narrator {
 
   /** Starts a chapter. */
   heading(text: string): void {
+    this.#chapter = text;
     this.#print(`\n${this.style('bold', text)}\n`);
   }
 
@@ -53,6 +61,7 @@ export class Narrator {
     describe: (result: T) => string = () => '',
   ): Promise<T> {
     const startedMs = this.#monotonicMs();
+    const chapter = this.#chapter;
     this.#running.push(title);
     this.#showRunning();
     let ok = false;
@@ -65,7 +74,14 @@ export class Narrator {
     } finally {
       const durationMs = Math.round(this.#monotonicMs() - startedMs);
       this.#running.splice(this.#running.indexOf(title), 1);
-      this.#steps.push({ title, detail, ok, durationMs });
+      this.#steps.push({
+        chapter,
+        title,
+        detail,
+        ok,
+        startedMs: Math.round(startedMs - this.#originMs),
+        durationMs,
+      });
       const mark = ok ? this.style('green', '✓') : this.style('red', '✗');
       const text = detail === '' ? title : `${title}: ${detail}`;
       this.#print(`  ${mark} ${text}  ${this.style('dim', formatDuration(durationMs))}\n`);

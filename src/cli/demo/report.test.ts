@@ -23,16 +23,22 @@ test('the closing tables show volumes, addresses, effects and timings', () => {
         sizeBytes: 2 ** 30,
         statsUsedBytes: 0,
       },
-      policy: { variable: 'A', before: 'unset', after: 'b', denial: 'no such pods' },
+      policy: { variable: 'A', before: 'unset', after: 'b', denial: 'x denies y: no such pods' },
     },
-    [{ title: 'CreateVolume', detail: '', ok: true, durationMs: 12 }],
+    [
+      { chapter: 'Volumes', title: 'CreateVolume', detail: '', ok: true, startedMs: 100, durationMs: 12 },
+      { chapter: 'Volumes', title: 'CreateVolume', detail: '', ok: true, startedMs: 150, durationMs: 14 },
+      { chapter: 'Volumes', title: 'a pod writes', detail: '', ok: true, startedMs: 164, durationMs: 36 },
+    ],
   );
   expect(text).toContain('  data    1.0 GiB  empty   v1\n');
   expect(text).toContain('  writer  10.88.0.2, fd00::2  data\n');
   expect(text).toContain('Disk quota exceeded after 512.0 MiB');
   expect(text).toContain('unset before, b after');
-  expect(text).toContain('no such pods');
-  expect(text).toContain('  CreateVolume  12 ms\n');
+  expect(text).toContain('  label-selected denial  x denies y\n');
+  expect(text).toContain('  Volumes  100 ms\n');
+  expect(text).toContain('  CreateVolume  2      12 ms to 14 ms\n');
+  expect(text).not.toContain('a pod writes');
   expect(text).not.toContain('ROUND TRIP');
 });
 

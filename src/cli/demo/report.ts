@@ -87,19 +87,46 @@ export function renderFindings(findings: DemoFindings, steps: readonly StepRepor
           ? []
           : [
               [`variable ${policy.variable}`, `${policy.before} before, ${policy.after} after`],
-              ['label-selected denial', policy.denial],
+              ['label-selected denial', policy.denial.split(': ')[0] ?? ''],
             ]),
       ],
     ),
-    renderTable(
-      ['STEP', 'TOOK'],
-      steps.map(({ title, durationMs }) => [title, formatDuration(durationMs)]),
-    ),
+    renderTable(['CHAPTER', 'TOOK'], chapterDurations(steps)),
+    renderTable(['CALL', 'TIMES', 'TOOK'], callDurations(steps)),
   ];
   return sections
     .filter((section) => section !== '')
     .map((section) => `\n${section.replace(/^/gm, '  ').trimEnd()}\n`)
     .join('');
+}
+
+/** From the start of a chapter's first step to the end of its last: steps may run side by side. */
+function chapterDurations(steps: readonly StepReport[]): string[][] {
+  const chapters = Map.groupBy(
+    steps.filter(({ chapter }) => chapter !== ''),
+    ({ chapter }) => chapter,
+  );
+  return [...chapters].map(([chapter, own]) => {
+    const startMs = Math.min(...own.map(({ startedMs }) => startedMs));
+    const endMs = Math.max(...own.map(({ startedMs, durationMs }) => startedMs + durationMs));
+    return [chapter, formatDuration(endMs - startMs)];
+  });
+}
+
+/** Steps that are calls of an API are named as the API does. */
+function callDurations(steps: readonly StepReport[]): string[][] {
+  const calls = Map.groupBy(
+    steps.filter(({ title, ok }) => ok && /^[A-Z]\w+[A-Z]\w+(, [A-Z]\w+| from the snapshot)?$/.test(title)),
+    ({ title }) => title,
+  );
+  return [...calls].map(([title, own]) => {
+    const durations = own.map(({ durationMs }) => durationMs).sort((a, b) => a - b);
+    const [least = 0] = durations;
+    const most = durations.at(-1) ?? 0;
+    const range =
+      least === most ? formatDuration(least) : `${formatDuration(least)} to ${formatDuration(most)}`;
+    return [title, String(own.length), range];
+  });
 }
 
 /** `8.0 MiB`, `1.0 GiB`. */

@@ -87,7 +87,7 @@ export async function runDemo(options: DemoOptions, deps: DemoDeps): Promise<Dem
   const podRange = await freePodRange(options.baseDir, before, name);
   await writeDemoRecord(directory, { kept: options.keep, podRange });
   const layout = nodeLayout(directory);
-  const parts: DemoParts = { node: new AsyncDisposableStack(), made: new AsyncDisposableStack() };
+  const parts: DemoParts = { node: new AsyncDisposableStack(), made: new AsyncDisposableStack(), letGo: [] };
 
   const failure = await play({ ...options, layout, name, podRange, signal }, parts, narrator, findings).then(
     () => undefined,
@@ -103,6 +103,7 @@ export async function runDemo(options: DemoOptions, deps: DemoDeps): Promise<Dem
   const story = { failure: failure?.message, directory, podRange };
 
   if (options.keep && outcome !== 'interrupted') {
+    for (const letGo of parts.letGo) letGo();
     narrator.text(describeNextSteps(layout, findings, options.keelson));
     return await finish(outcome, { ...story, kept: true });
   }
@@ -175,7 +176,7 @@ async function freePodRange(
 /** The chapters, from the first process to the last policy. */
 async function play(
   node: NodeOptions,
-  { node: processes, made }: DemoParts,
+  { node: processes, made, letGo }: DemoParts,
   narrator: Narrator,
   findings: DemoFindings,
 ): Promise<void> {
@@ -207,9 +208,14 @@ async function play(
     () => layout.criSocket,
   );
   processes.use(proxy);
+  for (const part of [agent.value, runtime.process, proxy]) letGo.push(() => part.release());
 
   const csiClient = processes.use(connectRpc(layout.csiSocket));
   const criClient = processes.use(connectRpc(layout.criSocket));
+  letGo.push(
+    () => csiClient[Symbol.dispose](),
+    () => criClient[Symbol.dispose](),
+  );
   const csi = new CsiDriver(csiClient);
   findings.csiDriver = await narrator.step(
     'CSI answers',

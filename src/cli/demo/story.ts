@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { writeFile } from 'node:fs/promises';
+import { rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Fault, isFault } from '../../core/fault.ts';
 import { retry } from '../../runtime/retry.ts';
@@ -245,7 +245,7 @@ export class Story {
     );
     await narrator.step(
       'a policy file for the proxy',
-      () => writeFile(join(this.#options.layout.policiesDir, 'demo.yaml'), DEMO_POLICY),
+      () => this.#writePolicy(),
       () => `a variable for every container, no pod with the label ${DENIED_LABEL}`,
     );
     const denial = await narrator.step(
@@ -264,6 +264,13 @@ export class Story {
     findings.policy = { variable: POLICY_VARIABLE, before, after, denial };
     if (after === 'unset')
       throw new Fault('precondition', `the policy sets ${POLICY_VARIABLE}, and it is unset`);
+  }
+
+  /** Complete from the first moment, as an editor would save it. */
+  async #writePolicy(): Promise<void> {
+    const file = join(this.#options.layout.policiesDir, 'demo.yaml');
+    await writeFile(`${file}~`, DEMO_POLICY);
+    await rename(`${file}~`, file);
   }
 
   /** The proxy notices the file in a moment; until then such a pod is let through, and taken down again. */
