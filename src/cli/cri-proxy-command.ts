@@ -1,0 +1,61 @@
+import { createCriProxy } from '../../node-agent/cri/proxy.ts';
+import { Fault } from '../core/fault.ts';
+import { startAdminServer } from '../runtime/admin-server.ts';
+import { Health } from '../runtime/health.ts';
+import { createLogger, LOG_LEVELS, type LogLevel } from '../runtime/logger.ts';
+import { createMetrics } from '../runtime/metrics.ts';
+import { type Command, parseFlags } from './command.ts';
+
+const usage =
+  'keelson cri-proxy --listen SOCKET --runtime SOCKET [--policies DIR] [--metrics-address HOST:PORT|off] [--log-level LEVEL]';
+
+export const criProxyCommand: Command = {
+  summary: 'stand between kubelet and the container runtime, and apply runtime policies',
+  usage,
+  async run({ args, signal }) {
+    const flags = parseFlags(
+      args,
+      {
+        listen: { type: 'string' },
+        runtime: { type: 'string' },
+        policies: { type: 'string' },
+        'metrics-address': { type: 'string', default: '127.0.0.1:9811' },
+        'log-level': { type: 'string', default: 'info' },
+      },
+      usage,
+    );
+    if (flags.listen === undefined || flags.runtime === undefined) {
+      const missing = [flags.listen ?? '--listen', flags.runtime ?? '--runtime'].filter((flag) =>
+        flag.startsWith('--'),
+      );
+      throw new Fault('invalid', `${missing.join(' and ')} must be given\nusage: ${usage}`);
+    }
+    const logger = createLogger({ level: logLevel(flags['log-level']), name: 'cri-proxy' });
+    const metrics = createMetrics({ process: 'cri-proxy' });
+    const proxy = createCriProxy(
+      { listen: flags.listen, runtime: flags.runtime, policiesDir: flags.policies },
+      { logger, metrics },
+    );
+    const health = new Health();
+    health.add('runtime', async (checkSignal) => void (await proxy.runtimeHealth(checkSignal)));
+    health.add('policies', async () => {
+      const [fault] = proxy.policyFaults();
+      if (fault !== undefined) throw new Fault('precondition', fault);
+    });
+    const address = flags['metrics-address'];
+    await using _admin = await startAdminServer(
+      { address: address === 'off' ? undefined : address },
+      { logger, metrics, health, status: async () => ({ policyFaults: proxy.policyFaults() }) },
+    );
+    await proxy.run(signal);
+    return 0;
+  },
+};
+
+function logLevel(text: string): LogLevel {
+  const level = LOG_LEVELS.find((candidate) => candidate === text);
+  if (level === undefined) {
+    throw new Fault('invalid', `--log-level ${text}: choose one of ${LOG_LEVELS.join(', ')}`);
+  }
+  return level;
+}
