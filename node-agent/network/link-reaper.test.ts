@@ -5,8 +5,10 @@ import { LinkReaper } from './link-reaper.ts';
 /** Links that are out of sight as soon as they are deleted, in a kernel that finishes when the test says so. */
 class SlowKernel {
   readonly links = new Set<string>();
-  readonly batches: { readonly names: readonly string[]; readonly finished: PromiseWithResolvers<undefined> }[] =
-    [];
+  readonly batches: {
+    readonly names: readonly string[];
+    readonly finished: PromiseWithResolvers<undefined>;
+  }[] = [];
   refuses = false;
 
   constructor(...links: string[]) {

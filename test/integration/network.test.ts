@@ -147,6 +147,24 @@ describe('a pod', () => {
   });
 });
 
+it('a pod of a node without IPv6 range has no IPv6 on either side, and works', async () => {
+  await lab.endAgent({ kill: false });
+  await lab.startAgent({ ranges: ['10.88.0.0/24'], mtu: 1400 });
+  const { netns, address } = await add('c1');
+  const [link = ''] = links();
+  for (const [where, name] of [
+    [netns, 'eth0'],
+    [lab.node, link],
+  ] as const) {
+    const [end] = lab.ip<LinkJson>(where, `addr show ${name}`);
+    expect(end?.addr_info.every(({ local }) => !local.includes(':'))).toBe(true);
+    expect(end?.mtu).toBe(1400);
+    expect(lab.exec(where, `cat /proc/sys/net/ipv6/conf/${name}/disable_ipv6`).trim()).toBe('1');
+  }
+  expect(ping(netns, '169.254.1.1')).toBe(true);
+  expect(ping(lab.node, address)).toBe(true);
+});
+
 it('a link that one side refuses half-way is undone on both, and says what the kernel said', async () => {
   const netns = lab.addPod('c1');
   const plan = {

@@ -81,7 +81,7 @@ export function decodeMessages(bytes: Uint8Array): readonly Message[] {
 export function decodeAcknowledgement({ type, flags, payload }: Message): Acknowledgement {
   if (type !== NLMSG_ERROR) throw new Fault('bug', `netlink message type ${type} is no acknowledgement`);
   const view = viewOf(payload);
-  const errno = -view.getInt32(0, LITTLE_ENDIAN);
+  const errno = Math.abs(view.getInt32(0, LITTLE_ENDIAN));
   if ((flags & NLM_F_ACK_TLVS) === 0) return { errno, message: undefined, offset: undefined };
   const capped = (flags & NLM_F_CAPPED) !== 0;
   const echoed = capped ? HEADER_BYTES : align(view.getUint32(4, LITTLE_ENDIAN));
