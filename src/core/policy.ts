@@ -1,0 +1,91 @@
+/** The calls that a policy may touch. Stop*, Remove* and all others are never looked at: a node must always be able to drain. */
+export const POLICY_OPERATIONS = ['CreateContainer', 'RunPodSandbox'] as const;
+export type PolicyOperation = (typeof POLICY_OPERATIONS)[number];
+
+/** What is known of one call. Texts are for matching and messages only. */
+export interface CallFacts {
+  readonly operation: PolicyOperation;
+  readonly pod: PodFacts;
+  readonly container: ContainerFacts | undefined;
+}
+
+export interface PodFacts {
+  readonly name: string;
+  readonly namespace: string;
+  readonly uid: string;
+  readonly labels: ReadonlyMap<string, string>;
+  readonly annotations: ReadonlyMap<string, string>;
+}
+
+export interface ContainerFacts {
+  readonly name: string;
+  /** The image as the pod names it, and as kubelet resolved it. */
+  readonly images: readonly string[];
+}
+
+/** Entries to set, and keys to remove; the two are disjoint. */
+export interface EntryChange {
+  readonly set: ReadonlyMap<string, string>;
+  readonly remove: ReadonlySet<string>;
+}
+
+export interface ResourceChange {
+  /** Microseconds. */
+  readonly cpuPeriod?: bigint;
+  /** Microseconds a period; -1 is no limit. */
+  readonly cpuQuota?: bigint;
+  readonly cpuShares?: bigint;
+  readonly memoryLimitBytes?: bigint;
+  /** Memory and swap together; -1 is no limit. */
+  readonly memorySwapLimitBytes?: bigint;
+  readonly oomScoreAdj?: bigint;
+  readonly cpusetCpus?: string;
+  readonly cpusetMems?: string;
+  /** Files of cgroup v2. */
+  readonly unified?: Readonly<Record<string, string>>;
+}
+
+/** All that is to be changed in one request. */
+export interface Mutation {
+  readonly env: EntryChange;
+  readonly labels: EntryChange;
+  readonly annotations: EntryChange;
+  readonly resources: ResourceChange;
+}
+
+export interface Selector {
+  readonly matchLabels: Readonly<Record<string, string>>;
+  readonly matchExpressions: readonly {
+    readonly key: string;
+    readonly operator: 'In' | 'NotIn' | 'Exists' | 'DoesNotExist';
+    readonly values: readonly string[];
+  }[];
+}
+
+/** One RuntimePolicy, checked and with its defaults in place. */
+export interface RuntimePolicy {
+  readonly name: string;
+  readonly match: {
+    readonly operations: readonly PolicyOperation[];
+    /** Names, or patterns with `*`; undefined is all. */
+    readonly namespaces: readonly string[] | undefined;
+    readonly podSelector: Selector | undefined;
+    /** Patterns with `*` and `?`; undefined is all. */
+    readonly images: readonly string[] | undefined;
+  };
+  readonly mutation: Mutation | undefined;
+  readonly deny: { readonly message: string; readonly includeSystemPods: boolean } | undefined;
+  readonly audit: boolean;
+  /** What becomes of a call when the policy could not be applied. */
+  readonly failurePolicy: 'Ignore' | 'Fail';
+  /** Effects are logged and counted, not applied. */
+  readonly dryRun: boolean;
+}
+
+export const NO_ENTRIES: EntryChange = { set: new Map(), remove: new Set() };
+export const NO_MUTATION: Mutation = {
+  env: NO_ENTRIES,
+  labels: NO_ENTRIES,
+  annotations: NO_ENTRIES,
+  resources: {},
+};
