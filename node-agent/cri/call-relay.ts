@@ -1,0 +1,255 @@
+import {
+  type ClientHttp2Session,
+  type ClientHttp2Stream,
+  constants,
+  type ServerHttp2Stream,
+} from 'node:http2';
+import {
+  GrpcCode,
+  headerOf,
+  isEndless,
+  isRead,
+  policyOperation,
+  type RawHeaders,
+  statusTrailers,
+  trailersOnly,
+  upstreamHeaders,
+} from '../../src/core/cri-call.ts';
+import { Fault, type FaultKind } from '../../src/core/fault.ts';
+import { parseGrpcTimeout } from '../../src/core/grpc-timeout.ts';
+import type { PolicyOperation } from '../../src/core/policy.ts';
+import type { Clock } from '../../src/runtime/clock.ts';
+import { deadlineSignal } from '../../src/runtime/signals.ts';
+import type { CallObserver, Reviewer } from './forwarder.ts';
+import { readRequest, type UnaryRequest } from './unary-request.ts';
+import { openCall, type Upstream } from './upstream.ts';
+
+const { NGHTTP2_CANCEL, NGHTTP2_NO_ERROR } = constants;
+const END_STREAM = 0x1;
+/** Without `sendDate: false` a header of our own would join the runtime's. */
+const TRAILERS_ONLY = { endStream: true, sendDate: false };
+const WITH_TRAILERS = { waitForTrailers: true, sendDate: false };
+const CODE_BY_KIND: Partial<Record<FaultKind, GrpcCode>> = {
+  timeout: GrpcCode.deadlineExceeded,
+  exhausted: GrpcCode.resourceExhausted,
+  unavailable: GrpcCode.unavailable,
+};
+
+export interface RelayDeps {
+  readonly upstream: Upstream;
+  readonly reviewer: Reviewer;
+  readonly observer: CallObserver;
+  readonly clock: Clock;
+}
+
+export interface RelayOptions {
+  /** How long a read waits for a runtime that is not there. */
+  readonly holdReadsMs: number;
+}
+
+/** One call on its way: copies headers, messages, trailers and resets in both directions until either side is done. */
+export class CallRelay {
+  readonly path: string;
+  readonly #headers: RawHeaders;
+  readonly #down: ServerHttp2Stream;
+  readonly #options: RelayOptions;
+  readonly #deps: RelayDeps;
+  readonly #gone = new AbortController();
+  readonly #startedMs: number;
+  #sentMs: number | undefined;
+  #answeredMs: number | undefined;
+  #up: ClientHttp2Stream | undefined;
+  #trailers: RawHeaders | undefined;
+  #code: string | undefined;
+  #answered = false;
+  #bodyEnded = false;
+  #ended = false;
+
+  constructor(down: ServerHttp2Stream, headers: RawHeaders, options: RelayOptions, deps: RelayDeps) {
+    this.#down = down;
+    this.#headers = headers;
+    this.#options = options;
+    this.#deps = deps;
+    this.#startedMs = deps.clock.monotonicMs();
+    this.path = headerOf(headers, ':path') ?? '';
+  }
+
+  get endless(): boolean {
+    return isEndless(this.path);
+  }
+
+  /** Starts the call; it ends with the client's stream. */
+  start(): void {
+    const { observer, reviewer, upstream } = this.#deps;
+    observer.started(this.path);
+    this.#down.on('error', () => undefined);
+    this.#down.on('wantTrailers', () => this.#down.sendTrailers(toHeaderObject(this.#trailers ?? [])));
+    this.#down.once('close', () => this.#onDownClosed());
+    const operation = policyOperation(this.path);
+    if (operation !== undefined && reviewer.wants(operation)) {
+      this.#run(() => this.#reviewed(operation));
+      return;
+    }
+    const session = upstream.ready;
+    if (session !== undefined) this.#stream(session);
+    else this.#run(async () => this.#stream(await this.#session()));
+  }
+
+  /** Ends the call from here, e.g. because the proxy stops. */
+  fail(code: GrpcCode, message: string): void {
+    if (this.#ended || this.#down.closed || this.#down.destroyed) return;
+    this.#ended = true;
+    this.#code = String(code);
+    if (this.#answered) {
+      this.#trailers = statusTrailers(code, message);
+      this.#down.end();
+    } else {
+      this.#down.respond(trailersOnly(code, message), TRAILERS_ONLY);
+      // A client that still sends has to learn that nobody reads (RFC 9113, 8.1).
+      if (!this.#down.readableEnded) this.#down.close(NGHTTP2_NO_ERROR);
+    }
+    this.#up?.close(NGHTTP2_CANCEL);
+  }
+
+  #run(work: () => Promise<void>): void {
+    work().catch((error: unknown) => {
+      if (this.#gone.signal.aborted) return;
+      const fault = Fault.from(error);
+      this.fail(CODE_BY_KIND[fault.kind] ?? GrpcCode.internal, fault.message);
+    });
+  }
+
+  async #session(): Promise<ClientHttp2Session> {
+    const timeoutMs = parseGrpcTimeout(headerOf(this.#headers, 'grpc-timeout'));
+    const { clock, upstream } = this.#deps;
+    using deadline =
+      timeoutMs === undefined ? undefined : deadlineSignal(timeoutMs, { signal: this.#gone.signal, clock });
+    const holdMs = isRead(this.path) ? this.#options.holdReadsMs : 0;
+    // Half of the client's patience at most, so that it learns why instead of running into its deadline.
+    return await upstream.session({
+      holdMs: Math.min(holdMs, (timeoutMs ?? Number.POSITIVE_INFINITY) / 2),
+      signal: deadline?.signal ?? this.#gone.signal,
+    });
+  }
+
+  /** The request is read whole before the runtime sees anything of the call: a denied call never reaches it. */
+  async #reviewed(operation: PolicyOperation): Promise<void> {
+    const request = await readRequest(this.#down, headerOf(this.#headers, 'grpc-encoding'));
+    if (this.#gone.signal.aborted) return;
+    const verdict = this.#deps.reviewer.review(operation, request.message, request.unreadable);
+    switch (verdict.kind) {
+      case 'deny':
+        this.fail(verdict.code, verdict.message);
+        return;
+      case 'forward':
+        this.#send(await this.#session(), request.body, false);
+        return;
+      case 'replace':
+        this.#send(await this.#session(), request.withMessage(verdict.request), request.encoded);
+    }
+  }
+
+  #send(session: ClientHttp2Session, body: UnaryRequest['body'], decoded: boolean): void {
+    this.#open(session, decoded)?.end(body);
+  }
+
+  #stream(session: ClientHttp2Session): void {
+    const up = this.#open(session, false);
+    if (up === undefined) return;
+    const down = this.#down;
+    down.on('data', (chunk: Buffer) => {
+      if (!up.destroyed && !up.write(chunk)) down.pause();
+    });
+    down.on('end', () => up.end());
+    up.on('drain', () => down.resume());
+  }
+
+  #open(session: ClientHttp2Session, decoded: boolean): ClientHttp2Stream | undefined {
+    if (this.#down.destroyed) return undefined;
+    this.#sentMs = this.#deps.clock.monotonicMs();
+    const spentMs = this.#sentMs - this.#startedMs;
+    const up = openCall(session, upstreamHeaders(this.#headers, { spentMs, decoded }));
+    this.#up = up;
+    const down = this.#down;
+    up.on('response', (_headers, flags, raw: string[]) => this.#onResponse(raw, (flags & END_STREAM) !== 0));
+    up.on('trailers', (_headers, _flags, raw: string[]) => {
+      this.#setTrailers(raw);
+      this.#finishIfComplete();
+    });
+    up.on('data', (chunk: Buffer) => {
+      if (!down.destroyed && !this.#ended && !down.write(chunk)) up.pause();
+    });
+    down.on('drain', () => up.resume());
+    up.on('end', () => {
+      this.#bodyEnded = true;
+      this.#finishIfComplete();
+    });
+    up.once('close', () => this.#onUpClosed(up.rstCode, session));
+    return up;
+  }
+
+  #onResponse(raw: string[], trailersOnlyReply: boolean): void {
+    if (this.#ended || this.#down.destroyed) return;
+    this.#answered = true;
+    if (!trailersOnlyReply) {
+      this.#down.respond(raw, WITH_TRAILERS);
+      return;
+    }
+    this.#ended = true;
+    this.#setTrailers(raw);
+    this.#down.respond(raw, TRAILERS_ONLY);
+    if (!this.#down.readableEnded) this.#down.close(NGHTTP2_NO_ERROR);
+  }
+
+  #setTrailers(raw: RawHeaders): void {
+    this.#answeredMs = this.#deps.clock.monotonicMs();
+    this.#trailers = raw;
+    this.#code = headerOf(raw, 'grpc-status');
+  }
+
+  /** The runtime's last DATA and its trailers come as two events, in either order. */
+  #finishIfComplete(): void {
+    if (this.#ended || !this.#bodyEnded || this.#trailers === undefined || this.#down.destroyed) return;
+    this.#ended = true;
+    this.#down.end();
+  }
+
+  #onUpClosed(rstCode: number, session: ClientHttp2Session): void {
+    if (this.#ended || this.#down.destroyed) return;
+    // A reset by the runtime is the client's to see; NO_ERROR without trailers, or a lost connection, is an answer that never came.
+    const reset = rstCode !== NGHTTP2_NO_ERROR && !session.destroyed;
+    if (reset) {
+      this.#ended = true;
+      this.#down.close(rstCode);
+      return;
+    }
+    this.fail(
+      GrpcCode.unavailable,
+      'the container runtime closed the connection before it answered; whether it did what was asked is not known',
+    );
+  }
+
+  #onDownClosed(): void {
+    this.#gone.abort(new DOMException('the client went away', 'AbortError'));
+    const up = this.#up;
+    if (up !== undefined && !up.closed)
+      up.close(this.#ended ? NGHTTP2_CANCEL : this.#down.rstCode || NGHTTP2_CANCEL);
+    const nowMs = this.#deps.clock.monotonicMs();
+    const runtimeMs = this.#sentMs === undefined ? undefined : (this.#answeredMs ?? nowMs) - this.#sentMs;
+    const addedMs = runtimeMs === undefined ? undefined : nowMs - this.#startedMs - runtimeMs;
+    this.#deps.observer.finished(this.path, this.#code ?? 'reset', addedMs);
+  }
+}
+
+/** `sendTrailers` takes no header lines; a name that repeats becomes a list, which it writes as lines again. */
+function toHeaderObject(lines: RawHeaders): Record<string, string | string[]> {
+  const object: Record<string, string | string[]> = {};
+  for (let index = 0; index < lines.length; index += 2) {
+    const name = lines[index] ?? '';
+    const value = lines[index + 1] ?? '';
+    const before = object[name];
+    object[name] =
+      before === undefined ? value : [...(typeof before === 'string' ? [before] : before), value];
+  }
+  return object;
+}

@@ -1,0 +1,73 @@
+import { chmod, chown, stat, unlink } from 'node:fs/promises';
+import { createServer, type Server, type Socket } from 'node:net';
+import { Fault } from '../../src/core/fault.ts';
+import { publishSocket } from '../../src/runtime/unix-socket.ts';
+
+export interface ListenerOptions {
+  readonly listen: string;
+  /** Its owner and mode are the listening socket's too: who may talk to the runtime may talk to the proxy, nobody else. */
+  readonly runtime: string;
+}
+
+export interface Listener extends AsyncDisposable {
+  /** Takes over owner and mode of the runtime's socket, which may not have been there at the start. */
+  copyAccess(): Promise<void>;
+}
+
+/** Until the runtime's socket says otherwise: root and its group, as containerd has it. */
+const DEFAULT_ACCESS = { mode: 0o660, uid: 0, gid: 0 };
+
+/** Serves the socket. Disposing takes no more connections, and removes the socket if it is still this one. */
+export async function openListener(
+  { listen, runtime }: ListenerOptions,
+  onConnection: (socket: Socket) => void,
+): Promise<Listener> {
+  const server = createServer(onConnection);
+  const access = (await readAccess(runtime)) ?? DEFAULT_ACCESS;
+  await publishSocket(listen, access.mode, async (temporary) => {
+    await bind(server, temporary);
+    if (process.getuid?.() === 0) await chown(temporary, access.uid, access.gid);
+  });
+  const { ino } = await stat(listen);
+  return {
+    async copyAccess() {
+      const current = await readAccess(runtime);
+      if (current === undefined || !(await isStill(listen, ino))) return;
+      if (process.getuid?.() === 0) await chown(listen, current.uid, current.gid);
+      await chmod(listen, current.mode);
+    },
+    async [Symbol.asyncDispose]() {
+      if (await isStill(listen, ino)) await unlink(listen).catch(() => undefined);
+      // Open connections belong to the forwarder.
+      server.close();
+    },
+  };
+}
+
+async function readAccess(path: string): Promise<typeof DEFAULT_ACCESS | undefined> {
+  try {
+    const { mode, uid, gid } = await stat(path);
+    return { mode: mode & 0o777, uid, gid };
+  } catch {
+    return undefined;
+  }
+}
+
+async function isStill(path: string, ino: number): Promise<boolean> {
+  return await stat(path).then(
+    (now) => now.ino === ino,
+    () => false,
+  );
+}
+
+function bind(server: Server, path: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', (error) =>
+      reject(new Fault('unavailable', `cannot listen on ${path}: ${error.message}`, { cause: error })),
+    );
+    server.listen(path, () => {
+      server.removeAllListeners('error').on('error', () => undefined);
+      resolve();
+    });
+  });
+}

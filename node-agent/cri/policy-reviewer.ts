@@ -1,0 +1,117 @@
+import { createHmac, randomBytes } from 'node:crypto';
+import { GrpcCode } from '../../src/core/cri-call.ts';
+import { Fault } from '../../src/core/fault.ts';
+import type {
+  CallFacts,
+  EntryChange,
+  Mutation,
+  PolicyOperation,
+  RuntimePolicy,
+} from '../../src/core/policy.ts';
+import { decide, type PolicyDecision, type PolicyEffect, podName } from '../../src/core/policy-decide.ts';
+import { patchRequest, readCallFacts } from '../../src/rpc/wire-cri.ts';
+import type { Logger } from '../../src/runtime/logger.ts';
+import type { Reviewer, Verdict } from './forwarder.ts';
+
+export interface PolicySource {
+  readonly policies: readonly RuntimePolicy[];
+}
+
+export interface PolicyReviewerDeps {
+  readonly source: PolicySource;
+  readonly logger: Logger;
+  readonly onEffect?: (operation: PolicyOperation, effect: PolicyEffect) => void;
+  readonly onFailure?: (operation: PolicyOperation) => void;
+}
+
+/** Applies policies to requests and writes one audit line for every effect. */
+export function createPolicyReviewer({ source, logger, onEffect, onFailure }: PolicyReviewerDeps): Reviewer {
+  const hash = valueHasher();
+  const concerning = (operation: PolicyOperation): readonly RuntimePolicy[] =>
+    source.policies.filter(({ match }) => match.operations.includes(operation));
+
+  /** Nothing is known of the pod, so nobody can say that it is not one of the node's own: those never fail closed. */
+  const unread = (operation: PolicyOperation, reason: string): Verdict => {
+    onFailure?.(operation);
+    logger.error({ operation, reason }, 'request passed unread by policies');
+    return { kind: 'forward' };
+  };
+
+  const audit = (facts: CallFacts, decision: PolicyDecision): void => {
+    for (const effect of decision.effects) {
+      onEffect?.(facts.operation, effect);
+      const policy = source.policies.find(({ name }) => name === effect.policy);
+      logger.info(
+        {
+          policy: effect.policy,
+          effect: effect.effect,
+          dryRun: effect.dryRun,
+          operation: facts.operation,
+          pod: podName(facts.pod),
+          podUid: facts.pod.uid,
+          ...(facts.container && { container: facts.container.name, images: facts.container.images }),
+          ...(effect.effect === 'mutate' && policy?.mutation && { changes: describe(policy.mutation, hash) }),
+        },
+        'policy effect',
+      );
+    }
+  };
+
+  const mutate = (facts: CallFacts, request: Uint8Array, decision: PolicyDecision): Verdict => {
+    if (decision.mutation === undefined) return { kind: 'forward' };
+    try {
+      return { kind: 'replace', request: patchRequest(facts.operation, request, decision.mutation) };
+    } catch (error) {
+      onFailure?.(facts.operation);
+      const [policy] = decision.mustApply;
+      logger.error(
+        { operation: facts.operation, pod: podName(facts.pod), err: error },
+        'policies not applied',
+      );
+      if (policy === undefined) return { kind: 'forward' };
+      return {
+        kind: 'deny',
+        code: GrpcCode.unavailable,
+        message: `RuntimePolicy ${policy} could not be applied to pod ${podName(facts.pod)} and says failurePolicy: Fail; see the log of the Keelson CRI proxy`,
+      };
+    }
+  };
+
+  return {
+    wants: (operation) => concerning(operation).length > 0,
+    review(operation, request, unreadable) {
+      if (request === undefined) return unread(operation, unreadable ?? 'unknown');
+      let facts: CallFacts;
+      try {
+        facts = readCallFacts(operation, request);
+      } catch (error) {
+        return unread(operation, Fault.from(error).message);
+      }
+      const decision = decide(concerning(operation), facts);
+      audit(facts, decision);
+      if (decision.denial !== undefined) {
+        return { kind: 'deny', code: GrpcCode.permissionDenied, message: decision.denial.message };
+      }
+      return mutate(facts, request, decision);
+    },
+  };
+}
+
+/** Values are often secrets: the log tells only whether two are the same, within one life of the process. */
+function valueHasher(): (value: string) => string {
+  const key = randomBytes(32);
+  return (value) => `#${createHmac('sha256', key).update(value).digest('hex').slice(0, 12)}`;
+}
+
+function describe(mutation: Mutation, hash: (value: string) => string): string[] {
+  const entries = (kind: string, { set, remove }: EntryChange): string[] => [
+    ...[...set].map(([key, value]) => `set ${kind} ${key} to ${hash(value)}`),
+    ...[...remove].map((key) => `remove ${kind} ${key}`),
+  ];
+  return [
+    ...entries('env', mutation.env),
+    ...entries('label', mutation.labels),
+    ...entries('annotation', mutation.annotations),
+    ...Object.keys(mutation.resources).map((key) => `set resource ${key}`),
+  ];
+}

@@ -1,0 +1,130 @@
+import { Fault } from '../../src/core/fault.ts';
+import { type Clock, systemClock } from '../../src/runtime/clock.ts';
+import type { Logger } from '../../src/runtime/logger.ts';
+import type { MetricsRegistry } from '../../src/runtime/metrics.ts';
+import { createHttp2Forwarder } from './http2-forwarder.ts';
+import { type Listener, openListener } from './listener.ts';
+import { createCriMetrics } from './metrics.ts';
+import { createPolicyReviewer } from './policy-reviewer.ts';
+import { PolicyStore } from './policy-store.ts';
+import { askVersion, type RuntimeVersion } from './runtime-health.ts';
+import { Upstream } from './upstream.ts';
+
+export interface CriProxyOptions {
+  /** Path of the socket that kubelet talks to; `unix://` in front is allowed. */
+  readonly listen: string;
+  /** Path of the runtime's socket; likewise. */
+  readonly runtime: string;
+  /** Directory of RuntimePolicy files; without it nothing is ever looked at. */
+  readonly policiesDir?: string | undefined;
+  /** How long reads wait for a runtime that is not there; default 3 s. */
+  readonly holdReadsMs?: number;
+  /** How long a stop waits for calls in flight; default 30 s. */
+  readonly drainMs?: number;
+}
+
+export interface CriProxyDeps {
+  readonly logger: Logger;
+  readonly metrics: MetricsRegistry;
+  readonly clock?: Clock;
+}
+
+export interface CriProxy {
+  /** Serves until the signal aborts, then lets the calls in flight end. Rejects when it cannot listen. */
+  run(signal: AbortSignal, onReady?: () => void): Promise<void>;
+  /** A real call to the runtime; rejects with the reason when it does not answer. */
+  runtimeHealth(signal?: AbortSignal): Promise<RuntimeVersion>;
+  /** Faults of policy files that are not in force as they are. */
+  policyFaults(): readonly string[];
+}
+
+/** A CRI endpoint that forwards everything to the runtime and applies runtime policies. Touches nothing until `run`. */
+export function createCriProxy(options: CriProxyOptions, deps: CriProxyDeps): CriProxy {
+  const { clock = systemClock } = deps;
+  const logger = deps.logger.child({ component: 'cri-proxy' });
+  const listen = socketPath(options.listen, 'listen');
+  const runtime = socketPath(options.runtime, 'runtime');
+  if (listen === runtime) {
+    throw new Fault('invalid', `the proxy would listen on ${listen}, which is the runtime's own socket`);
+  }
+  const metrics = createCriMetrics(deps.metrics);
+  const store =
+    options.policiesDir === undefined
+      ? undefined
+      : new PolicyStore(
+          { directory: options.policiesDir },
+          { logger, clock, onLoaded: (loaded) => metrics.policiesLoaded(loaded) },
+        );
+  const reviewer = createPolicyReviewer({
+    source: store ?? { policies: [] },
+    logger,
+    onEffect: (operation, effect) => metrics.effect(operation, effect),
+    onFailure: (operation) => metrics.policyFailure(operation),
+  });
+  const health = new Upstream({ socketPath: runtime }, { clock });
+  let listener: Listener | undefined;
+
+  const copyAccess = (): void => {
+    listener?.copyAccess().catch((error: unknown) => {
+      logger.warn({ err: error }, "owner and mode of the runtime's socket not taken over");
+    });
+  };
+  const forwarder = createHttp2Forwarder(
+    { socketPath: runtime, holdReadsMs: options.holdReadsMs ?? 3_000 },
+    {
+      reviewer,
+      observer: metrics,
+      clock,
+      onConnected: () => {
+        metrics.upstreamConnected();
+        copyAccess();
+      },
+      onLost: () => {
+        metrics.upstreamLost();
+        logger.debug({ runtime }, 'connection to the runtime ended');
+      },
+    },
+  );
+
+  const serve = async (signal: AbortSignal, onReady: (() => void) | undefined): Promise<void> => {
+    await store?.load();
+    const following = store?.run(signal);
+    listener = await openListener({ listen, runtime }, (socket) => forwarder.accept(socket));
+    logger.info({ listen, runtime }, 'CRI proxy serves');
+    onReady?.();
+    await aborted(signal);
+    await listener[Symbol.asyncDispose]();
+    await forwarder.drain(options.drainMs ?? 30_000);
+    await following;
+    logger.info({ listen }, 'CRI proxy stopped');
+  };
+
+  return {
+    async run(signal, onReady) {
+      try {
+        await serve(signal, onReady);
+      } finally {
+        health[Symbol.dispose]();
+      }
+    },
+    runtimeHealth: (signal) => askVersion(health, signal),
+    policyFaults: () => store?.faults ?? [],
+  };
+}
+
+function socketPath(address: string, option: string): string {
+  const path = address.replace(/^unix:(\/\/)?(?=\/)/, '');
+  if (path.startsWith('/')) return path;
+  throw new Fault(
+    'invalid',
+    `${option}: ${JSON.stringify(address)} is no socket; give an absolute path like /run/containerd/containerd.sock`,
+    { fields: { field: option } },
+  );
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+}

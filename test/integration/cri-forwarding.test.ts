@@ -1,0 +1,311 @@
+import { mkdtemp, rm, stat, chmod, writeFile } from 'node:fs/promises';
+import { constants } from 'node:http2';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Registry } from 'prom-client';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { createCriProxy, type CriProxy, type CriProxyOptions } from '../../node-agent/cri/proxy.ts';
+import { frameMessage, headerOf } from '../../src/core/cri-call.ts';
+import { silentLogger } from '../../src/runtime/logger.ts';
+import { echo, type FakeCall, type FakeRuntime, reply, startFakeRuntime } from '../fakes/cri-runtime.ts';
+import { callHeaders, gather, openSession, send } from '../fakes/grpc-over-http2.ts';
+
+const { NGHTTP2_CANCEL, NGHTTP2_REFUSED_STREAM, NGHTTP2_ENHANCE_YOUR_CALM } = constants;
+const VERSION = '/runtime.v1.RuntimeService/Version';
+const CREATE = '/runtime.v1.RuntimeService/CreateContainer';
+const hello = Buffer.from(frameMessage(Buffer.from('hello')));
+
+let directory: string;
+let listen: string;
+let runtimeSocket: string;
+let registry: Registry;
+let stack: AsyncDisposableStack;
+
+beforeEach(async () => {
+  stack = new AsyncDisposableStack();
+  directory = await mkdtemp(join(tmpdir(), 'keelson-cri-'));
+  stack.defer(() => rm(directory, { recursive: true, force: true }));
+  listen = join(directory, 'p.sock');
+  runtimeSocket = join(directory, 'r.sock');
+});
+afterEach(() => stack.disposeAsync());
+
+interface RunningProxy extends AsyncDisposable {
+  readonly proxy: CriProxy;
+  stop(): Promise<void>;
+}
+
+async function startProxy(options: Partial<CriProxyOptions> = {}): Promise<RunningProxy> {
+  registry = new Registry();
+  const proxy = createCriProxy(
+    { listen, runtime: runtimeSocket, drainMs: 2_000, ...options },
+    { logger: silentLogger, metrics: registry },
+  );
+  const end = new AbortController();
+  const ready = Promise.withResolvers<undefined>();
+  const running = proxy.run(end.signal, () => ready.resolve(undefined));
+  await Promise.race([ready.promise, running]);
+  const stop = async (): Promise<void> => {
+    end.abort();
+    await running;
+  };
+  stack.defer(stop);
+  return { proxy, stop, [Symbol.asyncDispose]: stop };
+}
+
+async function startRuntime(handler?: (call: FakeCall) => void): Promise<FakeRuntime> {
+  return stack.use(await startFakeRuntime(runtimeSocket, handler));
+}
+
+async function connect(path = listen): ReturnType<typeof openSession> {
+  const session = await openSession(path);
+  stack.defer(() => session.destroy());
+  return session;
+}
+
+test('a unary call of a method that nobody knows arrives as it was sent, and so does its answer', async () => {
+  const runtime = await startRuntime();
+  await startProxy();
+  const answer = await send(await connect(), '/runtime.v7.NewService/NewMethod', hello, [
+    ...['traceparent', '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01'],
+    ...['trace-bin', 'AAEC', 'trace-bin', 'AwQF', 'x-note', 'a', 'x-note', 'b,c'],
+  ]);
+  expect(answer).toMatchObject({ status: '0', body: hello });
+  const [call] = runtime.calls;
+  expect(call?.rawHeaders).toEqual(
+    callHeaders('/runtime.v7.NewService/NewMethod', [
+      ...['traceparent', '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01'],
+      ...['trace-bin', 'AAEC', 'trace-bin', 'AwQF', 'x-note', 'a', 'x-note', 'b,c'],
+    ]),
+  );
+});
+
+test('status, message, details and repeated trailers come back as the runtime sent them, without a date', async () => {
+  await startRuntime(({ stream }) =>
+    reply(stream, new Uint8Array(), {
+      'grpc-status': '5',
+      'grpc-message': 'RegistryUnavailable: n%C3%B6',
+      'grpc-status-details-bin': 'CAUSA2FiYw',
+      'extra-bin': ['AA', 'BB'],
+    }),
+  );
+  await startProxy();
+  const answer = await send(await connect(), VERSION, hello);
+  expect(answer.headers).toEqual([':status', '200', 'content-type', 'application/grpc']);
+  expect(answer.trailers).toEqual([
+    ...['grpc-status', '5', 'grpc-message', 'RegistryUnavailable: n%C3%B6'],
+    ...['grpc-status-details-bin', 'CAUSA2FiYw', 'extra-bin', 'AA', 'extra-bin', 'BB'],
+  ]);
+});
+
+test('an answer of trailers alone stays one', async () => {
+  await startRuntime(({ stream }) =>
+    stream.respond(
+      {
+        ':status': 200,
+        'content-type': 'application/grpc',
+        'grpc-status': '12',
+        'grpc-message': 'unknown method',
+      },
+      { endStream: true },
+    ),
+  );
+  await startProxy();
+  const answer = await send(await connect(), VERSION, hello);
+  expect(answer).toMatchObject({ status: '12', message: 'unknown method', trailers: undefined });
+  expect(answer.body.length).toBe(0);
+});
+
+test('messages of 16 MiB pass in both directions', async () => {
+  await startRuntime();
+  await startProxy();
+  const big = Buffer.from(frameMessage(Buffer.alloc(16 * 1024 * 1024, 7)));
+  const answer = await send(await connect(), VERSION, big);
+  expect(answer.status).toBe('0');
+  expect(answer.body.equals(big)).toBe(true);
+});
+
+test('a stream of messages arrives one by one, while it goes on', async () => {
+  const next = Promise.withResolvers<FakeCall>();
+  await startRuntime((call) => next.resolve(call));
+  await startProxy();
+  const session = await connect();
+  const stream = session.request(callHeaders('/runtime.v1.RuntimeService/GetContainerEvents'));
+  stream.end(hello);
+  const { stream: up } = await next.promise;
+  up.on('wantTrailers', () => up.sendTrailers({ 'grpc-status': '0' }));
+  up.respond({ ':status': 200, 'content-type': 'application/grpc' }, { waitForTrailers: true });
+  for (const text of ['one', 'two', 'three']) {
+    const message = frameMessage(Buffer.from(text));
+    up.write(message);
+    const chunk = await new Promise<Buffer>((resolve) => stream.once('data', resolve));
+    expect(chunk).toEqual(Buffer.from(message));
+  }
+  up.end();
+  await new Promise((resolve) => stream.once('close', resolve));
+});
+
+test('a client that cancels cancels the call at the runtime', async () => {
+  const next = Promise.withResolvers<FakeCall>();
+  await startRuntime((call) => next.resolve(call));
+  await startProxy();
+  const stream = (await connect()).request(callHeaders(VERSION));
+  stream.on('error', () => undefined);
+  stream.end(hello);
+  const { stream: up } = await next.promise;
+  const closed = new Promise((resolve) => up.once('close', resolve));
+  stream.close(NGHTTP2_CANCEL);
+  await closed;
+  expect(up.rstCode).toBe(NGHTTP2_CANCEL);
+});
+
+test.each([NGHTTP2_REFUSED_STREAM, NGHTTP2_ENHANCE_YOUR_CALM, NGHTTP2_CANCEL])(
+  'a reset by the runtime with code %i reaches the client with that code',
+  async (code) => {
+    await startRuntime(({ stream }) => stream.close(code));
+    await startProxy();
+    expect(await send(await connect(), VERSION, hello)).toMatchObject({ status: undefined, rstCode: code });
+  },
+);
+
+test('2000 cancelled calls do not end the connection', async () => {
+  await startRuntime(({ path, ...call }) => path === VERSION && echo({ path, ...call }));
+  await startProxy();
+  const session = await connect();
+  for (let index = 0; index < 2_000; index += 1) {
+    const stream = session.request(callHeaders('/runtime.v1.RuntimeService/Hang'));
+    stream.on('error', () => undefined);
+    await new Promise((resolve) => setImmediate(resolve));
+    stream.close(NGHTTP2_CANCEL);
+  }
+  expect(await send(session, VERSION, hello)).toMatchObject({ status: '0' });
+});
+
+test('whatever authority the client writes, the runtime sees localhost', async () => {
+  const runtime = await startRuntime();
+  await startProxy();
+  const headers = callHeaders(VERSION).map((value) => (value === 'localhost' ? '%2Frun%2Fk.sock' : value));
+  const stream = (await connect()).request(headers);
+  stream.end(hello);
+  expect((await gather(stream)).status).toBe('0');
+  expect(runtime.calls[0]?.headers[':authority']).toBe('localhost');
+});
+
+test('a deadline arrives less the time that the call was held', async () => {
+  await startProxy({ holdReadsMs: 5_000 });
+  const answer = send(await connect(), VERSION, hello, ['grpc-timeout', '10S']);
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  const runtime = await startRuntime();
+  expect(await answer).toMatchObject({ status: '0' });
+  const timeout = headerOf(runtime.calls[0]?.rawHeaders ?? [], 'grpc-timeout') ?? '';
+  expect(timeout).toMatch(/^9[5-7]\d{5}u$/);
+});
+
+test('while the runtime is away, clients still connect and learn at once what is wrong', async () => {
+  await startProxy({ holdReadsMs: 0 });
+  const startedMs = performance.now();
+  const answer = await send(await connect(), CREATE, hello);
+  expect(answer.status).toBe('14');
+  expect(answer.message).toContain(`the container runtime does not answer at ${runtimeSocket}`);
+  expect(performance.now() - startedMs).toBeLessThan(1_000);
+});
+
+test('a call that changes something is never held, only reads are', async () => {
+  await startProxy({ holdReadsMs: 60_000 });
+  const session = await connect();
+  expect((await send(session, CREATE, hello)).status).toBe('14');
+  expect((await send(session, VERSION, hello, ['grpc-timeout', '400m'])).status).toBe('14');
+});
+
+test('a runtime that ends during a call makes it UNAVAILABLE, and the next call reaches its successor', async () => {
+  const first = await startFakeRuntime(runtimeSocket, () => undefined);
+  await startProxy();
+  const session = await connect();
+  const answer = send(session, CREATE, hello);
+  while (first.calls.length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+  await first[Symbol.asyncDispose]();
+  expect(await answer).toMatchObject({
+    status: '14',
+    message: expect.stringContaining('closed the connection before it answered') as string,
+  });
+  await startRuntime();
+  expect(await send(session, VERSION, hello)).toMatchObject({ status: '0' });
+});
+
+test('after a GOAWAY calls in flight end as usual and new ones take a new connection', async () => {
+  const held = Promise.withResolvers<FakeCall>();
+  const runtime = await startRuntime((call) => held.resolve(call));
+  await startProxy();
+  const session = await connect();
+  const slow = send(session, CREATE, hello);
+  const call = await held.promise;
+  runtime.answer(echo);
+  for (const old of runtime.sessions) old.close();
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  expect(await send(session, VERSION, hello)).toMatchObject({ status: '0' });
+  echo(call);
+  expect(await slow).toMatchObject({ status: '0', body: hello });
+});
+
+test('a stop lets calls in flight end, ends event streams at once and removes the socket', async () => {
+  const held = Promise.withResolvers<FakeCall>();
+  await startRuntime((call) => {
+    if (call.path === CREATE) held.resolve(call);
+  });
+  const { stop } = await startProxy();
+  const session = await connect();
+  const events = send(session, '/runtime.v1.RuntimeService/GetContainerEvents', hello);
+  const slow = send(session, CREATE, hello);
+  const call = await held.promise;
+  const stopped = stop();
+  expect(await events).toMatchObject({ status: '14', message: expect.stringContaining('stops') as string });
+  reply(call.stream, hello);
+  expect(await slow).toMatchObject({ status: '0', body: hello });
+  await stopped;
+  await expect(stat(listen)).rejects.toThrow('ENOENT');
+});
+
+test("the socket has the owner and mode of the runtime's socket, also of one that came later", async () => {
+  await startProxy();
+  expect((await stat(listen)).mode & 0o777).toBe(0o660);
+  await startRuntime();
+  await chmod(runtimeSocket, 0o606);
+  await send(await connect(), VERSION, hello);
+  await expect.poll(async () => (await stat(listen)).mode & 0o777).toBe(0o606);
+});
+
+test('a socket that another proxy serves is left alone', async () => {
+  await startRuntime();
+  await startProxy();
+  await expect(startProxy()).rejects.toMatchObject({ kind: 'conflict' });
+  expect(await send(await connect(), VERSION, hello)).toMatchObject({ status: '0' });
+});
+
+test('a file where the socket should be from a proxy that was killed is replaced', async () => {
+  await writeFile(listen, '');
+  await startRuntime();
+  await startProxy();
+  expect(await send(await connect(), VERSION, hello)).toMatchObject({ status: '0' });
+});
+
+test('health is a real call to the runtime', async () => {
+  const { proxy } = await startProxy();
+  await expect(proxy.runtimeHealth()).rejects.toMatchObject({ kind: 'unavailable' });
+  const runtime = await startRuntime(({ stream }) =>
+    reply(stream, frameMessage(Buffer.from('0a0130120474657374' + '1a03312e30', 'hex'))),
+  );
+  expect(await proxy.runtimeHealth()).toEqual({ name: 'test', version: '1.0' });
+  runtime.answer(({ stream }) => reply(stream, new Uint8Array(), { 'grpc-status': '12' }));
+  await expect(proxy.runtimeHealth()).rejects.toThrow('gRPC status 12');
+});
+
+test('calls are counted by method and code', async () => {
+  await startRuntime();
+  await startProxy();
+  await send(await connect(), VERSION, hello);
+  await send(await connect(), '/evil/../../path', hello);
+  const text = await registry.metrics();
+  expect(text).toContain('keelson_cri_calls_total{method="Version",code="0"} 1');
+  expect(text).toContain('keelson_cri_calls_total{method="other",code="0"} 1');
+  expect(text).toMatch(/keelson_cri_added_seconds_count 2/);
+});
