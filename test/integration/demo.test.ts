@@ -86,10 +86,11 @@ function expectEveryEffect(report: DemoReport): void {
   expect(addresses.filter((address) => !address.startsWith(network))).toEqual([]);
   expect(report.pings.map(({ from, what }) => `${from} → ${what}`)).toEqual([
     'writer → its gateway',
+    'the node → pod writer',
     'writer → pod neighbour',
     'neighbour → pod writer',
   ]);
-  expect(report.pings[1]?.to).toBe(addresses[1]);
+  expect(report.pings[2]?.to).toBe(addresses[1]);
   expect(report.overfill?.error).toMatch(/^(No space left on device|Disk quota exceeded)$/);
   // A volume that refuses much earlier would not be worth its size.
   expect(report.overfill?.writtenBytes).toBeGreaterThan(0.9 * GIB);

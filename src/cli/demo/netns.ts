@@ -1,10 +1,17 @@
 import { stat, writeFile } from 'node:fs/promises';
 import { runCommand } from '../../runtime/child-process.ts';
 
-/** Makes a network namespace whose loopback is up, kept alive by a mount at `file` until that is unmounted. */
+/** RFC 5737, TEST-NET-2: nobody's, and seen in a node's own namespace alone. */
+export const NODE_ADDRESS = '198.51.100.1';
+
+/**
+ * Makes a network namespace kept alive by a mount at `file` until that is unmounted. Its loopback is up and has the address of a node:
+ * without one the kernel has no source for what the node itself sends to pods.
+ */
 export async function createNetns(file: string, signal?: AbortSignal): Promise<void> {
   await writeFile(file, '');
-  await runCommand('unshare', [`--net=${file}`, 'ip', 'link', 'set', 'lo', 'up'], { signal });
+  const commands = `link set lo up\naddress add ${NODE_ADDRESS}/32 dev lo\n`;
+  await runCommand('unshare', [`--net=${file}`, 'ip', '-batch', '-'], { signal, input: commands });
 }
 
 /** How to start a program in a network namespace: nsenter becomes it, so the process id is its own. */

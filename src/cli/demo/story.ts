@@ -2,9 +2,11 @@ import { createHash } from 'node:crypto';
 import { rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Fault, isFault } from '../../core/fault.ts';
+import { runCommand } from '../../runtime/child-process.ts';
 import { retry } from '../../runtime/retry.ts';
 import { BUSYBOX_IMAGE } from './busybox-image.ts';
 import type { Narrator } from './narrator.ts';
+import { inNetns } from './netns.ts';
 import type { NodeLayout } from './node.ts';
 import type { Pod, PodRuntime, PodSpec } from './pods.ts';
 import { DEMO_POLICY, DENIED_LABEL, POLICY_VARIABLE } from './policy.ts';
@@ -156,18 +158,33 @@ export class Story {
   async #reachOthers(writer: RunningPod): Promise<void> {
     const gateway = (await this.#run(writer.containerId, 'ip route show default')).split(' ')[2] ?? '';
     await this.#ping(writer, gateway, 'its gateway');
+    await this.#pingFromNode(writer);
     const neighbour = await this.#runPod('neighbour', undefined, 'none');
     await this.#ping(writer, neighbour.pod.addresses[0] ?? '', 'pod neighbour');
     await this.#ping(neighbour, writer.pod.addresses[0] ?? '', 'pod writer');
   }
 
   async #ping(from: RunningPod, to: string, what: string): Promise<void> {
-    const { name } = from.pod.spec;
+    const ping = (): Promise<string> => this.#run(from.containerId, `ping -c 1 -W 3 ${to}`);
+    await this.#reportPing(from.pod.spec.name, to, what, ping);
+  }
+
+  /** What kubelet's probes need. */
+  async #pingFromNode({ pod }: RunningPod): Promise<void> {
+    const { layout, signal } = this.#options;
+    const to = pod.addresses[0] ?? '';
+    const { file, args } = inNetns(layout.netns, '/bin/busybox', ['ping', '-c', '1', '-W', '3', to]);
+    await this.#reportPing('the node', to, `pod ${pod.spec.name}`, async () => {
+      return (await runCommand(file, args, { signal })).stdout;
+    });
+  }
+
+  async #reportPing(from: string, to: string, what: string, ping: () => Promise<string>): Promise<void> {
     const report = await this.#deps.narrator.step(
-      `${name} pings ${what}`,
+      `${from} pings ${what}`,
       async (): Promise<PingReport> => {
-        const output = await this.#run(from.containerId, `ping -c 1 -W 3 ${to}`);
-        return { from: name, to, what, milliseconds: Number(/time=([\d.]+) ms/.exec(output)?.[1]) };
+        const milliseconds = Number(/time=([\d.]+) ms/.exec(await ping())?.[1]);
+        return { from, to, what, milliseconds };
       },
       ({ milliseconds }) => `${to} answers in ${milliseconds} ms`,
     );
