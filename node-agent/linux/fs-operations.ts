@@ -1,6 +1,20 @@
-import { checked, libc } from './libc.ts';
-
-/** Unmounts `target`; flags as in umount2(2). Throws SysError. */
-export function umount(target: string, flags: number): void {
-  checked(libc.umount2(target, flags) as number, 'umount2', target);
-}
+/** What the storage service asks of a kernel worker. */
+export {
+  assignQgroup,
+  createQgroup,
+  createSubvolume,
+  destroySubvolume,
+  enableQuota,
+  limitQgroup,
+  readBtrfsUuid,
+  readNestedSubvolumes,
+  readQgroups,
+  readQuotaState,
+  readSubvolumeId,
+  removeQgroup,
+  snapshotSubvolume,
+  syncFilesystem,
+  waitForQuotaRescan,
+} from './btrfs.ts';
+export { attachLoop, closeLoop, detachLoop, findLoop, readLoopBacking } from './loop.ts';
+export { bindBeneath, mountFilesystem, umount } from './mount.ts';

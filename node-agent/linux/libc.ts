@@ -36,6 +36,12 @@ export const libc = {
     'int mount(const char *source, const char *target, const char *type, unsigned long flags, const char *data)',
   ),
   umount2: library.func('int umount2(const char *target, int flags)'),
+  syncfs: library.func('int syncfs(int fd)'),
+  /** The C library has no names for these, or not on every system; each takes its number first. */
+  openat2: library.func('syscall', 'long', ['long', 'int', 'str', 'void *', 'size_t']),
+  openTree: library.func('syscall', 'long', ['long', 'int', 'str', 'unsigned int']),
+  mountSetattr: library.func('syscall', 'long', ['long', 'int', 'str', 'unsigned int', 'void *', 'size_t']),
+  moveMount: library.func('syscall', 'long', ['long', 'int', 'str', 'int', 'str', 'unsigned int']),
   setns: library.func('int setns(int fd, int type)'),
   socket: library.func('int socket(int domain, int type, int protocol)'),
   bind: library.func('int bind(int fd, const void *address, unsigned int length)'),

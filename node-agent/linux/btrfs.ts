@@ -1,0 +1,226 @@
+import { readdirSync, readFileSync, statfsSync } from 'node:fs';
+import { openBeneath } from './beneath.ts';
+import * as uapi from './btrfs-ioctl.ts';
+import { checked, libc, SysError } from './libc.ts';
+
+const SUPER_MAGIC = 0x9123683e;
+
+/** Usage and limit of one quota group, in bytes. `id` holds the level in its top 16 bits. */
+export interface Qgroup {
+  readonly id: bigint;
+  readonly referencedBytes: bigint;
+  /** Undefined when unlimited. */
+  readonly limitBytes: bigint | undefined;
+}
+
+export type QuotaMode = 'simple' | 'classic';
+
+/** The filesystem's UUID, or undefined when `fd` is on something else than btrfs. */
+export function readBtrfsUuid(fd: number): string | undefined {
+  if (statfsSync(`/proc/self/fd/${fd}`).type !== SUPER_MAGIC) return undefined;
+  const info = Buffer.alloc(1024);
+  uapi.ioctl(fd, uapi.FS_INFO, info, 'BTRFS_IOC_FS_INFO');
+  const hex = info.toString('hex', 16, 32);
+  return [8, 12, 16, 20, 32]
+    .map((end, index, ends) => hex.slice(index === 0 ? 0 : ends[index - 1], end))
+    .join('-');
+}
+
+/** Turns quotas on. Enabling what is on already is no error; `simple` throws SysError where the kernel has no simple quotas. */
+export function enableQuota(fd: number, mode: QuotaMode): void {
+  const command = mode === 'simple' ? uapi.QUOTA_ENABLE_SIMPLE : uapi.QUOTA_ENABLE;
+  uapi.ioctl(fd, uapi.QUOTA_CTL, uapi.words(command, 0n), `BTRFS_IOC_QUOTA_CTL ${mode}`);
+}
+
+/** Waits until classic quotas have counted what is there. */
+export function waitForQuotaRescan(fd: number): void {
+  uapi.ioctl(fd, uapi.QUOTA_RESCAN_WAIT, null, 'BTRFS_IOC_QUOTA_RESCAN_WAIT');
+}
+
+/** Creates the subvolume `name` in the directory `parent` below `root`. Throws SysError EEXIST when the name is taken. */
+export function createSubvolume(root: number, parent: string, name: string): void {
+  using directory = openBeneath(root, parent);
+  uapi.ioctl(
+    directory.fd,
+    uapi.SUBVOL_CREATE_V2,
+    uapi.volArgs({ name }),
+    `BTRFS_IOC_SUBVOL_CREATE_V2 ${name}`,
+  );
+}
+
+/** Snapshots the subvolume `source` as `name` in `parent`, all below `root`; completed writes are in it. */
+export function snapshotSubvolume(
+  root: number,
+  source: string,
+  parent: string,
+  name: string,
+  { readonly }: { readonly readonly: boolean },
+): void {
+  using from = openBeneath(root, source);
+  using directory = openBeneath(root, parent);
+  const args = uapi.volArgs({ name, fd: from.fd, flags: readonly ? uapi.SUBVOL_RDONLY : 0n });
+  uapi.ioctl(directory.fd, uapi.SNAP_CREATE_V2, args, `BTRFS_IOC_SNAP_CREATE_V2 ${name}`);
+}
+
+/** Destroys the subvolume `path` below `root` and every subvolume nested in it. True when it was there. */
+export function destroySubvolume(root: number, path: string): boolean {
+  const id = readSubvolumeId(root, path);
+  if (id === undefined) return false;
+  destroyById(root, id);
+  return true;
+}
+
+/** A pod can nest subvolumes in its volume (it needs no privilege); they have to go before the one that holds them. */
+function destroyById(root: number, id: bigint): void {
+  for (const nested of readNestedSubvolumes(root, id)) destroyById(root, nested);
+  uapi.ioctl(root, uapi.SNAP_DESTROY_V2, uapi.volArgsById(id), `BTRFS_IOC_SNAP_DESTROY_V2 ${id}`);
+}
+
+/** The id of the subvolume whose own directory is `path` below `root`; undefined when nothing is there. */
+export function readSubvolumeId(root: number, path: string): bigint | undefined {
+  try {
+    using subvolume = openBeneath(root, path);
+    const args = Buffer.alloc(4096);
+    args.writeBigUInt64LE(uapi.FIRST_FREE_OBJECTID, 8);
+    uapi.ioctl(subvolume.fd, uapi.INO_LOOKUP, args, 'BTRFS_IOC_INO_LOOKUP');
+    return args.readBigUInt64LE(0);
+  } catch (error) {
+    if (error instanceof SysError && error.code === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+const SEARCH_KEY_BYTES = 104;
+const SEARCH_HEADER_BYTES = 32;
+
+/** Ids of the subvolumes whose directory entry is inside subvolume `id`. */
+export function readNestedSubvolumes(root: number, id: bigint): bigint[] {
+  const found: bigint[] = [];
+  let from = 0n;
+  for (;;) {
+    const args = Buffer.alloc(4096);
+    // tree, objectid from and to, offset from and to, transaction from and to
+    uapi.words(uapi.ROOT_TREE, id, id, from, 2n ** 64n - 1n, 0n, 2n ** 64n - 1n).copy(args);
+    args.writeUInt32LE(uapi.ROOT_REF_KEY, 56);
+    args.writeUInt32LE(uapi.ROOT_REF_KEY, 60);
+    args.writeUInt32LE(4096, 64);
+    uapi.ioctl(root, uapi.TREE_SEARCH, args, 'BTRFS_IOC_TREE_SEARCH');
+    const items = args.readUInt32LE(64);
+    if (items === 0) return found;
+    let position = SEARCH_KEY_BYTES;
+    for (let item = 0; item < items; item += 1) {
+      const child = args.readBigUInt64LE(position + 16);
+      found.push(child);
+      from = child + 1n;
+      position += SEARCH_HEADER_BYTES + args.readUInt32LE(position + 28);
+    }
+  }
+}
+
+/** Creates a quota group; one that exists is no error. */
+export function createQgroup(fd: number, id: bigint): void {
+  ignoring('EEXIST', () => {
+    uapi.ioctl(fd, uapi.QGROUP_CREATE, uapi.words(1n, id), `BTRFS_IOC_QGROUP_CREATE ${id}`);
+  });
+}
+
+/** Removes a quota group. False when it is still in use (its last extents are not freed yet); absent is no error. */
+export function removeQgroup(fd: number, id: bigint): boolean {
+  try {
+    ignoring('ENOENT', () => {
+      uapi.ioctl(fd, uapi.QGROUP_CREATE, uapi.words(0n, id), `BTRFS_IOC_QGROUP_CREATE ${id}`);
+    });
+    return true;
+  } catch (error) {
+    if (error instanceof SysError && error.code === 'EBUSY') return false;
+    throw error;
+  }
+}
+
+/** Makes `child` count in `parent`; being there already is no error. */
+export function assignQgroup(fd: number, child: bigint, parent: bigint): void {
+  ignoring('EEXIST', () => {
+    uapi.ioctl(
+      fd,
+      uapi.QGROUP_ASSIGN,
+      uapi.words(1n, child, parent),
+      `BTRFS_IOC_QGROUP_ASSIGN ${child} ${parent}`,
+    );
+  });
+}
+
+/** Sets how many bytes the group may reference. */
+export function limitQgroup(fd: number, id: bigint, limitBytes: bigint): void {
+  const args = uapi.words(id, uapi.QGROUP_LIMIT_MAX_RFER, limitBytes, 0n, 0n, 0n);
+  uapi.ioctl(fd, uapi.QGROUP_LIMIT, args, `BTRFS_IOC_QGROUP_LIMIT ${id}`);
+}
+
+/** Every quota group of the filesystem, as sysfs shows them; none when quotas are off. */
+export function readQgroups(fsUuid: string): Qgroup[] {
+  const directory = `/sys/fs/btrfs/${fsUuid}/qgroups`;
+  const qgroups: Qgroup[] = [];
+  for (const entry of readdirOrNone(directory)) {
+    const match = /^(\d+)_(\d+)$/.exec(entry);
+    if (match?.[1] === undefined || match[2] === undefined) continue;
+    try {
+      const value = (file: string): bigint =>
+        BigInt(readFileSync(`${directory}/${entry}/${file}`, 'utf8').trim());
+      const limited = (value('limit_flags') & uapi.QGROUP_LIMIT_MAX_RFER) !== 0n;
+      qgroups.push({
+        id: (BigInt(match[1]) << 48n) | BigInt(match[2]),
+        referencedBytes: value('referenced'),
+        limitBytes: limited ? value('max_referenced') : undefined,
+      });
+    } catch (error) {
+      // Gone between the listing and the read.
+      if (
+        (error as NodeJS.ErrnoException).code !== 'ENOENT' &&
+        (error as NodeJS.ErrnoException).code !== 'ENODEV'
+      ) {
+        throw error;
+      }
+    }
+  }
+  return qgroups;
+}
+
+export interface QuotaState {
+  readonly mode: QuotaMode;
+  /** Classic quotas that no longer count right: limits are not enforced. */
+  readonly inconsistent: boolean;
+}
+
+/** What quotas are on, or undefined for none. */
+export function readQuotaState(fsUuid: string): QuotaState | undefined {
+  const directory = `/sys/fs/btrfs/${fsUuid}/qgroups`;
+  try {
+    if (readFileSync(`${directory}/enabled`, 'utf8').trim() !== '1') return undefined;
+    const mode = readFileSync(`${directory}/mode`, 'utf8').trim() === 'squota' ? 'simple' : 'classic';
+    return { mode, inconsistent: readFileSync(`${directory}/inconsistent`, 'utf8').trim() === '1' };
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+/** Writes everything of the filesystem to its device, like syncfs(2): after it, nothing done before can be lost. */
+export function syncFilesystem(fd: number): void {
+  checked(libc.syncfs(fd) as number, 'syncfs');
+}
+
+function readdirOrNone(directory: string): string[] {
+  try {
+    return readdirSync(directory);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+    throw error;
+  }
+}
+
+function ignoring(code: string, work: () => void): void {
+  try {
+    work();
+  } catch (error) {
+    if (!(error instanceof SysError && error.code === code)) throw error;
+  }
+}

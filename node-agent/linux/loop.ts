@@ -1,0 +1,150 @@
+import { closeSync, constants, openSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { checked, libc, SysError } from './libc.ts';
+
+/** Kernel interface of loop devices: include/uapi/linux/loop.h. */
+const LOOP_CLR_FD = 0x4c01;
+const LOOP_GET_STATUS64 = 0x4c05;
+const LOOP_CONFIGURE = 0x4c0a;
+const LOOP_CTL_GET_FREE = 0x4c82;
+const LO_FLAGS_AUTOCLEAR = 4;
+const LO_FLAGS_DIRECT_IO = 16;
+const INFO64_BYTES = 232;
+const CONFIG_BYTES = 304;
+const INFO_FLAGS_OFFSET = 52;
+const INFO_NAME_OFFSET = 56;
+const NAME_BYTES = 64;
+
+export interface LoopDevice {
+  readonly path: string;
+  readonly directIo: boolean;
+  /** Backed by this file before the call already. */
+  readonly reused: boolean;
+  /** Keeps the device attached until it is mounted: hand it to `closeLoop` then. */
+  readonly fd: number;
+}
+
+/**
+ * Attaches `file` to a loop device in one step (LOOP_CONFIGURE, Linux 5.8), with direct I/O where the file allows, to be detached by
+ * the kernel at its last close. Takes the device that already serves the same inode, so that one file never has two caches.
+ */
+export function attachLoop(file: string): LoopDevice {
+  const backing = openSync(file, constants.O_RDWR);
+  try {
+    const existing = findLoop(file);
+    if (existing !== undefined) return existing;
+    const control = openSync('/dev/loop-control', constants.O_RDWR);
+    try {
+      for (;;) {
+        const index = checked(libc.ioctlNumber(control, LOOP_CTL_GET_FREE, 0) as number, 'LOOP_CTL_GET_FREE');
+        const device = configure(`/dev/loop${index}`, backing, file);
+        if (device !== undefined) return device;
+      }
+    } finally {
+      closeSync(control);
+    }
+  } finally {
+    closeSync(backing);
+  }
+}
+
+function configure(path: string, backing: number, file: string): LoopDevice | undefined {
+  const fd = openSync(path, constants.O_RDWR);
+  for (const flags of [LO_FLAGS_AUTOCLEAR | LO_FLAGS_DIRECT_IO, LO_FLAGS_AUTOCLEAR]) {
+    const config = Buffer.alloc(CONFIG_BYTES);
+    config.writeUInt32LE(backing, 0);
+    config.writeUInt32LE(flags, 8 + INFO_FLAGS_OFFSET);
+    config.write(file.slice(-(NAME_BYTES - 1)), 8 + INFO_NAME_OFFSET, NAME_BYTES - 1, 'utf8');
+    if ((libc.ioctl(fd, LOOP_CONFIGURE, config) as number) === 0) {
+      return { path, directIo: (readFlags(fd) & LO_FLAGS_DIRECT_IO) !== 0, reused: false, fd };
+    }
+    const failure = lastError('LOOP_CONFIGURE', path);
+    // Someone else took the free device first: ask for another.
+    if (failure.code === 'EBUSY') {
+      closeSync(fd);
+      return undefined;
+    }
+    if (failure.code !== 'EINVAL' || flags === LO_FLAGS_AUTOCLEAR) {
+      closeSync(fd);
+      throw failure;
+    }
+  }
+  return undefined;
+}
+
+function lastError(syscall: string, subject: string): SysError {
+  try {
+    checked(-1, syscall, subject);
+  } catch (error) {
+    if (error instanceof SysError) return error;
+  }
+  return new SysError(syscall, 0, subject);
+}
+
+/** The attached loop device whose backing file is the inode of `file`, kept open; undefined when there is none. */
+export function findLoop(file: string): LoopDevice | undefined {
+  const { dev, ino } = statSync(file, { bigint: true });
+  for (const name of readdirSync('/sys/block')) {
+    if (!name.startsWith('loop') || !isAttached(name)) continue;
+    const path = `/dev/${name}`;
+    let fd: number;
+    try {
+      fd = openSync(path, constants.O_RDWR);
+    } catch {
+      continue;
+    }
+    const info = Buffer.alloc(INFO64_BYTES);
+    const known = (libc.ioctl(fd, LOOP_GET_STATUS64, info) as number) === 0;
+    if (known && info.readBigUInt64LE(0) === dev && info.readBigUInt64LE(8) === ino) {
+      return {
+        path,
+        directIo: (info.readUInt32LE(INFO_FLAGS_OFFSET) & LO_FLAGS_DIRECT_IO) !== 0,
+        reused: true,
+        fd,
+      };
+    }
+    closeSync(fd);
+  }
+  return undefined;
+}
+
+/** Lets go of a device: once nothing mounts it, the kernel detaches it. */
+export function closeLoop({ fd }: { readonly fd: number }): void {
+  closeSync(fd);
+}
+
+/** Detaches the device at once, or when its last user goes. */
+export function detachLoop(path: string): void {
+  const fd = openSync(path, constants.O_RDWR);
+  try {
+    checked(libc.ioctlNumber(fd, LOOP_CLR_FD, 0) as number, 'LOOP_CLR_FD', path);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function readFlags(fd: number): number {
+  const info = Buffer.alloc(INFO64_BYTES);
+  checked(libc.ioctl(fd, LOOP_GET_STATUS64, info) as number, 'LOOP_GET_STATUS64');
+  return info.readUInt32LE(INFO_FLAGS_OFFSET);
+}
+
+function isAttached(name: string): boolean {
+  try {
+    return readFileSync(`/sys/block/${name}/loop/backing_file`, 'utf8') !== '';
+  } catch {
+    return false;
+  }
+}
+
+/** Device and inode of the file behind an attached loop device; undefined for anything else. */
+export function readLoopBacking(path: string): { readonly dev: bigint; readonly ino: bigint } | undefined {
+  if (!/^\/dev\/loop\d+$/.test(path)) return undefined;
+  const fd = openSync(path, constants.O_RDONLY);
+  try {
+    const info = Buffer.alloc(INFO64_BYTES);
+    if ((libc.ioctl(fd, LOOP_GET_STATUS64, info) as number) !== 0) return undefined;
+    return { dev: info.readBigUInt64LE(0), ino: info.readBigUInt64LE(8) };
+  } finally {
+    closeSync(fd);
+  }
+}

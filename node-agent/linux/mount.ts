@@ -1,0 +1,68 @@
+import { closeSync, constants, openSync } from 'node:fs';
+import { O_PATH, openBeneath, ownFd } from './beneath.ts';
+import { checked, libc } from './libc.ts';
+
+/** The new mount calls have the same numbers on every architecture. */
+const SYS_OPEN_TREE = 428;
+const SYS_MOVE_MOUNT = 429;
+const SYS_MOUNT_SETATTR = 442;
+const OPEN_TREE_CLONE = 1;
+const OPEN_TREE_CLOEXEC = 0o2000000;
+const AT_EMPTY_PATH = 0x1000;
+const MOVE_MOUNT_F_EMPTY_PATH = 0x04;
+const MOVE_MOUNT_T_EMPTY_PATH = 0x40;
+const MOUNT_ATTR_BYTES = 32;
+
+/** Attributes of one mount, as mount_setattr(2) wants them. */
+export interface MountAttributes {
+  readonly set: bigint;
+  readonly clear: bigint;
+}
+
+/** Mounts a filesystem. Throws SysError. */
+export function mountFilesystem(source: string, target: string, type: string, data: string): void {
+  checked(libc.mount(source, target, type, 0, data) as number, 'mount', target);
+}
+
+/**
+ * Makes the directory `path` below `root` appear at the directory `target`, with its attributes from the first moment on: there is
+ * never a writable view of a read-only mount. A symbolic link at either end is refused. Throws SysError.
+ */
+export function bindBeneath(root: number, path: string, target: string, attributes: MountAttributes): void {
+  using source = openBeneath(root, path, O_PATH | constants.O_DIRECTORY);
+  const opened: unknown = libc.openTree(
+    SYS_OPEN_TREE,
+    source.fd,
+    '',
+    OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH,
+  );
+  using tree = ownFd(checked(Number(opened), 'open_tree', path));
+  const args = Buffer.alloc(MOUNT_ATTR_BYTES);
+  args.writeBigUInt64LE(attributes.set, 0);
+  args.writeBigUInt64LE(attributes.clear, 8);
+  const changed: unknown = libc.mountSetattr(
+    SYS_MOUNT_SETATTR,
+    tree.fd,
+    '',
+    AT_EMPTY_PATH,
+    args,
+    args.length,
+  );
+  checked(Number(changed), 'mount_setattr', target);
+  const destination = openSync(target, O_PATH | constants.O_DIRECTORY | constants.O_NOFOLLOW);
+  try {
+    const flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH;
+    checked(
+      Number(libc.moveMount(SYS_MOVE_MOUNT, tree.fd, '', destination, '', flags)),
+      'move_mount',
+      target,
+    );
+  } finally {
+    closeSync(destination);
+  }
+}
+
+/** Unmounts `target`; flags as in umount2(2). Throws SysError. */
+export function umount(target: string, flags: number): void {
+  checked(libc.umount2(target, flags) as number, 'umount2', target);
+}
