@@ -1,0 +1,55 @@
+/** A volume as its durable record holds it. Sizes are bytes. */
+export interface Volume {
+  readonly id: string;
+  readonly name: string;
+  readonly pool: string;
+  readonly sizeBytes: bigint;
+  readonly source: ContentSource | undefined;
+  /** `creating` and `deleting` are intents: whoever finds one after a crash finishes or undoes it. */
+  readonly phase: 'creating' | 'ready' | 'deleting';
+  readonly createdAtMs: number;
+  readonly pins: Pins;
+  readonly staged: readonly string[];
+  readonly published: readonly Publication[];
+}
+
+/** A read-only copy of a volume at one moment. */
+export interface Snapshot {
+  readonly id: string;
+  readonly name: string;
+  readonly pool: string;
+  readonly sourceVolumeId: string;
+  /** Size of the volume when it was taken: what a restored volume needs at least. */
+  readonly sizeBytes: bigint;
+  readonly phase: 'creating' | 'ready' | 'deleting';
+  readonly createdAtMs: number;
+  readonly pins: Pins;
+}
+
+export interface ContentSource {
+  readonly kind: 'volume' | 'snapshot';
+  readonly id: string;
+}
+
+/**
+ * Bytes that were charged to other volumes when this was copied from them, by volume id: as long as this exists, that much of their
+ * charge may stay although they rewrite everything (docs/decisions/0005-btrfs-quota.md).
+ */
+export type Pins = Readonly<Record<string, bigint>>;
+
+/** One place at which a volume is mounted for a workload. */
+export interface Publication {
+  readonly target: string;
+  readonly readonly: boolean;
+  readonly flags: readonly string[];
+  readonly accessMode: AccessMode;
+}
+
+/** Access modes of CSI that a volume on one node can have. */
+export const ACCESS_MODES = [
+  'SINGLE_NODE_WRITER',
+  'SINGLE_NODE_READER_ONLY',
+  'SINGLE_NODE_SINGLE_WRITER',
+  'SINGLE_NODE_MULTI_WRITER',
+] as const;
+export type AccessMode = (typeof ACCESS_MODES)[number];
