@@ -1,0 +1,146 @@
+import { isAbsolute } from 'node:path';
+import { Fault } from '../../src/core/fault.ts';
+import type { Publication, Volume } from '../../src/core/volume.ts';
+import { decidePublish, planMount } from '../../src/core/volume-access.ts';
+import type { OperationDeps } from './copies.ts';
+
+export interface Publish extends Publication {
+  readonly volumeId: string;
+  readonly stagingPath: string;
+}
+
+/** Bytes as a workload sees them. */
+export interface VolumeStats {
+  readonly totalBytes: bigint;
+  readonly usedBytes: bigint;
+  readonly availableBytes: bigint;
+}
+
+/** Shows volumes to workloads. A stage is a record only: there is nothing to prepare before the bind mount of a subvolume. */
+export class Attachments {
+  readonly #deps: OperationDeps;
+
+  constructor(deps: OperationDeps) {
+    this.#deps = deps;
+  }
+
+  /** Ensures that the volume is staged at `path`. */
+  async stage(volumeId: string, path: string): Promise<void> {
+    checkPath(path, 'staging_target_path');
+    const { inventory, locks } = this.#deps;
+    this.#get(volumeId);
+    using _lock = locks.take(volumeId);
+    const volume = this.#get(volumeId);
+    if (volume.staged.includes(path)) return;
+    await inventory.saveVolume({ ...volume, staged: [...volume.staged, path] });
+  }
+
+  /** Ensures that it is not staged at `path`; an unknown volume or path is fine. */
+  async unstage(volumeId: string, path: string): Promise<void> {
+    const { inventory, locks } = this.#deps;
+    if (!inventory.volumes.has(volumeId)) return;
+    using _lock = locks.take(volumeId);
+    const volume = inventory.volumes.get(volumeId);
+    if (!volume?.staged.includes(path)) return;
+    await inventory.saveVolume({ ...volume, staged: volume.staged.filter((staged) => staged !== path) });
+  }
+
+  /**
+   * Ensures that the volume is mounted at the target. Throws `conflict` when it is there in another way, `precondition` when it is not staged,
+   * or in use elsewhere and to be used by one only.
+   */
+  async publish({ volumeId, stagingPath, ...wanted }: Publish): Promise<void> {
+    checkPath(wanted.target, 'target_path');
+    const { inventory, ledger, locks, logger } = this.#deps;
+    const plan = planMount(wanted.flags, wanted.readonly || wanted.accessMode === 'SINGLE_NODE_READER_ONLY');
+    this.#get(volumeId);
+    using _lock = locks.take(volumeId);
+    const volume = this.#get(volumeId);
+    if (!volume.staged.includes(stagingPath)) {
+      throw new Fault(
+        'precondition',
+        `volume ${volumeId} is not staged at ${JSON.stringify(stagingPath)}; stage it first`,
+        {
+          fields: { volumeId },
+        },
+      );
+    }
+    const { mounts } = ledger.pool(volume.pool);
+    const live: Publication[] = [];
+    // A reboot takes mounts away and leaves their records; those must not keep a workload out.
+    for (const publication of volume.published) {
+      if (publication.target === wanted.target || (await mounts.isMounted(volumeId, publication.target))) {
+        live.push(publication);
+      }
+    }
+    if (decidePublish(live, wanted) === 'publish') {
+      await inventory.saveVolume({ ...volume, published: [...live, wanted] });
+    }
+    try {
+      // Crash window: on record, perhaps not mounted. Publishing or unpublishing again puts it right.
+      await mounts.mount(volumeId, wanted.target, plan);
+    } catch (error) {
+      await inventory.saveVolume({ ...volume, published: live });
+      throw error;
+    }
+    logger.debug({ volumeId, target: wanted.target, readonly: plan.readonly }, 'volume published');
+  }
+
+  /** Ensures that the volume is not mounted at `target`; an unknown volume or target is fine. */
+  async unpublish(volumeId: string, target: string): Promise<void> {
+    checkPath(target, 'target_path');
+    const { inventory, ledger, locks, logger } = this.#deps;
+    if (!inventory.volumes.has(volumeId)) return;
+    using _lock = locks.take(volumeId);
+    const volume = inventory.volumes.get(volumeId);
+    if (volume === undefined) return;
+    await ledger.pool(volume.pool).mounts.unmount(volumeId, target);
+    if (!volume.published.some((publication) => publication.target === target)) return;
+    const published = volume.published.filter((publication) => publication.target !== target);
+    await inventory.saveVolume({ ...volume, published });
+    logger.debug({ volumeId, target }, 'volume unpublished');
+  }
+
+  /**
+   * How full the volume is. Throws `not-found` when it is not at `path`. Under simple quotas a snapshot's share counts as used; what is
+   * available is always what may still be written.
+   */
+  async stats(volumeId: string, path: string): Promise<VolumeStats> {
+    const volume = this.#get(volumeId);
+    const { backend, mounts } = this.#deps.ledger.pool(volume.pool);
+    const here =
+      isAbsolute(path) && (volume.staged.includes(path) || (await mounts.isMounted(volumeId, path)));
+    if (!here) {
+      throw new Fault('not-found', `volume ${volumeId} is not at ${JSON.stringify(path)}`, {
+        fields: { volumeId },
+      });
+    }
+    const charged = (await backend.usage()).volumes.get(volumeId)?.usedBytes ?? 0n;
+    const left = this.#deps.ledger.limitOf(volume) - charged;
+    return {
+      totalBytes: volume.sizeBytes,
+      usedBytes: clamp(charged, volume.sizeBytes),
+      availableBytes: clamp(left, volume.sizeBytes),
+    };
+  }
+
+  #get(id: string): Volume {
+    const volume = this.#deps.inventory.volumes.get(id);
+    if (volume?.phase === 'ready') return volume;
+    throw new Fault('not-found', `volume ${id.slice(0, 128)} does not exist on this node`);
+  }
+}
+
+function checkPath(path: string, field: string): void {
+  if (!isAbsolute(path) || path.includes('\0')) {
+    throw new Fault(
+      'invalid',
+      `${field} must be an absolute path, found ${JSON.stringify(path.slice(0, 128))}`,
+    );
+  }
+}
+
+function clamp(bytes: bigint, most: bigint): bigint {
+  if (bytes < 0n) return 0n;
+  return bytes > most ? most : bytes;
+}

@@ -1,0 +1,210 @@
+import { readdir, rename, stat, statfs } from 'node:fs/promises';
+import type { PoolUsage, VolumeUsage } from '../../src/core/pool-capacity.ts';
+import type { ContentSource } from '../../src/core/volume.ts';
+import { isId } from '../../src/core/volume-name.ts';
+import type { QuotaMode } from '../../src/core/volume-quota.ts';
+import { Fault } from '../../src/core/fault.ts';
+import type { Kernel } from '../linux/kernel.ts';
+import { SysError } from '../linux/libc.ts';
+import type { VolumeBackend } from './backend.ts';
+
+export interface BtrfsBackendOptions {
+  /** An open directory on btrfs: everything is done relative to it. */
+  readonly root: number;
+  readonly fsUuid: string;
+  readonly quotaMode: QuotaMode;
+  /** Whether nobody else uses the filesystem, so that every unknown quota group is a leftover of ours. */
+  readonly ownsFilesystem: boolean;
+}
+
+const DIRECTORIES = { volume: 'volumes', snapshot: 'snapshots' } as const;
+/** A read-only snapshot cannot move to another directory (the kernel would have to write its ".."), so the trash is a name. */
+const TRASH = 'trash-';
+const LEVEL_ONE = 1n << 48n;
+
+/** Subvolumes and quota groups of one btrfs filesystem. */
+export class BtrfsBackend implements VolumeBackend {
+  readonly quotaMode: QuotaMode;
+  readonly #options: BtrfsBackendOptions;
+  readonly #kernel: Kernel;
+  readonly #subvolumeIds = new Map<string, bigint>();
+  readonly #retired = new Set<bigint>();
+  #syncing: Promise<void> | undefined;
+  #nextSync: Promise<void> | undefined;
+
+  constructor(options: BtrfsBackendOptions, { kernel }: { readonly kernel: Kernel }) {
+    this.quotaMode = options.quotaMode;
+    this.#options = options;
+    this.#kernel = kernel;
+  }
+
+  async ensureVolume(id: string, source: ContentSource | undefined): Promise<void> {
+    const { root } = this.#options;
+    await this.#ignoringExisting(
+      source === undefined
+        ? this.#kernel.call('createSubvolume', root, DIRECTORIES.volume, id)
+        : this.#kernel.call('snapshotSubvolume', root, pathOf(source), DIRECTORIES.volume, id, {
+            readonly: false,
+          }),
+    );
+    if (this.quotaMode === 'simple') {
+      // A group of level 1 also counts the subvolumes that a pod nests in its volume: simple quotas put them into it by themselves.
+      const subvolume = await this.#subvolumeId(id);
+      await this.#kernel.call('createQgroup', root, LEVEL_ONE | subvolume);
+      await this.#kernel.call('assignQgroup', root, subvolume, LEVEL_ONE | subvolume);
+    }
+    await this.#sync();
+  }
+
+  async ensureSnapshot(id: string, volumeId: string): Promise<void> {
+    const source = pathOf({ kind: 'volume', id: volumeId });
+    await this.#ignoringExisting(
+      this.#kernel.call('snapshotSubvolume', this.#options.root, source, DIRECTORIES.snapshot, id, {
+        readonly: true,
+      }),
+    );
+    await this.#sync();
+  }
+
+  async setLimit(volumeId: string, limitBytes: bigint): Promise<void> {
+    const qgroup = this.#qgroupOf(await this.#subvolumeId(volumeId));
+    await this.#kernel.call('limitQgroup', this.#options.root, qgroup, limitBytes);
+    await this.#sync();
+  }
+
+  async discard(kind: ContentSource['kind'], id: string): Promise<void> {
+    const directory = this.#path(DIRECTORIES[kind]);
+    try {
+      await rename(`${directory}/${checkedId(id)}`, `${directory}/${TRASH}${id}`);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return;
+      throw error;
+    }
+    const subvolume = this.#subvolumeIds.get(id);
+    if (subvolume !== undefined) this.#retired.add(subvolume);
+    this.#subvolumeIds.delete(id);
+    await this.#sync();
+  }
+
+  async collect(): Promise<number> {
+    const { root } = this.#options;
+    let removed = 0;
+    for (const directory of Object.values(DIRECTORIES)) {
+      for (const name of await readdir(this.#path(directory))) {
+        if (!name.startsWith(TRASH)) continue;
+        await this.#kernel.call('destroySubvolume', root, `${directory}/${name}`);
+        removed += 1;
+      }
+    }
+    await this.#sync();
+    await this.#removeEmptyQgroups();
+    return removed;
+  }
+
+  async usage(): Promise<PoolUsage> {
+    const { root, fsUuid } = this.#options;
+    const { volumes: ids } = await this.list();
+    for (const id of ids) await this.#subvolumeId(id).catch(() => undefined);
+    const [qgroups, filesystem] = await Promise.all([
+      this.#kernel.call('readQgroups', fsUuid),
+      statfs(`/proc/self/fd/${root}`, { bigint: true }),
+    ]);
+    const byId = new Map(qgroups.map((qgroup) => [qgroup.id, qgroup]));
+    const volumes = new Map<string, VolumeUsage>();
+    let otherBytes = qgroups.reduce(
+      (sum, { id, referencedBytes }) => (id < LEVEL_ONE ? sum + referencedBytes : sum),
+      0n,
+    );
+    for (const id of ids) {
+      const subvolume = this.#subvolumeIds.get(id);
+      const qgroup = subvolume === undefined ? undefined : byId.get(this.#qgroupOf(subvolume));
+      if (qgroup === undefined) continue;
+      volumes.set(id, { usedBytes: qgroup.referencedBytes, limitBytes: qgroup.limitBytes });
+      otherBytes -= qgroup.referencedBytes;
+    }
+    return {
+      totalBytes: filesystem.blocks * filesystem.bsize,
+      freeBytes: filesystem.bavail * filesystem.bsize,
+      volumes,
+      otherBytes: otherBytes > 0n ? otherBytes : 0n,
+    };
+  }
+
+  async list(): Promise<{ volumes: string[]; snapshots: string[] }> {
+    const [volumes, snapshots] = await Promise.all(
+      Object.values(DIRECTORIES).map(async (directory) =>
+        (await readdir(this.#path(directory))).filter(isId),
+      ),
+    );
+    return { volumes: volumes ?? [], snapshots: snapshots ?? [] };
+  }
+
+  /** A group can go only when the cleaner has freed the last extent; until then it says how much a dead volume still holds. */
+  async #removeEmptyQgroups(): Promise<void> {
+    const { root, fsUuid, ownsFilesystem } = this.#options;
+    // Whatever exists references its own root node; only a group that is being made right now can be empty and wanted.
+    const known = new Set(this.#subvolumeIds.values());
+    for (const { id, referencedBytes } of await this.#kernel.call('readQgroups', fsUuid)) {
+      const subvolume = id & (LEVEL_ONE - 1n);
+      if (subvolume < 256n || referencedBytes > 0n || known.has(subvolume)) continue;
+      if (!ownsFilesystem && !this.#retired.has(subvolume)) continue;
+      await this.#kernel.call('removeQgroup', root, id);
+    }
+  }
+
+  async #subvolumeId(volumeId: string): Promise<bigint> {
+    const known = this.#subvolumeIds.get(volumeId);
+    if (known !== undefined) return known;
+    const path = pathOf({ kind: 'volume', id: volumeId });
+    const found = await this.#kernel.call('readSubvolumeId', this.#options.root, path);
+    if (found === undefined)
+      throw new Fault('not-found', `the data of volume ${volumeId} is not in its pool`);
+    this.#subvolumeIds.set(volumeId, found);
+    return found;
+  }
+
+  #qgroupOf(subvolume: bigint): bigint {
+    return this.quotaMode === 'simple' ? LEVEL_ONE | subvolume : subvolume;
+  }
+
+  #path(relative: string): string {
+    return `/proc/self/fd/${this.#options.root}/${relative}`;
+  }
+
+  async #ignoringExisting(work: Promise<void>): Promise<void> {
+    try {
+      await work;
+    } catch (error) {
+      if (!(error instanceof SysError && error.code === 'EEXIST')) throw error;
+    }
+  }
+
+  /** One syncfs serves all who ask before it begins. */
+  async #sync(): Promise<void> {
+    this.#nextSync ??= this.#syncAfter(this.#syncing);
+    await this.#nextSync;
+  }
+
+  async #syncAfter(running: Promise<void> | undefined): Promise<void> {
+    await running?.catch(() => undefined);
+    const sync = this.#kernel.call('syncFilesystem', this.#options.root);
+    this.#syncing = sync;
+    this.#nextSync = undefined;
+    await sync;
+  }
+}
+
+/** Where the data is below the pool's root. */
+export function pathOf({ kind, id }: ContentSource): string {
+  return `${DIRECTORIES[kind]}/${checkedId(id)}`;
+}
+
+function checkedId(id: string): string {
+  if (!isId(id)) throw new Fault('bug', `${JSON.stringify(id)} reached the disk and is no id of ours`);
+  return id;
+}
+
+/** Device and inode of a volume's directory: what a mount of it shows. */
+export async function readIdentity(root: number, id: string): Promise<{ dev: bigint; ino: bigint }> {
+  return await stat(`/proc/self/fd/${root}/${pathOf({ kind: 'volume', id })}`, { bigint: true });
+}

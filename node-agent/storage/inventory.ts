@@ -1,0 +1,155 @@
+import { mkdir, readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { ACCESS_MODES, type Snapshot, type Volume } from '../../src/core/volume.ts';
+import { isId } from '../../src/core/volume-name.ts';
+import type { Logger } from '../../src/runtime/logger.ts';
+import { removeDurably, writeDurably } from '../linux/durable-file.ts';
+
+/** A record that could not be read. Its data is left alone, and its volume is not served. */
+export interface Quarantined {
+  readonly file: string;
+  readonly reason: string;
+}
+
+/** What is on record: in memory for every question, on disk for every crash. */
+export interface Inventory {
+  readonly volumes: ReadonlyMap<string, Volume>;
+  readonly snapshots: ReadonlyMap<string, Snapshot>;
+  readonly quarantined: readonly Quarantined[];
+  /** Visible at once; resolves when it is durable. When that fails the old record is back. */
+  saveVolume(volume: Volume): Promise<void>;
+  saveSnapshot(snapshot: Snapshot): Promise<void>;
+  /** Forgets a volume or a snapshot. */
+  remove(id: string): Promise<void>;
+}
+
+const bytes = z.string().regex(/^\d+$/).transform(BigInt);
+const pins = z.record(z.string(), bytes);
+const phase = z.enum(['creating', 'ready', 'deleting']);
+const id = z.string().refine(isId, 'is no id of ours');
+const common = {
+  version: z.literal(1),
+  id,
+  name: z.string(),
+  pool: z.string(),
+  sizeBytes: bytes,
+  phase,
+  createdAtMs: z.int(),
+  pins,
+};
+const volumeRecord = z.strictObject({
+  ...common,
+  source: z
+    .strictObject({ kind: z.enum(['volume', 'snapshot']), id })
+    .nullable()
+    .transform((source) => source ?? undefined),
+  staged: z.array(z.string()),
+  published: z.array(
+    z.strictObject({
+      target: z.string(),
+      readonly: z.boolean(),
+      flags: z.array(z.string()),
+      accessMode: z.enum(ACCESS_MODES),
+    }),
+  ),
+});
+const snapshotRecord = z.strictObject({ ...common, sourceVolumeId: id });
+
+/** Opens the records below `stateDir`: a file for each volume and snapshot, whole or absent. An unreadable one is set aside in memory only. */
+export async function openInventory(
+  { stateDir }: { readonly stateDir: string },
+  { logger }: { readonly logger: Logger },
+): Promise<Inventory> {
+  const quarantined: Quarantined[] = [];
+  const load = async <T extends { readonly id: string }>(
+    kind: string,
+    parse: (value: unknown) => T,
+  ): Promise<Shelf<T>> => {
+    const directory = join(stateDir, kind);
+    await mkdir(directory, { recursive: true, mode: 0o700 });
+    const found = new Map<string, T>();
+    for (const file of await readdir(directory)) {
+      // Left by a crash before its rename: the record it was to replace is still the valid one.
+      if (file.endsWith('.tmp')) continue;
+      try {
+        const record = parse(JSON.parse(await readFile(join(directory, file), 'utf8')));
+        if (file !== `${record.id}.json`)
+          throw new Error(`the file is named for something else than ${record.id}`);
+        found.set(record.id, record);
+      } catch (error) {
+        const reason = describe(error);
+        quarantined.push({ file: join(directory, file), reason });
+        logger.error({ file: join(directory, file), reason }, 'record cannot be read; it is in quarantine');
+      }
+    }
+    return new Shelf(directory, found);
+  };
+  const volumes = await load('volumes', (value): Volume => withoutVersion(volumeRecord.parse(value)));
+  const snapshots = await load('snapshots', (value): Snapshot => withoutVersion(snapshotRecord.parse(value)));
+  return {
+    volumes: volumes.records,
+    snapshots: snapshots.records,
+    quarantined,
+    saveVolume: (volume) => volumes.save(volume),
+    saveSnapshot: (snapshot) => snapshots.save(snapshot),
+    remove: async (recordId) => {
+      await volumes.remove(recordId);
+      await snapshots.remove(recordId);
+    },
+  };
+}
+
+/** The records of one kind. Writers of the same record take turns by the volume's lock. */
+class Shelf<T extends { readonly id: string }> {
+  readonly records: Map<string, T>;
+  readonly #directory: string;
+
+  constructor(directory: string, records: Map<string, T>) {
+    this.#directory = directory;
+    this.records = records;
+  }
+
+  async save(record: T): Promise<void> {
+    const before = this.records.get(record.id);
+    this.records.set(record.id, record);
+    try {
+      await writeDurably(this.#file(record.id), `${serialize(record)}\n`);
+    } catch (error) {
+      if (before === undefined) this.records.delete(record.id);
+      else this.records.set(record.id, before);
+      throw error;
+    }
+  }
+
+  async remove(recordId: string): Promise<void> {
+    if (!this.records.has(recordId)) return;
+    await removeDurably(this.#file(recordId));
+    this.records.delete(recordId);
+  }
+
+  #file(recordId: string): string {
+    return join(this.#directory, `${recordId}.json`);
+  }
+}
+
+function serialize(record: object): string {
+  const source = 'source' in record ? { source: record.source ?? null } : {};
+  return JSON.stringify({ version: 1, ...record, ...source }, (_, value: unknown) =>
+    typeof value === 'bigint' ? String(value) : value,
+  );
+}
+
+function withoutVersion<T extends { readonly version: number }>({
+  version: _,
+  ...record
+}: T): Omit<T, 'version'> {
+  return record;
+}
+
+function describe(error: unknown): string {
+  if (error instanceof z.ZodError) {
+    return error.issues.map(({ path, message }) => `${path.join('.') || 'record'}: ${message}`).join('; ');
+  }
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,122 @@
+import { Fault, isFault } from '../../src/core/fault.ts';
+import {
+  type PoolCapacity,
+  type PoolUsage,
+  poolCapacity,
+  type VolumeUsage,
+} from '../../src/core/pool-capacity.ts';
+import type { Pins, Volume } from '../../src/core/volume.ts';
+import { pinnedBytes, planLimit } from '../../src/core/volume-quota.ts';
+import { KeyedLock } from '../../src/runtime/keyed-lock.ts';
+import type { Pool } from './backend.ts';
+import type { Inventory } from './inventory.ts';
+
+/** What is promised to whom: the pools' capacity by our records, and the limits that the kernel enforces for them. */
+export class Ledger {
+  readonly #pools: ReadonlyMap<string, Pool>;
+  readonly #inventory: Inventory;
+  readonly #limits = new KeyedLock();
+  /** Limits that must not be lowered while a copy is being taken. */
+  readonly #raised = new Map<string, bigint>();
+
+  constructor({
+    pools,
+    inventory,
+  }: { readonly pools: ReadonlyMap<string, Pool>; readonly inventory: Inventory }) {
+    this.#pools = pools;
+    this.#inventory = inventory;
+  }
+
+  /** Throws `invalid` for a pool that this node does not have. */
+  pool(name: string): Pool {
+    const pool = this.#pools.get(name);
+    if (pool !== undefined) return pool;
+    throw new Fault(
+      'invalid',
+      `pool ${name} does not exist on this node; it has ${[...this.#pools.keys()].join(', ')}`,
+      {
+        fields: { pool: name },
+      },
+    );
+  }
+
+  /**
+   * A pool's capacity with everything counted that is on record at the moment of the call of the result. Ask, check, and save the record
+   * that takes the room without an await in between: then two requests cannot take the same room.
+   */
+  async measure(name: string): Promise<{ readonly usage: PoolUsage; readonly capacity: () => PoolCapacity }> {
+    const pool = this.pool(name);
+    const usage = await pool.backend.usage();
+    return {
+      usage,
+      capacity: () => {
+        const pinned = this.#pinned();
+        const volumes = new Map<string, VolumeUsage>();
+        for (const volume of this.#inventory.volumes.values()) {
+          if (volume.pool !== name) continue;
+          const limitBytes = planLimit(pool.backend.quotaMode, volume.sizeBytes, pinned.get(volume.id) ?? 0n);
+          volumes.set(volume.id, { usedBytes: usage.volumes.get(volume.id)?.usedBytes ?? 0n, limitBytes });
+        }
+        // Data without a record (in quarantine) is nobody's promise, but it is there.
+        let { otherBytes } = usage;
+        for (const [id, { usedBytes }] of usage.volumes) if (!volumes.has(id)) otherBytes += usedBytes;
+        return poolCapacity({ ...usage, volumes, otherBytes });
+      },
+    };
+  }
+
+  /** How much more may be charged to the volume once `chargedBytes` of it are pinned by a copy. */
+  extraForPin(volume: Volume, chargedBytes: bigint): bigint {
+    if (this.pool(volume.pool).backend.quotaMode !== 'simple') return 0n;
+    const pinned = this.#pinned().get(volume.id) ?? 0n;
+    return chargedBytes > pinned ? chargedBytes - pinned : 0n;
+  }
+
+  /**
+   * Lets a volume be written without regard to a copy that is about to be taken, until the result is disposed: whatever is charged at
+   * that moment may be pinned the next.
+   */
+  async raise(volume: Volume): Promise<AsyncDisposable> {
+    const { backend } = this.pool(volume.pool);
+    this.#raised.set(volume.id, planLimit(backend.quotaMode, volume.sizeBytes, this.limitOf(volume)));
+    await this.enforce(volume);
+    return {
+      [Symbol.asyncDispose]: async () => {
+        this.#raised.delete(volume.id);
+        await this.enforce(volume);
+      },
+    };
+  }
+
+  /** What the kernel should allow the volume, by the records of now. */
+  limitOf({ id, pool, sizeBytes }: Volume): bigint {
+    const planned = planLimit(this.pool(pool).backend.quotaMode, sizeBytes, this.#pinned().get(id) ?? 0n);
+    const raised = this.#raised.get(id) ?? 0n;
+    return raised > planned ? raised : planned;
+  }
+
+  /** Makes the kernel enforce what the records say of this volume. */
+  async enforce({ id }: { readonly id: string }): Promise<void> {
+    await this.#limits.run(id, async () => {
+      const volume = this.#inventory.volumes.get(id);
+      if (volume === undefined || volume.phase === 'deleting') return;
+      await this.pool(volume.pool).backend.setLimit(id, this.limitOf(volume));
+    });
+  }
+
+  /** After a copy is gone: lowers the limits of those whose extents it held. */
+  async enforcePinned(pins: Pins): Promise<void> {
+    for (const id of Object.keys(pins)) {
+      try {
+        await this.enforce({ id });
+      } catch (error) {
+        // A volume whose data went away by itself has no limit to lower.
+        if (!isFault(error, 'not-found')) throw error;
+      }
+    }
+  }
+
+  #pinned(): Map<string, bigint> {
+    return pinnedBytes([...this.#inventory.snapshots.values(), ...this.#inventory.volumes.values()]);
+  }
+}

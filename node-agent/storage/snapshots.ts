@@ -1,0 +1,97 @@
+import { Fault } from '../../src/core/fault.ts';
+import { checkRoom } from '../../src/core/pool-capacity.ts';
+import type { Snapshot, Volume } from '../../src/core/volume.ts';
+import { checkName, formatId } from '../../src/core/volume-name.ts';
+import { pinsOfCopy } from '../../src/core/volume-quota.ts';
+import { dissolve, type OperationDeps, randomId, undo } from './copies.ts';
+
+/** Takes and deletes snapshots. */
+export class Snapshots {
+  readonly #deps: OperationDeps;
+
+  constructor(deps: OperationDeps) {
+    this.#deps = deps;
+  }
+
+  /**
+   * Ensures the snapshot of that name. Throws `conflict` when the name is taken for another volume, `not-found` for an unknown one,
+   * `exhausted` when the pool cannot hold both what it keeps and a whole rewrite of the volume, `busy` while either is worked on.
+   */
+  async create(name: string, volumeId: string): Promise<Snapshot> {
+    const { inventory, locks } = this.#deps;
+    checkName(name, 'name');
+    using _name = locks.take(`snapshot name ${name}`);
+    for (const existing of inventory.snapshots.values()) {
+      if (existing.name !== name) continue;
+      if (existing.phase === 'ready') {
+        if (existing.sourceVolumeId === volumeId) return existing;
+        throw new Fault('conflict', `snapshot ${name} exists, of volume ${existing.sourceVolumeId}`, {
+          fields: { snapshotId: existing.id },
+        });
+      }
+      using _snapshot = locks.take(existing.id);
+      await dissolve('snapshot', existing, this.#deps);
+    }
+    using _volume = locks.take(volumeId);
+    const volume = inventory.volumes.get(volumeId);
+    if (volume?.phase !== 'ready') {
+      throw new Fault('not-found', `volume ${volumeId.slice(0, 128)} does not exist on this node`);
+    }
+    return await this.#take(name, volume);
+  }
+
+  async #take(name: string, volume: Volume): Promise<Snapshot> {
+    const { inventory, ledger, clock, logger } = this.#deps;
+    const { backend } = ledger.pool(volume.pool);
+    const { usage, capacity } = await ledger.measure(volume.pool);
+    const charged = usage.volumes.get(volume.id)?.usedBytes ?? 0n;
+    // What it keeps is counted where the filesystem counts it: in the volume's raised limit, or as the snapshot's own.
+    const kept = backend.quotaMode === 'simple' ? ledger.extraForPin(volume, charged) : charged;
+    checkRoom(volume.pool, kept, capacity(), `snapshot ${name}`);
+    const snapshot: Snapshot = {
+      id: formatId('snap', randomId()),
+      name,
+      pool: volume.pool,
+      sourceVolumeId: volume.id,
+      sizeBytes: volume.sizeBytes,
+      phase: 'creating',
+      createdAtMs: clock.nowMs(),
+      pins: pinsOfCopy(volume, charged),
+    };
+    try {
+      // Crash window: intent on record, the volume's limit raised, perhaps the snapshot taken. The next start dissolves it.
+      await inventory.saveSnapshot(snapshot);
+      const ready = await this.#copy(snapshot, volume);
+      logger.info({ snapshotId: ready.id, volumeId: volume.id, pool: volume.pool }, 'snapshot created');
+      return ready;
+    } catch (error) {
+      await undo('snapshot', snapshot, this.#deps);
+      throw error;
+    }
+  }
+
+  async #copy(snapshot: Snapshot, volume: Volume): Promise<Snapshot> {
+    const { inventory, ledger } = this.#deps;
+    const { backend } = ledger.pool(volume.pool);
+    await using _raised = await ledger.raise(volume);
+    await backend.ensureSnapshot(snapshot.id, volume.id);
+    const { volumes } = await backend.usage();
+    const pins = pinsOfCopy(volume, volumes.get(volume.id)?.usedBytes ?? 0n);
+    const ready: Snapshot = { ...snapshot, phase: 'ready', pins };
+    await inventory.saveSnapshot(ready);
+    return ready;
+  }
+
+  /** Ensures that the snapshot is gone. Unknown ids are fine; volumes restored from it do not need it. */
+  async delete(id: string): Promise<void> {
+    const { inventory, locks, logger } = this.#deps;
+    if (!inventory.snapshots.has(id)) return;
+    using _lock = locks.take(id);
+    const snapshot = inventory.snapshots.get(id);
+    if (snapshot === undefined) return;
+    const deleting: Snapshot = { ...snapshot, phase: 'deleting' };
+    await inventory.saveSnapshot(deleting);
+    await dissolve('snapshot', deleting, this.#deps);
+    logger.info({ snapshotId: id, volumeId: snapshot.sourceVolumeId }, 'snapshot deleted');
+  }
+}

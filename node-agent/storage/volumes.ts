@@ -1,0 +1,191 @@
+import { Fault } from '../../src/core/fault.ts';
+import { checkRoom } from '../../src/core/pool-capacity.ts';
+import type { ContentSource, Pins, Snapshot, Volume } from '../../src/core/volume.ts';
+import { checkName, formatId } from '../../src/core/volume-name.ts';
+import { pinsOfCopy } from '../../src/core/volume-quota.ts';
+import { fitsRange, planExpansion, planSize, type SizeRange } from '../../src/core/volume-size.ts';
+import { dissolve, type OperationDeps, randomId, undo } from './copies.ts';
+
+export interface CreateVolume {
+  readonly name: string;
+  /** Undefined: the source's, or the one with most room. */
+  readonly pool: string | undefined;
+  readonly range: SizeRange;
+  readonly source: ContentSource | undefined;
+}
+
+/** Makes, resizes and deletes volumes. */
+export class Volumes {
+  readonly #deps: OperationDeps;
+  readonly #pools: readonly string[];
+
+  constructor({ pools }: { readonly pools: readonly string[] }, deps: OperationDeps) {
+    this.#pools = pools;
+    this.#deps = deps;
+  }
+
+  /**
+   * Ensures the volume of that name. Throws `conflict` when the name is taken by another kind of volume, `not-found` for an unknown source,
+   * `exhausted` when the pool has no room, `busy` while the same name or source is worked on.
+   */
+  async create(request: CreateVolume): Promise<Volume> {
+    const { inventory, locks } = this.#deps;
+    checkName(request.name, 'name');
+    using _name = locks.take(`volume name ${request.name}`);
+    for (const existing of inventory.volumes.values()) {
+      if (existing.name !== request.name) continue;
+      if (existing.phase === 'ready') return requireSame(existing, request);
+      using _volume = locks.take(existing.id);
+      await dissolve('volume', existing, this.#deps);
+    }
+    if (request.source === undefined) return await this.#make(request, undefined);
+    using _source = locks.take(request.source.id);
+    return await this.#make(request, this.#findSource(request.source));
+  }
+
+  async #make(request: CreateVolume, source: Volume | Snapshot | undefined): Promise<Volume> {
+    const { inventory, ledger, clock, logger } = this.#deps;
+    const sizeBytes = planSize(request.range, source?.sizeBytes);
+    const pool = await this.#choosePool(request.pool, source);
+    const { backend } = ledger.pool(pool);
+    const { usage, capacity } = await ledger.measure(pool);
+    const parent = request.source?.kind === 'volume' ? inventory.volumes.get(request.source.id) : undefined;
+    const charged = parent === undefined ? 0n : (usage.volumes.get(parent.id)?.usedBytes ?? 0n);
+    const extra = parent === undefined ? 0n : ledger.extraForPin(parent, charged);
+    checkRoom(pool, sizeBytes + extra, capacity(), `volume ${request.name}`);
+    const volume: Volume = {
+      id: formatId('vol', randomId()),
+      name: request.name,
+      pool,
+      sizeBytes,
+      source: request.source,
+      phase: 'creating',
+      createdAtMs: clock.nowMs(),
+      pins: parent === undefined ? (source?.pins ?? {}) : pinsOfCopy(parent, charged),
+      staged: [],
+      published: [],
+    };
+    try {
+      // Crash window: intent on record, nothing, half or all of it made. The next start dissolves it.
+      await inventory.saveVolume(volume);
+      const pins = parent === undefined ? await this.#fill(volume) : await this.#clone(volume, parent);
+      await backend.setLimit(volume.id, sizeBytes);
+      const ready: Volume = { ...volume, phase: 'ready', pins };
+      await inventory.saveVolume(ready);
+      if (parent !== undefined) await ledger.enforce(parent);
+      logger.info({ volumeId: volume.id, pool, sizeBytes, source: request.source?.id }, 'volume created');
+      return ready;
+    } catch (error) {
+      await undo('volume', volume, this.#deps);
+      throw error;
+    }
+  }
+
+  async #fill(volume: Volume): Promise<Pins> {
+    await this.#deps.ledger.pool(volume.pool).backend.ensureVolume(volume.id, volume.source);
+    return volume.pins;
+  }
+
+  async #clone(volume: Volume, parent: Volume): Promise<Pins> {
+    const { ledger } = this.#deps;
+    const { backend } = ledger.pool(volume.pool);
+    await using _raised = await ledger.raise(parent);
+    await backend.ensureVolume(volume.id, volume.source);
+    const { volumes } = await backend.usage();
+    return pinsOfCopy(parent, volumes.get(parent.id)?.usedBytes ?? 0n);
+  }
+
+  /** Grows the volume, also while it is in use. Resolves to its new size; asking for less than it has changes nothing. */
+  async expand(id: string, range: SizeRange): Promise<Volume> {
+    const { inventory, ledger, locks } = this.#deps;
+    this.get(id);
+    using _lock = locks.take(id);
+    const before = this.get(id);
+    const sizeBytes = planExpansion(range, before.sizeBytes);
+    const volume = { ...before, sizeBytes };
+    if (sizeBytes > before.sizeBytes) {
+      const { capacity } = await ledger.measure(before.pool);
+      checkRoom(before.pool, sizeBytes - before.sizeBytes, capacity(), `expanding volume ${id}`);
+      await inventory.saveVolume(volume);
+    }
+    // Also when nothing grew: an expansion may have been cut off right here.
+    await ledger.enforce(volume);
+    return volume;
+  }
+
+  /** Ensures that the volume is gone. Unknown ids are fine. Throws `precondition` while it is published. */
+  async delete(id: string): Promise<void> {
+    const { inventory, ledger, locks, logger } = this.#deps;
+    if (!inventory.volumes.has(id)) return;
+    using _lock = locks.take(id);
+    const volume = inventory.volumes.get(id);
+    if (volume === undefined) return;
+    const { mounts } = ledger.pool(volume.pool);
+    for (const { target } of volume.published) {
+      if (!(await mounts.isMounted(id, target))) continue;
+      throw new Fault('precondition', `volume ${id} is in use at ${target}; unpublish it first`, {
+        fields: { volumeId: id, target },
+      });
+    }
+    // A stage alone does not hold it back: kubelet can forget to unstage (kubernetes/kubernetes#85476).
+    const deleting: Volume = { ...volume, phase: 'deleting', staged: [], published: [] };
+    await inventory.saveVolume(deleting);
+    await dissolve('volume', deleting, this.#deps);
+    logger.info({ volumeId: id, pool: volume.pool }, 'volume deleted');
+  }
+
+  /** Throws `not-found` for an id that is not that of a finished volume. */
+  get(id: string): Volume {
+    const volume = this.#deps.inventory.volumes.get(id);
+    if (volume?.phase === 'ready') return volume;
+    throw new Fault('not-found', `volume ${id.slice(0, 128)} does not exist on this node`, {
+      fields: { volumeId: id.slice(0, 128) },
+    });
+  }
+
+  #findSource({ kind, id }: ContentSource): Volume | Snapshot {
+    const { inventory } = this.#deps;
+    const found = kind === 'volume' ? inventory.volumes.get(id) : inventory.snapshots.get(id);
+    if (found?.phase === 'ready') return found;
+    throw new Fault('not-found', `the source ${kind} ${id.slice(0, 128)} does not exist on this node`, {
+      fields: { sourceId: id.slice(0, 128) },
+    });
+  }
+
+  async #choosePool(wanted: string | undefined, source: Volume | Snapshot | undefined): Promise<string> {
+    const { ledger } = this.#deps;
+    if (wanted !== undefined) ledger.pool(wanted);
+    if (source !== undefined) {
+      if (wanted === undefined || wanted === source.pool) return source.pool;
+      throw new Fault('invalid', `the source is in pool ${source.pool}; a copy cannot be in pool ${wanted}`, {
+        fields: { pool: wanted, sourcePool: source.pool },
+      });
+    }
+    return wanted ?? (await this.roomiest()).pool;
+  }
+
+  /** The pool with the most room, and how much that is. */
+  async roomiest(): Promise<{ readonly pool: string; readonly availableBytes: bigint }> {
+    let best: { readonly pool: string; readonly availableBytes: bigint } | undefined;
+    for (const pool of this.#pools) {
+      const { availableBytes } = (await this.#deps.ledger.measure(pool)).capacity();
+      if (best === undefined || availableBytes > best.availableBytes) best = { pool, availableBytes };
+    }
+    if (best === undefined) throw new Fault('exhausted', 'this node has no storage pool');
+    return best;
+  }
+}
+
+function requireSame(existing: Volume, { name, pool, range, source }: CreateVolume): Volume {
+  const same =
+    fitsRange(existing.sizeBytes, range) &&
+    (pool === undefined || pool === existing.pool) &&
+    existing.source?.kind === source?.kind &&
+    existing.source?.id === source?.id;
+  if (same) return existing;
+  throw new Fault(
+    'conflict',
+    `volume ${name} exists with ${existing.sizeBytes} bytes in pool ${existing.pool}, made from ${existing.source?.id ?? 'nothing'}; what is asked for differs`,
+    { fields: { volumeId: existing.id } },
+  );
+}
