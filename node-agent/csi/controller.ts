@@ -1,0 +1,169 @@
+import { Fault } from '../../src/core/fault.ts';
+import type { Snapshot, Volume } from '../../src/core/volume.ts';
+import { paginate } from '../../src/core/volume-page.ts';
+import { MIN_VOLUME_BYTES, type SizeRange } from '../../src/core/volume-size.ts';
+import type { RpcHandlers } from '../../src/rpc/server.ts';
+import type { CreateVolume } from '../storage/volumes.ts';
+import { checkCapabilities } from './capabilities.ts';
+import * as wire from './translate.ts';
+
+/** What the Controller service needs of the storage service. */
+export interface VolumeProvider {
+  createVolume(request: CreateVolume): Promise<Volume>;
+  deleteVolume(id: string): Promise<void>;
+  expandVolume(id: string, range: SizeRange): Promise<Volume>;
+  /** Throws `not-found`. */
+  getVolume(id: string): Volume;
+  listVolumes(): readonly Volume[];
+  availableBytes(pool: string | undefined): Promise<bigint>;
+}
+
+export interface SnapshotProvider {
+  createSnapshot(name: string, volumeId: string): Promise<Snapshot>;
+  deleteSnapshot(id: string): Promise<void>;
+  listSnapshots(): readonly Snapshot[];
+}
+
+const CAPABILITIES = [
+  'CREATE_DELETE_VOLUME',
+  'LIST_VOLUMES',
+  'GET_VOLUME',
+  'GET_CAPACITY',
+  'CREATE_DELETE_SNAPSHOT',
+  'LIST_SNAPSHOTS',
+  'GET_SNAPSHOT',
+  'CLONE_VOLUME',
+  'EXPAND_VOLUME',
+  'SINGLE_NODE_MULTI_WRITER',
+] as const;
+
+/** CSI Controller: translates between the wire and the storage service, and decides nothing. */
+export function createController(
+  { nodeName }: { readonly nodeName: string },
+  { storage }: { readonly storage: VolumeProvider & SnapshotProvider },
+): RpcHandlers<'csi.v1.Controller'> {
+  return {
+    ControllerGetCapabilities: async () => ({
+      capabilities: CAPABILITIES.map((type) => ({ rpc: { type } })),
+    }),
+
+    async CreateVolume(request) {
+      wire.requireField(request.name, 'name');
+      checkCapabilities(request.volume_capabilities);
+      const { pool } = wire.parseParameters(request.parameters);
+      wire.refuseParameters(request.mutable_parameters, 'mutable_parameters');
+      wire.checkTopology(request.accessibility_requirements, nodeName);
+      const volume = await storage.createVolume({
+        name: request.name,
+        pool,
+        range: wire.parseRange(request.capacity_range),
+        source: wire.parseSource(request.volume_content_source),
+      });
+      return { volume: wire.toWireVolume(volume, nodeName) };
+    },
+
+    async DeleteVolume({ volume_id: id }) {
+      await storage.deleteVolume(wire.requireField(id, 'volume_id'));
+      return {};
+    },
+
+    async ControllerGetVolume({ volume_id: id }) {
+      const volume = storage.getVolume(wire.requireField(id, 'volume_id'));
+      return { volume: wire.toWireVolume(volume, nodeName), status: { published_node_ids: [] } };
+    },
+
+    async ValidateVolumeCapabilities(request) {
+      storage.getVolume(wire.requireField(request.volume_id, 'volume_id'));
+      if (request.volume_capabilities.length === 0) {
+        throw new Fault('invalid', 'volume_capabilities is empty; name at least one');
+      }
+      try {
+        checkCapabilities(request.volume_capabilities);
+        wire.parseParameters(request.parameters);
+        wire.refuseParameters(request.mutable_parameters, 'mutable_parameters');
+      } catch (error) {
+        // Not confirmed is an answer, with its reason, and no failure.
+        return { confirmed: null, message: Fault.from(error).message };
+      }
+      const { volume_context, volume_capabilities, parameters, mutable_parameters } = request;
+      return { confirmed: { volume_context, volume_capabilities, parameters, mutable_parameters } };
+    },
+
+    async ListVolumes({ max_entries: maxEntries, starting_token: token }) {
+      const { entries, nextToken } = paginate(storage.listVolumes(), { maxEntries, token });
+      return {
+        entries: entries.map((volume) => ({ volume: wire.toWireVolume(volume, nodeName) })),
+        next_token: nextToken,
+      };
+    },
+
+    async GetCapacity({ volume_capabilities: capabilities, parameters, accessible_topology: topology }) {
+      const { pool } = wire.parseParameters(parameters);
+      const here = topology === null || wire.isHere(topology, nodeName);
+      const bytes = here && arePossible(capabilities) ? await storage.availableBytes(pool) : 0n;
+      return {
+        available_capacity: String(bytes),
+        // The scheduler believes this one rather than the other, so they must agree (a volume lies in one pool).
+        maximum_volume_size: { value: String(bytes) },
+        minimum_volume_size: { value: String(MIN_VOLUME_BYTES) },
+      };
+    },
+
+    async ControllerExpandVolume(request) {
+      const id = wire.requireField(request.volume_id, 'volume_id');
+      if (request.capacity_range === null) throw new Fault('invalid', 'capacity_range is missing');
+      if (request.volume_capability !== null) checkCapabilities([request.volume_capability]);
+      const { sizeBytes } = await storage.expandVolume(id, wire.parseRange(request.capacity_range));
+      return { capacity_bytes: String(sizeBytes), node_expansion_required: false };
+    },
+
+    async CreateSnapshot({ name, source_volume_id: source, parameters }) {
+      wire.requireField(name, 'name');
+      wire.requireField(source, 'source_volume_id');
+      wire.refuseParameters(parameters, 'parameters');
+      return { snapshot: wire.toWireSnapshot(await storage.createSnapshot(name, source)) };
+    },
+
+    async DeleteSnapshot({ snapshot_id: id }) {
+      await storage.deleteSnapshot(wire.requireField(id, 'snapshot_id'));
+      return {};
+    },
+
+    async GetSnapshot({ snapshot_id: id }) {
+      wire.requireField(id, 'snapshot_id');
+      const found = storage.listSnapshots().find((snapshot) => snapshot.id === id);
+      if (found === undefined)
+        throw new Fault('not-found', `snapshot ${id.slice(0, 128)} does not exist on this node`);
+      return { snapshot: wire.toWireSnapshot(found) };
+    },
+
+    async ListSnapshots({
+      max_entries: maxEntries,
+      starting_token: token,
+      snapshot_id: id,
+      source_volume_id: source,
+    }) {
+      const matching = storage
+        .listSnapshots()
+        .filter(
+          (snapshot) =>
+            (id === '' || snapshot.id === id) && (source === '' || snapshot.sourceVolumeId === source),
+        );
+      const { entries, nextToken } = paginate(matching, { maxEntries, token });
+      return {
+        entries: entries.map((snapshot) => ({ snapshot: wire.toWireSnapshot(snapshot) })),
+        next_token: nextToken,
+      };
+    },
+  };
+}
+
+function arePossible(capabilities: Parameters<typeof checkCapabilities>[0]): boolean {
+  if (capabilities.length === 0) return true;
+  try {
+    checkCapabilities(capabilities);
+    return true;
+  } catch {
+    return false;
+  }
+}

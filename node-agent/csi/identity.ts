@@ -1,0 +1,29 @@
+import type { RpcHandlers } from '../../src/rpc/server.ts';
+import { DRIVER_NAME } from './names.ts';
+
+export interface IdentityOptions {
+  readonly version: string;
+}
+
+export interface IdentityDeps {
+  /** Whether volumes can be served: false until every pool is open. */
+  readonly isReady: () => boolean;
+}
+
+/** CSI Identity: who this driver is and whether it is ready. */
+export function createIdentity(
+  { version }: IdentityOptions,
+  { isReady }: IdentityDeps,
+): RpcHandlers<'csi.v1.Identity'> {
+  return {
+    GetPluginInfo: async () => ({ name: DRIVER_NAME, vendor_version: version, manifest: {} }),
+    GetPluginCapabilities: async () => ({
+      capabilities: [
+        { service: { type: 'CONTROLLER_SERVICE' } },
+        { service: { type: 'VOLUME_ACCESSIBILITY_CONSTRAINTS' } },
+        { volume_expansion: { type: 'ONLINE' } },
+      ],
+    }),
+    Probe: async () => ({ ready: { value: isReady() } }),
+  };
+}

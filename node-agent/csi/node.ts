@@ -1,0 +1,87 @@
+import type { Volume } from '../../src/core/volume.ts';
+import type { RpcHandlers } from '../../src/rpc/server.ts';
+import type { Publish, VolumeStats } from '../storage/attachments.ts';
+import { parseAccess } from './capabilities.ts';
+import { requireField, topologyOf } from './translate.ts';
+
+/** What the Node service needs of the storage service. */
+export interface VolumeAttacher {
+  /** Throws `not-found`. */
+  getVolume(id: string): Volume;
+  stage(volumeId: string, path: string): Promise<void>;
+  unstage(volumeId: string, path: string): Promise<void>;
+  publish(request: Publish): Promise<void>;
+  unpublish(volumeId: string, target: string): Promise<void>;
+  stats(volumeId: string, path: string): Promise<VolumeStats>;
+}
+
+/** Bind mounts are cheap; the kernel's default for mounts in one namespace is 100 000. */
+const MAX_VOLUMES = 10_000;
+
+const CAPABILITIES = ['STAGE_UNSTAGE_VOLUME', 'GET_VOLUME_STATS', 'SINGLE_NODE_MULTI_WRITER'] as const;
+
+/** CSI Node: what kubelet calls to show a volume to a pod. */
+export function createNode(
+  { nodeName }: { readonly nodeName: string },
+  { storage }: { readonly storage: VolumeAttacher },
+): RpcHandlers<'csi.v1.Node'> {
+  return {
+    NodeGetInfo: async () => ({
+      node_id: nodeName,
+      max_volumes_per_node: String(MAX_VOLUMES),
+      accessible_topology: topologyOf(nodeName),
+    }),
+
+    NodeGetCapabilities: async () => ({ capabilities: CAPABILITIES.map((type) => ({ rpc: { type } })) }),
+
+    async NodeStageVolume({ volume_id: id, staging_target_path: path, volume_capability: capability }) {
+      requireField(id, 'volume_id');
+      requireField(path, 'staging_target_path');
+      parseAccess(capability);
+      await storage.stage(id, path);
+      return {};
+    },
+
+    async NodeUnstageVolume({ volume_id: id, staging_target_path: path }) {
+      await storage.unstage(requireField(id, 'volume_id'), requireField(path, 'staging_target_path'));
+      return {};
+    },
+
+    async NodePublishVolume(request) {
+      const volumeId = requireField(request.volume_id, 'volume_id');
+      const target = requireField(request.target_path, 'target_path');
+      const { mode, mountFlags } = parseAccess(request.volume_capability);
+      await storage.publish({
+        volumeId,
+        target,
+        stagingPath: request.staging_target_path,
+        readonly: request.readonly,
+        flags: mountFlags,
+        accessMode: mode,
+      });
+      return {};
+    },
+
+    async NodeUnpublishVolume({ volume_id: id, target_path: target }) {
+      await storage.unpublish(requireField(id, 'volume_id'), requireField(target, 'target_path'));
+      return {};
+    },
+
+    async NodeGetVolumeStats({ volume_id: id, volume_path: path }) {
+      requireField(id, 'volume_id');
+      requireField(path, 'volume_path');
+      const { totalBytes, usedBytes, availableBytes } = await storage.stats(id, path);
+      // Inodes are left out: btrfs makes them as needed and has no number of them.
+      return {
+        usage: [
+          {
+            unit: 'BYTES',
+            total: String(totalBytes),
+            used: String(usedBytes),
+            available: String(availableBytes),
+          },
+        ],
+      };
+    },
+  };
+}

@@ -1,0 +1,97 @@
+import { Fault } from '../../src/core/fault.ts';
+import type { ContentSource, Snapshot, Volume } from '../../src/core/volume.ts';
+import { ANY_SIZE, type SizeRange } from '../../src/core/volume-size.ts';
+import type { CapacityRange__Output } from '../../src/rpc/gen/csi/v1/CapacityRange.ts';
+import type { Snapshot as WireSnapshot } from '../../src/rpc/gen/csi/v1/Snapshot.ts';
+import type { Topology } from '../../src/rpc/gen/csi/v1/Topology.ts';
+import type { TopologyRequirement__Output } from '../../src/rpc/gen/csi/v1/TopologyRequirement.ts';
+import type { Volume as WireVolume } from '../../src/rpc/gen/csi/v1/Volume.ts';
+import type { VolumeContentSource__Output } from '../../src/rpc/gen/csi/v1/VolumeContentSource.ts';
+import { TOPOLOGY_KEY } from './names.ts';
+
+/** Keys that external-provisioner adds by itself; they say who asks and change nothing. */
+const RESERVED_PREFIX = 'csi.storage.k8s.io/';
+
+/** A StorageClass' parameters. Throws `invalid` for a key that means nothing, so that a typing error does not go unnoticed. */
+export function parseParameters(parameters: Readonly<Record<string, string>>): {
+  readonly pool: string | undefined;
+} {
+  for (const key of Object.keys(parameters)) {
+    if (key === 'pool' || key.startsWith(RESERVED_PREFIX)) continue;
+    throw new Fault('invalid', `parameters: ${JSON.stringify(key)} is unknown; possible is "pool"`);
+  }
+  return { pool: Object.hasOwn(parameters, 'pool') ? parameters['pool'] : undefined };
+}
+
+/** Throws `invalid` for any key: nothing can be changed after creation yet. */
+export function refuseParameters(parameters: Readonly<Record<string, string>>, field: string): void {
+  for (const key of Object.keys(parameters)) {
+    if (key.startsWith(RESERVED_PREFIX)) continue;
+    throw new Fault('invalid', `${field}: ${JSON.stringify(key)} is unknown; none are possible`);
+  }
+}
+
+export function parseRange(range: CapacityRange__Output | null): SizeRange {
+  if (range === null) return ANY_SIZE;
+  return { requiredBytes: BigInt(range.required_bytes), limitBytes: BigInt(range.limit_bytes) };
+}
+
+export function parseSource(source: VolumeContentSource__Output | null): ContentSource | undefined {
+  if (source === null) return undefined;
+  if (source.snapshot) return { kind: 'snapshot', id: source.snapshot.snapshot_id };
+  if (source.volume) return { kind: 'volume', id: source.volume.volume_id };
+  throw new Fault('invalid', 'volume_content_source: neither snapshot nor volume is set');
+}
+
+/** Throws `exhausted`, which CSI asks for, when the volume must be where this node is not. */
+export function checkTopology(requirement: TopologyRequirement__Output | null, nodeName: string): void {
+  const places = requirement?.requisite ?? [];
+  if (places.length === 0 || places.some((place) => isHere(place, nodeName))) return;
+  throw new Fault('exhausted', `this is node ${nodeName}; the volume is wanted elsewhere`, {
+    fields: { nodeName },
+  });
+}
+
+/** Whether this node lies in `place`; keys that are not ours do not exclude it. */
+export function isHere(place: Topology, nodeName: string): boolean {
+  const segment = place.segments?.[TOPOLOGY_KEY];
+  return segment === undefined || segment === nodeName;
+}
+
+export function topologyOf(nodeName: string): Topology {
+  return { segments: { [TOPOLOGY_KEY]: nodeName } };
+}
+
+export function toWireVolume({ id, sizeBytes, source, pool }: Volume, nodeName: string): WireVolume {
+  return {
+    volume_id: id,
+    capacity_bytes: String(sizeBytes),
+    volume_context: { pool },
+    accessible_topology: [topologyOf(nodeName)],
+    content_source:
+      source === undefined
+        ? null
+        : source.kind === 'snapshot'
+          ? { snapshot: { snapshot_id: source.id } }
+          : { volume: { volume_id: source.id } },
+  };
+}
+
+export function toWireSnapshot({ id, sourceVolumeId, sizeBytes, createdAtMs }: Snapshot): WireSnapshot {
+  return {
+    snapshot_id: id,
+    source_volume_id: sourceVolumeId,
+    size_bytes: String(sizeBytes),
+    creation_time: {
+      seconds: String(Math.floor(createdAtMs / 1_000)),
+      nanos: (createdAtMs % 1_000) * 1_000_000,
+    },
+    ready_to_use: true,
+  };
+}
+
+/** Throws `invalid` when a required field is empty. */
+export function requireField(value: string, field: string): string {
+  if (value === '') throw new Fault('invalid', `${field} is missing`);
+  return value;
+}
