@@ -28,7 +28,8 @@ import {
   renderFindings,
 } from './report.ts';
 import { type DemoPaths, demoRequirements } from './requirements.ts';
-import { Story } from './story.ts';
+import { Stage } from './stage.ts';
+import { tellStory } from './story.ts';
 import { CsiDriver } from './volumes.ts';
 
 export interface DemoOptions extends DemoPaths {
@@ -226,11 +227,12 @@ async function play(
     },
     (driver) => driver,
   );
-  const story = new Story(
-    { layout, name: node.name, signal },
-    { narrator, csi, pods: new PodRuntime(criClient), findings, made },
+  await tellStory(
+    new Stage(
+      { layout, name: node.name, signal },
+      { narrator, csi, pods: new PodRuntime(criClient), findings, made },
+    ),
   );
-  await story.tell();
   for (const part of [agent.value, runtime.process, proxy]) {
     if (!part.running) await part.failed(signal);
   }
