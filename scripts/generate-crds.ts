@@ -1,0 +1,12 @@
+/** Writes `deploy/crds/` from `src/api/`: one CustomResourceDefinition a file. */
+import { mkdir, readdir, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { crdFiles } from '../src/api/crd-files.ts';
+
+const directory = join(import.meta.dirname, '../deploy/crds');
+const files = crdFiles();
+await mkdir(directory, { recursive: true });
+for (const file of await readdir(directory)) {
+  if (!files.has(file)) await rm(join(directory, file));
+}
+for (const [file, text] of files) await writeFile(join(directory, file), text);

@@ -1,0 +1,56 @@
+import type { z } from 'zod';
+import type { KubeObject, Resource } from '../kube/resource.ts';
+import type { Frozen, Rule } from './schema.ts';
+
+export const API_GROUP = 'keelson.dev';
+export const API_VERSION = 'v1alpha1';
+
+/** A column of `kubectl get`. */
+export interface Column {
+  readonly name: string;
+  readonly type: 'string' | 'integer' | 'date' | 'boolean';
+  readonly jsonPath: string;
+  readonly description?: string;
+  /** 1 shows it with `-o wide` only. */
+  readonly priority?: 1;
+}
+
+/** All there is to know of a kind: its types and its CustomResourceDefinition come from here. All kinds are cluster-wide. */
+export interface KindDefinition {
+  readonly kind: string;
+  readonly plural: string;
+  readonly singular: string;
+  readonly shortNames: readonly string[];
+  readonly description: string;
+  readonly spec?: z.ZodObject;
+  readonly status: z.ZodObject;
+  /** Rules over the whole object. */
+  readonly rules?: readonly Rule[];
+  readonly columns: readonly Column[];
+  /** Fields that a field selector may name. */
+  readonly selectableFields?: readonly string[];
+}
+
+/** An object of a kind as it is in the API, its defaults filled in by the server. */
+export interface KindObject<Spec extends z.ZodType, Status extends z.ZodType> extends KubeObject {
+  readonly spec: Frozen<z.output<Spec>>;
+  readonly status?: Frozen<z.output<Status>>;
+}
+
+/** The descriptor of a kind for `src/kube`. */
+export function resourceOf<T extends KubeObject>({
+  kind,
+  plural,
+}: {
+  kind: string;
+  plural: string;
+}): Resource<T> {
+  return { group: API_GROUP, version: API_VERSION, plural, kind, namespaced: false };
+}
+
+export const AGE: Column = { name: 'Age', type: 'date', jsonPath: '.metadata.creationTimestamp' };
+
+/** A column with the status of condition `type`. */
+export function conditionColumn(type: string): Column {
+  return { name: type, type: 'string', jsonPath: `.status.conditions[?(@.type=="${type}")].status` };
+}

@@ -1,0 +1,116 @@
+import { z } from 'zod';
+import { AGE, type KindDefinition, type KindObject, resourceOf } from './kind.ts';
+import {
+  conditions,
+  exactlyOne,
+  field,
+  immutable,
+  objectName,
+  observedGeneration,
+  quantity,
+} from './schema.ts';
+
+const parameters = z.record(z.string(), z.string().max(1024));
+
+const spec = z.object({
+  nodeName: field(objectName, 'The node that has the volume, for good.'),
+  poolName: field(objectName, 'The StoragePool on that node.'),
+  type: field(
+    z.enum(['Volume', 'Snapshot']).default('Volume'),
+    'A Snapshot is the read-only state of another volume at one moment; others can be made from it.',
+  ),
+  size: field(quantity, 'What is asked for. It may grow, and may go back as far as to what the volume has.'),
+  volumeMode: field(
+    z.enum(['Filesystem', 'Block']).default('Filesystem'),
+    'Whether pods get a directory or a block device.',
+  ),
+  fsType: field(
+    z.enum(['btrfs', 'ext4', 'xfs']),
+    'File system, where the backend gives a choice.',
+  ).optional(),
+  source: field(
+    z.object({
+      volumeName: field(objectName, 'LocalVolume to clone, or to take the snapshot of.').optional(),
+      snapshotName: field(objectName, 'LocalVolume of type Snapshot to start from.').optional(),
+    }),
+    'What the content starts as; empty when absent. It is on the same node and pool.',
+    { rules: [exactlyOne(['volumeName', 'snapshotName'])] },
+  ).optional(),
+  claim: field(
+    z.object({
+      namespace: field(z.string().max(63), 'Its namespace.'),
+      name: field(z.string().max(253), 'Its name.'),
+      uid: field(z.string().max(64), 'Its UID: another claim of that name has no right to the volume.'),
+    }),
+    'The claim (or VolumeSnapshot) that this was made for.',
+  ).optional(),
+  parameters: field(parameters, 'Parameters of the StorageClass.', { maxProperties: 64 }).optional(),
+  mutableParameters: field(parameters, 'Parameters of the VolumeAttributesClass; these may change.', {
+    maxProperties: 64,
+  }).optional(),
+});
+
+const status = z.object({
+  observedGeneration,
+  phase: field(
+    z.enum(['Pending', 'Ready', 'Exhausted', 'Failed', 'Lost']),
+    'Pending until the node has acted. Exhausted: the pool has no room, the claim goes elsewhere. Failed: it will not work on any try. Lost: it was there and is not.',
+  ).optional(),
+  capacity: field(quantity, 'What the volume has.').optional(),
+  volumeHandle: field(z.string().max(128), 'Its CSI volume or snapshot id.').optional(),
+  creationTime: field(z.string(), 'The moment of a snapshot, the making of a volume.', {
+    format: 'date-time',
+  }).optional(),
+  message: field(z.string().max(1024), 'Why it is in this phase, for people.').optional(),
+  conditions,
+});
+
+export const LOCAL_VOLUME_KIND: KindDefinition = {
+  kind: 'LocalVolume',
+  plural: 'localvolumes',
+  singular: 'localvolume',
+  shortNames: ['lvol'],
+  description:
+    'One volume or snapshot on one node: written by the controller as intent, and by the agent of that node as truth. Not for editing by hand.',
+  spec: field(spec, 'What is to be, and where.', {
+    rules: [
+      ...immutable({
+        required: ['nodeName', 'poolName', 'type', 'volumeMode'],
+        optional: ['fsType', 'source', 'claim', 'parameters'],
+      }),
+      {
+        rule: "self.type != 'Snapshot' || (has(self.source) && has(self.source.volumeName))",
+        message: 'a Snapshot names the volume that it is taken of, in source.volumeName',
+        fieldPath: '.source',
+      },
+      {
+        rule: "self.volumeMode != 'Block' || !has(self.fsType)",
+        message: 'a Block volume has no file system: leave fsType out',
+        fieldPath: '.fsType',
+      },
+    ],
+  }),
+  status: field(status, 'What is, as the agent of the node found it.'),
+  rules: [
+    {
+      rule: '!has(oldSelf.status) || !has(oldSelf.status.capacity) || self.spec.size == oldSelf.spec.size || quantity(self.spec.size).compareTo(quantity(oldSelf.status.capacity)) >= 0',
+      message: 'spec.size must not be less than what the volume has (status.capacity): volumes do not shrink',
+      fieldPath: '.spec.size',
+    },
+  ],
+  columns: [
+    { name: 'Node', type: 'string', jsonPath: '.spec.nodeName' },
+    { name: 'Pool', type: 'string', jsonPath: '.spec.poolName' },
+    { name: 'Size', type: 'string', jsonPath: '.spec.size' },
+    { name: 'Phase', type: 'string', jsonPath: '.status.phase' },
+    { name: 'Namespace', type: 'string', jsonPath: '.spec.claim.namespace' },
+    { name: 'Claim', type: 'string', jsonPath: '.spec.claim.name' },
+    { name: 'Type', type: 'string', jsonPath: '.spec.type', priority: 1 },
+    { name: 'Message', type: 'string', jsonPath: '.status.message', priority: 1 },
+    AGE,
+  ],
+  selectableFields: ['.spec.nodeName', '.spec.poolName', '.spec.type'],
+};
+
+export type LocalVolume = KindObject<typeof spec, typeof status>;
+export const LOCAL_VOLUMES = resourceOf<LocalVolume>(LOCAL_VOLUME_KIND);
