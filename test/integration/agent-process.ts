@@ -2,7 +2,6 @@ import { constants } from 'node:fs';
 import { access, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { TestContext } from 'vitest';
 import { stringify } from 'yaml';
 import { Fault } from '../../src/core/fault.ts';
 import {
@@ -12,6 +11,7 @@ import {
   startProcess,
 } from '../../src/runtime/child-process.ts';
 import { sleep } from '../../src/runtime/clock.ts';
+import type { Skippable } from '../tools/require-tool.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
 export const KEELSON = join(ROOT, 'bin/keelson');
@@ -46,7 +46,7 @@ export interface AgentProcess extends AsyncDisposable {
 }
 
 /** A machine that cannot run an agent skips the test and says why; in CI that is a failure. */
-export async function requireAgent(context: Pick<TestContext, 'skip'>): Promise<void> {
+export async function requireAgent(context: Skippable): Promise<void> {
   const reasons = [
     process.getuid?.() === 0 ? undefined : 'the agent needs root',
     (await exists(join(ROOT, 'dist/keelson.mjs')))
