@@ -76,7 +76,8 @@ export async function prepareNode({ layout, podRange, name, signal }: NodeOption
   await writeFile(
     layout.agentConfig,
     stringify({
-      nodeName: name,
+      // mkdtemp's letters are of both cases, a node's name is a DNS label.
+      nodeName: name.toLowerCase(),
       stateDir,
       runDir,
       metrics: { address: 'off' },
@@ -148,6 +149,7 @@ export async function startCriProxy(
       ...['--listen', layout.criSocket],
       ...['--runtime', runtimeSocket],
       ...['--policies', layout.policiesDir],
+      ...['--metrics-address', 'off'],
     ],
     logFile: layout.logs['cri-proxy'],
     env: { PATH: path },
