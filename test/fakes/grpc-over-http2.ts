@@ -6,12 +6,13 @@ const WINDOW_BYTES = 32 * 1024 * 1024;
 
 /** A client session on a unix socket that can carry whole CRI messages. */
 export async function openSession(socketPath: string): Promise<ClientHttp2Session> {
-  const session = connect('http://localhost', {
+  const options = {
     createConnection: () => createConnection(socketPath),
     settings: { initialWindowSize: WINDOW_BYTES },
     maxSessionMemory: 256,
     strictSingleValueFields: false,
-  });
+  };
+  const session = connect('http://localhost', options);
   session.on('error', () => undefined);
   await new Promise((resolve) => session.once('remoteSettings', resolve));
   session.setLocalWindowSize(WINDOW_BYTES);

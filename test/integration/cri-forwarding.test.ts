@@ -2,13 +2,12 @@ import { mkdtemp, rm, stat, chmod, writeFile } from 'node:fs/promises';
 import { constants } from 'node:http2';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Registry } from 'prom-client';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { createCriProxy, type CriProxy, type CriProxyOptions } from '../../node-agent/cri/proxy.ts';
+import type { CriProxyOptions } from '../../node-agent/cri/proxy.ts';
 import { frameMessage, headerOf } from '../../src/core/cri-call.ts';
-import { silentLogger } from '../../src/runtime/logger.ts';
 import { echo, type FakeCall, type FakeRuntime, reply, startFakeRuntime } from '../fakes/cri-runtime.ts';
 import { callHeaders, gather, openSession, send } from '../fakes/grpc-over-http2.ts';
+import { type RunningProxy, startCriProxy } from '../fakes/running-proxy.ts';
 
 const { NGHTTP2_CANCEL, NGHTTP2_REFUSED_STREAM, NGHTTP2_ENHANCE_YOUR_CALM } = constants;
 const VERSION = '/runtime.v1.RuntimeService/Version';
@@ -18,7 +17,6 @@ const hello = Buffer.from(frameMessage(Buffer.from('hello')));
 let directory: string;
 let listen: string;
 let runtimeSocket: string;
-let registry: Registry;
 let stack: AsyncDisposableStack;
 
 beforeEach(async () => {
@@ -30,27 +28,8 @@ beforeEach(async () => {
 });
 afterEach(() => stack.disposeAsync());
 
-interface RunningProxy extends AsyncDisposable {
-  readonly proxy: CriProxy;
-  stop(): Promise<void>;
-}
-
 async function startProxy(options: Partial<CriProxyOptions> = {}): Promise<RunningProxy> {
-  registry = new Registry();
-  const proxy = createCriProxy(
-    { listen, runtime: runtimeSocket, drainMs: 2_000, ...options },
-    { logger: silentLogger, metrics: registry },
-  );
-  const end = new AbortController();
-  const ready = Promise.withResolvers<undefined>();
-  const running = proxy.run(end.signal, () => ready.resolve(undefined));
-  await Promise.race([ready.promise, running]);
-  const stop = async (): Promise<void> => {
-    end.abort();
-    await running;
-  };
-  stack.defer(stop);
-  return { proxy, stop, [Symbol.asyncDispose]: stop };
+  return stack.use(await startCriProxy({ listen, runtime: runtimeSocket, ...options }));
 }
 
 async function startRuntime(handler?: (call: FakeCall) => void): Promise<FakeRuntime> {
@@ -301,7 +280,7 @@ test('health is a real call to the runtime', async () => {
 
 test('calls are counted by method and code', async () => {
   await startRuntime();
-  await startProxy();
+  const { registry } = await startProxy();
   await send(await connect(), VERSION, hello);
   await send(await connect(), '/evil/../../path', hello);
   const text = await registry.metrics();
