@@ -28,7 +28,10 @@ export function getFromAgent(socketPath: string, path: string, signal: AbortSign
       call.destroy(new Fault('timeout', `the agent at ${socketPath} did not answer in 5 s`)),
     );
     call.on('error', (error: NodeJS.ErrnoException) => {
-      if (error.code !== 'ENOENT' && error.code !== 'ECONNREFUSED') return reject(Fault.from(error));
+      if (error.code !== 'ENOENT' && error.code !== 'ECONNREFUSED') {
+        reject(Fault.from(error));
+        return;
+      }
       reject(
         new Fault(
           'unavailable',

@@ -16,7 +16,9 @@ export const AGENT_FLAGS = {
 } as const;
 
 export type AgentFlagValues = {
-  readonly [F in keyof typeof AGENT_FLAGS]?: F extends 'pod-range' ? string[] | undefined : string | undefined;
+  readonly [F in keyof typeof AGENT_FLAGS]?: F extends 'pod-range'
+    ? string[] | undefined
+    : string | undefined;
 };
 
 /** The configuration that the flags and the file they name describe. Throws `invalid`, also when the file cannot be read. */

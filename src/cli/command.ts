@@ -29,7 +29,7 @@ export function parseFlags<const O extends Options>(
   usage: string,
 ): Values<O> {
   try {
-    return parseArgs({ args: [...args], options, strict: true, allowPositionals: false }).values as Values<O>;
+    return parseArgs({ args: [...args], options, strict: true, allowPositionals: false }).values;
   } catch (error) {
     const reason = error instanceof Error ? (error.message.split('. ')[0] ?? error.message) : String(error);
     throw new Fault('invalid', `${reason}\nusage: ${usage}`, { cause: error });

@@ -37,7 +37,9 @@ export const criProxyCommand: Command = {
       { logger, metrics },
     );
     const health = new Health();
-    health.add('runtime', async (checkSignal) => void (await proxy.runtimeHealth(checkSignal)));
+    health.add('runtime', async (checkSignal) => {
+      await proxy.runtimeHealth(checkSignal);
+    });
     health.add('policies', async () => {
       const [fault] = proxy.policyFaults();
       if (fault !== undefined) throw new Fault('precondition', fault);

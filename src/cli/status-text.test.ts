@@ -20,6 +20,7 @@ test('a status is told in aligned tables, and what there is none of is left out'
     volumes: [{ id: 'vol-1', name: 'pvc-1', pool: 'default', sizeBytes: '1073741824', published: [] }],
     snapshots: [],
     quarantined: [{ file: 'volumes/vol-2.json', reason: 'unexpected end of JSON' }],
+    orphans: [{ pool: 'default', id: 'vol-3' }],
     network: { families: [{ family: 4, total: '253', inUse: 0, cooling: 1 }], attachments: [] },
   });
   expect(text).toBe(`node node-1, keelson 0.1.0, up since 2026-11-21T10:00:00.000Z
@@ -34,5 +35,7 @@ ADDRESSES  TOTAL  IN USE  COOLING
 IPv4       253    0       1
 
 quarantined: volumes/vol-2.json: unexpected end of JSON
+
+no record knows vol-3 in pool default
 `);
 });

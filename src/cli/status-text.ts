@@ -57,7 +57,11 @@ export function renderStatus(status: AgentStatus): string {
         attachment.containerId.slice(0, 12),
       ]),
     ),
+    status.pools
+      .map(({ name, problem }) => (problem === undefined ? '' : `pool ${name}: ${problem}\n`))
+      .join(''),
     status.quarantined.map(({ file, reason }) => `quarantined: ${file}: ${reason}\n`).join(''),
+    status.orphans.map(({ pool, id }) => `no record knows ${id} in pool ${pool}\n`).join(''),
   ];
   return sections.filter((section) => section !== '').join('\n');
 }

@@ -9,6 +9,8 @@ export interface AgentStatus {
   readonly snapshots: readonly SnapshotStatus[];
   /** Records that could not be read: their data is untouched, and they are not served. */
   readonly quarantined: readonly { readonly file: string; readonly reason: string }[];
+  /** Data in a pool that no record knows. */
+  readonly orphans: readonly { readonly pool: string; readonly id: string }[];
   readonly network: NetworkStatus;
 }
 
@@ -19,6 +21,8 @@ export interface PoolStatus {
   readonly totalBytes: string;
   readonly allocatedBytes: string;
   readonly availableBytes: string;
+  /** Why its figures or limits cannot be trusted now; absent when all is well. */
+  readonly problem?: string | undefined;
 }
 
 export interface VolumeStatus {

@@ -8,7 +8,6 @@ import { type Belongings, compareMachine, type Leftovers } from './leftovers.ts'
 import { readMachine, RESOURCE_KINDS, type Resource } from './machine-state.ts';
 import { isWithin, readMounts } from './mounts.ts';
 import type { Narrator } from './narrator.ts';
-import { namespaceInode } from './netns.ts';
 import type { NodeLayout } from './node.ts';
 import type { DemoFindings } from './report.ts';
 
@@ -62,7 +61,6 @@ export async function cleanUp(
     }
   };
   narrator.heading('Cleaning up');
-  const namespaces = await networkNamespaces(layout.directory);
   await attempt(
     'pods, snapshots and volumes are given back',
     async () => {
@@ -94,19 +92,12 @@ export async function cleanUp(
   await attempt(
     'this machine is as it was',
     async () => {
-      leftovers = await settledLeftovers(before, { name, podRange, namespaces });
+      leftovers = await settledLeftovers(before, { name, podRange });
       return describeLeftovers(leftovers);
     },
     true,
   );
   return { leftovers, failure: failures.length === 0 ? undefined : failures.join('; ') };
-}
-
-async function networkNamespaces(directory: string): Promise<string[]> {
-  const files = (await readMounts()).filter(
-    ({ type, target }) => type === 'nsfs' && isWithin(target, directory),
-  );
-  return await Promise.all(files.map(({ target }) => namespaceInode(target)));
 }
 
 /** Before anything is removed by force: what the agent gave and did not get back is a leak of the product. */

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { compareMachine } from './leftovers.ts';
 import type { Resource, ResourceKind } from './machine-state.ts';
 
-const belongings = { name: 'keelson-demo-Ab12', podRange: '10.88.7.0/24', namespaces: ['4026532201'] };
+const belongings = { name: 'keelson-demo-Ab12', podRange: '10.88.7.0/24' };
 const resource = (kind: ResourceKind, trace: string): Resource => ({ kind, key: trace, trace });
 
 describe('compareMachine', () => {
@@ -18,7 +18,7 @@ describe('compareMachine', () => {
     ['cgroup', '/sys/fs/cgroup/memory/keelson-demo-Ab12'],
     ['file', '/var/tmp/keelson-demo-Ab12'],
     ['route', '10.88.7.2 dev veth12 scope link'],
-    ['network namespace', '4026532201'],
+    ['network namespace', '/var/tmp/keelson-demo-Ab12/netns'],
   ])('a new %s at %s is the run’s', (kind, trace) => {
     const left = resource(kind, trace);
     expect(compareMachine([], [left], belongings)).toEqual({ own: [left], foreign: [] });
@@ -34,7 +34,7 @@ describe('compareMachine', () => {
     ['nft table', 'table ip docker'],
     ['nft table', 'table inet keelson_network'],
     ['route', '10.88.70.2 dev eth1'],
-    ['network namespace', '4026532999'],
+    ['network namespace', '/run/netns/other sleep infinity /'],
   ])('a new %s at %s is somebody else’s', (kind, trace) => {
     const other = resource(kind, trace);
     expect(compareMachine([], [other], belongings)).toEqual({ own: [], foreign: [other] });

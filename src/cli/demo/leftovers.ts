@@ -6,8 +6,6 @@ export interface Belongings {
   readonly name: string;
   /** Its range of pod addresses, e.g. `10.88.7.0/24`. */
   readonly podRange: string;
-  /** Inode numbers of its network namespaces. */
-  readonly namespaces: readonly string[];
 }
 
 export interface Leftovers {
@@ -30,10 +28,8 @@ export function compareMachine(
 }
 
 /** The node's interfaces and tables live in its own network namespaces, and end with them. */
-function belongsTo({ kind, trace }: Resource, { name, podRange, namespaces }: Belongings): boolean {
+function belongsTo({ kind, trace }: Resource, { name, podRange }: Belongings): boolean {
   switch (kind) {
-    case 'network namespace':
-      return namespaces.includes(trace);
     case 'route':
     case 'rule':
       return trace.includes(podRange.replace(/\.0\/24$/, '.'));

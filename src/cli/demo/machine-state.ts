@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { runCommand } from '../../runtime/child-process.ts';
 import { cgroupRoots } from './cgroups.ts';
 import { readMounts } from './mounts.ts';
-import { listProcesses } from './processes.ts';
+import { listProcesses, readProcess } from './processes.ts';
 
 export const RESOURCE_KINDS = [
   'mount',
@@ -110,16 +110,27 @@ function linkName(line: string): string {
   return /^\d+: ([^:@]+)/.exec(line)?.[1] ?? line;
 }
 
+interface NamespaceListing {
+  readonly namespaces: readonly {
+    readonly ns: number | string;
+    readonly pid: number | string | null;
+    readonly nsfs: string | null;
+    readonly command: string | null;
+  }[];
+}
+
+/** Traced by what holds them: the kernel gives the number of one that is gone to the next. */
 async function networkNamespaces(signal: AbortSignal | undefined): Promise<Resource[]> {
-  const { stdout } = await runCommand('lsns', ['--type', 'net', '--noheadings', '--output', 'NS'], {
-    signal,
-    accept: [1],
-  });
-  return stdout
-    .split('\n')
-    .map((line) => line.trim())
-    .filter((inode) => inode !== '')
-    .map((inode) => ({ kind: 'network namespace', key: `net:[${inode}]`, trace: inode }));
+  const args = ['--type', 'net', '--json', '--output', 'NS,PID,NSFS,COMMAND'];
+  const { stdout } = await runCommand('lsns', args, { signal, accept: [1] });
+  const { namespaces } = JSON.parse(stdout || '{"namespaces":[]}') as NamespaceListing;
+  return await Promise.all(
+    namespaces.map(async ({ ns, pid, nsfs, command }): Promise<Resource> => {
+      const holder = pid === null ? undefined : await readProcess(Number(pid));
+      const trace = [nsfs ?? '', command ?? '', ...(holder?.cgroups ?? [])].join(' ');
+      return { kind: 'network namespace', key: `net:[${ns}]`, trace };
+    }),
+  );
 }
 
 async function nftTables(signal: AbortSignal | undefined): Promise<Resource[]> {

@@ -1,4 +1,4 @@
-import { stat, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import { runCommand } from '../../runtime/child-process.ts';
 
 /** RFC 5737, TEST-NET-2: nobody's, and seen in a node's own namespace alone. */
@@ -23,9 +23,4 @@ export function inNetns(
   return netns === undefined
     ? { file, args }
     : { file: 'nsenter', args: [`--net=${netns}`, '--', file, ...args] };
-}
-
-/** The number that the kernel knows a namespace by, as in `net:[4026531840]`. */
-export async function namespaceInode(file: string): Promise<string> {
-  return String((await stat(file, { bigint: true })).ino);
 }

@@ -1,0 +1,171 @@
+import { join } from 'node:path';
+import type { AgentConfig } from '../src/core/agent-config.ts';
+import { Fault, isFault } from '../src/core/fault.ts';
+import { createRpcServer } from '../src/rpc/server.ts';
+import { startAdminServer } from '../src/runtime/admin-server.ts';
+import { Health } from '../src/runtime/health.ts';
+import type { Logger } from '../src/runtime/logger.ts';
+import { createMetrics, type MetricsRegistry } from '../src/runtime/metrics.ts';
+import { retry } from '../src/runtime/retry.ts';
+import { TaskGroup } from '../src/runtime/task-group.ts';
+import { serveCni } from './cni/server.ts';
+import { createController } from './csi/controller.ts';
+import { createIdentity } from './csi/identity.ts';
+import { createNode } from './csi/node.ts';
+import { serveRegistration } from './csi/registration.ts';
+import { startKernel } from './linux/kernel.ts';
+import { openNetwork } from './network/network.ts';
+import { createRpcMetrics } from './rpc-metrics.ts';
+import { readStatus } from './status.ts';
+import { openStorage, type Storage } from './storage/storage.ts';
+
+export interface AgentOptions {
+  readonly config: AgentConfig;
+  readonly version: string;
+}
+
+export interface AgentDeps {
+  readonly logger: Logger;
+  /** Ends the agent: calls in flight are let finish, pods and mounts stay as they are. */
+  readonly signal: AbortSignal;
+}
+
+/** Runs a node's agent until the signal aborts. Rejects when it cannot start, or when a part of it fails for good. */
+export async function runAgent(
+  { config, version }: AgentOptions,
+  { logger, signal }: AgentDeps,
+): Promise<void> {
+  logger.info({ version, config }, 'agent starts');
+  const startedAt = new Date();
+  const sockets = { csi: join(config.runDir, 'csi.sock'), cni: join(config.runDir, 'cni.sock') };
+  const metrics = createMetrics({ node: config.nodeName });
+  const health = new Health();
+  const tasks = new TaskGroup({ logger });
+  const stop = (): void => tasks.stop();
+  signal.addEventListener('abort', stop, { once: true });
+
+  await using parts = new AsyncDisposableStack();
+
+  // The network first and on its own: pods must start where no volume can be had.
+  const { network: options } = config;
+  const network = parts.use(
+    await openNetwork(
+      {
+        stateDir: config.runDir,
+        ranges: options.ranges,
+        mtu: options.mtu,
+        masqueradeExclusions: options.masqueradeExclusions,
+        cooldownMs: options.cooldownSeconds * 1_000,
+      },
+      { logger: logger.child({ component: 'network' }) },
+    ),
+  );
+  parts.use(
+    await serveCni({ socketPath: sockets.cni }, { network, logger: logger.child({ component: 'cni' }) }),
+  );
+  health.add('network', async () => void network.status());
+
+  let storage: Storage | undefined;
+  let storageFault: Fault | undefined = new Fault('unavailable', 'the pools are being opened');
+  health.add('storage', async () => {
+    if (storageFault !== undefined) throw storageFault;
+    const sick = (await storage?.report())?.pools.find(({ problem }) => problem !== undefined);
+    if (sick !== undefined) throw new Fault('precondition', `pool ${sick.name}: ${sick.problem ?? ''}`);
+  });
+
+  parts.use(
+    await startAdminServer(
+      { address: config.metricsAddress, socketPath: join(config.runDir, 'admin.sock') },
+      {
+        metrics,
+        health,
+        logger,
+        status: () => readStatus({ config, version, startedAt, sockets, storage, network }),
+      },
+    ),
+  );
+
+  tasks.run('storage', async (running) => {
+    await using _served = await serveStorage(
+      { config, version, endpoint: sockets.csi },
+      { logger, metrics },
+      running,
+      {
+        onOpen(opened) {
+          storage = opened;
+          storageFault = undefined;
+        },
+        onFault(fault) {
+          storageFault = fault;
+        },
+      },
+    );
+    await storage?.run(running);
+  });
+  if (signal.aborted) stop();
+  await tasks.wait();
+  signal.removeEventListener('abort', stop);
+  logger.info({}, 'agent ends; pods keep their network and their volumes');
+}
+
+interface StorageEvents {
+  readonly onOpen: (storage: Storage) => void;
+  readonly onFault: (fault: Fault) => void;
+}
+
+/** How long a pool that is missing is waited for between tries. A configuration that can never work is not tried again. */
+const REOPEN = { baseMs: 1_000, maxMs: 30_000 };
+
+/** Opens the pools, waiting for those that are missing, and serves CSI once all are there. */
+async function serveStorage(
+  { config, version, endpoint }: AgentOptions & { readonly endpoint: string },
+  deps: { readonly logger: Logger; readonly metrics: MetricsRegistry },
+  signal: AbortSignal,
+  { onOpen, onFault }: StorageEvents,
+): Promise<AsyncDisposable> {
+  await using parts = new AsyncDisposableStack();
+  const logger = deps.logger.child({ component: 'storage' });
+  const kernel = parts.use(startKernel({ name: 'keelson-fs' }));
+  const storage = parts.use(
+    await retry(
+      () =>
+        openStorage(
+          { stateDir: config.stateDir, pools: config.pools },
+          { kernel, logger, metrics: deps.metrics },
+        ),
+      {
+        ...REOPEN,
+        signal,
+        shouldRetry(error) {
+          const fault = Fault.from(error);
+          onFault(fault);
+          if (isFault(error, 'invalid') || fault.kind === 'bug') return false;
+          logger.error({ err: fault, ...fault.fields }, 'pools cannot be opened, will retry');
+          return true;
+        },
+      },
+    ),
+  );
+  onOpen(storage);
+
+  const { nodeName, kubeletDir } = config;
+  const csi = parts.use(
+    createRpcServer(
+      {},
+      { logger: deps.logger.child({ component: 'csi' }), onCall: createRpcMetrics(deps.metrics) },
+    ),
+  );
+  csi.add('csi.v1.Identity', createIdentity({ version }, { isReady: () => true }));
+  csi.add('csi.v1.Controller', createController({ nodeName }, { storage }));
+  csi.add('csi.v1.Node', createNode({ nodeName }, { storage }));
+  await csi.listen(endpoint);
+  logger.info({ socket: endpoint, pools: config.pools.map(({ name }) => name) }, 'serving CSI');
+  if (kubeletDir !== undefined) {
+    const onRefused = (reason: string): void => {
+      logger.error({ reason }, 'kubelet refused the CSI driver');
+      onFault(new Fault('precondition', `kubelet refused the CSI driver: ${reason}`));
+    };
+    parts.use(await serveRegistration({ kubeletDir, endpoint }, { logger, onRefused }));
+  }
+  return parts.move();
+}
