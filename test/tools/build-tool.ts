@@ -18,9 +18,28 @@ interface Tool {
   readonly test?: true;
   /** Needs a C compiler: runc enters namespaces in C before Go starts its threads. */
   readonly cgo?: true;
+  /** Variables that the linker sets: what the program says about itself. */
+  readonly variables?: Readonly<Record<string, string>>;
 }
 
 const CONTAINERD = 'github.com/containerd/containerd/v2/cmd';
+
+/** Kubernetes compares versions of its parts, and refuses or turns off much when they say nothing (v0.0.0-master). */
+const KUBERNETES_VERSION = {
+  'k8s.io/component-base/version.gitVersion': 'v1.36.3',
+  'k8s.io/component-base/version.gitMajor': '1',
+  'k8s.io/component-base/version.gitMinor': '36',
+  'k8s.io/component-base/version.gitTreeState': 'clean',
+  'k8s.io/component-base/version.gitCommit': '0'.repeat(40),
+  'k8s.io/component-base/version.buildDate': '1970-01-01T00:00:00Z',
+  'k8s.io/client-go/pkg/version.gitVersion': 'v1.36.3',
+} as const;
+
+const kubernetes = (command: string): Tool => ({
+  module: 'kubernetes',
+  package: `k8s.io/kubernetes/cmd/${command}`,
+  variables: KUBERNETES_VERSION,
+});
 
 const TOOLS = {
   'csi-sanity': { module: 'csi-sanity', package: 'github.com/kubernetes-csi/csi-test/v5/cmd/csi-sanity' },
@@ -32,6 +51,11 @@ const TOOLS = {
   crictl: { module: 'cri-tools', package: 'sigs.k8s.io/cri-tools/cmd/crictl' },
   critest: { module: 'cri-tools', package: 'sigs.k8s.io/cri-tools/cmd/critest', test: true },
   descriptors: { module: 'descriptors', package: '.' },
+  'kube-apiserver': kubernetes('kube-apiserver'),
+  'kube-controller-manager': kubernetes('kube-controller-manager'),
+  'kube-scheduler': kubernetes('kube-scheduler'),
+  kubelet: kubernetes('kubelet'),
+  kubectl: kubernetes('kubectl'),
 } as const satisfies Record<string, Tool>;
 
 export type ToolName = keyof typeof TOOLS;
@@ -46,7 +70,7 @@ export async function ensureTool(name: ToolName): Promise<string> {
   const tool: Tool = TOOLS[name];
   const source = join(import.meta.dirname, tool.module);
   const goVersion = await requireGo(name, source);
-  const folder = join(cacheDirectory(), `${tool.module}-${await hashOf(source, goVersion)}`);
+  const folder = join(cacheDirectory(), `${tool.module}-${await hashOf(tool, source, goVersion)}`);
   const binary = join(folder, name);
   if (await exists(binary)) return binary;
   if (tool.cgo === true) await requireCompiler(name);
@@ -59,9 +83,9 @@ function cacheDirectory(): string {
   return process.env['KEELSON_TOOL_CACHE'] ?? join(homedir(), '.cache', 'keelson', 'tools');
 }
 
-/** Everything that decides what comes out: the module's files, which pin all versions and hashes, and the compiler. */
-async function hashOf(source: string, goVersion: string): Promise<string> {
-  const hash = createHash('sha256').update(goVersion);
+/** Everything that decides what comes out: the module's files, which pin all versions and hashes, the compiler and the linker's flags. */
+async function hashOf(tool: Tool, source: string, goVersion: string): Promise<string> {
+  const hash = createHash('sha256').update(goVersion).update(linkerFlags(tool).join(' '));
   for (const file of (await readdir(source)).sort()) {
     hash.update(`\0${file}\0`).update(await readFile(join(source, file)));
   }
@@ -74,7 +98,8 @@ async function build(name: ToolName, tool: Tool, source: string, binary: string)
   const command = tool.test === true ? ['test', '-c', '-vet=off'] : ['build'];
   const script =
     'test -x "$1" || { shift; "$@"; } && if test -e "$TEMPORARY"; then mv "$TEMPORARY" "$BINARY"; fi';
-  const go = ['go', ...command, '-trimpath', '-buildvcs=false', '-o', temporary, tool.package];
+  const flags = ['-trimpath', '-buildvcs=false', ...linkerFlags(tool)];
+  const go = ['go', ...command, ...flags, '-o', temporary, tool.package];
   try {
     await run('flock', [`${binary}.lock`, 'sh', '-c', script, 'sh', binary, ...go], {
       cwd: source,
@@ -93,6 +118,13 @@ async function build(name: ToolName, tool: Tool, source: string, binary: string)
   } finally {
     await rm(temporary, { force: true });
   }
+}
+
+/** None for a tool that sets no variable: a program with its symbols is easier to debug. */
+function linkerFlags({ variables }: Tool): string[] {
+  if (variables === undefined) return [];
+  const settings = Object.entries(variables).map(([name, value]) => `-X ${name}=${value}`);
+  return ['-ldflags', `-s -w ${settings.join(' ')}`];
 }
 
 async function requireGo(name: ToolName, source: string): Promise<string> {
