@@ -1,0 +1,147 @@
+import { describe, expect, it } from 'vitest';
+import { ANY_SIZE } from '../../src/core/volume-size.ts';
+import { silentLogger } from '../../src/runtime/logger.ts';
+import {
+  CrashPoint,
+  createFakeDisk,
+  FakePool,
+  type FakeDisk,
+  openFakeInventory,
+} from '../../test/fakes/fake-storage.ts';
+import { createStorage } from './storage.ts';
+
+type Storage = Awaited<ReturnType<typeof createStorage>>;
+
+const GIB = 1n << 30n;
+const create = (storage: Storage, name: string, source?: { kind: 'volume' | 'snapshot'; id: string }) =>
+  storage.createVolume({ name, pool: undefined, range: ANY_SIZE, source });
+
+interface World {
+  readonly pool: FakePool;
+  readonly disk: FakeDisk;
+}
+
+function start({ pool, disk }: World, crash?: CrashPoint): Promise<Storage> {
+  const inventory = openFakeInventory(disk);
+  if (crash === undefined) return createStorage([pool], inventory, { logger: silentLogger });
+  const guarded = {
+    name: pool.name,
+    checkHealth: () => pool.checkHealth(),
+    backend: crash.guard(pool.backend, [
+      'ensureVolume',
+      'ensureSnapshot',
+      'setLimit',
+      'discard',
+      'collect',
+      'usage',
+    ]),
+    mounts: crash.guard(pool.mounts, ['mount', 'unmount']),
+  };
+  const records = crash.guard(inventory, ['saveVolume', 'saveSnapshot', 'remove']);
+  return createStorage([guarded], records, { logger: silentLogger });
+}
+
+interface Prepared {
+  readonly volumeId: string;
+  readonly snapshotId: string;
+}
+
+/** A volume with data, a snapshot of it, staged. */
+async function prepare(world: World): Promise<Prepared> {
+  const storage = await start(world);
+  const { id: volumeId } = await create(storage, 'first');
+  world.pool.write(volumeId, ['data']);
+  world.pool.charged.set(volumeId, GIB / 4n);
+  const { id: snapshotId } = await storage.createSnapshot('before', volumeId);
+  await storage.stage(volumeId, '/staging');
+  return { volumeId, snapshotId };
+}
+
+const OPERATIONS: Readonly<Record<string, (storage: Storage, prepared: Prepared) => Promise<unknown>>> = {
+  'create a volume': (storage) => create(storage, 'second'),
+  'restore a snapshot': (storage, { snapshotId }) =>
+    create(storage, 'second', { kind: 'snapshot', id: snapshotId }),
+  'clone a volume': (storage, { volumeId }) => create(storage, 'second', { kind: 'volume', id: volumeId }),
+  'take a snapshot': (storage, { volumeId }) => storage.createSnapshot('second', volumeId),
+  'delete a volume': (storage, { volumeId }) => storage.deleteVolume(volumeId),
+  'delete a snapshot': (storage, { snapshotId }) => storage.deleteSnapshot(snapshotId),
+  'expand a volume': (storage, { volumeId }) =>
+    storage.expandVolume(volumeId, { requiredBytes: 3n * GIB, limitBytes: 0n }),
+  'publish a volume': (storage, { volumeId }) =>
+    storage.publish({
+      volumeId,
+      stagingPath: '/staging',
+      target: '/target',
+      readonly: false,
+      flags: [],
+      accessMode: 'SINGLE_NODE_WRITER',
+    }),
+  'unpublish a volume': (storage, { volumeId }) => storage.unpublish(volumeId, '/target'),
+  'unstage a volume': (storage, { volumeId }) => storage.unstage(volumeId, '/staging'),
+};
+
+describe.each(['simple', 'classic'] as const)('with %s quotas', (quotaMode) => {
+  describe.each(Object.entries(OPERATIONS))('%s', (_, operate) => {
+    it.each([false, true])(
+      'can be killed at every step and repeated (after the effect: %s)',
+      async (after) => {
+        let steps = 0;
+        for (let step = 1; ; step += 1) {
+          const world = { pool: new FakePool({ quotaMode }), disk: createFakeDisk() };
+          const prepared = await prepare(world);
+          const crash = new CrashPoint({ step: step + RECOVERY_STEPS, after });
+          const doomed = await start(world, crash);
+          const outcome = await operate(doomed, prepared).then(
+            () => 'done',
+            () => 'crashed',
+          );
+          if (!crash.fired) {
+            expect(outcome).toBe('done');
+            steps = step - 1;
+            break;
+          }
+          const restarted = await start(world);
+          await expectNothingLeaks(restarted, world);
+          await operate(restarted, prepared);
+          await operate(restarted, prepared);
+          await expectNothingLeaks(restarted, world);
+          await removeAll(restarted);
+          expect([...world.pool.volumes.keys(), ...world.pool.snapshots.keys()]).toEqual([]);
+          expect([...world.disk.volumes.keys(), ...world.disk.snapshots.keys()]).toEqual([]);
+        }
+        expect(steps).toBeGreaterThan(0);
+      },
+    );
+  });
+});
+
+/** Starting on a healthy state asks for the usage once. */
+const RECOVERY_STEPS = 1;
+
+async function expectNothingLeaks(storage: Storage, { pool, disk }: World): Promise<void> {
+  const { orphans, volumes, snapshots } = await storage.report();
+  expect(orphans).toEqual([]);
+  expect(
+    [...disk.volumes.values(), ...disk.snapshots.values()].filter(({ phase }) => phase !== 'ready'),
+  ).toEqual([]);
+  expect([...pool.volumes.keys()].sort()).toEqual(volumes.map(({ id }) => id));
+  expect([...pool.snapshots.keys()].sort()).toEqual(snapshots.map(({ id }) => id));
+  expect(new Set(volumes.map(({ name }) => name)).size).toBe(volumes.length);
+  const holders = [...volumes, ...snapshots];
+  for (const { id, sizeBytes } of volumes) {
+    const pinned = holders.reduce(
+      (most, { pins }) => ((pins[id] ?? 0n) > most ? (pins[id] ?? 0n) : most),
+      0n,
+    );
+    const wanted = pool.backend.quotaMode === 'simple' ? sizeBytes + pinned : sizeBytes;
+    expect(pool.volumes.get(id)?.limitBytes).toBe(wanted);
+  }
+}
+
+async function removeAll(storage: Storage): Promise<void> {
+  for (const { id, published } of storage.listVolumes()) {
+    for (const { target } of published) await storage.unpublish(id, target);
+    await storage.deleteVolume(id);
+  }
+  for (const { id } of storage.listSnapshots()) await storage.deleteSnapshot(id);
+}

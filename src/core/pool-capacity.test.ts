@@ -1,0 +1,50 @@
+import { describe, expect, it } from 'vitest';
+import { checkRoom, poolCapacity, reservedBytes } from './pool-capacity.ts';
+
+const GIB = 1n << 30n;
+const usage = { totalBytes: 100n * GIB, freeBytes: 100n * GIB, volumes: new Map(), otherBytes: 0n };
+
+describe('what a pool has left', () => {
+  it('is all but the reserve when it is empty', () => {
+    expect(poolCapacity(usage).availableBytes).toBe(95n * GIB);
+  });
+
+  it('counts a volume with its limit, not with what it holds', () => {
+    const volumes = new Map([['v', { usedBytes: GIB, limitBytes: 10n * GIB }]]);
+    expect(poolCapacity({ ...usage, volumes }).availableBytes).toBe(85n * GIB);
+  });
+
+  it('counts a volume that is above its limit with what it holds', () => {
+    const volumes = new Map([['v', { usedBytes: 12n * GIB, limitBytes: 10n * GIB }]]);
+    expect(poolCapacity({ ...usage, volumes }).allocatedBytes).toBe(12n * GIB);
+  });
+
+  it('counts snapshots and what deleted volumes left behind', () => {
+    expect(poolCapacity({ ...usage, otherBytes: 20n * GIB }).availableBytes).toBe(75n * GIB);
+  });
+
+  it('is bounded by what is physically free and not yet owed to a volume', () => {
+    const volumes = new Map([['v', { usedBytes: 0n, limitBytes: 10n * GIB }]]);
+    expect(poolCapacity({ ...usage, freeBytes: 30n * GIB, volumes }).availableBytes).toBe(
+      30n * GIB - 10n * GIB - (5n * GIB) / 2n,
+    );
+  });
+
+  it('is never negative', () => {
+    expect(poolCapacity({ ...usage, otherBytes: 200n * GIB }).availableBytes).toBe(0n);
+  });
+});
+
+it('keeps a twentieth, at least 64 MiB, at most half', () => {
+  expect(reservedBytes(100n * GIB)).toBe(5n * GIB);
+  expect(reservedBytes(256n << 20n)).toBe(64n << 20n);
+  expect(reservedBytes(100n << 20n)).toBe(50n << 20n);
+});
+
+it('says who wants what and what the pool has, when it is full', () => {
+  const capacity = { totalBytes: GIB, allocatedBytes: 0n, availableBytes: GIB };
+  expect(() => checkRoom('fast', 2n * GIB, capacity, 'volume a')).toThrow(
+    expect.objectContaining({ kind: 'exhausted', message: 'volume a wants 2 GiB; pool fast has 1 GiB free' }),
+  );
+  expect(() => checkRoom('fast', GIB, capacity, 'volume a')).not.toThrow();
+});

@@ -1,0 +1,177 @@
+import type { PoolUsage } from '../../src/core/pool-capacity.ts';
+import type { ContentSource, Snapshot, Volume } from '../../src/core/volume.ts';
+import type { MountPlan } from '../../src/core/volume-access.ts';
+import type { QuotaMode } from '../../src/core/volume-quota.ts';
+import { Fault } from '../../src/core/fault.ts';
+import type { Pool, VolumeBackend, VolumeMounts } from '../../node-agent/storage/backend.ts';
+import type { Inventory } from '../../node-agent/storage/inventory.ts';
+
+interface Copy {
+  readonly content: readonly string[];
+  limitBytes: bigint | undefined;
+}
+
+/** A pool in memory: what a filesystem would hold, with a content to compare. Survives a simulated crash, as a disk does. */
+export class FakePool implements Pool {
+  readonly name: string;
+  readonly totalBytes: bigint;
+  readonly volumes = new Map<string, Copy>();
+  readonly snapshots = new Map<string, Copy>();
+  readonly trash: string[] = [];
+  /** Mounted volume by target. */
+  readonly mounted = new Map<string, { readonly volumeId: string; readonly plan: MountPlan }>();
+  /** Bytes charged by volume, as a test says. */
+  readonly charged = new Map<string, bigint>();
+  readonly backend: VolumeBackend;
+  readonly mounts: VolumeMounts;
+
+  constructor({
+    name = 'default',
+    totalBytes = 100n << 30n,
+    quotaMode = 'simple',
+  }: { readonly name?: string; readonly totalBytes?: bigint; readonly quotaMode?: QuotaMode } = {}) {
+    this.name = name;
+    this.totalBytes = totalBytes;
+    this.backend = this.#createBackend(quotaMode);
+    this.mounts = this.#createMounts();
+  }
+
+  async checkHealth(): Promise<undefined> {
+    return undefined;
+  }
+
+  /** Changes what a volume holds. */
+  write(id: string, content: readonly string[]): void {
+    this.volumes.set(id, { content, limitBytes: this.volumes.get(id)?.limitBytes });
+  }
+
+  #createBackend(quotaMode: QuotaMode): VolumeBackend {
+    const shelf = (kind: ContentSource['kind']): Map<string, Copy> =>
+      kind === 'volume' ? this.volumes : this.snapshots;
+    const contentOf = ({ kind, id }: ContentSource): readonly string[] => {
+      const found = shelf(kind).get(id);
+      if (found === undefined) throw new Fault('not-found', `${kind} ${id} is not there`);
+      return found.content;
+    };
+    return {
+      quotaMode,
+      ensureVolume: async (id, source) => {
+        if (this.volumes.has(id)) return;
+        this.volumes.set(id, {
+          content: source === undefined ? [] : contentOf(source),
+          limitBytes: undefined,
+        });
+      },
+      ensureSnapshot: async (id, volumeId) => {
+        if (this.snapshots.has(id)) return;
+        this.snapshots.set(id, {
+          content: contentOf({ kind: 'volume', id: volumeId }),
+          limitBytes: undefined,
+        });
+      },
+      setLimit: async (id, limitBytes) => {
+        const volume = this.volumes.get(id);
+        if (volume === undefined) throw new Fault('not-found', `volume ${id} is not there`);
+        volume.limitBytes = limitBytes;
+      },
+      discard: async (kind, id) => {
+        if (shelf(kind).delete(id)) this.trash.push(id);
+      },
+      collect: async () => this.trash.splice(0).length,
+      usage: async (): Promise<PoolUsage> => ({
+        totalBytes: this.totalBytes,
+        freeBytes: this.totalBytes,
+        otherBytes: 0n,
+        volumes: new Map(
+          [...this.volumes].map(([id, { limitBytes }]) => [
+            id,
+            { usedBytes: this.charged.get(id) ?? 0n, limitBytes },
+          ]),
+        ),
+      }),
+      list: async () => ({ volumes: [...this.volumes.keys()], snapshots: [...this.snapshots.keys()] }),
+    };
+  }
+
+  #createMounts(): VolumeMounts {
+    return {
+      mount: async (volumeId, target, plan) => {
+        const there = this.mounted.get(target);
+        if (there !== undefined && there.volumeId !== volumeId) {
+          throw new Fault('precondition', `something else is mounted at ${target}`);
+        }
+        this.mounted.set(target, { volumeId, plan });
+      },
+      unmount: async (volumeId, target) => {
+        if (this.mounted.get(target)?.volumeId === volumeId) this.mounted.delete(target);
+      },
+      isMounted: async (volumeId, target) => this.mounted.get(target)?.volumeId === volumeId,
+    };
+  }
+}
+
+/** What survives of an inventory. */
+export interface FakeDisk {
+  readonly volumes: Map<string, Volume>;
+  readonly snapshots: Map<string, Snapshot>;
+}
+
+export function createFakeDisk(): FakeDisk {
+  return { volumes: new Map(), snapshots: new Map() };
+}
+
+/** Records on `disk`: a new one on the same disk is what a restart sees. */
+export function openFakeInventory(disk: FakeDisk): Inventory {
+  const volumes = new Map(disk.volumes);
+  const snapshots = new Map(disk.snapshots);
+  return {
+    volumes,
+    snapshots,
+    quarantined: [],
+    saveVolume: async (volume) => {
+      volumes.set(volume.id, volume);
+      disk.volumes.set(volume.id, volume);
+    },
+    saveSnapshot: async (snapshot) => {
+      snapshots.set(snapshot.id, snapshot);
+      disk.snapshots.set(snapshot.id, snapshot);
+    },
+    remove: async (id) => {
+      for (const records of [volumes, snapshots, disk.volumes, disk.snapshots]) records.delete(id);
+    },
+  };
+}
+
+/** Kills the process that it stands for at one effect: from then on nothing happens any more. */
+export class CrashPoint {
+  #left: number;
+  readonly #after: boolean;
+  fired = false;
+
+  /** At the `step`th effect (from 1), before or right after it was done. */
+  constructor({ step, after }: { readonly step: number; readonly after: boolean }) {
+    this.#left = step;
+    this.#after = after;
+  }
+
+  /** `target` with every method of `effects` under this crash point. */
+  guard<T extends object>(target: T, effects: readonly (keyof T)[]): T {
+    return new Proxy(target, {
+      get: (object, key) => {
+        const value: unknown = Reflect.get(object, key);
+        if (typeof value !== 'function' || !effects.includes(key as keyof T)) return value;
+        return async (...args: unknown[]): Promise<unknown> => {
+          this.#left -= 1;
+          if (this.#left < 0 || (this.#left === 0 && !this.#after)) return await this.#die();
+          const result: unknown = await Reflect.apply(value, object, args);
+          return this.#left === 0 ? await this.#die() : result;
+        };
+      },
+    });
+  }
+
+  #die(): never {
+    this.fired = true;
+    throw new Error('crashed here');
+  }
+}
