@@ -6,6 +6,9 @@ import { NetworkLab, runPlugin } from '../integration/network-lab.ts';
 /** Debian's containernetworking-plugins. */
 const REFERENCE = '/usr/lib/cni';
 
+/** Rounds that do not count: the first makes the bridge itself. */
+const WARM_UP = 2;
+
 export interface CniBenchOptions {
   readonly rounds?: number;
 }
@@ -36,14 +39,16 @@ export async function benchCni({ rounds = 40 }: CniBenchOptions = {}): Promise<C
     ADD: { keelson: [], bridge: [] },
     DEL: { keelson: [], bridge: [] },
   };
-  for (let round = -2; round < rounds; round += 1) {
-    // Two rounds to warm up: the bridge itself is made by the first.
-    const id = `bench${round + 2}`;
+  // Namespaces are made before and removed after: their removal goes on in the kernel and holds the lock that ADD and DEL need.
+  const names = Array.from({ length: rounds + WARM_UP }, (_, i) => [`keelson-bench${i}`, `bridge-bench${i}`]);
+  const pods = new Map(names.flat().map((name) => [name, lab.addPod(name)]));
+  for (let round = -WARM_UP; round < rounds; round += 1) {
+    const id = `bench${round + WARM_UP}`;
     for (const [who, call] of [
       ['keelson', (command: string, netns: string) => lab.cni({ command, containerId: id, netns })],
       ['bridge', (command: string, netns: string) => bridge(command, id, netns)],
     ] as const) {
-      const netns = lab.addPod(`${who}-${id}`);
+      const netns = pods.get(`${who}-${id}`) ?? '';
       for (const command of ['ADD', 'DEL'] as const) {
         const started = performance.now();
         const { status, stdout } = await call(command, netns);
@@ -51,7 +56,6 @@ export async function benchCni({ rounds = 40 }: CniBenchOptions = {}): Promise<C
         if (status !== 0) throw new Error(`${who} ${command} failed: ${stdout}`);
         if (round >= 0) times[command][who].push(ms);
       }
-      lab.removePod(netns);
     }
   }
   const rows = (['ADD', 'DEL'] as const).map((call) => {

@@ -318,7 +318,7 @@ describe('with an agent', () => {
 });
 
 describe('without an agent', () => {
-  it('DEL succeeds at once, is queued once, and is served before anything else when the agent starts', async () => {
+  it('DEL succeeds at once, is queued once, and is served when the agent starts', async () => {
     await lab.startAgent({ ranges: ['10.88.0.0/30'], cooldownMs: 0 });
     const netns = lab.addPod('c1');
     const before = await lab.cni({ command: 'ADD', containerId: 'c1', netns });

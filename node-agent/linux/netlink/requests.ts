@@ -59,6 +59,9 @@ function vethEnd({ name, mac, mtu }: VethEnd): Attribute[] {
     [k.IFLA_IFNAME, text(name)],
     [k.IFLA_ADDRESS, macBytes(mac)],
     [k.IFLA_MTU, u32(mtu)],
+    // The kernel would make a queue a CPU, each with its files in sysfs; a link without queueing discipline uses none of them.
+    [k.IFLA_NUM_TX_QUEUES, u32(1)],
+    [k.IFLA_NUM_RX_QUEUES, u32(1)],
   ];
 }
 
