@@ -42,23 +42,17 @@ describe('the reference caller of CNI plugins, cnitool', () => {
     await resources.disposeAsync();
   });
 
-  /** One agent, in a network namespace that stands for the node, for all tests. */
+  /** One agent for all tests. */
   async function ready(context: TestContext): Promise<{ tool: string; agent: AgentProcess }> {
     await requireAgent(context);
     const tool = await requireTool(context, 'cnitool');
-    agent ??= await startNode();
-    return { tool, agent };
-  }
-
-  async function startNode(): Promise<AgentProcess> {
-    const node = resources.use(await makeNetns(`${UNIQUE}-node`));
-    return resources.use(
+    agent ??= resources.use(
       await startAgent({
         name: 'cnitool',
-        netns: node.path,
         config: { network: { name: UNIQUE, ranges: ['10.213.0.0/24'], cooldownSeconds: 0 } },
       }),
     );
+    return { tool, agent };
   }
 
   describe.each(['0.4.0', '1.0.0', '1.1.0'])('with cniVersion %s', (version) => {

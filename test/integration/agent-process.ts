@@ -22,16 +22,16 @@ export interface AgentProcessOptions {
   readonly name: string;
   /** Goes into its configuration file, over what tests have in common. */
   readonly config?: Readonly<Record<string, unknown>>;
-  /** Path of the network namespace to run in; the mount namespace stays the test's own. */
-  readonly netns?: string;
 }
 
-/** A real agent. Disposing it stops it, fails when a process of it is left, and removes what it has on this machine. */
+/** A real agent in a network namespace that stands for its node; its mount namespace is the test's. Disposing it stops it, fails when a process of it is left, and removes what it has on this machine. */
 export interface AgentProcess extends AsyncDisposable {
   /** Everything of this agent is below it, also what a test wants to be gone with it. */
   readonly directory: string;
   readonly configFile: string;
   readonly nodeName: string;
+  /** The node's network namespace, by the name that `ip netns` knows. */
+  readonly netns: string;
   readonly csiSocket: string;
   readonly cniSocket: string;
   readonly pid: number;
@@ -59,7 +59,7 @@ export async function requireAgent(context: Skippable): Promise<void> {
 }
 
 /** Starts `bin/keelson agent` on directories of its own; resolves when its sockets are there, rejects with the end of its log. */
-export async function startAgent({ name, config = {}, netns }: AgentProcessOptions): Promise<AgentProcess> {
+export async function startAgent({ name, config = {} }: AgentProcessOptions): Promise<AgentProcess> {
   await using undo = new AsyncDisposableStack();
   const directory = await mkdtemp(join(tmpdir(), `keelson-${name}-`));
   undo.defer(() => removeLeftovers(directory));
@@ -70,6 +70,11 @@ export async function startAgent({ name, config = {}, netns }: AgentProcessOptio
     stateDir: join(directory, 'state'),
   };
   const nodeName = `node-${name}`;
+  const netns = `keelson-${name}-${process.pid}`;
+  await runCommand('ip', ['netns', 'add', netns]);
+  undo.defer(async () => {
+    await runCommand('ip', ['netns', 'delete', netns]);
+  });
   await mkdir(paths.runDir);
   await mkdir(paths.stateDir);
   const { stateDir, runDir } = paths;
@@ -78,8 +83,8 @@ export async function startAgent({ name, config = {}, netns }: AgentProcessOptio
   const sockets = { csiSocket: join(paths.runDir, 'csi.sock'), cniSocket: join(paths.runDir, 'cni.sock') };
 
   const launch = async (): Promise<ManagedProcess> => {
-    const agent = [KEELSON, 'agent', '--config', paths.configFile];
-    const [file = '', ...args] = netns === undefined ? agent : ['nsenter', `--net=${netns}`, ...agent];
+    const file = 'nsenter';
+    const args = [`--net=/run/netns/${netns}`, KEELSON, 'agent', '--config', paths.configFile];
     const started = await startProcess({ name: `agent ${name}`, file, args, logFile: paths.logFile });
     try {
       await untilReady(started, Object.values(sockets));
@@ -100,6 +105,7 @@ export async function startAgent({ name, config = {}, netns }: AgentProcessOptio
     directory,
     configFile: paths.configFile,
     nodeName,
+    netns,
     ...sockets,
     get pid() {
       return running.pid;
