@@ -39,9 +39,7 @@ export interface AgentProcess extends AsyncDisposable {
   readLog(): Promise<string>;
   /** SIGTERM, SIGKILL when that takes too long; what it has on the machine stays for a `start` to find. */
   stop(): Promise<void>;
-  /** SIGKILL, as a crash. */
-  kill(): Promise<void>;
-  /** Starts it again after `stop` or `kill`, on the same directories. */
+  /** Starts it again after `stop`, on the same directories. */
   start(): Promise<void>;
 }
 
@@ -114,10 +112,6 @@ export async function startAgent({ name, config = {} }: AgentProcessOptions): Pr
     async stop() {
       await running.stop();
       await checkGone(running);
-    },
-    async kill() {
-      sendSignal(-running.pid, 'SIGKILL');
-      await running.exited;
     },
     async start() {
       running = await launch();
