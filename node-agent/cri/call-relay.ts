@@ -24,7 +24,7 @@ import type { CallObserver, Reviewer } from './forwarder.ts';
 import { readRequest, type UnaryRequest } from './unary-request.ts';
 import { openCall, type Upstream } from './upstream.ts';
 
-const { NGHTTP2_CANCEL, NGHTTP2_NO_ERROR } = constants;
+const { NGHTTP2_CANCEL, NGHTTP2_INTERNAL_ERROR, NGHTTP2_NO_ERROR } = constants;
 const END_STREAM = 0x1;
 /** Without `sendDate: false` a header of our own would join the runtime's. */
 const TRAILERS_ONLY = { endStream: true, sendDate: false };
@@ -54,7 +54,8 @@ export class CallRelay {
   readonly #down: ServerHttp2Stream;
   readonly #options: RelayOptions;
   readonly #deps: RelayDeps;
-  readonly #gone = new AbortController();
+  /** Made where something waits: most calls never do. */
+  #gone: AbortController | undefined;
   readonly #startedMs: number;
   #sentMs: number | undefined;
   #answeredMs: number | undefined;
@@ -83,7 +84,9 @@ export class CallRelay {
     const { observer, reviewer, upstream } = this.#deps;
     observer.started(this.path);
     this.#down.on('error', () => undefined);
-    this.#down.on('wantTrailers', () => this.#down.sendTrailers(toHeaderObject(this.#trailers ?? [])));
+    this.#down.on('wantTrailers', () =>
+      this.#guard(() => this.#down.sendTrailers(toHeaderObject(this.#trailers ?? []))),
+    );
     this.#down.once('close', () => this.#onDownClosed());
     const operation = policyOperation(this.path);
     if (operation !== undefined && reviewer.wants(operation)) {
@@ -91,7 +94,7 @@ export class CallRelay {
       return;
     }
     const session = upstream.ready;
-    if (session !== undefined) this.#stream(session);
+    if (session !== undefined) this.#guard(() => this.#stream(session));
     else this.#run(async () => this.#stream(await this.#session()));
   }
 
@@ -100,6 +103,11 @@ export class CallRelay {
     if (this.#ended || this.#down.closed || this.#down.destroyed) return;
     this.#ended = true;
     this.#code = String(code);
+    this.#guard(() => this.#answerWith(code, message));
+    this.#up?.close(NGHTTP2_CANCEL);
+  }
+
+  #answerWith(code: GrpcCode, message: string): void {
     if (this.#answered) {
       this.#trailers = statusTrailers(code, message);
       this.#down.end();
@@ -108,12 +116,25 @@ export class CallRelay {
       // A client that still sends has to learn that nobody reads (RFC 9113, 8.1).
       if (!this.#down.readableEnded) this.#down.close(NGHTTP2_NO_ERROR);
     }
-    this.#up?.close(NGHTTP2_CANCEL);
+  }
+
+  /** HTTP/2 of Node throws on header lines that it finds wrong, and on sessions that are just gone: that ends this call alone. */
+  #guard(work: () => void): void {
+    try {
+      work();
+    } catch {
+      this.#ended = true;
+      this.#code = String(GrpcCode.internal);
+      this.#up?.close(NGHTTP2_CANCEL);
+      this.#down.close(NGHTTP2_INTERNAL_ERROR);
+    }
   }
 
   #run(work: () => Promise<void>): void {
+    const gone = new AbortController();
+    this.#gone = gone;
     work().catch((error: unknown) => {
-      if (this.#gone.signal.aborted) return;
+      if (gone.signal.aborted) return;
       const fault = Fault.from(error);
       this.fail(CODE_BY_KIND[fault.kind] ?? GrpcCode.internal, fault.message);
     });
@@ -123,19 +144,19 @@ export class CallRelay {
     const timeoutMs = parseGrpcTimeout(headerOf(this.#headers, 'grpc-timeout'));
     const { clock, upstream } = this.#deps;
     using deadline =
-      timeoutMs === undefined ? undefined : deadlineSignal(timeoutMs, { signal: this.#gone.signal, clock });
+      timeoutMs === undefined ? undefined : deadlineSignal(timeoutMs, { signal: this.#gone?.signal, clock });
     const holdMs = isRead(this.path) ? this.#options.holdReadsMs : 0;
     // Half of the client's patience at most, so that it learns why instead of running into its deadline.
     return await upstream.session({
       holdMs: Math.min(holdMs, (timeoutMs ?? Number.POSITIVE_INFINITY) / 2),
-      signal: deadline?.signal ?? this.#gone.signal,
+      signal: deadline?.signal ?? this.#gone?.signal,
     });
   }
 
   /** The request is read whole before the runtime sees anything of the call: a denied call never reaches it. */
   async #reviewed(operation: PolicyOperation): Promise<void> {
     const request = await readRequest(this.#down, headerOf(this.#headers, 'grpc-encoding'));
-    if (this.#gone.signal.aborted) return;
+    if (this.#down.destroyed) return;
     const verdict = this.#deps.reviewer.review(operation, request.message, request.unreadable);
     switch (verdict.kind) {
       case 'deny':
@@ -171,7 +192,9 @@ export class CallRelay {
     const up = openCall(session, upstreamHeaders(this.#headers, { spentMs, decoded }));
     this.#up = up;
     const down = this.#down;
-    up.on('response', (_headers, flags, raw: string[]) => this.#onResponse(raw, (flags & END_STREAM) !== 0));
+    up.on('response', (_headers, flags, raw: string[]) =>
+      this.#guard(() => this.#onResponse(raw, (flags & END_STREAM) !== 0)),
+    );
     up.on('trailers', (_headers, _flags, raw: string[]) => {
       this.#setTrailers(raw);
       this.#finishIfComplete();
@@ -230,7 +253,7 @@ export class CallRelay {
   }
 
   #onDownClosed(): void {
-    this.#gone.abort(new DOMException('the client went away', 'AbortError'));
+    this.#gone?.abort(new DOMException('the client went away', 'AbortError'));
     const up = this.#up;
     if (up !== undefined && !up.closed)
       up.close(this.#ended ? NGHTTP2_CANCEL : this.#down.rstCode || NGHTTP2_CANCEL);

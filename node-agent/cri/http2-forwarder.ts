@@ -62,6 +62,9 @@ export function createHttp2Forwarder(options: Http2ForwarderOptions, deps: Http2
       for (const call of calls) if (call.endless) call.fail(GrpcCode.unavailable, STOPPING);
       using _cut = deps.clock.schedule(timeoutMs, () => {
         for (const call of calls) call.fail(GrpcCode.unavailable, STOPPING);
+      });
+      // For clients that do not even take that answer.
+      using _destroy = deps.clock.schedule(timeoutMs + LAST_WORDS_MS, () => {
         for (const session of sessions) session.destroy();
       });
       await idle.promise;
@@ -69,4 +72,5 @@ export function createHttp2Forwarder(options: Http2ForwarderOptions, deps: Http2
   };
 }
 
+const LAST_WORDS_MS = 500;
 const STOPPING = 'the Keelson CRI proxy stops; the call can be repeated once it runs again';

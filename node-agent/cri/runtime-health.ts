@@ -15,7 +15,7 @@ const HEADERS = [
 
 /** Asks the runtime for its version: the call that kubelet itself starts with. Rejects with `unavailable` when it does not answer. */
 export async function askVersion(upstream: Upstream, signal?: AbortSignal): Promise<RuntimeVersion> {
-  const session = await upstream.session({ holdMs: 0, ...(signal && { signal }) });
+  const session = await upstream.session({ holdMs: 0, signal });
   const stream = openCall(session, HEADERS);
   const onAbort = (): void => stream.close();
   signal?.addEventListener('abort', onAbort, { once: true });

@@ -29,6 +29,8 @@ export class Upstream implements Disposable {
   readonly #deps: UpstreamDeps;
   #session: Promise<ClientHttp2Session> | undefined;
   #current: ClientHttp2Session | undefined;
+  /** Not yet answered by the runtime. */
+  #opening: ClientHttp2Session | undefined;
   #disposed = false;
 
   constructor(options: UpstreamOptions, deps: UpstreamDeps) {
@@ -38,7 +40,7 @@ export class Upstream implements Disposable {
 
   /** A session that takes calls, when there is one already: the way without a wait. */
   get ready(): ClientHttp2Session | undefined {
-    return this.#current;
+    return this.#current?.closed === false && !this.#current.destroyed ? this.#current : undefined;
   }
 
   /**
@@ -50,7 +52,7 @@ export class Upstream implements Disposable {
     signal,
   }: {
     readonly holdMs: number;
-    readonly signal?: AbortSignal;
+    readonly signal?: AbortSignal | undefined;
   }): Promise<ClientHttp2Session> {
     const { clock } = this.#deps;
     const untilMs = clock.monotonicMs() + holdMs;
@@ -70,6 +72,7 @@ export class Upstream implements Disposable {
   /** Ends the session as soon as its calls are done; it is not replaced any more. */
   [Symbol.dispose](): void {
     this.#disposed = true;
+    this.#opening?.destroy();
     if (this.#current?.closed === false) this.#current.close();
   }
 
@@ -79,7 +82,9 @@ export class Upstream implements Disposable {
     const socket = createConnection(socketPath);
     guardSocket(socket);
     const session = connect('http://localhost', { ...SESSION_OPTIONS, createConnection: () => socket });
+    this.#opening = session;
     const forget = (): void => {
+      if (this.#opening === session) this.#opening = undefined;
       if (this.#current === session) {
         this.#current = undefined;
         this.#session = undefined;
@@ -113,7 +118,7 @@ export class Upstream implements Disposable {
     // The runtime's SETTINGS, not the mere connect: a listening socket whose process hangs accepts connects.
     session.once('remoteSettings', () => {
       session.setLocalWindowSize(WINDOW_BYTES);
-      if (this.#disposed) session.close();
+      this.#opening = undefined;
       this.#current = session;
       this.#deps.onConnected?.();
       opened.resolve(session);

@@ -4,6 +4,7 @@ import {
   type ServerHttp2Session,
   type ServerHttp2Stream,
 } from 'node:http2';
+import type { Socket } from 'node:net';
 import { unlink } from 'node:fs/promises';
 
 export interface FakeCall {
@@ -39,6 +40,11 @@ export async function startFakeRuntime(
     streamResetBurst: 1_000_000,
     streamResetRate: 100_000,
   });
+  const sockets = new Set<Socket>();
+  server.on('connection', (socket: Socket) => {
+    sockets.add(socket);
+    socket.once('close', () => sockets.delete(socket));
+  });
   server.on('session', (session) => {
     sessions.add(session);
     session.setLocalWindowSize(WINDOW_BYTES);
@@ -66,7 +72,8 @@ export async function startFakeRuntime(
     },
     async [Symbol.asyncDispose]() {
       const closed = new Promise((resolve) => server.close(resolve));
-      for (const session of sessions) session.destroy();
+      // As the death of a process: no GOAWAY, no resets.
+      for (const socket of sockets) socket.destroy();
       await closed;
     },
   };

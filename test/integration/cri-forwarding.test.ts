@@ -1,5 +1,6 @@
 import { mkdtemp, rm, stat, chmod, writeFile } from 'node:fs/promises';
 import { constants } from 'node:http2';
+import { createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -287,4 +288,54 @@ test('calls are counted by method and code', async () => {
   expect(text).toContain('keelson_cri_calls_total{method="Version",code="0"} 1');
   expect(text).toContain('keelson_cri_calls_total{method="other",code="0"} 1');
   expect(text).toMatch(/keelson_cri_added_seconds_count 2/);
+});
+
+test('answers that HTTP/2 of Node refuses to send end their call alone', async () => {
+  await startRuntime((call) => {
+    if (call.path === VERSION) echo(call);
+    else reply(call.stream, hello, { 'grpc-status': '0', 'x-bad': ['a', 'b'], 'x-ok': 'c' });
+  });
+  await startProxy();
+  const session = await connect();
+  await Promise.all(Array.from({ length: 20 }, () => send(session, '/odd/Call', hello)));
+  expect(await send(session, VERSION, hello)).toMatchObject({ status: '0' });
+});
+
+test('a runtime that dies under load fails the calls in flight, and the proxy lives', async () => {
+  let runtime = await startFakeRuntime(runtimeSocket);
+  await startProxy({ holdReadsMs: 2_000 });
+  const session = await connect();
+  const statuses = new Map<string, number>();
+  const load = async (): Promise<void> => {
+    for (let call = 0; call < 100; call += 1) {
+      const { rstCode, ...answer } = await send(session, call % 2 === 0 ? VERSION : CREATE, hello);
+      const status = answer.status ?? `reset ${rstCode}`;
+      statuses.set(status, (statuses.get(status) ?? 0) + 1);
+    }
+  };
+  const running = Promise.all(Array.from({ length: 8 }, load));
+  for (let restart = 0; restart < 5; restart += 1) {
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    await runtime[Symbol.asyncDispose]();
+    runtime = await startFakeRuntime(runtimeSocket);
+  }
+  stack.use(runtime);
+  await running;
+  expect([...statuses.keys()].filter((status) => status !== '0' && status !== '14')).toEqual([]);
+  expect(statuses.get('0')).toBeGreaterThan(0);
+  expect(await send(session, VERSION, hello)).toMatchObject({ status: '0' });
+});
+
+test('a client that goes while the runtime hangs leaves no connection behind', async () => {
+  const accepted: Socket[] = [];
+  const deaf = createServer((socket) => accepted.push(socket));
+  await new Promise<void>((resolve) => deaf.listen(runtimeSocket, resolve));
+  stack.defer(() => void deaf.close());
+  await startProxy();
+  const session = await connect();
+  void send(session, VERSION, hello);
+  await expect.poll(() => accepted.length).toBe(1);
+  const closed = new Promise((resolve) => accepted[0]?.resume().once('close', resolve));
+  session.destroy();
+  await closed;
 });
