@@ -52,7 +52,9 @@ export async function benchCri({ rounds = 10, calls = 100 }: CriBenchOptions = {
     env: { PATH: process.env['PATH'] ?? '' },
   });
   await using running = new AsyncDisposableStack();
-  running.defer(async () => void (await proxy.stop()));
+  running.defer(async () => {
+    await proxy.stop();
+  });
   using client = connectRpc(listen);
   await untilReady(
     proxy,
