@@ -38,7 +38,7 @@ export const demoCommand: Command = {
     );
     if (flags.clean) {
       const removed = await removeAllDemos(flags['base-dir'], stdout);
-      stdout.write(`${removed} demos removed\n`);
+      stdout.write(removed === 0 ? 'there is no demo to remove\n' : `demos removed: ${removed}\n`);
       return 0;
     }
     const root = installRoot(import.meta.dirname);

@@ -58,6 +58,11 @@ describe('evaluatePreflight', () => {
   });
 });
 
+test('what another user cannot try is not held against the machine', () => {
+  const no = { works: false, reason: 'EPERM' } as const;
+  expect(missing({ isRoot: false, loopDevices: no, veth: no, nftables: no, cgroups: no })).toEqual(['user']);
+});
+
 test('each missing thing says what, why and what to do', () => {
   const text = describeMissing(evaluatePreflight({ ...good, programs: {} }, requirements));
   expect(text).toBe('  program nft: not found\n    why: loads rules\n    do:  apt-get install nftables\n');

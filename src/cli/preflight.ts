@@ -97,25 +97,8 @@ export function evaluatePreflight(facts: MachineFacts, requirements: Requirement
         remedy: KERNEL_REMEDY,
       };
     }),
-    trialFinding(
-      'loop devices',
-      facts.loopDevices,
-      'a pool in a file is a block device by one',
-      KERNEL_REMEDY,
-    ),
-    trialFinding('veth pairs', facts.veth, "a pod's interface is one end of a veth pair", KERNEL_REMEDY),
-    trialFinding(
-      'nftables',
-      facts.nftables,
-      'masquerading and host ports of the pod network are nftables rules',
-      KERNEL_REMEDY,
-    ),
-    trialFinding(
-      'cgroups',
-      facts.cgroups,
-      'every container has a cgroup of its own',
-      'mount cgroups writable; in a container, start it privileged with --cgroupns=host',
-    ),
+    // Whoever is not root fails at each of these, which says nothing of the machine.
+    ...(facts.isRoot ? trialFindings(facts) : []),
     ...requirements.programs.map(({ program: name, why, remedy }): Finding => {
       const path = facts.programs[name];
       return { check: `program ${name}`, ok: path !== undefined, found: path ?? 'not found', why, remedy };
@@ -136,6 +119,30 @@ export function describeMissing(findings: readonly Finding[]): string {
     .filter(({ ok }) => !ok)
     .map(({ check, found, why, remedy }) => `  ${check}: ${found}\n    why: ${why}\n    do:  ${remedy}\n`)
     .join('');
+}
+
+function trialFindings(facts: MachineFacts): Finding[] {
+  return [
+    trialFinding(
+      'loop devices',
+      facts.loopDevices,
+      'a pool in a file is a block device by one',
+      KERNEL_REMEDY,
+    ),
+    trialFinding('veth pairs', facts.veth, "a pod's interface is one end of a veth pair", KERNEL_REMEDY),
+    trialFinding(
+      'nftables',
+      facts.nftables,
+      'masquerading and host ports of the pod network are nftables rules',
+      KERNEL_REMEDY,
+    ),
+    trialFinding(
+      'cgroups',
+      facts.cgroups,
+      'every container has a cgroup of its own',
+      'mount cgroups writable; in a container, start it privileged with --cgroupns=host',
+    ),
+  ];
 }
 
 function trialFinding(check: string, trial: Trial, why: string, remedy: string): Finding {

@@ -112,7 +112,7 @@ export async function runDemo(options: DemoOptions, deps: DemoDeps): Promise<Dem
     narrator,
     findings,
   });
-  if (outcome === 'passed') narrator.text(HOW_TO_GO_ON);
+  if (outcome === 'passed' && cleaning.failure === undefined) narrator.text(HOW_TO_GO_ON);
   return await finish(cleaning.failure === undefined ? outcome : 'failed', {
     ...story,
     failure: story.failure ?? cleaning.failure,
