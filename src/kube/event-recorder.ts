@@ -1,0 +1,203 @@
+import { isFault } from '../core/fault.ts';
+import { type Clock, systemClock } from '../runtime/clock.ts';
+import type { Logger } from '../runtime/logger.ts';
+import { WorkQueue } from '../runtime/work-queue.ts';
+import { EVENTS, type KubeEvent } from './built-in.ts';
+import type { KubeClient } from './client.ts';
+import { microTime } from './lease.ts';
+import { apiVersionOf, type KubeObject, type Resource } from './resource.ts';
+
+/** One thing to say about an object. */
+export interface EventNote {
+  readonly type: 'Normal' | 'Warning';
+  /** CamelCase, for machines: `ProvisioningFailed`. */
+  readonly reason: string;
+  /** What was being done: `Provision`. */
+  readonly action: string;
+  /** For people; cut at 1 KiB. */
+  readonly note: string;
+}
+
+export interface EventRecorderOptions {
+  /** E.g. `keelson.dev/controller`. */
+  readonly controller: string;
+  /** Which of them: the pod's or the node's name. */
+  readonly instance: string;
+}
+
+export interface EventRecorderDeps {
+  readonly client: Pick<KubeClient, 'create' | 'patch'>;
+  readonly logger: Logger;
+  readonly clock?: Clock;
+  readonly random?: () => number;
+}
+
+interface Series {
+  readonly event: KubeEvent;
+  count: number;
+  lastMs: number;
+  /** The name under which the server has it. */
+  storedName: string | undefined;
+  writtenCount: number;
+}
+
+interface Budget {
+  tokens: number;
+  updatedMs: number;
+}
+
+/** The same thing within this of the last time is the same series. */
+const SERIES_MS = 6 * 60_000;
+/** A series is written again at most so often. */
+const SERIES_WRITE_MS = 30_000;
+const MAX_SERIES = 2_000;
+/** One object may have so many events at once, and then one more in each interval: what loops must not flood the cluster. */
+const BURST_PER_OBJECT = 25;
+const REFILL_MS = 300_000;
+const MAX_NOTE_LENGTH = 1_000;
+
+/** Says what happens to objects, as events of the cluster. What is said again becomes a count; nobody waits for it. */
+export class EventRecorder {
+  readonly #options: EventRecorderOptions;
+  readonly #deps: EventRecorderDeps;
+  readonly #clock: Clock;
+  readonly #series = new Map<string, Series>();
+  readonly #budgets = new Map<string, Budget>();
+  readonly #queue: WorkQueue<string>;
+
+  constructor(options: EventRecorderOptions, deps: EventRecorderDeps) {
+    this.#options = options;
+    this.#deps = deps;
+    this.#clock = deps.clock ?? systemClock;
+    this.#queue = new WorkQueue({ name: 'events', workers: 1 }, (key, signal) => this.#write(key, signal), {
+      logger: deps.logger,
+      clock: this.#clock,
+    });
+  }
+
+  /** Never waits, never throws. What cannot be written is dropped: the log has it as well. */
+  record<T extends KubeObject>(resource: Resource<T>, object: T, note: EventNote): void {
+    const event = this.#eventOf(resource, object, note);
+    this.#deps.logger.debug({ object: event.regarding?.name, ...note }, 'event');
+    const key = JSON.stringify([event.regarding, note]);
+    const nowMs = this.#clock.nowMs();
+    const known = this.#series.get(key);
+    if (known !== undefined && nowMs - known.lastMs < SERIES_MS) {
+      known.count += 1;
+      known.lastMs = nowMs;
+      // Counted from the first repetition that is not written: what is said all the time is written all the same.
+      if (known.count === known.writtenCount + 1) this.#queue.addAfter(key, SERIES_WRITE_MS);
+      return;
+    }
+    if (!this.#spend(event.regarding?.uid ?? event.regarding?.name ?? '', nowMs)) return;
+    this.#forgetOld(nowMs);
+    this.#series.set(key, { event, count: 1, lastMs: nowMs, storedName: undefined, writtenCount: 0 });
+    this.#queue.add(key);
+  }
+
+  /** Writes what is recorded until the signal aborts. */
+  async run(signal: AbortSignal): Promise<void> {
+    await this.#queue.run(signal);
+  }
+
+  async #write(key: string, signal: AbortSignal): Promise<undefined> {
+    const series = this.#series.get(key);
+    if (series === undefined || series.count === series.writtenCount) return undefined;
+    const { count, lastMs, event } = series;
+    try {
+      if (series.storedName === undefined) await this.#create(series, signal);
+      else await this.#update(series, series.storedName, count, lastMs, signal);
+      series.writtenCount = count;
+    } catch (error) {
+      // Refused for good: a namespace that ends, an object that the server does not take. Everything else passes.
+      const final = isFault(error) && FINAL_KINDS.has(error.kind);
+      if (!final) throw error;
+      this.#series.delete(key);
+      this.#deps.logger.debug({ event: event.metadata?.name, err: error }, 'event refused, dropped');
+    }
+    return undefined;
+  }
+
+  async #create(series: Series, signal: AbortSignal): Promise<void> {
+    const created = await this.#deps.client.create(EVENTS, series.event, { signal });
+    series.storedName = created.metadata?.name;
+  }
+
+  async #update(
+    series: Series,
+    name: string,
+    count: number,
+    lastMs: number,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const merge = { series: { count, lastObservedTime: microTime(lastMs) } };
+    const namespace = series.event.metadata?.namespace;
+    try {
+      await this.#deps.client.patch(EVENTS, { namespace, name }, { merge }, { signal });
+    } catch (error) {
+      // Events live for an hour.
+      if (!isFault(error, 'not-found')) throw error;
+      await this.#create(series, signal);
+    }
+  }
+
+  #eventOf<T extends KubeObject>(resource: Resource<T>, object: T, note: EventNote): KubeEvent {
+    const { name = '', namespace, uid, resourceVersion } = object.metadata ?? {};
+    const nowMs = this.#clock.nowMs();
+    const suffix = Math.floor((this.#deps.random ?? Math.random)() * 0xffff_ffff).toString(16);
+    return {
+      apiVersion: apiVersionOf(EVENTS),
+      kind: EVENTS.kind,
+      metadata: {
+        // Names of objects that have no namespace are told in this one.
+        namespace: namespace ?? 'default',
+        name: `${name.slice(0, 220)}.${nowMs.toString(16)}${suffix}`,
+      },
+      eventTime: microTime(nowMs),
+      reportingController: this.#options.controller,
+      reportingInstance: this.#options.instance.slice(0, 128),
+      action: note.action,
+      reason: note.reason,
+      type: note.type,
+      note: note.note.slice(0, MAX_NOTE_LENGTH),
+      regarding: {
+        apiVersion: apiVersionOf(resource),
+        kind: resource.kind,
+        name,
+        ...(namespace === undefined ? {} : { namespace }),
+        ...(uid === undefined ? {} : { uid }),
+        ...(resourceVersion === undefined ? {} : { resourceVersion }),
+      },
+    };
+  }
+
+  #spend(object: string, nowMs: number): boolean {
+    const { tokens, updatedMs } = this.#budgets.get(object) ?? { tokens: BURST_PER_OBJECT, updatedMs: nowMs };
+    const filled = Math.min(BURST_PER_OBJECT, tokens + (nowMs - updatedMs) / REFILL_MS);
+    const allowed = filled >= 1;
+    this.#budgets.delete(object);
+    this.#budgets.set(object, { tokens: allowed ? filled - 1 : filled, updatedMs: nowMs });
+    return allowed;
+  }
+
+  /** Both maps are in the order of their last use, or nearly so: the oldest go first. */
+  #forgetOld(nowMs: number): void {
+    for (const [key, { lastMs }] of this.#series) {
+      if (nowMs - lastMs < SERIES_MS && this.#series.size < MAX_SERIES) break;
+      this.#series.delete(key);
+    }
+    for (const [object] of this.#budgets) {
+      if (this.#budgets.size < MAX_SERIES) break;
+      this.#budgets.delete(object);
+    }
+  }
+}
+
+const FINAL_KINDS: ReadonlySet<string> = new Set([
+  'invalid',
+  'denied',
+  'conflict',
+  'not-found',
+  'precondition',
+  'unsupported',
+]);

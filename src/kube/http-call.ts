@@ -1,0 +1,105 @@
+import { Fault } from '../core/fault.ts';
+import type { Patch, Precondition, Selection, WatchEvent, WriteOptions } from './client.ts';
+import { apiVersionOf, type KubeObject, type ObjectName, type Resource } from './resource.ts';
+import { statusFault } from './status-fault.ts';
+
+/** One call of the API in terms of HTTP. */
+export interface Call {
+  readonly verb: string;
+  readonly resource: Resource<KubeObject>;
+  readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
+  readonly path: string;
+  readonly query?: Readonly<Record<string, string | number | boolean | undefined>> | undefined;
+  readonly body?: object;
+  readonly contentType?: string | undefined;
+}
+
+const PATCH_TYPES = {
+  merge: 'application/merge-patch+json',
+  json: 'application/json-patch+json',
+  apply: 'application/apply-patch+yaml',
+} as const;
+
+interface PatchBody {
+  readonly body: object;
+  readonly contentType: string;
+  readonly query?: Call['query'];
+  readonly fieldManager?: string;
+}
+
+/** A patch in the form that its content type wants. */
+export function patchBody(patch: Patch, resource: Resource<KubeObject>, name: ObjectName): PatchBody {
+  if ('apply' in patch) {
+    const { apply, fieldManager, force = false } = patch;
+    const metadata = { ...apply.metadata, ...name };
+    const body = { apiVersion: apiVersionOf(resource), kind: resource.kind, ...apply, metadata };
+    return { body, contentType: PATCH_TYPES.apply, query: { force }, fieldManager };
+  }
+  if ('merge' in patch) {
+    return { body: withPrecondition(patch.merge, patch.precondition), contentType: PATCH_TYPES.merge };
+  }
+  const body = [...preconditionOperations(patch.precondition), ...patch.json];
+  return { body, contentType: PATCH_TYPES.json };
+}
+
+export interface ListBody<T> {
+  readonly metadata?: { readonly resourceVersion?: string; readonly continue?: string };
+  /** Null for an empty list of some aggregated APIs. */
+  readonly items?: readonly T[] | null;
+}
+
+export interface WatchLine<T> {
+  readonly type: 'ADDED' | 'MODIFIED' | 'DELETED' | 'BOOKMARK' | 'ERROR';
+  readonly object: T & KubeObject & { readonly code?: number };
+}
+
+export function watchEvent<T extends KubeObject>(
+  { type, object }: WatchLine<T>,
+  request: string,
+): WatchEvent<T> {
+  switch (type) {
+    case 'ADDED':
+    case 'MODIFIED':
+    case 'DELETED':
+      return { type, object };
+    case 'BOOKMARK':
+      return { type, resourceVersion: object.metadata?.resourceVersion ?? '' };
+    case 'ERROR':
+      throw statusFault({ request, status: object.code ?? 500, body: JSON.stringify(object) });
+    default:
+      throw new Fault('unavailable', `${request}: the stream holds an unknown event ${JSON.stringify(type)}`);
+  }
+}
+
+export function selection({ labelSelector, fieldSelector }: Selection): Call['query'] {
+  return { labelSelector, fieldSelector };
+}
+
+export function subresourceOf({ subresource }: WriteOptions): { readonly subresource?: string } {
+  return subresource === undefined ? {} : { subresource };
+}
+
+export function targetOf({ path, query = {} }: Call): string {
+  const parameters = new URLSearchParams();
+  for (const [name, value] of Object.entries(query)) {
+    if (value !== undefined) parameters.set(name, String(value));
+  }
+  return parameters.size === 0 ? path : `${path}?${parameters.toString()}`;
+}
+
+export function describe({ verb, path }: Call): string {
+  return `${verb} ${path}`;
+}
+
+function withPrecondition(merge: object, precondition: Precondition | undefined): object {
+  if (precondition === undefined) return merge;
+  const metadata = 'metadata' in merge && typeof merge.metadata === 'object' ? merge.metadata : {};
+  return { ...merge, metadata: { ...metadata, ...precondition } };
+}
+
+/** A version that is set by the patch is checked like that of an update, and answers 409; a failed `test` would answer 422. */
+function preconditionOperations({ uid, resourceVersion }: Precondition = {}): object[] {
+  return Object.entries({ uid, resourceVersion })
+    .filter(([, value]) => value !== undefined)
+    .map(([field, value]) => ({ op: 'replace', path: `/metadata/${field}`, value }));
+}

@@ -1,0 +1,126 @@
+import { Agent as HttpAgent, type IncomingMessage, request as httpRequest } from 'node:http';
+import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
+import { text } from 'node:stream/consumers';
+import { Fault } from '../core/fault.ts';
+import type { ClusterAccess } from './cluster-access.ts';
+
+export interface HttpRequest {
+  readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
+  /** Path and query. */
+  readonly target: string;
+  readonly body?: string | undefined;
+  readonly contentType?: string | undefined;
+  readonly signal: AbortSignal;
+}
+
+export interface HttpResponse {
+  readonly status: number;
+  readonly retryAfter: string | undefined;
+  /** Must be read or destroyed. */
+  readonly body: IncomingMessage;
+}
+
+export interface TransportOptions {
+  readonly access: ClusterAccess;
+  /** E.g. `keelson-agent/1.2.0`. */
+  readonly userAgent: string;
+}
+
+/** The API server ends connections that were idle for 90 s or more; ours end first, so that no request meets one that is closing. */
+const IDLE_CONNECTION_MS = 60_000;
+
+/** A peer that is gone without a word is noticed by the kernel after this and nine more probes. */
+const TCP_KEEPALIVE_MS = 30_000;
+
+/** Sends requests to one API server over kept connections. Disposing ends them. */
+export class Transport implements Disposable {
+  readonly #options: TransportOptions;
+  readonly #base: URL;
+  readonly #agent: HttpAgent;
+
+  constructor(options: TransportOptions) {
+    this.#options = options;
+    this.#base = new URL(options.access.server);
+    const { proxyUrl } = options.access;
+    const settings = {
+      keepAlive: true,
+      keepAliveMsecs: TCP_KEEPALIVE_MS,
+      timeout: IDLE_CONNECTION_MS,
+      ...(proxyUrl === undefined ? {} : { proxyEnv: { HTTPS_PROXY: proxyUrl, HTTP_PROXY: proxyUrl } }),
+    };
+    this.#agent = this.#base.protocol === 'https:' ? new HttpsAgent(settings) : new HttpAgent(settings);
+  }
+
+  /** Resolves at the response's head. Rejects with `unavailable` when there is none, or with the signal's reason. */
+  async send({ method, target, body, contentType, signal }: HttpRequest): Promise<HttpResponse> {
+    const { access, userAgent } = this.#options;
+    const { token, certificate } = await access.credentials.current(signal);
+    signal.throwIfAborted();
+    const { hostname, port, protocol, pathname } = this.#base;
+    const secure = protocol === 'https:';
+    const options = {
+      agent: this.#agent,
+      method,
+      hostname: hostname.replace(/^\[|\]$/g, ''),
+      port,
+      path: `${pathname === '/' ? '' : pathname}${target}`,
+      signal,
+      headers: {
+        accept: 'application/json',
+        'user-agent': userAgent,
+        ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
+        ...(body === undefined
+          ? {}
+          : { 'content-type': contentType ?? 'application/json', 'content-length': Buffer.byteLength(body) }),
+      },
+      ...(secure ? { ...tlsOptions(access), ...certificate } : {}),
+    };
+    return await new Promise((resolve, reject) => {
+      const request = secure ? httpsRequest(options) : httpRequest(options);
+      request.once('response', (response) => {
+        const retryAfter = response.headers['retry-after'];
+        resolve({ status: response.statusCode ?? 0, retryAfter, body: response });
+      });
+      request.on('error', (error: NodeJS.ErrnoException) => {
+        if (signal.aborted) reject(signal.reason as Error);
+        else reject(connectionFault(access.server, error));
+      });
+      request.end(body);
+    });
+  }
+
+  [Symbol.dispose](): void {
+    this.#agent.destroy();
+  }
+}
+
+/** The whole body. Rejects with `unavailable` when the connection breaks before its end, or with the signal's reason. */
+export async function readBody(response: HttpResponse, signal: AbortSignal): Promise<string> {
+  try {
+    return await text(response.body);
+  } catch (error) {
+    if (signal.aborted) throw signal.reason as Error;
+    throw new Fault('unavailable', 'the connection to the API server broke in the middle of an answer', {
+      cause: error,
+    });
+  }
+}
+
+function tlsOptions({ tls }: ClusterAccess): object {
+  return {
+    ...(tls.ca === undefined ? {} : { ca: tls.ca }),
+    ...(tls.serverName === undefined ? {} : { servername: tls.serverName }),
+    ...(tls.insecure === true ? { rejectUnauthorized: false } : {}),
+  };
+}
+
+function connectionFault(server: string, error: NodeJS.ErrnoException): Fault {
+  return new Fault(
+    'unavailable',
+    `cannot reach the API server at ${server}: ${error.code ?? error.message}`,
+    {
+      fields: { server, ...(error.code === undefined ? {} : { errno: error.code }) },
+      cause: error,
+    },
+  );
+}
