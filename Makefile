@@ -3,7 +3,7 @@ SHELL := /bin/sh
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 
 BUILD_PACKAGES := gcc libc6-dev
-DEMO_PACKAGES := containerd runc btrfs-progs busybox-static nftables iproute2
+DEMO_PACKAGES := containerd runc btrfs-progs busybox-static nftables iproute2 util-linux mount
 TEST_PACKAGES := containernetworking-plugins xfsprogs conntrack
 
 SOURCES := $(shell find src node-agent proto scripts -type f 2>/dev/null)
