@@ -32,8 +32,23 @@ function describe(error: unknown): KernelError {
   if (isFault(error)) {
     return { type: 'fault', kind: error.kind, message: error.message, fields: error.fields };
   }
+  // A failed call of node:fs: its code would not survive the clone.
+  if (isErrno(error)) {
+    return { type: 'sys', syscall: error.syscall, errno: Math.abs(error.errno), subject: error.path };
+  }
   if (error instanceof Error) return { type: 'other', message: error.message, stack: error.stack };
   return { type: 'other', message: String(error), stack: undefined };
+}
+
+interface ErrnoError extends Error {
+  readonly errno: number;
+  readonly syscall: string;
+  readonly path?: string;
+}
+
+function isErrno(error: unknown): error is ErrnoError {
+  if (!(error instanceof Error) || !('errno' in error) || !('syscall' in error)) return false;
+  return typeof error.errno === 'number' && typeof error.syscall === 'string';
 }
 
 const port = parentPort;
