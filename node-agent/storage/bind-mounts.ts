@@ -1,4 +1,4 @@
-import { mkdir, realpath, rmdir, stat } from 'node:fs/promises';
+import { lstat, mkdir, realpath, rmdir, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { Fault } from '../../src/core/fault.ts';
 import type { MountPlan } from '../../src/core/volume-access.ts';
@@ -33,6 +33,15 @@ export class BindMounts implements VolumeMounts {
         fields: { target },
       });
     });
+    if (!(await lstat(target)).isDirectory()) {
+      throw new Fault(
+        'precondition',
+        `${target} is no directory; a volume is not mounted over anything else`,
+        {
+          fields: { target, volumeId },
+        },
+      );
+    }
     const place = await resolve(target);
     const seen = await this.#look(volumeId, place);
     if (seen?.ours === true && seen.readonly === plan.readonly) return;

@@ -41,33 +41,47 @@ export function createStorageMetrics(
     buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
     registers,
   });
+  // The gauges of one scrape are collected at the same time, and share one look at the pools.
+  let looking: Promise<readonly PoolFigures[]> | undefined;
+  const look = (): Promise<readonly PoolFigures[]> => {
+    looking ??= readPools().finally(() => {
+      looking = undefined;
+    });
+    return looking;
+  };
   const bytes = new Gauge({
     name: 'keelson_pool_bytes',
     help: 'Bytes of a pool: total, allocated (promised or taken), available to a new volume.',
     labelNames: ['pool', 'state'],
     registers,
     async collect() {
-      for (const pool of await readPools()) {
-        bytes.set({ pool: pool.pool, state: 'total' }, Number(pool.totalBytes));
-        bytes.set({ pool: pool.pool, state: 'allocated' }, Number(pool.allocatedBytes));
-        bytes.set({ pool: pool.pool, state: 'available' }, Number(pool.availableBytes));
-        copies.set({ pool: pool.pool, kind: 'volume' }, pool.volumes);
-        copies.set({ pool: pool.pool, kind: 'snapshot' }, pool.snapshots);
-        healthy.set({ pool: pool.pool }, pool.healthy ? 1 : 0);
+      for (const { pool, totalBytes, allocatedBytes, availableBytes } of await look()) {
+        bytes.set({ pool, state: 'total' }, Number(totalBytes));
+        bytes.set({ pool, state: 'allocated' }, Number(allocatedBytes));
+        bytes.set({ pool, state: 'available' }, Number(availableBytes));
       }
     },
   });
-  const copies = new Gauge({
+  const objects = new Gauge({
     name: 'keelson_pool_objects',
     help: 'Volumes and snapshots in a pool.',
     labelNames: ['pool', 'kind'],
     registers,
+    async collect() {
+      for (const { pool, volumes, snapshots } of await look()) {
+        objects.set({ pool, kind: 'volume' }, volumes);
+        objects.set({ pool, kind: 'snapshot' }, snapshots);
+      }
+    },
   });
   const healthy = new Gauge({
     name: 'keelson_pool_healthy',
     help: '1 while the pool counts and enforces sizes.',
     labelNames: ['pool'],
     registers,
+    async collect() {
+      for (const pool of await look()) healthy.set({ pool: pool.pool }, pool.healthy ? 1 : 0);
+    },
   });
   const quarantined = new Gauge({
     name: 'keelson_storage_quarantined_records',

@@ -162,9 +162,9 @@ export class CrashPoint {
         if (typeof value !== 'function' || !effects.includes(key as keyof T)) return value;
         return async (...args: unknown[]): Promise<unknown> => {
           this.#left -= 1;
-          if (this.#left < 0 || (this.#left === 0 && !this.#after)) return await this.#die();
+          if (this.#left < 0 || (this.#left === 0 && !this.#after)) return this.#die();
           const result: unknown = await Reflect.apply(value, object, args);
-          return this.#left === 0 ? await this.#die() : result;
+          return this.#left === 0 ? this.#die() : result;
         };
       },
     });

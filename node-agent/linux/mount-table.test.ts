@@ -1,0 +1,20 @@
+import { expect, it } from 'vitest';
+import { parseMountTable } from './mount-table.ts';
+
+it('reads where, what and how, with and without optional fields', () => {
+  const text = [
+    '36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue',
+    '40 35 0:50 / /a\\040b\\134c ro,relatime shared:5 master:1 - btrfs /dev/loop0 rw',
+    '41 35 0:51 / /plain rw - tmpfs none rw',
+    '',
+  ].join('\n');
+  expect(parseMountTable(text)).toEqual([
+    { mountPoint: '/mnt2', root: '/mnt1', type: 'ext3', source: '/dev/root', options: ['rw', 'noatime'] },
+    { mountPoint: '/a b\\c', root: '/', type: 'btrfs', source: '/dev/loop0', options: ['ro', 'relatime'] },
+    { mountPoint: '/plain', root: '/', type: 'tmpfs', source: 'none', options: ['rw'] },
+  ]);
+});
+
+it('reads a path beyond ASCII', () => {
+  expect(parseMountTable('1 0 0:1 / /größe\\011x rw - tmpfs none rw')[0]?.mountPoint).toBe('/größe\tx');
+});

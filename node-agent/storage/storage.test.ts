@@ -1,0 +1,145 @@
+import { Registry } from 'prom-client';
+import { describe, expect, it } from 'vitest';
+import { ANY_SIZE } from '../../src/core/volume-size.ts';
+import { silentLogger } from '../../src/runtime/logger.ts';
+import { createFakeDisk, FakePool, openFakeInventory } from '../../test/fakes/fake-storage.ts';
+import { createStorage } from './storage.ts';
+
+const GIB = 1n << 30n;
+const bytes = (size: bigint) => ({ requiredBytes: size, limitBytes: 0n });
+
+const start = (...pools: readonly FakePool[]) =>
+  createStorage(pools, openFakeInventory(createFakeDisk()), { logger: silentLogger });
+
+describe('creating a volume', () => {
+  it('takes the pool with the most room when none is named', async () => {
+    const storage = await start(
+      new FakePool({ name: 'small', totalBytes: 10n * GIB }),
+      new FakePool({ name: 'large', totalBytes: 50n * GIB }),
+    );
+    const volume = await storage.createVolume({
+      name: 'v',
+      pool: undefined,
+      range: ANY_SIZE,
+      source: undefined,
+    });
+    expect(volume.pool).toBe('large');
+    const named = await storage.createVolume({
+      name: 'w',
+      pool: 'small',
+      range: ANY_SIZE,
+      source: undefined,
+    });
+    expect(named.pool).toBe('small');
+  });
+
+  it('answers the same again, and refuses the name for anything else', async () => {
+    const storage = await start(new FakePool());
+    const request = { name: 'v', pool: undefined, range: bytes(GIB), source: undefined };
+    const volume = await storage.createVolume(request);
+    expect(await storage.createVolume(request)).toEqual(volume);
+    await expect(storage.createVolume({ ...request, range: bytes(2n * GIB) })).rejects.toMatchObject({
+      kind: 'conflict',
+    });
+    const source = { kind: 'volume', id: volume.id } as const;
+    await expect(storage.createVolume({ ...request, source })).rejects.toMatchObject({ kind: 'conflict' });
+    expect(await storage.createVolume({ ...request, name: 'V' })).not.toMatchObject({ id: volume.id });
+  });
+
+  it('gives the same answer to a repeated clone', async () => {
+    const storage = await start(new FakePool());
+    const { id } = await storage.createVolume({
+      name: 'v',
+      pool: undefined,
+      range: ANY_SIZE,
+      source: undefined,
+    });
+    const request = { name: 'c', pool: undefined, range: ANY_SIZE, source: { kind: 'volume', id } as const };
+    expect(await storage.createVolume(request)).toEqual(await storage.createVolume(request));
+  });
+
+  it('leaves nothing behind when the pool fails half-way', async () => {
+    const pool = new FakePool();
+    const failing = { ...pool.backend, setLimit: async () => Promise.reject(new Error('I/O error')) };
+    const storage = await createStorage(
+      [{ name: pool.name, backend: failing, mounts: pool.mounts, checkHealth: () => pool.checkHealth() }],
+      openFakeInventory(createFakeDisk()),
+      { logger: silentLogger },
+    );
+    await expect(
+      storage.createVolume({ name: 'v', pool: undefined, range: ANY_SIZE, source: undefined }),
+    ).rejects.toThrow('I/O error');
+    expect(pool.volumes.size).toBe(0);
+    expect((await storage.report()).orphans).toEqual([]);
+  });
+});
+
+describe('the room of a pool', () => {
+  it('is what a snapshot and a whole rewrite need, under simple quotas', async () => {
+    const pool = new FakePool({ totalBytes: 10n * GIB });
+    const storage = await start(pool);
+    const { id } = await storage.createVolume({
+      name: 'v',
+      pool: undefined,
+      range: bytes(6n * GIB),
+      source: undefined,
+    });
+    pool.charged.set(id, 5n * GIB);
+    await expect(storage.createSnapshot('s', id)).rejects.toMatchObject({ kind: 'exhausted' });
+    expect(storage.listSnapshots()).toEqual([]);
+    pool.charged.set(id, 3n * GIB);
+    await storage.createSnapshot('s', id);
+    expect(pool.volumes.get(id)?.limitBytes).toBe(9n * GIB);
+  });
+
+  it('is not asked for twice by two snapshots of the same data', async () => {
+    const pool = new FakePool({ totalBytes: 10n * GIB });
+    const storage = await start(pool);
+    const { id } = await storage.createVolume({
+      name: 'v',
+      pool: undefined,
+      range: bytes(6n * GIB),
+      source: undefined,
+    });
+    pool.charged.set(id, 3n * GIB);
+    await storage.createSnapshot('s1', id);
+    await storage.createSnapshot('s2', id);
+    expect(pool.volumes.get(id)?.limitBytes).toBe(9n * GIB);
+  });
+
+  it('stays taken by the pin of a restored volume when its snapshot is gone', async () => {
+    const pool = new FakePool();
+    const storage = await start(pool);
+    const { id } = await storage.createVolume({
+      name: 'v',
+      pool: undefined,
+      range: bytes(6n * GIB),
+      source: undefined,
+    });
+    pool.charged.set(id, 3n * GIB);
+    const snapshot = await storage.createSnapshot('s', id);
+    const source = { kind: 'snapshot', id: snapshot.id } as const;
+    const restored = await storage.createVolume({ name: 'r', pool: undefined, range: ANY_SIZE, source });
+    await storage.deleteSnapshot(snapshot.id);
+    expect(pool.volumes.get(id)?.limitBytes).toBe(9n * GIB);
+    await storage.deleteVolume(restored.id);
+    expect(pool.volumes.get(id)?.limitBytes).toBe(6n * GIB);
+  });
+});
+
+it('counts operations by outcome, and shows the pools at each scrape', async () => {
+  const registry = new Registry();
+  const storage = await createStorage([new FakePool()], openFakeInventory(createFakeDisk()), {
+    logger: silentLogger,
+    metrics: registry,
+  });
+  await storage.createVolume({ name: 'v', pool: undefined, range: bytes(GIB), source: undefined });
+  await storage
+    .createVolume({ name: '', pool: undefined, range: ANY_SIZE, source: undefined })
+    .catch(() => undefined);
+  const text = await registry.metrics();
+  expect(text).toContain('keelson_storage_operations_total{operation="create_volume",outcome="ok"} 1');
+  expect(text).toContain('keelson_storage_operations_total{operation="create_volume",outcome="invalid"} 1');
+  expect(text).toContain(`keelson_pool_bytes{pool="default",state="allocated"} ${GIB}`);
+  expect(text).toContain('keelson_pool_objects{pool="default",kind="volume"} 1');
+});

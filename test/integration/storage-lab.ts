@@ -1,0 +1,107 @@
+import { mkdir, mkdtemp, open, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { TestContext } from 'vitest';
+import { type Kernel, startKernel } from '../../node-agent/linux/kernel.ts';
+import { openStorage, type Storage } from '../../node-agent/storage/storage.ts';
+import { silentLogger } from '../../src/runtime/logger.ts';
+
+export const MIB = 1n << 20n;
+
+export interface StorageLabOptions {
+  readonly quota?: 'auto' | 'simple' | 'classic';
+  readonly poolBytes?: bigint;
+}
+
+/** A storage service on a real btrfs in a sparse file. Disposing unmounts and removes everything. */
+export interface StorageLab extends AsyncDisposable {
+  readonly directory: string;
+  readonly stateDir: string;
+  readonly poolFile: string;
+  readonly mountPoint: string;
+  readonly kernel: Kernel;
+  storage: Storage;
+  /** Ends the service as a crash or an update would, and starts it again; `between` acts on the disk meanwhile. */
+  restart(between?: () => Promise<void>): Promise<void>;
+  /** Stages and publishes the volume at a directory of its own, and resolves to that. */
+  publish(volumeId: string, name?: string, readonly?: boolean): Promise<string>;
+}
+
+export async function startStorageLab({
+  quota = 'auto',
+  poolBytes = 1024n * MIB,
+}: StorageLabOptions = {}): Promise<StorageLab> {
+  await using cleanup = new AsyncDisposableStack();
+  const directory = await mkdtemp(join(tmpdir(), 'keelson-storage-'));
+  cleanup.defer(() => rm(directory, { recursive: true, force: true }));
+  const kernel = cleanup.use(startKernel({ name: 'storage-test' }));
+  const stateDir = join(directory, 'state');
+  const poolFile = join(directory, 'pool.img');
+  const mountPoint = join(stateDir, 'pools', 'default');
+  const start = (): Promise<Storage> =>
+    openStorage(
+      {
+        stateDir,
+        pools: [{ name: 'default', source: { kind: 'file', file: poolFile, sizeBytes: poolBytes }, quota }],
+      },
+      { kernel, logger: silentLogger },
+    );
+  const lab = {
+    directory,
+    stateDir,
+    poolFile,
+    mountPoint,
+    kernel,
+    storage: await start(),
+    async restart(between?: () => Promise<void>) {
+      await lab.storage[Symbol.asyncDispose]();
+      await between?.();
+      lab.storage = await start();
+    },
+    async publish(volumeId: string, name = 'target', readonly = false) {
+      const target = join(directory, name);
+      const stagingPath = join(directory, 'staging');
+      await mkdir(stagingPath, { recursive: true });
+      await lab.storage.stage(volumeId, stagingPath);
+      await lab.storage.publish({
+        volumeId,
+        stagingPath,
+        target,
+        readonly,
+        flags: [],
+        accessMode: 'SINGLE_NODE_MULTI_WRITER',
+      });
+      return target;
+    },
+  };
+  const kept = cleanup.move();
+  return Object.assign(lab, {
+    async [Symbol.asyncDispose]() {
+      for (const { id, published } of lab.storage.listVolumes()) {
+        for (const { target } of published) await lab.storage.unpublish(id, target);
+      }
+      await lab.storage.unmountPools();
+      await kept.disposeAsync();
+    },
+  });
+}
+
+/** Skips the test where nothing can be mounted. */
+export function requireRoot(context: TestContext): void {
+  if (process.getuid?.() !== 0) context.skip('needs root: loop devices and mounts');
+}
+
+const NAME_BY_ERRNO: Readonly<Record<number, string>> = { [-28]: 'ENOSPC', [-122]: 'EDQUOT', [-30]: 'EROFS' };
+
+/** Writes so much, and to the disk; resolves to `ok` or the name of the error. Node has no name for EDQUOT. */
+export async function fill(file: string, mebibytes: number): Promise<string> {
+  try {
+    await using handle = await open(file, 'w');
+    for (let count = 0; count < mebibytes; count += 1) await handle.write(Buffer.alloc(1 << 20, count + 1));
+    await handle.sync();
+    return 'ok';
+  } catch (error) {
+    const { errno = 0, code = 'unknown' } = error as NodeJS.ErrnoException;
+    return NAME_BY_ERRNO[errno] ?? code;
+  }
+}

@@ -1,0 +1,320 @@
+import { mkdir, readdir, readFile, rm, stat, symlink, truncate, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { openBtrfsPool, type OpenPool } from '../../node-agent/storage/btrfs-pool.ts';
+import { ANY_SIZE } from '../../src/core/volume-size.ts';
+import { runCommand } from '../../src/runtime/child-process.ts';
+import { silentLogger } from '../../src/runtime/logger.ts';
+import { describeBackend } from '../contracts/volume-backend.ts';
+import { fill, MIB, requireRoot, startStorageLab, type StorageLab } from './storage-lab.ts';
+
+const REFUSED = /^(EDQUOT|ENOSPC)$/;
+const exactly = (mebibytes: bigint) => ({ requiredBytes: mebibytes * MIB, limitBytes: mebibytes * MIB });
+const create = (lab: StorageLab, name: string, mebibytes = 32n) =>
+  lab.storage.createVolume({ name, pool: undefined, range: exactly(mebibytes), source: undefined });
+
+beforeEach((context) => requireRoot(context));
+
+describe.each(['simple', 'classic'] as const)('sizes under %s quotas', (quota) => {
+  it('are enforced, also on what a snapshot or a clone shares', async () => {
+    await using lab = await startStorageLab({ quota });
+    const { storage } = lab;
+    expect((await storage.report()).pools).toMatchObject([{ quota, problem: undefined }]);
+    const volume = await create(lab, 'first');
+    const target = await lab.publish(volume.id);
+    expect(await fill(join(target, 'data'), 24)).toBe('ok');
+    expect(await fill(join(target, 'more'), 16)).toMatch(REFUSED);
+    await rm(join(target, 'more'));
+
+    // Its extents stay with the snapshot; the volume still has its whole size to rewrite.
+    const snapshot = await storage.createSnapshot('before', volume.id);
+    expect(await fill(join(target, 'data'), 24)).toBe('ok');
+    expect(await fill(join(target, 'data'), 24)).toBe('ok');
+    expect(await fill(join(target, 'more'), 48)).toMatch(REFUSED);
+    await rm(join(target, 'more'));
+
+    const source = { kind: 'snapshot', id: snapshot.id } as const;
+    const clone = await storage.createVolume({ name: 'clone', pool: undefined, range: ANY_SIZE, source });
+    expect(clone.sizeBytes).toBe(volume.sizeBytes);
+    const cloned = await lab.publish(clone.id, 'clone');
+    expect(await readFile(join(cloned, 'data'))).toHaveLength(24 << 20);
+    expect(await fill(join(cloned, 'data'), 24)).toBe('ok');
+    expect(await fill(join(cloned, 'more'), 48)).toMatch(REFUSED);
+  });
+
+  it('hold for a volume that was cloned and is rewritten', async () => {
+    await using lab = await startStorageLab({ quota });
+    const volume = await create(lab, 'first');
+    const target = await lab.publish(volume.id);
+    expect(await fill(join(target, 'data'), 24)).toBe('ok');
+    const source = { kind: 'volume', id: volume.id } as const;
+    await lab.storage.createVolume({ name: 'clone', pool: undefined, range: ANY_SIZE, source });
+    expect(await fill(join(target, 'data'), 24)).toBe('ok');
+    expect(await fill(join(target, 'more'), 48)).toMatch(REFUSED);
+  });
+
+  it('grow while the volume is in use', async () => {
+    await using lab = await startStorageLab({ quota });
+    const volume = await create(lab, 'first');
+    const target = await lab.publish(volume.id);
+    expect(await fill(join(target, 'data'), 40)).toMatch(REFUSED);
+    await lab.storage.expandVolume(volume.id, exactly(64n));
+    expect(await fill(join(target, 'data'), 40)).toBe('ok');
+    expect(await lab.storage.stats(volume.id, target)).toMatchObject({ totalBytes: 64n * MIB });
+  });
+});
+
+it('counts what a pod writes into a subvolume that it made itself, under simple quotas', async () => {
+  await using lab = await startStorageLab({ quota: 'simple' });
+  const volume = await create(lab, 'first');
+  const target = await lab.publish(volume.id);
+  await runCommand('btrfs', ['subvolume', 'create', join(target, 'nested')]);
+  expect(await fill(join(target, 'nested', 'data'), 48)).toMatch(REFUSED);
+  await lab.storage.unpublish(volume.id, target);
+  await lab.storage.deleteVolume(volume.id);
+  expect((await lab.storage.report()).orphans).toEqual([]);
+});
+
+it('gives the limit back when the last snapshot is gone', async () => {
+  await using lab = await startStorageLab({ quota: 'simple' });
+  const volume = await create(lab, 'first');
+  const target = await lab.publish(volume.id);
+  await fill(join(target, 'data'), 24);
+  const allocated = async () => (await lab.storage.report()).pools[0]?.allocatedBytes ?? 0n;
+  const before = await allocated();
+  const snapshot = await lab.storage.createSnapshot('s', volume.id);
+  expect(await allocated()).toBeGreaterThanOrEqual(before + 24n * MIB);
+  await lab.storage.deleteSnapshot(snapshot.id);
+  expect(await allocated()).toBeLessThan(before + MIB);
+});
+
+describe('a restart', () => {
+  it('finds its pool, volumes and mounts again', async () => {
+    await using lab = await startStorageLab();
+    const volume = await create(lab, 'first');
+    const target = await lab.publish(volume.id);
+    await fill(join(target, 'data'), 1);
+    const loops = await attachedLoops(lab.poolFile);
+    await lab.restart();
+    expect(lab.storage.listVolumes()).toMatchObject([{ id: volume.id, published: [{ target }] }]);
+    expect(await attachedLoops(lab.poolFile)).toEqual(loops);
+    expect(await lab.storage.stats(volume.id, target)).toMatchObject({ totalBytes: 32n * MIB });
+    await expect(lab.storage.deleteVolume(volume.id)).rejects.toMatchObject({ kind: 'precondition' });
+    expect(await create(lab, 'first')).toMatchObject({ id: volume.id });
+  });
+
+  it('mounts the pool after a reboot, and lets a publication go that the reboot took', async () => {
+    await using lab = await startStorageLab();
+    const volume = await create(lab, 'first');
+    const target = await lab.publish(volume.id);
+    await fill(join(target, 'data'), 1);
+    await lab.restart(async () => {
+      for (const place of [target, lab.mountPoint]) await lab.kernel.call('umount', place, 0);
+      expect(await attachedLoops(lab.poolFile)).toEqual([]);
+    });
+    expect(await readdir(target)).toEqual([]);
+    await lab.publish(volume.id);
+    expect(await readdir(target)).toEqual(['data']);
+    await lab.storage.unpublish(volume.id, target);
+    await expect(stat(target)).rejects.toMatchObject({ code: 'ENOENT' });
+  });
+
+  it('puts a limit right that somebody changed', async () => {
+    await using lab = await startStorageLab({ quota: 'classic' });
+    const volume = await create(lab, 'first');
+    await runCommand('btrfs', ['qgroup', 'limit', 'none', join(lab.mountPoint, 'volumes', volume.id)]);
+    await lab.restart();
+    const target = await lab.publish(volume.id);
+    expect(await fill(join(target, 'data'), 40)).toMatch(REFUSED);
+  });
+
+  it('sets one unreadable record aside, says so, and keeps its data', async () => {
+    await using lab = await startStorageLab();
+    const [bad, good] = [await create(lab, 'bad'), await create(lab, 'good')];
+    const file = join(lab.stateDir, 'volumes', `${bad.id}.json`);
+    await lab.restart(() => truncate(file, 10));
+    const { volumes, quarantined, orphans } = await lab.storage.report();
+    expect(volumes.map(({ id }) => id)).toEqual([good.id]);
+    expect(quarantined).toMatchObject([{ file }]);
+    expect(orphans).toEqual([{ pool: 'default', id: bad.id }]);
+    await lab.storage.deleteVolume(bad.id);
+    expect(await readdir(join(lab.mountPoint, 'volumes'))).toContain(bad.id);
+  });
+});
+
+describe('a pool is refused, with nothing written,', () => {
+  it('when its file holds something else', async () => {
+    await using lab = await startStorageLab();
+    const file = join(lab.directory, 'foreign.img');
+    await writeFile(file, 'precious');
+    await expect(openPool(lab, 'other', file)).rejects.toMatchObject({ kind: 'precondition' });
+    expect(await readFile(file, 'utf8')).toBe('precious');
+  });
+
+  it('when its file is gone', async () => {
+    await using lab = await startStorageLab();
+    const file = join(lab.directory, 'second.img');
+    await (await openPool(lab, 'second', file)).unmount();
+    await rm(file);
+    await expect(openPool(lab, 'second', file)).rejects.toMatchObject({ kind: 'precondition' });
+    await expect(stat(file)).rejects.toMatchObject({ code: 'ENOENT' });
+  });
+
+  it('when another filesystem took its place', async () => {
+    await using lab = await startStorageLab();
+    const file = join(lab.directory, 'second.img');
+    await (await openPool(lab, 'second', file)).unmount();
+    await runCommand('mkfs.btrfs', ['-q', '-f', file]);
+    await expect(openPool(lab, 'second', file)).rejects.toThrow(/has no marker/);
+    await lab.kernel.call('umount', join(lab.stateDir, 'pools', 'second'), 0);
+  });
+
+  it('when a path has files but no marker', async () => {
+    await using lab = await startStorageLab();
+    const path = join(lab.mountPoint, 'somebody');
+    await mkdir(path);
+    await writeFile(join(path, 'file'), 'theirs');
+    await expect(openPath(lab, path)).rejects.toThrow(/is not empty/);
+    expect(await readdir(path)).toEqual(['file']);
+  });
+
+  it('when a path is on another filesystem', async () => {
+    await using lab = await startStorageLab();
+    await expect(openPath(lab, '/proc')).rejects.toThrow(/not on btrfs/);
+  });
+});
+
+it('serves an empty directory of a mounted btrfs as a pool', async () => {
+  await using lab = await startStorageLab();
+  const path = join(lab.mountPoint, 'sub');
+  await mkdir(path);
+  await using pool = await openPath(lab, path);
+  await pool.backend.ensureVolume('vol-0123456789abcdef01234567', undefined);
+  expect(await readdir(join(path, 'volumes'))).toEqual(['vol-0123456789abcdef01234567']);
+  await pool.backend.discard('volume', 'vol-0123456789abcdef01234567');
+  await pool.backend.collect();
+});
+
+describe('hostile input', () => {
+  it('never becomes a path, whatever the id', async () => {
+    await using lab = await startStorageLab();
+    const outside = join(lab.directory, 'outside');
+    await mkdir(outside);
+    await create(lab, '../../../outside');
+    for (const id of ['../../outside', outside, 'vol-\0', '.', '', 'volumes', 'x'.repeat(10_000)]) {
+      await lab.storage.deleteVolume(id);
+      await lab.storage.deleteSnapshot(id);
+      await lab.storage.unpublish(id, join(lab.directory, 'nowhere'));
+      await expect(lab.storage.stats(id, outside)).rejects.toMatchObject({ kind: 'not-found' });
+      await expect(lab.storage.createSnapshot('s', id)).rejects.toMatchObject({ kind: 'not-found' });
+    }
+    expect(await readdir(lab.directory)).toContain('outside');
+  });
+
+  it('does not follow a link that stands where a volume or a target should', async () => {
+    await using lab = await startStorageLab();
+    const volume = await create(lab, 'first');
+    const outside = join(lab.directory, 'outside');
+    await mkdir(outside);
+    await symlink(outside, join(lab.directory, 'target'));
+    await expect(lab.publish(volume.id)).rejects.toMatchObject({ kind: 'precondition' });
+    const place = join(lab.mountPoint, 'volumes', volume.id);
+    await runCommand('mv', [place, join(lab.mountPoint, 'aside')]);
+    await symlink(outside, place);
+    await expect(lab.publish(volume.id, 'other')).rejects.toMatchObject({ code: 'ELOOP' });
+    await rm(place);
+  });
+});
+
+it('mounts read-only when asked, and refuses what is mounted there by somebody else', async () => {
+  await using lab = await startStorageLab();
+  const volume = await create(lab, 'first');
+  const target = await lab.publish(volume.id, 'readonly', true);
+  expect(await fill(join(target, 'data'), 1)).toBe('EROFS');
+  const foreign = join(lab.directory, 'foreign');
+  await mkdir(foreign);
+  await runCommand('mount', ['-t', 'tmpfs', 'none', foreign]);
+  await expect(lab.publish(volume.id, 'foreign')).rejects.toMatchObject({ kind: 'precondition' });
+  await expect(lab.storage.unpublish(volume.id, foreign)).rejects.toMatchObject({ kind: 'precondition' });
+  await runCommand('umount', [foreign]);
+});
+
+it('deletes a volume whose unstage was forgotten', async () => {
+  await using lab = await startStorageLab();
+  const volume = await create(lab, 'first');
+  const target = await lab.publish(volume.id);
+  await lab.storage.unpublish(volume.id, target);
+  await lab.storage.deleteVolume(volume.id);
+  expect(lab.storage.listVolumes()).toEqual([]);
+});
+
+it('makes 100 volumes at the same time, gives no byte away twice, and deletes them', async () => {
+  await using lab = await startStorageLab({ poolBytes: 4096n * MIB });
+  const names = Array.from({ length: 100 }, (_, index) => `v${index}`);
+  const volumes = await Promise.all(names.map((name) => create(lab, name, 16n)));
+  expect(new Set(volumes.map(({ id }) => id)).size).toBe(100);
+  const free = await lab.storage.availableBytes(undefined);
+  const half = free / MIB / 2n + 1n;
+  const big = await Promise.allSettled(['a', 'b', 'c'].map((name) => create(lab, name, half)));
+  expect(big.filter(({ status }) => status === 'fulfilled')).toHaveLength(1);
+  expect(big.find(({ status }) => status === 'rejected')).toMatchObject({ reason: { kind: 'exhausted' } });
+  await Promise.all(lab.storage.listVolumes().map(({ id }) => lab.storage.deleteVolume(id)));
+  expect(await readdir(join(lab.stateDir, 'volumes'))).toEqual([]);
+  expect((await lab.storage.report()).orphans).toEqual([]);
+});
+
+it('refuses a second operation on the same volume while one is in flight', async () => {
+  await using lab = await startStorageLab();
+  const volume = await create(lab, 'first');
+  const outcomes = await Promise.allSettled([
+    lab.storage.createSnapshot('a', volume.id),
+    lab.storage.createSnapshot('b', volume.id),
+  ]);
+  expect(outcomes.map(({ status }) => status)).toEqual(['fulfilled', 'rejected']);
+  expect(outcomes[1]).toMatchObject({ reason: { kind: 'busy' } });
+});
+
+describe.each(['simple', 'classic'] as const)(
+  'btrfs with %s quotas keeps the contract of a volume backend',
+  (quota) => {
+    let lab: StorageLab;
+    let pool: OpenPool;
+    beforeAll(async () => {
+      lab = await startStorageLab({ quota });
+      const path = join(lab.mountPoint, 'contract');
+      await mkdir(path);
+      pool = await openPath(lab, path);
+    });
+    afterAll(async () => {
+      await pool[Symbol.asyncDispose]();
+      await lab[Symbol.asyncDispose]();
+    });
+    const fileOf = (kind: 'volume' | 'snapshot', id: string) =>
+      join(lab.mountPoint, 'contract', `${kind}s`, id, 'text');
+    describeBackend(() => ({
+      pool,
+      write: (id, text) => writeFile(fileOf('volume', id), text),
+      read: (kind, id) => readFile(fileOf(kind, id), 'utf8'),
+    }));
+  },
+);
+
+function openPool({ stateDir, kernel }: StorageLab, name: string, file: string): Promise<OpenPool> {
+  const source = { kind: 'file', file, sizeBytes: 512n * MIB } as const;
+  return openBtrfsPool({ name, source, quota: 'auto', stateDir }, { kernel, logger: silentLogger });
+}
+
+function openPath({ stateDir, kernel }: StorageLab, path: string): Promise<OpenPool> {
+  return openBtrfsPool(
+    { name: 'sub', source: { kind: 'path', path }, quota: 'auto', stateDir },
+    { kernel, logger: silentLogger },
+  );
+}
+
+async function attachedLoops(file: string): Promise<string[]> {
+  const { stdout } = await runCommand('losetup', ['--noheadings', '--output', 'NAME', '--associated', file]);
+  return stdout
+    .split('\n')
+    .map((line) => line.trim())
+    .filter((line) => line !== '');
+}
