@@ -1,0 +1,189 @@
+import { mkdir, readdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { beforeEach, expect, it } from 'vitest';
+import { createController } from '../../node-agent/csi/controller.ts';
+import { createIdentity } from '../../node-agent/csi/identity.ts';
+import { createNode } from '../../node-agent/csi/node.ts';
+import { registrationSocket, serveRegistration } from '../../node-agent/csi/registration.ts';
+import { connectRpc, type RpcClient } from '../../src/rpc/client.ts';
+import type { VolumeCapability } from '../../src/rpc/gen/csi/v1/VolumeCapability.ts';
+import { createRpcServer } from '../../src/rpc/server.ts';
+import type { MethodOf, RequestOf, ResponseIn } from '../../src/rpc/services.ts';
+import { silentLogger } from '../../src/runtime/logger.ts';
+import { requireRoot, type StorageLab, startStorageLab } from './storage-lab.ts';
+
+const MIB = 2 ** 20;
+const capability = (mode: 'SINGLE_NODE_WRITER' | 'SINGLE_NODE_SINGLE_WRITER' | 'MULTI_NODE_MULTI_WRITER') =>
+  ({ mount: {}, access_mode: { mode } }) satisfies VolumeCapability;
+const WRITER = capability('SINGLE_NODE_WRITER');
+
+interface CsiLab extends AsyncDisposable {
+  readonly lab: StorageLab;
+  readonly client: RpcClient;
+  controller<M extends MethodOf<'csi.v1.Controller'>>(
+    method: M,
+    request: RequestOf<'csi.v1.Controller', M>,
+  ): Promise<ResponseIn<'csi.v1.Controller', M>>;
+  node<M extends MethodOf<'csi.v1.Node'>>(
+    method: M,
+    request: RequestOf<'csi.v1.Node', M>,
+  ): Promise<ResponseIn<'csi.v1.Node', M>>;
+  createVolume(name: string, mebibytes?: number): Promise<string>;
+}
+
+async function startCsiLab(): Promise<CsiLab> {
+  await using cleanup = new AsyncDisposableStack();
+  const lab = cleanup.use(await startStorageLab());
+  const server = cleanup.use(createRpcServer({}, { logger: silentLogger }));
+  const { storage } = lab;
+  server.add('csi.v1.Identity', createIdentity({ version: '1.2.3' }, { isReady: () => true }));
+  server.add('csi.v1.Controller', createController({ nodeName: 'node-a' }, { storage }));
+  server.add('csi.v1.Node', createNode({ nodeName: 'node-a' }, { storage }));
+  const socket = join(lab.directory, 'csi.sock');
+  await server.listen(socket);
+  const client = cleanup.use(connectRpc(socket));
+  const owned = cleanup.move();
+  const controller: CsiLab['controller'] = (method, request) =>
+    client.call('csi.v1.Controller', method, request, {});
+  return {
+    lab,
+    client,
+    controller,
+    node: (method, request) => client.call('csi.v1.Node', method, request, {}),
+    async createVolume(name, mebibytes = 16) {
+      const bytes = String(mebibytes * MIB);
+      const { volume } = await controller('CreateVolume', {
+        name,
+        capacity_range: { required_bytes: bytes, limit_bytes: bytes },
+        volume_capabilities: [WRITER],
+      });
+      return volume?.volume_id ?? '';
+    },
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
+}
+
+beforeEach((context) => requireRoot(context));
+
+it('tells kubelet who it is, what it can and where volumes are', async () => {
+  await using csi = await startCsiLab();
+  const info = await csi.client.call('csi.v1.Identity', 'GetPluginInfo', {}, {});
+  expect(info).toMatchObject({ name: 'keelson.dev', vendor_version: '1.2.3' });
+  expect(await csi.node('NodeGetInfo', {})).toMatchObject({
+    node_id: 'node-a',
+    accessible_topology: { segments: { 'topology.keelson.dev/node': 'node-a' } },
+  });
+});
+
+it('refuses what it cannot do, each with the code that CSI gives it', async () => {
+  await using csi = await startCsiLab();
+  const base = { name: 'v', volume_capabilities: [WRITER] };
+  const elsewhere = { requisite: [{ segments: { 'topology.keelson.dev/node': 'node-b' } }] };
+  const refusals: (readonly [string, RequestOf<'csi.v1.Controller', 'CreateVolume'>])[] = [
+    ['invalid', { ...base, volume_capabilities: [capability('MULTI_NODE_MULTI_WRITER')] }],
+    ['invalid', { ...base, volume_capabilities: [{ block: {}, access_mode: WRITER.access_mode }] }],
+    [
+      'invalid',
+      { ...base, volume_capabilities: [{ mount: { fs_type: 'ext4' }, access_mode: WRITER.access_mode }] },
+    ],
+    ['invalid', { ...base, parameters: { pol: 'default' } }],
+    ['invalid', { ...base, parameters: { pool: 'unknown' } }],
+    ['invalid', { ...base, mutable_parameters: { iops: '5' } }],
+    ['invalid', { ...base, name: 'a\u0001b' }],
+    ['out-of-range', { ...base, capacity_range: { limit_bytes: '1' } }],
+    ['exhausted', { ...base, capacity_range: { required_bytes: String(2 ** 50) } }],
+    ['exhausted', { ...base, accessibility_requirements: elsewhere }],
+    ['not-found', { ...base, volume_content_source: { snapshot: { snapshot_id: '../../x' } } }],
+  ];
+  for (const [kind, request] of refusals) {
+    await expect(csi.controller('CreateVolume', request), JSON.stringify(request)).rejects.toMatchObject({
+      kind,
+    });
+  }
+  expect(csi.lab.storage.listVolumes()).toEqual([]);
+  const reserved = { 'csi.storage.k8s.io/pvc/name': 'claim', pool: 'default' };
+  await csi.controller('CreateVolume', {
+    ...base,
+    parameters: reserved,
+    capacity_range: { required_bytes: String(MIB) },
+  });
+});
+
+it('lists volumes in pages that survive changes', async () => {
+  await using csi = await startCsiLab();
+  const ids = await Promise.all(['a', 'b', 'c', 'd'].map((name) => csi.createVolume(name)));
+  ids.sort();
+  const first = await csi.controller('ListVolumes', { max_entries: 2 });
+  await csi.controller('DeleteVolume', { volume_id: ids[1] ?? '' });
+  const rest = await csi.controller('ListVolumes', { starting_token: first.next_token });
+  const shown = [...first.entries, ...rest.entries].map(({ volume }) => volume?.volume_id);
+  expect(shown).toEqual(ids);
+  expect(rest.next_token).toBe('');
+});
+
+it('tells a capacity that shrinks by what is promised, and none for other nodes', async () => {
+  await using csi = await startCsiLab();
+  const before = await csi.controller('GetCapacity', {});
+  expect(before.maximum_volume_size?.value).toBe(before.available_capacity);
+  await csi.createVolume('v', 100);
+  const after = await csi.controller('GetCapacity', {});
+  const shrunk = BigInt(before.available_capacity) - BigInt(after.available_capacity);
+  expect(shrunk).toBeGreaterThan(BigInt(99 * MIB));
+  expect(shrunk).toBeLessThan(BigInt(102 * MIB));
+  const topology = { segments: { 'topology.keelson.dev/node': 'node-b' } };
+  expect(await csi.controller('GetCapacity', { accessible_topology: topology })).toMatchObject({
+    available_capacity: '0',
+    maximum_volume_size: { value: '0' },
+  });
+});
+
+it('gives a volume for one pod to one target only', async () => {
+  await using csi = await startCsiLab();
+  const id = await csi.createVolume('v');
+  const staging = join(csi.lab.directory, 'staging');
+  await mkdir(staging);
+  const common = {
+    volume_id: id,
+    staging_target_path: staging,
+    volume_capability: capability('SINGLE_NODE_SINGLE_WRITER'),
+  };
+  const [a, b] = [join(csi.lab.directory, 'a'), join(csi.lab.directory, 'b')];
+  await expect(csi.node('NodePublishVolume', { ...common, target_path: a })).rejects.toMatchObject({
+    kind: 'precondition',
+  });
+  await csi.node('NodeStageVolume', common);
+  await csi.node('NodePublishVolume', { ...common, target_path: a });
+  await csi.node('NodePublishVolume', { ...common, target_path: a });
+  await expect(csi.node('NodePublishVolume', { ...common, target_path: b })).rejects.toMatchObject({
+    kind: 'precondition',
+  });
+  await expect(
+    csi.node('NodePublishVolume', { ...common, target_path: a, readonly: true }),
+  ).rejects.toMatchObject({ kind: 'conflict' });
+  await csi.node('NodeUnpublishVolume', { volume_id: id, target_path: a });
+  await csi.node('NodePublishVolume', { ...common, target_path: b });
+  await csi.node('NodeUnpublishVolume', { volume_id: id, target_path: b });
+});
+
+it('registers with kubelet on a socket that only its user may use, replacing a stale one', async () => {
+  await using csi = await startCsiLab();
+  const refused: string[] = [];
+  const kubeletDir = csi.lab.directory;
+  const deps = { logger: silentLogger, onRefused: (reason: string) => refused.push(reason) };
+  for (let time = 0; time < 2; time += 1) {
+    await using _server = await serveRegistration({ kubeletDir, endpoint: '/host/csi.sock' }, deps);
+    const socket = registrationSocket(kubeletDir);
+    expect((await stat(socket)).mode & 0o777).toBe(0o600);
+    using kubelet = connectRpc(socket);
+    expect(await kubelet.call('pluginregistration.Registration', 'GetInfo', {}, {})).toEqual({
+      type: 'CSIPlugin',
+      name: 'keelson.dev',
+      endpoint: '/host/csi.sock',
+      supported_versions: ['1.0.0'],
+    });
+    const answer = { plugin_registered: false, error: 'no such driver' };
+    await kubelet.call('pluginregistration.Registration', 'NotifyRegistrationStatus', answer, {});
+  }
+  expect(refused).toEqual(['no such driver', 'no such driver']);
+  expect(await readdir(join(kubeletDir, 'plugins_registry'))).toEqual([]);
+});
