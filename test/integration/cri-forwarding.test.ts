@@ -339,3 +339,30 @@ test('a client that goes while the runtime hangs leaves no connection behind', a
   session.destroy();
   await closed;
 });
+
+test('a client that does not read holds the runtime back instead of filling the memory of the proxy', async () => {
+  let written = 0;
+  const stuck = Promise.withResolvers<number>();
+  await startRuntime(({ stream }) => {
+    stream.respond({ ':status': 200, 'content-type': 'application/grpc' });
+    const chunk = Buffer.alloc(1024 * 1024);
+    const write = async (): Promise<void> => {
+      while (written < 1024) {
+        written += 1;
+        if (stream.write(chunk)) continue;
+        const waiting = new Promise((resolve) => stream.once('drain', () => resolve('drained')));
+        const late = new Promise((resolve) => setTimeout(() => resolve('stuck'), 500));
+        if ((await Promise.race([waiting, late])) === 'stuck') break;
+      }
+      stuck.resolve(written);
+    };
+    void write();
+  });
+  await startProxy();
+  const stream = (await connect()).request(callHeaders('/runtime.v1.RuntimeService/StreamContainers'));
+  stream.on('error', () => undefined);
+  stream.end(hello);
+  // Two windows of 32 MiB, and what sockets hold.
+  expect(await stuck.promise).toBeLessThan(128);
+  stream.close(NGHTTP2_CANCEL);
+});
