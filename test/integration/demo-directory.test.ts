@@ -5,6 +5,7 @@ import {
   mkdtemp,
   readdir,
   readFile,
+  readlink,
   rm,
   stat,
   symlink,
@@ -109,6 +110,27 @@ describe('removeDemo', () => {
     expect(holders.filter((line) => line.includes(directory) || line.includes(` ${agent.pid}`))).toEqual([]);
     expect(await readdir(baseDir)).toEqual([]);
     await removeDemo(directory);
+  });
+
+  test('a mount namespace that has copies of its mounts is waited for', async () => {
+    const directory = await createDemoDirectory(baseDir);
+    const image = join(directory, 'pool.img');
+    await writeFile(image, '');
+    await truncate(image, 256 * 2 ** 20);
+    await mkdir(join(directory, 'pool'));
+    await runCommand('mkfs.btrfs', ['-q', image]);
+    await runCommand('mount', ['-o', 'loop', image, join(directory, 'pool')]);
+    const stranger = await startProcess({
+      name: 'stranger',
+      file: 'unshare',
+      args: ['--mount', 'sleep', '5.5'],
+      logFile: join(baseDir, 'stranger.log'),
+    });
+    const [own, theirs] = ['self', String(stranger.pid)].map((pid) => `/proc/${pid}/ns/mnt`);
+    await expect.poll(async () => (await readlink(theirs ?? '')) !== (await readlink(own ?? ''))).toBe(true);
+    await removeDemo(directory);
+    expect(stranger.running).toBe(false);
+    expect((await readLoopDevices()).filter(({ file }) => file.startsWith(directory))).toEqual([]);
   });
 
   test('what is mounted from elsewhere is let go, not deleted', async () => {

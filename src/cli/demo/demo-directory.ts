@@ -91,17 +91,28 @@ export async function removeDemo(directory: string): Promise<void> {
   for (const { device, file } of await readLoopDevices()) {
     if (file.startsWith(`${directory}/`)) await runCommand('losetup', ['--detach', device], { accept: [1] });
   }
-  await retry(() => checkReleased(directory), { attempts: 50, baseMs: 20, maxMs: 100 });
+  // A mount namespace that somebody made meanwhile has a copy of every mount, and holds the device as long as it lives.
+  await retry(() => checkReleased(directory), { attempts: 300, baseMs: 20, maxMs: 100 });
   await rm(directory, { recursive: true, force: true });
 }
 
 async function checkReleased(directory: string): Promise<void> {
   const mount = (await readMounts()).find(({ target }) => isWithin(target, directory));
   const loop = (await readLoopDevices()).find(({ file }) => file.startsWith(`${directory}/`));
-  const holder = mount === undefined ? loop?.device : `the mount at ${mount.target}`;
-  if (holder === undefined) return;
-  throw new Fault(
-    'busy',
-    `${directory} cannot be removed: ${holder} is still in use; see what uses it with 'fuser -vm'`,
+  const held = mount === undefined ? loop?.device : `the mount at ${mount.target}`;
+  if (held === undefined) return;
+  const holders = await mountHolders(directory);
+  const by = holders.length === 0 ? '' : ` by a mount namespace of ${holders.join(', ')}`;
+  throw new Fault('busy', `${directory} cannot be removed: ${held} is still in use${by}; end what uses it`);
+}
+
+/** The processes that see a mount below `directory`, in whatever namespace, as `PID PROGRAM`. */
+async function mountHolders(directory: string): Promise<string[]> {
+  const holders = await Promise.all(
+    (await listProcesses()).map(async ({ pid, program }) => {
+      const text = await readFile(`/proc/${pid}/mountinfo`, 'utf8').catch(() => '');
+      return text.includes(` ${directory}/`) ? `${pid} ${program}` : undefined;
+    }),
   );
+  return holders.filter((holder) => holder !== undefined);
 }

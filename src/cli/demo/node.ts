@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { stringify } from 'yaml';
 import { cniConfig } from '../../core/cni-config.ts';
 import { connectRpc, type RpcClient } from '../../rpc/client.ts';
-import { type ManagedProcess, startProcess } from '../../runtime/child-process.ts';
+import { type ManagedProcess, runCommand, startProcess } from '../../runtime/child-process.ts';
 import { BUSYBOX_IMAGE, buildBusyboxArchive, PAUSE_IMAGE } from './busybox-image.ts';
 import { type Containerd, startContainerd } from './containerd.ts';
 import { createNetns, inNetns } from './netns.ts';
@@ -73,6 +73,8 @@ export async function prepareNode({ layout, podRange, name, signal }: NodeOption
   const { policiesDir, kubeletDir, podLogDir, cniConfDir, containerdDir, stateDir, runDir } = layout;
   const directories = [policiesDir, kubeletDir, podLogDir, cniConfDir, containerdDir, stateDir, runDir];
   await Promise.all(directories.map((directory) => mkdir(directory, { mode: 0o700 })));
+  // As /run is on a machine: addresses of pods are true for one boot alone.
+  await runCommand('mount', ['-t', 'tmpfs', '-o', 'mode=0700,size=64m', 'keelson-demo', runDir], { signal });
   await writeFile(
     layout.agentConfig,
     stringify({
