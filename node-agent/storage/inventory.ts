@@ -1,4 +1,4 @@
-import { mkdir, readdir, readFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { ACCESS_MODES, type Snapshot, type Volume } from '../../src/core/volume.ts';
@@ -71,7 +71,10 @@ export async function openInventory(
     const found = new Map<string, T>();
     for (const file of await readdir(directory)) {
       // Left by a crash before its rename: the record it was to replace is still the valid one.
-      if (file.endsWith('.tmp')) continue;
+      if (file.endsWith('.tmp')) {
+        await rm(join(directory, file), { force: true });
+        continue;
+      }
       try {
         const record = parse(JSON.parse(await readFile(join(directory, file), 'utf8')));
         if (file !== `${record.id}.json`)

@@ -41,7 +41,7 @@ export class Snapshots {
   }
 
   async #take(name: string, volume: Volume): Promise<Snapshot> {
-    const { inventory, ledger, clock, logger } = this.#deps;
+    const { inventory, ledger, locks, clock, logger } = this.#deps;
     const { backend } = ledger.pool(volume.pool);
     const { usage, capacity } = await ledger.measure(volume.pool);
     const charged = usage.volumes.get(volume.id)?.usedBytes ?? 0n;
@@ -58,6 +58,8 @@ export class Snapshots {
       createdAtMs: clock.nowMs(),
       pins: pinsOfCopy(volume, charged),
     };
+    // It is seen as soon as its last record is on its way to the disk: whoever wants it has to wait for that.
+    using _snapshot = locks.take(snapshot.id);
     try {
       // Crash window: intent on record, the volume's limit raised, perhaps the snapshot taken. The next start dissolves it.
       await inventory.saveSnapshot(snapshot);

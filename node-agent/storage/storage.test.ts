@@ -58,6 +58,27 @@ describe('creating a volume', () => {
     expect(await storage.createVolume(request)).toEqual(await storage.createVolume(request));
   });
 
+  it('does not let it be deleted while its record is on the way to the disk', async () => {
+    const inventory = openFakeInventory(createFakeDisk());
+    const written = Promise.withResolvers<undefined>();
+    const slow: typeof inventory = {
+      ...inventory,
+      saveVolume: async (volume) => {
+        await inventory.saveVolume(volume);
+        if (volume.phase === 'ready') await written.promise;
+      },
+    };
+    const storage = await createStorage([new FakePool()], slow, { logger: silentLogger });
+    const creating = storage.createVolume({ name: 'v', pool: undefined, range: ANY_SIZE, source: undefined });
+    await expect.poll(() => storage.listVolumes().length).toBe(1);
+    const id = storage.listVolumes()[0]?.id ?? '';
+    await expect(storage.deleteVolume(id)).rejects.toMatchObject({ kind: 'busy' });
+    written.resolve(undefined);
+    await creating;
+    await storage.deleteVolume(id);
+    expect(storage.listVolumes()).toEqual([]);
+  });
+
   it('leaves nothing behind when the pool fails half-way', async () => {
     const pool = new FakePool();
     const failing = { ...pool.backend, setLimit: async () => Promise.reject(new Error('I/O error')) };

@@ -44,7 +44,7 @@ export class Volumes {
   }
 
   async #make(request: CreateVolume, source: Volume | Snapshot | undefined): Promise<Volume> {
-    const { inventory, ledger, clock, logger } = this.#deps;
+    const { inventory, ledger, locks, clock, logger } = this.#deps;
     const sizeBytes = planSize(request.range, source?.sizeBytes);
     const pool = await this.#choosePool(request.pool, source);
     const { backend } = ledger.pool(pool);
@@ -65,6 +65,8 @@ export class Volumes {
       staged: [],
       published: [],
     };
+    // It is seen as soon as its last record is on its way to the disk: whoever wants it has to wait for that.
+    using _volume = locks.take(volume.id);
     try {
       // Crash window: intent on record, nothing, half or all of it made. The next start dissolves it.
       await inventory.saveVolume(volume);
