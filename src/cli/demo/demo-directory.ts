@@ -5,6 +5,7 @@ import { endProcess, runCommand } from '../../runtime/child-process.ts';
 import { retry } from '../../runtime/retry.ts';
 import { removeContainerdRemains } from './containerd.ts';
 import { readLoopDevices } from './machine-state.ts';
+import { findForeignMounts, unmountCopies } from './mount-copies.ts';
 import { isWithin, readMounts, unmountWithin } from './mounts.ts';
 import { isSameProcess, listProcesses, readProcess } from './processes.ts';
 
@@ -91,8 +92,8 @@ export async function removeDemo(directory: string): Promise<void> {
   for (const { device, file } of await readLoopDevices()) {
     if (file.startsWith(`${directory}/`)) await runCommand('losetup', ['--detach', device], { accept: [1] });
   }
-  // A mount namespace that somebody made meanwhile has a copy of every mount, and holds the device as long as it lives.
-  await retry(() => checkReleased(directory), { attempts: 300, baseMs: 20, maxMs: 100 });
+  await unmountCopies(directory);
+  await retry(() => checkReleased(directory), { attempts: 100, baseMs: 20, maxMs: 100 });
   await rm(directory, { recursive: true, force: true });
 }
 
@@ -108,11 +109,5 @@ async function checkReleased(directory: string): Promise<void> {
 
 /** The processes that see a mount below `directory`, in whatever namespace, as `PID PROGRAM`. */
 async function mountHolders(directory: string): Promise<string[]> {
-  const holders = await Promise.all(
-    (await listProcesses()).map(async ({ pid, program }) => {
-      const text = await readFile(`/proc/${pid}/mountinfo`, 'utf8').catch(() => '');
-      return text.includes(` ${directory}/`) ? `${pid} ${program}` : undefined;
-    }),
-  );
-  return holders.filter((holder) => holder !== undefined);
+  return (await findForeignMounts(directory)).map(({ pid, program }) => `${pid} ${program}`);
 }
