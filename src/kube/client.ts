@@ -52,7 +52,7 @@ export type Patch =
   | { readonly merge: object; readonly precondition?: Precondition }
   | { readonly json: readonly JsonPatchOperation[]; readonly precondition?: Precondition }
   /** Creates what is missing. `force` takes fields from their other managers; without it such a field is a `conflict`. */
-  | { readonly apply: KubeObject; readonly fieldManager: string; readonly force?: boolean };
+  | { readonly apply: object; readonly fieldManager: string; readonly force?: boolean };
 
 export interface DeleteOptions extends CallOptions {
   readonly precondition?: Precondition;

@@ -31,8 +31,8 @@ interface PatchBody {
 export function patchBody(patch: Patch, resource: Resource<KubeObject>, name: ObjectName): PatchBody {
   if ('apply' in patch) {
     const { apply, fieldManager, force = false } = patch;
-    const metadata = { ...apply.metadata, ...name };
-    const body = { apiVersion: apiVersionOf(resource), kind: resource.kind, ...apply, metadata };
+    const typed: KubeObject = withType(apply, resource);
+    const body = { ...typed, metadata: { ...typed.metadata, ...name } };
     return { body, contentType: PATCH_TYPES.apply, query: { force }, fieldManager };
   }
   if ('merge' in patch) {
@@ -69,6 +69,11 @@ export function watchEvent<T extends KubeObject>(
     default:
       throw new Fault('unavailable', `${request}: the stream holds an unknown event ${JSON.stringify(type)}`);
   }
+}
+
+/** Objects of a custom kind must say what they are; reading gives them back so, except in lists. */
+export function withType<T extends object>(object: T, resource: Resource<KubeObject>): T {
+  return { apiVersion: apiVersionOf(resource), kind: resource.kind, ...object };
 }
 
 export function selection({ labelSelector, fieldSelector }: Selection): Call['query'] {

@@ -23,10 +23,11 @@ import {
   targetOf,
   watchEvent,
   type WatchLine,
+  withType,
 } from './http-call.ts';
 import { readJsonLines } from './json-lines.ts';
 import { RateLimiter } from './rate-limiter.ts';
-import { apiVersionOf, type KubeObject, type ObjectName, pathOf, type Resource } from './resource.ts';
+import { type KubeObject, type ObjectName, pathOf, type Resource } from './resource.ts';
 import { SilenceSignal } from './silence-signal.ts';
 import { isUnauthorized, retryAfterMs, statusFault } from './status-fault.ts';
 import { type HttpResponse, readBody, Transport } from './transport.ts';
@@ -102,8 +103,7 @@ export class HttpKubeClient implements KubeClient, Disposable {
     );
     const { resourceVersion = '', continue: next } = answer.metadata ?? {};
     // A server leaves kind and apiVersion out of the items of a list.
-    const type = { apiVersion: apiVersionOf(resource), kind: resource.kind };
-    const items = (answer.items ?? []).map((item) => ({ ...type, ...item }));
+    const items = (answer.items ?? []).map((item) => withType(item, resource));
     return { items, resourceVersion, continue: next === '' ? undefined : next };
   }
 
@@ -118,7 +118,10 @@ export class HttpKubeClient implements KubeClient, Disposable {
     const where =
       subresource === undefined || name === undefined ? { namespace } : { namespace, name, subresource };
     const path = pathOf(resource, where);
-    return await this.#write<T>({ verb: 'create', resource, method: 'POST', path, body: object }, options);
+    return await this.#write<T>(
+      { verb: 'create', resource, method: 'POST', path, body: withType(object, resource) },
+      options,
+    );
   }
 
   async update<T extends KubeObject>(
@@ -128,7 +131,10 @@ export class HttpKubeClient implements KubeClient, Disposable {
   ): Promise<T> {
     const { namespace, name = '' } = object.metadata ?? {};
     const path = pathOf(resource, { namespace, name, ...subresourceOf(options) });
-    return await this.#write<T>({ verb: 'update', resource, method: 'PUT', path, body: object }, options);
+    return await this.#write<T>(
+      { verb: 'update', resource, method: 'PUT', path, body: withType(object, resource) },
+      options,
+    );
   }
 
   async patch<T extends KubeObject>(

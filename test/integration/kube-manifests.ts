@@ -24,18 +24,17 @@ export const CRDS: Resource<CustomResourceDefinition> = {
   kind: 'CustomResourceDefinition',
   namespaced: false,
 };
-export const ADMISSION_POLICIES: Resource<KubeObject> = {
-  ...ADMISSION,
-  plural: 'validatingadmissionpolicies',
-  kind: 'ValidatingAdmissionPolicy',
-  namespaced: false,
+const ADMISSION_PLURALS: Readonly<Record<string, string>> = {
+  ValidatingAdmissionPolicy: 'validatingadmissionpolicies',
+  ValidatingAdmissionPolicyBinding: 'validatingadmissionpolicybindings',
 };
-export const ADMISSION_BINDINGS: Resource<KubeObject> = {
-  ...ADMISSION,
-  plural: 'validatingadmissionpolicybindings',
-  kind: 'ValidatingAdmissionPolicyBinding',
-  namespaced: false,
-};
+
+/** Where an admission object of `deploy/` lives. */
+export function resourceOfManifest({ kind = '' }: KubeObject): Resource<KubeObject> {
+  const plural = ADMISSION_PLURALS[kind];
+  if (plural === undefined) throw new Error(`no resource for ${kind}`);
+  return { ...ADMISSION, plural, kind, namespaced: false };
+}
 
 const deploy = join(import.meta.dirname, '../../deploy');
 

@@ -1,0 +1,254 @@
+import { afterAll, beforeEach, describe, expect, it, type TestContext } from 'vitest';
+import { Fault } from '../../src/core/fault.ts';
+import { LOCAL_VOLUMES, type LocalVolume } from '../../src/api/local-volume.ts';
+import { NODE_INVENTORIES } from '../../src/api/node-inventory.ts';
+import { STORAGE_POOLS } from '../../src/api/storage-pool.ts';
+import { NAMESPACES, NODES } from '../../src/kube/built-in.ts';
+import type { KubeClient } from '../../src/kube/client.ts';
+import { HttpKubeClient } from '../../src/kube/http-client.ts';
+import type { KubeObject, Resource } from '../../src/kube/resource.ts';
+import { type ApiServer, startApiServer } from './kube-api-server.ts';
+import { eventually } from './kube-contract.ts';
+import { installCrds, readManifests, resourceOfManifest } from './kube-manifests.ts';
+
+interface TokenRequest extends KubeObject {
+  readonly spec: object;
+  readonly status?: { readonly token?: string };
+}
+
+const SERVICE_ACCOUNTS: Resource<KubeObject> = {
+  group: '',
+  version: 'v1',
+  plural: 'serviceaccounts',
+  kind: 'ServiceAccount',
+  namespaced: true,
+};
+
+const NAMESPACE = 'keelson-system';
+const AGENT = 'keelson-agent';
+
+describe('the admission policies for agents', () => {
+  let server: ApiServer | undefined;
+  let admin: KubeClient;
+  /** With the token of the agent's pod on node-a. RBAC lets it write everything: what is refused, the policy refuses. */
+  let agent: KubeClient;
+  /** The same service account with a token that no node is bound to. */
+  let unbound: KubeClient;
+
+  let prepared: Promise<void> | undefined;
+
+  const prepare = async (context: Pick<TestContext, 'skip'>): Promise<void> => {
+    server = await startApiServer(context);
+    admin = server.client('admin');
+    await installCrds(admin);
+    await admin.create(NAMESPACES, { metadata: { name: NAMESPACE } });
+    await admin.create(SERVICE_ACCOUNTS, { metadata: { name: AGENT, namespace: NAMESPACE } });
+    await allowEverything(admin);
+    const nodeA = await admin.create(NODES, { metadata: { name: 'node-a', labels: { team: 'x' } } });
+    await admin.create(NODES, { metadata: { name: 'node-b' } });
+    // Every new node has the taint not-ready from the API server itself.
+    await admin.patch(NODES, { name: 'node-a' }, { merge: { spec: { taints: null } } });
+    for (const name of ['node-a', 'node-b']) {
+      await admin.create(LOCAL_VOLUMES, volume(`volume-${name}`, name));
+      await admin.create(NODE_INVENTORIES, { metadata: { name } });
+    }
+    const bound = { kind: 'Node', apiVersion: 'v1', name: 'node-a', uid: nodeA.metadata?.uid };
+    agent = clientWith(server, await tokenOf(admin, { boundObjectRef: bound }));
+    unbound = clientWith(server, await tokenOf(admin, {}));
+    for (const object of await readManifests('admission')) {
+      const { name = '' } = object.metadata ?? {};
+      await admin.patch(resourceOfManifest(object), { name }, { apply: object, fieldManager: 'test' });
+    }
+    // The server takes new policies into its cache in the background.
+    await eventually(async () => {
+      const merge = { merge: {} };
+      const dryRun = { dryRun: true };
+      const node = await refused(unbound.patch(NODES, { name: 'node-b' }, merge, dryRun));
+      const own = await refused(unbound.patch(NODE_INVENTORIES, { name: 'node-b' }, merge, dryRun));
+      return node && own;
+    });
+  };
+  beforeEach(async ({ skip }) => {
+    await (prepared ??= prepare({ skip }));
+  });
+  afterAll(async () => {
+    await server?.[Symbol.asyncDispose]();
+  });
+
+  const forbidden = async (writing: Promise<unknown>, message: RegExp): Promise<void> => {
+    const error = await writing.catch((caught: unknown) => Fault.from(caught));
+    expect(error).toBeInstanceOf(Fault);
+    expect((error as Fault).message).toMatch(message);
+    expect((error as Fault).kind).toBe('denied');
+  };
+
+  it('let an agent write the inventory of its node, and no other', async () => {
+    const apply = { status: { agentVersion: '1.0.0' } };
+    const write = (name: string): Promise<unknown> =>
+      agent.patch(NODE_INVENTORIES, { name }, { apply, fieldManager: 'agent' }, { subresource: 'status' });
+    await write('node-a');
+    await forbidden(
+      write('node-b'),
+      /agent of node node-a may write the NodeInventory node-a alone, not node-b/,
+    );
+    await forbidden(agent.create(NODE_INVENTORIES, { metadata: { name: 'node-c' } }), /not node-c/);
+    await forbidden(agent.delete(NODE_INVENTORIES, { name: 'node-b' }), /not node-b/);
+    await agent.delete(NODE_INVENTORIES, { name: 'node-a' });
+    await agent.create(NODE_INVENTORIES, { metadata: { name: 'node-a' } });
+  });
+
+  it('let an agent write the status of volumes on its node, and no other', async () => {
+    const merge = { status: { phase: 'Ready', capacity: '1Gi' } };
+    const write = (name: string): Promise<unknown> =>
+      agent.patch(LOCAL_VOLUMES, { name }, { merge }, { subresource: 'status' });
+    await write('volume-node-a');
+    await forbidden(
+      write('volume-node-b'),
+      /may not write the LocalVolume volume-node-b, which is on node node-b/,
+    );
+  });
+
+  it('let an agent keep and release its volumes by our finalizers, and change nothing else of them', async () => {
+    const name = { name: 'volume-node-a' };
+    const finalizers = (list: readonly string[] | null): Promise<unknown> =>
+      agent.patch(LOCAL_VOLUMES, name, { merge: { metadata: { finalizers: list } } });
+    await finalizers(['keelson.dev/volume']);
+    await finalizers(null);
+    await forbidden(finalizers(['example.com/other']), /finalizers under keelson.dev\/ alone/);
+    await forbidden(
+      agent.patch(LOCAL_VOLUMES, name, { merge: { spec: { size: '2Gi' } } }),
+      /status and its finalizers/,
+    );
+    await forbidden(
+      agent.patch(LOCAL_VOLUMES, name, { merge: { metadata: { labels: { a: 'b' } } } }),
+      /status and its finalizers/,
+    );
+    await forbidden(agent.create(LOCAL_VOLUMES, volume('mine', 'node-a')), /neither create nor delete/);
+    await forbidden(agent.delete(LOCAL_VOLUMES, name), /neither create nor delete/);
+  });
+
+  it('let an agent set labels, annotations and taints of its Node under our prefix, and nothing else', async () => {
+    const patch = (merge: object, name = 'node-a'): Promise<unknown> =>
+      agent.patch(NODES, { name }, { merge });
+    await patch({ metadata: { labels: { 'keelson.dev/disk': 'nvme', 'feature.keelson.dev/x': 'y' } } });
+    await patch({
+      metadata: { labels: { 'keelson.dev/disk': null }, annotations: { 'keelson.dev/why': 'x' } },
+    });
+    await patch({ spec: { taints: [{ key: 'keelson.dev/agent-not-ready', effect: 'NoSchedule' }] } });
+    await patch({ spec: { taints: null } });
+
+    await forbidden(patch({ metadata: { labels: { 'keelson.dev/disk': 'nvme' } } }, 'node-b'), /Node node-b/);
+    await forbidden(
+      patch({ metadata: { labels: { 'node-role.kubernetes.io/control-plane': '' } } }),
+      /labels/,
+    );
+    await forbidden(patch({ metadata: { labels: { 'evilkeelson.dev/disk': 'nvme' } } }), /labels/);
+    await forbidden(patch({ metadata: { labels: { team: null } } }), /labels/);
+    await forbidden(patch({ metadata: { labels: { team: 'y' } } }), /labels/);
+    await forbidden(patch({ metadata: { annotations: { 'example.com/a': 'b' } } }), /annotations/);
+    await forbidden(patch({ spec: { taints: [{ key: 'example.com/a', effect: 'NoExecute' }] } }), /taints/);
+    await forbidden(patch({ spec: { unschedulable: true } }), /nothing else/);
+    await forbidden(patch({ spec: { podCIDR: '10.0.0.0/24', podCIDRs: ['10.0.0.0/24'] } }), /nothing else/);
+    await forbidden(
+      agent.patch(
+        NODES,
+        { name: 'node-a' },
+        { merge: { status: { phase: 'Running' } } },
+        { subresource: 'status' },
+      ),
+      /subresources/,
+    );
+    await forbidden(agent.delete(NODES, { name: 'node-b' }), /neither create nor delete/);
+    await forbidden(agent.delete(NODES, { name: 'node-a' }), /neither create nor delete/);
+  });
+
+  it('let an agent not take away or change a taint of others, while it sets its own', async () => {
+    const theirs = { key: 'example.com/hold', value: 'yes', effect: 'NoSchedule' };
+    const ours = { key: 'keelson.dev/agent-not-ready', effect: 'NoSchedule' };
+    await admin.patch(NODES, { name: 'node-a' }, { merge: { spec: { taints: [theirs] } } });
+    const taint = (taints: readonly object[]): Promise<unknown> =>
+      agent.patch(NODES, { name: 'node-a' }, { merge: { spec: { taints } } });
+    await taint([theirs, ours]);
+    await forbidden(taint([ours]), /taints/);
+    await forbidden(taint([{ ...theirs, value: 'no' }]), /taints/);
+    await taint([theirs]);
+    await admin.patch(NODES, { name: 'node-a' }, { merge: { spec: { taints: null } } });
+  });
+
+  it('refuse every other kind of ours to an agent', async () => {
+    const pool = { metadata: { name: 'mine' }, spec: { source: { path: '/srv' } } };
+    await forbidden(agent.create(STORAGE_POOLS, pool as never), /an agent may not write storagepools/);
+  });
+
+  it('refuse a token of the agent that is bound to no node', async () => {
+    const merge = { status: { agentVersion: '1.0.0' } };
+    await forbidden(
+      unbound.patch(NODE_INVENTORIES, { name: 'node-a' }, { merge }, { subresource: 'status' }),
+      /not bound to a node/,
+    );
+  });
+
+  it('leave everybody else alone', async () => {
+    await admin.patch(NODES, { name: 'node-b' }, { merge: { metadata: { labels: { team: 'z' } } } });
+    await admin.patch(NODE_INVENTORIES, { name: 'node-b' }, { merge: { metadata: { labels: { a: 'b' } } } });
+  });
+});
+
+function volume(name: string, nodeName: string): LocalVolume {
+  const spec = {
+    nodeName,
+    poolName: 'default',
+    type: 'Volume',
+    size: '1Gi',
+    volumeMode: 'Filesystem',
+  } as const;
+  return { metadata: { name }, spec };
+}
+
+async function refused(writing: Promise<unknown>): Promise<boolean> {
+  return await writing.then(
+    () => false,
+    () => true,
+  );
+}
+
+function clientWith(server: ApiServer, token: string): HttpKubeClient {
+  return new HttpKubeClient({
+    access: server.accessWithToken(token),
+    userAgent: 'keelson-agent-test',
+    qps: 500,
+    burst: 500,
+  });
+}
+
+async function tokenOf(admin: KubeClient, spec: object): Promise<string> {
+  const { status } = await admin.create(
+    SERVICE_ACCOUNTS as Resource<TokenRequest>,
+    {
+      apiVersion: 'authentication.k8s.io/v1',
+      kind: 'TokenRequest',
+      metadata: { name: AGENT, namespace: NAMESPACE },
+      spec,
+    },
+    { subresource: 'token' },
+  );
+  return status?.token ?? '';
+}
+
+async function allowEverything(admin: KubeClient): Promise<void> {
+  const binding = {
+    apiVersion: 'rbac.authorization.k8s.io/v1',
+    kind: 'ClusterRoleBinding',
+    metadata: { name: 'agent-may-do-all' },
+    roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name: 'cluster-admin' },
+    subjects: [{ kind: 'ServiceAccount', name: AGENT, namespace: NAMESPACE }],
+  };
+  const resource: Resource<KubeObject> = {
+    group: 'rbac.authorization.k8s.io',
+    version: 'v1',
+    plural: 'clusterrolebindings',
+    kind: 'ClusterRoleBinding',
+    namespaced: false,
+  };
+  await admin.create(resource, binding);
+}
