@@ -22,7 +22,7 @@ export function describeNextSteps(layout: NodeLayout, { pods }: DemoFindings, ke
     ],
     [
       'volumes',
-      `grpcurl -plaintext -unix -import-path proto -proto csi.proto ${csiSocket} csi.v1.Controller/ListVolumes`,
+      `grpcurl -plaintext -unix -import-path proto -proto csi/v1/csi.proto ${csiSocket} csi.v1.Controller/ListVolumes`,
     ],
     ['the pod network', `nsenter --net=${netns} ip route`],
     ['its rules', `nsenter --net=${netns} nft list ruleset`],

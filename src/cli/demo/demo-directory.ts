@@ -92,8 +92,12 @@ export async function removeDemo(directory: string): Promise<void> {
   for (const { device, file } of await readLoopDevices()) {
     if (file.startsWith(`${directory}/`)) await runCommand('losetup', ['--detach', device], { accept: [1] });
   }
-  await unmountCopies(directory);
-  await retry(() => checkReleased(directory), { attempts: 100, baseMs: 20, maxMs: 100 });
+  // Each time again: a namespace that holds copies hands them on to those made in it.
+  const release = async (): Promise<void> => {
+    await unmountCopies(directory);
+    await checkReleased(directory);
+  };
+  await retry(release, { attempts: 50, baseMs: 20, maxMs: 200 });
   await rm(directory, { recursive: true, force: true });
 }
 
