@@ -46,8 +46,8 @@ export async function benchCri({ rounds = 10, calls = 100 }: CriBenchOptions = {
   const listen = join(runtime.directory, 'proxy.sock');
   const proxy = await startProcess({
     name: 'cri-proxy',
-    file: process.execPath,
-    args: [join(import.meta.dirname, 'cri-proxy-process.ts'), listen, runtime.socketPath],
+    file: join(import.meta.dirname, '../../bin/keelson'),
+    args: ['cri-proxy', '--listen', listen, '--runtime', runtime.socketPath, '--metrics-address', 'off'],
     logFile: join(runtime.directory, 'proxy.log'),
     env: { PATH: process.env['PATH'] ?? '' },
   });
