@@ -1,7 +1,7 @@
 import { isFault } from '../core/fault.ts';
 import { type Clock, systemClock } from '../runtime/clock.ts';
 import type { Logger } from '../runtime/logger.ts';
-import { WorkQueue } from '../runtime/work-queue.ts';
+import { WorkQueue, type WorkResult } from '../runtime/work-queue.ts';
 import { EVENTS, type KubeEvent } from './built-in.ts';
 import type { KubeClient } from './client.ts';
 import { microTime } from './lease.ts';
@@ -100,7 +100,7 @@ export class EventRecorder {
     await this.#queue.run(signal);
   }
 
-  async #write(key: string, signal: AbortSignal): Promise<undefined> {
+  async #write(key: string, signal: AbortSignal): Promise<WorkResult> {
     const series = this.#series.get(key);
     if (series === undefined || series.count === series.writtenCount) return undefined;
     const { count, lastMs, event } = series;
@@ -108,6 +108,8 @@ export class EventRecorder {
       if (series.storedName === undefined) await this.#create(series, signal);
       else await this.#update(series, series.storedName, count, lastMs, signal);
       series.writtenCount = count;
+      // Said again in the meantime.
+      if (series.count > count) return { afterMs: SERIES_WRITE_MS };
     } catch (error) {
       // Refused for good: a namespace that ends, an object that the server does not take. Everything else passes.
       const final = isFault(error) && FINAL_KINDS.has(error.kind);
@@ -119,7 +121,10 @@ export class EventRecorder {
   }
 
   async #create(series: Series, signal: AbortSignal): Promise<void> {
-    const created = await this.#deps.client.create(EVENTS, series.event, { signal });
+    const { count, lastMs } = series;
+    const repeated = count > 1 ? { series: { count, lastObservedTime: microTime(lastMs) } } : {};
+    const event = { ...series.event, ...repeated };
+    const created = await this.#deps.client.create(EVENTS, event, { signal });
     series.storedName = created.metadata?.name;
   }
 

@@ -1,0 +1,276 @@
+import { describe, expect, it } from 'vitest';
+import { FakeApiClient } from '../../test/fakes/fake-api-client.ts';
+import { FakeClock, settle } from '../../test/fakes/fake-clock.ts';
+import { Fault } from '../core/fault.ts';
+import { silentLogger } from '../runtime/logger.ts';
+import { type ConfigMap, CONFIG_MAPS } from './built-in.ts';
+import { type Change, Informer, type InformerOptions, type WatchEnd } from './informer.ts';
+
+class Bench implements AsyncDisposable {
+  readonly clock = new FakeClock();
+  readonly client = new FakeApiClient();
+  readonly changes: Change<ConfigMap>[] = [];
+  readonly ends: WatchEnd[] = [];
+  readonly informer: Informer<ConfigMap>;
+  readonly #stop = new AbortController();
+  #running: Promise<void> = Promise.resolve();
+
+  constructor(options: Partial<InformerOptions<ConfigMap>> = {}) {
+    this.informer = new Informer<ConfigMap>(
+      { resource: CONFIG_MAPS, ...options },
+      {
+        client: this.client,
+        logger: silentLogger,
+        clock: this.clock,
+        random: () => 0,
+        observer: { watchEnded: (_resource, why) => this.ends.push(why), listed: () => undefined },
+      },
+    );
+    this.informer.subscribe((change) => this.changes.push(change));
+  }
+
+  create(name: string, data: Record<string, string> = {}): ConfigMap {
+    return this.client.store.create(CONFIG_MAPS, {
+      metadata: { name, namespace: 'a' },
+      data,
+    } as ConfigMap);
+  }
+
+  update(object: ConfigMap, data: Record<string, string>): ConfigMap {
+    const changed: ConfigMap = { ...object, data };
+    return this.client.store.update(CONFIG_MAPS, changed);
+  }
+
+  delete(name: string): void {
+    this.client.store.delete(CONFIG_MAPS, { namespace: 'a', name });
+  }
+
+  async start(): Promise<void> {
+    this.#running = this.informer.run(this.#stop.signal);
+    this.#running.catch(() => undefined);
+    await settle();
+  }
+
+  keys(): string[] {
+    return [...this.informer.store.keys()].sort();
+  }
+
+  lists(): number {
+    return this.client.calls.filter((call) => call === 'list configmaps').length;
+  }
+
+  failNext(verb: string, error: Error): void {
+    this.client.failures.push({ verb, error });
+  }
+
+  get running(): Promise<void> {
+    return this.#running;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stop.abort();
+    await this.#running.catch(() => undefined);
+    expect(this.clock.pending).toBe(0);
+  }
+}
+
+const UNREACHABLE = new Fault('unavailable', 'cannot reach the API server');
+const EXPIRED = new Fault('precondition', 'too old', { fields: { status: 410 } });
+
+describe('an informer', () => {
+  it('is synced when the pages of the first list are in its store, and not before', async () => {
+    await using bench = new Bench({ pageSize: 2 });
+    for (const name of ['x', 'y', 'z']) bench.create(name);
+    bench.failNext('list', UNREACHABLE);
+    let synced = false;
+    void bench.informer.synced().then(() => (synced = true));
+    await bench.start();
+    expect([synced, bench.informer.hasSynced, bench.keys()]).toEqual([false, false, []]);
+    await bench.clock.advance(500);
+    expect([synced, bench.informer.hasSynced]).toEqual([true, true]);
+    expect(bench.keys()).toEqual(['a/x', 'a/y', 'a/z']);
+    expect(bench.changes.map(({ key }) => key)).toEqual(['a/x', 'a/y', 'a/z']);
+  });
+
+  it('tells of what is added, changed and gone, with what was there before', async () => {
+    await using bench = new Bench();
+    await bench.start();
+    const created = bench.create('x', { v: '1' });
+    await settle();
+    bench.update(created, { v: '2' });
+    await settle();
+    bench.delete('x');
+    await settle();
+    const values = bench.changes.map(({ previous, current }) => [
+      previous?.data?.['v'],
+      current?.data?.['v'],
+    ]);
+    expect(values).toEqual([
+      [undefined, '1'],
+      ['1', '2'],
+      ['2', undefined],
+    ]);
+    expect(bench.keys()).toEqual([]);
+  });
+
+  it('goes on from where a broken watch ended, without a new list, and misses nothing', async () => {
+    await using bench = new Bench();
+    await bench.start();
+    bench.client.endWatches(UNREACHABLE);
+    await settle();
+    bench.create('while-away');
+    expect(bench.keys()).toEqual([]);
+    await bench.clock.advance(500);
+    expect([bench.keys(), bench.lists()]).toEqual([['a/while-away'], 1]);
+    expect(bench.ends).toEqual(['failed']);
+  });
+
+  it('watches again at once after an orderly end of a watch that lived', async () => {
+    await using bench = new Bench();
+    await bench.start();
+    await bench.clock.advance(300_000);
+    bench.client.endWatches();
+    await settle();
+    expect([bench.client.watches, bench.lists(), bench.ends]).toEqual([1, 1, ['ended']]);
+  });
+
+  it('does not spin when a server ends every watch at once', async () => {
+    await using bench = new Bench();
+    await bench.start();
+    for (let round = 0; round < 3; round += 1) {
+      bench.client.endWatches();
+      await settle();
+      expect(bench.client.watches).toBe(0);
+      await bench.clock.advance(500 * 2 ** round);
+      expect(bench.client.watches).toBe(1);
+    }
+  });
+
+  it('lists again after 410, and notices what is gone since', async () => {
+    await using bench = new Bench();
+    bench.create('stays');
+    bench.create('goes');
+    await bench.start();
+    bench.client.endWatches(EXPIRED);
+    await settle();
+    bench.delete('goes');
+    bench.client.store.compact();
+    await bench.clock.advance(500);
+    expect([bench.keys(), bench.lists(), bench.ends]).toEqual([['a/stays'], 2, ['expired']]);
+    const last = bench.changes.at(-1);
+    expect([last?.key, last?.current]).toEqual(['a/goes', undefined]);
+    // What did not change is not told again.
+    expect(bench.changes.filter(({ key }) => key === 'a/stays')).toHaveLength(1);
+  });
+
+  it('notices an object that was deleted and made anew under its name while it was away', async () => {
+    await using bench = new Bench();
+    const before = bench.create('x');
+    await bench.start();
+    bench.client.endWatches(EXPIRED);
+    await settle();
+    bench.delete('x');
+    const after = bench.create('x');
+    bench.client.store.compact();
+    await bench.clock.advance(500);
+    const last = bench.changes.at(-1);
+    expect([last?.previous?.metadata?.uid, last?.current?.metadata?.uid]).toEqual([
+      before.metadata?.uid,
+      after.metadata?.uid,
+    ]);
+  });
+
+  it('keeps what it has through an outage, with growing pauses, and says for how long it has heard nothing', async () => {
+    await using bench = new Bench();
+    bench.create('x');
+    await bench.start();
+    for (let attempt = 0; attempt < 40; attempt += 1) bench.failNext('watch', UNREACHABLE);
+    bench.client.endWatches(UNREACHABLE);
+    const before = bench.client.calls.length;
+    await bench.clock.advance(600_000);
+    expect(bench.keys()).toEqual(['a/x']);
+    expect(bench.client.calls.length - before).toBeLessThan(30);
+    expect(bench.informer.silentForMs).toBe(600_000);
+    bench.client.failures.length = 0;
+    bench.create('y');
+    await bench.clock.advance(30_000);
+    expect([bench.keys(), bench.lists()]).toEqual([['a/x', 'a/y'], 1]);
+    expect(bench.informer.silentForMs).toBeLessThan(30_000);
+  });
+
+  it('waits as long as the server asks', async () => {
+    await using bench = new Bench();
+    bench.failNext(
+      'list',
+      new Fault('unavailable', 'busy', { fields: { status: 429, retryAfterMs: 20_000 } }),
+    );
+    await bench.start();
+    await bench.clock.advance(19_000);
+    expect(bench.lists()).toBe(1);
+    await bench.clock.advance(1_000);
+    expect(bench.informer.hasSynced).toBe(true);
+  });
+
+  it('lists again when watch after watch breaks without an event', async () => {
+    await using bench = new Bench();
+    await bench.start();
+    for (let round = 0; round < 5; round += 1) {
+      bench.client.endWatches(new Fault('unavailable', 'a line of a stream is no JSON'));
+      await settle();
+      await bench.clock.advance(30_000);
+    }
+    expect([bench.lists(), bench.client.watches]).toEqual([2, 1]);
+  });
+
+  it('hands out every key again at a resync', async () => {
+    await using bench = new Bench({ resyncMs: 60_000 });
+    bench.create('x');
+    await bench.start();
+    bench.changes.length = 0;
+    await bench.clock.advance(54_000);
+    expect(bench.changes).toMatchObject([{ key: 'a/x', current: { data: {} } }]);
+    await bench.clock.advance(54_000);
+    expect(bench.changes).toHaveLength(2);
+  });
+
+  it('sees a write of its own before the event comes, and an older event does not undo it', async () => {
+    await using bench = new Bench();
+    const first = bench.create('x', { v: '1' });
+    await bench.start();
+    const second = bench.update(first, { v: '2' });
+    bench.client.endWatches(UNREACHABLE);
+    await settle();
+    const third = bench.update(second, { v: '3' });
+    bench.informer.remember(third);
+    expect(bench.informer.store.get('a/x')?.data).toEqual({ v: '3' });
+    await bench.clock.advance(500);
+    expect(bench.informer.store.get('a/x')?.data).toEqual({ v: '3' });
+    expect(bench.changes.map(({ current }) => current?.data?.['v'])).not.toContain(undefined);
+    expect(bench.changes.map(({ current }) => current?.data?.['v']).at(-1)).toBe('3');
+    bench.informer.remember(first);
+    expect(bench.informer.store.get('a/x')?.data).toEqual({ v: '3' });
+  });
+
+  it('forgets managedFields, or keeps what its transform says', async () => {
+    const secret = { metadata: { name: 'x', namespace: 'a', managedFields: [{}] }, data: { big: 'x' } };
+    await using lean = new Bench();
+    lean.client.store.create(CONFIG_MAPS, secret);
+    await lean.start();
+    expect(lean.informer.store.get('a/x')?.metadata).not.toHaveProperty('managedFields');
+    await using bare = new Bench({ transform: ({ metadata }) => ({ metadata: metadata ?? {} }) });
+    bare.client.store.create(CONFIG_MAPS, secret);
+    await bare.start();
+    expect(bare.informer.store.get('a/x')).not.toHaveProperty('data');
+  });
+
+  it('ends with the bug when a handler throws', async () => {
+    const bench = new Bench();
+    bench.informer.subscribe(() => {
+      throw new TypeError('handler');
+    });
+    bench.create('x');
+    await bench.start();
+    await expect(bench.running).rejects.toThrow('handler');
+    expect(bench.clock.pending).toBe(0);
+  });
+});
