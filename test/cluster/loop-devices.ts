@@ -1,6 +1,7 @@
 import { lstat, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { runCommand } from '../../src/runtime/child-process.ts';
+import { waitFor } from './wait.ts';
 
 interface LoopDevice {
   readonly name: string;
@@ -16,23 +17,26 @@ export async function findLoopDevices(directory: string): Promise<string[]> {
   return devices.filter(({ file }) => files.has(file)).map(({ name }) => name);
 }
 
-/** Detaches every loop device on a file beneath `directory`, as a reboot does. */
+/** Detaches every loop device on a file beneath `directory`, as a reboot does, and waits until the last file system on them is gone. */
 export async function detachLoopDevices(directory: string): Promise<void> {
-  for (const name of await findLoopDevices(directory)) {
-    await runCommand('losetup', ['--detach', name], { accept: [1] });
-  }
+  const detach = async (): Promise<true | undefined> => {
+    const names = await findLoopDevices(directory);
+    for (const name of names) await runCommand('losetup', ['--detach', name], { accept: [1] });
+    return names.length === 0 ? true : undefined;
+  };
+  await waitFor(`loop devices on ${directory} are detached`, detach, { timeoutMs: 20_000 });
 }
 
 async function listLoopDevices(): Promise<LoopDevice[]> {
   const columns = 'NAME,BACK-INO,BACK-MAJ:MIN';
-  const { stdout } = await runCommand('losetup', ['--list', '--noheadings', '--raw', '--output', columns]);
-  return stdout
-    .split('\n')
-    .filter((line) => line !== '')
-    .map((line) => {
-      const [name = '', inode = '', device = ''] = line.trim().split(/\s+/);
-      return { name, file: `${inode}@${device}` };
-    });
+  const { stdout } = await runCommand('losetup', ['--list', '--json', '--output', columns]);
+  if (stdout.trim() === '') return [];
+  const { loopdevices } = JSON.parse(stdout) as { readonly loopdevices: readonly Record<string, unknown>[] };
+  // Numbers or padded text: that differs between releases of util-linux.
+  return loopdevices.map((device) => ({
+    name: String(device['name']),
+    file: `${String(device['back-ino']).trim()}@${String(device['back-maj:min']).trim()}`,
+  }));
 }
 
 async function listFiles(directory: string): Promise<Set<string>> {

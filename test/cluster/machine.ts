@@ -20,6 +20,8 @@ export interface MachineOptions {
   readonly directory: string;
   /** Name of its cgroup at the top of every hierarchy. */
   readonly cgroup: string;
+  /** The script of its process 1; default: the one beside this file. */
+  readonly init?: string;
 }
 
 /** A long-running program of a machine, recognised by how its command line ends. */
@@ -45,9 +47,11 @@ export class Machine {
   readonly name: string;
   readonly directory: string;
   readonly #cgroup: string;
+  readonly #script: string;
   #init: ProcessEntry | undefined;
 
-  constructor({ name, directory, cgroup }: MachineOptions) {
+  constructor({ name, directory, cgroup, init = INIT }: MachineOptions) {
+    this.#script = init;
     this.name = name;
     this.directory = directory;
     this.#cgroup = cgroup;
@@ -215,7 +219,7 @@ export class Machine {
   }
 
   #initCommand(): string[] {
-    return ['/bin/sh', INIT, this.directory, this.name, this.#cgroup];
+    return ['/bin/sh', this.#script, this.directory, this.name, this.#cgroup];
   }
 
   async #findInit(): Promise<ProcessEntry | undefined> {

@@ -7,7 +7,7 @@ import { acquireLock } from './lock.ts';
 
 const HELP = `node test/cluster/main.ts [--name NAME] [--directory DIR] COMMAND
 
-  up [--nodes N] [--cni bridge|keelson|none] [--proxy] [--containerd debian|latest] [--controller-qps N]
+  up [--nodes N] [--cni keelson|bridge|none] [--no-proxy] [--containerd debian|latest] [--controller-qps N]
                              all of it, until every node is Ready; goes on where an earlier run ended
   down                       removes all of it, and proves that nothing is left
   status                     what runs
@@ -37,6 +37,7 @@ async function main(argv: readonly string[]): Promise<number> {
   const { values, positionals } = parseArgs({
     args: argv.slice(0, end),
     allowPositionals: true,
+    allowNegative: true,
     options: {
       name: { type: 'string', default: 'default' },
       directory: { type: 'string' },

@@ -21,11 +21,13 @@ export async function ensureBridge(
   hostLink: string,
 ): Promise<void> {
   if (!(await hasLink(controlPlane, BRIDGE))) {
-    await controlPlane.runInNetwork(['ip', 'link', 'add', BRIDGE, 'type', 'bridge']);
+    // Without one of its own it has the least of its ports', which changes as machines go off.
+    const mac = hardwareAddress(addresses.controlPlane);
+    await controlPlane.runInNetwork(['ip', 'link', 'add', BRIDGE, 'address', mac, 'type', 'bridge']);
     await controlPlane.runInNetwork(['ip', 'addr', 'add', `${addresses.controlPlane}/24`, 'dev', BRIDGE]);
   }
   await controlPlane.runInNetwork(['ip', 'link', 'set', BRIDGE, 'up']);
-  await plug(controlPlane, 'host', process.pid, hostLink);
+  await plug(controlPlane, addresses.host, process.pid, hostLink);
   await runCommand('ip', ['addr', 'replace', `${addresses.host}/24`, 'dev', hostLink]);
   await runCommand('ip', ['link', 'set', hostLink, 'up']);
 }
@@ -38,7 +40,7 @@ export async function ensureLink(
   addresses: ClusterAddresses,
 ): Promise<void> {
   if (!(await hasLink(machine, 'eth0'))) {
-    await plug(controlPlane, portName(address), await machine.initPid(), 'eth0');
+    await plug(controlPlane, address, await machine.initPid(), 'eth0');
   }
   await machine.runInNetwork(['ip', 'addr', 'replace', `${address}/24`, 'dev', 'eth0']);
   await machine.runInNetwork(['ip', 'link', 'set', 'eth0', 'up']);
@@ -80,13 +82,20 @@ table ip kubernetes-service {
 `;
 }
 
-/** A pair of interfaces: `port` of the bridge, and `name` in the network of process `pid` (as this process numbers it). */
-async function plug(controlPlane: Machine, port: string, pid: number, name: string): Promise<void> {
+/** A pair of interfaces: a port of the bridge, and `name` in the network of process `pid` (as this process numbers it). */
+async function plug(controlPlane: Machine, address: string, pid: number, name: string): Promise<void> {
+  const port = portName(address);
   if (!(await hasLink(controlPlane, port))) {
-    const peer = ['peer', 'name', name, 'netns', String(pid)];
+    const peer = ['peer', 'name', name, 'address', hardwareAddress(address), 'netns', String(pid)];
     await controlPlane.runInNetwork(['ip', 'link', 'add', port, 'type', 'veth', ...peer]);
   }
   await controlPlane.runInNetwork(['ip', 'link', 'set', port, 'master', BRIDGE, 'up']);
+}
+
+/** A machine that returns has the hardware address that its neighbours remember: 02 (locally administered), 00, and its IP address. */
+function hardwareAddress(address: string): string {
+  const bytes = address.split('.').map((byte) => Number(byte).toString(16).padStart(2, '0'));
+  return ['02', '00', ...bytes].join(':');
 }
 
 function portName(address: string): string {

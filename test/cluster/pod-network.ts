@@ -1,4 +1,4 @@
-import { copyFile, mkdir, readdir } from 'node:fs/promises';
+import { copyFile, mkdir, readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { stringify } from 'yaml';
 import { Fault } from '../../src/core/fault.ts';
@@ -16,7 +16,11 @@ const REFERENCE_PLUGINS = '/usr/lib/cni';
 const KEELSON_PLUGINS = join(ROOT, 'dist/cni');
 const AGENT_CONFIG = '/etc/keelson/agent.yaml';
 const AGENT: Daemon = { name: 'keelson-agent', file: KEELSON, args: ['agent', '--config', AGENT_CONFIG] };
+/** Gone with the processes that have been told the range. */
+const RANGE_FILE = '/run/pod-range';
 const CNI_SOCKET = '/run/keelson/cni.sock';
+/** Served last; and a connection that asks nothing is no surprise to it. */
+const CSI_SOCKET = '/run/keelson/csi.sock';
 
 /** Gives pods of this node their network, from the range that Kubernetes has given the node. Idempotent. */
 export async function ensurePodNetwork(
@@ -30,13 +34,17 @@ export async function ensurePodNetwork(
       return;
     case 'bridge':
       await installPlugins(machine, REFERENCE_PLUGINS);
+      if (await givenAnotherRange(machine, podRange)) {
+        await machine.runInNetwork(['ip', 'link', 'delete', 'cni0'], { accept: [1] });
+      }
       await configure(machine, '10-bridge.conflist', bridgeConfig(podRange));
       return;
     case 'keelson':
       await installPlugins(machine, KEELSON_PLUGINS);
+      if (await givenAnotherRange(machine, podRange)) await stopAgent(machine);
       await machine.write(AGENT_CONFIG, agentConfig(machine.name, podRange));
       await machine.ensureDaemon(AGENT);
-      await machine.untilServing(AGENT, async () => await serves(machine, CNI_SOCKET), { signal });
+      await machine.untilServing(AGENT, async () => await serves(machine, CSI_SOCKET), { signal });
       await configure(machine, '10-keelson.conflist', cniConfig({ agentSocket: CNI_SOCKET }));
   }
 }
@@ -44,6 +52,13 @@ export async function ensurePodNetwork(
 /** Sends the agent SIGTERM, if the node runs one; `ensurePodNetwork` brings it back. */
 export async function stopAgent(machine: Machine): Promise<void> {
   await machine.stopDaemon(AGENT);
+}
+
+/** Writes the range down. True when there was another before: a node that was deleted and returns gets what is free then. */
+async function givenAnotherRange(machine: Machine, podRange: string): Promise<boolean> {
+  const before = await readFile(await machine.outside(RANGE_FILE), 'utf8').catch(() => podRange);
+  await machine.write(RANGE_FILE, podRange);
+  return before !== podRange;
 }
 
 async function configure(machine: Machine, name: string, config: object): Promise<void> {

@@ -39,8 +39,8 @@ export interface RecordWish {
 }
 
 export const DEFAULT_SETTINGS: ClusterSettings = {
-  cni: 'bridge',
-  proxy: false,
+  cni: 'keelson',
+  proxy: true,
   containerd: 'debian',
   controllerQps: 20,
 };

@@ -1,0 +1,107 @@
+import { mkdir, mkdtemp, rm, rmdir, writeFile } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { cgroupRoots } from '../../src/cli/demo/cgroups.ts';
+import { runCommand, startProcess } from '../../src/runtime/child-process.ts';
+import { findLeftovers } from '../cluster/leftovers.ts';
+import { detachLoopDevices } from '../cluster/loop-devices.ts';
+import { Machine } from '../cluster/machine.ts';
+
+/** The check at the end of `down` is worth what it finds: each kind of thing, made by hand, has to be found. */
+let directory: string;
+let made: AsyncDisposableStack;
+
+beforeEach(async () => {
+  made = new AsyncDisposableStack();
+  directory = await mkdtemp('/tmp/keelson-left-');
+  made.defer(() => rm(directory, { recursive: true, force: true }));
+});
+
+afterEach(() => made.disposeAsync());
+
+const prefix = (): string => basename(directory).toLowerCase();
+const hostLink = (): string => `kl-${prefix().slice(-6)}`;
+const leftovers = (): Promise<string[]> =>
+  findLeftovers({ directory, cgroupPrefix: prefix(), hostLink: hostLink() });
+
+test('nothing is found where nothing was made', async () => {
+  expect(await leftovers()).toEqual([]);
+});
+
+test('a mount is found', async () => {
+  await runCommand('mount', ['-t', 'tmpfs', 'keelson-test', directory]);
+  made.defer(async () => {
+    await runCommand('umount', [directory]);
+  });
+  expect(await leftovers()).toEqual([`mount ${directory}`]);
+});
+
+test('an interface is found', async () => {
+  await runCommand('ip', ['link', 'add', hostLink(), 'type', 'bridge']);
+  made.defer(async () => {
+    await runCommand('ip', ['link', 'delete', hostLink()]);
+  });
+  expect(await leftovers()).toEqual([`network interface ${hostLink()}`]);
+});
+
+test('a cgroup is found in any hierarchy', async () => {
+  const cgroup = join((await cgroupRoots()).at(-1) ?? '', `${prefix()}-node`);
+  await mkdir(cgroup);
+  made.defer(() => rmdir(cgroup));
+  expect(await leftovers()).toEqual([`cgroup ${cgroup}`]);
+});
+
+test('a loop device is found by its file, whatever the file was called by who attached it, and detached', async () => {
+  const alias = `${directory}-alias`;
+  await mkdir(join(directory, 'disk'));
+  await runCommand('truncate', ['--size=1M', join(directory, 'disk/pool.img')]);
+  await mkdir(alias);
+  made.defer(() => rmdir(alias));
+  await runCommand('mount', ['--bind', join(directory, 'disk'), alias]);
+  made.defer(async () => {
+    await runCommand('umount', ['--lazy', alias]);
+  });
+  const { stdout } = await runCommand('losetup', ['--find', '--show', join(alias, 'pool.img')]);
+  expect(await leftovers()).toEqual([`loop device ${stdout.trim()}`]);
+  await detachLoopDevices(directory);
+  expect(await leftovers()).toEqual([]);
+});
+
+test('a machine is found by its processes, also by one that does not know it yet, and is gone when it is off', async () => {
+  const options = { name: 'm', directory: join(directory, 'm'), cgroup: `${prefix()}-m` };
+  const machine = new Machine(options);
+  made.defer(() => machine.powerOff());
+  expect(await machine.boot()).toBe(true);
+  await using sleeper = await startProcess({
+    name: 'sleeper',
+    file: 'nsenter',
+    args: [...(await machine.enterCommand()), 'sleep', '600'],
+    logFile: join(directory, 'log'),
+  });
+  const other = new Machine(options);
+  expect(await other.boot()).toBe(false);
+  expect(await other.initPid()).toBe(await machine.initPid());
+  expect((await other.processes()).map(({ program }) => program)).toContain('sleep');
+  expect((await leftovers()).filter((text) => text.startsWith('process'))).not.toEqual([]);
+  expect((await leftovers()).filter((text) => text.startsWith('cgroup'))).not.toEqual([]);
+  await other.powerOff();
+  await sleeper.exited;
+  expect(await machine.running()).toBe(false);
+  expect(await leftovers()).toEqual([]);
+});
+
+test('a process with the command line of a machine that is the first of no namespace is none', async () => {
+  const script = join(directory, 'script');
+  await writeFile(script, 'while sleep 1; do :; done');
+  const options = { name: 'm', directory: join(directory, 'm'), cgroup: `${prefix()}-m` };
+  await using impostor = await startProcess({
+    name: 'impostor',
+    file: '/bin/sh',
+    args: [script, options.directory, options.name, options.cgroup],
+    logFile: join(directory, 'log'),
+  });
+  const machine = new Machine({ ...options, init: script });
+  expect(await machine.running()).toBe(false);
+  await machine.powerOff();
+  expect(impostor.running).toBe(true);
+});
