@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { formatBytes, parseQuantity } from './quantity.ts';
+import { formatBytes, formatQuantity, parseQuantity } from './quantity.ts';
 
 test.each([
   ['4096', 4096n],
@@ -27,4 +27,14 @@ test.each([
   [1023n * 1024n, '1023 KiB'],
 ])('%s bytes read as %s', (bytes, text) => {
   expect(formatBytes(bytes)).toBe(text);
+});
+
+test.each([
+  [0n, '0'],
+  [10n << 30n, '10Gi'],
+  [1536n << 20n, '1536Mi'],
+  [4097n, '4097'],
+])('%s bytes are held as %s, exact to the byte', (bytes, text) => {
+  expect(formatQuantity(bytes)).toBe(text);
+  expect(parseQuantity(text, 'size')).toBe(bytes);
 });

@@ -50,3 +50,12 @@ export function formatBytes(bytes: bigint): string {
   const rest = tenths % 10n;
   return `${whole}${rest === 0n ? '' : `.${rest}`} ${BINARY_UNITS[unit] ?? ''}`;
 }
+
+/** A size as the API holds it, exact to the byte: `10Gi`, `1536Mi`, `4097`. */
+export function formatQuantity(bytes: bigint): string {
+  for (const unit of ['Pi', 'Ti', 'Gi', 'Mi', 'Ki']) {
+    const factor = FACTORS[unit] ?? 1n;
+    if (bytes >= factor && bytes % factor === 0n) return `${bytes / factor}${unit}`;
+  }
+  return String(bytes);
+}

@@ -1,0 +1,119 @@
+import type { LocalVolume } from '../../src/api/local-volume.ts';
+import { Fault } from '../../src/core/fault.ts';
+import { parseQuantity } from '../../src/core/quantity.ts';
+import type { ContentSource } from '../../src/core/volume.ts';
+
+/** Keeps a LocalVolume in the API for as long as its data may be on this node. Only the agent puts it there and takes it away. */
+export const DATA_FINALIZER = 'keelson.dev/data';
+
+/** A volume or snapshot as it is on this node. */
+export interface Copy {
+  readonly id: string;
+  readonly name: string;
+  readonly pool: string;
+  readonly sizeBytes: bigint;
+  readonly createdAtMs: number;
+}
+
+/** Where the content of a LocalVolume comes from: on this node, announced in the API alone, or nowhere. */
+export type FoundSource = ContentSource | 'awaited' | 'missing' | undefined;
+
+/** What the node has for one LocalVolume. */
+export interface Observed {
+  /** The volume that its status names, or that has its name where the status names none. */
+  readonly copy: Copy | undefined;
+  /** Why its record cannot be read, where that is so; the data is there. */
+  readonly unreadable: string | undefined;
+  readonly source: FoundSource;
+}
+
+/** The one next step for a LocalVolume. */
+export type VolumePlan =
+  | { readonly step: 'none' }
+  /** Put the finalizer there; no data is made without it. */
+  | { readonly step: 'protect' }
+  | { readonly step: 'create'; readonly sizeBytes: bigint; readonly source: ContentSource | undefined }
+  | { readonly step: 'snapshot'; readonly volumeId: string }
+  | { readonly step: 'expand'; readonly copy: Copy; readonly sizeBytes: bigint }
+  | { readonly step: 'report-ready'; readonly copy: Copy }
+  | { readonly step: 'report'; readonly phase: 'Failed' | 'Lost' | 'Pending'; readonly fault: Fault }
+  /** Remove the data, then the finalizer. */
+  | { readonly step: 'delete'; readonly id: string }
+  /** There is no data (any more): take the finalizer away. */
+  | { readonly step: 'release' }
+  /** The data can neither be served nor removed. */
+  | { readonly step: 'hold'; readonly fault: Fault };
+
+/** Decides from the object and the node alone, so that it can be asked again after any crash. */
+export function planVolume(object: LocalVolume, observed: Observed): VolumePlan {
+  const protectedByUs = object.metadata?.finalizers?.includes(DATA_FINALIZER) ?? false;
+  if (object.metadata?.deletionTimestamp !== undefined) {
+    return protectedByUs ? planDeletion(observed) : { step: 'none' };
+  }
+  if (!protectedByUs) return { step: 'protect' };
+  if (observed.copy !== undefined) return planPresent(object, observed.copy);
+  if (observed.unreadable !== undefined) {
+    return { step: 'report', phase: 'Lost', fault: unreadable(observed.unreadable) };
+  }
+  const handle = object.status?.volumeHandle;
+  if (handle !== undefined) {
+    const message = `volume ${handle} is no longer on this node; an empty one in its place would hide the loss`;
+    return { step: 'report', phase: 'Lost', fault: new Fault('not-found', message) };
+  }
+  // The claim goes elsewhere once it has read this: room that turns up later must not make a second volume for it.
+  if (object.status?.phase === 'Exhausted' && isObserved(object)) return { step: 'none' };
+  return planAbsent(object, observed.source);
+}
+
+function planDeletion({ copy, unreadable: reason }: Observed): VolumePlan {
+  if (copy !== undefined) return { step: 'delete', id: copy.id };
+  return reason === undefined ? { step: 'release' } : { step: 'hold', fault: unreadable(reason) };
+}
+
+function planPresent({ spec }: LocalVolume, copy: Copy): VolumePlan {
+  if (copy.pool !== spec.poolName) {
+    const message = `the volume is in pool ${copy.pool}, not in ${spec.poolName}`;
+    return { step: 'report', phase: 'Failed', fault: new Fault('conflict', message) };
+  }
+  const sizeBytes = parseQuantity(spec.size, 'spec.size');
+  if (spec.type === 'Volume' && sizeBytes > copy.sizeBytes) return { step: 'expand', copy, sizeBytes };
+  return { step: 'report-ready', copy };
+}
+
+function planAbsent({ spec }: LocalVolume, source: FoundSource): VolumePlan {
+  const failed = (message: string): VolumePlan => ({
+    step: 'report',
+    phase: 'Failed',
+    fault: new Fault('unsupported', message),
+  });
+  if (spec.volumeMode === 'Block')
+    return failed('btrfs pools have no block volumes; use volumeMode Filesystem');
+  if (spec.fsType !== undefined && spec.fsType !== 'btrfs') {
+    return failed(`btrfs pools have no ${spec.fsType}; leave fsType out`);
+  }
+  const wanted = spec.source?.volumeName ?? spec.source?.snapshotName ?? '';
+  if (source === 'missing') {
+    const message = `the source ${wanted} does not exist on this node`;
+    return { step: 'report', phase: 'Failed', fault: new Fault('not-found', message) };
+  }
+  if (source === 'awaited') {
+    const message = `waiting for the source ${wanted}, which is being made`;
+    return { step: 'report', phase: 'Pending', fault: new Fault('unavailable', message) };
+  }
+  if (spec.type === 'Snapshot') {
+    if (source?.kind === 'volume') return { step: 'snapshot', volumeId: source.id };
+    return failed('a Snapshot is taken of a volume; name it in source.volumeName');
+  }
+  return { step: 'create', sizeBytes: parseQuantity(spec.size, 'spec.size'), source };
+}
+
+function isObserved({ metadata, status }: LocalVolume): boolean {
+  return status?.observedGeneration !== undefined && status.observedGeneration === metadata?.generation;
+}
+
+function unreadable(reason: string): Fault {
+  return new Fault(
+    'precondition',
+    `the record of the volume cannot be read (${reason}); its data is untouched: repair the record, or remove both by hand`,
+  );
+}

@@ -1,0 +1,234 @@
+import { afterEach, expect, test } from 'vitest';
+import { LOCAL_VOLUMES, type LocalVolume } from '../../src/api/local-volume.ts';
+import { Fault } from '../../src/core/fault.ts';
+import { silentLogger } from '../../src/runtime/logger.ts';
+import { FakeApiClient } from '../../test/fakes/fake-api-client.ts';
+import { FakeClock } from '../../test/fakes/fake-clock.ts';
+import { startMemoryStorage } from '../../test/fakes/volume-store.ts';
+import { DATA_FINALIZER } from './local-volume-plan.ts';
+import { LocalVolumes } from './local-volumes.ts';
+
+const GIB = 1n << 30n;
+let stop: (() => Promise<void>) | undefined;
+afterEach(async () => {
+  await stop?.();
+  stop = undefined;
+});
+
+async function setup({
+  totalBytes = 100n * GIB,
+  before,
+}: {
+  totalBytes?: bigint;
+  before?: (api: FakeApiClient) => void;
+} = {}) {
+  const client = new FakeApiClient();
+  before?.(client);
+  const clock = new FakeClock();
+  const { pool, storage } = await startMemoryStorage({ totalBytes });
+  const start = async () => {
+    const end = new AbortController();
+    const volumes = new LocalVolumes({ nodeName: 'n1' }, { client, storage, logger: silentLogger, clock });
+    const running = volumes.run(end.signal);
+    stop = async () => {
+      end.abort(new DOMException('stop', 'AbortError'));
+      await running;
+    };
+    await clock.advance(100);
+    return volumes;
+  };
+  return { client, clock, pool, storage, start };
+}
+
+async function create(client: FakeApiClient, name: string, spec: Partial<LocalVolume['spec']> = {}) {
+  await client.create(LOCAL_VOLUMES, {
+    metadata: { name },
+    spec: {
+      nodeName: 'n1',
+      poolName: 'default',
+      type: 'Volume',
+      size: '1Gi',
+      volumeMode: 'Filesystem',
+      ...spec,
+    },
+  });
+}
+
+const read = (client: FakeApiClient, name: string) => client.get(LOCAL_VOLUMES, { name });
+
+test('a LocalVolume of this node becomes a volume, and says so', async () => {
+  const { client, clock, storage, start } = await setup();
+  await start();
+  await create(client, 'pvc-1');
+  await create(client, 'pvc-2', { nodeName: 'n2' });
+  await clock.advance(100);
+  const [volume, ...others] = storage.listVolumes();
+  expect(others).toEqual([]);
+  expect(await read(client, 'pvc-1')).toMatchObject({
+    metadata: { finalizers: [DATA_FINALIZER] },
+    status: {
+      phase: 'Ready',
+      volumeHandle: volume?.id,
+      capacity: '1Gi',
+      conditions: [
+        { type: 'Ready', status: 'True' },
+        { type: 'Sized', status: 'True' },
+      ],
+    },
+  });
+});
+
+test('a settled volume causes no further request', async () => {
+  const { client, clock, start } = await setup();
+  await start();
+  await create(client, 'pvc-1');
+  await clock.advance(1_000);
+  const calls = client.calls.length;
+  await clock.advance(600_000);
+  expect(client.calls.slice(calls).filter((call) => call.startsWith('patch'))).toEqual([]);
+});
+
+test('an agent that died after making the volume finds it by its name', async () => {
+  const { client, clock, storage, start } = await setup();
+  const made = await storage.createVolume({
+    name: 'pvc-1',
+    pool: 'default',
+    range: { requiredBytes: GIB, limitBytes: 0n },
+    source: undefined,
+  });
+  await create(client, 'pvc-1');
+  await start();
+  await clock.advance(100);
+  expect((await read(client, 'pvc-1')).status?.volumeHandle).toBe(made.id);
+  expect(storage.listVolumes()).toHaveLength(1);
+});
+
+test('a pool without room says Exhausted, and says it for good', async () => {
+  const { client, clock, storage, start } = await setup({ totalBytes: 2n * GIB });
+  await start();
+  await create(client, 'pvc-1', { size: '1Gi' });
+  await create(client, 'pvc-2', { size: '1.5Gi' });
+  await clock.advance(1_000);
+  expect((await read(client, 'pvc-2')).status).toMatchObject({
+    phase: 'Exhausted',
+    message: expect.stringContaining('pool default has') as string,
+    conditions: [{ type: 'Ready', status: 'False', reason: 'Exhausted' }],
+  });
+  await client.delete(LOCAL_VOLUMES, { name: 'pvc-1' });
+  await clock.advance(3_600_000);
+  expect(storage.listVolumes()).toEqual([]);
+});
+
+test('a volume grows with its spec; one that cannot stays Ready and says why, until there is room', async () => {
+  const { client, clock, start } = await setup({ totalBytes: 4n * GIB });
+  await start();
+  await create(client, 'pvc-1');
+  await create(client, 'pvc-2');
+  await clock.advance(100);
+  const grow = (name: string, size: string) =>
+    client.patch(LOCAL_VOLUMES, { name }, { merge: { spec: { size } } });
+  await grow('pvc-1', '2Gi');
+  await clock.advance(100);
+  expect((await read(client, 'pvc-1')).status).toMatchObject({ phase: 'Ready', capacity: '2Gi' });
+  await grow('pvc-1', '3Gi');
+  await clock.advance(100);
+  const { status } = await read(client, 'pvc-1');
+  expect(status).toMatchObject({ phase: 'Ready', capacity: '2Gi' });
+  expect(status?.conditions).toContainEqual(
+    expect.objectContaining({ type: 'Sized', status: 'False', reason: 'Exhausted' }),
+  );
+  await client.delete(LOCAL_VOLUMES, { name: 'pvc-2' });
+  await clock.advance(61_000);
+  expect((await read(client, 'pvc-1')).status).toMatchObject({ phase: 'Ready', capacity: '3Gi' });
+});
+
+test('snapshots are taken and restored by name, in whatever order they are asked for', async () => {
+  const { client, clock, storage, start } = await setup();
+  await create(client, 'a-restored', { source: { snapshotName: 'b-snapshot' } });
+  await create(client, 'b-snapshot', { type: 'Snapshot', source: { volumeName: 'c-volume' } });
+  await create(client, 'c-volume');
+  await start();
+  await clock.advance(5_000);
+  for (const name of ['a-restored', 'b-snapshot', 'c-volume']) {
+    expect((await read(client, name)).status?.phase, name).toBe('Ready');
+  }
+  const [snapshot] = storage.listSnapshots();
+  expect(storage.listVolumes().find(({ name }) => name === 'a-restored')?.source?.id).toBe(snapshot?.id);
+});
+
+test('the data is gone before the object is', async () => {
+  const { client, clock, pool, start } = await setup();
+  await start();
+  await create(client, 'pvc-1');
+  await clock.advance(100);
+  client.failures.push({ verb: 'patch', error: new Fault('unavailable', 'the server is down') });
+  await client.delete(LOCAL_VOLUMES, { name: 'pvc-1' });
+  await clock.advance(10);
+  expect(pool.volumes.size).toBe(0);
+  expect((await read(client, 'pvc-1')).metadata?.finalizers).toEqual([DATA_FINALIZER]);
+  await clock.advance(1_000);
+  await expect(read(client, 'pvc-1')).rejects.toMatchObject({ kind: 'not-found' });
+});
+
+test('a volume that a pod still has is kept, and says by whom', async () => {
+  const { client, clock, storage, start } = await setup();
+  await start();
+  await create(client, 'pvc-1');
+  await clock.advance(100);
+  const id = storage.listVolumes()[0]?.id ?? '';
+  await storage.stage(id, '/staging');
+  await storage.publish({
+    volumeId: id,
+    stagingPath: '/staging',
+    target: '/pods/p1',
+    readonly: false,
+    flags: [],
+    accessMode: 'SINGLE_NODE_WRITER',
+  });
+  await client.delete(LOCAL_VOLUMES, { name: 'pvc-1' });
+  await clock.advance(1_000);
+  const { status } = await read(client, 'pvc-1');
+  expect(status).toMatchObject({
+    phase: 'Ready',
+    volumeHandle: id,
+    message: expect.stringContaining('/pods/p1') as string,
+  });
+  expect(status?.conditions).toContainEqual(
+    expect.objectContaining({ type: 'Deleted', status: 'False', reason: 'Precondition' }),
+  );
+  await storage.unpublish(id, '/pods/p1');
+  await clock.advance(60_000);
+  await expect(read(client, 'pvc-1')).rejects.toMatchObject({ kind: 'not-found' });
+});
+
+test('a volume that has vanished is reported lost and not made anew', async () => {
+  const { client, clock, storage, start } = await setup();
+  await start();
+  await create(client, 'pvc-1');
+  await clock.advance(100);
+  const id = storage.listVolumes()[0]?.id ?? '';
+  await stop?.();
+  await storage.deleteVolume(id);
+  await start();
+  await clock.advance(100);
+  expect((await read(client, 'pvc-1')).status).toMatchObject({
+    phase: 'Lost',
+    volumeHandle: id,
+    capacity: '1Gi',
+  });
+  expect(storage.listVolumes()).toEqual([]);
+});
+
+test('an outage of the API, and objects that vanish during it, change nothing on disk', async () => {
+  const { client, clock, storage, start } = await setup();
+  await start();
+  await create(client, 'pvc-1');
+  await clock.advance(100);
+  const down = new Fault('unavailable', 'the server is down');
+  for (let count = 0; count < 5; count += 1) client.failures.push({ verb: 'watch', error: down });
+  client.endWatches(down);
+  await client.patch(LOCAL_VOLUMES, { name: 'pvc-1' }, { merge: { metadata: { finalizers: [] } } });
+  await client.delete(LOCAL_VOLUMES, { name: 'pvc-1' });
+  await clock.advance(600_000);
+  expect(storage.listVolumes()).toHaveLength(1);
+});

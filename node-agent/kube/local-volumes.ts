@@ -1,0 +1,292 @@
+import { LOCAL_VOLUMES, type LocalVolume } from '../../src/api/local-volume.ts';
+import { Fault } from '../../src/core/fault.ts';
+import type { Snapshot, Volume } from '../../src/core/volume.ts';
+import type { SizeRange } from '../../src/core/volume-size.ts';
+import type { KubeClient } from '../../src/kube/client.ts';
+import { Informer, type InformerObserver } from '../../src/kube/informer.ts';
+import type { ReadonlyStore } from '../../src/kube/object-store.ts';
+import { type Clock, systemClock } from '../../src/runtime/clock.ts';
+import type { Logger } from '../../src/runtime/logger.ts';
+import { WorkQueue, type WorkResult } from '../../src/runtime/work-queue.ts';
+import type { CreateVolume } from '../storage/volumes.ts';
+import {
+  type Copy,
+  DATA_FINALIZER,
+  type FoundSource,
+  planVolume,
+  type VolumePlan,
+} from './local-volume-plan.ts';
+import { type Outcome, phaseAfter, planHeldStatus, planStatus } from './local-volume-status.ts';
+
+/** Who owns the fields that the agent applies. */
+export const FIELD_MANAGER = 'keelson-agent';
+
+/** What LocalVolumes need of the storage core. */
+export interface VolumeStore {
+  createVolume(request: CreateVolume): Promise<Volume>;
+  expandVolume(id: string, range: SizeRange): Promise<Volume>;
+  deleteVolume(id: string): Promise<void>;
+  listVolumes(): readonly Volume[];
+  createSnapshot(name: string, volumeId: string): Promise<Snapshot>;
+  deleteSnapshot(id: string): Promise<void>;
+  listSnapshots(): readonly Snapshot[];
+  /** Files of records that cannot be read, and why. */
+  report(): Promise<{ readonly quarantined: readonly { readonly file: string; readonly reason: string }[] }>;
+}
+
+export interface LocalVolumesOptions {
+  readonly nodeName: string;
+}
+
+export interface LocalVolumesDeps {
+  readonly client: KubeClient;
+  readonly storage: VolumeStore;
+  readonly logger: Logger;
+  readonly clock?: Clock;
+  readonly observer?: InformerObserver;
+}
+
+/** Volumes that are worked on at the same time. */
+const WORKERS = 4;
+/** A volume that could not grow is tried again after this: room may have turned up. */
+const REGROW_MS = 60_000;
+
+/**
+ * Makes this node's volumes what its LocalVolumes say, and says what they are. An API server that cannot be reached changes nothing on disk,
+ * and neither does an object that is merely absent: data goes only after its object asked for it.
+ */
+export class LocalVolumes {
+  readonly #deps: LocalVolumesDeps;
+  readonly #clock: Clock;
+  readonly #informer: Informer<LocalVolume>;
+  readonly #queue: WorkQueue<string>;
+
+  constructor({ nodeName }: LocalVolumesOptions, deps: LocalVolumesDeps) {
+    const { client, logger, clock = systemClock, observer } = deps;
+    this.#deps = deps;
+    this.#clock = clock;
+    this.#informer = new Informer(
+      { resource: LOCAL_VOLUMES, fieldSelector: `spec.nodeName=${nodeName}` },
+      { client, logger, clock, ...(observer === undefined ? {} : { observer }) },
+    );
+    this.#queue = new WorkQueue(
+      { name: 'local-volumes', workers: WORKERS, backoff: { baseMs: 50, maxMs: 30_000 } },
+      (key) => this.#reconcile(key),
+      { logger, clock },
+    );
+  }
+
+  /** The LocalVolumes of this node; undefined until they were listed once. */
+  get objects(): ReadonlyStore<LocalVolume> | undefined {
+    return this.#informer.hasSynced ? this.#informer.store : undefined;
+  }
+
+  /** Resolves when the LocalVolumes were listed once. */
+  async synced(options: { readonly signal?: AbortSignal } = {}): Promise<void> {
+    await this.#informer.synced(options);
+  }
+
+  /** Works until the signal aborts; what is in hand then is finished. */
+  async run(signal: AbortSignal): Promise<void> {
+    using _subscribed = this.#informer.subscribe(({ key, current }) => {
+      if (current !== undefined) this.#queue.add(key);
+    });
+    const worked = this.#informer.synced({ signal }).then(
+      () => this.#queue.run(signal),
+      () => undefined,
+    );
+    await Promise.all([this.#informer.run(signal), worked]);
+  }
+
+  async #reconcile(key: string): Promise<WorkResult> {
+    const object = this.#informer.store.get(key);
+    if (object === undefined) return undefined;
+    const copy = this.#findCopy(object);
+    const unreadable = copy === undefined ? await this.#findUnreadable(object) : undefined;
+    const plan = planVolume(object, { copy, unreadable, source: this.#findSource(object) });
+    return await this.#perform(object, plan);
+  }
+
+  async #perform(object: LocalVolume, plan: VolumePlan): Promise<WorkResult> {
+    switch (plan.step) {
+      case 'none':
+        return undefined;
+      case 'protect':
+        // Its answer comes back through the informer, and with it the next step.
+        await this.#writeFinalizers(object, [...finalizersOf(object), DATA_FINALIZER]);
+        return undefined;
+      case 'create':
+      case 'snapshot':
+        return await this.#make(object, plan);
+      case 'expand':
+        return await this.#expand(object, plan);
+      case 'report-ready':
+        await this.#report(object, { copy: plan.copy });
+        return undefined;
+      case 'report':
+        await this.#report(object, plan);
+        if (plan.phase === 'Pending') throw plan.fault;
+        return undefined;
+      case 'delete':
+        await this.#deleteData(object, plan.id);
+        await this.#release(object);
+        return undefined;
+      case 'release':
+        await this.#release(object);
+        return undefined;
+      case 'hold':
+        await this.#apply(object, planHeldStatus(object, plan.fault, this.#now()));
+        throw plan.fault;
+    }
+  }
+
+  async #make(
+    object: LocalVolume,
+    plan: Extract<VolumePlan, { readonly step: 'create' | 'snapshot' }>,
+  ): Promise<WorkResult> {
+    const name = nameOf(object);
+    const { storage } = this.#deps;
+    try {
+      // Crash window: the volume is there and its status does not say so. It is found by its name then.
+      const copy =
+        plan.step === 'snapshot'
+          ? await storage.createSnapshot(name, plan.volumeId)
+          : await storage.createVolume({
+              name,
+              pool: object.spec.poolName,
+              range: { requiredBytes: plan.sizeBytes, limitBytes: 0n },
+              source: plan.source,
+            });
+      await this.#report(object, { copy });
+      return undefined;
+    } catch (error) {
+      const fault = Fault.from(error);
+      // The API's faults come from the report above: the volume is made, so its phase is not theirs to say.
+      const phase = this.#findCopy(object) === undefined ? phaseAfter(fault) : undefined;
+      if (phase !== undefined) await this.#report(object, { phase, fault });
+      if (phase === undefined || phase === 'Pending') throw fault;
+      this.#deps.logger.warn({ volume: name, phase, err: fault }, 'volume cannot be made');
+      return undefined;
+    }
+  }
+
+  async #expand(
+    object: LocalVolume,
+    { copy, sizeBytes }: Extract<VolumePlan, { readonly step: 'expand' }>,
+  ): Promise<WorkResult> {
+    let outcome: Outcome;
+    try {
+      const range = { requiredBytes: sizeBytes, limitBytes: 0n };
+      outcome = { copy: await this.#deps.storage.expandVolume(copy.id, range) };
+    } catch (error) {
+      const fault = Fault.from(error);
+      if (phaseAfter(fault) === undefined) throw fault;
+      outcome = { copy, fault };
+    }
+    await this.#report(object, outcome);
+    return 'fault' in outcome ? { afterMs: REGROW_MS } : undefined;
+  }
+
+  async #deleteData(object: LocalVolume, id: string): Promise<void> {
+    const { storage } = this.#deps;
+    try {
+      if (object.spec.type === 'Snapshot') await storage.deleteSnapshot(id);
+      else await storage.deleteVolume(id);
+    } catch (error) {
+      const fault = Fault.from(error);
+      if (phaseAfter(fault) !== undefined) {
+        await this.#apply(object, planHeldStatus(object, fault, this.#now()));
+      }
+      throw fault;
+    }
+  }
+
+  async #release(object: LocalVolume): Promise<void> {
+    await this.#writeFinalizers(
+      object,
+      finalizersOf(object).filter((finalizer) => finalizer !== DATA_FINALIZER),
+    );
+  }
+
+  async #report(object: LocalVolume, outcome: Outcome): Promise<void> {
+    await this.#apply(object, planStatus(object, outcome, this.#now()));
+  }
+
+  /** To this very object: one that took its name meanwhile is another volume. */
+  async #apply(object: LocalVolume, status: LocalVolume['status']): Promise<void> {
+    if (status === undefined) return;
+    const name = nameOf(object);
+    const answer = await this.#deps.client.patch(
+      LOCAL_VOLUMES,
+      { name },
+      {
+        apply: { metadata: { uid: object.metadata?.uid }, status },
+        fieldManager: FIELD_MANAGER,
+        force: true,
+      },
+      { subresource: 'status' },
+    );
+    this.#informer.remember(answer);
+  }
+
+  /** In this very version, because the list is replaced as a whole. */
+  async #writeFinalizers(object: LocalVolume, finalizers: readonly string[]): Promise<void> {
+    const { uid, resourceVersion } = object.metadata ?? {};
+    try {
+      const answer = await this.#deps.client.patch(
+        LOCAL_VOLUMES,
+        { name: nameOf(object) },
+        { merge: { metadata: { finalizers } }, precondition: { uid, resourceVersion } },
+        { fieldManager: FIELD_MANAGER },
+      );
+      this.#informer.remember(answer);
+    } catch (error) {
+      const fault = Fault.from(error);
+      if (fault.kind !== 'not-found') throw fault;
+    }
+  }
+
+  #findCopy({ metadata, spec, status }: LocalVolume): Copy | undefined {
+    const { storage } = this.#deps;
+    const copies: readonly Copy[] =
+      spec.type === 'Snapshot' ? storage.listSnapshots() : storage.listVolumes();
+    const handle = status?.volumeHandle;
+    return copies.find(({ id, name }) => (handle === undefined ? name === metadata?.name : id === handle));
+  }
+
+  async #findUnreadable({ status }: LocalVolume): Promise<string | undefined> {
+    const handle = status?.volumeHandle;
+    if (handle === undefined) return undefined;
+    const suffix = `/${handle}.json`;
+    const { quarantined } = await this.#deps.storage.report();
+    const found = quarantined.find(({ file }) => file.endsWith(suffix));
+    return found === undefined ? undefined : `${found.file}: ${found.reason}`;
+  }
+
+  #findSource({ spec }: LocalVolume): FoundSource {
+    const { volumeName, snapshotName } = spec.source ?? {};
+    const name = volumeName ?? snapshotName;
+    if (name === undefined) return undefined;
+    const { storage } = this.#deps;
+    const kind = volumeName === undefined ? 'snapshot' : 'volume';
+    const copies: readonly Copy[] = kind === 'snapshot' ? storage.listSnapshots() : storage.listVolumes();
+    const found = copies.find((copy) => copy.name === name);
+    if (found !== undefined) return { kind, id: found.id };
+    const announced = this.#informer.store.get(name);
+    const coming = announced !== undefined && announced.metadata?.deletionTimestamp === undefined;
+    const hopeless = ['Failed', 'Exhausted', 'Lost'].includes(announced?.status?.phase ?? '');
+    return coming && !hopeless ? 'awaited' : 'missing';
+  }
+
+  #now(): Date {
+    return new Date(this.#clock.nowMs());
+  }
+}
+
+function nameOf({ metadata }: LocalVolume): string {
+  return metadata?.name ?? '';
+}
+
+function finalizersOf({ metadata }: LocalVolume): readonly string[] {
+  return metadata?.finalizers ?? [];
+}
