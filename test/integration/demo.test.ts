@@ -181,8 +181,10 @@ describe('keelson demo', () => {
     const { directory = '', pods, kept } = await run.report();
     expect(kept).toBe(true);
     const ping = ['ping', '-c', '1', '-W', '3', pods[0]?.addresses[0] ?? ''];
-    const { stdout } = await runCommand('nsenter', [`--net=${directory}/netns`, '--', 'busybox', ...ping]);
-    expect(stdout).toContain('1 packets received');
+    const inNode = async (...command: readonly string[]): Promise<string> =>
+      (await runCommand(`${directory}/enter`, command)).stdout;
+    expect(await inNode('busybox', ...ping)).toContain('1 packets received');
+    expect(await inNode(KEELSON, 'status', '--run-dir', `${directory}/run`)).toContain('demo-data-clone');
 
     await runCommand(KEELSON, ['demo', '--clean', '--base-dir', baseDir]);
     expect(await traces()).toEqual([]);

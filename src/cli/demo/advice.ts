@@ -10,10 +10,10 @@ export const HOW_TO_GO_ON = `
 
 /** Commands to look around in a node that was kept. */
 export function describeNextSteps(layout: NodeLayout, { pods }: DemoFindings, keelson: string): string {
-  const { directory, netns, criSocket, csiSocket, runDir, policiesDir, containerdDir } = layout;
+  const { directory, enter, criSocket, csiSocket, runDir, policiesDir, containerdDir } = layout;
   const [pod] = pods;
   const commands: (readonly [string, string])[] = [
-    ['the agent', `${keelson} status --run-dir ${runDir}`],
+    ['the agent', `${enter} ${keelson} status --run-dir ${runDir}`],
     ['pods, through the proxy', `crictl --runtime-endpoint unix://${criSocket} pods`],
     ['a shell in a pod', `crictl --runtime-endpoint unix://${criSocket} exec -it CONTAINER sh`],
     [
@@ -22,13 +22,14 @@ export function describeNextSteps(layout: NodeLayout, { pods }: DemoFindings, ke
     ],
     [
       'volumes',
-      `grpcurl -plaintext -unix -import-path proto -proto csi/v1/csi.proto ${csiSocket} csi.v1.Controller/ListVolumes`,
+      `${enter} grpcurl -plaintext -unix -import-path proto -proto csi/v1/csi.proto ${csiSocket} csi.v1.Controller/ListVolumes`,
     ],
-    ['the pod network', `nsenter --net=${netns} ip route`],
-    ['its rules', `nsenter --net=${netns} nft list ruleset`],
+    ['what is mounted where', `${enter} findmnt --types btrfs`],
+    ['the pod network', `${enter} ip route`],
+    ['its rules', `${enter} nft list ruleset`],
     ...(pod === undefined
       ? []
-      : [['a pod from its node', `nsenter --net=${netns} ping -c 1 ${pod.addresses[0] ?? ''}`] as const]),
+      : [['a pod from its node', `${enter} busybox ping -c 1 ${pod.addresses[0] ?? ''}`] as const]),
     ['policies (edit, and create a pod)', `${policiesDir}/demo.yaml`],
     ['logs', `tail -n 20 ${directory}/*.log ${containerdDir}/*.log`],
     ['remove all of it', `${keelson} demo --clean`],

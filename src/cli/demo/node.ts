@@ -14,6 +14,8 @@ import { CsiDriver } from './volumes.ts';
 export interface NodeLayout {
   readonly directory: string;
   readonly netns: string;
+  /** A program that runs its arguments as a command in the node's mount and network namespaces. */
+  readonly enter: string;
   readonly agentConfig: string;
   readonly stateDir: string;
   readonly runDir: string;
@@ -35,6 +37,7 @@ export function nodeLayout(directory: string): NodeLayout {
   return {
     directory,
     netns: join(directory, 'netns'),
+    enter: join(directory, 'enter'),
     agentConfig: join(directory, 'agent.yaml'),
     stateDir: join(directory, 'state'),
     runDir,
@@ -97,6 +100,8 @@ export async function startAgent({ layout, keelson, path, signal }: NodeOptions)
     logFile: layout.logs.agent,
     env: { PATH: path },
   });
+  const enter = `exec nsenter --mount=/proc/${agent.pid}/ns/mnt --net=/proc/${agent.pid}/ns/net -- "$@"`;
+  await writeFile(layout.enter, `#!/bin/sh\n${enter}\n`, { mode: 0o700 });
   using client = connectRpc(layout.csiSocket);
   const csi = new CsiDriver(client);
   await untilReady(
