@@ -76,6 +76,8 @@ export class Informer<T extends KubeObject> {
   readonly #unconfirmed = new Set<string>();
   #version: string | undefined;
   #barren = 0;
+  /** The present watch brought an event, or lived for long. */
+  #lively = false;
   #contactMs: number | undefined;
   #hasSynced = false;
 
@@ -123,22 +125,26 @@ export class Informer<T extends KubeObject> {
   /** Follows the server until the signal aborts. Rejects only with a bug, such as a handler that throws. */
   async run(signal: AbortSignal): Promise<void> {
     using _resync = this.#scheduleResyncs();
-    let attempt = 0;
-    while (!signal.aborted) {
+    for (let attempt = 0; !signal.aborted; ) {
+      this.#lively = false;
+      let failure: Fault | undefined;
       try {
         if (this.#version === undefined) await this.#list(signal);
-        const lively = await this.#watch(signal);
+        await this.#watch(signal);
         this.#observeEnd('ended');
         // Ending is what watches do; one that ends at once and brings nothing must not become a busy loop.
-        attempt = lively ? 0 : attempt + 1;
-        if (attempt > 0) await this.#pause(attempt, undefined, signal);
+        if (this.#lively) {
+          attempt = 0;
+          continue;
+        }
       } catch (error) {
         if (signal.aborted) return;
         if (!isFault(error) || error.kind === 'bug') throw error;
-        attempt += 1;
-        this.#recover(error, attempt);
-        await this.#pause(attempt, retryAfterMs(error), signal).catch(() => undefined);
+        failure = error;
       }
+      attempt = this.#lively ? 1 : attempt + 1;
+      if (failure !== undefined) this.#recover(failure, attempt);
+      await this.#pause(attempt, retryAfterMs(failure), signal);
     }
   }
 
@@ -167,11 +173,10 @@ export class Informer<T extends KubeObject> {
     this.#synced.resolve(undefined);
   }
 
-  /** Follows one stream to its end. True when it brought an event or lived for long. */
-  async #watch(signal: AbortSignal): Promise<boolean> {
+  /** Follows one stream to its end, and notes whether it brought an event or lived for long. */
+  async #watch(signal: AbortSignal): Promise<void> {
     const { resource, namespace, labelSelector, fieldSelector } = this.#options;
     const startedMs = this.#clock.monotonicMs();
-    let eventful = false;
     const stream = this.#deps.client.watch(resource, {
       namespace,
       labelSelector,
@@ -180,17 +185,20 @@ export class Informer<T extends KubeObject> {
       timeoutMs: WATCH_MIN_MS * (1 + this.#random()),
       signal,
     });
-    for await (const event of stream) {
-      this.#contactMs = this.#clock.monotonicMs();
-      if (event.type === 'OPENED') {
-        this.#barren += 1;
-        continue;
+    try {
+      for await (const event of stream) {
+        this.#contactMs = this.#clock.monotonicMs();
+        if (event.type === 'OPENED') {
+          this.#barren += 1;
+          continue;
+        }
+        this.#barren = 0;
+        this.#lively = true;
+        this.#handle(event);
       }
-      this.#barren = 0;
-      eventful = true;
-      this.#handle(event);
+    } finally {
+      if (this.#clock.monotonicMs() - startedMs >= LONG_WATCH_MS) this.#lively = true;
     }
-    return eventful || this.#clock.monotonicMs() - startedMs >= LONG_WATCH_MS;
   }
 
   #handle(event: Exclude<WatchEvent<T>, { readonly type: 'OPENED' }>): void {
@@ -256,7 +264,7 @@ export class Informer<T extends KubeObject> {
       backoffMs(attempt, backoff, () => this.#random()),
       askedMs ?? 0,
     );
-    await sleep(delayMs, { signal, clock: this.#clock });
+    await sleep(delayMs, { signal, clock: this.#clock }).catch(() => undefined);
   }
 
   #scheduleResyncs(): Disposable {

@@ -232,8 +232,9 @@ export class FakeApiServer implements AsyncDisposable {
     let started = false;
     const watching = this.store.watch(resource, selection, version, (event) => {
       const line = `${JSON.stringify(event)}\n`;
-      if (started) response.write(line);
-      else lines.push(line);
+      if (!started) lines.push(line);
+      // A stream that ends says no more; the client comes again from where it was.
+      else if (!response.writableEnded && !response.destroyed) response.write(line);
     });
     response.writeHead(200, { 'content-type': 'application/json' });
     response.flushHeaders();
