@@ -30,7 +30,7 @@ rmSync(`${root}build/summary`, { recursive: true, force: true });
 const codes: Record<string, number> = { check: run(process.execPath, ['scripts/check.ts']) };
 for (const level of LEVELS) {
   console.log(`\n== ${level}`);
-  const [command = '', ...isolation] = [...isolate, `${root}node_modules/.bin/vitest`];
+  const [command, ...isolation] = [...isolate, `${root}node_modules/.bin/vitest`];
   codes[level] = run(
     command,
     [
