@@ -1,5 +1,10 @@
-import { Agent as HttpAgent, type IncomingMessage, request as httpRequest } from 'node:http';
-import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
+import {
+  type ClientRequest,
+  Agent as HttpAgent,
+  type IncomingMessage,
+  request as httpRequest,
+} from 'node:http';
+import { Agent as HttpsAgent, request as httpsRequest, type RequestOptions } from 'node:https';
 import { text } from 'node:stream/consumers';
 import { Fault } from '../core/fault.ts';
 import type { ClusterAccess } from './cluster-access.ts';
@@ -76,7 +81,7 @@ export class Transport implements Disposable {
       ...(secure ? { ...tlsOptions(access), ...certificate } : {}),
     };
     return await new Promise((resolve, reject) => {
-      const request = secure ? httpsRequest(options) : httpRequest(options);
+      const request = this.#open(secure, options);
       request.once('response', (response) => {
         const retryAfter = response.headers['retry-after'];
         resolve({ status: response.statusCode ?? 0, retryAfter, body: response });
@@ -87,6 +92,21 @@ export class Transport implements Disposable {
       });
       request.end(body);
     });
+  }
+
+  #open(secure: boolean, options: RequestOptions): ClientRequest {
+    try {
+      return secure ? httpsRequest(options) : httpRequest(options);
+    } catch (error) {
+      // Certificates and keys are read here for the first time.
+      throw new Fault(
+        'invalid',
+        `no request to ${this.#options.access.server} can be made: check certificate and key`,
+        {
+          cause: error,
+        },
+      );
+    }
   }
 
   [Symbol.dispose](): void {

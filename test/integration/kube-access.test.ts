@@ -121,6 +121,19 @@ describe('access to a real kube-apiserver', () => {
     await expect(ask(nobody)).rejects.toMatchObject({ kind: 'denied', fields: { status: 403 } });
   });
 
+  it('says so when the certificates of a kubeconfig are none', async () => {
+    const broken = await accessBy((config) =>
+      config.replace(
+        /certificate-authority-data: \S+\}/,
+        `certificate-authority-data: ${btoa('-----BEGIN CERTIFICATE-----\nx')}}`,
+      ),
+    );
+    await expect(ask(broken)).rejects.toMatchObject({ kind: 'unavailable' });
+    const pem = '{client-certificate-data: eA==, client-key-data: eA==}';
+    const keyless = await accessBy((config) => config.replace('{token: token-of-admin}', pem));
+    await expect(ask(keyless)).rejects.toMatchObject({ kind: 'invalid' });
+  });
+
   it('ends before anything is said to a server whose certificate is not of the authority', async () => {
     const other = await accessBy((config) => config.replace(/, certificate-authority-data: \S+\}/, '}'));
     await expect(ask(other)).rejects.toMatchObject({ kind: 'unavailable' });
