@@ -1,0 +1,131 @@
+import { isProxied, parseRuntimeVersion } from '../../src/core/inventory-parse.ts';
+import { closePools, describePools, type MeasuredPool } from '../../src/core/inventory-pools.ts';
+import { Fault } from '../../src/core/fault.ts';
+import type { PoolFacts } from '../../src/core/inventory.ts';
+import type { InventorySource } from './collector.ts';
+import type { FileReader } from './file-reader.ts';
+import {
+  readCpu,
+  readDisks,
+  readFilesystems,
+  readInterfaces,
+  readKernel,
+  readMemory,
+  readPciDevices,
+} from './machine.ts';
+
+/** What is plugged in and what the kernel has does not change often. */
+const MACHINE_MS = 5 * 60_000;
+
+/** The sources that read /proc and /sys. */
+export function machineSources(
+  files: FileReader,
+  {
+    architecture,
+    provenFeatures,
+  }: { readonly architecture: string; readonly provenFeatures: readonly string[] },
+): readonly InventorySource[] {
+  const everyMs = MACHINE_MS;
+  return [
+    {
+      name: 'kernel',
+      fields: ['kernel', 'filesystems'],
+      everyMs,
+      read: async () => ({
+        kernel: await readKernel(files, provenFeatures),
+        filesystems: await readFilesystems(files),
+      }),
+    },
+    {
+      name: 'cpu',
+      fields: ['cpu'],
+      everyMs,
+      read: async () => ({ cpu: await readCpu(files, architecture) }),
+    },
+    { name: 'memory', fields: ['memory'], everyMs, read: async () => ({ memory: await readMemory(files) }) },
+    { name: 'disks', fields: ['disks'], everyMs, read: async () => ({ disks: await readDisks(files) }) },
+    {
+      name: 'interfaces',
+      fields: ['interfaces'],
+      everyMs,
+      read: async () => ({ interfaces: await readInterfaces(files) }),
+    },
+    {
+      name: 'pci',
+      fields: ['pciDevices'],
+      everyMs,
+      read: async () => ({ pciDevices: await readPciDevices(files) }),
+    },
+  ];
+}
+
+/** What kubelet has found out and says in its Node. */
+export interface NodeInfo {
+  readonly osImage: string;
+  /** E.g. `containerd://2.1.0`. */
+  readonly containerRuntimeVersion: string;
+}
+
+/** What kubelet knows of its machine; `nodeInfo` is undefined as long as the Node is not known. */
+export function kubeletSource(
+  nodeInfo: () => NodeInfo | undefined,
+  files: FileReader,
+  kubeletDir: string | undefined,
+): InventorySource {
+  return {
+    name: 'kubelet',
+    fields: ['runtime', 'operatingSystem'],
+    everyMs: 0,
+    async read(last) {
+      const info = nodeInfo();
+      if (info === undefined) return last;
+      const runtime = parseRuntimeVersion(info.containerRuntimeVersion);
+      const config = kubeletDir === undefined ? undefined : await files.read(`${kubeletDir}/config.yaml`);
+      return {
+        operatingSystem: info.osImage,
+        runtime: runtime === undefined ? undefined : { ...runtime, proxied: isProxied(config ?? '') },
+      };
+    },
+  };
+}
+
+/** The pod network of this node. */
+export function networkSource(network: {
+  readonly ranges: readonly string[];
+  readonly mtu: number | 'auto';
+}): InventorySource {
+  const { ranges, mtu } = network;
+  return {
+    name: 'network',
+    fields: ['network'],
+    everyMs: 0,
+    read: async () => ({ network: { ranges, ...(mtu === 'auto' ? {} : { mtu }) } }),
+  };
+}
+
+export interface StorageSourceDeps {
+  /** Rejects while the pools cannot be asked. */
+  readonly measure: () => Promise<readonly MeasuredPool[]>;
+  /** Whether an operation on a volume came since this was asked last: then small differences count too. */
+  readonly takeChanged: () => boolean;
+}
+
+/** The pools. One that cannot be asked takes no volumes, which is an answer and no failure. */
+export function storageSource(
+  configured: readonly Pick<PoolFacts, 'name' | 'backend'>[],
+  { measure, takeChanged }: StorageSourceDeps,
+): InventorySource {
+  return {
+    name: 'storage',
+    fields: ['storage'],
+    everyMs: 0,
+    async read({ storage: last }) {
+      const exact = takeChanged();
+      try {
+        return { storage: describePools(await measure(), exact ? undefined : last) };
+      } catch (error) {
+        return { storage: closePools(configured, Fault.from(error).message, last) };
+      }
+    },
+  };
+}

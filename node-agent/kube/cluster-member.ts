@@ -1,0 +1,192 @@
+import { Fault } from '../../src/core/fault.ts';
+import { type Node, NODES } from '../../src/kube/built-in.ts';
+import type { KubeClient } from '../../src/kube/client.ts';
+import { Informer, type InformerObserver } from '../../src/kube/informer.ts';
+import { BoundedRunner } from '../../src/runtime/bounded-runner.ts';
+import { type Clock, systemClock } from '../../src/runtime/clock.ts';
+import type { Logger } from '../../src/runtime/logger.ts';
+import { raceSignal } from '../../src/runtime/signals.ts';
+import { TaskGroup } from '../../src/runtime/task-group.ts';
+import type { FileReader } from '../inventory/file-reader.ts';
+import { InventoryPublisher } from '../inventory/publisher.ts';
+import { kubeletSource, machineSources, networkSource, storageSource } from '../inventory/sources.ts';
+import type { Storage, StorageReport } from '../storage/storage.ts';
+import { FIELD_MANAGER, LocalVolumes } from './local-volumes.ts';
+import { findOrphans, measuredPools } from './storage-facts.ts';
+import { removeStartupTaint } from './startup-taint.ts';
+
+export interface ClusterMemberOptions {
+  readonly nodeName: string;
+  readonly agentVersion: string;
+  readonly architecture: string;
+  readonly kubeletDir: string | undefined;
+  readonly pools: readonly { readonly name: string; readonly backend: 'btrfs' }[];
+  readonly network: { readonly ranges: readonly string[]; readonly mtu: number | 'auto' };
+}
+
+export interface ClusterMemberDeps {
+  readonly client: KubeClient;
+  readonly files: FileReader;
+  /** Why the node cannot serve volumes or pods now; undefined when it can. */
+  readonly notServing: () => Fault | undefined;
+  readonly logger: Logger;
+  readonly clock?: Clock;
+  readonly observer?: InformerObserver;
+}
+
+/** Pools that take longer to open are published as not ready; those of a mere restart are not: their capacity would flap. */
+const STARTUP_MS = 5_000;
+
+/** This node as a member of a cluster: its LocalVolumes, its NodeInventory and its startup taint. */
+export class ClusterMember {
+  readonly #deps: ClusterMemberDeps;
+  readonly #options: ClusterMemberOptions;
+  readonly #opened = Promise.withResolvers<Storage>();
+  /** Resolves when the agent serves or has said why it does not. */
+  readonly #settled = Promise.withResolvers<undefined>();
+  readonly #node: Informer<Node>;
+  readonly #inventory: InventoryPublisher;
+  readonly #taint: BoundedRunner;
+  #storage: Storage | undefined;
+  #volumes: LocalVolumes | undefined;
+  /** What the storage said last; undefined while it cannot be asked. */
+  #report: StorageReport | undefined;
+  #changed = true;
+
+  constructor(options: ClusterMemberOptions, deps: ClusterMemberDeps) {
+    const { client, files, logger, clock = systemClock, observer } = deps;
+    const { nodeName, agentVersion, architecture, kubeletDir, pools, network } = options;
+    const watching = observer === undefined ? {} : { observer };
+    this.#options = options;
+    this.#deps = deps;
+    this.#node = new Informer(
+      { resource: NODES, fieldSelector: `metadata.name=${nodeName}`, transform: withoutVolatile },
+      { client, logger, clock, ...watching },
+    );
+    this.#inventory = new InventoryPublisher(
+      { nodeName, agentVersion, fieldManager: FIELD_MANAGER },
+      {
+        client,
+        logger,
+        clock,
+        ...watching,
+        notServing: () => deps.notServing()?.message,
+        orphans: () => this.#findOrphans(),
+        sources: [
+          ...machineSources(files, { architecture, provenFeatures: ['nftables'] }),
+          kubeletSource(() => this.#node.store.get(nodeName)?.status?.nodeInfo, files, kubeletDir),
+          networkSource(network),
+          storageSource(pools, {
+            measure: async () => measuredPools(await this.#readReport()),
+            takeChanged: () => this.#takeChanged(),
+          }),
+        ],
+      },
+    );
+    this.#taint = new BoundedRunner(
+      { name: 'startup-taint', minIntervalMs: 100, maxIntervalMs: 3_600_000, retryMs: 1_000 },
+      () => this.#removeTaint(),
+      { logger, clock },
+    );
+  }
+
+  /** The pools are open: LocalVolumes are worked on from now on. Call it once. */
+  storageOpened(storage: Storage): void {
+    this.#storage = storage;
+    this.#opened.resolve(storage);
+  }
+
+  /** An operation on a volume may have changed what the pools have. */
+  storageChanged(): void {
+    this.#changed = true;
+    this.#inventory.poke();
+  }
+
+  /** What `notServing` says may have changed. */
+  readinessChanged(): void {
+    this.#settled.resolve(undefined);
+    this.#poke();
+  }
+
+  /** Works until the signal aborts; an API server that cannot be reached is waited for. */
+  async run(signal: AbortSignal): Promise<void> {
+    const tasks = new TaskGroup({ logger: this.#deps.logger });
+    const stop = (): void => tasks.stop();
+    signal.addEventListener('abort', stop, { once: true });
+    using _subscribed = this.#node.subscribe(() => this.#poke());
+    tasks.run('node', (running) => this.#node.run(running));
+    tasks.run('startup-taint', (running) => this.#taint.run(running));
+    tasks.run('inventory', (running) => this.#publish(running));
+    tasks.run('local-volumes', (running) => this.#runVolumes(running));
+    if (signal.aborted) stop();
+    try {
+      await tasks.wait();
+    } finally {
+      signal.removeEventListener('abort', stop);
+    }
+  }
+
+  #poke(): void {
+    this.#inventory.poke();
+    this.#taint.poke();
+  }
+
+  async #publish(signal: AbortSignal): Promise<void> {
+    const { clock = systemClock } = this.#deps;
+    using _patience = clock.schedule(STARTUP_MS, () => this.#settled.resolve(undefined));
+    await raceSignal(this.#settled.promise, signal);
+    await this.#inventory.run(signal);
+  }
+
+  async #runVolumes(signal: AbortSignal): Promise<void> {
+    const { client, logger, clock = systemClock, observer } = this.#deps;
+    const storage = await raceSignal(this.#opened.promise, signal);
+    const { nodeName } = this.#options;
+    const volumes = new LocalVolumes(
+      { nodeName },
+      { client, storage, logger, clock, ...(observer === undefined ? {} : { observer }) },
+    );
+    this.#volumes = volumes;
+    const known = volumes.synced({ signal }).then(
+      () => this.#inventory.poke(),
+      () => undefined,
+    );
+    await Promise.all([volumes.run(signal), known]);
+  }
+
+  async #removeTaint(): Promise<void> {
+    const node = this.#node.store.get(this.#options.nodeName);
+    if (node === undefined || this.#deps.notServing() !== undefined) return;
+    const { client, logger } = this.#deps;
+    const answer = await removeStartupTaint(node, { client, logger, fieldManager: FIELD_MANAGER });
+    if (answer !== undefined) this.#node.remember(answer);
+  }
+
+  #findOrphans(): readonly string[] | undefined {
+    const objects = this.#volumes?.objects;
+    if (objects === undefined || this.#report === undefined) return undefined;
+    return findOrphans(this.#report, new Set(objects.keys()));
+  }
+
+  async #readReport(): Promise<StorageReport> {
+    this.#report = undefined;
+    if (this.#storage === undefined) {
+      throw this.#deps.notServing() ?? new Fault('unavailable', 'the pools are being opened');
+    }
+    this.#report = await this.#storage.report();
+    return this.#report;
+  }
+
+  #takeChanged(): boolean {
+    const changed = this.#changed;
+    this.#changed = false;
+    return changed;
+  }
+}
+
+/** kubelet's heartbeats and images would be kept and compared for nothing. */
+function withoutVolatile({ metadata, spec, status }: Node): Node {
+  const { managedFields: _dropped, ...kept } = metadata ?? {};
+  const nodeInfo = status?.nodeInfo === undefined ? {} : { status: { nodeInfo: status.nodeInfo } };
+  return { metadata: kept, ...(spec === undefined ? {} : { spec }), ...nodeInfo };
+}

@@ -1,0 +1,124 @@
+import { expect, test } from 'vitest';
+import { type InventoryFindings, planInventory } from './inventory.ts';
+import { isProxied, parseCgroup, parseCpu, parseRuntimeVersion } from './inventory-parse.ts';
+import { closePools, describePools, type MeasuredPool } from './inventory-pools.ts';
+
+const GIB = 1n << 30n;
+const at = (seconds: number): Date => new Date(seconds * 1_000);
+const findings: InventoryFindings = {
+  agentVersion: '1.0.0',
+  facts: { operatingSystem: 'Debian', filesystems: ['btrfs'] },
+  notServing: undefined,
+  problems: [],
+  orphans: [],
+};
+
+test('nothing is written when nothing has changed', () => {
+  const first = planInventory(findings, undefined, at(1));
+  expect(first?.observedTime).toBe('1970-01-01T00:00:01Z');
+  expect(planInventory(findings, first, at(100))).toBeUndefined();
+});
+
+test('a change carries its time; conditions that did not turn keep theirs', () => {
+  const first = planInventory(findings, undefined, at(1));
+  const next = planInventory({ ...findings, notServing: 'pools are being opened' }, first, at(9));
+  expect(next).toMatchObject({
+    observedTime: '1970-01-01T00:00:09Z',
+    conditions: [
+      {
+        type: 'Ready',
+        status: 'False',
+        message: 'pools are being opened',
+        lastTransitionTime: '1970-01-01T00:00:09Z',
+      },
+      { type: 'Discovered', status: 'True', lastTransitionTime: '1970-01-01T00:00:01Z' },
+      { type: 'OrphanedVolumes', status: 'False', lastTransitionTime: '1970-01-01T00:00:01Z' },
+    ],
+  });
+});
+
+test('orphans are named, and what was said of them stays while they cannot be counted', () => {
+  const names = Array.from({ length: 12 }, (_, index) => `pvc-${index}`);
+  const first = planInventory({ ...findings, orphans: names }, undefined, at(1));
+  const message = first?.conditions?.at(-1)?.message;
+  expect(message).toContain('pvc-9 and 2 more');
+  expect(planInventory({ ...findings, orphans: undefined }, first, at(2))).toBeUndefined();
+});
+
+const pool = (over: Partial<MeasuredPool> = {}): MeasuredPool => ({
+  name: 'fast',
+  backend: 'btrfs',
+  problem: undefined,
+  copies: 1,
+  totalBytes: 100n * GIB,
+  allocatedBytes: 10n * GIB,
+  availableBytes: 85n * GIB,
+  ...over,
+});
+
+test('pools are published without their reserve, and summed', () => {
+  const storage = describePools([pool(), pool({ name: 'slow', problem: 'not mounted' })]);
+  expect(storage).toMatchObject({ capacity: '190Gi', allocated: '20Gi', volumes: 2 });
+  expect(storage.pools).toMatchObject([
+    { name: 'fast', ready: true, capacity: '95Gi', allocated: '10Gi', largestVolume: '85Gi', volumes: 1 },
+    { name: 'slow', ready: false, reason: 'not mounted', largestVolume: '0' },
+  ]);
+});
+
+test('noise of the filesystem is not published; a volume operation, or much of it, is', () => {
+  const before = describePools([pool()]);
+  const noisy = pool({ availableBytes: 85n * GIB - (100n << 20n), allocatedBytes: 10n * GIB + 4096n });
+  expect(describePools([noisy], before)).toEqual(before);
+  expect(describePools([noisy]).pools[0]?.largestVolume).toBe('86940Mi');
+  const less = pool({ availableBytes: 84n * GIB });
+  expect(describePools([less], before).pools[0]?.largestVolume).toBe('84Gi');
+  expect(describePools([pool({ copies: 2 })], before).volumes).toBe(2);
+});
+
+test('pools that cannot be asked keep what is known of them and take no volumes', () => {
+  const before = describePools([pool()]);
+  expect(closePools([{ name: 'fast', backend: 'btrfs' }], 'disk gone', before).pools).toMatchObject([
+    {
+      capacity: '95Gi',
+      allocated: '10Gi',
+      volumes: 1,
+      ready: false,
+      reason: 'disk gone',
+      largestVolume: '0',
+    },
+  ]);
+  expect(closePools([{ name: 'new', backend: 'btrfs' }], 'opening')).toMatchObject({
+    capacity: '0',
+    volumes: 0,
+  });
+});
+
+test.each([
+  ['0::/x\n', 'v2'],
+  ['4:memory:/x\n1:name=systemd:/\n', 'v1'],
+  ['4:memory:/x\n0::/\n', 'hybrid'],
+])('%j is cgroup %s', (text, version) => {
+  expect(parseCgroup(text)).toBe(version);
+});
+
+test.each([
+  ['containerRuntimeEndpoint: unix:///run/keelson/cri.sock', true],
+  ['containerRuntimeEndpoint: "unix:///run/keelson-cri.sock"', true],
+  ['containerRuntimeEndpoint: unix:///run/containerd/containerd.sock', false],
+  ['', false],
+])('%j means proxied: %s', (text, proxied) => {
+  expect(isProxied(text)).toBe(proxied);
+});
+
+test('processors of ARM and versions of runtimes are read', () => {
+  const text = 'processor\t: 0\nFeatures\t: fp asimd\nCPU implementer\t: 0x41\nCPU part\t: 0xd0c\n';
+  expect(parseCpu(text, 'arm64')).toEqual({
+    architecture: 'arm64',
+    vendor: '0x41',
+    model: '0xd0c',
+    threads: 1,
+    features: ['asimd', 'fp'],
+  });
+  expect(parseRuntimeVersion('containerd://2.1.0')).toEqual({ name: 'containerd', version: '2.1.0' });
+  expect(parseRuntimeVersion('')).toBeUndefined();
+});

@@ -1,0 +1,169 @@
+import { type ApiCondition, apiTime, canonicalJson, clip, settleConditions } from './api-status.ts';
+
+/** What a node is and has, by the fields of NodeInventory.status that its sources fill in. Sizes are quantities. */
+export interface InventoryFacts {
+  readonly kernel?: KernelFacts | undefined;
+  readonly operatingSystem?: string | undefined;
+  readonly cpu?: CpuFacts | undefined;
+  readonly memory?: MemoryFacts | undefined;
+  readonly disks?: readonly DiskFacts[] | undefined;
+  readonly filesystems?: readonly string[] | undefined;
+  readonly interfaces?: readonly InterfaceFacts[] | undefined;
+  readonly pciDevices?: readonly PciFacts[] | undefined;
+  readonly runtime?: RuntimeFacts | undefined;
+  readonly network?: { readonly ranges: readonly string[]; readonly mtu?: number | undefined } | undefined;
+  readonly storage?: StorageFacts | undefined;
+}
+
+export interface KernelFacts {
+  readonly release: string;
+  readonly features?: readonly string[] | undefined;
+  readonly cgroup?: 'v1' | 'v2' | 'hybrid' | undefined;
+}
+
+export interface CpuFacts {
+  readonly architecture: string;
+  readonly vendor?: string | undefined;
+  readonly model?: string | undefined;
+  readonly sockets?: number | undefined;
+  readonly cores?: number | undefined;
+  readonly threads: number;
+  readonly features?: readonly string[] | undefined;
+}
+
+export interface MemoryFacts {
+  readonly total: string;
+  readonly swap?: string | undefined;
+  readonly hugePages?: Readonly<Record<string, number>> | undefined;
+  readonly numaNodes?: number | undefined;
+}
+
+export interface DiskFacts {
+  readonly name: string;
+  readonly type: 'nvme' | 'ssd' | 'hdd' | 'virtual';
+  readonly rotational: boolean;
+  readonly size: string;
+  readonly model?: string | undefined;
+  /** Absent where nobody is known to use it: a signature may still be on it. */
+  readonly inUse?: boolean | undefined;
+}
+
+export interface InterfaceFacts {
+  readonly name: string;
+  readonly driver?: string | undefined;
+  readonly speedMbps?: number | undefined;
+  readonly mtu?: number | undefined;
+}
+
+export interface PciFacts {
+  readonly class: string;
+  readonly vendor: string;
+  readonly device: string;
+  readonly count: number;
+}
+
+export interface RuntimeFacts {
+  readonly name: string;
+  readonly version: string;
+  readonly proxied: boolean;
+}
+
+export interface PoolFacts {
+  readonly name: string;
+  readonly backend: 'btrfs' | 'image' | 'directory';
+  readonly ready: boolean;
+  readonly reason?: string | undefined;
+  readonly capacity: string;
+  readonly allocated: string;
+  readonly largestVolume: string;
+  readonly volumes: number;
+  readonly features?: readonly string[] | undefined;
+}
+
+export interface StorageFacts {
+  readonly capacity: string;
+  readonly allocated: string;
+  readonly volumes: number;
+  readonly pools: readonly PoolFacts[];
+}
+
+/** The whole of NodeInventory.status. */
+export interface InventoryStatus extends InventoryFacts {
+  readonly agentVersion?: string | undefined;
+  readonly observedTime?: string | undefined;
+  readonly conditions?: readonly ApiCondition[] | undefined;
+}
+
+export interface SourceProblem {
+  readonly source: string;
+  readonly message: string;
+}
+
+export interface InventoryFindings {
+  readonly agentVersion: string;
+  readonly facts: InventoryFacts;
+  /** Why the agent cannot serve; undefined when it can. */
+  readonly notServing: string | undefined;
+  readonly problems: readonly SourceProblem[];
+  /** Volumes on disk that nothing in the API stands for; undefined while that is not known. */
+  readonly orphans: readonly string[] | undefined;
+}
+
+/** How many orphans a condition names. */
+const NAMED_ORPHANS = 10;
+
+/** The status to publish, or undefined when `previous` says it all: an idle node writes nothing. */
+export function planInventory(
+  { agentVersion, facts, notServing, problems, orphans }: InventoryFindings,
+  previous: InventoryStatus | undefined,
+  now: Date,
+): InventoryStatus | undefined {
+  const time = apiTime(now);
+  const condition = (type: string, holds: boolean, reason: string, message: string): ApiCondition => ({
+    type,
+    status: holds ? 'True' : 'False',
+    reason,
+    message: clip(message, 4_096),
+    lastTransitionTime: time,
+  });
+  const conditions = [
+    condition(
+      'Ready',
+      notServing === undefined,
+      notServing === undefined ? 'Serving' : 'NotServing',
+      notServing ?? '',
+    ),
+    condition(
+      'Discovered',
+      problems.length === 0,
+      problems.length === 0 ? 'AllSourcesRead' : 'SourceFailed',
+      problems
+        .map(({ source, message }) => `${source}: ${message}; what was found before is kept`)
+        .join('\n'),
+    ),
+    ...(orphans === undefined
+      ? (previous?.conditions ?? []).filter(({ type }) => type === 'OrphanedVolumes')
+      : [
+          condition(
+            'OrphanedVolumes',
+            orphans.length > 0,
+            orphans.length > 0 ? 'NoLocalVolume' : 'None',
+            describeOrphans(orphans),
+          ),
+        ]),
+  ];
+  const next: InventoryStatus = {
+    agentVersion,
+    ...facts,
+    conditions: settleConditions(previous?.conditions, conditions),
+  };
+  const { observedTime: _then, ...known } = previous ?? {};
+  return canonicalJson(next) === canonicalJson(known) ? undefined : { ...next, observedTime: time };
+}
+
+function describeOrphans(orphans: readonly string[]): string {
+  if (orphans.length === 0) return '';
+  const named = orphans.slice(0, NAMED_ORPHANS).join(', ');
+  const more = orphans.length > NAMED_ORPHANS ? ` and ${orphans.length - NAMED_ORPHANS} more` : '';
+  return `on this node without a LocalVolume: ${named}${more}. They are kept; delete what nobody needs`;
+}
