@@ -1,6 +1,10 @@
+import { homedir } from 'node:os';
 import { join } from 'node:path';
 import type { AgentConfig } from '../src/core/agent-config.ts';
 import { Fault, isFault } from '../src/core/fault.ts';
+import { findCluster } from '../src/kube/cluster-access.ts';
+import { HttpKubeClient } from '../src/kube/http-client.ts';
+import { createKubeMetrics } from '../src/kube/metrics.ts';
 import { createRpcServer } from '../src/rpc/server.ts';
 import { startAdminServer } from '../src/runtime/admin-server.ts';
 import { Health } from '../src/runtime/health.ts';
@@ -13,6 +17,9 @@ import { createController } from './csi/controller.ts';
 import { createIdentity } from './csi/identity.ts';
 import { createNode } from './csi/node.ts';
 import { serveRegistration } from './csi/registration.ts';
+import { systemFiles } from './inventory/file-reader.ts';
+import { ClusterMember } from './kube/cluster-member.ts';
+import { tellChanges } from './kube/storage-changes.ts';
 import { startKernel } from './linux/kernel.ts';
 import { openNetwork } from './network/network.ts';
 import { createRpcMetrics } from './rpc-metrics.ts';
@@ -46,6 +53,14 @@ export async function runAgent(
 
   await using parts = new AsyncDisposableStack();
 
+  let storage: Storage | undefined;
+  let storageFault: Fault | undefined = new Fault('unavailable', 'the pools are being opened');
+  const member = await joinCluster(
+    { config, version },
+    { logger, metrics, notServing: () => storageFault },
+    parts,
+  );
+
   // The network first and on its own: pods must start where no volume can be had.
   const { network: options } = config;
   const network = parts.use(
@@ -65,8 +80,6 @@ export async function runAgent(
   );
   health.add('network', async () => void network.status());
 
-  let storage: Storage | undefined;
-  let storageFault: Fault | undefined = new Fault('unavailable', 'the pools are being opened');
   health.add('storage', async () => {
     if (storageFault !== undefined) throw storageFault;
     const sick = (await storage?.report())?.pools.find(({ problem }) => problem !== undefined);
@@ -93,15 +106,22 @@ export async function runAgent(
       {
         onOpen(opened) {
           storage = opened;
+          member?.storageOpened(opened);
+        },
+        onChange: () => member?.storageChanged(),
+        onServing() {
           storageFault = undefined;
+          member?.readinessChanged();
         },
         onFault(fault) {
           storageFault = fault;
+          member?.readinessChanged();
         },
       },
     );
     await storage?.run(running);
   });
+  if (member !== undefined) tasks.run('kubernetes', (running) => member.run(running));
   if (signal.aborted) stop();
   await tasks.wait();
   signal.removeEventListener('abort', stop);
@@ -110,6 +130,10 @@ export async function runAgent(
 
 interface StorageEvents {
   readonly onOpen: (storage: Storage) => void;
+  /** After every operation that may have changed what the pools have. */
+  readonly onChange: () => void;
+  /** CSI is served; kubelet may still refuse it, which is a fault then. */
+  readonly onServing: () => void;
   readonly onFault: (fault: Fault) => void;
 }
 
@@ -121,12 +145,12 @@ async function serveStorage(
   { config, version, endpoint }: AgentOptions & { readonly endpoint: string },
   deps: { readonly logger: Logger; readonly metrics: MetricsRegistry },
   signal: AbortSignal,
-  { onOpen, onFault }: StorageEvents,
+  { onOpen, onChange, onServing, onFault }: StorageEvents,
 ): Promise<AsyncDisposable> {
   await using parts = new AsyncDisposableStack();
   const logger = deps.logger.child({ component: 'storage' });
   const kernel = parts.use(startKernel({ name: 'keelson-fs' }));
-  const storage = parts.use(
+  const opened = parts.use(
     await retry(
       () =>
         openStorage(
@@ -146,6 +170,7 @@ async function serveStorage(
       },
     ),
   );
+  const storage = tellChanges(opened, onChange);
   onOpen(storage);
 
   const { nodeName, kubeletDir } = config;
@@ -160,12 +185,40 @@ async function serveStorage(
   csi.add('csi.v1.Node', createNode({ nodeName }, { storage }));
   await csi.listen(endpoint);
   logger.info({ socket: endpoint, pools: config.pools.map(({ name }) => name) }, 'serving CSI');
+  let refused = false;
   if (kubeletDir !== undefined) {
     const onRefused = (reason: string): void => {
+      refused = true;
       logger.error({ reason }, 'kubelet refused the CSI driver');
       onFault(new Fault('precondition', `kubelet refused the CSI driver: ${reason}`));
     };
     parts.use(await serveRegistration({ kubeletDir, endpoint }, { logger, onRefused }));
   }
+  if (!refused) onServing();
   return parts.move();
+}
+
+/** This node in its cluster, where the configuration names one. Nothing is asked of the API server yet. */
+async function joinCluster(
+  { config, version }: AgentOptions,
+  deps: {
+    readonly logger: Logger;
+    readonly metrics: MetricsRegistry;
+    readonly notServing: () => Fault | undefined;
+  },
+  parts: AsyncDisposableStack,
+): Promise<ClusterMember | undefined> {
+  const { nodeName, kubeletDir, pools, network, kubernetes } = config;
+  if (kubernetes === undefined) return undefined;
+  const { kubeconfig } = kubernetes;
+  const access = await findCluster({ env: process.env, homeDirectory: homedir(), kubeconfig });
+  const { requests, informers } = createKubeMetrics(deps.metrics);
+  const client = parts.use(
+    new HttpKubeClient({ access, userAgent: `keelson-agent/${version}` }, { observer: requests }),
+  );
+  const logger = deps.logger.child({ component: 'kubernetes' });
+  return new ClusterMember(
+    { nodeName, agentVersion: version, architecture: process.arch, kubeletDir, pools, network },
+    { client, files: systemFiles, notServing: deps.notServing, logger, observer: informers },
+  );
 }

@@ -46,6 +46,15 @@ test('flags override the file, field by field', () => {
   });
 });
 
+test('a cluster is joined only where the file says so, by a kubeconfig or as the pod that the agent is', () => {
+  expect(parse('')).not.toHaveProperty('kubernetes');
+  expect(parse('kubernetes: {}').kubernetes).toEqual({ kubeconfig: undefined });
+  expect(parse('kubernetes: {kubeconfig: /etc/kubeconfig}').kubernetes).toEqual({
+    kubeconfig: '/etc/kubeconfig',
+  });
+  expect(faultOf('kubernetes: {kubeconfig: relative}')).toMatch(/kubernetes\.kubeconfig/);
+});
+
 test('both kinds of pool source are read, sizes with their unit', () => {
   const { pools } = parse(`
 pools:

@@ -64,6 +64,11 @@ const network = z
   })
   .prefault({});
 
+const kubernetes = z.strictObject({
+  /** Absent: as kubectl finds it, at last by the service account of the agent's own pod. */
+  kubeconfig: absolutePath.optional(),
+});
+
 const schema = z.strictObject({
   nodeName: name.optional(),
   stateDir: absolutePath.default('/var/lib/keelson'),
@@ -79,6 +84,7 @@ const schema = z.strictObject({
     .prefault({}),
   pools: z.array(pool).optional(),
   network,
+  kubernetes: kubernetes.optional(),
 });
 
 export type PoolConfig = z.output<typeof pool>;
@@ -94,6 +100,8 @@ export interface AgentConfig {
   readonly metricsAddress: string | undefined;
   readonly pools: readonly PoolConfig[];
   readonly network: NetworkConfig;
+  /** Makes the node a member of a cluster; absent: the agent knows of none. */
+  readonly kubernetes?: { readonly kubeconfig: string | undefined };
 }
 
 /** What flags may override; undefined leaves the file's value. */
@@ -139,6 +147,7 @@ export function parseAgentConfig({ text, document, overrides, hostname }: Config
     metricsAddress: config.metrics.address === 'off' ? undefined : config.metrics.address,
     pools,
     network: config.network,
+    ...(config.kubernetes === undefined ? {} : { kubernetes: { kubeconfig: config.kubernetes.kubeconfig } }),
   };
 }
 
