@@ -1,0 +1,35 @@
+import { expect, test } from 'vitest';
+import { checkClaim } from './claim-check.ts';
+import type { ClaimView } from './provision.ts';
+
+const claim: ClaimView = {
+  uid: '1',
+  namespace: 'team',
+  name: 'data',
+  isDeleting: false,
+  className: 'local',
+  volumeName: '',
+  provisioner: 'keelson.dev',
+  selectedNode: undefined,
+  request: '2Gi',
+  accessModes: ['ReadWriteOncePod'],
+  volumeMode: 'Filesystem',
+  hasSelector: false,
+  attributesClassName: undefined,
+  dataSource: undefined,
+};
+
+test('a claim that can be served has its size in bytes', () => {
+  expect(checkClaim(claim)).toBe(2n << 30n);
+});
+
+test.each([
+  ['a block device', { volumeMode: 'Block' }, 'claim team/data wants volumeMode Block'],
+  ['a selector', { hasSelector: true }, 'has a selector'],
+  ['several nodes', { accessModes: ['ReadWriteOnce', 'ReadWriteMany'] }, 'wants ReadWriteMany'],
+  ['an attributes class', { attributesClassName: 'gold' }, 'VolumeAttributesClass gold'],
+  ['no space', { request: '0' }, 'asks for no space'],
+  ['nonsense for space', { request: 'much' }, 'spec.resources.requests.storage'],
+])('a claim with %s is refused in words for its author', (_name, change, words) => {
+  expect(() => checkClaim({ ...claim, ...change })).toThrow(words);
+});

@@ -1,0 +1,59 @@
+import { Fault } from './fault.ts';
+import { type ClaimView, type ClassView, DRIVER_NAME, describeClaim } from './provision.ts';
+import { parseQuantity } from './quantity.ts';
+
+/** Modes that a volume on one node can have. */
+const ACCESS_MODES: ReadonlySet<string> = new Set(['ReadWriteOnce', 'ReadWriteOncePod']);
+
+export type ClaimTurn =
+  /** Somebody else's, bound already, or still waiting for the scheduler. */
+  'not-now' | 'provision';
+
+/** Whether it is for us, and now, to make a volume for the claim. `class` is undefined when it is none of ours. */
+export function decideTurn(claim: ClaimView, storageClass: ClassView | undefined): ClaimTurn {
+  if (storageClass === undefined || claim.volumeName !== '' || claim.isDeleting) return 'not-now';
+  // The volume binder asks by annotation; for a clone nobody asks before a pod exists, and then it would be too late to choose the node.
+  if (isClone(claim) && claim.provisioner === undefined) return 'provision';
+  if (claim.provisioner !== DRIVER_NAME) return 'not-now';
+  if (storageClass.waitsForConsumer && claim.selectedNode === undefined && !isClone(claim)) return 'not-now';
+  return 'provision';
+}
+
+/** True when the claim wants to begin as a copy of another claim's volume. */
+export function isClone({ dataSource }: Pick<ClaimView, 'dataSource'>): boolean {
+  return dataSource?.apiGroup === '' && dataSource.kind === 'PersistentVolumeClaim';
+}
+
+/** The size in bytes. Throws `invalid` for a claim that no volume of ours can serve, in words for its author. */
+export function checkClaim(claim: ClaimView): bigint {
+  const who = describeClaim(claim);
+  const refuse = (found: string, todo: string): Fault => new Fault('invalid', `${who} ${found}; ${todo}`);
+  if (claim.volumeMode !== 'Filesystem') {
+    throw refuse(
+      `wants volumeMode ${claim.volumeMode}`,
+      'its pool gives file systems only: leave volumeMode out or write Filesystem',
+    );
+  }
+  if (claim.hasSelector) {
+    throw refuse(
+      'has a selector',
+      'a volume that is made for a claim has no labels to select: leave spec.selector out',
+    );
+  }
+  if (claim.attributesClassName !== undefined) {
+    throw refuse(
+      `names VolumeAttributesClass ${claim.attributesClassName}`,
+      'volumes of this driver have no such attributes: leave it out',
+    );
+  }
+  const foreign = claim.accessModes.filter((mode) => !ACCESS_MODES.has(mode));
+  if (foreign.length > 0) {
+    throw refuse(
+      `wants ${foreign.join(' and ')}`,
+      `a volume is on one node: ask for ${[...ACCESS_MODES].join(' or ')}`,
+    );
+  }
+  const bytes = parseQuantity(claim.request, `${who}: spec.resources.requests.storage`);
+  if (bytes === 0n) throw refuse('asks for no space', 'set spec.resources.requests.storage');
+  return bytes;
+}

@@ -1,0 +1,47 @@
+import { Fault } from './fault.ts';
+import type { ClassView } from './provision.ts';
+
+export interface ClassParameters {
+  /** The StoragePool; undefined: the one with the most room. */
+  readonly pool: string | undefined;
+  readonly fsType: FsType | undefined;
+  /** Those that are the driver's own: what a volume records of its class. */
+  readonly own: Readonly<Record<string, string>>;
+}
+
+export type FsType = (typeof FS_TYPES)[number];
+
+const FS_TYPES = ['btrfs', 'ext4', 'xfs'] as const;
+/** Keys under this prefix speak to whoever provisions, and never reach the driver. */
+const RESERVED = 'csi.storage.k8s.io/';
+const FS_TYPE_KEY = `${RESERVED}fstype`;
+const OLD_FS_TYPE_KEY = 'fstype';
+
+/** The parameters of a class. Throws `invalid` for one that means nothing, so that a typing error does not go unnoticed. */
+export function parseClassParameters({
+  name,
+  parameters,
+}: Pick<ClassView, 'name' | 'parameters'>): ClassParameters {
+  const fault = (what: string): Fault =>
+    new Fault('invalid', `StorageClass ${name}: ${what}`, { fields: { storageClass: name } });
+  const fsTypes = [parameters[FS_TYPE_KEY], parameters[OLD_FS_TYPE_KEY]].filter(
+    (value) => value !== undefined,
+  );
+  if (fsTypes.length > 1) {
+    throw fault(`both ${FS_TYPE_KEY} and ${OLD_FS_TYPE_KEY} are given; keep the first`);
+  }
+  const own: Record<string, string> = {};
+  for (const [key, value] of Object.entries(parameters)) {
+    if (key === FS_TYPE_KEY || key === OLD_FS_TYPE_KEY) continue;
+    if (key !== 'pool') {
+      throw fault(`parameter ${JSON.stringify(key)} is unknown; possible are pool and ${FS_TYPE_KEY}`);
+    }
+    own[key] = value;
+  }
+  const wanted = fsTypes[0] ?? '';
+  const fsType = FS_TYPES.find((type) => type === wanted);
+  if (wanted !== '' && fsType === undefined) {
+    throw fault(`there is no file system ${JSON.stringify(wanted)}; possible are ${FS_TYPES.join(', ')}`);
+  }
+  return { pool: own['pool'], fsType, own };
+}

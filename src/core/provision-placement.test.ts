@@ -1,0 +1,54 @@
+import { expect, test } from 'vitest';
+import type { NodeView } from './provision.ts';
+import { type PlacementRequest, placeAnywhere } from './provision-placement.ts';
+
+const GI = 1n << 30n;
+const node = (name: string, free: bigint, change: Partial<NodeView> = {}): NodeView => ({
+  name,
+  labels: { zone: name.slice(0, 1) },
+  isUsable: true,
+  pools: [{ name: 'default', isReady: true, reason: undefined, freeBytes: free * GI }],
+  ...change,
+});
+const request: PlacementRequest = {
+  claimName: 'data',
+  sizeBytes: 5n * GI,
+  pool: undefined,
+  allowedTopologies: [],
+  avoid: new Set(),
+};
+const nodes = [node('c', 9n), node('a', 10n), node('b', 20n)];
+const placed = (change: Partial<PlacementRequest>, among = nodes): string => {
+  const place = placeAnywhere(among, { ...request, ...change });
+  return 'nodeName' in place ? place.nodeName : place.lacking;
+};
+
+test('a volume goes where the most room is', () => {
+  expect(placed({})).toBe('b');
+});
+
+test('replicas of a StatefulSet go around the nodes', () => {
+  const names = [0, 1, 2].map((ordinal) => placed({ claimName: `data-web-${ordinal}` }));
+  expect(names.toSorted()).toEqual(['a', 'b', 'c']);
+});
+
+test.each([
+  ['that are full', {}, [node('a', 5n), node('b', 4n)], 'a'],
+  ['that take no pods', {}, [node('a', 6n), node('b', 9n, { isUsable: false })], 'a'],
+  ['that have just refused', { avoid: new Set(['b']) }, nodes, 'a'],
+  ['outside the topologies', { allowedTopologies: [[{ key: 'zone', values: ['c', 'x'] }]] }, nodes, 'c'],
+])('nodes %s are passed over', (_name, change, among, expected) => {
+  expect(placed(change, among)).toBe(expected);
+});
+
+test('all requirements of a topology term must hold, and one term is enough', () => {
+  const zone = (...values: string[]) => ({ key: 'zone', values });
+  expect(placed({ allowedTopologies: [[zone('b'), zone('a')], [zone('a')]] })).toBe('a');
+});
+
+test('where nobody has room, it says what each node lacks', () => {
+  const closed = { name: 'default', isReady: false, reason: 'no marker', freeBytes: 0n };
+  expect(placed({}, [node('a', 1n), node('b', 0n, { pools: [closed] }), node('c', 0n, { pools: [] })])).toBe(
+    'a: pool default has 1 GiB free; b: pool default is not ready: no marker; c: its agent offers no pool',
+  );
+});

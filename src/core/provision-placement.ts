@@ -1,0 +1,97 @@
+import type { ClassView, NodeView, PoolView, TopologyRequirement } from './provision.ts';
+import { formatBytes } from './quantity.ts';
+
+export interface PlacementRequest {
+  readonly claimName: string;
+  readonly sizeBytes: bigint;
+  readonly pool: string | undefined;
+  readonly allowedTopologies: ClassView['allowedTopologies'];
+  /** Nodes that have just refused. */
+  readonly avoid: Pick<ReadonlySet<string>, 'has'>;
+}
+
+export type Placement =
+  | { readonly nodeName: string; readonly poolName: string }
+  /** What each node lacks, for people. */
+  | { readonly lacking: string };
+
+/** Nodes named in a message; the others are counted. */
+const NAMED_NODES = 5;
+
+/**
+ * The node for a volume that may be anywhere. Claims of a StatefulSet (`NAME-ORDINAL`) go around the nodes by their ordinal, so that
+ * replicas do not share one; all others go where the most room is.
+ */
+export function placeAnywhere(nodes: readonly NodeView[], request: PlacementRequest): Placement {
+  const candidates: { readonly node: NodeView; readonly pool: PoolView }[] = [];
+  const lacks: string[] = [];
+  for (const node of [...nodes].sort(byName)) {
+    const why = unfit(node, request);
+    const pool = choosePool(node, request.pool);
+    if (why === undefined && pool !== undefined && pool.freeBytes >= request.sizeBytes) {
+      candidates.push({ node, pool });
+    } else {
+      lacks.push(`${node.name}: ${why ?? describeRoom(node, request.pool, pool)}`);
+    }
+  }
+  const first = startOf(request.claimName, candidates.length);
+  const chosen =
+    first === undefined
+      ? candidates.reduce<(typeof candidates)[number] | undefined>(
+          (best, next) => (best === undefined || next.pool.freeBytes > best.pool.freeBytes ? next : best),
+          undefined,
+        )
+      : candidates[first];
+  if (chosen !== undefined) return { nodeName: chosen.node.name, poolName: chosen.pool.name };
+  const more = lacks.length > NAMED_NODES ? `; and ${lacks.length - NAMED_NODES} more` : '';
+  const nobody = 'there are no nodes';
+  return { lacking: lacks.length === 0 ? nobody : `${lacks.slice(0, NAMED_NODES).join('; ')}${more}` };
+}
+
+/** The pool of `node` for a volume: the one that the class names, else the one with the most room. Undefined when none takes volumes. */
+export function choosePool(node: NodeView, pool: string | undefined): PoolView | undefined {
+  return node.pools
+    .filter(({ name, isReady }) => isReady && (pool === undefined || name === pool))
+    .reduce<PoolView | undefined>(
+      (best, next) => (best === undefined || next.freeBytes > best.freeBytes ? next : best),
+      undefined,
+    );
+}
+
+/** Why no pool of the node can be used, or how much room the best one has. */
+export function describeRoom(
+  node: NodeView,
+  name: string | undefined,
+  pool = choosePool(node, name),
+): string {
+  if (pool !== undefined) return `pool ${pool.name} has ${formatBytes(pool.freeBytes)} free`;
+  const closed = node.pools.find((candidate) => name === undefined || candidate.name === name);
+  if (closed !== undefined)
+    return `pool ${closed.name} is not ready: ${closed.reason ?? 'its agent gives no reason'}`;
+  return name === undefined ? 'its agent offers no pool' : `its agent offers no pool ${name}`;
+}
+
+function unfit(node: NodeView, { allowedTopologies, avoid }: PlacementRequest): string | undefined {
+  if (!node.isUsable) return 'takes no new pods';
+  if (allowedTopologies.length > 0 && !allowedTopologies.some((term) => matches(node, term))) {
+    return 'is not among the allowedTopologies';
+  }
+  return avoid.has(node.name) ? 'has just refused this volume' : undefined;
+}
+
+function matches({ labels }: NodeView, term: readonly TopologyRequirement[]): boolean {
+  return term.every(({ key, values }) => values.includes(labels[key] ?? ''));
+}
+
+/** Where a StatefulSet's claim begins; undefined for other claims. */
+function startOf(claimName: string, count: number): number | undefined {
+  const match = /^(.+)-(\d{1,6})$/.exec(claimName);
+  if (match?.[1] === undefined || count === 0) return undefined;
+  let hash = 0;
+  for (const character of match[1]) hash = (hash * 31 + (character.codePointAt(0) ?? 0)) % 65_521;
+  return (hash + Number(match[2])) % count;
+}
+
+function byName(a: NodeView, b: NodeView): number {
+  return a.name < b.name ? -1 : 1;
+}

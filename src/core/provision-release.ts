@@ -1,0 +1,64 @@
+/** A PersistentVolume of ours, as far as its end is concerned. */
+export interface PersistentVolumeView {
+  readonly name: string;
+  readonly phase: string;
+  readonly reclaimPolicy: string;
+  readonly isDeleting: boolean;
+  readonly hasFinalizer: boolean;
+  /** Other PersistentVolumes with the same handle: the data is theirs as well. */
+  readonly sharers: readonly string[];
+}
+
+/** The LocalVolume behind it. */
+export interface ReleasedVolumeView {
+  readonly isDeleting: boolean;
+  readonly isPublished: boolean;
+}
+
+export type ReleasePlan =
+  | { readonly do: 'nothing' }
+  /** Note on the LocalVolume that it has an owner; until then the finalizer keeps that owner. */
+  | { readonly do: 'mark' }
+  | { readonly do: 'add-finalizer' }
+  | { readonly do: 'remove-finalizer' }
+  /** Delete the LocalVolume: its node deletes the data. */
+  | { readonly do: 'delete-volume' }
+  /** The data is gone: delete the PersistentVolume, and let it go. */
+  | { readonly do: 'delete-persistent-volume' }
+  /** It should be deleted, and must not be. */
+  | { readonly do: 'refuse'; readonly note: string };
+
+/**
+ * The next step towards the end of a PersistentVolume. Data goes first, then the object, then its finalizer: whatever a crash leaves, there
+ * is an owner for as long as there is data.
+ */
+export function planRelease(
+  owner: PersistentVolumeView,
+  volume: ReleasedVolumeView | undefined,
+): ReleasePlan {
+  if (volume !== undefined && !volume.isPublished && !volume.isDeleting) return { do: 'mark' };
+  if (owner.reclaimPolicy !== 'Delete') {
+    return owner.hasFinalizer ? { do: 'remove-finalizer' } : { do: 'nothing' };
+  }
+  if (!isReleased(owner)) {
+    const lacks = !owner.isDeleting && !owner.hasFinalizer;
+    return lacks && owner.phase === 'Bound' ? { do: 'add-finalizer' } : { do: 'nothing' };
+  }
+  // Without our finalizer, somebody who is deleting it has taken it off to keep the data.
+  if (owner.isDeleting && !owner.hasFinalizer) return { do: 'nothing' };
+  const [sharer] = owner.sharers;
+  if (sharer !== undefined) {
+    return {
+      do: 'refuse',
+      note: `PersistentVolume ${sharer} has the same volume, so its data stays; delete that one, or set this one's reclaim policy to Retain`,
+    };
+  }
+  if (volume === undefined) return { do: 'delete-persistent-volume' };
+  return volume.isDeleting ? { do: 'nothing' } : { do: 'delete-volume' };
+}
+
+/** Its claim is gone, or it is being deleted and no claim has it. */
+function isReleased({ phase, isDeleting }: PersistentVolumeView): boolean {
+  if (phase === 'Released' || phase === 'Failed') return true;
+  return isDeleting && (phase === 'Available' || phase === 'Pending');
+}
