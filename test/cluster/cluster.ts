@@ -3,6 +3,7 @@ import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { Fault } from '../../src/core/fault.ts';
 import { isWithin } from '../../src/cli/demo/mounts.ts';
+import { KeyedLock } from '../../src/runtime/keyed-lock.ts';
 import { type ClusterAddresses, clusterAddresses, freeIndex, hostLinkName } from './addresses.ts';
 import { ControlPlane } from './control-plane.ts';
 import { Kubectl, readPodRanges } from './kubectl.ts';
@@ -20,7 +21,7 @@ import {
   writeRecord,
 } from './record.ts';
 import { ensureContainerdBinaries, ensureImageArchive } from './runtime.ts';
-import { ensureKubernetes, type KubernetesTools } from './tools.ts';
+import { ensureKubernetes, type KubernetesTools, requirePrograms } from './tools.ts';
 import { waitFor } from './wait.ts';
 
 export interface ClusterOptions {
@@ -73,6 +74,7 @@ export class Cluster {
   readonly #controlPlaneMachine: Machine;
   readonly #hostLink: string;
   readonly #report: (text: string) => void;
+  readonly #changes = new KeyedLock();
   #parts: Parts | undefined;
 
   constructor(
@@ -133,22 +135,23 @@ export class Cluster {
   /** Adds a node and waits until it is Ready. */
   async addNode(name: string, signal?: AbortSignal): Promise<void> {
     checkName('node', name);
-    const { record } = await this.#load();
-    if (name === CONTROL_PLANE || record.nodes.some((node) => node.name === name)) {
-      throw new Fault('conflict', `cluster ${this.name} has a machine ${name} already`);
-    }
-    await this.#setNodes([...record.nodes, { name, index: freeIndex(record.nodes) }]);
+    await this.#changeNodes((nodes) => {
+      if (name === CONTROL_PLANE || nodes.some((node) => node.name === name)) {
+        throw new Fault('conflict', `cluster ${this.name} has a machine ${name} already`);
+      }
+      return [...nodes, { name, index: freeIndex(nodes) }];
+    });
     await this.startNode(name, signal);
   }
 
   /** Switches a node off and forgets it, in Kubernetes and on disk. */
   async removeNode(name: string): Promise<void> {
-    const { record, kubectl } = await this.#load();
+    const { kubectl } = await this.#load();
     await this.node(name);
     await this.machine(name).powerOff();
     await kubectl.run(['delete', 'node', name, '--ignore-not-found']);
     await rm(this.machine(name).directory, { recursive: true, force: true });
-    await this.#setNodes(record.nodes.filter((node) => node.name !== name));
+    await this.#changeNodes((nodes) => nodes.filter((node) => node.name !== name));
     await this.#ensureRoutes();
     this.#report(`${name}: removed`);
   }
@@ -261,15 +264,17 @@ export class Cluster {
   }
 
   async #setOff(name: string, off: boolean): Promise<void> {
-    const { record } = await this.#load();
-    await this.#setNodes(record.nodes.map((node) => (node.name === name ? { ...node, off } : node)));
+    await this.#changeNodes((nodes) => nodes.map((node) => (node.name === name ? { ...node, off } : node)));
   }
 
-  async #setNodes(nodes: readonly NodeRecord[]): Promise<void> {
-    const parts = await this.#load();
-    const record = { ...parts.record, nodes };
-    await writeRecord(this.directory, record);
-    this.#parts = { ...parts, record };
+  /** One change at a time, so that none is lost when a test does several things at once. */
+  async #changeNodes(change: (nodes: readonly NodeRecord[]) => readonly NodeRecord[]): Promise<void> {
+    await this.#changes.run('nodes', async () => {
+      const parts = await this.#load();
+      const record = { ...parts.record, nodes: change(parts.record.nodes) };
+      await writeRecord(this.directory, record);
+      this.#parts = { ...parts, record };
+    });
   }
 
   async #load(): Promise<Parts> {
@@ -281,6 +286,7 @@ export class Cluster {
   }
 
   async #prepare(record: ClusterRecord): Promise<Parts> {
+    await requirePrograms();
     const tools = await ensureKubernetes();
     const pki = new Pki(join(this.directory, 'pki'));
     await pki.ensureAuthority();
@@ -333,8 +339,9 @@ export class Cluster {
     });
   }
 
+  /** No name has a dot: those of cluster `a` never begin like those of cluster `a-b`. */
   #cgroup(machine: string): string {
-    return `keelson-${this.name}-${machine}`;
+    return `keelson.${this.name}.${machine}`;
   }
 }
 

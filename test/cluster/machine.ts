@@ -11,6 +11,7 @@ import {
   sendSignal,
   startProcess,
 } from '../../src/runtime/child-process.ts';
+import { linkSignals } from '../../src/runtime/signals.ts';
 import { detachLoopDevices } from './loop-devices.ts';
 import { waitFor } from './wait.ts';
 
@@ -167,8 +168,18 @@ export class Machine {
       signal,
     }: { readonly timeoutMs?: number; readonly signal?: AbortSignal | undefined } = {},
   ): Promise<T> {
+    const ended = new AbortController();
+    using waiting = linkSignals(signal, ended.signal);
+    let misses = 0;
+    const checkWhileItRuns = async (): Promise<T | undefined> => {
+      // It takes a moment until it has entered the machine.
+      misses = (await this.findDaemon(daemon)) === undefined ? misses + 1 : 0;
+      if (misses === 5) ended.abort(new Fault('unavailable', `${daemon.name} of ${this.name} has ended`));
+      return await check();
+    };
+    const options = { timeoutMs, signal: waiting.signal, everyMs: 100 };
     try {
-      return await waitFor(`${daemon.name} of ${this.name} serves`, check, { timeoutMs, signal });
+      return await waitFor(`${daemon.name} of ${this.name} serves`, checkWhileItRuns, options);
     } catch (error) {
       if (signal?.aborted) throw error;
       const log = await readFile(this.logFile(daemon), 'utf8').catch(() => '');

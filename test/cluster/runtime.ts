@@ -9,14 +9,17 @@ import { Fault } from '../../src/core/fault.ts';
 import { ensureTool } from '../tools/build-tool.ts';
 import type { Daemon, Machine } from './machine.ts';
 
-/** `debian`: what is installed; `latest`: the pinned Go modules. */
+/** `debian`: what is installed; `latest`: the pinned Go module. */
 export type ContainerdChoice = 'debian' | 'latest';
 
 export const CONTAINERD_SOCKET = '/run/containerd/containerd.sock';
 const CONFIG = '/etc/containerd/config.toml';
 const SYSTEM_PATH = '/usr/sbin:/usr/bin:/sbin:/bin';
 
-/** Makes a directory with containerd, ctr, shim and runc of the choice; undefined for those of the system. */
+/**
+ * Makes a directory with containerd, ctr and shim of the choice; undefined for those of the system. runc is the system's: kubelet asks
+ * for seccomp profiles, which a runc built without libseccomp refuses.
+ */
 export async function ensureContainerdBinaries(
   directory: string,
   choice: ContainerdChoice,
@@ -25,7 +28,7 @@ export async function ensureContainerdBinaries(
   const binDir = join(directory, 'containerd-bin');
   await mkdir(binDir, { recursive: true });
   // In turn: each build takes all processors.
-  for (const name of ['containerd', 'ctr', 'containerd-shim-runc-v2', 'runc'] as const) {
+  for (const name of ['containerd', 'ctr', 'containerd-shim-runc-v2'] as const) {
     const target = await ensureTool(name);
     await rm(join(binDir, name), { force: true });
     await symlink(target, join(binDir, name));

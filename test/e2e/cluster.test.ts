@@ -147,10 +147,29 @@ describe('a cluster of two nodes', { timeout: 180_000 }, () => {
     expect((await machine.run('cat', ['/proc/sys/kernel/panic'])).stdout).toBe('10\n');
   });
 
+  test('has another cluster beside it, with other choices, that comes and goes unnoticed', async () => {
+    const other = new Cluster({ name: `${cluster.name}x-b`, baseDirectory: base });
+    try {
+      await other.up({ nodes: 1, settings: { cni: 'bridge', proxy: false } });
+      const itsKubectl = await other.kubectl();
+      expect(await itsKubectl.run(['get', 'nodes', '--output=name'])).toBe('node/node-1\n');
+      expect(await itsKubectl.run(['get', 'pods', '--output=name'])).toBe('');
+      await itsKubectl.apply([webDeployment(1)]);
+      await itsKubectl.wait('deployment/web', 'condition=Available');
+      // To take down a third, whose name this one's begins with, finds nothing that is not its own.
+      await new Cluster({ name: `${cluster.name}x`, baseDirectory: base }).down();
+      await expect(other.up({ settings: { cni: 'none' } })).rejects.toThrow(/has cni bridge, not none/);
+    } finally {
+      await other.down();
+    }
+    await talk();
+  });
+
   test('is left as it is by a second up', async () => {
-    const running = await ownProcesses();
+    const running = await daemons();
+    expect(running.length).toBeGreaterThan(15);
     await cluster.up({ nodes: 2 });
-    expect(await ownProcesses()).toEqual(running);
+    expect(await daemons()).toEqual(running);
   });
 
   test('goes on after a crash of anything: up starts what is missing, and pods do not notice', async () => {
@@ -193,7 +212,7 @@ describe('a cluster of two nodes', { timeout: 180_000 }, () => {
   test('calls a node NotReady that is switched off, and Ready when it returns with its pods', async () => {
     await cluster.stopNode('node-2');
     expect(
-      (await processesOf()).some(({ cgroups }) => cgroups.some((path) => path.includes('-node-2/'))),
+      (await processesOf()).some(({ cgroups }) => cgroups.some((path) => path.includes('.node-2/'))),
     ).toBe(false);
     await untilReadiness('node-2', 'Unknown');
     expect(await readiness('node-1')).toBe('True');
@@ -263,15 +282,18 @@ describe('a cluster of two nodes', { timeout: 180_000 }, () => {
   const processesOf = async (): ReturnType<typeof listProcesses> =>
     (await listProcesses()).filter(
       ({ args, cgroups }) =>
-        cgroups.some((path) => path.startsWith(`/keelson-${cluster.name}-`)) ||
-        args.some((arg) => arg.startsWith(cluster.directory)),
+        cgroups.some((path) => path.startsWith(`/keelson.${cluster.name}.`)) ||
+        args.some((arg) => arg.startsWith(`${cluster.directory}/`)),
     );
   /** But for those that come and go: probes, and what a shell waits with. */
-  const ownProcesses = async (): Promise<readonly number[]> =>
-    (await processesOf()).map(({ pid }) => pid).sort((a, b) => a - b);
+  const daemons = async (): Promise<readonly number[]> =>
+    (await processesOf())
+      .filter(({ program }) => /^(etcd|kube|containerd|node|dash)/.test(program))
+      .map(({ pid }) => pid)
+      .sort((a, b) => a - b);
 });
 
-function webDeployment(): object {
+function webDeployment(replicas = 2): object {
   const labels = { app: 'web' };
   const spread = { maxSkew: 1, topologyKey: 'kubernetes.io/hostname', whenUnsatisfiable: 'DoNotSchedule' };
   return {
@@ -279,7 +301,7 @@ function webDeployment(): object {
     kind: 'Deployment',
     metadata: { name: 'web' },
     spec: {
-      replicas: 2,
+      replicas,
       selector: { matchLabels: labels },
       template: {
         metadata: { labels },

@@ -2,10 +2,12 @@ import { mkdir, mkdtemp, rm, rmdir, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { cgroupRoots } from '../../src/cli/demo/cgroups.ts';
+import type { ProcessEntry } from '../../src/cli/demo/processes.ts';
 import { runCommand, startProcess } from '../../src/runtime/child-process.ts';
 import { findLeftovers } from '../cluster/leftovers.ts';
 import { detachLoopDevices } from '../cluster/loop-devices.ts';
 import { Machine } from '../cluster/machine.ts';
+import { waitFor } from '../cluster/wait.ts';
 
 /** The check at the end of `down` is worth what it finds: each kind of thing, made by hand, has to be found. */
 let directory: string;
@@ -104,4 +106,26 @@ test('a process with the command line of a machine that is the first of no names
   expect(await machine.running()).toBe(false);
   await machine.powerOff();
   expect(impostor.running).toBe(true);
+});
+
+test('a daemon is started once, stopped, and its last words are told when it ends instead of serving', async () => {
+  const machine = new Machine({ name: 'm', directory: join(directory, 'm'), cgroup: `${prefix()}-m` });
+  made.defer(() => machine.powerOff());
+  await machine.boot();
+  const lasting = { name: 'lasting', file: 'sleep', args: ['601'] };
+  expect(await machine.ensureDaemon(lasting)).toBe(true);
+  const started = async (): Promise<ProcessEntry | undefined> => {
+    const found = await machine.findDaemon(lasting);
+    return found?.program === 'sleep' ? found : undefined;
+  };
+  const { cgroups } = await waitFor('it runs', started, { timeoutMs: 5_000 });
+  expect(cgroups.filter((path) => path !== `/${prefix()}-m/system`)).toEqual([]);
+  expect(await machine.ensureDaemon(lasting)).toBe(false);
+  await machine.stopDaemon(lasting);
+  expect(await machine.findDaemon(lasting)).toBeUndefined();
+
+  const failing = { name: 'failing', file: 'sh', args: ['-c', 'echo no such luck; exit 1'] };
+  await machine.ensureDaemon(failing);
+  const served = machine.untilServing(failing, async () => undefined, { timeoutMs: 60_000 });
+  await expect(served).rejects.toThrow(/failing of m has ended\nno such luck/);
 });
