@@ -4,6 +4,7 @@ import type { Command, CommandContext } from './command.ts';
 /** Each command's code is loaded when it is asked for, so that a short one starts quickly. */
 const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   agent: async () => (await import('./agent-command.ts')).agentCommand,
+  controller: async () => (await import('./controller-command.ts')).controllerCommand,
   'cri-proxy': async () => (await import('./cri-proxy-command.ts')).criProxyCommand,
   'cni-config': async () => (await import('./cni-config-command.ts')).cniConfigCommand,
   status: async () => (await import('./status-command.ts')).statusCommand,

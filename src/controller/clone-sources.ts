@@ -1,0 +1,116 @@
+import { Fault, isFault } from '../core/fault.ts';
+import { type ClaimView, DRIVER_NAME, describeClaim, type SourceView } from '../core/provision.ts';
+import { parseQuantity } from '../core/quantity.ts';
+import {
+  PERSISTENT_VOLUME_CLAIMS,
+  type PersistentVolume,
+  type PersistentVolumeClaim,
+} from '../kube/built-in.ts';
+import type { KubeClient } from '../kube/client.ts';
+import { keyOf, nameOfKey } from '../kube/resource.ts';
+import type { WorkResult } from '../runtime/work-queue.ts';
+import type { Cluster } from './cluster.ts';
+import { sourceKeyOf } from './views.ts';
+
+/** Keeps a claim for as long as another one is being made from it; the name is the one that everybody uses. */
+const CLONING_PROTECTION = 'provisioner.storage.kubernetes.io/cloning-protection';
+
+export interface CloneSourcesDeps {
+  readonly client: Pick<KubeClient, 'get' | 'patch'>;
+  readonly cluster: Cluster;
+}
+
+/** Claims that other claims are copies of. */
+export class CloneSources {
+  readonly #deps: CloneSourcesDeps;
+
+  constructor(deps: CloneSourcesDeps) {
+    this.#deps = deps;
+  }
+
+  /** What the claim is to be copied from; a Fault says why it cannot be now, undefined that it is no clone. */
+  find(claim: ClaimView): SourceView | Fault | undefined {
+    const { dataSource } = claim;
+    if (dataSource?.apiGroup !== '' || dataSource.kind !== 'PersistentVolumeClaim') return undefined;
+    const { claims, owners, volumes } = this.#deps.cluster;
+    const source = claims.store.get(`${claim.namespace}/${dataSource.name}`);
+    const fault = (what: string): Fault =>
+      new Fault(
+        'precondition',
+        `${describeClaim(claim)} starts from claim ${dataSource.name}, which ${what}`,
+      );
+    if (source === undefined) return fault('does not exist in its namespace');
+    if (source.metadata?.deletionTimestamp !== undefined) return fault('is being deleted');
+    const owner = owners.store.get(source.spec?.volumeName ?? '');
+    if (source.status?.phase !== 'Bound' || owner === undefined) return fault('is not bound yet');
+    const mode = source.spec?.volumeMode ?? 'Filesystem';
+    if (mode !== claim.volumeMode) return fault(`has volumeMode ${mode}`);
+    if (owner.spec?.csi?.driver !== DRIVER_NAME) return fault('has a volume of another driver');
+    // Both ways, or a claim could read what it was never given (CVE-2019-11255).
+    if (!isBoundTo(owner, source)) return fault('is not what its PersistentVolume is bound to');
+    const [volume] = volumes.store.byIndex('handle', owner.spec.csi.volumeHandle);
+    if (volume === undefined) return fault(`has volume ${owner.spec.csi.volumeHandle}, which no node knows`);
+    return {
+      volumeName: volume.metadata?.name ?? '',
+      nodeName: volume.spec.nodeName,
+      poolName: volume.spec.poolName,
+      sizeBytes: parseQuantity(volume.status?.capacity ?? volume.spec.size, 'LocalVolume size'),
+    };
+  }
+
+  /** Keeps the source of a clone until that is made. Nothing for other claims. */
+  async protect(claim: PersistentVolumeClaim, signal: AbortSignal): Promise<void> {
+    const key = sourceKeyOf(claim);
+    if (key === undefined) return;
+    const source = await this.#deps.client.get(PERSISTENT_VOLUME_CLAIMS, nameOfKey(key), { signal });
+    if (source.metadata?.deletionTimestamp !== undefined) {
+      throw new Fault('busy', `claim ${key} is being deleted`);
+    }
+    const finalizers = source.metadata?.finalizers ?? [];
+    if (finalizers.includes(CLONING_PROTECTION)) return;
+    await this.#write(source, [...finalizers, CLONING_PROTECTION], signal);
+  }
+
+  /** Lets the claim `key` go when no claim is being made from it any more. */
+  async release(key: string, signal: AbortSignal): Promise<WorkResult> {
+    const { claims } = this.#deps.cluster;
+    const source = claims.store.get(key);
+    const finalizers = source?.metadata?.finalizers ?? [];
+    if (source === undefined || !finalizers.includes(CLONING_PROTECTION)) return undefined;
+    const clones = claims.store.byIndex('source', key);
+    if (clones.some((clone) => (clone.spec?.volumeName ?? '') === '')) return undefined;
+    try {
+      await this.#write(
+        source,
+        finalizers.filter((finalizer) => finalizer !== CLONING_PROTECTION),
+        signal,
+      );
+    } catch (error) {
+      if (isFault(error, 'not-found')) return undefined;
+      if (isFault(error, 'busy')) return { afterMs: 200 };
+      throw error;
+    }
+    return undefined;
+  }
+
+  async #write(
+    claim: PersistentVolumeClaim,
+    finalizers: readonly string[],
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { uid, resourceVersion } = claim.metadata ?? {};
+    const written = await this.#deps.client.patch(
+      PERSISTENT_VOLUME_CLAIMS,
+      nameOfKey(keyOf(claim)),
+      { merge: { metadata: { finalizers } }, precondition: { uid, resourceVersion } },
+      { signal },
+    );
+    this.#deps.cluster.claims.remember(written);
+  }
+}
+
+function isBoundTo({ spec, status }: PersistentVolume, { metadata }: PersistentVolumeClaim): boolean {
+  const { uid, namespace, name } = spec?.claimRef ?? {};
+  const same = uid === metadata?.uid && namespace === metadata?.namespace && name === metadata?.name;
+  return same && status?.phase === 'Bound';
+}

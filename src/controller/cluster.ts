@@ -1,0 +1,84 @@
+import { LOCAL_VOLUMES, type LocalVolume } from '../api/local-volume.ts';
+import { NODE_INVENTORIES, type NodeInventory } from '../api/node-inventory.ts';
+import { DRIVER_NAME, volumeNameOf } from '../core/provision.ts';
+import {
+  NODES,
+  type Node,
+  PERSISTENT_VOLUME_CLAIMS,
+  PERSISTENT_VOLUMES,
+  type PersistentVolume,
+  type PersistentVolumeClaim,
+  STORAGE_CLASSES,
+  type StorageClass,
+} from '../kube/built-in.ts';
+import { Informer, type InformerDeps, withoutManagedFields } from '../kube/informer.ts';
+import type { TaskGroup } from '../runtime/task-group.ts';
+import { classNameOf, sourceKeyOf } from './views.ts';
+
+/** What the controller knows of the cluster. Late at times: whatever cannot be undone is checked with the server first. */
+export interface Cluster {
+  readonly claims: Informer<PersistentVolumeClaim>;
+  readonly classes: Informer<StorageClass>;
+  readonly volumes: Informer<LocalVolume>;
+  readonly owners: Informer<PersistentVolume>;
+  readonly nodes: Informer<Node>;
+  readonly inventories: Informer<NodeInventory>;
+}
+
+/** Nothing is read before `runCluster`. */
+export function createCluster(deps: InformerDeps): Cluster {
+  return {
+    claims: new Informer(
+      {
+        resource: PERSISTENT_VOLUME_CLAIMS,
+        indexers: {
+          volume: ({ metadata }) => [volumeNameOf(metadata?.uid ?? '')],
+          class: (claim) => [classNameOf(claim)],
+          source: (claim) => [sourceKeyOf(claim) ?? []].flat(),
+        },
+      },
+      deps,
+    ),
+    classes: new Informer({ resource: STORAGE_CLASSES }, deps),
+    volumes: new Informer(
+      {
+        resource: LOCAL_VOLUMES,
+        indexers: {
+          node: ({ spec }) => [spec.nodeName],
+          handle: ({ status }) => [status?.volumeHandle ?? []].flat(),
+        },
+      },
+      deps,
+    ),
+    owners: new Informer(
+      {
+        resource: PERSISTENT_VOLUMES,
+        indexers: {
+          handle: ({ spec }) => (spec?.csi?.driver === DRIVER_NAME ? [spec.csi.volumeHandle] : []),
+        },
+      },
+      deps,
+    ),
+    // Images and conditions of nodes are most of their size.
+    nodes: new Informer(
+      {
+        resource: NODES,
+        transform: (node) => {
+          const { status: _unused, ...kept } = withoutManagedFields(node);
+          return kept;
+        },
+      },
+      deps,
+    ),
+    inventories: new Informer({ resource: NODE_INVENTORIES }, deps),
+  };
+}
+
+/** Follows the server in `tasks`; resolves when everything was read once. */
+export async function runCluster(cluster: Cluster, tasks: TaskGroup, signal: AbortSignal): Promise<void> {
+  for (const [name, informer] of Object.entries(cluster) as [string, Informer<never>][]) {
+    tasks.run(`informer ${name}`, (stop) => informer.run(stop));
+  }
+  const informers = Object.values(cluster) as Informer<never>[];
+  await Promise.all(informers.map((informer) => informer.synced({ signal })));
+}

@@ -1,0 +1,343 @@
+import { LOCAL_VOLUMES, type LocalVolume } from '../api/local-volume.ts';
+import { Fault, isFault } from '../core/fault.ts';
+import { describeClaim, type NodeView, volumeNameOf } from '../core/provision.ts';
+import {
+  type NewVolume,
+  type ProvisionPlan,
+  type ProvisionState,
+  planProvision,
+  type Refusal,
+} from '../core/provision-plan.ts';
+import { exactQuantity } from '../core/provision-quantity.ts';
+import { formatBytes } from '../core/quantity.ts';
+import {
+  NODES,
+  PERSISTENT_VOLUME_CLAIMS,
+  PERSISTENT_VOLUMES,
+  type PersistentVolume,
+  type PersistentVolumeClaim,
+} from '../kube/built-in.ts';
+import type { KubeClient } from '../kube/client.ts';
+import type { EventRecorder } from '../kube/event-recorder.ts';
+import type { KubeObject, ObjectName, Resource } from '../kube/resource.ts';
+import { type Clock, systemClock } from '../runtime/clock.ts';
+import type { Logger } from '../runtime/logger.ts';
+import type { WorkResult } from '../runtime/work-queue.ts';
+import type { CloneSources } from './clone-sources.ts';
+import type { Cluster } from './cluster.ts';
+import type { ControllerMetrics } from './metrics.ts';
+import { persistentVolumeOf } from './persistent-volume.ts';
+import { classNameOf, classView, claimView, nodeView, SELECTED_NODE, volumeView } from './views.ts';
+
+export interface ProvisionerDeps {
+  readonly client: KubeClient;
+  readonly cluster: Cluster;
+  readonly sources: CloneSources;
+  readonly events: Pick<EventRecorder, 'record'>;
+  readonly metrics: ControllerMetrics;
+  readonly logger: Logger;
+  readonly clock?: Clock;
+}
+
+/** For how long a node that refused is not asked again for the same volume. */
+const AVOID_MS: Readonly<Record<Refusal, number>> = { exhausted: 60_000, failed: 300_000 };
+/** A claim that waits is looked at again when nodes change, and after this. */
+const WAIT_MS = 60_000;
+
+interface Avoided {
+  readonly refusal: Refusal;
+  readonly untilMs: number;
+}
+
+/** The objects that a plan was made from. */
+interface Found {
+  readonly claim: PersistentVolumeClaim | undefined;
+  readonly volume: LocalVolume | undefined;
+}
+
+/** Takes a volume, by its name `pvc-UID`, one step further from claim to PersistentVolume, or to nothing. */
+export class Provisioner {
+  readonly #deps: ProvisionerDeps;
+  readonly #clock: Clock;
+  readonly #avoided = new Map<string, Map<string, Avoided>>();
+  readonly #waiting = new Set<string>();
+
+  constructor(deps: ProvisionerDeps) {
+    this.#deps = deps;
+    this.#clock = deps.clock ?? systemClock;
+  }
+
+  /** Volumes whose claims wait for room: to be looked at when a node changes. */
+  get waiting(): ReadonlySet<string> {
+    return this.#waiting;
+  }
+
+  /** One step. The write that it makes brings the next one. */
+  async reconcile(name: string, signal: AbortSignal): Promise<WorkResult> {
+    const { claims, volumes } = this.#deps.cluster;
+    const volume = volumes.store.get(name);
+    const found: Found = { claim: claims.store.byIndex('volume', name)[0], volume };
+    const isOwned = this.#ownersOf(name, volume).length > 0;
+    const plan = planProvision(this.#stateOf(name, found, isOwned));
+    this.#waiting.delete(name);
+    if (found.claim === undefined && volume === undefined) this.#avoided.delete(name);
+    try {
+      return await this.#carryOut(name, plan, found, signal);
+    } catch (error) {
+      // Something moved since it was read: the plan is made anew when the news is here.
+      const isStale = isFault(error, 'busy') || isFault(error, 'not-found') || isFault(error, 'conflict');
+      if (!isStale) throw error;
+      this.#deps.logger.debug({ volume: name, err: error }, 'a plan met a newer state');
+      return { afterMs: 200 };
+    }
+  }
+
+  async #carryOut(name: string, plan: ProvisionPlan, found: Found, signal: AbortSignal): Promise<WorkResult> {
+    switch (plan.do) {
+      case 'nothing':
+        return undefined;
+      case 'wait':
+        this.#waiting.add(name);
+        this.#say(found.claim, plan.fault);
+        return { afterMs: WAIT_MS };
+      case 'create':
+        return await this.#create(name, plan.volume, found, signal);
+      case 'publish':
+        return await this.#publish(name, found, signal);
+      case 'reschedule':
+        await this.#reschedule(found, plan.fault, signal);
+        return undefined;
+      case 'discard':
+      case 'abandon':
+        return await this.#remove(name, plan, signal);
+    }
+  }
+
+  /** The intent comes first. Its claim is read from the server: one that is gone by now must not get a volume. */
+  async #create(name: string, volume: NewVolume, found: Found, signal: AbortSignal): Promise<WorkResult> {
+    const { client, cluster, events, sources } = this.#deps;
+    const claim = await this.#liveClaim(found.claim, signal);
+    if (planProvision(this.#stateOf(name, { claim, volume: undefined }, false)).do !== 'create') {
+      return { afterMs: 200 };
+    }
+    if (claim === undefined) return undefined;
+    await sources.protect(claim, signal);
+    const created = await client.create(LOCAL_VOLUMES, localVolumeOf(name, volume, claim), { signal });
+    cluster.volumes.remember(created);
+    const { nodeName, poolName, sizeBytes } = volume;
+    events.record(PERSISTENT_VOLUME_CLAIMS, claim, {
+      type: 'Normal',
+      reason: 'Provisioning',
+      action: 'Provision',
+      note: `a volume of ${formatBytes(sizeBytes)} is made in pool ${poolName} on node ${nodeName}`,
+    });
+    return undefined;
+  }
+
+  async #publish(name: string, found: Found, signal: AbortSignal): Promise<WorkResult> {
+    const { client, cluster, events, metrics } = this.#deps;
+    const { volume } = found;
+    const claim = await this.#liveClaim(found.claim, signal);
+    if (planProvision(this.#stateOf(name, { claim, volume }, false)).do !== 'publish')
+      return { afterMs: 200 };
+    const storageClass = claim && cluster.classes.store.get(classNameOf(claim));
+    if (claim === undefined || volume === undefined || storageClass === undefined) return { afterMs: 200 };
+    // Another run of ours may have made it: then its event is on its way, and `conflict` brings us back to see it.
+    const owner = await client.create(PERSISTENT_VOLUMES, persistentVolumeOf(volume, claim, storageClass), {
+      signal,
+    });
+    cluster.owners.remember(owner);
+    const createdMs = Date.parse(claim.metadata?.creationTimestamp ?? '');
+    metrics.provisioned((this.#clock.nowMs() - createdMs) / 1_000);
+    events.record(PERSISTENT_VOLUME_CLAIMS, claim, {
+      type: 'Normal',
+      reason: 'ProvisioningSucceeded',
+      action: 'Provision',
+      note: `volume ${name} is ready on node ${volume.spec.nodeName}`,
+    });
+    return undefined;
+  }
+
+  async #reschedule({ claim }: Found, fault: Fault, signal: AbortSignal): Promise<void> {
+    if (claim === undefined) return;
+    const { client, cluster, metrics } = this.#deps;
+    const { name = '', namespace, uid, resourceVersion } = claim.metadata ?? {};
+    await this.#checkNodeIsKnown(claim.metadata?.annotations?.[SELECTED_NODE] ?? '', signal);
+    const changed = await client.patch(
+      PERSISTENT_VOLUME_CLAIMS,
+      { name, namespace },
+      {
+        merge: { metadata: { annotations: { [SELECTED_NODE]: null } } },
+        precondition: { uid, resourceVersion },
+      },
+      { signal },
+    );
+    cluster.claims.remember(changed);
+    metrics.rescheduled();
+    this.#say(claim, fault);
+  }
+
+  /** Everything that could be a reason to keep it is read from the server: its deletion is the one step that loses data when it errs. */
+  async #remove(
+    name: string,
+    plan: Extract<ProvisionPlan, { do: 'discard' | 'abandon' }>,
+    signal: AbortSignal,
+  ): Promise<WorkResult> {
+    const { client, logger } = this.#deps;
+    const volume = await this.#find(LOCAL_VOLUMES, { name }, signal);
+    if (volume === undefined) return undefined;
+    const claim = await this.#liveClaim(claimOf(volume), signal);
+    const owner = await this.#find(PERSISTENT_VOLUMES, { name }, signal);
+    await this.#checkNodeIsKnown(volume.spec.nodeName, signal);
+    const isOwned = owner !== undefined || this.#ownersOf(name, volume).length > 0;
+    if (planProvision(this.#stateOf(name, { claim, volume }, isOwned)).do !== plan.do)
+      return { afterMs: 200 };
+    const { uid, resourceVersion, finalizers = [] } = volume.metadata ?? {};
+    const precondition = { uid, resourceVersion };
+    if (plan.do === 'abandon') {
+      const others = finalizers.filter((finalizer) => !finalizer.startsWith('keelson.dev/'));
+      await client.patch(
+        LOCAL_VOLUMES,
+        { name },
+        { merge: { metadata: { finalizers: others } }, precondition },
+        { signal },
+      );
+      logger.info(
+        { volume: name, node: volume.spec.nodeName },
+        'an unused volume of a lost node was given up',
+      );
+      return undefined;
+    }
+    this.#avoid(name, volume);
+    await client.delete(LOCAL_VOLUMES, { name }, { precondition, signal });
+    if (plan.fault !== undefined) this.#say(claim, plan.fault);
+    logger.info({ volume: name, node: volume.spec.nodeName }, 'an unused volume is deleted');
+    return undefined;
+  }
+
+  #stateOf(name: string, { claim, volume }: Found, isOwned: boolean): ProvisionState {
+    const { cluster, sources } = this.#deps;
+    const view = claim === undefined ? undefined : claimView(claim);
+    const storageClass = view && classView(cluster.classes.store.get(view.className));
+    return {
+      claim: view,
+      storageClass,
+      volume: volume === undefined ? undefined : volumeView(volume),
+      isOwned,
+      nodes: storageClass === undefined && volume === undefined ? [] : this.#nodes(name),
+      source: view && storageClass && sources.find(view),
+      avoid: this.#avoidedBy(name),
+    };
+  }
+
+  #nodes(except: string): readonly NodeView[] {
+    const { nodes, inventories, volumes } = this.#deps.cluster;
+    return [...nodes.store.values()].map((node) => {
+      const nodeName = node.metadata?.name ?? '';
+      const placed = volumes.store
+        .byIndex('node', nodeName)
+        .filter(({ metadata }) => metadata?.name !== except);
+      return nodeView(node, inventories.store.get(nodeName), placed);
+    });
+  }
+
+  /** PersistentVolumes of that name or with that handle. */
+  #ownersOf(name: string, volume: LocalVolume | undefined): readonly PersistentVolume[] {
+    const { store } = this.#deps.cluster.owners;
+    const handle = volume?.status?.volumeHandle;
+    const byHandle = handle === undefined ? [] : store.byIndex('handle', handle);
+    return [...[store.get(name) ?? []].flat(), ...byHandle];
+  }
+
+  /** The claim as the server has it now; undefined when it is gone or another one bears its name. */
+  async #liveClaim(
+    known: Pick<PersistentVolumeClaim, 'metadata'> | undefined,
+    signal: AbortSignal,
+  ): Promise<PersistentVolumeClaim | undefined> {
+    if (known === undefined) return undefined;
+    const { name = '', namespace, uid } = known.metadata ?? {};
+    const claim = await this.#find(PERSISTENT_VOLUME_CLAIMS, { name, namespace }, signal);
+    return claim?.metadata?.uid === uid ? claim : undefined;
+  }
+
+  /** Brings a node that the server has but we do not know yet into our copy: nothing is done because of a late watch. */
+  async #checkNodeIsKnown(name: string, signal: AbortSignal): Promise<void> {
+    const { nodes } = this.#deps.cluster;
+    if (name === '' || nodes.store.get(name) !== undefined) return;
+    const node = await this.#find(NODES, { name }, signal);
+    if (node === undefined) return;
+    nodes.remember(node);
+    throw new Fault('busy', `node ${name} is new; the plan is made again`);
+  }
+
+  async #find<T extends KubeObject>(
+    resource: Resource<T>,
+    name: ObjectName,
+    signal: AbortSignal,
+  ): Promise<T | undefined> {
+    try {
+      return await this.#deps.client.get(resource, name, { signal });
+    } catch (error) {
+      if (isFault(error, 'not-found')) return undefined;
+      throw error;
+    }
+  }
+
+  #avoid(name: string, { spec: { nodeName }, status }: LocalVolume): void {
+    const phase = status?.phase;
+    if (phase === undefined || phase === 'Pending' || phase === 'Ready') return;
+    const refusal = phase === 'Exhausted' ? 'exhausted' : 'failed';
+    const nodes = this.#avoided.get(name) ?? new Map<string, Avoided>();
+    this.#avoided.set(
+      name,
+      nodes.set(nodeName, { refusal, untilMs: this.#clock.nowMs() + AVOID_MS[refusal] }),
+    );
+  }
+
+  #avoidedBy(name: string): ReadonlyMap<string, Refusal> {
+    const nowMs = this.#clock.nowMs();
+    const nodes = [...(this.#avoided.get(name) ?? [])].filter(([, { untilMs }]) => untilMs > nowMs);
+    return new Map(nodes.map(([node, { refusal }]) => [node, refusal]));
+  }
+
+  #say(claim: PersistentVolumeClaim | undefined, fault: Fault): void {
+    if (claim === undefined) return;
+    const { events, metrics, logger } = this.#deps;
+    metrics.refused(fault.kind);
+    logger.info({ claim: describeClaim(claimView(claim)), reason: fault.message }, 'claim waits');
+    events.record(PERSISTENT_VOLUME_CLAIMS, claim, {
+      // A populator may serve what we do not.
+      type: fault.kind === 'unsupported' ? 'Normal' : 'Warning',
+      reason: 'ProvisioningFailed',
+      action: 'Provision',
+      note: fault.message,
+    });
+  }
+}
+
+function localVolumeOf(name: string, volume: NewVolume, claim: PersistentVolumeClaim): LocalVolume {
+  const { nodeName, poolName, sizeBytes, fsType, parameters, sourceVolumeName } = volume;
+  const { name: claimName = '', namespace = '', uid = '' } = claim.metadata ?? {};
+  return {
+    apiVersion: 'keelson.dev/v1alpha1',
+    kind: LOCAL_VOLUMES.kind,
+    metadata: { name },
+    spec: {
+      nodeName,
+      poolName,
+      type: 'Volume',
+      size: exactQuantity(sizeBytes),
+      volumeMode: 'Filesystem',
+      claim: { namespace, name: claimName, uid },
+      ...(fsType === undefined ? {} : { fsType }),
+      ...(sourceVolumeName === undefined ? {} : { source: { volumeName: sourceVolumeName } }),
+      ...(Object.keys(parameters).length === 0 ? {} : { parameters }),
+    },
+  };
+}
+
+/** The claim that a volume was made for; undefined where the volume does not say, or where its name is not of that claim. */
+function claimOf({ spec, metadata }: LocalVolume): Pick<PersistentVolumeClaim, 'metadata'> | undefined {
+  if (spec.claim === undefined || metadata?.name !== volumeNameOf(spec.claim.uid)) return undefined;
+  return { metadata: spec.claim };
+}

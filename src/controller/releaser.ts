@@ -1,0 +1,188 @@
+import { LOCAL_VOLUMES, type LocalVolume } from '../api/local-volume.ts';
+import { isFault } from '../core/fault.ts';
+import { DRIVER_NAME } from '../core/provision.ts';
+import { planRelease, type ReleasePlan } from '../core/provision-release.ts';
+import { PERSISTENT_VOLUMES, type PersistentVolume } from '../kube/built-in.ts';
+import type { KubeClient, Precondition } from '../kube/client.ts';
+import type { EventRecorder } from '../kube/event-recorder.ts';
+import type { Logger } from '../runtime/logger.ts';
+import type { WorkResult } from '../runtime/work-queue.ts';
+import type { Cluster } from './cluster.ts';
+import type { ControllerMetrics } from './metrics.ts';
+import { FINALIZER } from './persistent-volume.ts';
+import { PUBLISHED_AS } from './views.ts';
+
+export interface ReleaserDeps {
+  readonly client: Pick<KubeClient, 'get' | 'patch' | 'delete'>;
+  readonly cluster: Cluster;
+  readonly events: Pick<EventRecorder, 'record'>;
+  readonly metrics: ControllerMetrics;
+  readonly logger: Logger;
+}
+
+/** Takes a PersistentVolume, by its name, one step further: from made to marked, from Released to gone. */
+export class Releaser {
+  readonly #deps: ReleaserDeps;
+
+  constructor(deps: ReleaserDeps) {
+    this.#deps = deps;
+  }
+
+  /** One step. The write that it makes brings the next one. */
+  async reconcile(name: string, signal: AbortSignal): Promise<WorkResult> {
+    const known = this.#deps.cluster.owners.store.get(name);
+    if (known?.spec?.csi?.driver !== DRIVER_NAME) return undefined;
+    const volume = this.#volumeOf(known);
+    const plan = this.#plan(known, volume);
+    try {
+      await this.#carryOut(known, volume, plan, signal);
+      return undefined;
+    } catch (error) {
+      if (!isFault(error, 'busy') && !isFault(error, 'not-found')) throw error;
+      this.#deps.logger.debug({ persistentVolume: name, err: error }, 'a plan met a newer state');
+      return { afterMs: 200 };
+    }
+  }
+
+  async #carryOut(
+    owner: PersistentVolume,
+    volume: LocalVolume | undefined,
+    plan: ReleasePlan,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const finalizers = owner.metadata?.finalizers ?? [];
+    switch (plan.do) {
+      case 'nothing':
+        return;
+      case 'mark':
+        if (volume !== undefined) await this.#mark(volume, owner, signal);
+        return;
+      case 'add-finalizer':
+        await this.#setFinalizers(owner, [...finalizers, FINALIZER], signal);
+        return;
+      case 'remove-finalizer':
+        await this.#removeFinalizer(owner, signal);
+        return;
+      case 'delete-volume':
+        if (volume !== undefined) await this.#deleteVolume(owner, volume, signal);
+        return;
+      case 'delete-persistent-volume':
+        await this.#deletePersistentVolume(owner, signal);
+        return;
+      case 'refuse':
+        this.#deps.events.record(PERSISTENT_VOLUMES, owner, {
+          type: 'Warning',
+          reason: 'VolumeFailedDelete',
+          action: 'Delete',
+          note: plan.note,
+        });
+    }
+  }
+
+  async #mark(volume: LocalVolume, owner: PersistentVolume, signal: AbortSignal): Promise<void> {
+    const { name = '', uid } = volume.metadata ?? {};
+    const annotations = { [PUBLISHED_AS]: owner.metadata?.name ?? '' };
+    const marked = await this.#deps.client.patch(
+      LOCAL_VOLUMES,
+      { name },
+      { merge: { metadata: { annotations } }, precondition: { uid } },
+      { signal },
+    );
+    this.#deps.cluster.volumes.remember(marked);
+  }
+
+  /** Both are read from the server first: a policy that was just set to Retain counts. */
+  async #deleteVolume(owner: PersistentVolume, volume: LocalVolume, signal: AbortSignal): Promise<void> {
+    const { client, cluster, logger, metrics } = this.#deps;
+    const live = await client.get(PERSISTENT_VOLUMES, nameOf(owner), { signal });
+    const { name = '', uid } = volume.metadata ?? {};
+    const liveVolume = await client.get(LOCAL_VOLUMES, { name }, { signal });
+    const isSame = live.metadata?.uid === owner.metadata?.uid && liveVolume.metadata?.uid === uid;
+    if (!isSame || this.#plan(live, liveVolume).do !== 'delete-volume') {
+      cluster.owners.remember(live);
+      cluster.volumes.remember(liveVolume);
+      return;
+    }
+    await client.delete(LOCAL_VOLUMES, { name }, { precondition: { uid }, signal });
+    metrics.released();
+    logger.info({ volume: name, persistentVolume: owner.metadata?.name }, 'a released volume is deleted');
+  }
+
+  /** Object first, finalizer last; without a LocalVolume behind it the server is asked whether there really is none. */
+  async #deletePersistentVolume(owner: PersistentVolume, signal: AbortSignal): Promise<void> {
+    const { client, cluster } = this.#deps;
+    const { name } = nameOf(owner);
+    const missed = await client.get(LOCAL_VOLUMES, { name }, { signal }).catch((error: unknown) => {
+      if (isFault(error, 'not-found')) return undefined;
+      throw error;
+    });
+    const { volumeHandle } = owner.spec?.csi ?? {};
+    if (missed !== undefined && missed.status?.volumeHandle === volumeHandle) {
+      cluster.volumes.remember(missed);
+      return;
+    }
+    if (owner.metadata?.deletionTimestamp === undefined) {
+      await client.delete(PERSISTENT_VOLUMES, { name }, { precondition: versionOf(owner), signal });
+      if (!(owner.metadata?.finalizers ?? []).includes(FINALIZER)) return;
+      const live = await client.get(PERSISTENT_VOLUMES, { name }, { signal });
+      if (live.metadata?.uid === owner.metadata?.uid) await this.#removeFinalizer(live, signal);
+      return;
+    }
+    await this.#removeFinalizer(owner, signal);
+  }
+
+  async #removeFinalizer(owner: PersistentVolume, signal: AbortSignal): Promise<void> {
+    const kept = (owner.metadata?.finalizers ?? []).filter((finalizer) => finalizer !== FINALIZER);
+    await this.#setFinalizers(owner, kept, signal);
+  }
+
+  async #setFinalizers(
+    owner: PersistentVolume,
+    finalizers: readonly string[],
+    signal: AbortSignal,
+  ): Promise<void> {
+    const changed = await this.#deps.client.patch(
+      PERSISTENT_VOLUMES,
+      nameOf(owner),
+      { merge: { metadata: { finalizers } }, precondition: versionOf(owner) },
+      { signal },
+    );
+    // The last finalizer of an object that is being deleted takes the object with it.
+    if (changed.metadata?.deletionTimestamp === undefined) this.#deps.cluster.owners.remember(changed);
+  }
+
+  #plan(owner: PersistentVolume, volume: LocalVolume | undefined): ReleasePlan {
+    const { store } = this.#deps.cluster.owners;
+    const { metadata, spec, status } = owner;
+    const sharers = store.byIndex('handle', spec?.csi?.volumeHandle ?? '');
+    return planRelease(
+      {
+        name: metadata?.name ?? '',
+        phase: status?.phase ?? 'Pending',
+        reclaimPolicy: spec?.persistentVolumeReclaimPolicy ?? 'Retain',
+        isDeleting: metadata?.deletionTimestamp !== undefined,
+        hasFinalizer: (metadata?.finalizers ?? []).includes(FINALIZER),
+        sharers: sharers.flatMap((sharer) =>
+          sharer.metadata?.uid === metadata?.uid ? [] : [sharer.metadata?.name ?? ''],
+        ),
+      },
+      volume && {
+        isDeleting: volume.metadata?.deletionTimestamp !== undefined,
+        isPublished: volume.metadata?.annotations?.[PUBLISHED_AS] !== undefined,
+      },
+    );
+  }
+
+  /** By handle alone: a name proves nothing, anybody who may create PersistentVolumes chooses it. */
+  #volumeOf({ spec }: PersistentVolume): LocalVolume | undefined {
+    return this.#deps.cluster.volumes.store.byIndex('handle', spec?.csi?.volumeHandle ?? '')[0];
+  }
+}
+
+function nameOf({ metadata }: PersistentVolume): { readonly name: string } {
+  return { name: metadata?.name ?? '' };
+}
+
+function versionOf({ metadata }: PersistentVolume): Precondition {
+  return { uid: metadata?.uid, resourceVersion: metadata?.resourceVersion };
+}

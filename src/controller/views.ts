@@ -1,0 +1,126 @@
+import type { LocalVolume } from '../api/local-volume.ts';
+import type { NodeInventory } from '../api/node-inventory.ts';
+import {
+  type ClaimView,
+  type ClassView,
+  type DataSource,
+  DRIVER_NAME,
+  type NodeView,
+  type PoolView,
+  type VolumeView,
+} from '../core/provision.ts';
+import { parseQuantity } from '../core/quantity.ts';
+import type { Node, PersistentVolumeClaim, StorageClass } from '../kube/built-in.ts';
+
+export const SELECTED_NODE = 'volume.kubernetes.io/selected-node';
+const PROVISIONER = 'volume.kubernetes.io/storage-provisioner';
+const BETA_PROVISIONER = 'volume.beta.kubernetes.io/storage-provisioner';
+const BETA_CLASS = 'volume.beta.kubernetes.io/storage-class';
+/** On a LocalVolume: the PersistentVolume that was made of it. Never taken off, so that no race can take it for one without an owner. */
+export const PUBLISHED_AS = 'keelson.dev/persistent-volume';
+
+/** The class that a claim names; the annotation is older than the field, and goes before it. */
+export function classNameOf({ metadata, spec }: PersistentVolumeClaim): string {
+  return metadata?.annotations?.[BETA_CLASS] ?? spec?.storageClassName ?? '';
+}
+
+/** `namespace/name` of the claim that this one wants to be a copy of. */
+export function sourceKeyOf(claim: PersistentVolumeClaim): string | undefined {
+  const source = dataSourceOf(claim);
+  if (source?.apiGroup !== '' || source.kind !== 'PersistentVolumeClaim') return undefined;
+  return `${claim.metadata?.namespace ?? ''}/${source.name}`;
+}
+
+function dataSourceOf({ spec, metadata }: PersistentVolumeClaim): DataSource | undefined {
+  const source = spec?.dataSourceRef ?? spec?.dataSource;
+  if (source === undefined) return undefined;
+  const namespace = spec?.dataSourceRef?.namespace;
+  const foreign = namespace !== undefined && namespace !== metadata?.namespace;
+  const { kind, name } = source;
+  // The core group comes as null here.
+  const apiGroup = (source.apiGroup as string | null | undefined) ?? '';
+  // A claim of another namespace is not ours to copy: it counts as a kind that we do not know.
+  return { apiGroup: foreign ? `namespace ${namespace}` : apiGroup, kind, name, namespace };
+}
+
+export function claimView(claim: PersistentVolumeClaim): ClaimView {
+  const { metadata = {}, spec = {} } = claim;
+  const { annotations = {} } = metadata;
+  return {
+    uid: metadata.uid ?? '',
+    namespace: metadata.namespace ?? '',
+    name: metadata.name ?? '',
+    isDeleting: metadata.deletionTimestamp !== undefined,
+    className: classNameOf(claim),
+    volumeName: spec.volumeName ?? '',
+    provisioner: annotations[PROVISIONER] ?? annotations[BETA_PROVISIONER],
+    selectedNode: annotations[SELECTED_NODE],
+    request: spec.resources?.requests?.['storage'] ?? '0',
+    accessModes: spec.accessModes ?? [],
+    volumeMode: spec.volumeMode ?? 'Filesystem',
+    hasSelector: spec.selector !== undefined,
+    attributesClassName: spec.volumeAttributesClassName,
+    dataSource: dataSourceOf(claim),
+  };
+}
+
+/** Undefined for a class of another driver. */
+export function classView(storageClass: StorageClass | undefined): ClassView | undefined {
+  if (storageClass?.provisioner !== DRIVER_NAME) return undefined;
+  const { metadata, volumeBindingMode, parameters = {}, allowedTopologies = [] } = storageClass;
+  return {
+    name: metadata?.name ?? '',
+    waitsForConsumer: volumeBindingMode === 'WaitForFirstConsumer',
+    parameters,
+    allowedTopologies: allowedTopologies.map(({ matchLabelExpressions = [] }) => matchLabelExpressions),
+  };
+}
+
+export function volumeView(volume: LocalVolume): VolumeView {
+  const { metadata, spec, status } = volume;
+  return {
+    nodeName: spec.nodeName,
+    poolName: spec.poolName,
+    isDeleting: metadata?.deletionTimestamp !== undefined,
+    phase: status?.phase ?? 'Pending',
+    hasHandle: (status?.volumeHandle ?? '') !== '',
+    sizeBytes: parseQuantity(status?.capacity ?? spec.size, 'LocalVolume size'),
+    message: status?.message ?? '',
+    isPublished: metadata?.annotations?.[PUBLISHED_AS] !== undefined,
+  };
+}
+
+/** A node and its pools, with `volumes` (all of that node) that its inventory does not count yet taken off. */
+export function nodeView(
+  node: Node,
+  inventory: NodeInventory | undefined,
+  volumes: readonly LocalVolume[],
+): NodeView {
+  const { metadata, spec } = node;
+  const uncounted = volumes.filter((volume) => !isCounted(volume, inventory?.status?.observedTime));
+  return {
+    name: metadata?.name ?? '',
+    labels: metadata?.labels ?? {},
+    isUsable: metadata?.deletionTimestamp === undefined && spec?.unschedulable !== true,
+    pools: (inventory?.status?.storage?.pools ?? []).map((pool): PoolView => {
+      const placed = uncounted
+        .filter(({ spec: { poolName } }) => poolName === pool.name)
+        .reduce((sum, { spec: { size } }) => sum + parseQuantity(size, 'LocalVolume size'), 0n);
+      const free = parseQuantity(pool.largestVolume, 'NodeInventory largestVolume') - placed;
+      return {
+        name: pool.name,
+        isReady: pool.ready,
+        reason: pool.reason,
+        freeBytes: free > 0n ? free : 0n,
+      };
+    }),
+  };
+}
+
+/** Whether the node's figures know of a volume already, or never will. Both times are of the same node's clock. */
+function isCounted({ metadata, status }: LocalVolume, observedTime: string | undefined): boolean {
+  const phase = status?.phase ?? 'Pending';
+  if (phase === 'Pending') return metadata?.deletionTimestamp !== undefined;
+  if (phase !== 'Ready' || observedTime === undefined || status?.creationTime === undefined) return true;
+  return Date.parse(status.creationTime) <= Date.parse(observedTime);
+}

@@ -1,0 +1,232 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { LOCAL_VOLUMES } from '../../src/api/local-volume.ts';
+import {
+  CSI_STORAGE_CAPACITIES,
+  EVENTS,
+  NODES,
+  PERSISTENT_VOLUME_CLAIMS,
+  PERSISTENT_VOLUMES,
+  PODS,
+} from '../../src/kube/built-in.ts';
+import { listAll } from '../../src/kube/client.ts';
+import {
+  addClaim,
+  addNode,
+  addPod,
+  type ControllerLab,
+  claimNamed,
+  eventually,
+  GI,
+  startControllerLab,
+} from './controller-lab.ts';
+
+const MINUTES = 60_000;
+let lab: ControllerLab;
+
+beforeAll(async () => {
+  lab = await startControllerLab({
+    skip: (first?: boolean | string, note?: string): never => {
+      throw new Error(note ?? String(first));
+    },
+  });
+  await lab.startController();
+}, 10 * MINUTES);
+
+afterAll(async () => {
+  await lab?.[Symbol.asyncDispose]();
+}, MINUTES);
+
+async function bound(name: string): Promise<{ readonly volumeName: string; readonly node: string }> {
+  return await eventually(async () => {
+    const claim = await claimNamed(lab.client, name);
+    expect(claim.status?.phase, `${name}\n${await lab.controllerLog()}`).toBe('Bound');
+    const volumeName = claim.spec?.volumeName ?? '';
+    const volume = await lab.client.get(LOCAL_VOLUMES, { name: volumeName });
+    return { volumeName, node: volume.spec.nodeName };
+  }, MINUTES);
+}
+
+async function deleteClaim(name: string): Promise<void> {
+  await lab.client.delete(PERSISTENT_VOLUME_CLAIMS, { namespace: 'default', name });
+}
+
+async function deletePod(name: string): Promise<void> {
+  await lab.client.delete(PODS, { namespace: 'default', name }, { gracePeriodSeconds: 0 });
+}
+
+async function notes(name: string): Promise<string> {
+  const events = await listAll(lab.client, EVENTS, { namespace: 'default' });
+  return events
+    .filter(({ regarding }) => regarding?.name === name)
+    .map(({ reason, note }) => `${reason}: ${note}`)
+    .join('\n');
+}
+
+async function expectNothingLeft(): Promise<void> {
+  await eventually(async () => {
+    expect(await listAll(lab.client, LOCAL_VOLUMES)).toEqual([]);
+    expect(await listAll(lab.client, PERSISTENT_VOLUMES)).toEqual([]);
+    expect([...lab.agents.disk]).toEqual([]);
+  }, MINUTES);
+}
+
+describe('the controller on a real API server, binder and scheduler', { timeout: 5 * MINUTES }, () => {
+  test('a claim that waits for its pod is bound on the node of the pod, and deleted with its data', async () => {
+    await addClaim(lab.client, 'first', 'local');
+    await addPod(lab.client, 'first');
+    const { volumeName, node } = await bound('first');
+    const pod = await eventually(async () => {
+      const found = await lab.client.get(PODS, { namespace: 'default', name: 'first' });
+      expect(found.spec?.nodeName).toBeTruthy();
+      return found;
+    });
+    expect(pod.spec?.nodeName).toBe(node);
+    const owner = await lab.client.get(PERSISTENT_VOLUMES, { name: volumeName });
+    expect(owner.spec).toMatchObject({
+      capacity: { storage: '1Gi' },
+      mountOptions: ['noatime'],
+      persistentVolumeReclaimPolicy: 'Delete',
+      csi: { driver: 'keelson.dev' },
+      claimRef: { name: 'first', uid: volumeName.slice('pvc-'.length) },
+    });
+    expect(await notes('first')).toContain('ProvisioningSucceeded');
+    await deletePod('first');
+    await deleteClaim('first');
+    await expectNothingLeft();
+  });
+
+  test('the scheduler is told what each node has left, and nothing of a node that is gone', async () => {
+    const figures = async (): Promise<Record<string, string>> =>
+      Object.fromEntries(
+        (await listAll(lab.client, CSI_STORAGE_CAPACITIES)).map((object) => [
+          `${object.storageClassName}/${Object.values(object.nodeTopology?.matchLabels ?? {}).join()}`,
+          object.maximumVolumeSize ?? '',
+        ]),
+      );
+    await eventually(async () =>
+      expect(await figures()).toEqual({ 'local/node-a': '10Gi', 'local/node-b': '10Gi' }),
+    );
+    await addClaim(lab.client, 'three', 'at-once', '3Gi');
+    const { node } = await bound('three');
+    await eventually(async () => expect((await figures())[`local/${node}`]).toBe('7Gi'));
+    await deleteClaim('three');
+    await expectNothingLeft();
+    await lab.client.delete(NODES, { name: 'node-b' });
+    await eventually(async () => expect(Object.keys(await figures())).toEqual(['local/node-a']));
+    await eventually(async () => addNode(lab.client, 'node-b'));
+    await eventually(async () => expect(Object.keys(await figures())).toHaveLength(2));
+  });
+
+  test('a node that turns out to be full hands the pod on to another', async () => {
+    lab.agents.full.add('node-a');
+    const names = ['spill-1', 'spill-2', 'spill-3'];
+    for (const name of names) {
+      await addClaim(lab.client, name, 'local');
+      await addPod(lab.client, name);
+    }
+    for (const name of names) expect((await bound(name)).node).toBe('node-b');
+    lab.agents.full.delete('node-a');
+    await lab.agents.publish('node-a');
+    for (const name of names) {
+      await deletePod(name);
+      await deleteClaim(name);
+    }
+    await expectNothingLeft();
+  });
+
+  test('a retained volume survives its claim and its PersistentVolume', async () => {
+    await addClaim(lab.client, 'kept', 'kept');
+    const { volumeName } = await bound('kept');
+    await deleteClaim('kept');
+    await eventually(async () =>
+      expect((await lab.client.get(PERSISTENT_VOLUMES, { name: volumeName })).status?.phase).toBe('Released'),
+    );
+    await lab.client.delete(PERSISTENT_VOLUMES, { name: volumeName });
+    await eventually(async () => expect(await listAll(lab.client, PERSISTENT_VOLUMES)).toEqual([]));
+    await lab.killController();
+    await lab.startController();
+    // Another claim's whole life is time enough for the new process to have looked at everything.
+    await addClaim(lab.client, 'marker', 'at-once');
+    const marker = await bound('marker');
+    await deleteClaim('marker');
+    await eventually(async () =>
+      expect((await listAll(lab.client, LOCAL_VOLUMES)).map(({ metadata }) => metadata?.name)).not.toContain(
+        marker.volumeName,
+      ),
+    );
+    expect([...lab.agents.disk.values()].map(({ name }) => name)).toEqual([volumeName]);
+    await lab.client.delete(LOCAL_VOLUMES, { name: volumeName });
+    await expectNothingLeft();
+  });
+
+  test('a claim that is deleted while its volume is made leaves nothing', async () => {
+    lab.agents.stopped.add('node-a').add('node-b');
+    const claim = await addClaim(lab.client, 'hasty', 'at-once');
+    const name = `pvc-${claim.metadata?.uid ?? ''}`;
+    const volume = await eventually(async () => lab.client.get(LOCAL_VOLUMES, { name }));
+    await deleteClaim('hasty');
+    await eventually(async () => expect(await listAll(lab.client, LOCAL_VOLUMES)).toEqual([]));
+    expect(volume.spec.claim?.name).toBe('hasty');
+    lab.agents.stopped.clear();
+    await expectNothingLeft();
+  });
+
+  test('a clone goes to the node of its source before any pod asks for it', async () => {
+    await addClaim(lab.client, 'source', 'at-once', '2Gi');
+    const source = await bound('source');
+    const dataSource = { kind: 'PersistentVolumeClaim', name: 'source' };
+    await addClaim(lab.client, 'clone', 'local', '2Gi', { dataSource });
+    const clone = await bound('clone');
+    expect(clone.node).toBe(source.node);
+    const { spec } = await lab.client.get(LOCAL_VOLUMES, { name: clone.volumeName });
+    expect(spec.source?.volumeName).toBe(source.volumeName);
+    await addPod(lab.client, 'clone');
+    await eventually(async () => {
+      const pod = await lab.client.get(PODS, { namespace: 'default', name: 'clone' });
+      expect(pod.spec?.nodeName).toBe(source.node);
+    });
+    await deletePod('clone');
+    await deleteClaim('clone');
+    await deleteClaim('source');
+    await expectNothingLeft();
+  });
+
+  test('a claim that no volume can serve is told why', async () => {
+    await addClaim(lab.client, 'raw', 'at-once', '1Gi', { volumeMode: 'Block' });
+    await addClaim(lab.client, 'huge', 'at-once', '100Gi');
+    await eventually(async () => {
+      expect(await notes('raw')).toContain('wants volumeMode Block');
+      expect(await notes('huge')).toContain('node-a: pool default has 10 GiB free');
+    });
+    await deleteClaim('raw');
+    await deleteClaim('huge');
+    await expectNothingLeft();
+  });
+
+  test('killed ten times in the middle, it leaves a volume for each claim and none besides', async () => {
+    lab.agents.capacity.set('node-a', 100n * GI).set('node-b', 100n * GI);
+    for (const node of lab.agents.capacity.keys()) await lab.agents.publish(node);
+    const names = Array.from({ length: 40 }, (_, index) => `many-${index}`);
+    const gone = names.filter((_, index) => index % 4 === 0);
+    const kept = names.filter((_, index) => index % 4 !== 0);
+    for (let round = 0; round < 10; round += 1) {
+      for (const name of names.slice(round * 4, round * 4 + 4)) await addClaim(lab.client, name, 'at-once');
+      const [early] = gone.slice(round, round + 1);
+      await new Promise((resolve) => setTimeout(resolve, 150 * round));
+      if (early !== undefined) await deleteClaim(early);
+      await lab.killController();
+      await lab.startController();
+    }
+    for (const name of kept) await bound(name);
+    await eventually(async () => {
+      const owners = (await listAll(lab.client, PERSISTENT_VOLUMES)).map(({ metadata }) => metadata?.name);
+      const volumes = (await listAll(lab.client, LOCAL_VOLUMES)).map(({ metadata }) => metadata?.name);
+      const onDisk = [...lab.agents.disk.values()].map(({ name }) => name);
+      expect(owners).toHaveLength(kept.length);
+      expect(volumes.toSorted()).toEqual(owners.toSorted());
+      expect(onDisk.toSorted()).toEqual(owners.toSorted());
+    }, MINUTES);
+    for (const name of kept) await deleteClaim(name);
+    await expectNothingLeft();
+  });
+});
