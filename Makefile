@@ -9,10 +9,10 @@ TEST_PACKAGES := containernetworking-plugins xfsprogs conntrack etcd-server open
 SOURCES := $(shell find src node-agent proto scripts -type f 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test check bench gen clean packages
+.PHONY: help build demo test e2e check bench cluster cluster-down gen clean packages
 
 help: ## list these commands
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 node_modules/.package-lock.json: package-lock.json package.json .npmrc
 	@echo "installing Node 24 and the npm packages of package-lock.json into node_modules"
@@ -37,6 +37,17 @@ check: node_modules/.package-lock.json ## types, lint, format and unit tests
 test: packages build ## every level of tests, with real parts; ends with one line of passed, failed, skipped
 	@scripts/install-debian-packages.sh $(TEST_PACKAGES)
 	@node scripts/test.ts
+
+e2e: packages build ## the tests that need a whole Kubernetes, built from its Go modules and kept in a cache
+	@scripts/install-debian-packages.sh $(TEST_PACKAGES)
+	@vitest run --project e2e --reporter=verbose $(ARGS)
+
+cluster: packages build ## a real Kubernetes of two nodes on this machine, Keelson's agent, network and proxy in place
+	@scripts/install-debian-packages.sh $(TEST_PACKAGES)
+	@node test/cluster/main.ts up $(ARGS)
+
+cluster-down: node_modules/.package-lock.json ## take that cluster down, and prove that nothing is left
+	@node test/cluster/main.ts down $(ARGS)
 
 bench: packages build ## ratios against the peers, measured in the same run
 	@scripts/install-debian-packages.sh $(TEST_PACKAGES)
