@@ -51,7 +51,7 @@ export class ClusterMember {
   #volumes: LocalVolumes | undefined;
   /** What the storage said last; undefined while it cannot be asked. */
   #report: StorageReport | undefined;
-  #changed = true;
+  #changed = false;
 
   constructor(options: ClusterMemberOptions, deps: ClusterMemberDeps) {
     const { client, files, logger, clock = systemClock, observer } = deps;

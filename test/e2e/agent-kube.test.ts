@@ -1,0 +1,272 @@
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { systemFiles } from '../../node-agent/inventory/file-reader.ts';
+import { ClusterMember } from '../../node-agent/kube/cluster-member.ts';
+import { STARTUP_TAINT } from '../../node-agent/kube/startup-taint.ts';
+import { tellChanges } from '../../node-agent/kube/storage-changes.ts';
+import { LOCAL_VOLUMES, type LocalVolume } from '../../src/api/local-volume.ts';
+import { NODE_INVENTORIES } from '../../src/api/node-inventory.ts';
+import { isFault } from '../../src/core/fault.ts';
+import { NODES } from '../../src/kube/built-in.ts';
+import { listAll } from '../../src/kube/client.ts';
+import { HttpKubeClient } from '../../src/kube/http-client.ts';
+import { startProcess } from '../../src/runtime/child-process.ts';
+import { sleep } from '../../src/runtime/clock.ts';
+import { silentLogger } from '../../src/runtime/logger.ts';
+import { type ApiServer, startApiServer } from '../integration/kube-api-server.ts';
+import { installCrds } from '../integration/kube-manifests.ts';
+import { startStorageLab, type StorageLab } from '../integration/storage-lab.ts';
+import { requireTool } from '../tools/require-tool.ts';
+
+const NODE = 'n1';
+const KILLS = 12;
+
+/** A node's storage on real btrfs and a real kube-apiserver; the tests follow on each other. */
+describe('the agent in a cluster', { timeout: 120_000 }, () => {
+  let server: ApiServer;
+  let client: HttpKubeClient;
+  let lab: StorageLab;
+  let agent: RunningAgent | undefined;
+
+  beforeAll(async () => {
+    const context = {
+      skip: (reason?: string): never => {
+        throw new Error(reason ?? 'skipped');
+      },
+    } as Parameters<typeof startApiServer>[0];
+    await requireTool(context, 'kube-apiserver');
+    server = await startApiServer(context);
+    client = server.client('admin');
+    await installCrds(client);
+    await client.create(NODES, {
+      metadata: { name: NODE },
+      spec: {
+        taints: [
+          { key: 'example.com/other', effect: 'NoSchedule' },
+          { key: STARTUP_TAINT, effect: 'NoSchedule' },
+        ],
+      },
+    });
+    lab = await startStorageLab();
+  }, 180_000);
+
+  beforeEach(async () => {
+    agent ??= startAgent(server, lab);
+  });
+
+  afterAll(async () => {
+    await agent?.stop();
+    await lab[Symbol.asyncDispose]();
+    client[Symbol.dispose]();
+    await server[Symbol.asyncDispose]();
+  }, 60_000);
+
+  const create = async (name: string, spec: Partial<LocalVolume['spec']> = {}): Promise<LocalVolume> =>
+    await client.create(LOCAL_VOLUMES, {
+      metadata: { name },
+      spec: {
+        nodeName: NODE,
+        poolName: 'default',
+        type: 'Volume',
+        size: '64Mi',
+        volumeMode: 'Filesystem',
+        ...spec,
+      },
+    });
+  const resize = (name: string, size: string): Promise<LocalVolume> =>
+    client.patch(LOCAL_VOLUMES, { name }, { merge: { spec: { size } } });
+  const remove = (name: string): Promise<void> => client.delete(LOCAL_VOLUMES, { name });
+  const statusOf = async (name: string): Promise<LocalVolume['status']> =>
+    (await client.get(LOCAL_VOLUMES, { name })).status;
+  const untilStatus = (name: string, status: object): Promise<void> =>
+    expect.poll(() => statusOf(name), { timeout: 20_000, interval: 20 }).toMatchObject(status);
+  const untilGone = (name: string): Promise<void> =>
+    expect
+      .poll(
+        () => client.get(LOCAL_VOLUMES, { name }).catch((error: unknown) => isFault(error, 'not-found')),
+        {
+          timeout: 20_000,
+          interval: 20,
+        },
+      )
+      .toBe(true);
+  const inventory = async () => (await client.get(NODE_INVENTORIES, { name: NODE })).status;
+
+  test('the node is published, and its own taint alone is gone', async () => {
+    const taints = async (): Promise<readonly string[]> =>
+      (await client.get(NODES, { name: NODE })).spec?.taints?.map(({ key }) => key) ?? [];
+    await expect.poll(taints, { timeout: 10_000 }).not.toContain(STARTUP_TAINT);
+    expect(await taints()).toContain('example.com/other');
+    await expect.poll(inventory, { timeout: 10_000 }).toMatchObject({
+      storage: { pools: [{ name: 'default', ready: true, volumes: 0 }] },
+      cpu: { threads: expect.any(Number) as number },
+      conditions: expect.arrayContaining([
+        expect.objectContaining({ type: 'Ready', status: 'True' }),
+        expect.objectContaining({ type: 'Discovered', status: 'True' }),
+      ]) as unknown,
+    });
+  });
+
+  test('a volume becomes Ready, grows, is copied and goes; the figures follow within a second', async () => {
+    await create('pvc-a');
+    await untilStatus('pvc-a', { phase: 'Ready', capacity: '64Mi' });
+    await expect
+      .poll(async () => (await inventory())?.storage, { timeout: 1_000, interval: 50 })
+      .toMatchObject({ volumes: 1 });
+    await resize('pvc-a', '128Mi');
+    await untilStatus('pvc-a', { phase: 'Ready', capacity: '128Mi' });
+    await create('snap-a', { type: 'Snapshot', size: '128Mi', source: { volumeName: 'pvc-a' } });
+    await create('pvc-b', { size: '128Mi', source: { snapshotName: 'snap-a' } });
+    await untilStatus('pvc-b', { phase: 'Ready' });
+    for (const name of ['pvc-a', 'snap-a', 'pvc-b']) await remove(name);
+    for (const name of ['pvc-a', 'snap-a', 'pvc-b']) await untilGone(name);
+    expect(lab.storage.listVolumes()).toEqual([]);
+    expect(lab.storage.listSnapshots()).toEqual([]);
+  });
+
+  test('a pool without room says Exhausted and leaves nothing', async () => {
+    await create('pvc-large', { size: '2Gi' });
+    await untilStatus('pvc-large', { phase: 'Exhausted' });
+    await remove('pvc-large');
+    await untilGone('pvc-large');
+    expect(await lab.storage.report()).toMatchObject({ volumes: [], orphans: [] });
+  });
+
+  test('an idle node writes nothing, and neither does an agent that is restarted', async () => {
+    await create('pvc-idle');
+    await untilStatus('pvc-idle', { phase: 'Ready' });
+    // Space of what was removed before is given back meanwhile, which is worth one write.
+    await sleep(20_000);
+    const before = agent?.writes ?? 0;
+    await sleep(17_000);
+    expect(agent?.writes).toBe(before);
+    await agent?.stop();
+    agent = startAgent(server, lab);
+    await sleep(3_000);
+    expect(agent.writes).toBe(0);
+    expect(agent.requests).toBeGreaterThan(0);
+  });
+
+  test('an API server that is down for some seconds changes nothing on disk, and is caught up with', async () => {
+    await create('pvc-kept');
+    await untilStatus('pvc-kept', { phase: 'Ready' });
+    const volumes = lab.storage.listVolumes().map(({ id }) => id);
+    await server.kill();
+    await sleep(5_000);
+    expect(lab.storage.listVolumes().map(({ id }) => id)).toEqual(volumes);
+    await server.start();
+    await create('pvc-after');
+    await untilStatus('pvc-after', { phase: 'Ready' });
+    for (const name of ['pvc-idle', 'pvc-kept', 'pvc-after']) await remove(name);
+    for (const name of ['pvc-idle', 'pvc-kept', 'pvc-after']) await untilGone(name);
+  });
+
+  test('an agent that is killed again and again ends with as many volumes on disk as there are objects', async () => {
+    await agent?.stop();
+    agent = undefined;
+    const kubeconfig = join(lab.directory, 'kubeconfig');
+    await writeFile(kubeconfig, server.kubeconfig);
+    const logFile = join(lab.directory, 'victim.log');
+    await lab.restart(async () => {
+      for (let round = 0; round < KILLS; round += 1) {
+        await using victim = await startProcess({
+          name: 'victim',
+          file: process.execPath,
+          args: [join(import.meta.dirname, 'agent-victim.ts'), lab.stateDir, lab.poolFile, kubeconfig, NODE],
+          logFile,
+        });
+        for (let index = 0; index < 3; index += 1) await create(`pvc-${round}-${index}`, { size: '16Mi' });
+        if (round > 0) {
+          await remove(`pvc-${round - 1}-0`);
+          await resize(`pvc-${round - 1}-1`, '24Mi');
+        }
+        // At an arbitrary moment of its start or its work, later in each round.
+        await sleep(500 + round * 61);
+        expect(victim.running, await victim.tail(20)).toBe(true);
+        process.kill(victim.pid, 'SIGKILL');
+        await victim.exited;
+      }
+    });
+    agent = startAgent(server, lab);
+    const objects = async (): Promise<LocalVolume[]> => await listAll(client, LOCAL_VOLUMES);
+    await expect
+      .poll(async () => (await objects()).filter(({ status }) => status?.phase !== 'Ready').length, {
+        timeout: 30_000,
+      })
+      .toBe(0);
+    await expect
+      .poll(async () => (await objects()).filter(({ metadata }) => metadata?.deletionTimestamp).length, {
+        timeout: 30_000,
+      })
+      .toBe(0);
+    const wanted = (await objects()).map(({ metadata, status }) => [metadata?.name, status?.volumeHandle]);
+    expect(wanted).toHaveLength(KILLS * 3 - (KILLS - 1));
+    await expect
+      .poll(
+        () =>
+          lab.storage
+            .listVolumes()
+            .map(({ name, id }) => [name, id])
+            .sort(),
+        { timeout: 10_000 },
+      )
+      .toEqual(wanted.sort());
+    expect(await lab.storage.report()).toMatchObject({ orphans: [], quarantined: [] });
+    for (const { metadata } of await objects()) await remove(metadata?.name ?? '');
+    await expect.poll(objects, { timeout: 30_000 }).toEqual([]);
+    expect(await lab.storage.report()).toMatchObject({ volumes: [], orphans: [] });
+  });
+});
+
+interface RunningAgent {
+  readonly requests: number;
+  readonly writes: number;
+  stop(): Promise<void>;
+}
+
+/** The agent's part in the cluster, in this process, on the storage of the lab. */
+function startAgent(server: ApiServer, lab: StorageLab): RunningAgent {
+  const counted = { requests: 0, writes: 0 };
+  const client = new HttpKubeClient(
+    { access: server.access('admin'), userAgent: 'keelson-agent/test', qps: 500, burst: 500 },
+    {
+      observer: {
+        answered(verb) {
+          counted.requests += 1;
+          if (!['get', 'list', 'watch'].includes(verb)) counted.writes += 1;
+        },
+        throttled: () => undefined,
+      },
+    },
+  );
+  const member = new ClusterMember(
+    {
+      nodeName: NODE,
+      agentVersion: 'test',
+      architecture: process.arch,
+      kubeletDir: undefined,
+      pools: [{ name: 'default', backend: 'btrfs' }],
+      network: { ranges: ['10.88.0.0/24'], mtu: 'auto' },
+    },
+    { client, files: systemFiles, notServing: () => undefined, logger: silentLogger },
+  );
+  const end = new AbortController();
+  const storage = tellChanges(lab.storage, () => member.storageChanged());
+  member.storageOpened(storage);
+  member.readinessChanged();
+  const running = Promise.all([member.run(end.signal), storage.run(end.signal)]);
+  return {
+    get requests() {
+      return counted.requests;
+    },
+    get writes() {
+      return counted.writes;
+    },
+    async stop() {
+      end.abort(new DOMException('stop', 'AbortError'));
+      await running;
+      client[Symbol.dispose]();
+    },
+  };
+}

@@ -1,0 +1,38 @@
+import { ClusterMember } from '../../node-agent/kube/cluster-member.ts';
+import { tellChanges } from '../../node-agent/kube/storage-changes.ts';
+import { systemFiles } from '../../node-agent/inventory/file-reader.ts';
+import { startKernel } from '../../node-agent/linux/kernel.ts';
+import { openStorage } from '../../node-agent/storage/storage.ts';
+import { findCluster } from '../../src/kube/cluster-access.ts';
+import { HttpKubeClient } from '../../src/kube/http-client.ts';
+import { createLogger } from '../../src/runtime/logger.ts';
+
+/** A node's storage in its cluster, until it is killed. Arguments: state directory, pool file, kubeconfig, node name. */
+const [stateDir = '', file = '', kubeconfig = '', nodeName = ''] = process.argv.slice(2);
+
+const logger = createLogger({ level: 'error', name: 'victim' });
+const access = await findCluster({ env: {}, homeDirectory: '/nonexistent', kubeconfig });
+const client = new HttpKubeClient({ access, userAgent: 'keelson-agent/test', qps: 500, burst: 500 });
+const member = new ClusterMember(
+  {
+    nodeName,
+    agentVersion: 'test',
+    architecture: process.arch,
+    kubeletDir: undefined,
+    pools: [{ name: 'default', backend: 'btrfs' }],
+    network: { ranges: ['10.88.0.0/24'], mtu: 'auto' },
+  },
+  { client, files: systemFiles, notServing: () => undefined, logger },
+);
+const opened = await openStorage(
+  {
+    stateDir,
+    pools: [{ name: 'default', source: { kind: 'file', file, sizeBytes: 1n << 30n }, quota: 'auto' }],
+  },
+  { kernel: startKernel({ name: 'victim' }), logger },
+);
+const storage = tellChanges(opened, () => member.storageChanged());
+member.storageOpened(storage);
+member.readinessChanged();
+const { signal } = new AbortController();
+await Promise.all([member.run(signal), storage.run(signal)]);
