@@ -65,6 +65,7 @@ describe('the next step', () => {
     ['an intent on the selected node', {}, 'create'],
     ['an intent anywhere for an immediate class', { storageClass: immediate }, 'create'],
     ['patience while the node works', { volume }, 'nothing'],
+    ['words when the node cannot yet', { volume: { ...volume, message: 'the pool is not mounted' } }, 'wait'],
     ['a PersistentVolume when the node is done', { volume: ready }, 'publish'],
     ['patience before there is a handle', { volume: { ...ready, hasHandle: false } }, 'nothing'],
     ['no PersistentVolume without its class', { volume: ready, storageClass: undefined }, 'wait'],

@@ -102,7 +102,11 @@ function planForVolume(state: ProvisionState, volume: VolumeView): ProvisionPlan
   }
   switch (volume.phase) {
     case 'Pending':
-      return NOTHING;
+      if (volume.message === '') return NOTHING;
+      return {
+        do: 'wait',
+        fault: new Fault('unavailable', `${who}: ${where} has not made it yet: ${volume.message}`),
+      };
     case 'Ready':
       return planReady(state, claim, volume);
     case 'Exhausted': {
