@@ -36,7 +36,10 @@ const SERVICE_ACCOUNTS: Resource<KubeObject> = {
 export interface ControllerLab extends AsyncDisposable {
   readonly client: HttpKubeClient;
   readonly agents: FakeAgents;
-  startController(): Promise<void>;
+  /** Alone by default: after a kill, an election would wait for the lease to run out. */
+  startController(options?: { readonly elected?: boolean }): Promise<void>;
+  /** What `/readyz` says. */
+  isReady(): Promise<boolean>;
   /** SIGKILL. */
   killController(): Promise<void>;
   controllerLog(): Promise<string>;
@@ -90,6 +93,7 @@ export async function startControllerLab(context: Pick<TestContext, 'skip'>): Pr
     stopAgents.abort();
     await running;
   });
+  const address = `127.0.0.1:${await freePort()}`;
   let controller: ManagedProcess | undefined;
   undo.defer(async () => await controller?.[Symbol.asyncDispose]());
   const main = join(import.meta.dirname, '../../src/cli/main.ts');
@@ -97,15 +101,18 @@ export async function startControllerLab(context: Pick<TestContext, 'skip'>): Pr
   return {
     client,
     agents,
-    async startController() {
+    async startController({ elected = false } = {}) {
       controller = await launch('controller', process.execPath, [
         main,
         'controller',
         `--kubeconfig=${kubeconfig}`,
-        '--no-leader-election',
-        '--metrics-address=off',
+        ...(elected ? [] : ['--no-leader-election']),
+        `--metrics-address=${address}`,
         '--log-level=debug',
       ]);
+    },
+    async isReady() {
+      return (await fetch(`http://${address}/readyz`)).ok;
     },
     async killController() {
       if (controller === undefined) return;

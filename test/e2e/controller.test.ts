@@ -3,6 +3,7 @@ import { LOCAL_VOLUMES } from '../../src/api/local-volume.ts';
 import {
   CSI_STORAGE_CAPACITIES,
   EVENTS,
+  LEASES,
   NODES,
   PERSISTENT_VOLUME_CLAIMS,
   PERSISTENT_VOLUMES,
@@ -29,7 +30,7 @@ beforeAll(async () => {
       throw new Error(note ?? String(first));
     },
   });
-  await lab.startController();
+  await lab.startController({ elected: true });
 }, 10 * MINUTES);
 
 afterAll(async () => {
@@ -90,6 +91,9 @@ describe('the controller on a real API server, binder and scheduler', { timeout:
       claimRef: { name: 'first', uid: volumeName.slice('pvc-'.length) },
     });
     expect(await notes('first')).toContain('ProvisioningSucceeded');
+    const lease = await lab.client.get(LEASES, { namespace: 'default', name: 'keelson-controller' });
+    expect(lease.spec?.holderIdentity).toBeTruthy();
+    expect(await lab.isReady()).toBe(true);
     await deletePod('first');
     await deleteClaim('first');
     await expectNothingLeft();
@@ -168,6 +172,23 @@ describe('the controller on a real API server, binder and scheduler', { timeout:
     await eventually(async () => expect(await listAll(lab.client, LOCAL_VOLUMES)).toEqual([]));
     expect(volume.spec.claim?.name).toBe('hasty');
     lab.agents.stopped.clear();
+    await expectNothingLeft();
+  });
+
+  test('a node that is lost while it makes a volume holds nobody up', async () => {
+    lab.agents.stopped.add('node-a').add('node-b');
+    const claim = await addClaim(lab.client, 'moved', 'at-once');
+    const name = `pvc-${claim.metadata?.uid ?? ''}`;
+    const { spec } = await eventually(async () => lab.client.get(LOCAL_VOLUMES, { name }));
+    const finalizers = ['keelson.dev/data'];
+    await lab.client.patch(LOCAL_VOLUMES, { name }, { merge: { metadata: { finalizers } } });
+    lab.agents.stopped.delete(spec.nodeName === 'node-a' ? 'node-b' : 'node-a');
+    await lab.client.delete(NODES, { name: spec.nodeName });
+    const { node } = await bound('moved');
+    expect(node).not.toBe(spec.nodeName);
+    lab.agents.stopped.clear();
+    await eventually(async () => addNode(lab.client, spec.nodeName));
+    await deleteClaim('moved');
     await expectNothingLeft();
   });
 
