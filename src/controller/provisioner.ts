@@ -76,6 +76,8 @@ export class Provisioner {
   async reconcile(name: string, signal: AbortSignal): Promise<WorkResult> {
     const { claims, volumes } = this.#deps.cluster;
     const volume = volumes.store.get(name);
+    // Snapshots, and what somebody made by hand: none of them is here for want of a claim.
+    if (volume !== undefined && claimOf(volume) === undefined) return undefined;
     const found: Found = { claim: claims.store.byIndex('volume', name)[0], volume };
     const isOwned = this.#ownersOf(name, volume).length > 0;
     const plan = planProvision(this.#stateOf(name, found, isOwned));
@@ -185,7 +187,7 @@ export class Provisioner {
   ): Promise<WorkResult> {
     const { client, logger } = this.#deps;
     const volume = await this.#find(LOCAL_VOLUMES, { name }, signal);
-    if (volume === undefined) return undefined;
+    if (volume === undefined || claimOf(volume) === undefined) return undefined;
     const claim = await this.#liveClaim(claimOf(volume), signal);
     const owner = await this.#find(PERSISTENT_VOLUMES, { name }, signal);
     await this.#checkNodeIsKnown(volume.spec.nodeName, signal);
@@ -336,8 +338,9 @@ function localVolumeOf(name: string, volume: NewVolume, claim: PersistentVolumeC
   };
 }
 
-/** The claim that a volume was made for; undefined where the volume does not say, or where its name is not of that claim. */
+/** The claim that a volume is the intent for; undefined for a snapshot, or where the name is not that of the claim's volume. */
 function claimOf({ spec, metadata }: LocalVolume): Pick<PersistentVolumeClaim, 'metadata'> | undefined {
-  if (spec.claim === undefined || metadata?.name !== volumeNameOf(spec.claim.uid)) return undefined;
+  if (spec.type !== 'Volume' || spec.claim === undefined) return undefined;
+  if (metadata?.name !== volumeNameOf(spec.claim.uid)) return undefined;
   return { metadata: spec.claim };
 }

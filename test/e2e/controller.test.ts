@@ -175,6 +175,37 @@ describe('the controller on a real API server, binder and scheduler', { timeout:
     await expectNothingLeft();
   });
 
+  test('volumes and snapshots that no claim of that name asked for are not its to delete', async () => {
+    const common = {
+      nodeName: 'node-a',
+      poolName: 'default',
+      size: '1Gi',
+      volumeMode: 'Filesystem',
+    } as const;
+    await lab.client.create(LOCAL_VOLUMES, {
+      metadata: { name: 'by-hand' },
+      spec: { ...common, type: 'Volume' },
+    });
+    await lab.client.create(LOCAL_VOLUMES, {
+      metadata: { name: 'snapshot-1' },
+      spec: {
+        ...common,
+        type: 'Snapshot',
+        source: { volumeName: 'by-hand' },
+        claim: { namespace: 'default', name: 'no-claim', uid: '1' },
+      },
+    });
+    await addClaim(lab.client, 'after', 'at-once');
+    await bound('after');
+    for (const name of ['by-hand', 'snapshot-1']) {
+      const { metadata } = await lab.client.get(LOCAL_VOLUMES, { name });
+      expect(metadata?.deletionTimestamp).toBeUndefined();
+      await lab.client.delete(LOCAL_VOLUMES, { name });
+    }
+    await deleteClaim('after');
+    await expectNothingLeft();
+  });
+
   test('a node that is lost while it makes a volume holds nobody up', async () => {
     lab.agents.stopped.add('node-a').add('node-b');
     const claim = await addClaim(lab.client, 'moved', 'at-once');
