@@ -82,6 +82,18 @@ test.each<[string, LocalVolume, Partial<Observed>, object]>([
     { step: 'report', phase: 'Failed' },
   ],
   [
+    'an empty volume of that name is not taken for a restored one',
+    volume({ spec: { source: { snapshotName: 'snap-0' } } }),
+    { copy },
+    { step: 'report', phase: 'Failed', fault: { kind: 'conflict' } },
+  ],
+  [
+    'a restored volume is known again when its source is gone',
+    volume({ spec: { source: { snapshotName: 'snap-0' } } }),
+    { copy: { ...copy, source: { kind: 'snapshot', id: 'snap-1' } }, source: 'missing' },
+    { step: 'report-ready' },
+  ],
+  [
     'one that was made and is not there is lost, and no empty one takes its place',
     volume({ status: { phase: 'Ready', volumeHandle: 'vol-1' } }),
     {},

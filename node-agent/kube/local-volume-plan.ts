@@ -13,6 +13,8 @@ export interface Copy {
   readonly pool: string;
   readonly sizeBytes: bigint;
   readonly createdAtMs: number;
+  /** What a volume was made from; a snapshot has none here. */
+  readonly source?: ContentSource | undefined;
 }
 
 /** Where the content of a LocalVolume comes from: on this node, announced in the API alone, or nowhere. */
@@ -70,9 +72,15 @@ function planDeletion({ copy, unreadable: reason }: Observed): VolumePlan {
   return reason === undefined ? { step: 'release' } : { step: 'hold', fault: unreadable(reason) };
 }
 
-function planPresent({ spec }: LocalVolume, copy: Copy): VolumePlan {
+function planPresent({ spec, status }: LocalVolume, copy: Copy): VolumePlan {
   if (copy.pool !== spec.poolName) {
     const message = `the volume is in pool ${copy.pool}, not in ${spec.poolName}`;
+    return { step: 'report', phase: 'Failed', fault: new Fault('conflict', message) };
+  }
+  // Found by its name alone: an empty volume must not be taken for a restored one. The source itself may be gone by now.
+  const sourceDiffers = (spec.source === undefined) !== (copy.source === undefined);
+  if (status?.volumeHandle === undefined && spec.type === 'Volume' && sourceDiffers) {
+    const message = `volume ${copy.id} has this name and was made from ${copy.source?.id ?? 'nothing'}, which is not what is asked for`;
     return { step: 'report', phase: 'Failed', fault: new Fault('conflict', message) };
   }
   const sizeBytes = parseQuantity(spec.size, 'spec.size');
