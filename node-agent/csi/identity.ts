@@ -1,5 +1,5 @@
 import type { RpcHandlers } from '../../src/rpc/server.ts';
-import { DRIVER_NAME } from './names.ts';
+import { DRIVER_NAME } from '../../src/core/driver.ts';
 
 export interface IdentityOptions {
   readonly version: string;

@@ -7,7 +7,7 @@ import type { Topology } from '../../src/rpc/gen/csi/v1/Topology.ts';
 import type { TopologyRequirement__Output } from '../../src/rpc/gen/csi/v1/TopologyRequirement.ts';
 import type { Volume as WireVolume } from '../../src/rpc/gen/csi/v1/Volume.ts';
 import type { VolumeContentSource__Output } from '../../src/rpc/gen/csi/v1/VolumeContentSource.ts';
-import { TOPOLOGY_KEY } from './names.ts';
+import { TOPOLOGY_KEY } from '../../src/core/driver.ts';
 
 /** Keys that external-provisioner adds by itself; they say who asks and change nothing. */
 const RESERVED_PREFIX = 'csi.storage.k8s.io/';

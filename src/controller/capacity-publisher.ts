@@ -1,6 +1,6 @@
 import { type CapacityFigure, capacityFigures, planCapacity } from '../core/capacity-objects.ts';
 import { isFault } from '../core/fault.ts';
-import { DRIVER_NAME, TOPOLOGY_KEY } from '../core/provision.ts';
+import { DRIVER_NAME, TOPOLOGY_KEY } from '../core/driver.ts';
 import { exactQuantity } from '../core/provision-quantity.ts';
 import { parseQuantity } from '../core/quantity.ts';
 import { CSI_STORAGE_CAPACITIES, type CsiStorageCapacity, type Node } from '../kube/built-in.ts';

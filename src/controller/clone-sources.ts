@@ -1,5 +1,6 @@
 import { Fault, isFault } from '../core/fault.ts';
-import { type ClaimView, DRIVER_NAME, describeClaim, type SourceView } from '../core/provision.ts';
+import { DRIVER_NAME } from '../core/driver.ts';
+import { type ClaimView, describeClaim, type SourceView } from '../core/provision.ts';
 import { parseQuantity } from '../core/quantity.ts';
 import {
   PERSISTENT_VOLUME_CLAIMS,

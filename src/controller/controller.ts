@@ -1,5 +1,6 @@
 import type { LocalVolume } from '../api/local-volume.ts';
-import { DRIVER_NAME, volumeNameOf } from '../core/provision.ts';
+import { DRIVER_NAME } from '../core/driver.ts';
+import { volumeNameOf } from '../core/provision.ts';
 import type { PersistentVolume, PersistentVolumeClaim } from '../kube/built-in.ts';
 import type { KubeClient } from '../kube/client.ts';
 import type { EventRecorder } from '../kube/event-recorder.ts';

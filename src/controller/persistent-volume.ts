@@ -1,5 +1,5 @@
 import type { LocalVolume } from '../api/local-volume.ts';
-import { DRIVER_NAME, TOPOLOGY_KEY } from '../core/provision.ts';
+import { DRIVER_NAME, TOPOLOGY_KEY } from '../core/driver.ts';
 import type { PersistentVolume, PersistentVolumeClaim, StorageClass } from '../kube/built-in.ts';
 
 /** The name that tools and backups know from the usual provisioner; ours stands in for that one. */

@@ -1,6 +1,6 @@
 import { LOCAL_VOLUMES, type LocalVolume } from '../api/local-volume.ts';
 import { isFault } from '../core/fault.ts';
-import { DRIVER_NAME } from '../core/provision.ts';
+import { DRIVER_NAME } from '../core/driver.ts';
 import { planRelease, type ReleasePlan } from '../core/provision-release.ts';
 import { PERSISTENT_VOLUMES, type PersistentVolume } from '../kube/built-in.ts';
 import type { KubeClient, Precondition } from '../kube/client.ts';

@@ -1,10 +1,10 @@
 import type { LocalVolume } from '../api/local-volume.ts';
 import type { NodeInventory } from '../api/node-inventory.ts';
+import { DRIVER_NAME } from '../core/driver.ts';
 import {
   type ClaimView,
   type ClassView,
   type DataSource,
-  DRIVER_NAME,
   type NodeView,
   type PoolView,
   type VolumeView,

@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import { type CapacityFigure, capacityFigures, capacityName, planCapacity } from './capacity-objects.ts';
-import { type ClassView, type NodeView, TOPOLOGY_KEY } from './provision.ts';
+import { TOPOLOGY_KEY } from './driver.ts';
+import { type ClassView, type NodeView } from './provision.ts';
 import { exactQuantity } from './provision-quantity.ts';
 
 const GI = 1n << 30n;

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
-import { type ClassView, type NodeView, TOPOLOGY_KEY } from './provision.ts';
+import { TOPOLOGY_KEY } from './driver.ts';
+import { type ClassView, type NodeView } from './provision.ts';
 import { parseClassParameters } from './provision-class.ts';
 import { choosePool } from './provision-placement.ts';
 

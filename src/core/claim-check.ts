@@ -1,5 +1,6 @@
 import { Fault } from './fault.ts';
-import { type ClaimView, type ClassView, DRIVER_NAME, describeClaim } from './provision.ts';
+import { DRIVER_NAME } from './driver.ts';
+import { type ClaimView, type ClassView, describeClaim } from './provision.ts';
 import { parseQuantity } from './quantity.ts';
 
 /** Modes that a volume on one node can have. */

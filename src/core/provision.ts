@@ -1,8 +1,3 @@
-/** The driver's name as StorageClasses, PersistentVolumes and CSINodes know it. */
-export const DRIVER_NAME = 'keelson.dev';
-/** Label of a Node, set by kubelet at registration: its volumes are usable where it matches. */
-export const TOPOLOGY_KEY = 'topology.keelson.dev/node';
-
 /** A claim, as far as provisioning looks at it. */
 export interface ClaimView {
   readonly uid: string;
