@@ -40,6 +40,7 @@ test: packages build ## every level of tests, with real parts; ends with one lin
 
 e2e: packages build ## the tests that need a whole Kubernetes, built from its Go modules and kept in a cache
 	@scripts/install-debian-packages.sh $(TEST_PACKAGES)
+	@node test/tools/build-tool.ts kube-apiserver kube-controller-manager kube-scheduler kubelet kubectl
 	@vitest run --project e2e --reporter=verbose $(ARGS)
 
 cluster: packages build ## a real Kubernetes of two nodes on this machine, Keelson's agent, network and proxy in place

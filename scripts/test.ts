@@ -26,6 +26,15 @@ function summaryOf(level: string): TestSummary {
 const mayIsolate = spawnSync('unshare', ['--mount', 'true']).status === 0;
 const isolate = mayIsolate ? ['unshare', '--mount', '--propagation', 'slave', '--'] : [];
 
+// Built before any test waits for one: on a new machine kube-apiserver alone takes minutes. Without Go the tests say what they skip.
+const TOOLS = [
+  ...['csi-sanity', 'cnitool', 'descriptors', 'critest'],
+  ...['containerd', 'ctr', 'containerd-shim-runc-v2', 'runc'],
+  ...['kube-apiserver', 'kubectl'],
+];
+console.log('== reference tools, built on first use');
+run(process.execPath, ['test/tools/build-tool.ts', ...TOOLS]);
+
 rmSync(`${root}build/summary`, { recursive: true, force: true });
 const codes: Record<string, number> = { check: run(process.execPath, ['scripts/check.ts']) };
 for (const level of LEVELS) {
