@@ -9,6 +9,9 @@ const boundaries = [
   { target: './src/core', from: './src', except: ['./core'] },
   { target: './src/runtime', from: './src', except: ['./runtime', './core/fault.ts'] },
   { target: './src/rpc', from: './src', except: ['./rpc', './core', './runtime'] },
+  { target: './src/kube/!(*.test).ts', from: './src', except: ['./kube', './core', './runtime'] },
+  { target: './src/api', from: './src', except: ['./api', './core', './kube'] },
+  { target: './src/controller', from: ['./src/cli', './src/rpc'] },
   {
     target: ['./src/core', './src/runtime', './src/rpc', './src/kube', './src/controller'],
     from: './node-agent',
