@@ -87,12 +87,14 @@ describe.each(['Debian', 'modules'])('a private containerd from %s', (origin) =>
     expect((await running.runtime.exec(running.containerId, ['true'])).exitCode).toBe(0);
   });
 
-  test('containers, mounts and sockets of a killed daemon and its killed shims can be removed', async () => {
+  test('containers, mounts, sockets and network results of a killed daemon and its killed shims can be removed', async () => {
     await using real = await startRealContainerd({ binDir });
     const before = await shimSockets();
+    const resultsBefore = await networkResults();
     using _running = await runPod(real);
     const made = (await shimSockets()).filter((name) => !before.includes(name));
     expect(made).not.toEqual([]);
+    expect(await networkResults()).not.toEqual(resultsBefore);
     const shims = (await listProcesses()).filter(
       ({ program, args }) => program.startsWith('containerd-shim') && args.includes(real.socketPath),
     );
@@ -106,5 +108,11 @@ describe.each(['Debian', 'modules'])('a private containerd from %s', (origin) =>
     await removeContainerdRemains(`${real.directory}/c`, real.cgroupParent.slice(1));
     expect(await traces(real)).toEqual([]);
     expect((await shimSockets()).filter((name) => made.includes(name))).toEqual([]);
+    expect(await networkResults()).toEqual(resultsBefore);
   });
 });
+
+/** What libcni remembers of the pods of every runtime on this machine. */
+async function networkResults(): Promise<string[]> {
+  return (await readdir('/var/lib/cni/results').catch(() => [])).sort();
+}

@@ -1,5 +1,5 @@
 import { mkdir, readdir, readFile, rm, rmdir, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { Fault } from '../../core/fault.ts';
 import { connectRpc } from '../../rpc/client.ts';
 import { endProcess, type ManagedProcess, runCommand, startProcess } from '../../runtime/child-process.ts';
@@ -137,29 +137,44 @@ export async function startContainerd(options: ContainerdOptions): Promise<Conta
 }
 
 /**
- * Ends what a containerd in `directory` that is gone left running, and removes its mounts, its cgroup and its shims' sockets, however it
- * went.
+ * Ends what a containerd in `directory` that is gone left running, and removes its mounts, its cgroup, its shims' sockets and the network
+ * results of its pods, however it went.
  */
 export async function removeContainerdRemains(directory: string, cgroup: string): Promise<void> {
   const socketPath = join(directory, 'c.sock');
   const shims = (await listProcesses()).filter(
     ({ program, args }) => program.startsWith('containerd-shim') && args.includes(socketPath),
   );
-  const sockets = await shimSockets(join(directory, 'state'));
+  const bundles = await readBundles(join(directory, 'state'));
+  const sockets = await shimSockets(bundles);
   await Promise.all(shims.map(({ pid }) => endProcess(pid, { graceMs: 0 })));
   await removeCgroup(cgroup);
   await unmountWithin(directory);
   await Promise.all(sockets.map((socket) => rm(socket, { force: true })));
+  await removeNetworkResults(bundles.map((bundle) => basename(bundle)));
   await removeEmptyShimDirectory();
 }
 
+/** The directories of the containers that a containerd in `stateDir` has not given up; each is named for its container. */
+async function readBundles(stateDir: string): Promise<string[]> {
+  const directory = join(stateDir, 'io.containerd.runtime.v2.task', NAMESPACE);
+  return (await readdir(directory).catch(() => [])).map((id) => join(directory, id));
+}
+
 /** A shim that is killed leaves its socket, whose name only its bundle tells: `address` before containerd 2, `bootstrap.json` since. */
-async function shimSockets(stateDir: string): Promise<string[]> {
-  const bundles = join(stateDir, 'io.containerd.runtime.v2.task', NAMESPACE);
-  const ids = await readdir(bundles).catch(() => []);
-  const files = ids.flatMap((id) => [join(bundles, id, 'address'), join(bundles, id, 'bootstrap.json')]);
+async function shimSockets(bundles: readonly string[]): Promise<string[]> {
+  const files = bundles.flatMap((bundle) => [join(bundle, 'address'), join(bundle, 'bootstrap.json')]);
   const texts = await Promise.all(files.map((file) => readFile(file, 'utf8').catch(() => '')));
   return texts.flatMap((text) => /unix:\/\/(\/run\/containerd\/s\/[0-9a-f]+)/.exec(text)?.[1] ?? []);
+}
+
+/** libcni keeps the answer to each ADD here until the DEL, as `NETWORK-CONTAINER-INTERFACE`; no configuration moves it. */
+const NETWORK_RESULTS = '/var/lib/cni/results';
+
+async function removeNetworkResults(containerIds: readonly string[]): Promise<void> {
+  const names = await readdir(NETWORK_RESULTS).catch(() => []);
+  const own = names.filter((name) => containerIds.some((id) => name.includes(`-${id}-`)));
+  await Promise.all(own.map((name) => rm(join(NETWORK_RESULTS, name), { force: true })));
 }
 
 /** The directory belongs to every containerd of the machine: it goes only when no shim of anybody is left in it. */
