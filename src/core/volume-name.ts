@@ -3,7 +3,6 @@ import { Fault } from './fault.ts';
 /** The CSI specification's limit for strings. */
 const MAX_NAME_BYTES = 128;
 /** Control characters that CSI bans from names, all but tab, line feed and carriage return. */
-// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
 const BANNED = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f]/;
 
 /** Checks a name that an orchestrator suggests. Any Unicode is fine, and case matters. Throws `invalid` that names `field`. */
