@@ -6,6 +6,7 @@ import { isWithin } from '../../src/cli/demo/mounts.ts';
 import { KeyedLock } from '../../src/runtime/keyed-lock.ts';
 import { type ClusterAddresses, clusterAddresses, freeIndex, hostLinkName } from './addresses.ts';
 import { ControlPlane } from './control-plane.ts';
+import { ensureController, installKinds, stopController } from './keelson-controller.ts';
 import { Kubectl, readPodRanges } from './kubectl.ts';
 import { findLeftovers } from './leftovers.ts';
 import { Machine } from './machine.ts';
@@ -211,12 +212,28 @@ export class Cluster {
     };
   }
 
-  async #ensureControlPlane({ controlPlane, pki }: Parts, signal?: AbortSignal): Promise<void> {
+  /** Starts Keelson's controller, if it does not run, with all that it needs of the API server. */
+  async ensureController(signal?: AbortSignal): Promise<void> {
+    const { controlPlane, pki, kubectl } = await this.#load();
+    await installKinds(kubectl, signal);
+    const machine = this.#controlPlaneMachine;
+    await ensureController({ machine, server: controlPlane.server, pki, kubectl });
+    this.#report('keelson controller: started');
+  }
+
+  /** SIGTERM for Keelson's controller, or SIGKILL with a grace of 0. */
+  async stopController(graceMs?: number): Promise<void> {
+    await stopController(this.#controlPlaneMachine, graceMs);
+  }
+
+  async #ensureControlPlane(parts: Parts, signal?: AbortSignal): Promise<void> {
+    const { controlPlane, pki } = parts;
     await controlPlane.ensure(signal);
     const admin = await controlPlane.adminCertificate();
     const config = await kubeconfig(controlPlane.server, pki.authority, admin);
     await writeFile(this.kubeconfig, config, { mode: 0o600 });
     this.#report('control plane: ready');
+    if (parts.record.settings.controller) await this.ensureController(signal);
   }
 
   /** All that a node can do before there is an API server. */
@@ -313,7 +330,7 @@ export class Cluster {
 
   #nodes(parts: Parts, select: (node: NodeRecord) => boolean): ClusterNode[] {
     const { record, addresses, controlPlane, containerdBinDir } = parts;
-    const { cni, proxy } = record.settings;
+    const { cni, proxy, controller, poolSize } = record.settings;
     return record.nodes.filter(select).map(
       ({ name, index }) =>
         new ClusterNode(
@@ -324,6 +341,7 @@ export class Cluster {
             proxy,
             containerdBinDir,
             server: controlPlane.server,
+            poolSize: controller ? poolSize : undefined,
           },
           parts,
         ),

@@ -82,17 +82,21 @@ export interface UpFlags {
   readonly proxy?: boolean | undefined;
   readonly containerd?: string | undefined;
   readonly 'controller-qps'?: string | undefined;
+  readonly controller?: boolean | undefined;
+  readonly 'pool-size'?: string | undefined;
 }
 
 /** Throws `invalid` for a value that is none. */
 export function parseUpFlags(flags: UpFlags): UpOptions {
-  const { cni, containerd, proxy, nodes, 'controller-qps': qps } = flags;
+  const { cni, containerd, proxy, nodes, controller, 'controller-qps': qps, 'pool-size': poolSize } = flags;
   const settings: Partial<ClusterSettings> = {
     ...(cni === undefined ? {} : { cni: parseChoice('--cni', cni, ['bridge', 'keelson', 'none']) }),
     ...(containerd === undefined
       ? {}
       : { containerd: parseChoice('--containerd', containerd, ['debian', 'latest']) }),
     ...(proxy === undefined ? {} : { proxy }),
+    ...(controller === undefined ? {} : { controller }),
+    ...(poolSize === undefined ? {} : { poolSize }),
     ...(qps === undefined ? {} : { controllerQps: parseCount('--controller-qps', qps) }),
   };
   return { nodes: nodes === undefined ? undefined : parseCount('--nodes', nodes), settings };

@@ -8,6 +8,7 @@ import { acquireLock } from './lock.ts';
 const HELP = `node test/cluster/main.ts [--name NAME] [--directory DIR] COMMAND
 
   up [--nodes N] [--cni keelson|bridge|none] [--no-proxy] [--containerd debian|latest] [--controller-qps N]
+     [--controller] [--pool-size SIZE]
                              all of it, until every node is Ready; goes on where an earlier run ended
   down                       removes all of it, and proves that nothing is left
   status                     what runs
@@ -46,6 +47,8 @@ async function main(argv: readonly string[]): Promise<number> {
       proxy: { type: 'boolean' },
       containerd: { type: 'string' },
       'controller-qps': { type: 'string' },
+      controller: { type: 'boolean' },
+      'pool-size': { type: 'string' },
     },
   });
   const [name = 'help', ...args] = positionals;

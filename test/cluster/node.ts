@@ -6,7 +6,8 @@ import type { Kubectl } from './kubectl.ts';
 import { KUBELET_FILES, kubeletConfig, kubeletDaemon, type KubeletOptions } from './kubelet.ts';
 import type { Daemon, Machine } from './machine.ts';
 import { kubeconfig, type Pki } from './pki.ts';
-import { type CniChoice, ensurePodNetwork, KEELSON, stopAgent } from './pod-network.ts';
+import { administratorKubeconfig } from './keelson-controller.ts';
+import { type CniChoice, ensurePodNetwork, KEELSON, type Membership, stopAgent } from './pod-network.ts';
 import { CONTAINERD_SOCKET, Runtime } from './runtime.ts';
 import { waitFor } from './wait.ts';
 
@@ -18,6 +19,8 @@ export interface NodeOptions {
   readonly proxy: boolean;
   readonly containerdBinDir: string | undefined;
   readonly server: string;
+  /** Size of its agent's pool, when that is a member of the cluster. */
+  readonly poolSize: string | undefined;
 }
 
 export interface NodeDeps {
@@ -102,7 +105,8 @@ export class ClusterNode {
     await kubectl.wait(node, 'create', { signal, timeoutMs: READY_WITHIN_MS });
     await kubectl.wait(node, 'jsonpath={.spec.podCIDR}', { signal, timeoutMs: READY_WITHIN_MS });
     const { spec } = await kubectl.get<{ spec: { podCIDR: string } }>([node], { signal });
-    await ensurePodNetwork(this.machine, this.#options.cni, spec.podCIDR, signal);
+    const membership = await this.#membership();
+    await ensurePodNetwork(this.machine, this.#options.cni, spec.podCIDR, { membership, signal });
     return spec.podCIDR;
   }
 
@@ -140,6 +144,13 @@ export class ClusterNode {
       cgroupRoot: machine.cgroupPath,
       criSocket: proxy ? PROXY_SOCKET : CONTAINERD_SOCKET,
     };
+  }
+
+  async #membership(): Promise<Membership | undefined> {
+    const { poolSize, server } = this.#options;
+    if (poolSize === undefined) return undefined;
+    const { pki } = this.#deps;
+    return { poolSize, kubeconfig: await administratorKubeconfig('keelson-agent', { server, pki }) };
   }
 
   /** One certificate for both: a client of the API server as the node, and a server for `kubectl exec`. */

@@ -16,18 +16,28 @@ const REFERENCE_PLUGINS = '/usr/lib/cni';
 const KEELSON_PLUGINS = join(ROOT, 'dist/cni');
 const AGENT_CONFIG = '/etc/keelson/agent.yaml';
 const AGENT: Daemon = { name: 'keelson-agent', file: KEELSON, args: ['agent', '--config', AGENT_CONFIG] };
+const AGENT_KUBECONFIG = '/etc/keelson/agent.kubeconfig';
 /** Gone with the processes that have been told the range. */
 const RANGE_FILE = '/run/pod-range';
 const CNI_SOCKET = '/run/keelson/cni.sock';
 /** Served last; and a connection that asks nothing is no surprise to it. */
 const CSI_SOCKET = '/run/keelson/csi.sock';
 
+/** What an agent needs to be a member of the cluster. */
+export interface Membership {
+  readonly kubeconfig: string;
+  readonly poolSize: string;
+}
+
 /** Gives pods of this node their network, from the range that Kubernetes has given the node. Idempotent. */
 export async function ensurePodNetwork(
   machine: Machine,
   choice: CniChoice,
   podRange: string,
-  signal?: AbortSignal,
+  {
+    membership,
+    signal,
+  }: { readonly membership?: Membership | undefined; readonly signal?: AbortSignal | undefined } = {},
 ): Promise<void> {
   switch (choice) {
     case 'none':
@@ -42,7 +52,8 @@ export async function ensurePodNetwork(
     case 'keelson':
       await installPlugins(machine, KEELSON_PLUGINS);
       if (await givenAnotherRange(machine, podRange)) await stopAgent(machine);
-      await machine.write(AGENT_CONFIG, agentConfig(machine.name, podRange));
+      if (membership !== undefined) await machine.write(AGENT_KUBECONFIG, membership.kubeconfig);
+      await machine.write(AGENT_CONFIG, agentConfig(machine.name, podRange, membership));
       await machine.ensureDaemon(AGENT);
       await machine.untilServing(AGENT, async () => await serves(machine, CSI_SOCKET), { signal });
       await configure(machine, '10-keelson.conflist', cniConfig({ agentSocket: CNI_SOCKET }));
@@ -95,12 +106,22 @@ function bridgeConfig(podRange: string): object {
   };
 }
 
-function agentConfig(nodeName: string, podRange: string): string {
+function agentConfig(nodeName: string, podRange: string, membership?: Membership): string {
   return stringify({
     nodeName,
     stateDir: '/var/lib/keelson',
     runDir: '/run/keelson',
     kubeletDir: '/var/lib/kubelet',
     network: { ranges: [podRange], masqueradeExclusions: [POD_RANGE] },
+    ...(membership === undefined ? {} : memberConfig(membership)),
   });
+}
+
+function memberConfig({ poolSize }: Membership): object {
+  return {
+    kubernetes: { kubeconfig: AGENT_KUBECONFIG },
+    pools: [
+      { name: 'default', backend: 'btrfs', source: { file: '/var/lib/keelson/default.img', size: poolSize } },
+    ],
+  };
 }

@@ -14,6 +14,10 @@ export interface ClusterSettings {
   readonly containerd: ContainerdChoice;
   /** Requests a second that the controller manager may make. */
   readonly controllerQps: number;
+  /** Keelson's controller as a process of the control plane, and agents that are members of the cluster. */
+  readonly controller: boolean;
+  /** Size of the pool of each agent that is a member, as in a configuration: 20Gi. */
+  readonly poolSize: string;
 }
 
 export interface NodeRecord {
@@ -43,6 +47,8 @@ export const DEFAULT_SETTINGS: ClusterSettings = {
   proxy: true,
   containerd: 'debian',
   controllerQps: 20,
+  controller: false,
+  poolSize: '20Gi',
 };
 
 const FILE = 'cluster.json';
