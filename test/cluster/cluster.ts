@@ -10,7 +10,7 @@ import { ensureController, installKinds, stopController } from './keelson-contro
 import { Kubectl, readPodRanges } from './kubectl.ts';
 import { findLeftovers } from './leftovers.ts';
 import { Machine } from './machine.ts';
-import { ensureBridge, ensureLink, ensurePodRoutes } from './network.ts';
+import { ensureBridge, ensureLink, ensurePodRoutes, removeHostLink } from './network.ts';
 import { ClusterNode } from './node.ts';
 import { kubeconfig, Pki } from './pki.ts';
 import {
@@ -115,6 +115,7 @@ export class Cluster {
   async down(): Promise<void> {
     const names = await readdir(join(this.directory, 'machines')).catch(() => []);
     await Promise.all([...new Set([CONTROL_PLANE, ...names])].map((name) => this.machine(name).powerOff()));
+    await removeHostLink(this.#hostLink);
     const { directory } = this;
     const belongings = { directory, cgroupPrefix: this.#cgroup(''), hostLink: this.#hostLink };
     let left: string[] = [];

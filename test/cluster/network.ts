@@ -48,6 +48,14 @@ export async function ensureLink(
   await machine.runInNetwork(['nft', '-f', '-'], { input: apiServiceRules(addresses.controlPlane) });
 }
 
+/**
+ * Removes the host's link. A namespace outlives its last process while the kernel still sends what ended connections left (minutes, when
+ * the other side is gone), and the link to it as long. Idempotent.
+ */
+export async function removeHostLink(hostLink: string): Promise<void> {
+  await runCommand('ip', ['link', 'delete', hostLink], { accept: [1] });
+}
+
 /** Pulls the machine's plug out of the bridge, or puts it back. */
 export async function setLink(controlPlane: Machine, address: string, state: 'up' | 'down'): Promise<void> {
   await controlPlane.runInNetwork(['ip', 'link', 'set', portName(address), state]);
