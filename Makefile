@@ -9,7 +9,7 @@ TEST_PACKAGES := containernetworking-plugins xfsprogs conntrack etcd-server open
 SOURCES := $(shell find src node-agent proto scripts -type f 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test e2e check bench cluster cluster-down gen clean packages
+.PHONY: help build image demo test e2e check bench cluster cluster-down gen clean packages
 
 help: ## list these commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -27,6 +27,9 @@ dist/keelson.mjs: node_modules/.package-lock.json $(SOURCES)
 	@node scripts/build.ts
 
 build: dist/keelson.mjs ## bundle the command and compile the exec binary into dist/
+
+image: build ## the container image that clusters run, as an OCI archive: dist/keelson-image.tar
+	@node scripts/image/main.ts
 
 demo: packages build ## a pod on real containerd with its volume, network and policy, in one terminal (KEEP=1 keeps it)
 	@bin/keelson demo $(if $(KEEP),--keep) $(ARGS)

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { gunzipSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
 import { encodeImageArchive, ociArchitecture } from './oci-image.ts';
 
@@ -22,6 +23,22 @@ interface Manifest {
 }
 
 describe('encodeImageArchive', () => {
+  test('a zipped layer is named by its bytes, and still known by those before', () => {
+    const content = Buffer.alloc(4_096);
+    const found = members(
+      encodeImageArchive([{ reference: 'example.dev/z:1', run: {}, layers: [content] }], 'arm64', {
+        zipped: true,
+      }),
+    );
+    const zipped = [...found].find(([, data]) => data.readUInt16BE() === 0x1f8b);
+    expect(zipped?.[0]).toMatch(/^blobs\/sha256\//);
+    expect(gunzipSync(zipped?.[1] ?? '')).toEqual(content);
+    const texts = [...found.values()].map((data) => data.toString());
+    const digest = createHash('sha256').update(content).digest('hex');
+    expect(texts.filter((text) => text.includes(`"diff_ids":["sha256:${digest}"]`))).toHaveLength(1);
+    expect(texts.filter((text) => text.includes('layer.v1.tar+gzip'))).toHaveLength(1);
+  });
+
   const layer = Buffer.from('a layer');
   const image = (reference: string, entrypoint: string) => ({
     reference,

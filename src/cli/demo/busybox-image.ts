@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises';
+import { parseElf } from '../../core/elf.ts';
 import { Fault } from '../../core/fault.ts';
 import { encodeImageArchive, type OciImage, ociArchitecture } from '../../core/oci-image.ts';
 import { encodeTar, type TarEntry } from '../../core/oci-tar.ts';
@@ -31,7 +32,7 @@ export async function buildBusyboxArchive({
   signal,
 }: BusyboxImageOptions = {}): Promise<Buffer> {
   const [binary, applets] = await Promise.all([readFile(busybox), listApplets(busybox, signal)]);
-  if (needsInterpreter(binary)) {
+  if (parseElf(binary).interpreter !== undefined) {
     throw new Fault(
       'unsupported',
       `${busybox} is linked dynamically and cannot run alone in an image; install the package busybox-static`,
@@ -74,16 +75,4 @@ export function busyboxLayer(binary: Uint8Array, applets: readonly string[]): Ta
 async function listApplets(busybox: string, signal: AbortSignal | undefined): Promise<string[]> {
   const { stdout } = await runCommand(busybox, ['--list'], { signal, timeoutMs: 5_000 });
   return stdout.split('\n').filter((applet) => /^[\w.[\]-]+$/.test(applet));
-}
-
-const PT_INTERP = 3;
-
-/** Whether a 64-bit ELF file names a dynamic loader (elf(5), program headers). */
-export function needsInterpreter(elf: Buffer): boolean {
-  const tableOffset = Number(elf.readBigUInt64LE(0x20));
-  const entrySize = elf.readUInt16LE(0x36);
-  const entries = elf.readUInt16LE(0x38);
-  return Array.from({ length: entries }, (_, index) => tableOffset + index * entrySize).some(
-    (offset) => elf.readUInt32LE(offset) === PT_INTERP,
-  );
 }
