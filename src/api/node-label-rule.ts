@@ -10,20 +10,29 @@ import {
   type Rule,
 } from './schema.ts';
 
-const OUR_PREFIX: Rule = {
-  rule: "self.startsWith('keelson.dev/') || self.contains('.keelson.dev/')",
+const OURS: Rule = {
+  rule: "!self.matches('^([^/]*[.])?topology[.]keelson[.]dev/') && self != 'keelson.dev/agent-not-ready'",
+  message: 'is written by Keelson itself; take another key',
+};
+const NOT_KUBERNETES: Rule = {
+  rule: "!self.matches('^([^/]*[.])?(kubernetes|k8s)[.]io/')",
   message:
-    'must begin with keelson.dev/ or NAME.keelson.dev/: rules write under this prefix alone, so that they fight with nobody',
+    "must not be under kubernetes.io or k8s.io, which are Kubernetes' own; take a prefix of yours, or keelson.dev",
+};
+/** Labels that describe nodes have places of their own there. */
+const NOT_KUBERNETES_LABEL: Rule = {
+  rule: `self.matches('^([^/]*[.])?(feature|profile)[.]node[.]kubernetes[.]io/') || ${NOT_KUBERNETES.rule}`,
+  message: NOT_KUBERNETES.message,
 };
 
-const key = (description: string) =>
+const key = (description: string, ...rules: readonly Rule[]) =>
   field(
     z
       .string()
       .max(190)
       .regex(/^[a-z0-9]([-a-z0-9.]*[a-z0-9])?\/[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$/),
     description,
-    { rules: [OUR_PREFIX] },
+    { rules: [OURS, ...rules] },
   );
 
 const labelValue = z
@@ -35,7 +44,7 @@ const expression = (description: string) => field(z.string().min(1).max(4096), d
 
 const label = field(
   z.object({
-    key: key('Key of the label.'),
+    key: key('Key of the label, with a prefix.', NOT_KUBERNETES_LABEL),
     value: field(labelValue, 'Its value.').optional(),
     expression: expression('CEL that gives its value, a string.').optional(),
   }),
@@ -44,14 +53,14 @@ const label = field(
 );
 
 const taint = z.object({
-  key: key('Key of the taint.'),
+  key: key('Key of the taint, with a prefix.', NOT_KUBERNETES),
   value: field(labelValue, 'Its value.').optional(),
   effect: field(z.enum(['NoSchedule', 'PreferNoSchedule', 'NoExecute']), 'What it does to pods.'),
 });
 
 const extendedResource = field(
   z.object({
-    name: key('Name of the resource.'),
+    name: key('Name of the resource, with a prefix.', NOT_KUBERNETES),
     quantity: field(z.int().min(0), 'How many there are.').optional(),
     expression: expression('CEL that gives how many there are, an integer.').optional(),
   }),
@@ -63,8 +72,16 @@ const spec = z.object({
   nodeSelector: labelSelector('Nodes that the rule looks at; all when absent.').optional(),
   match: field(
     z.string().min(1).max(4096).default('true'),
-    'CEL over `inventory` (the status of the NodeInventory) and `node` (name, labels): whether the rule applies. Example: inventory.disks.exists(d, d.type == "nvme").',
+    'CEL over `inventory` (of the status of the NodeInventory, what does not move by itself) and `node` (name, and the labels that no rule gave): whether the rule applies. Example: inventory.disks.exists(d, d.type == "nvme").',
   ),
+  priority: field(
+    z.int().min(-1_000_000).max(1_000_000).default(0),
+    'Of two rules that give one key different values the higher wins; of equal ones, the name that sorts first.',
+  ),
+  evictPods: field(
+    z.boolean(),
+    'Must be true for taints with the effect NoExecute, which end the pods that run on the nodes that match.',
+  ).optional(),
   labels: field(z.array(label).max(64), 'Labels of the nodes that match.', { mapKeys: ['key'] }).optional(),
   taints: field(z.array(taint).max(16), 'Taints of the nodes that match.', {
     mapKeys: ['key', 'effect'],
@@ -80,7 +97,7 @@ const spec = z.object({
 
 const status = z.object({
   observedGeneration,
-  matchedNodes: field(z.int().min(0), 'Nodes that have what the rule gives.').optional(),
+  matchedNodes: field(z.int().min(0), 'Nodes that match.').optional(),
   failures: field(
     z
       .array(
@@ -93,6 +110,20 @@ const status = z.object({
     'The first nodes on which the rule could not be evaluated. They keep what they had.',
     { mapKeys: ['nodeName'] },
   ).optional(),
+  failedNodes: field(z.int().min(0), 'Nodes on which the rule could not be evaluated.').optional(),
+  conflicts: field(
+    z
+      .array(
+        z.object({
+          nodeName: field(objectName, 'Where.'),
+          message: field(z.string().max(1024), 'What has another value there, and who gave it.'),
+        }),
+      )
+      .max(10),
+    'The first nodes that match and lack something of the rule, because another rule or somebody else has set it.',
+    { mapKeys: ['nodeName'] },
+  ).optional(),
+  conflictingNodes: field(z.int().min(0), 'Nodes that match and lack something of the rule.').optional(),
   conditions,
 });
 
@@ -108,12 +139,20 @@ export const NODE_LABEL_RULE_KIND: KindDefinition = {
         rule: 'has(self.labels) || has(self.taints) || has(self.extendedResources)',
         message: 'at least one of labels, taints and extendedResources must be given',
       },
+      {
+        rule: "!has(self.taints) || !self.taints.exists(t, t.effect == 'NoExecute') || (has(self.evictPods) && self.evictPods)",
+        message:
+          'a taint with the effect NoExecute ends the pods that run on a node; set evictPods to true where that is wanted',
+        fieldPath: '.taints',
+      },
     ],
   }),
   status: field(status, 'What came of it.'),
   columns: [
     { name: 'Nodes', type: 'integer', jsonPath: '.status.matchedNodes' },
     conditionColumn('Valid'),
+    conditionColumn('Applied'),
+    { name: 'Priority', type: 'integer', jsonPath: '.spec.priority', priority: 1 },
     { name: 'Match', type: 'string', jsonPath: '.spec.match', priority: 1 },
     AGE,
   ],

@@ -132,9 +132,43 @@ const RULES: readonly Sample[] = [
     refused: /at least one of labels, taints and extendedResources/,
   },
   {
-    name: "another's label",
+    name: 'a prefix of the user, and a description of the node',
+    spec: {
+      priority: -5,
+      labels: [
+        { key: 'example.com/a', value: 'x' },
+        { key: 'feature.node.kubernetes.io/a', value: 'x' },
+      ],
+    },
+  },
+  {
+    name: "Kubernetes' label",
     spec: { labels: [{ key: 'kubernetes.io/role', value: 'x' }] },
-    refused: /must begin with keelson.dev\//,
+    refused: /must not be under kubernetes.io or k8s.io/,
+  },
+  {
+    name: "Kubernetes' taint",
+    spec: { taints: [{ key: 'feature.node.kubernetes.io/a', effect: 'NoSchedule' }] },
+    refused: /must not be under kubernetes.io or k8s.io/,
+  },
+  {
+    name: 'a key without a prefix',
+    spec: { labels: [{ key: 'role', value: 'x' }] },
+    refused: /labels\[0\].key/,
+  },
+  {
+    name: 'a key of ours',
+    spec: { taints: [{ key: 'keelson.dev/agent-not-ready', effect: 'NoSchedule' }] },
+    refused: /is written by Keelson itself/,
+  },
+  {
+    name: 'evicting pods by accident',
+    spec: { taints: [{ key: 'example.com/a', effect: 'NoExecute' }] },
+    refused: /set evictPods to true/,
+  },
+  {
+    name: 'evicting pods on purpose',
+    spec: { evictPods: true, taints: [{ key: 'example.com/a', effect: 'NoExecute' }] },
   },
   {
     name: 'value and expression',
@@ -398,7 +432,7 @@ describe('the kinds of keelson.dev on a real kube-apiserver', () => {
       'AGENT',
       'AGE',
     ]);
-    expect(await columns('nlr')).toEqual(['NAME', 'NODES', 'VALID', 'AGE']);
+    expect(await columns('nlr')).toEqual(['NAME', 'NODES', 'VALID', 'APPLIED', 'AGE']);
     expect(await columns('rpol')).toEqual(['NAME', 'FAILURE', 'DRYRUN', 'NODES', 'READY', 'AGE']);
     expect(await columns('npool')).toEqual(['NAME', 'RANGES', 'ALLOCATED', 'READY', 'AGE']);
     expect(await get('keelson', '-o', 'name')).toMatch(/runtimepolicy.keelson.dev\/audit/);

@@ -1,0 +1,113 @@
+import type { DefaultLabels } from './default-labels.ts';
+import { keysOf, type LabelRule, type RuleOutcome, type RuleTaint } from './label-rule.ts';
+
+export interface RuleResult {
+  readonly rule: LabelRule;
+  readonly outcome: RuleOutcome;
+}
+
+/** What a node should have of ours: label values by key, taints by `taintId`, counts by name of the resource. */
+export interface NodeWishes {
+  readonly labels: ReadonlyMap<string, string>;
+  readonly taints: ReadonlyMap<string, RuleTaint>;
+  readonly resources: ReadonlyMap<string, number>;
+}
+
+/** A rule's value that a node does not have, and whose value it has instead. */
+export interface Overruled {
+  readonly rule: string;
+  readonly message: string;
+}
+
+export interface Resolution {
+  readonly wishes: NodeWishes;
+  /** Which rule asked for a label, taint or resource, by `labelId` and its like. */
+  readonly askedBy: ReadonlyMap<string, string>;
+  readonly overruled: readonly Overruled[];
+}
+
+/** A taint is the same taint by key and effect, whatever its value. */
+export function taintId({ key, effect }: Pick<RuleTaint, 'key' | 'effect'>): string {
+  return `${key}:${effect}`;
+}
+
+/**
+ * What a node should have after all rules. Of two rules that differ the higher priority wins, then the name that sorts first; any rule wins
+ * over a default label. What a rule that cannot be evaluated may have given before stays as it is in `owned`.
+ */
+export function resolveRules(
+  results: readonly RuleResult[],
+  defaults: DefaultLabels,
+  owned: NodeWishes,
+): Resolution {
+  const sorted = [...results].sort((a, b) => compareRules(a.rule, b.rule));
+  const askedBy = new Map<string, string>();
+  const overruled: Overruled[] = [];
+  const settle = <V>(
+    what: string,
+    part: {
+      readonly given: (result: RuleResult) => ReadonlyMap<string, V>;
+      readonly possible: (result: RuleResult) => readonly string[];
+      readonly same: (a: V, b: V) => boolean;
+      readonly kept: ReadonlyMap<string, V>;
+    },
+  ): Map<string, V> => {
+    const wishes = new Map<string, V>();
+    for (const result of sorted) {
+      const rule = result.rule.name;
+      for (const [id, value] of part.given(result)) {
+        const held = wishes.get(id);
+        if (held === undefined) {
+          wishes.set(id, value);
+          askedBy.set(`${what} ${id}`, rule);
+        } else if (!part.same(held, value)) {
+          const winner = askedBy.get(`${what} ${id}`) ?? '';
+          overruled.push({ rule, message: `${what} ${id}: rule ${winner} gives it another value` });
+        }
+      }
+    }
+    for (const result of sorted) {
+      if (result.outcome.state !== 'failed' && result.outcome.state !== 'unknown') continue;
+      for (const id of part.possible(result)) {
+        const value = part.kept.get(id);
+        if (value !== undefined && !wishes.has(id)) wishes.set(id, value);
+      }
+    }
+    return wishes;
+  };
+  const same = <V>(a: V, b: V): boolean => a === b;
+  const labels = settle('label', {
+    given: ({ outcome }) => new Map(outcome.state === 'matched' ? Object.entries(outcome.grant.labels) : []),
+    possible: ({ rule }) => keysOf(rule.spec).labels,
+    same,
+    kept: owned.labels,
+  });
+  for (const [key, value] of Object.entries(defaults.labels)) if (!labels.has(key)) labels.set(key, value);
+  for (const [key, value] of owned.labels) {
+    if (!labels.has(key) && defaults.isUnknown(key)) labels.set(key, value);
+  }
+  const taints = settle('taint', {
+    given: ({ outcome }) => byId(outcome.state === 'matched' ? outcome.grant.taints : []),
+    possible: ({ rule }) => keysOf(rule.spec).taints.map(taintId),
+    same: (a: RuleTaint, b: RuleTaint) => (a.value ?? '') === (b.value ?? ''),
+    kept: owned.taints,
+  });
+  const resources = settle('resource', {
+    given: ({ outcome }) =>
+      new Map(outcome.state === 'matched' ? Object.entries(outcome.grant.resources) : []),
+    possible: ({ rule }) => keysOf(rule.spec).resources,
+    same,
+    kept: owned.resources,
+  });
+  return { wishes: { labels, taints, resources }, askedBy, overruled };
+}
+
+function compareRules(a: LabelRule, b: LabelRule): number {
+  const byPriority = (b.spec.priority ?? 0) - (a.spec.priority ?? 0);
+  if (byPriority !== 0) return byPriority;
+  return a.name < b.name ? -1 : 1;
+}
+
+function byId(taints: readonly RuleTaint[]): Map<string, RuleTaint> {
+  return new Map(taints.map((taint) => [taintId(taint), taint]));
+}
