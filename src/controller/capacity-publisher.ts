@@ -8,6 +8,7 @@ import type { KubeClient } from '../kube/client.ts';
 import { Informer, type InformerDeps } from '../kube/informer.ts';
 import type { WorkResult } from '../runtime/work-queue.ts';
 import type { Cluster } from './cluster.ts';
+import { type Concern, type ConcernContext, onEach, subscriptions } from './concern.ts';
 import { classView, nodeView } from './views.ts';
 
 const DRIVER_LABEL = 'csi.storage.k8s.io/drivername';
@@ -26,8 +27,30 @@ export interface CapacityPublisherDeps {
   readonly published: Informer<CsiStorageCapacity>;
 }
 
+/** Publishes what nodes have left. Keys are names of nodes. */
+export function publishingCapacity(context: ConcernContext, options: CapacityPublisherOptions): Concern {
+  const { cluster } = context;
+  const published = createCapacityInformer(options, context.informerDeps);
+  const publisher = new CapacityPublisher(options, { ...context, published });
+  const queue = context.queue('capacity', 4, (node, signal) => publisher.reconcile(node, signal));
+  return {
+    queue,
+    informers: { capacities: published },
+    subscribe: () =>
+      subscriptions(
+        onEach(published, (object) => queue.add(nodeOf(object))),
+        onEach(cluster.nodes, (_node, name) => queue.add(name)),
+        onEach(cluster.inventories, (_inventory, name) => queue.add(name)),
+        onEach(cluster.volumes, ({ spec }) => queue.add(spec.nodeName)),
+        onEach(cluster.classes, () => {
+          for (const node of cluster.nodes.store.keys()) queue.add(node);
+        }),
+      ),
+  };
+}
+
 /** The objects that are ours, indexed by `node`. */
-export function createCapacityInformer(
+function createCapacityInformer(
   { namespace }: CapacityPublisherOptions,
   deps: InformerDeps,
 ): Informer<CsiStorageCapacity> {
@@ -43,7 +66,7 @@ export function createCapacityInformer(
 }
 
 /** The node that a published figure is about. */
-export function nodeOf({ nodeTopology }: CsiStorageCapacity): string {
+function nodeOf({ nodeTopology }: CsiStorageCapacity): string {
   return nodeTopology?.matchLabels?.[TOPOLOGY_KEY] ?? '';
 }
 

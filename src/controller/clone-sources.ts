@@ -11,6 +11,7 @@ import type { KubeClient } from '../kube/client.ts';
 import { keyOf, nameOfKey } from '../kube/resource.ts';
 import type { WorkResult } from '../runtime/work-queue.ts';
 import type { Cluster } from './cluster.ts';
+import { type Concern, type ConcernContext, onEach } from './concern.ts';
 import { sourceKeyOf } from './views.ts';
 
 /** Keeps a claim for as long as another one is being made from it; the name is the one that everybody uses. */
@@ -19,6 +20,20 @@ const CLONING_PROTECTION = 'provisioner.storage.kubernetes.io/cloning-protection
 export interface CloneSourcesDeps {
   readonly client: Pick<KubeClient, 'get' | 'patch'>;
   readonly cluster: Cluster;
+}
+
+/** Lets claims go that were kept for their clones. Keys are theirs. */
+export function releasingSources(context: ConcernContext, sources: CloneSources): Concern {
+  const queue = context.queue('protection', 2, (key, signal) => sources.release(key, signal));
+  return {
+    queue,
+    subscribe: () =>
+      onEach(context.cluster.claims, (claim, key) => {
+        queue.add(key);
+        const source = sourceKeyOf(claim);
+        if (source !== undefined) queue.add(source);
+      }),
+  };
 }
 
 /** Claims that other claims are copies of. */

@@ -13,6 +13,7 @@ import {
   type StorageClass,
 } from '../kube/built-in.ts';
 import { Informer, type InformerDeps, withoutManagedFields } from '../kube/informer.ts';
+import type { KubeObject } from '../kube/resource.ts';
 import type { TaskGroup } from '../runtime/task-group.ts';
 import { classNameOf, sourceKeyOf } from './views.ts';
 
@@ -26,7 +27,7 @@ export interface Cluster {
   readonly inventories: Informer<NodeInventory>;
 }
 
-/** Nothing is read before `runCluster`. */
+/** Nothing is read before `runInformers`. */
 export function createCluster(deps: InformerDeps): Cluster {
   return {
     claims: new Informer(
@@ -75,11 +76,17 @@ export function createCluster(deps: InformerDeps): Cluster {
   };
 }
 
+/** An informer of whatever kind. */
+export type Runnable = Pick<Informer<KubeObject>, 'run' | 'synced'>;
+
 /** Follows the server in `tasks`; resolves when everything was read once. */
-export async function runCluster(cluster: Cluster, tasks: TaskGroup, signal: AbortSignal): Promise<void> {
-  for (const [name, informer] of Object.entries(cluster) as [string, Informer<never>][]) {
+export async function runInformers(
+  informers: Readonly<Record<string, Runnable>>,
+  tasks: TaskGroup,
+  signal: AbortSignal,
+): Promise<void> {
+  for (const [name, informer] of Object.entries(informers)) {
     tasks.run(`informer ${name}`, (stop) => informer.run(stop));
   }
-  const informers = Object.values(cluster) as Informer<never>[];
-  await Promise.all(informers.map((informer) => informer.synced({ signal })));
+  await Promise.all(Object.values(informers).map((informer) => informer.synced({ signal })));
 }

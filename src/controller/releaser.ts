@@ -8,6 +8,7 @@ import type { EventRecorder } from '../kube/event-recorder.ts';
 import type { Logger } from '../runtime/logger.ts';
 import type { WorkResult } from '../runtime/work-queue.ts';
 import type { Cluster } from './cluster.ts';
+import { type Concern, type ConcernContext, onEach, subscriptions } from './concern.ts';
 import type { ControllerMetrics } from './metrics.ts';
 import { FINALIZER } from './persistent-volume.ts';
 import { PUBLISHED_AS } from './views.ts';
@@ -18,6 +19,29 @@ export interface ReleaserDeps {
   readonly events: Pick<EventRecorder, 'record'>;
   readonly metrics: ControllerMetrics;
   readonly logger: Logger;
+}
+
+/** Sees PersistentVolumes to their end. Keys are their names. */
+export function releasing(context: ConcernContext, { workers }: { readonly workers: number }): Concern {
+  const { owners, volumes } = context.cluster;
+  const releaser = new Releaser(context);
+  const queue = context.queue('release', workers, (name, signal) => releaser.reconcile(name, signal));
+  const addAllOf = (handle: string | undefined): void => {
+    for (const { metadata } of owners.store.byIndex('handle', handle ?? '')) queue.add(metadata?.name ?? '');
+  };
+  return {
+    queue,
+    subscribe: () =>
+      subscriptions(
+        onEach(volumes, ({ status }) => addAllOf(status?.volumeHandle)),
+        onEach(owners, ({ spec }, name) => {
+          if (spec?.csi?.driver !== DRIVER_NAME) return;
+          queue.add(name);
+          // One that shared its volume with this one may go now.
+          addAllOf(spec.csi.volumeHandle);
+        }),
+      ),
+  };
 }
 
 /** Takes a PersistentVolume, by its name, one step further: from made to marked, from Released to gone. */

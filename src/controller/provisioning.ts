@@ -1,0 +1,49 @@
+import { DRIVER_NAME } from '../core/driver.ts';
+import { volumeNameOf } from '../core/provision.ts';
+import type { PersistentVolumeClaim } from '../kube/built-in.ts';
+import type { CloneSources } from './clone-sources.ts';
+import { type Concern, type ConcernContext, onEach, subscriptions } from './concern.ts';
+import { Provisioner } from './provisioner.ts';
+
+/** Makes claims volumes. Keys are names of volumes. */
+export function provisioning(
+  context: ConcernContext,
+  { workers, sources }: { readonly workers: number; readonly sources: CloneSources },
+): Concern {
+  const { cluster } = context;
+  const provisioner = new Provisioner({ ...context, sources });
+  const queue = context.queue('provision', workers, (name, signal) => provisioner.reconcile(name, signal));
+  const addClaim = ({ metadata }: PersistentVolumeClaim): void =>
+    queue.add(volumeNameOf(metadata?.uid ?? ''));
+  const addClones = (source: string): void => {
+    for (const clone of cluster.claims.store.byIndex('source', source)) addClaim(clone);
+  };
+  const addWaiting = (): void => {
+    for (const volume of provisioner.waiting) queue.add(volume);
+  };
+  return {
+    queue,
+    subscribe: () =>
+      subscriptions(
+        onEach(cluster.claims, (claim, key) => {
+          addClaim(claim);
+          addClones(key);
+        }),
+        onEach(cluster.volumes, (_volume, name) => queue.add(name)),
+        onEach(cluster.owners, ({ spec }, name) => {
+          if (spec?.csi?.driver !== DRIVER_NAME) return;
+          queue.add(name);
+          addClones(`${spec.claimRef?.namespace ?? ''}/${spec.claimRef?.name ?? ''}`);
+        }),
+        onEach(cluster.classes, (_class, name) => {
+          for (const claim of cluster.claims.store.byIndex('class', name)) addClaim(claim);
+        }),
+        onEach(cluster.nodes, (_node, name) => {
+          addWaiting();
+          for (const { metadata } of cluster.volumes.store.byIndex('node', name))
+            queue.add(metadata?.name ?? '');
+        }),
+        onEach(cluster.inventories, addWaiting),
+      ),
+  };
+}
