@@ -17,6 +17,7 @@ const boundaries = [
     from: './node-agent',
   },
   { target: './node-agent/linux', from: './node-agent', except: ['./linux'] },
+  { target: './node-agent/host', from: './node-agent', except: ['./host', './linux'] },
   { target: './node-agent/storage', from: [...EDGES, './node-agent/network'] },
   { target: './node-agent/network', from: [...EDGES, './node-agent/storage'] },
   { target: './node-agent/csi', from: ['./node-agent/cni', './node-agent/cri', './node-agent/network'] },

@@ -41,6 +41,8 @@ export function systemFiles(): TarEntry[] {
   return [
     ...['dev', 'etc', 'proc', 'run', 'sys', 'usr', 'var'].map((path) => directory(path)),
     directory('root', 0o700),
+    // Runtimes name network namespaces by either path.
+    { type: 'symlink', path: 'var/run', target: '../run' },
     directory('tmp', 0o1777),
     text(
       'etc/passwd',
@@ -76,7 +78,7 @@ export async function keelsonFiles(root: string, architecture: string): Promise<
   const bundles = (await readdir(join(root, 'dist'))).filter((name) => /\.mjs(\.map)?$/.test(name)).sort();
   return [
     ...(await Promise.all(bundles.map((name) => copy(`dist/${name}`, join(root, 'dist', name))))),
-    await copy('cni/keelson-cni', join(root, 'dist/cni/keelson-cni'), 0o755),
+    await copy('dist/cni/keelson-cni', join(root, 'dist/cni/keelson-cni'), 0o755),
     ...(await Promise.all(
       ['package.json', 'index.js', 'src/koffi/index.js', 'src/koffi/src/static.js', 'LICENSE.txt'].map(
         (name) => copy(`node_modules/koffi/${name}`, join(koffi, name)),

@@ -92,14 +92,14 @@ describe('the image', () => {
   });
 
   test('has the exec binary of CNI, which needs no library', async () => {
-    const { stdout } = await runCommand('/usr/sbin/chroot', [root, '/opt/keelson/cni/keelson-cni'], {
+    const { stdout } = await runCommand('/usr/sbin/chroot', [root, '/opt/keelson/dist/cni/keelson-cni'], {
       env: { CNI_COMMAND: 'VERSION' },
       input: '{"cniVersion":"1.1.0"}',
     });
     expect(JSON.parse(stdout)).toMatchObject({
       supportedVersions: expect.arrayContaining(['1.1.0']) as unknown,
     });
-    expect(parseElf(await readFile(join(root, 'opt/keelson/cni/keelson-cni')))).toEqual({
+    expect(parseElf(await readFile(join(root, 'opt/keelson/dist/cni/keelson-cni')))).toEqual({
       interpreter: undefined,
       libraries: [],
     });

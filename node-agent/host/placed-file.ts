@@ -1,0 +1,37 @@
+import { randomBytes } from 'node:crypto';
+import { mkdir, open, readFile, rename, rm } from 'node:fs/promises';
+import { dirname } from 'node:path';
+
+/** The bytes of a file; undefined when it is absent. */
+export async function readIfPresent(path: string): Promise<Buffer | undefined> {
+  try {
+    return await readFile(path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+/**
+ * Makes `path` hold `data`, with the directories above it. Readers see the old file or the new one, and a program that runs goes on as it
+ * is. False when nothing had to be done.
+ */
+export async function placeFile(path: string, data: Uint8Array, mode: number): Promise<boolean> {
+  if ((await readIfPresent(path))?.equals(data) === true) return false;
+  await mkdir(dirname(path), { recursive: true });
+  // Two who place the same file at once must not write into one; a leading dot hides a half of it from runtimes that list the directory.
+  const temporary = `${dirname(path)}/.keelson-${randomBytes(6).toString('hex')}`;
+  try {
+    {
+      await using file = await open(temporary, 'wx', mode);
+      await file.writeFile(data);
+      // The umask has its say at creation.
+      await file.chmod(mode);
+      await file.sync();
+    }
+    await rename(temporary, path);
+  } finally {
+    await rm(temporary, { force: true });
+  }
+  return true;
+}
