@@ -22,6 +22,7 @@ import {
   writeRecord,
 } from './record.ts';
 import { ensureContainerdBinaries, ensureImageArchive } from './runtime.ts';
+import { applyShipped, ensureKeelsonImage, untilAgentServes, untilControllerRuns } from './shipped.ts';
 import { ensureKubernetes, type KubernetesTools, requirePrograms } from './tools.ts';
 import { waitFor } from './wait.ts';
 
@@ -234,7 +235,8 @@ export class Cluster {
     const config = await kubeconfig(controlPlane.server, pki.authority, admin);
     await writeFile(this.kubeconfig, config, { mode: 0o600 });
     this.#report('control plane: ready');
-    if (parts.record.settings.controller) await this.ensureController(signal);
+    const { controller, keelson } = parts.record.settings;
+    if (controller && keelson === 'processes') await this.ensureController(signal);
   }
 
   /** All that a node can do before there is an API server. */
@@ -253,13 +255,30 @@ export class Cluster {
       }),
     );
     await this.#ensureRoutes(signal);
-    if (parts.record.settings.cni === 'none') return;
+    const { keelson, cni } = parts.record.settings;
+    if (keelson === 'shipped') await this.#ensureShipped(parts, nodes, signal);
+    else if (cni === 'none') return;
     await Promise.all(
       nodes.map(async (node) => {
         await node.untilReady(signal);
         this.#report(`${node.name}: Ready`);
       }),
     );
+  }
+
+  /** Keelson's pods, with their image on `nodes`. */
+  async #ensureShipped(
+    { kubectl, record }: Parts,
+    nodes: readonly ClusterNode[],
+    signal?: AbortSignal,
+  ): Promise<void> {
+    const { directory } = this;
+    const image = await ensureKeelsonImage(directory);
+    await Promise.all(nodes.map((node) => node.runtime.load(image, signal)));
+    await applyShipped({ directory, poolSize: record.settings.poolSize }, kubectl, signal);
+    await Promise.all(nodes.map((node) => untilAgentServes(node, signal)));
+    await untilControllerRuns(kubectl, signal);
+    this.#report('keelson: deployed');
   }
 
   /** Every machine knows the way to the pods of every node, as on a network whose nodes are all neighbours. */
@@ -331,14 +350,14 @@ export class Cluster {
 
   #nodes(parts: Parts, select: (node: NodeRecord) => boolean): ClusterNode[] {
     const { record, addresses, controlPlane, containerdBinDir } = parts;
-    const { cni, proxy, controller, poolSize } = record.settings;
+    const { keelson, cni, proxy, controller, poolSize } = record.settings;
     return record.nodes.filter(select).map(
       ({ name, index }) =>
         new ClusterNode(
           {
             machine: this.machine(name),
             address: addresses.node(index),
-            cni,
+            cni: keelson === 'shipped' ? 'none' : cni,
             proxy,
             containerdBinDir,
             server: controlPlane.server,

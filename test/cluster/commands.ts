@@ -84,12 +84,17 @@ export interface UpFlags {
   readonly 'controller-qps'?: string | undefined;
   readonly controller?: boolean | undefined;
   readonly 'pool-size'?: string | undefined;
+  readonly keelson?: string | undefined;
 }
 
 /** Throws `invalid` for a value that is none. */
 export function parseUpFlags(flags: UpFlags): UpOptions {
-  const { cni, containerd, proxy, nodes, controller, 'controller-qps': qps, 'pool-size': poolSize } = flags;
+  const { cni, containerd, proxy, nodes, controller, keelson } = flags;
+  const { 'controller-qps': qps, 'pool-size': poolSize } = flags;
   const settings: Partial<ClusterSettings> = {
+    ...(keelson === undefined
+      ? {}
+      : { keelson: parseChoice('--keelson', keelson, ['processes', 'shipped']) }),
     ...(cni === undefined ? {} : { cni: parseChoice('--cni', cni, ['bridge', 'keelson', 'none']) }),
     ...(containerd === undefined
       ? {}

@@ -5,9 +5,12 @@ import { Fault } from '../../src/core/fault.ts';
 import { choosePrefix, freeIndex, MAX_NODES } from './addresses.ts';
 import type { CniChoice } from './pod-network.ts';
 import type { ContainerdChoice } from './runtime.ts';
+import type { KeelsonChoice } from './shipped.ts';
 
 /** How a cluster's nodes are made. */
 export interface ClusterSettings {
+  /** `shipped` brings its own network and controller: `cni` and `controller` say nothing then. */
+  readonly keelson: KeelsonChoice;
   readonly cni: CniChoice;
   /** Keelson's CRI proxy between kubelet and containerd. */
   readonly proxy: boolean;
@@ -43,6 +46,7 @@ export interface RecordWish {
 }
 
 export const DEFAULT_SETTINGS: ClusterSettings = {
+  keelson: 'processes',
   cni: 'keelson',
   proxy: true,
   containerd: 'debian',

@@ -1,0 +1,102 @@
+import { mkdir, rename, stat, writeFile } from 'node:fs/promises';
+import { join, relative } from 'node:path';
+import { stringify } from 'yaml';
+import { packImage } from '../../scripts/image/pack.ts';
+import { Fault } from '../../src/core/fault.ts';
+import { isServed } from '../../src/runtime/unix-socket.ts';
+import type { Kubectl } from './kubectl.ts';
+import type { ClusterNode } from './node.ts';
+import { waitFor } from './wait.ts';
+
+/** `processes`: agent and controller are processes of the machines; `shipped`: pods, by `deploy/` as it is. */
+export type KeelsonChoice = 'processes' | 'shipped';
+
+const ROOT = join(import.meta.dirname, '../..');
+const DEPLOY = join(ROOT, 'deploy');
+const BUNDLE = join(ROOT, 'dist/keelson.mjs');
+export const NAMESPACE = 'keelson-system';
+/** Served last, and gone with the machine: who answers there is the agent of this boot. */
+const CSI_SOCKET = '/run/keelson/csi.sock';
+const STARTS_WITHIN_MS = 120_000;
+/** What an agent makes without being told. */
+const OWN_POOL_SIZE = '20Gi';
+
+export interface ShippedOptions {
+  readonly directory: string;
+  readonly poolSize: string;
+}
+
+/** The image of what is built, packed anew when there is a newer build; resolves with its archive. */
+export async function ensureKeelsonImage(directory: string): Promise<string> {
+  const archive = join(directory, 'keelson-image.tar');
+  const built = await stat(BUNDLE).catch(() => undefined);
+  if (built === undefined) throw new Fault('precondition', `there is no ${BUNDLE}; run \`make build\``);
+  const packed = await stat(archive).catch(() => undefined);
+  if (packed !== undefined && packed.mtimeMs > built.mtimeMs) return archive;
+  await mkdir(directory, { recursive: true });
+  await writeFile(`${archive}.new`, await packImage());
+  await rename(`${archive}.new`, archive);
+  return archive;
+}
+
+/** As a user installs it: `kubectl apply -k deploy/`, or an overlay of it where a pool of another size is wanted. Idempotent. */
+export async function applyShipped(
+  { directory, poolSize }: ShippedOptions,
+  kubectl: Kubectl,
+  signal?: AbortSignal,
+): Promise<void> {
+  const folder = poolSize === OWN_POOL_SIZE ? DEPLOY : await writeOverlay(directory, poolSize);
+  await kubectl.run(['apply', '--kustomize', folder], { signal });
+}
+
+/** Resolves when the agent of the node serves volumes and pods. */
+export async function untilAgentServes({ name, machine }: ClusterNode, signal?: AbortSignal): Promise<void> {
+  const serves = async (): Promise<true | undefined> =>
+    (await isServed(await machine.outside(CSI_SOCKET))) ? true : undefined;
+  await waitFor(`the agent's pod of ${name} serves`, serves, { timeoutMs: STARTS_WITHIN_MS, signal });
+}
+
+/** Resolves when a controller is ready; its other replica may be on a node that is off. */
+export async function untilControllerRuns(kubectl: Kubectl, signal?: AbortSignal): Promise<void> {
+  const controller = ['--namespace', NAMESPACE, 'deployment/keelson-controller'];
+  await kubectl.run(
+    [
+      'wait',
+      ...controller,
+      '--for=jsonpath={.status.readyReplicas}',
+      `--timeout=${STARTS_WITHIN_MS / 1_000}s`,
+    ],
+    { signal, timeoutMs: STARTS_WITHIN_MS + 10_000 },
+  );
+}
+
+async function writeOverlay(directory: string, poolSize: string): Promise<string> {
+  const overlay = join(directory, 'overlay');
+  const config = {
+    kubeletDir: '/var/lib/kubelet',
+    metrics: { address: '0.0.0.0:9810' },
+    kubernetes: {},
+    pools: [
+      {
+        name: 'default',
+        backend: 'btrfs',
+        source: { file: '/var/lib/keelson/pools/default.img', size: poolSize },
+      },
+    ],
+  };
+  const patch = {
+    apiVersion: 'v1',
+    kind: 'ConfigMap',
+    metadata: { name: 'keelson-agent', namespace: NAMESPACE },
+    data: { 'agent.yaml': stringify(config) },
+  };
+  const kustomization = {
+    apiVersion: 'kustomize.config.k8s.io/v1beta1',
+    kind: 'Kustomization',
+    resources: [relative(overlay, DEPLOY)],
+    patches: [{ patch: stringify(patch) }],
+  };
+  await mkdir(overlay, { recursive: true });
+  await writeFile(join(overlay, 'kustomization.yaml'), stringify(kustomization));
+  return overlay;
+}
