@@ -82,6 +82,16 @@ describe('an event recorder', () => {
     expect(bench.events()).toMatchObject([{ series: { count: 61 } }]);
   });
 
+  it('counts on when the object was written in between', async () => {
+    await using bench = new Bench();
+    for (const resourceVersion of ['7', '8']) {
+      const metadata = { ...CLAIM.metadata, resourceVersion };
+      bench.recorder.record(PERSISTENT_VOLUME_CLAIMS, { metadata }, NOTE);
+    }
+    await bench.clock.advance(60_000);
+    expect(bench.events()).toMatchObject([{ series: { count: 2 } }]);
+  });
+
   it('loses no count of what is said while it writes', async () => {
     await using bench = new Bench();
     const create = bench.client.create.bind(bench.client);

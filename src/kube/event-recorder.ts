@@ -79,7 +79,9 @@ export class EventRecorder {
   record<T extends KubeObject>(resource: Resource<T>, object: T, note: EventNote): void {
     const event = this.#eventOf(resource, object, note);
     this.#deps.logger.debug({ object: event.regarding?.name, ...note }, 'event');
-    const key = JSON.stringify([event.regarding, note]);
+    // Not by its version: that changes with every write, and the same thing would never be said again but anew.
+    const { resourceVersion: _version, ...regarding } = event.regarding ?? {};
+    const key = JSON.stringify([regarding, note]);
     const nowMs = this.#clock.nowMs();
     const known = this.#series.get(key);
     if (known !== undefined && nowMs - known.lastMs < SERIES_MS) {
