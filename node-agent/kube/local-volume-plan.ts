@@ -13,6 +13,8 @@ export interface Copy {
   readonly pool: string;
   readonly sizeBytes: bigint;
   readonly createdAtMs: number;
+  /** Its file system is smaller than it, until kubelet has it grown. */
+  readonly needsNodeExpansion?: boolean | undefined;
   /** What a volume was made from; a snapshot has none here. */
   readonly source?: ContentSource | undefined;
 }

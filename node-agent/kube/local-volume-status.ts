@@ -1,4 +1,4 @@
-import type { LocalVolume } from '../../src/api/local-volume.ts';
+import { type LocalVolume, NODE_EXPANSION_REQUIRED, SIZED } from '../../src/api/local-volume.ts';
 import type { Condition } from '../../src/api/schema.ts';
 import { apiTime, canonicalJson, clip, reasonOf, settleConditions } from '../../src/core/api-status.ts';
 import type { Fault, FaultKind } from '../../src/core/fault.ts';
@@ -63,7 +63,10 @@ export function planStatus(object: LocalVolume, outcome: Outcome, now: Date): Vo
     ...(fault === undefined ? {} : { message: clip(fault.message, 1024) }),
     conditions: [
       condition('Ready', copy === undefined ? fault : undefined, 'Made'),
-      ...(copy === undefined ? [] : [condition('Sized', fault, 'AsAsked')]),
+      ...(copy === undefined ? [] : [condition(SIZED, fault, 'AsAsked')]),
+      ...(copy?.needsNodeExpansion === true
+        ? [condition(NODE_EXPANSION_REQUIRED, undefined, 'FileSystemIsSmaller')]
+        : []),
     ],
   };
   return settle(previous, next);

@@ -65,6 +65,11 @@ const status = z.object({
   conditions,
 });
 
+/** A condition: True while the volume has grown and its file system has not; it will when kubelet asks (NodeExpandVolume). */
+export const NODE_EXPANSION_REQUIRED = 'NodeExpansionRequired';
+/** A condition: whether the volume has the size that is asked for, and why not. */
+export const SIZED = 'Sized';
+
 export const LOCAL_VOLUME_KIND: KindDefinition = {
   kind: 'LocalVolume',
   plural: 'localvolumes',

@@ -12,6 +12,7 @@ import type { Concern, ConcernContext } from './concern.ts';
 import type { ControllerMetrics } from './metrics.ts';
 import { provisioning } from './provisioning.ts';
 import { releasing } from './releaser.ts';
+import { resizing } from './resizer.ts';
 
 export interface ControllerOptions {
   /** Where CSIStorageCapacity objects live. */
@@ -77,6 +78,7 @@ function createConcerns(
   return [
     provisioning(context, { workers, sources }),
     releasing(context, { workers }),
+    resizing(context),
     releasingSources(context, sources),
     publishingCapacity(context, { namespace }),
   ];
