@@ -14,6 +14,7 @@ const { metafile } = await build({
   entryPoints: {
     keelson: 'src/cli/main.ts',
     'kernel-worker': 'node-agent/linux/kernel-worker.ts',
+    'rule-worker': 'src/controller/labels/rule-worker.ts',
   },
   outdir: 'dist',
   outExtension: { '.js': '.mjs' },

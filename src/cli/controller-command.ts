@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { homedir, hostname } from 'node:os';
 import { runController } from '../controller/controller.ts';
+import { RuleThread } from '../controller/labels/rule-thread.ts';
 import { createControllerMetrics } from '../controller/metrics.ts';
 import { Fault } from '../core/fault.ts';
 import { findCluster } from '../kube/cluster-access.ts';
@@ -16,7 +17,7 @@ import { type Command, parseFlags } from './command.ts';
 import { VERSION } from './version.ts';
 
 const usage =
-  'keelson controller [--kubeconfig FILE] [--namespace NAME] [--workers N] [--qps N] [--no-leader-election] ' +
+  'keelson controller [--kubeconfig FILE] [--namespace NAME] [--workers N] [--qps N] [--no-leader-election] [--no-default-labels] ' +
   '[--metrics-address HOST:PORT|off] [--log-level LEVEL]';
 
 export const controllerCommand: Command = {
@@ -31,6 +32,7 @@ export const controllerCommand: Command = {
         workers: { type: 'string', default: '20' },
         qps: { type: 'string', default: '100' },
         'no-leader-election': { type: 'boolean', default: false },
+        'no-default-labels': { type: 'boolean', default: false },
         'metrics-address': { type: 'string', default: '127.0.0.1:9812' },
         'log-level': { type: 'string', default: 'info' },
       },
@@ -54,6 +56,8 @@ export const controllerCommand: Command = {
     using leaseClient = new HttpKubeClient({ access, userAgent });
     using eventClient = new HttpKubeClient({ access, userAgent, qps: 10, burst: 50 });
 
+    await using evaluator = new RuleThread({}, { logger });
+
     let state: 'waits' | 'reads' | 'works' = 'waits';
     const health = new Health();
     health.add('work', async () => {
@@ -73,11 +77,12 @@ export const controllerCommand: Command = {
         { client: eventClient, logger },
       );
       await runController(
-        { namespace, workers },
+        { namespace, workers, defaultLabels: !flags['no-default-labels'] },
         {
           client,
           events,
           metrics,
+          evaluator,
           logger,
           informers: kubeMetrics.informers,
           onReady: () => (state = 'works'),

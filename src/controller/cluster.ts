@@ -12,9 +12,10 @@ import {
   STORAGE_CLASSES,
   type StorageClass,
 } from '../kube/built-in.ts';
-import { Informer, type InformerDeps, withoutManagedFields } from '../kube/informer.ts';
+import { Informer, type InformerDeps } from '../kube/informer.ts';
 import type { KubeObject } from '../kube/resource.ts';
 import type { TaskGroup } from '../runtime/task-group.ts';
+import { slimNode } from './labels/node-state.ts';
 import { classNameOf, sourceKeyOf } from './views.ts';
 
 /** What the controller knows of the cluster. Late at times: whatever cannot be undone is checked with the server first. */
@@ -61,17 +62,7 @@ export function createCluster(deps: InformerDeps): Cluster {
       },
       deps,
     ),
-    // Images and conditions of nodes are most of their size.
-    nodes: new Informer(
-      {
-        resource: NODES,
-        transform: (node) => {
-          const { status: _unused, ...kept } = withoutManagedFields(node);
-          return kept;
-        },
-      },
-      deps,
-    ),
+    nodes: new Informer({ resource: NODES, transform: slimNode }, deps),
     inventories: new Informer({ resource: NODE_INVENTORIES }, deps),
   };
 }

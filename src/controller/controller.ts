@@ -9,6 +9,8 @@ import { publishingCapacity } from './capacity-publisher.ts';
 import { CloneSources, releasingSources } from './clone-sources.ts';
 import { createCluster, runInformers } from './cluster.ts';
 import type { Concern, ConcernContext } from './concern.ts';
+import { labellingNodes } from './labels/labelling.ts';
+import type { RuleEvaluator } from './labels/rule-evaluator.ts';
 import type { ControllerMetrics } from './metrics.ts';
 import { provisioning } from './provisioning.ts';
 import { releasing } from './releaser.ts';
@@ -19,12 +21,16 @@ export interface ControllerOptions {
   readonly namespace: string;
   /** Volumes in hand at the same time; default 20. */
   readonly workers?: number;
+  /** Whether nodes get the labels that need no rule; default true. */
+  readonly defaultLabels?: boolean;
 }
 
 export interface ControllerDeps {
   readonly client: KubeClient;
   readonly events: EventRecorder;
   readonly metrics: ControllerMetrics;
+  /** Evaluates the rules for labels. */
+  readonly evaluator: RuleEvaluator;
   readonly logger: Logger;
   readonly clock?: Clock;
   readonly informers?: InformerObserver;
@@ -48,7 +54,7 @@ export async function runController(
   signal.addEventListener('abort', stop, { once: true });
   const context = createContext(deps);
   const { cluster } = context;
-  const concerns = createConcerns(options, context);
+  const concerns = createConcerns(options, deps, context);
   try {
     tasks.run('events', (stopping) => events.run(stopping));
     // A decision needs all that it rests on: no queue works before every list is in.
@@ -71,7 +77,8 @@ export async function runController(
 
 /** All that the controller takes care of. */
 function createConcerns(
-  { namespace, workers = 20 }: ControllerOptions,
+  { namespace, workers = 20, defaultLabels = true }: ControllerOptions,
+  { evaluator }: Pick<ControllerDeps, 'evaluator'>,
   context: ConcernContext,
 ): readonly Concern[] {
   const sources = new CloneSources(context);
@@ -81,6 +88,7 @@ function createConcerns(
     resizing(context),
     releasingSources(context, sources),
     publishingCapacity(context, { namespace }),
+    labellingNodes(context, { defaultLabels, evaluator }),
   ];
 }
 

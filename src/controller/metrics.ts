@@ -2,6 +2,7 @@ import { Counter, Gauge, Histogram } from 'prom-client';
 import type { FaultKind } from '../core/fault.ts';
 import type { MetricsRegistry } from '../runtime/metrics.ts';
 import type { WorkQueueObserver } from '../runtime/work-queue.ts';
+import { createLabelMetrics, type LabelMetrics } from './labels/metrics.ts';
 
 /** The figures of the controller's own work. */
 export interface ControllerMetrics {
@@ -10,6 +11,7 @@ export interface ControllerMetrics {
   rescheduled(): void;
   released(): void;
   queue(name: string): WorkQueueObserver;
+  readonly labels: LabelMetrics;
 }
 
 /** Registers the figures; call it once for a registry. */
@@ -55,6 +57,7 @@ export function createControllerMetrics(registry: MetricsRegistry): ControllerMe
     refused: (kind) => refusals.inc({ kind }),
     rescheduled: () => reschedules.inc(),
     released: () => releases.inc(),
+    labels: createLabelMetrics(registry),
     queue: (queue) => ({
       depth: (size) => depth.set({ queue }, size),
       done: (result, durationMs) => work.observe({ queue, result }, durationMs / 1_000),

@@ -1,6 +1,7 @@
 import { LOCAL_VOLUMES, type LocalVolume } from '../../src/api/local-volume.ts';
 import { NODE_INVENTORIES } from '../../src/api/node-inventory.ts';
 import { runController } from '../../src/controller/controller.ts';
+import { createInlineEvaluator } from '../../src/controller/labels/rule-evaluator.ts';
 import { createControllerMetrics } from '../../src/controller/metrics.ts';
 import { DRIVER_NAME, TOPOLOGY_KEY } from '../../src/core/driver.ts';
 import { volumeNameOf } from '../../src/core/provision.ts';
@@ -65,6 +66,7 @@ export async function startControllerOnFakes(): Promise<ControllerOnFakes> {
     {
       client,
       clock,
+      evaluator: createInlineEvaluator(),
       logger: silentLogger,
       metrics: createControllerMetrics(createMetrics({ process: 'test' })),
       events: { record, run: async () => await Promise.resolve() } as never,

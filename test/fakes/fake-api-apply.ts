@@ -39,7 +39,11 @@ export function recordWrite(
   after: KubeObject,
 ): void {
   const old = before === undefined ? new Map<string, string>() : leavesOf(before);
-  for (const [path, value] of leavesOf(after)) {
+  const now = leavesOf(after);
+  for (const path of old.keys()) {
+    if (!now.has(path)) for (const paths of owners.values()) paths.delete(path);
+  }
+  for (const [path, value] of now) {
     if (old.get(path) === value) continue;
     for (const paths of owners.values()) paths.delete(path);
     const mine = owners.get(manager) ?? new Set<string>();
@@ -48,7 +52,29 @@ export function recordWrite(
 }
 
 const NOBODYS = new Set(['/apiVersion', '/kind', '/metadata/name', '/metadata/namespace', '/metadata/uid']);
-const SERVERS = ['/metadata/resourceVersion', '/metadata/generation', '/metadata/creationTimestamp'];
+const SERVERS = [
+  '/metadata/resourceVersion',
+  '/metadata/generation',
+  '/metadata/creationTimestamp',
+  '/metadata/managedFields',
+];
+
+/** Who owns what, as metadata.managedFields tells it; without owners by plain writes, which nobody of ours asks for. */
+export function managedFieldsOf(owners: FieldOwners, appliers: ReadonlySet<string>): readonly object[] {
+  return [...owners]
+    .filter(([manager, paths]) => appliers.has(manager) && paths.size > 0)
+    .map(([manager, paths]) => {
+      const fieldsV1: Json = {};
+      for (const path of paths) {
+        const keys = path.split('/').slice(1);
+        keys.reduce<Json>((inner, key) => {
+          const name = `f:${key.replaceAll('~1', '/').replaceAll('~0', '~')}`;
+          return (inner[name] ??= {}) as Json;
+        }, fieldsV1);
+      }
+      return { manager, operation: 'Apply', fieldsType: 'FieldsV1', fieldsV1 };
+    });
+}
 
 /** JSON text by pointer. */
 function leavesOf(object: unknown): Map<string, string> {

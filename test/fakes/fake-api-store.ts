@@ -7,7 +7,7 @@ import {
   type ObjectName,
   type Resource,
 } from '../../src/kube/resource.ts';
-import { applyFields, type FieldOwners, recordWrite } from './fake-api-apply.ts';
+import { applyFields, type FieldOwners, managedFieldsOf, recordWrite } from './fake-api-apply.ts';
 import { ApiError, type Json } from './fake-api-error.ts';
 import { jsonPatch, mergePatch } from './fake-api-patch.ts';
 
@@ -34,6 +34,7 @@ export type FakePatch =
 export class FakeApiStore {
   readonly #objects = new Map<string, Map<string, KubeObject>>();
   readonly #owners = new Map<string, FieldOwners>();
+  readonly #appliers = new Set<string>();
   readonly #log: StoredEvent[] = [];
   readonly #watchers = new Set<(event: StoredEvent) => void>();
   readonly #nowMs: () => number;
@@ -100,8 +101,16 @@ export class FakeApiStore {
         creationTimestamp: new Date(this.#nowMs()).toISOString(),
       },
     };
-    recordWrite(this.#ownersOf(resource, key), write.fieldManager ?? 'test', undefined, created);
-    return this.#put(resource, undefined, created, write);
+    const owners = this.#ownersOf(resource, key);
+    recordWrite(owners, write.fieldManager ?? 'test', undefined, created);
+    const managedFields = managedFieldsOf(owners, this.#appliers);
+    const fields = managedFields.length === 0 ? {} : { managedFields };
+    return this.#put(
+      resource,
+      undefined,
+      { ...created, metadata: { ...created.metadata, ...fields } },
+      write,
+    );
   }
 
   update(resource: Resource<KubeObject>, object: KubeObject, write: FakeWrite = {}): KubeObject {
@@ -178,7 +187,15 @@ export class FakeApiStore {
         `the name of the object (${name.name} based on URL) was undeterminable`,
       );
     }
+    if (stored === undefined && (patch.body as KubeObject).metadata?.uid !== undefined) {
+      throw new ApiError(
+        409,
+        'Conflict',
+        `${resource.plural} "${name.name}": uid mismatch, no existing object was found`,
+      );
+    }
     const owners = this.#ownersOf(resource, key);
+    this.#appliers.add(manager);
     const base = stored ?? { ...typeOf(resource), metadata: plain(name) };
     const { result, conflicts } = applyFields(owners, manager, base, patch.body as Json, patch.force);
     if (conflicts.length > 0) {
@@ -212,12 +229,23 @@ export class FakeApiStore {
       : { ...wanted, ...('status' in stored ? { status: stored.status } : {}) };
     if (!status && !('status' in stored)) delete (body as Json)['status'];
     const fixed = { uid, resourceVersion, creationTimestamp, deletionTimestamp };
-    const metadata = { ...(status ? stored.metadata : given), ...definedOnly(fixed) };
-    const next = { ...body, ...typeOf(resource), metadata } as KubeObject;
-    if (JSON.stringify(sorted(next)) === JSON.stringify(sorted(stored))) return stored;
-    if (record) {
-      recordWrite(this.#ownersOf(resource, keyOf(stored)), write.fieldManager ?? 'test', stored, next);
-    }
+    const owners = this.#ownersOf(resource, keyOf(stored));
+    const written = {
+      ...body,
+      ...typeOf(resource),
+      metadata: status ? stored.metadata : given,
+    } as KubeObject;
+    if (record) recordWrite(owners, write.fieldManager ?? 'test', stored, written);
+    const specChanged = !status && !isDeepEqual(specOf(written), specOf(stored));
+    const metadata = {
+      ...written.metadata,
+      ...definedOnly(fixed),
+      generation: (stored.metadata?.generation ?? 1) + (specChanged ? 1 : 0),
+      managedFields: managedFieldsOf(owners, this.#appliers),
+    };
+    if (metadata.managedFields.length === 0) Reflect.deleteProperty(metadata, 'managedFields');
+    const next = { ...written, metadata };
+    if (isDeepEqual(next, stored)) return stored;
     if (deletionTimestamp !== undefined && (metadata.finalizers ?? []).length === 0) {
       this.#remove(resource, stored);
       return next;
@@ -324,6 +352,16 @@ function definedOnly(values: Json): Json {
 
 function typeOf(resource: Resource<KubeObject>): { apiVersion: string; kind: string } {
   return { apiVersion: apiVersionOf(resource), kind: resource.kind };
+}
+
+/** What a generation counts the changes of. */
+function specOf(object: KubeObject): unknown {
+  const { metadata: _unused, status: _neither, ...rest } = object as Json;
+  return rest;
+}
+
+function isDeepEqual(a: unknown, b: unknown): boolean {
+  return JSON.stringify(sorted(a)) === JSON.stringify(sorted(b));
 }
 
 function sorted(value: unknown): unknown {

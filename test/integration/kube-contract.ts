@@ -193,6 +193,42 @@ export function describeKubeClient(
       expect(versionOf(await apply())).toBe(versionOf(await apply()));
     });
 
+    it('tells in managedFields which labels a manager applies, until somebody else changes them', async () => {
+      const name = fresh();
+      await client.create(NODES, { metadata: { name, labels: { foreign: 'x' } } });
+      const { metadata } = await client.get(NODES, { name });
+      const apply = async (labels: Record<string, string>): Promise<Node> => {
+        const patch = { apply: { metadata: { uid: metadata?.uid, labels } }, fieldManager: 'labels' };
+        return await client.patch(NODES, { name }, patch);
+      };
+      const owned = (node: Node): unknown =>
+        (node.metadata?.managedFields as { manager?: string; fieldsV1?: object }[] | undefined)?.find(
+          ({ manager }) => manager === 'labels',
+        )?.fieldsV1;
+      const fields = (...keys: string[]): object => ({
+        'f:metadata': { 'f:labels': Object.fromEntries(keys.map((key) => [`f:${key}`, {}])) },
+      });
+      expect(owned(await apply({ 'a.b/c': '1', 'a.b/d': '1' }))).toEqual(fields('a.b/c', 'a.b/d'));
+      const changed = await client.patch(
+        NODES,
+        { name },
+        { merge: { metadata: { labels: { 'a.b/c': '2' } } } },
+      );
+      expect(owned(changed)).toEqual(fields('a.b/d'));
+      expect((await apply({})).metadata?.labels).toEqual({ foreign: 'x', 'a.b/c': '2' });
+      await client.patch(NODES, { name }, { merge: { metadata: { labels: { 'a.b/c': null } } } });
+      expect((await apply({ 'a.b/c': '3' })).metadata?.labels).toEqual({ foreign: 'x', 'a.b/c': '3' });
+    });
+
+    it('does not create by an apply that names a UID', async () => {
+      const name = fresh();
+      const metadata = { uid: '6f4c1ad5-0000-4000-8000-000000000000', labels: { 'a.b/c': '1' } };
+      await expect(
+        client.patch(NODES, { name }, { apply: { metadata }, fieldManager: 'labels' }),
+      ).rejects.toMatchObject({ kind: 'busy' });
+      await expect(client.get(NODES, { name })).rejects.toMatchObject({ kind: 'not-found' });
+    });
+
     it('lists page by page, by labels and by fields', async () => {
       const names = [fresh(), fresh(), fresh(), fresh(), fresh()];
       for (const name of names) await client.create(CONFIG_MAPS, configMap(name, {}, { page: 'yes' }));

@@ -1,0 +1,49 @@
+import { Fault } from '../../core/fault.ts';
+import type { NodeFacts } from '../../core/label-facts.ts';
+import { type CompiledRule, compileRule, type LabelRule, type RuleOutcome } from '../../core/label-rule.ts';
+
+/** Evaluates rules on a node. */
+export interface RuleEvaluator {
+  /** One outcome for each of `rules`, in their order. Rejects when nothing can be evaluated at all. */
+  evaluate(rules: readonly LabelRule[], facts: NodeFacts): Promise<readonly RuleOutcome[]>;
+}
+
+/** Rules, each compiled when it is first evaluated and kept until another set comes. */
+export class CompiledRules {
+  #compiled = new Map<string, CompiledRule>();
+
+  /** Forgets all rules but those. */
+  use(rules: readonly LabelRule[]): void {
+    const known = this.#compiled;
+    this.#compiled = new Map(
+      rules.map((rule) => [rule.version, known.get(rule.version) ?? lazily(rule)] as const),
+    );
+  }
+
+  evaluate({ version }: LabelRule, facts: NodeFacts): RuleOutcome {
+    return this.#compiled.get(version)?.(facts) ?? { state: 'unknown' };
+  }
+}
+
+/** Evaluates in this thread, without a bound: for tests, and for rules that are known to be harmless. */
+export function createInlineEvaluator(): RuleEvaluator {
+  const compiled = new CompiledRules();
+  return {
+    async evaluate(rules, facts) {
+      compiled.use(rules);
+      return rules.map((rule) => compiled.evaluate(rule, facts));
+    },
+  };
+}
+
+function lazily({ spec }: LabelRule): CompiledRule {
+  let compiled: CompiledRule | undefined;
+  return (facts) => {
+    try {
+      compiled ??= compileRule(spec);
+      return compiled(facts);
+    } catch (error) {
+      return { state: 'failed', message: Fault.from(error).message };
+    }
+  };
+}
