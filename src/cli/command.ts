@@ -31,9 +31,32 @@ export function parseFlags<const O extends Options>(
   try {
     return parseArgs({ args: [...args], options, strict: true, allowPositionals: false }).values;
   } catch (error) {
-    const reason = error instanceof Error ? (error.message.split('. ')[0] ?? error.message) : String(error);
-    throw new Fault('invalid', `${reason}\nusage: ${usage}`, { cause: error });
+    throw usageFault(error, usage);
   }
+}
+
+/** As `parseFlags`, for a command that takes words besides flags; both in any order. */
+export function parseWords<const O extends Options>(
+  args: readonly string[],
+  options: O,
+  usage: string,
+): { readonly flags: Values<O>; readonly words: readonly string[] } {
+  try {
+    const { values, positionals } = parseArgs({
+      args: [...args],
+      options,
+      strict: true,
+      allowPositionals: true,
+    });
+    return { flags: values, words: positionals };
+  } catch (error) {
+    throw usageFault(error, usage);
+  }
+}
+
+function usageFault(error: unknown, usage: string): Fault {
+  const reason = error instanceof Error ? (error.message.split('. ')[0] ?? error.message) : String(error);
+  return new Fault('invalid', `${reason}\nusage: ${usage}`, { cause: error });
 }
 
 export const OUTPUT_FLAG = { output: { type: 'string', short: 'o', default: 'text' } } as const;

@@ -10,6 +10,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   'install-cni': async () => (await import('./install-cni-command.ts')).installCniCommand,
   status: async () => (await import('./status-command.ts')).statusCommand,
   doctor: async () => (await import('./doctor-command.ts')).doctorCommand,
+  cluster: async () => (await import('./cluster-command.ts')).clusterCommand,
   demo: async () => (await import('./demo-command.ts')).demoCommand,
   version: async () => (await import('./version-command.ts')).versionCommand,
 };

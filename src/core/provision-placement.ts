@@ -73,13 +73,17 @@ export function describeRoom(
 
 function unfit(node: NodeView, { allowedTopologies, avoid }: PlacementRequest): string | undefined {
   if (!node.isUsable) return 'takes no new pods';
-  if (allowedTopologies.length > 0 && !allowedTopologies.some((term) => matches(node, term))) {
+  if (allowedTopologies.length > 0 && !allowedTopologies.some((term) => matchesTopology(node, term))) {
     return 'is not among the allowedTopologies';
   }
   return avoid.has(node.name) ? 'has just refused this volume' : undefined;
 }
 
-function matches({ labels }: NodeView, term: readonly TopologyRequirement[]): boolean {
+/** Whether all requirements of one topology term hold for the node. */
+export function matchesTopology(
+  { labels }: Pick<NodeView, 'labels'>,
+  term: readonly TopologyRequirement[],
+): boolean {
   return term.every(({ key, values }) => values.includes(labels[key] ?? ''));
 }
 

@@ -1,0 +1,20 @@
+import type { LeaderFacts } from '../../core/why/facts.ts';
+import { LEASES, type Lease } from '../../kube/built-in.ts';
+import type { ClusterReader } from './cluster-reader.ts';
+
+/** The controller's lease, where it has one. */
+export async function readLease(reader: ClusterReader, namespace: string): Promise<Lease | undefined> {
+  return await reader.find(LEASES, { namespace, name: 'keelson-controller' });
+}
+
+/** Who leads, and since when nobody has heard of it. */
+export function leaderFacts(lease: Lease | undefined, nowMs: number): LeaderFacts | undefined {
+  if (lease === undefined) return undefined;
+  const { holderIdentity = '', renewTime, leaseDurationSeconds = 0 } = lease.spec ?? {};
+  const silentMs = nowMs - Date.parse(renewTime ?? '');
+  return {
+    holder: holderIdentity,
+    silentSeconds: Number.isFinite(silentMs) ? Math.max(0, Math.floor(silentMs / 1_000)) : 0,
+    leaseSeconds: leaseDurationSeconds,
+  };
+}

@@ -1,0 +1,106 @@
+import { Fault } from '../../core/fault.ts';
+import type { Explanation } from '../../core/why/explanation.ts';
+import { explainClaim } from '../../core/why/explain-claim.ts';
+import { explainPod } from '../../core/why/explain-pod.ts';
+import type { PodSituation } from '../../core/why/pod-situation.ts';
+import { PERSISTENT_VOLUME_CLAIMS, type PersistentVolumeClaim, type Pod, PODS } from '../../kube/built-in.ts';
+import { ageOf, claimFacts, type Picture, pinnedVolumes } from './claim-facts.ts';
+import { eventsOf } from './event-facts.ts';
+import { nodeFacts } from './node-facts.ts';
+import { containerFacts, podFacts } from './pod-facts.ts';
+
+/** What `why` can be asked about. */
+export interface Subject {
+  readonly kind: 'claim' | 'pod';
+  readonly name: string;
+}
+
+const KINDS: Readonly<Record<string, Subject['kind']>> = {
+  pvc: 'claim',
+  claim: 'claim',
+  persistentvolumeclaim: 'claim',
+  persistentvolumeclaims: 'claim',
+  pod: 'pod',
+  po: 'pod',
+  pods: 'pod',
+};
+
+/** Reads `pvc/NAME`, or `pvc NAME` as kubectl takes it too. */
+export function parseSubject(args: readonly string[], usage: string): Subject {
+  const [kindText = '', name = '', ...more] = args.length === 1 ? (args[0]?.split('/') ?? []) : args;
+  const kind = KINDS[kindText.toLowerCase()];
+  if (kind !== undefined && name !== '' && more.length === 0) return { kind, name };
+  throw new Fault(
+    'invalid',
+    `${JSON.stringify(args.join(' '))} is neither pvc/NAME nor pod/NAME\nusage: ${usage}`,
+  );
+}
+
+/** Rejects with `not-found` that lists what there is instead. */
+export async function explain(
+  picture: Picture,
+  namespace: string,
+  { kind, name }: Subject,
+): Promise<Explanation> {
+  if (kind === 'claim') {
+    picture.reader.demand(PERSISTENT_VOLUME_CLAIMS);
+    const claims = picture.cluster.claims.store;
+    const claim = claims.get(`${namespace}/${name}`);
+    if (claim === undefined) throw missing('claim', namespace, name, [...claims.values()]);
+    return explainClaim(await claimFacts(picture, claim));
+  }
+  // Pods of all namespaces are hidden from many users; those of one namespace are what is asked for.
+  if (picture.pods.length === 0) picture.reader.demand(PODS);
+  const pod = picture.pods.find(({ metadata }) => metadata?.name === name);
+  if (pod === undefined) throw missing('pod', namespace, name, picture.pods);
+  return explainPod(await podSituation(picture, pod));
+}
+
+async function podSituation(picture: Picture, pod: Pod): Promise<PodSituation> {
+  const { cluster, nodeObjects, reader, nowMs } = picture;
+  const { namespace = '', name = '', uid = '' } = pod.metadata ?? {};
+  const facts = podFacts(pod);
+  const found = facts.claimNames.map((claimName) => cluster.claims.store.get(`${namespace}/${claimName}`));
+  const claims = found.filter((claim): claim is PersistentVolumeClaim => claim !== undefined);
+  const [events, explanations] = await Promise.all([
+    eventsOf(reader, { kind: 'Pod', namespace, name, uid }, nowMs),
+    Promise.all(
+      claims.map(async (claim) => ({
+        isBound: claim.status?.phase === 'Bound',
+        explanation: explainClaim(await claimFacts(picture, claim)),
+      })),
+    ),
+  ]);
+  const { reason, message, conditions = [] } = pod.status ?? {};
+  return {
+    pod: facts,
+    ageSeconds: ageOf(pod.metadata?.creationTimestamp, nowMs),
+    failure: [reason, message].filter((text) => text !== undefined && text !== '').join(': ') || undefined,
+    isReady: conditions.some(({ type, status }) => type === 'Ready' && status === 'True'),
+    finalizers: pod.metadata?.finalizers ?? [],
+    graceSeconds: pod.metadata?.deletionGracePeriodSeconds,
+    containers: containerFacts(pod),
+    nodes: nodeFacts(nodeObjects, cluster, reader),
+    pinned: pinnedVolumes(picture, facts),
+    missingClaims: facts.claimNames.filter((_, index) => found[index] === undefined),
+    claims: explanations,
+    events,
+  };
+}
+
+function missing(
+  what: string,
+  namespace: string,
+  name: string,
+  others: readonly (Pod | PersistentVolumeClaim)[],
+): Fault {
+  const names = others.map(({ metadata }) => metadata?.name ?? '').sort();
+  const there =
+    names.length === 0
+      ? `there is none in namespace ${namespace}`
+      : `there are ${names.slice(0, 10).join(', ')}`;
+  return new Fault(
+    'not-found',
+    `there is no ${what} ${namespace}/${name}; ${there} (another namespace: -n NAME)`,
+  );
+}

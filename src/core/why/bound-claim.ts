@@ -1,0 +1,147 @@
+import { describeClaim } from '../provision.ts';
+import { choosePool, describeRoom } from '../provision-placement.ts';
+import { formatBytes, parseQuantity } from '../quantity.ts';
+import type { ClaimFacts } from './claim-facts.ts';
+import { type Explanation, NOTHING_MORE } from './explanation.ts';
+import { lacksForAny } from './node-fit.ts';
+
+/** A claim that has its volume: what may still be wrong with it. */
+export function explainBound(facts: ClaimFacts): Explanation {
+  const { state, owner, volume } = facts;
+  const { claim } = state;
+  const subject = describeClaim(claim);
+  const stuck = (reason: string, summary: string, ...advice: string[]): Explanation => ({
+    ...NOTHING_MORE,
+    subject,
+    verdict: 'stuck',
+    reason,
+    summary,
+    notes: facts.conditions,
+    advice,
+  });
+  if (owner !== undefined && !owner.isOurs) {
+    return {
+      ...NOTHING_MORE,
+      subject,
+      verdict: 'well',
+      reason: 'Bound',
+      summary: `it is bound to PersistentVolume ${owner.name}, which is none of Keelson's`,
+    };
+  }
+  if (owner?.isDeleting === true) {
+    return stuck(
+      'OwnerDeleting',
+      `its PersistentVolume ${owner.name} is being deleted, and goes when the claim goes; the claim's data goes with it if the policy is Delete`,
+      `to keep the data: kubectl patch pv ${owner.name} -p '{"spec":{"persistentVolumeReclaimPolicy":"Retain"}}'`,
+    );
+  }
+  const nodeName = state.volume?.nodeName ?? owner?.nodeName;
+  if (owner !== undefined && volume === undefined && !facts.blind.has('volumes')) {
+    return stuck(
+      'NoVolume',
+      `its PersistentVolume ${owner.name} has no LocalVolume behind it: nothing of Keelson knows the data`,
+      `look on ${nodeName ?? 'its node'} with "keelson status" whether the volume is there`,
+    );
+  }
+  if (state.volume?.phase === 'Lost') {
+    return stuck(
+      'VolumeLost',
+      `its data is gone from node ${nodeName ?? ''}: ${state.volume.message || 'the agent gives no reason'}`,
+      'restore the disk, or delete the claim and restore the data from a snapshot or backup',
+    );
+  }
+  const node = facts.nodes.find(({ name }) => name === nodeName);
+  if (node === undefined && nodeName !== undefined && !facts.blind.has('nodes')) {
+    return stuck(
+      'NodeGone',
+      `its volume is on node ${nodeName ?? ''}, which is not in the cluster any more; the data is not touched`,
+      'bring the node back under the same name with its disks',
+      'if it never comes back: delete the claim and its pod, and restore the data from a snapshot or backup',
+    );
+  }
+  const resize = explainResize(facts);
+  if (resize !== undefined) return resize;
+  if (state.volume === undefined && facts.blind.size > 0) {
+    return {
+      ...NOTHING_MORE,
+      subject,
+      verdict: 'well',
+      reason: 'Bound',
+      summary: `it is bound to PersistentVolume ${claim.volumeName}; the rest you may not read`,
+      notes: facts.conditions,
+    };
+  }
+  const size = facts.grantedBytes === undefined ? '' : ` of ${formatBytes(facts.grantedBytes)}`;
+  const where = `a volume${size} in pool ${state.volume?.poolName ?? ''} on node ${nodeName ?? ''}`;
+  if (node?.notReady !== undefined) {
+    return stuck(
+      'NodeNotReady',
+      `it is bound to ${where}, but that node is not Ready: ${node.notReady}`,
+      `look at kubelet on ${node.name}, or bring the machine back; the data is where it was`,
+    );
+  }
+  if (node?.agent.state === 'does-not-serve') {
+    return stuck(
+      'AgentNotReady',
+      `it is bound to ${where}, but the agent there does not serve: ${node.agent.message ?? 'it gives no reason'}`,
+      `look at the agent's log on ${node.name}`,
+    );
+  }
+  const away = node === undefined ? [] : lacksForAny(node);
+  return {
+    ...NOTHING_MORE,
+    subject,
+    verdict: 'well',
+    reason: 'Bound',
+    summary: `it is bound to ${where}${facts.pods.length === 0 ? '; no pod uses it' : ''}`,
+    notes: [
+      ...away.map(
+        ({ text }) => `node ${node?.name ?? ''}: ${text}, so a pod that uses the claim cannot start anew`,
+      ),
+      ...facts.conditions,
+    ],
+    advice: facts.pods
+      .filter(({ phase }) => phase === 'Pending')
+      .map(({ namespace, name }) => `kubectl keelson why pod/${name} -n ${namespace}`),
+  };
+}
+
+/** A claim that wants more than it has. */
+function explainResize(facts: ClaimFacts): Explanation | undefined {
+  const { state, grantedBytes, storageClass, conditions, nodes } = facts;
+  const { claim, volume } = state;
+  const wanted = parseQuantity(claim.request, `${describeClaim(claim)}: spec.resources.requests.storage`);
+  if (grantedBytes === undefined || wanted <= grantedBytes) return undefined;
+  const more = `it has ${formatBytes(grantedBytes)} and wants ${formatBytes(wanted)}`;
+  const explain = (
+    verdict: 'waits' | 'stuck',
+    reason: string,
+    summary: string,
+    advice: readonly string[],
+  ): Explanation => ({
+    ...NOTHING_MORE,
+    subject: describeClaim(claim),
+    verdict,
+    reason,
+    summary: `${more}: ${summary}`,
+    notes: conditions,
+    advice,
+  });
+  if (storageClass?.canExpand !== true) {
+    return explain(
+      'stuck',
+      'ClassForbidsExpansion',
+      `StorageClass ${claim.className} does not allow expansion`,
+      [`kubectl patch storageclass ${claim.className} -p '{"allowVolumeExpansion":true}'`],
+    );
+  }
+  const node = nodes.find(({ name }) => name === volume?.nodeName);
+  const pool = node && choosePool(node.view, volume?.poolName);
+  const missing = wanted - grantedBytes;
+  if (node !== undefined && (pool === undefined || pool.freeBytes < missing)) {
+    return explain('stuck', 'NoRoom', `${describeRoom(node.view, volume?.poolName)} on node ${node.name}`, [
+      'ask for less (down to what it has), delete volumes that nobody needs there, or enlarge the pool',
+    ]);
+  }
+  return explain('waits', 'Expanding', volume?.message || 'it is being expanded', []);
+}

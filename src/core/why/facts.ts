@@ -1,0 +1,106 @@
+import type { NodeView, TopologyRequirement } from '../provision.ts';
+import type { Amounts } from './amount.ts';
+
+/** A node, as scheduler and provisioner see it. */
+export interface NodeFacts {
+  readonly name: string;
+  /** What the provisioner places volumes by. */
+  readonly view: NodeView;
+  readonly isCordoned: boolean;
+  /** Why kubelet is not Ready; undefined when it is. */
+  readonly notReady: string | undefined;
+  readonly taints: readonly Taint[];
+  /** Whether kubelet knows the driver; undefined where CSINodes may not be read. */
+  readonly isRegistered: boolean | undefined;
+  readonly agent: AgentFacts;
+  /** What the scheduler was told: bytes by StorageClass; undefined where capacities may not be read. */
+  readonly published: ReadonlyMap<string, bigint> | undefined;
+  readonly allocatable: Amounts;
+  /** By the pods that are there; undefined where those may not be read. */
+  readonly requested: Amounts | undefined;
+  /** `TCP/80`, of pods that are there. */
+  readonly usedPorts: readonly string[];
+}
+
+export interface AgentFacts {
+  /** `unknown` where NodeInventories may not be read. */
+  readonly state: 'serves' | 'does-not-serve' | 'never-reported' | 'unknown';
+  readonly version: string | undefined;
+  /** Why it does not serve. */
+  readonly message: string | undefined;
+}
+
+export interface Taint {
+  readonly key: string;
+  readonly value: string;
+  readonly effect: string;
+}
+
+export interface Toleration {
+  readonly key: string | undefined;
+  readonly operator: string | undefined;
+  readonly value: string | undefined;
+  readonly effect: string | undefined;
+}
+
+export interface SelectorRequirement {
+  readonly key: string;
+  readonly operator: string;
+  readonly values: readonly string[];
+}
+
+/** A pod, as far as placing and starting it is concerned. */
+export interface PodFacts {
+  readonly namespace: string;
+  readonly name: string;
+  readonly phase: string;
+  readonly isDeleting: boolean;
+  readonly nodeName: string | undefined;
+  /** What the scheduler says of its last try. */
+  readonly schedulerMessage: string | undefined;
+  readonly gates: readonly string[];
+  /** Claims in its namespace, those of ephemeral volumes too. */
+  readonly claimNames: readonly string[];
+  readonly tolerations: readonly Toleration[];
+  readonly nodeSelector: Readonly<Record<string, string>>;
+  /** Required node affinity: terms are alternatives; undefined for none. */
+  readonly affinity: readonly (readonly SelectorRequirement[])[] | undefined;
+  readonly requests: Amounts;
+  readonly hostPorts: readonly string[];
+  /** Rules about other pods, which are not worked out here: `pod anti-affinity`. */
+  readonly unweighed: readonly string[];
+}
+
+/** What a claim asks of a node. */
+export interface VolumeNeed {
+  readonly className: string;
+  readonly sizeBytes: bigint;
+  /** The pool that the class names. */
+  readonly pool: string | undefined;
+  readonly waitsForConsumer: boolean;
+  readonly allowedTopologies: readonly (readonly TopologyRequirement[])[];
+}
+
+/** A volume that is where it is: the pod must go there. */
+export interface PinnedVolume {
+  readonly claimName: string;
+  readonly nodeNames: readonly string[];
+}
+
+/** An event, newest first in lists. */
+export interface EventFacts {
+  readonly isWarning: boolean;
+  readonly reason: string;
+  readonly note: string;
+  readonly reporter: string;
+  readonly ageSeconds: number;
+  readonly count: number;
+}
+
+/** The controller's lease. */
+export interface LeaderFacts {
+  readonly holder: string;
+  /** Since the last renewal, by the clock of whoever asks. */
+  readonly silentSeconds: number;
+  readonly leaseSeconds: number;
+}

@@ -1,0 +1,54 @@
+import { type Answer, PATIENCE_SECONDS } from './answer.ts';
+import type { ClaimFacts } from './claim-facts.ts';
+import type { Lack } from './explanation.ts';
+import type { NodeFacts } from './facts.ts';
+import { lacksForAny } from './node-fit.ts';
+
+/** The intent is written; the agent of its node has to act. */
+export function explainAgent({ state: { volume }, volume: found, nodes }: ClaimFacts): Answer {
+  const nodeName = volume?.nodeName ?? '';
+  const node = nodes.find(({ name }) => name === nodeName);
+  const where = `in pool ${volume?.poolName ?? ''} on node ${nodeName}`;
+  if (volume?.isDeleting === true) {
+    return {
+      verdict: 'waits',
+      reason: 'CleaningUp',
+      summary: `an earlier volume of it ${where} is being removed first`,
+      advice: node?.notReady === undefined ? [] : [`node ${nodeName} is not Ready: ${node.notReady}`],
+    };
+  }
+  const age = found?.ageSeconds ?? 0;
+  const lacks =
+    node === undefined
+      ? []
+      : [...silence(node), ...lacksForAny(node).filter(({ code }) => code !== 'Cordoned')];
+  if (found?.isSeen === false && (age >= PATIENCE_SECONDS || lacks.length > 0)) {
+    const why = lacks[0]?.text;
+    return {
+      verdict: 'stuck',
+      reason: 'AgentSilent',
+      summary: `the agent of node ${nodeName} has not touched its volume for ${age} s${why === undefined ? ': does it run?' : `: ${why}`}`,
+      advice: [`look at the agent on ${nodeName}: its pod, and its log`],
+    };
+  }
+  const message = volume?.message ?? '';
+  return {
+    verdict: message === '' ? 'waits' : 'stuck',
+    reason: message === '' ? 'InProgress' : 'AgentCannot',
+    summary:
+      message === ''
+        ? `its volume is being made ${where}`
+        : `its volume cannot be made yet ${where}: ${message}`,
+    advice: message === '' ? [] : [`mend that on ${nodeName}; the agent tries again by itself`],
+  };
+}
+
+function silence({ notReady, isRegistered, agent }: NodeFacts): readonly Lack[] {
+  if (notReady !== undefined) return [{ code: 'NodeNotReady', text: `the node is not Ready: ${notReady}` }];
+  if (agent.state === 'does-not-serve') {
+    return [{ code: 'AgentNotReady', text: `it does not serve: ${agent.message ?? 'it gives no reason'}` }];
+  }
+  return isRegistered === false
+    ? [{ code: 'NotRegistered', text: 'kubelet does not know the driver (CSINode lacks keelson.dev)' }]
+    : [];
+}

@@ -1,0 +1,186 @@
+import { checkClaim } from '../claim-check.ts';
+import { DRIVER_NAME } from '../driver.ts';
+import { type Fault, isFault } from '../fault.ts';
+import { parseClassParameters } from '../provision-class.ts';
+import type { NodeView } from '../provision.ts';
+import { choosePool } from '../provision-placement.ts';
+import { formatBytes } from '../quantity.ts';
+import { type Answer, PATIENCE_SECONDS } from './answer.ts';
+import type { ClaimFacts } from './claim-facts.ts';
+import type { ConsideredNode, Lack } from './explanation.ts';
+import type { NodeFacts, PodFacts, VolumeNeed } from './facts.ts';
+import { lacksForAny, lacksForPod, lacksForVolume } from './node-fit.ts';
+import { summarizeRefusal } from './refusal.ts';
+
+/** Nobody has asked us yet: a pod, the scheduler or the binder is next. */
+export function explainBeforeUs(facts: ClaimFacts): Answer {
+  const { state, pods, ageSeconds } = facts;
+  const { claim, storageClass } = state;
+  const unfit = checkFault(facts);
+  if (unfit !== undefined) return explainWait(facts, unfit);
+  if (claim.provisioner !== undefined && claim.provisioner !== DRIVER_NAME) {
+    return {
+      verdict: 'stuck',
+      reason: 'OtherProvisioner',
+      summary: `another provisioner is asked to make its volume: ${claim.provisioner}`,
+      advice: ['its class was replaced after the claim was made: create the claim again'],
+    };
+  }
+  if (storageClass?.waitsForConsumer !== true) {
+    return {
+      verdict: ageSeconds < PATIENCE_SECONDS ? 'waits' : 'stuck',
+      reason: 'NotAsked',
+      summary: 'kube-controller-manager has not asked for its volume yet',
+      advice: ['look whether kube-controller-manager runs'],
+    };
+  }
+  const waiting = pods.filter(({ isDeleting }) => !isDeleting);
+  const [pod] = waiting;
+  if (pod === undefined) {
+    return {
+      verdict: 'waits',
+      reason: 'NoConsumer',
+      summary: `no pod uses it yet: StorageClass ${claim.className} waits for the first pod, whose node gets the volume`,
+      advice: [
+        'start a pod that uses it; for a volume at once, take a class with volumeBindingMode Immediate',
+      ],
+    };
+  }
+  return explainScheduling(facts, pod);
+}
+
+function explainScheduling(facts: ClaimFacts, pod: PodFacts): Answer {
+  const who = `pod ${pod.name}`;
+  if (pod.gates.length > 0) {
+    return {
+      verdict: 'waits',
+      reason: 'SchedulingGated',
+      summary: `${who} is held back by its scheduling gates: ${pod.gates.join(', ')}`,
+      advice: ['whoever set a gate takes it off'],
+    };
+  }
+  // The scheduler puts no pod on a node before its claims have a volume.
+  if (pod.nodeName !== undefined) {
+    return {
+      verdict: 'stuck',
+      reason: 'SchedulerBypassed',
+      summary: `${who} names node ${pod.nodeName} in spec.nodeName, past the scheduler: so nobody selects a node for the claim`,
+      advice: [
+        `leave spec.nodeName out, and use nodeSelector kubernetes.io/hostname: ${pod.nodeName}`,
+        'or take a class with volumeBindingMode Immediate',
+      ],
+    };
+  }
+  if (facts.blind.has('nodes')) {
+    return pod.schedulerMessage === undefined
+      ? { verdict: 'waits', reason: 'Scheduling', summary: `the scheduler places ${who}` }
+      : {
+          verdict: 'stuck',
+          reason: 'Unschedulable',
+          summary: `the scheduler does not place ${who}: ${pod.schedulerMessage}`,
+        };
+  }
+  const need = needOf(facts);
+  const nodes = facts.nodes.map((node) =>
+    considered(node, [...lacksForPod(node, pod, facts.pinned), ...lacksForVolume(node, need)]),
+  );
+  const answer = refusalAnswer(facts, nodes, need);
+  const said =
+    pod.schedulerMessage === undefined ? [] : [`the scheduler says of ${who}: ${pod.schedulerMessage}`];
+  if (answer.verdict === 'stuck') return { ...answer, notes: [...(answer.notes ?? []), ...said] };
+  if (pod.schedulerMessage !== undefined) {
+    const rules = pod.unweighed.length === 0 ? 'rules about other pods' : pod.unweighed.join(', ');
+    return {
+      verdict: 'stuck',
+      reason: 'Unschedulable',
+      summary: `the scheduler does not place ${who}: ${pod.schedulerMessage}`,
+      nodes,
+      notes: [`by what this command weighs, a node would do; it does not weigh ${rules}`],
+      advice: [`kubectl keelson why pod/${pod.name} -n ${pod.namespace}`],
+    };
+  }
+  return {
+    verdict: 'waits',
+    reason: 'Scheduling',
+    summary: `the scheduler places ${who}, and selects the node by it`,
+    nodes,
+  };
+}
+
+function refusalAnswer({ state }: ClaimFacts, nodes: readonly ConsideredNode[], need: VolumeNeed): Answer {
+  const refusal = summarizeRefusal(nodes);
+  if (refusal === undefined)
+    return { verdict: 'waits', reason: 'InProgress', summary: 'a node can take it', nodes };
+  const { deciding, ...answer } = refusal;
+  return { verdict: 'stuck', ...answer, summary: storageSummary(state.nodes, deciding, need, answer), nodes };
+}
+
+/** With figures and names, where the reason is one of storage. */
+function storageSummary(
+  nodes: readonly NodeView[],
+  deciding: readonly string[],
+  { sizeBytes, pool, className }: VolumeNeed,
+  { reason, summary }: Pick<Answer, 'reason' | 'summary'>,
+): string {
+  if (reason === 'NoPool' && pool !== undefined) {
+    return `no node that it may go to offers pool ${pool}, which StorageClass ${className} names`;
+  }
+  if (reason !== 'NoRoom' || deciding.length === 1) return summary;
+  const [most] = nodes
+    .filter(({ name }) => deciding.includes(name))
+    .flatMap((node) => [choosePool(node, pool) ?? []].flat().map((best) => ({ node: node.name, best })))
+    .sort((a, b) => (a.best.freeBytes < b.best.freeBytes ? 1 : -1));
+  const figure =
+    most && `; the most is ${formatBytes(most.best.freeBytes)}, in pool ${most.best.name} on ${most.node}`;
+  return `it wants ${formatBytes(sizeBytes)}, and no node that it may go to has the room${figure ?? ''}`;
+}
+
+/** Nothing can be done before something else changes; `fault` is what the controller says of it. */
+export function explainWait(facts: ClaimFacts, fault: Fault): Answer {
+  const { state, blind, nodes } = facts;
+  if (fault.kind === 'exhausted' && !blind.has('nodes') && state.storageClass?.waitsForConsumer === false) {
+    const need = needOf(facts);
+    return refusalAnswer(
+      facts,
+      nodes.map((node) => considered(node, [...lacksForAny(node), ...lacksForVolume(node, need)])),
+      need,
+    );
+  }
+  const isFinal = fault.kind === 'invalid' || fault.kind === 'unsupported';
+  return {
+    verdict: isFinal ? 'stuck' : 'waits',
+    reason: fault.kind === 'invalid' ? 'Invalid' : isFinal ? 'Unsupported' : 'SourceNotReady',
+    summary: fault.message,
+    advice:
+      fault.kind === 'invalid'
+        ? ['a claim or class cannot be mended in place: delete it and create it again as the message says']
+        : [],
+  };
+}
+
+/** What is wrong with claim or class themselves, whoever is next. */
+function checkFault({ state: { claim, storageClass } }: ClaimFacts): Fault | undefined {
+  try {
+    checkClaim(claim);
+    if (storageClass !== undefined) parseClassParameters(storageClass);
+    return undefined;
+  } catch (error) {
+    if (isFault(error) && error.kind !== 'bug') return error;
+    throw error;
+  }
+}
+
+/** Throws where the claim or its class is faulty: `checkFault` comes first. */
+function needOf({ state: { claim, storageClass } }: ClaimFacts): VolumeNeed {
+  return {
+    className: claim.className,
+    sizeBytes: checkClaim(claim),
+    pool: storageClass && parseClassParameters(storageClass).pool,
+    waitsForConsumer: storageClass?.waitsForConsumer ?? false,
+    allowedTopologies: storageClass?.allowedTopologies ?? [],
+  };
+}
+
+function considered({ name }: NodeFacts, lacks: readonly Lack[]): ConsideredNode {
+  return { name, lacks };
+}
