@@ -1,31 +1,37 @@
 import { Fault } from '../../src/core/fault.ts';
-import { ACCESS_MODES, type AccessMode } from '../../src/core/volume.ts';
+import type { WantedForm } from '../../src/core/backend-features.ts';
+import {
+  ACCESS_MODES,
+  type AccessMode,
+  FS_TYPES,
+  type FsType,
+  type VolumeMode,
+  type VolumeShape,
+} from '../../src/core/volume.ts';
 import { planMount } from '../../src/core/volume-access.ts';
 import type { VolumeCapability__Output } from '../../src/rpc/gen/csi/v1/VolumeCapability.ts';
 
-/** A volume capability in our terms: always a mounted filesystem on one node. */
+/** A volume capability in our terms: on one node. */
 export interface Access {
   readonly mode: AccessMode;
+  readonly volumeMode: VolumeMode;
+  /** Undefined when the caller leaves it to the pool. */
+  readonly fsType: FsType | undefined;
   readonly mountFlags: readonly string[];
 }
 
 /** Throws `invalid` for a capability that is missing, incomplete, or that a volume on one node cannot have. */
 export function parseAccess(capability: VolumeCapability__Output | null): Access {
   if (capability === null) throw new Fault('invalid', 'volume_capability is missing');
-  const mode = capability.access_mode?.mode ?? 'UNKNOWN';
-  if (capability.block) {
-    throw new Fault(
-      'invalid',
-      'volume_capability: raw block volumes are not supported; use volumeMode Filesystem',
-    );
-  }
+  const mode = parseAccessMode(capability.access_mode?.mode ?? 'UNKNOWN');
+  if (capability.block) return { mode, volumeMode: 'Block', fsType: undefined, mountFlags: [] };
   if (!capability.mount) throw new Fault('invalid', 'volume_capability: neither mount nor block is set');
-  if (mode === 'UNKNOWN') throw new Fault('invalid', 'volume_capability: access_mode is missing');
   const { fs_type: type, mount_flags: mountFlags, volume_mount_group: group } = capability.mount;
-  if (type !== '' && type !== 'btrfs') {
+  const fsType = FS_TYPES.find((known) => known === type);
+  if (type !== '' && fsType === undefined) {
     throw new Fault(
       'invalid',
-      `volume_capability: fs_type is ${JSON.stringify(type)}; this pool has btrfs, leave it out`,
+      `volume_capability: fs_type is ${JSON.stringify(type)}; possible are ${FS_TYPES.join(', ')}, as the pool has them`,
     );
   }
   if (group !== '') {
@@ -34,20 +40,50 @@ export function parseAccess(capability: VolumeCapability__Output | null): Access
       'volume_capability: volume_mount_group is not supported; kubelet applies fsGroup itself',
     );
   }
-  const known = ACCESS_MODES.find((possible) => possible === mode);
-  if (known === undefined) {
-    throw new Fault(
-      'invalid',
-      `volume_capability: access mode ${mode} spans nodes, but a volume here is on one node; possible are ${ACCESS_MODES.join(', ')}`,
-    );
-  }
   planMount(mountFlags, false);
-  return { mode: known, mountFlags };
+  return { mode, volumeMode: 'Filesystem', fsType, mountFlags };
 }
 
-/** Throws `invalid` when there is none, or one of them is not possible. */
-export function checkCapabilities(capabilities: readonly VolumeCapability__Output[]): void {
-  if (capabilities.length === 0)
-    throw new Fault('invalid', 'volume_capabilities is empty; name at least one');
-  for (const capability of capabilities) parseAccess(capability);
+function parseAccessMode(mode: string): AccessMode {
+  if (mode === 'UNKNOWN') throw new Fault('invalid', 'volume_capability: access_mode is missing');
+  const known = ACCESS_MODES.find((possible) => possible === mode);
+  if (known !== undefined) return known;
+  throw new Fault(
+    'invalid',
+    `volume_capability: access mode ${mode} spans nodes, but a volume here is on one node; possible are ${ACCESS_MODES.join(', ')}`,
+  );
+}
+
+/** What all of them ask for. Throws `invalid` when there is none, one of them is not possible, or they do not fit together. */
+export function parseForm(capabilities: readonly VolumeCapability__Output[]): WantedForm {
+  const [first, ...others] = capabilities.map((capability) => parseAccess(capability));
+  if (first === undefined) throw new Fault('invalid', 'volume_capabilities is empty; name at least one');
+  let { fsType } = first;
+  for (const other of others) {
+    const fits = other.fsType === undefined || fsType === undefined || other.fsType === fsType;
+    if (other.volumeMode !== first.volumeMode || !fits) {
+      throw new Fault(
+        'invalid',
+        'volume_capabilities: a volume cannot have all of them, they differ in kind',
+      );
+    }
+    fsType ??= other.fsType;
+  }
+  return { volumeMode: first.volumeMode, fsType };
+}
+
+/** Throws `invalid` unless the volume is what the capability says. */
+export function checkForm(
+  { id, volumeMode, fsType }: VolumeShape,
+  wanted: Pick<Access, 'volumeMode' | 'fsType'>,
+): void {
+  const same = wanted.volumeMode === volumeMode && (wanted.fsType === undefined || wanted.fsType === fsType);
+  if (same) return;
+  const describe = (form: Pick<Access, 'volumeMode' | 'fsType'>): string =>
+    form.fsType === undefined ? form.volumeMode : `${form.volumeMode} with ${form.fsType}`;
+  throw new Fault(
+    'invalid',
+    `volume_capability: volume ${id} is ${describe({ volumeMode, fsType })}, not ${describe(wanted)}`,
+    { fields: { volumeId: id } },
+  );
 }

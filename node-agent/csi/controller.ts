@@ -1,10 +1,11 @@
+import type { WantedForm } from '../../src/core/backend-features.ts';
 import { Fault } from '../../src/core/fault.ts';
 import type { Snapshot, Volume } from '../../src/core/volume.ts';
 import { paginate } from '../../src/core/volume-page.ts';
 import { MIN_VOLUME_BYTES, type SizeRange } from '../../src/core/volume-size.ts';
 import type { RpcHandlers } from '../../src/rpc/server.ts';
-import type { CreateVolume } from '../storage/volumes.ts';
-import { checkCapabilities } from './capabilities.ts';
+import type { CreateVolume, PoolChoice } from '../storage/volumes.ts';
+import { checkForm, parseForm } from './capabilities.ts';
 import * as wire from './translate.ts';
 
 /** What the Controller service needs of the storage service. */
@@ -15,7 +16,7 @@ export interface VolumeProvider {
   /** Throws `not-found`. */
   getVolume(id: string): Volume;
   listVolumes(): readonly Volume[];
-  availableBytes(pool: string | undefined): Promise<bigint>;
+  availableBytes(from: PoolChoice): Promise<bigint>;
 }
 
 export interface SnapshotProvider {
@@ -49,13 +50,14 @@ export function createController(
 
     async CreateVolume(request) {
       wire.requireField(request.name, 'name');
-      checkCapabilities(request.volume_capabilities);
-      const { pool } = wire.parseParameters(request.parameters);
+      const form = parseForm(request.volume_capabilities);
+      const choice = wire.parseParameters(request.parameters);
       wire.refuseParameters(request.mutable_parameters, 'mutable_parameters');
       wire.checkTopology(request.accessibility_requirements, nodeName);
       const volume = await storage.createVolume({
         name: request.name,
-        pool,
+        ...choice,
+        ...form,
         range: wire.parseRange(request.capacity_range),
         source: wire.parseSource(request.volume_content_source),
       });
@@ -73,12 +75,13 @@ export function createController(
     },
 
     async ValidateVolumeCapabilities(request) {
-      storage.getVolume(wire.requireField(request.volume_id, 'volume_id'));
+      const volume = storage.getVolume(wire.requireField(request.volume_id, 'volume_id'));
       if (request.volume_capabilities.length === 0) {
         throw new Fault('invalid', 'volume_capabilities is empty; name at least one');
       }
       try {
-        checkCapabilities(request.volume_capabilities);
+        const { volumeMode = 'Filesystem', fsType } = parseForm(request.volume_capabilities);
+        checkForm(volume, { volumeMode, fsType });
         wire.parseParameters(request.parameters);
         wire.refuseParameters(request.mutable_parameters, 'mutable_parameters');
       } catch (error) {
@@ -98,9 +101,10 @@ export function createController(
     },
 
     async GetCapacity({ volume_capabilities: capabilities, parameters, accessible_topology: topology }) {
-      const { pool } = wire.parseParameters(parameters);
+      const choice = wire.parseParameters(parameters);
       const here = topology === null || wire.isHere(topology, nodeName);
-      const bytes = here && arePossible(capabilities) ? await storage.availableBytes(pool) : 0n;
+      const form = formOf(capabilities);
+      const bytes = here && form !== undefined ? await storage.availableBytes({ ...choice, ...form }) : 0n;
       return {
         available_capacity: String(bytes),
         // The scheduler believes this one rather than the other, so they must agree (a volume lies in one pool).
@@ -112,7 +116,7 @@ export function createController(
     async ControllerExpandVolume(request) {
       const id = wire.requireField(request.volume_id, 'volume_id');
       if (request.capacity_range === null) throw new Fault('invalid', 'capacity_range is missing');
-      if (request.volume_capability !== null) checkCapabilities([request.volume_capability]);
+      if (request.volume_capability !== null) parseForm([request.volume_capability]);
       const { sizeBytes } = await storage.expandVolume(id, wire.parseRange(request.capacity_range));
       return { capacity_bytes: String(sizeBytes), node_expansion_required: false };
     },
@@ -158,12 +162,12 @@ export function createController(
   };
 }
 
-function arePossible(capabilities: Parameters<typeof checkCapabilities>[0]): boolean {
-  if (capabilities.length === 0) return true;
+/** Undefined for what no volume here can be: of that there is no room. */
+function formOf(capabilities: Parameters<typeof parseForm>[0]): WantedForm | undefined {
+  if (capabilities.length === 0) return { volumeMode: undefined, fsType: undefined };
   try {
-    checkCapabilities(capabilities);
-    return true;
+    return parseForm(capabilities);
   } catch {
-    return false;
+    return undefined;
   }
 }

@@ -1,7 +1,7 @@
 import type { Volume } from '../../src/core/volume.ts';
 import type { RpcHandlers } from '../../src/rpc/server.ts';
 import type { Publish, VolumeStats } from '../storage/attachments.ts';
-import { parseAccess } from './capabilities.ts';
+import { checkForm, parseAccess } from './capabilities.ts';
 import { requireField, topologyOf } from './translate.ts';
 
 /** What the Node service needs of the storage service. */
@@ -37,7 +37,7 @@ export function createNode(
     async NodeStageVolume({ volume_id: id, staging_target_path: path, volume_capability: capability }) {
       requireField(id, 'volume_id');
       requireField(path, 'staging_target_path');
-      parseAccess(capability);
+      checkForm(storage.getVolume(id), parseAccess(capability));
       await storage.stage(id, path);
       return {};
     },
@@ -50,7 +50,9 @@ export function createNode(
     async NodePublishVolume(request) {
       const volumeId = requireField(request.volume_id, 'volume_id');
       const target = requireField(request.target_path, 'target_path');
-      const { mode, mountFlags } = parseAccess(request.volume_capability);
+      const access = parseAccess(request.volume_capability);
+      checkForm(storage.getVolume(volumeId), access);
+      const { mode, mountFlags } = access;
       await storage.publish({
         volumeId,
         target,
@@ -70,8 +72,7 @@ export function createNode(
     async NodeGetVolumeStats({ volume_id: id, volume_path: path }) {
       requireField(id, 'volume_id');
       requireField(path, 'volume_path');
-      const { totalBytes, usedBytes, availableBytes } = await storage.stats(id, path);
-      // Inodes are left out: btrfs makes them as needed and has no number of them.
+      const { totalBytes, usedBytes, availableBytes, inodes } = await storage.stats(id, path);
       return {
         usage: [
           {
@@ -80,6 +81,17 @@ export function createNode(
             used: String(usedBytes),
             available: String(availableBytes),
           },
+          // Where inodes are made as needed (btrfs), there is no number of them.
+          ...(inodes === undefined
+            ? []
+            : [
+                {
+                  unit: 'INODES' as const,
+                  total: String(inodes.total),
+                  used: String(inodes.used),
+                  available: String(inodes.available),
+                },
+              ]),
         ],
       };
     },

@@ -1,3 +1,4 @@
+import { BACKENDS, type BackendKind } from '../../src/core/backend-features.ts';
 import { Fault } from '../../src/core/fault.ts';
 import type { ContentSource, Snapshot, Volume } from '../../src/core/volume.ts';
 import { ANY_SIZE, type SizeRange } from '../../src/core/volume-size.ts';
@@ -7,20 +8,36 @@ import type { Topology } from '../../src/rpc/gen/csi/v1/Topology.ts';
 import type { TopologyRequirement__Output } from '../../src/rpc/gen/csi/v1/TopologyRequirement.ts';
 import type { Volume as WireVolume } from '../../src/rpc/gen/csi/v1/Volume.ts';
 import type { VolumeContentSource__Output } from '../../src/rpc/gen/csi/v1/VolumeContentSource.ts';
+import type { PoolChoice } from '../storage/volumes.ts';
 import { TOPOLOGY_KEY } from '../../src/core/driver.ts';
 
 /** Keys that external-provisioner adds by itself; they say who asks and change nothing. */
 const RESERVED_PREFIX = 'csi.storage.k8s.io/';
 
 /** A StorageClass' parameters. Throws `invalid` for a key that means nothing, so that a typing error does not go unnoticed. */
-export function parseParameters(parameters: Readonly<Record<string, string>>): {
-  readonly pool: string | undefined;
-} {
+export function parseParameters(
+  parameters: Readonly<Record<string, string>>,
+): Pick<PoolChoice, 'pool' | 'backend'> {
   for (const key of Object.keys(parameters)) {
-    if (key === 'pool' || key.startsWith(RESERVED_PREFIX)) continue;
-    throw new Fault('invalid', `parameters: ${JSON.stringify(key)} is unknown; possible is "pool"`);
+    if (key === 'pool' || key === 'backend' || key.startsWith(RESERVED_PREFIX)) continue;
+    throw new Fault(
+      'invalid',
+      `parameters: ${JSON.stringify(key)} is unknown; possible are "pool" and "backend"`,
+    );
   }
-  return { pool: Object.hasOwn(parameters, 'pool') ? parameters['pool'] : undefined };
+  const value = (key: string): string | undefined =>
+    Object.hasOwn(parameters, key) ? parameters[key] : undefined;
+  return { pool: value('pool'), backend: parseBackend(value('backend')) };
+}
+
+function parseBackend(text: string | undefined): BackendKind | undefined {
+  if (text === undefined) return undefined;
+  const backend = BACKENDS.find((known) => known === text);
+  if (backend !== undefined) return backend;
+  throw new Fault(
+    'invalid',
+    `parameters: there is no backend ${JSON.stringify(text)}; possible are ${BACKENDS.join(', ')}`,
+  );
 }
 
 /** Throws `invalid` for any key: nothing can be changed after creation yet. */

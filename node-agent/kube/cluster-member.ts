@@ -1,4 +1,5 @@
 import { Fault } from '../../src/core/fault.ts';
+import type { PoolFacts } from '../../src/core/inventory.ts';
 import { type Node, NODES } from '../../src/kube/built-in.ts';
 import type { KubeClient } from '../../src/kube/client.ts';
 import { Informer, type InformerObserver } from '../../src/kube/informer.ts';
@@ -20,7 +21,7 @@ export interface ClusterMemberOptions {
   readonly agentVersion: string;
   readonly architecture: string;
   readonly kubeletDir: string | undefined;
-  readonly pools: readonly { readonly name: string; readonly backend: 'btrfs' }[];
+  readonly pools: readonly Pick<PoolFacts, 'name' | 'backend'>[];
   readonly network: { readonly ranges: readonly string[]; readonly mtu: number | 'auto' };
 }
 

@@ -118,18 +118,6 @@ test.each<[string, LocalVolume, Partial<Observed>, object]>([
     { step: 'create' },
   ],
   [
-    'block volumes are refused',
-    volume({ spec: { volumeMode: 'Block' } }),
-    {},
-    { step: 'report', phase: 'Failed' },
-  ],
-  [
-    'other file systems are refused',
-    volume({ spec: { fsType: 'xfs' } }),
-    {},
-    { step: 'report', phase: 'Failed' },
-  ],
-  [
     'deletion removes the data first',
     volume({ metadata: deleted }),
     { copy },

@@ -96,11 +96,6 @@ function planAbsent({ spec }: LocalVolume, source: FoundSource): VolumePlan {
     phase: 'Failed',
     fault: new Fault('unsupported', message),
   });
-  if (spec.volumeMode === 'Block')
-    return failed('btrfs pools have no block volumes; use volumeMode Filesystem');
-  if (spec.fsType !== undefined && spec.fsType !== 'btrfs') {
-    return failed(`btrfs pools have no ${spec.fsType}; leave fsType out`);
-  }
   const wanted = spec.source?.volumeName ?? spec.source?.snapshotName ?? '';
   if (source === 'missing') {
     const message = `the source ${wanted} does not exist on this node`;

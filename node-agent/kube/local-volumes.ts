@@ -154,6 +154,8 @@ export class LocalVolumes {
           : await storage.createVolume({
               name,
               pool: object.spec.poolName,
+              volumeMode: object.spec.volumeMode,
+              fsType: object.spec.fsType,
               range: { requiredBytes: plan.sizeBytes, limitBytes: 0n },
               source: plan.source,
             });

@@ -20,6 +20,8 @@ export const QUOTA_CTL = request(READ | WRITE, 40, 16);
 export const QGROUP_ASSIGN = request(WRITE, 41, 24);
 export const QGROUP_CREATE = request(WRITE, 42, 16);
 export const QGROUP_LIMIT = request(READ, 43, 48);
+export const QUOTA_RESCAN = request(WRITE, 44, 64);
+export const QUOTA_RESCAN_STATUS = request(READ, 45, 64);
 export const QUOTA_RESCAN_WAIT = request(0, 46, 0);
 export const SNAP_DESTROY_V2 = request(WRITE, 63, VOL_ARGS_BYTES);
 

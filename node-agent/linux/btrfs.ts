@@ -37,6 +37,17 @@ export function waitForQuotaRescan(fd: number): void {
   uapi.ioctl(fd, uapi.QUOTA_RESCAN_WAIT, null, 'BTRFS_IOC_QUOTA_RESCAN_WAIT');
 }
 
+/** Starts counting anew; one that runs goes on. False when one was running. */
+export function startQuotaRescan(fd: number): boolean {
+  try {
+    uapi.ioctl(fd, uapi.QUOTA_RESCAN, Buffer.alloc(64), 'BTRFS_IOC_QUOTA_RESCAN');
+    return true;
+  } catch (error) {
+    if (error instanceof SysError && error.code === 'EINPROGRESS') return false;
+    throw error;
+  }
+}
+
 /** Creates the subvolume `name` in the directory `parent` below `root`. Throws SysError EEXIST when the name is taken. */
 export function createSubvolume(root: number, parent: string, name: string): void {
   using directory = openBeneath(root, parent);

@@ -13,8 +13,21 @@ export {
   readSubvolumeId,
   removeQgroup,
   snapshotSubvolume,
+  startQuotaRescan,
   syncFilesystem,
   waitForQuotaRescan,
 } from './btrfs.ts';
-export { attachLoop, closeLoop, detachLoop, findLoop, readLoopBacking } from './loop.ts';
-export { bindBeneath, mountFilesystem, umount } from './mount.ts';
+export { readFilesystemUuid } from './filesystem-id.ts';
+export { flushDevice, readDeviceBytes, setReadOnly } from './block-device.ts';
+export { cloneFile, disableCopyOnWrite, findData } from './file-data.ts';
+export { freezeFilesystem, thawFilesystem } from './freeze.ts';
+export {
+  attachLoop,
+  closeLoop,
+  detachLoop,
+  findLoop,
+  findLoopPath,
+  readLoopBacking,
+  refreshLoopCapacity,
+} from './loop.ts';
+export { bindBeneath, bindDevice, mountFilesystem, umount } from './mount.ts';

@@ -1,9 +1,11 @@
 import { closeSync, constants, openSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { basename } from 'node:path';
 import { checked, libc, SysError } from './libc.ts';
 
 /** Kernel interface of loop devices: include/uapi/linux/loop.h. */
 const LOOP_CLR_FD = 0x4c01;
 const LOOP_GET_STATUS64 = 0x4c05;
+const LOOP_SET_CAPACITY = 0x4c07;
 const LOOP_CONFIGURE = 0x4c0a;
 const LOOP_CTL_GET_FREE = 0x4c82;
 const LO_FLAGS_AUTOCLEAR = 4;
@@ -23,12 +25,17 @@ export interface LoopDevice {
   readonly fd: number;
 }
 
+export interface AttachOptions {
+  /** Whether the kernel detaches the device at its last close; without it, `detachLoop` does. */
+  readonly autoclear: boolean;
+}
+
 /**
- * Attaches `file` to a loop device in one step (LOOP_CONFIGURE, Linux 5.8), with direct I/O where the file allows, to be detached by
- * the kernel at its last close. Takes the device that already serves the same inode, so that one file never has two caches.
+ * Attaches `file`, no symbolic link, to a loop device in one step (LOOP_CONFIGURE, Linux 5.8), with direct I/O and the sector size that this
+ * needs where the file allows it. Takes the device that already serves the same inode, so that one file never has two caches.
  */
-export function attachLoop(file: string): LoopDevice {
-  const backing = openSync(file, constants.O_RDWR);
+export function attachLoop(file: string, { autoclear }: AttachOptions = { autoclear: true }): LoopDevice {
+  const backing = openBacking(file);
   try {
     const existing = findLoop(file);
     if (existing !== undefined) return existing;
@@ -36,7 +43,7 @@ export function attachLoop(file: string): LoopDevice {
     try {
       for (;;) {
         const index = checked(libc.ioctlNumber(control, LOOP_CTL_GET_FREE, 0) as number, 'LOOP_CTL_GET_FREE');
-        const device = configure(`/dev/loop${index}`, backing, file);
+        const device = configure(`/dev/loop${index}`, backing, file, autoclear);
         if (device !== undefined) return device;
       }
     } finally {
@@ -47,9 +54,21 @@ export function attachLoop(file: string): LoopDevice {
   }
 }
 
-function configure(path: string, backing: number, file: string): LoopDevice | undefined {
+/** Opened for direct I/O, the kernel takes the sector size that the disk beneath needs (4 KiB on some) and not 512. */
+function openBacking(file: string): number {
+  const flags = constants.O_RDWR | constants.O_NOFOLLOW;
+  try {
+    return openSync(file, flags | constants.O_DIRECT);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EINVAL') throw error;
+    return openSync(file, flags);
+  }
+}
+
+function configure(path: string, backing: number, file: string, autoclear: boolean): LoopDevice | undefined {
   const fd = openSync(path, constants.O_RDWR);
-  for (const flags of [LO_FLAGS_AUTOCLEAR | LO_FLAGS_DIRECT_IO, LO_FLAGS_AUTOCLEAR]) {
+  const common = autoclear ? LO_FLAGS_AUTOCLEAR : 0;
+  for (const flags of [common | LO_FLAGS_DIRECT_IO, common]) {
     const config = Buffer.alloc(CONFIG_BYTES);
     config.writeUInt32LE(backing, 0);
     config.writeUInt32LE(flags, 8 + INFO_FLAGS_OFFSET);
@@ -63,7 +82,7 @@ function configure(path: string, backing: number, file: string): LoopDevice | un
       closeSync(fd);
       return undefined;
     }
-    if (failure.code !== 'EINVAL' || flags === LO_FLAGS_AUTOCLEAR) {
+    if (failure.code !== 'EINVAL' || flags === common) {
       closeSync(fd);
       throw failure;
     }
@@ -84,7 +103,8 @@ function lastError(syscall: string, subject: string): SysError {
 export function findLoop(file: string): LoopDevice | undefined {
   const { dev, ino } = statSync(file, { bigint: true });
   for (const name of readdirSync('/sys/block')) {
-    if (!name.startsWith('loop') || !isAttached(name)) continue;
+    // Devices of others are not even opened: that would hold up their detaching.
+    if (!name.startsWith('loop') || backingName(name) !== basename(file)) continue;
     const path = `/dev/${name}`;
     let fd: number;
     try {
@@ -107,6 +127,18 @@ export function findLoop(file: string): LoopDevice | undefined {
   return undefined;
 }
 
+/** Path of the loop device of `file`; undefined when there is none, or no such file. */
+export function findLoopPath(file: string): string | undefined {
+  try {
+    const device = findLoop(file);
+    if (device !== undefined) closeSync(device.fd);
+    return device?.path;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
 /** Lets go of a device: once nothing mounts it, the kernel detaches it. */
 export function closeLoop({ fd }: { readonly fd: number }): void {
   closeSync(fd);
@@ -122,17 +154,29 @@ export function detachLoop(path: string): void {
   }
 }
 
+/** Makes the device as large as its file is now, also while it is in use. */
+export function refreshLoopCapacity(path: string): void {
+  const fd = openSync(path, constants.O_RDWR);
+  try {
+    checked(libc.ioctlNumber(fd, LOOP_SET_CAPACITY, 0) as number, 'LOOP_SET_CAPACITY', path);
+  } finally {
+    closeSync(fd);
+  }
+}
+
 function readFlags(fd: number): number {
   const info = Buffer.alloc(INFO64_BYTES);
   checked(libc.ioctl(fd, LOOP_GET_STATUS64, info) as number, 'LOOP_GET_STATUS64');
   return info.readUInt32LE(INFO_FLAGS_OFFSET);
 }
 
-function isAttached(name: string): boolean {
+/** Last part of the path of its file; undefined for a device that is not attached. */
+function backingName(name: string): string | undefined {
   try {
-    return readFileSync(`/sys/block/${name}/loop/backing_file`, 'utf8') !== '';
+    const path = readFileSync(`/sys/block/${name}/loop/backing_file`, 'utf8').trimEnd();
+    return path === '' ? undefined : basename(path);
   } catch {
-    return false;
+    return undefined;
   }
 }
 

@@ -30,13 +30,27 @@ export function mountFilesystem(source: string, target: string, type: string, da
  */
 export function bindBeneath(root: number, path: string, target: string, attributes: MountAttributes): void {
   using source = openBeneath(root, path, O_PATH | constants.O_DIRECTORY);
+  bind(source.fd, path, target, constants.O_DIRECTORY, attributes);
+}
+
+/** Makes the device node `device` appear at the file `target`, no symbolic link. Throws SysError. */
+export function bindDevice(device: string, target: string, attributes: MountAttributes): void {
+  const source = openSync(device, O_PATH | constants.O_NOFOLLOW);
+  try {
+    bind(source, device, target, 0, attributes);
+  } finally {
+    closeSync(source);
+  }
+}
+
+function bind(source: number, name: string, target: string, kind: number, attributes: MountAttributes): void {
   const opened: unknown = libc.openTree(
     SYS_OPEN_TREE,
-    source.fd,
+    source,
     '',
     OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH,
   );
-  using tree = ownFd(checked(Number(opened), 'open_tree', path));
+  using tree = ownFd(checked(Number(opened), 'open_tree', name));
   const args = Buffer.alloc(MOUNT_ATTR_BYTES);
   args.writeBigUInt64LE(attributes.set, 0);
   args.writeBigUInt64LE(attributes.clear, 8);
@@ -49,7 +63,7 @@ export function bindBeneath(root: number, path: string, target: string, attribut
     args.length,
   );
   checked(Number(changed), 'mount_setattr', target);
-  const destination = openSync(target, O_PATH | constants.O_DIRECTORY | constants.O_NOFOLLOW);
+  const destination = openSync(target, O_PATH | kind | constants.O_NOFOLLOW);
   try {
     const flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH;
     checked(

@@ -2,6 +2,7 @@ import { isAbsolute } from 'node:path';
 import { Fault } from '../../src/core/fault.ts';
 import type { Publication, Volume } from '../../src/core/volume.ts';
 import { decidePublish, planMount } from '../../src/core/volume-access.ts';
+import type { FilesystemStats } from './backend.ts';
 import type { OperationDeps } from './copies.ts';
 
 export interface Publish extends Publication {
@@ -9,14 +10,10 @@ export interface Publish extends Publication {
   readonly stagingPath: string;
 }
 
-/** Bytes as a workload sees them. */
-export interface VolumeStats {
-  readonly totalBytes: bigint;
-  readonly usedBytes: bigint;
-  readonly availableBytes: bigint;
-}
+/** How full a volume is, as a workload sees it. */
+export type VolumeStats = FilesystemStats;
 
-/** Shows volumes to workloads. A stage is a record only: there is nothing to prepare before the bind mount of a subvolume. */
+/** Shows volumes to workloads. Staging attaches a volume to the node; nothing is mounted at the staging path itself. */
 export class Attachments {
   readonly #deps: OperationDeps;
 
@@ -27,22 +24,33 @@ export class Attachments {
   /** Ensures that the volume is staged at `path`. */
   async stage(volumeId: string, path: string): Promise<void> {
     checkPath(path, 'staging_target_path');
-    const { inventory, locks } = this.#deps;
+    const { inventory, ledger, locks } = this.#deps;
     this.#get(volumeId);
     using _lock = locks.take(volumeId);
     const volume = this.#get(volumeId);
-    if (volume.staged.includes(path)) return;
-    await inventory.saveVolume({ ...volume, staged: [...volume.staged, path] });
+    const { mounts } = ledger.pool(volume.pool);
+    // Crash window: on record, perhaps not attached. The next start attaches what is staged.
+    const isNew = !volume.staged.includes(path);
+    if (isNew) await inventory.saveVolume({ ...volume, staged: [...volume.staged, path] });
+    try {
+      await mounts.attach(volume);
+    } catch (error) {
+      if (isNew) await inventory.saveVolume(volume);
+      throw error;
+    }
   }
 
   /** Ensures that it is not staged at `path`; an unknown volume or path is fine. */
   async unstage(volumeId: string, path: string): Promise<void> {
-    const { inventory, locks } = this.#deps;
+    const { inventory, ledger, locks } = this.#deps;
     if (!inventory.volumes.has(volumeId)) return;
     using _lock = locks.take(volumeId);
     const volume = inventory.volumes.get(volumeId);
     if (!volume?.staged.includes(path)) return;
-    await inventory.saveVolume({ ...volume, staged: volume.staged.filter((staged) => staged !== path) });
+    const staged = volume.staged.filter((other) => other !== path);
+    // Crash window: detached, still on record. The next start attaches it again, and unstaging comes again.
+    if (staged.length === 0) await ledger.pool(volume.pool).mounts.detach(volume);
+    await inventory.saveVolume({ ...volume, staged });
   }
 
   /**
@@ -69,16 +77,17 @@ export class Attachments {
     const live: Publication[] = [];
     // A reboot takes mounts away and leaves their records; those must not keep a workload out.
     for (const publication of volume.published) {
-      if (publication.target === wanted.target || (await mounts.isMounted(volumeId, publication.target))) {
+      if (publication.target === wanted.target || (await mounts.isMounted(volume, publication.target))) {
         live.push(publication);
       }
     }
+    requireOneWay(volume, live, wanted);
     if (decidePublish(live, wanted) === 'publish') {
       await inventory.saveVolume({ ...volume, published: [...live, wanted] });
     }
     try {
       // Crash window: on record, perhaps not mounted. Publishing or unpublishing again puts it right.
-      await mounts.mount(volumeId, wanted.target, plan);
+      await mounts.mount(volume, wanted.target, plan);
     } catch (error) {
       await inventory.saveVolume({ ...volume, published: live });
       throw error;
@@ -94,7 +103,7 @@ export class Attachments {
     using _lock = locks.take(volumeId);
     const volume = inventory.volumes.get(volumeId);
     if (volume === undefined) return;
-    await ledger.pool(volume.pool).mounts.unmount(volumeId, target);
+    await ledger.pool(volume.pool).mounts.unmount(volume, target);
     if (!volume.published.some((publication) => publication.target === target)) return;
     const published = volume.published.filter((publication) => publication.target !== target);
     await inventory.saveVolume({ ...volume, published });
@@ -108,13 +117,14 @@ export class Attachments {
   async stats(volumeId: string, path: string): Promise<VolumeStats> {
     const volume = this.#get(volumeId);
     const { backend, mounts } = this.#deps.ledger.pool(volume.pool);
-    const here =
-      isAbsolute(path) && (volume.staged.includes(path) || (await mounts.isMounted(volumeId, path)));
+    const here = isAbsolute(path) && (volume.staged.includes(path) || (await mounts.isMounted(volume, path)));
     if (!here) {
       throw new Fault('not-found', `volume ${volumeId} is not at ${JSON.stringify(path)}`, {
         fields: { volumeId },
       });
     }
+    const own = await mounts.stats(volume);
+    if (own !== undefined) return own;
     const charged = (await backend.usage()).volumes.get(volumeId)?.usedBytes ?? 0n;
     const left = this.#deps.ledger.limitOf(volume) - charged;
     return {
@@ -129,6 +139,19 @@ export class Attachments {
     if (volume?.phase === 'ready') return volume;
     throw new Fault('not-found', `volume ${id.slice(0, 128)} does not exist on this node`);
   }
+}
+
+/** A device is read-only for all or for none. */
+function requireOneWay({ id, volumeMode }: Volume, live: readonly Publication[], wanted: Publication): void {
+  const isReadonly = ({ readonly, accessMode }: Publication): boolean =>
+    readonly || accessMode === 'SINGLE_NODE_READER_ONLY';
+  const other = live.find(({ target }) => target !== wanted.target);
+  if (volumeMode !== 'Block' || other === undefined || isReadonly(other) === isReadonly(wanted)) return;
+  throw new Fault(
+    'precondition',
+    `Block volume ${id} is published ${isReadonly(other) ? 'read-only' : 'writable'} at ${other.target}; it cannot be the other way at ${wanted.target} meanwhile`,
+    { fields: { volumeId: id, target: wanted.target } },
+  );
 }
 
 function checkPath(path: string, field: string): void {

@@ -1,20 +1,20 @@
-import type { PoolUsage } from '../../src/core/pool-capacity.ts';
-import type { ContentSource } from '../../src/core/volume.ts';
+import type { BackendFeatures } from '../../src/core/backend-features.ts';
+import type { CapacityPolicy, PoolUsage } from '../../src/core/pool-capacity.ts';
+import type { ContentSource, VolumeShape } from '../../src/core/volume.ts';
 import type { MountPlan } from '../../src/core/volume-access.ts';
-import type { QuotaMode } from '../../src/core/volume-quota.ts';
 
 /**
  * Makes and removes the data of volumes and snapshots on one pool. Every method can be repeated; what one has done when it resolves
  * survives a power cut. Ids are ours (`isId`), never a caller's.
  */
 export interface VolumeBackend {
-  readonly quotaMode: QuotaMode;
-  /** Ensures a volume, empty or as a writable copy of `source`. Its limit is not set yet. */
-  ensureVolume(id: string, source: ContentSource | undefined): Promise<void>;
+  readonly features: BackendFeatures;
+  /** Ensures a volume, empty or as a writable copy of `source`, which has the same form. Its limit is not set yet. */
+  ensureVolume(volume: VolumeShape, source: ContentSource | undefined): Promise<void>;
   /** Ensures a read-only copy of a volume; writes completed before the call are in it. */
-  ensureSnapshot(id: string, volumeId: string): Promise<void>;
-  /** Sets how many bytes may be charged to the volume. */
-  setLimit(volumeId: string, limitBytes: bigint): Promise<void>;
+  ensureSnapshot(id: string, volume: VolumeShape): Promise<void>;
+  /** Lets the volume hold its size, and `limitBytes` be charged to it. It never shrinks what is there. */
+  setLimit(volume: VolumeShape, limitBytes: bigint): Promise<void>;
   /** Takes the data out of sight, for `collect` to remove; absent is fine. */
   discard(kind: ContentSource['kind'], id: string): Promise<void>;
   /** Removes what was discarded. Resolves to how many. */
@@ -26,12 +26,34 @@ export interface VolumeBackend {
 
 /** Shows volumes of one pool at paths. */
 export interface VolumeMounts {
-  /** Ensures that `target`, a directory made if absent, shows the volume with exactly this plan. Throws `precondition` when something else is there. */
-  mount(volumeId: string, target: string, plan: MountPlan): Promise<void>;
-  /** Ensures that the volume is not mounted at `target`, and removes the empty directory. Throws `busy` while files are open. */
-  unmount(volumeId: string, target: string): Promise<void>;
+  /** Ensures that the volume can be shown: its device is attached, its file system mounted and as large as the volume. */
+  attach(volume: VolumeShape): Promise<void>;
+  /** Undoes that; absent is fine. What still shows the volume keeps working until it is unmounted. */
+  detach(volume: VolumeShape): Promise<void>;
+  /** Makes an attached volume as large as its limit has become; nothing to do for one that is not attached. */
+  grow(volume: VolumeShape): Promise<void>;
+  /** Holds writers with all that they wrote on the disk, so that a copy is consistent, until the result is disposed. */
+  freeze(volume: VolumeShape): Promise<AsyncDisposable>;
+  /** What its own file system says of an attached volume; undefined where the pool counts. */
+  stats(volume: VolumeShape): Promise<FilesystemStats | undefined>;
+  /**
+   * Ensures that `target`, made if absent, shows the volume with exactly this plan: a directory, or a device for a Block volume. Throws
+   * `precondition` when something else is there.
+   */
+  mount(volume: VolumeShape, target: string, plan: MountPlan): Promise<void>;
+  /** Ensures that the volume is not mounted at `target`, and removes the empty directory or file. Throws `busy` while files are open. */
+  unmount(volume: VolumeShape, target: string): Promise<void>;
   /** Whether `target` shows the volume, by device and inode and not by what a path looks like. */
-  isMounted(volumeId: string, target: string): Promise<boolean>;
+  isMounted(volume: VolumeShape, target: string): Promise<boolean>;
+}
+
+/** What a file system says of itself. */
+export interface FilesystemStats {
+  readonly totalBytes: bigint;
+  readonly usedBytes: bigint;
+  readonly availableBytes: bigint;
+  /** Absent where inodes are made as needed. */
+  readonly inodes?: { readonly total: bigint; readonly used: bigint; readonly available: bigint };
 }
 
 /** A pool in service. */
@@ -39,6 +61,7 @@ export interface Pool {
   readonly name: string;
   readonly backend: VolumeBackend;
   readonly mounts: VolumeMounts;
+  readonly policy: CapacityPolicy;
   /** Whether what was written is still counted right; undefined when all is well, else why not. */
   checkHealth(): Promise<string | undefined>;
 }

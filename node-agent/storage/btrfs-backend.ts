@@ -1,6 +1,8 @@
-import { readdir, rename, stat, statfs } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { open, readdir, rename, statfs } from 'node:fs/promises';
+import type { BackendFeatures } from '../../src/core/backend-features.ts';
 import type { PoolUsage, VolumeUsage } from '../../src/core/pool-capacity.ts';
-import type { ContentSource } from '../../src/core/volume.ts';
+import type { ContentSource, VolumeShape } from '../../src/core/volume.ts';
 import { isId } from '../../src/core/volume-name.ts';
 import type { QuotaMode } from '../../src/core/volume-quota.ts';
 import { Fault } from '../../src/core/fault.ts';
@@ -18,13 +20,15 @@ export interface BtrfsBackendOptions {
 }
 
 const DIRECTORIES = { volume: 'volumes', snapshot: 'snapshots' } as const;
+/** In the subvolume of a Block volume: its bytes. */
+const DEVICE_FILE = 'device';
 /** A read-only snapshot cannot move to another directory (the kernel would have to write its ".."), so the trash is a name. */
 const TRASH = 'trash-';
 const LEVEL_ONE = 1n << 48n;
 
 /** Subvolumes and quota groups of one btrfs filesystem. */
 export class BtrfsBackend implements VolumeBackend {
-  readonly quotaMode: QuotaMode;
+  readonly features: BackendFeatures;
   readonly #options: BtrfsBackendOptions;
   readonly #kernel: Kernel;
   readonly #subvolumeIds = new Map<string, bigint>();
@@ -33,13 +37,19 @@ export class BtrfsBackend implements VolumeBackend {
   #nextSync: Promise<void> | undefined;
 
   constructor(options: BtrfsBackendOptions, { kernel }: { readonly kernel: Kernel }) {
-    this.quotaMode = options.quotaMode;
+    this.features = {
+      backend: 'btrfs',
+      enforcement: options.quotaMode,
+      volumeModes: ['Filesystem', 'Block'],
+      fsTypes: ['btrfs'],
+      copies: 'constant',
+    };
     this.#options = options;
     this.#kernel = kernel;
   }
 
-  async ensureVolume(id: string, source: ContentSource | undefined): Promise<void> {
-    const { root } = this.#options;
+  async ensureVolume({ id, volumeMode }: VolumeShape, source: ContentSource | undefined): Promise<void> {
+    const { root, quotaMode } = this.#options;
     await this.#ignoringExisting(
       source === undefined
         ? this.#kernel.call('createSubvolume', root, DIRECTORIES.volume, id)
@@ -47,17 +57,18 @@ export class BtrfsBackend implements VolumeBackend {
             readonly: false,
           }),
     );
-    if (this.quotaMode === 'simple') {
+    if (quotaMode === 'simple') {
       // A group of level 1 also counts the subvolumes that a pod nests in its volume: simple quotas put them into it by themselves.
       const subvolume = await this.#subvolumeId(id);
       await this.#kernel.call('createQgroup', root, LEVEL_ONE | subvolume);
       await this.#kernel.call('assignQgroup', root, subvolume, LEVEL_ONE | subvolume);
     }
+    if (volumeMode === 'Block') await this.#ensureDeviceFile(id);
     await this.#sync();
   }
 
-  async ensureSnapshot(id: string, volumeId: string): Promise<void> {
-    const source = pathOf({ kind: 'volume', id: volumeId });
+  async ensureSnapshot(id: string, volume: VolumeShape): Promise<void> {
+    const source = pathOf({ kind: 'volume', id: volume.id });
     await this.#ignoringExisting(
       this.#kernel.call('snapshotSubvolume', this.#options.root, source, DIRECTORIES.snapshot, id, {
         readonly: true,
@@ -66,10 +77,32 @@ export class BtrfsBackend implements VolumeBackend {
     await this.#sync();
   }
 
-  async setLimit(volumeId: string, limitBytes: bigint): Promise<void> {
-    const qgroup = this.#qgroupOf(await this.#subvolumeId(volumeId));
-    await this.#kernel.call('limitQgroup', this.#options.root, qgroup, limitBytes);
+  /**
+   * A Block volume has no limit but the size of its file: where a copy shares its extents, blocks that are written anew can hold more than the
+   * device for a while, and an error of a disk is worse than that. What it holds is counted.
+   */
+  async setLimit({ id, volumeMode, sizeBytes }: VolumeShape, limitBytes: bigint): Promise<void> {
+    const qgroup = this.#qgroupOf(await this.#subvolumeId(id));
+    if (volumeMode === 'Block') {
+      await using file = await open(this.deviceFileOf(id), constants.O_RDWR | constants.O_NOFOLLOW);
+      if ((await file.stat({ bigint: true })).size >= sizeBytes) return;
+      await file.truncate(Number(sizeBytes));
+    } else {
+      await this.#kernel.call('limitQgroup', this.#options.root, qgroup, limitBytes);
+    }
     await this.#sync();
+  }
+
+  /** The file with a Block volume's bytes, through the open root. */
+  deviceFileOf(id: string): string {
+    return this.#path(`${pathOf({ kind: 'volume', id })}/${DEVICE_FILE}`);
+  }
+
+  async #ensureDeviceFile(id: string): Promise<void> {
+    await using directory = await open(this.#path(pathOf({ kind: 'volume', id })), constants.O_DIRECTORY);
+    await this.#kernel.call('disableCopyOnWrite', directory.fd);
+    const flags = constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW;
+    await (await open(this.deviceFileOf(id), flags, 0o600)).close();
   }
 
   async discard(kind: ContentSource['kind'], id: string): Promise<void> {
@@ -164,7 +197,7 @@ export class BtrfsBackend implements VolumeBackend {
   }
 
   #qgroupOf(subvolume: bigint): bigint {
-    return this.quotaMode === 'simple' ? LEVEL_ONE | subvolume : subvolume;
+    return this.#options.quotaMode === 'simple' ? LEVEL_ONE | subvolume : subvolume;
   }
 
   #path(relative: string): string {
@@ -202,9 +235,4 @@ export function pathOf({ kind, id }: ContentSource): string {
 function checkedId(id: string): string {
   if (!isId(id)) throw new Fault('bug', `${JSON.stringify(id)} reached the disk and is no id of ours`);
   return id;
-}
-
-/** Device and inode of a volume's directory: what a mount of it shows. */
-export async function readIdentity(root: number, id: string): Promise<{ dev: bigint; ino: bigint }> {
-  return await stat(`/proc/self/fd/${root}/${pathOf({ kind: 'volume', id })}`, { bigint: true });
 }

@@ -45,7 +45,9 @@ export async function dissolve(
   record: Volume | Snapshot,
   { inventory, ledger, onDiscarded }: OperationDeps,
 ): Promise<void> {
-  await ledger.pool(record.pool).backend.discard(kind, record.id);
+  const { backend, mounts } = ledger.pool(record.pool);
+  if (kind === 'volume') await mounts.detach(record);
+  await backend.discard(kind, record.id);
   await inventory.remove(record.id);
   onDiscarded();
   await ledger.enforcePinned(record.pins);

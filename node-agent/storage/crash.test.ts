@@ -26,6 +26,7 @@ function start({ pool, disk }: World, crash?: CrashPoint): Promise<Storage> {
   if (crash === undefined) return createStorage([pool], inventory, { logger: silentLogger });
   const guarded = {
     name: pool.name,
+    policy: pool.policy,
     checkHealth: () => pool.checkHealth(),
     backend: crash.guard(pool.backend, [
       'ensureVolume',
@@ -35,7 +36,7 @@ function start({ pool, disk }: World, crash?: CrashPoint): Promise<Storage> {
       'collect',
       'usage',
     ]),
-    mounts: crash.guard(pool.mounts, ['mount', 'unmount']),
+    mounts: crash.guard(pool.mounts, ['mount', 'unmount', 'attach', 'detach', 'grow', 'freeze']),
   };
   const records = crash.guard(inventory, ['saveVolume', 'saveSnapshot', 'remove']);
   return createStorage([guarded], records, { logger: silentLogger });
@@ -133,7 +134,7 @@ async function expectNothingLeaks(storage: Storage, { pool, disk }: World): Prom
       (most, { pins }) => ((pins[id] ?? 0n) > most ? (pins[id] ?? 0n) : most),
       0n,
     );
-    const wanted = pool.backend.quotaMode === 'simple' ? sizeBytes + pinned : sizeBytes;
+    const wanted = pool.backend.features.enforcement === 'simple' ? sizeBytes + pinned : sizeBytes;
     expect(pool.volumes.get(id)?.limitBytes).toBe(wanted);
   }
 }

@@ -6,8 +6,8 @@ describe('the fake pool keeps the contract of a volume backend', () => {
   const pool = new FakePool();
   describeBackend(() => ({
     pool,
-    write: async (id, text) => pool.write(id, [text]),
-    read: async (kind, id) =>
-      (kind === 'volume' ? pool.volumes : pool.snapshots).get(id)?.content.join('') ?? '',
+    form: { volumeMode: 'Filesystem', fsType: 'btrfs' },
+    write: async ({ id }, text) => pool.write(id, [text]),
+    read: async ({ id }) => pool.volumes.get(id)?.content.join('') ?? '',
   }));
 });

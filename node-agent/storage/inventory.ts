@@ -1,7 +1,7 @@
 import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { ACCESS_MODES, type Snapshot, type Volume } from '../../src/core/volume.ts';
+import { ACCESS_MODES, FS_TYPES, type Snapshot, type Volume, VOLUME_MODES } from '../../src/core/volume.ts';
 import { isId } from '../../src/core/volume-name.ts';
 import type { Logger } from '../../src/runtime/logger.ts';
 import { removeDurably, writeDurably } from '../linux/durable-file.ts';
@@ -37,6 +37,13 @@ const common = {
   phase,
   createdAtMs: z.int(),
   pins,
+  // Records from before there was a choice are of directories on btrfs.
+  volumeMode: z.enum(VOLUME_MODES).default('Filesystem'),
+  fsType: z
+    .enum(FS_TYPES)
+    .nullable()
+    .default('btrfs')
+    .transform((type) => type ?? undefined),
 };
 const volumeRecord = z.strictObject({
   ...common,
@@ -62,7 +69,7 @@ export async function openInventory(
   { logger }: { readonly logger: Logger },
 ): Promise<Inventory> {
   const quarantined: Quarantined[] = [];
-  const load = async <T extends { readonly id: string }>(
+  const load = async <T extends Volume | Snapshot>(
     kind: string,
     parse: (value: unknown) => T,
   ): Promise<Shelf<T>> => {
@@ -104,7 +111,7 @@ export async function openInventory(
 }
 
 /** The records of one kind. Writers of the same record take turns by the volume's lock. */
-class Shelf<T extends { readonly id: string }> {
+class Shelf<T extends Volume | Snapshot> {
   readonly records: Map<string, T>;
   readonly #directory: string;
 
@@ -136,10 +143,11 @@ class Shelf<T extends { readonly id: string }> {
   }
 }
 
-function serialize(record: object): string {
+function serialize(record: Volume | Snapshot): string {
   const source = 'source' in record ? { source: record.source ?? null } : {};
-  return JSON.stringify({ version: 1, ...record, ...source }, (_, value: unknown) =>
-    typeof value === 'bigint' ? String(value) : value,
+  return JSON.stringify(
+    { version: 1, ...record, ...source, fsType: record.fsType ?? null },
+    (_, value: unknown) => (typeof value === 'bigint' ? String(value) : value),
   );
 }
 

@@ -54,20 +54,24 @@ export class Ledger {
         const volumes = new Map<string, VolumeUsage>();
         for (const volume of this.#inventory.volumes.values()) {
           if (volume.pool !== name) continue;
-          const limitBytes = planLimit(pool.backend.quotaMode, volume.sizeBytes, pinned.get(volume.id) ?? 0n);
+          const limitBytes = planLimit(
+            pool.backend.features.enforcement,
+            volume.sizeBytes,
+            pinned.get(volume.id) ?? 0n,
+          );
           volumes.set(volume.id, { usedBytes: usage.volumes.get(volume.id)?.usedBytes ?? 0n, limitBytes });
         }
         // Data without a record (in quarantine) is nobody's promise, but it is there.
         let { otherBytes } = usage;
         for (const [id, { usedBytes }] of usage.volumes) if (!volumes.has(id)) otherBytes += usedBytes;
-        return poolCapacity({ ...usage, volumes, otherBytes });
+        return poolCapacity({ ...usage, volumes, otherBytes }, pool.policy);
       },
     };
   }
 
   /** How much more may be charged to the volume once `chargedBytes` of it are pinned by a copy. */
   extraForPin(volume: Volume, chargedBytes: bigint): bigint {
-    if (this.pool(volume.pool).backend.quotaMode !== 'simple') return 0n;
+    if (this.pool(volume.pool).backend.features.enforcement !== 'simple') return 0n;
     const pinned = this.#pinned().get(volume.id) ?? 0n;
     return chargedBytes > pinned ? chargedBytes - pinned : 0n;
   }
@@ -78,7 +82,10 @@ export class Ledger {
    */
   async raise(volume: Volume): Promise<AsyncDisposable> {
     const { backend } = this.pool(volume.pool);
-    this.#raised.set(volume.id, planLimit(backend.quotaMode, volume.sizeBytes, this.limitOf(volume)));
+    this.#raised.set(
+      volume.id,
+      planLimit(backend.features.enforcement, volume.sizeBytes, this.limitOf(volume)),
+    );
     await this.enforce(volume);
     return {
       [Symbol.asyncDispose]: async () => {
@@ -90,7 +97,8 @@ export class Ledger {
 
   /** What the kernel should allow the volume, by the records of now. */
   limitOf({ id, pool, sizeBytes }: Volume): bigint {
-    const planned = planLimit(this.pool(pool).backend.quotaMode, sizeBytes, this.#pinned().get(id) ?? 0n);
+    const { enforcement } = this.pool(pool).backend.features;
+    const planned = planLimit(enforcement, sizeBytes, this.#pinned().get(id) ?? 0n);
     const raised = this.#raised.get(id) ?? 0n;
     return raised > planned ? raised : planned;
   }
@@ -100,7 +108,7 @@ export class Ledger {
     await this.#limits.run(id, async () => {
       const volume = this.#inventory.volumes.get(id);
       if (volume === undefined || volume.phase === 'deleting') return;
-      await this.pool(volume.pool).backend.setLimit(id, this.limitOf(volume));
+      await this.pool(volume.pool).backend.setLimit(volume, this.limitOf(volume));
     });
   }
 

@@ -6,10 +6,13 @@ import { writeDurably } from '../linux/durable-file.ts';
 
 const MARKER_FILE = 'keelson-pool.json';
 
+const NO_UUID = '00000000-0000-0000-0000-000000000000';
+
 const identity = z.strictObject({
   version: z.literal(1),
   pool: z.string(),
   poolUuid: z.uuid(),
+  /** All zeros where the kernel does not tell. */
   fsUuid: z.uuid(),
 });
 
@@ -38,7 +41,8 @@ export async function readIdentityFile(path: string): Promise<PoolIdentity | und
 /** What the pool is expected to be. */
 export interface PoolClaim {
   readonly pool: string;
-  readonly fsUuid: string;
+  /** Undefined where the kernel does not tell. */
+  readonly fsUuid: string | undefined;
   /** Identity on record from an earlier start. */
   readonly recorded: PoolIdentity | undefined;
   /** Where that record is. */
@@ -59,7 +63,9 @@ export async function ensureIdentity(root: string, claim: PoolClaim): Promise<Po
         `it has no marker ${MARKER_FILE}, but pool ${known.poolUuid} was in service under this name`,
       );
     }
-    const entries = (await readdir(root)).filter((entry) => entry !== `${MARKER_FILE}.tmp`);
+    const entries = (await readdir(root)).filter(
+      (entry) => ![`${MARKER_FILE}.tmp`, 'lost+found'].includes(entry),
+    );
     if (entries.length > 0) {
       throw refusal(
         claim,
@@ -68,7 +74,7 @@ export async function ensureIdentity(root: string, claim: PoolClaim): Promise<Po
     }
   } else {
     if (found.pool !== claim.pool) throw refusal(claim, `its marker says that it is pool ${found.pool}`);
-    if (found.fsUuid !== claim.fsUuid) {
+    if (claim.fsUuid !== undefined && found.fsUuid !== NO_UUID && found.fsUuid !== claim.fsUuid) {
       throw refusal(claim, `it is filesystem ${claim.fsUuid}, but its marker was made on ${found.fsUuid}`);
     }
     if (known !== undefined && known.poolUuid !== found.poolUuid) {
@@ -82,7 +88,7 @@ export async function ensureIdentity(root: string, claim: PoolClaim): Promise<Po
     version: 1 as const,
     pool: claim.pool,
     poolUuid: randomUUID(),
-    fsUuid: claim.fsUuid,
+    fsUuid: claim.fsUuid ?? NO_UUID,
   };
   const text = `${JSON.stringify(agreed, null, 2)}\n`;
   if (found === undefined) await writeDurably(`${root}/${MARKER_FILE}`, text);

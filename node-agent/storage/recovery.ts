@@ -1,5 +1,6 @@
 import { Fault } from '../../src/core/fault.ts';
 import type { PoolUsage } from '../../src/core/pool-capacity.ts';
+import type { Volume } from '../../src/core/volume.ts';
 import { dissolve, type OperationDeps } from './copies.ts';
 
 /**
@@ -33,11 +34,22 @@ export async function recover(pools: readonly string[], deps: OperationDeps): Pr
       logger.error({ volumeId: volume.id, pool: volume.pool }, 'the data of a volume is not in its pool');
       continue;
     }
+    await attachAgain(volume, deps);
     if (found.limitBytes === ledger.limitOf(volume)) continue;
     logger.info(
       { volumeId: volume.id, found: found.limitBytes, wanted: ledger.limitOf(volume) },
       'limit restored',
     );
     await ledger.enforce(volume);
+  }
+}
+
+/** A reboot takes loop devices and mounts away; one volume that cannot be attached does not stop the others. */
+async function attachAgain(volume: Volume, { ledger, logger }: OperationDeps): Promise<void> {
+  if (volume.staged.length === 0 || volume.phase !== 'ready') return;
+  try {
+    await ledger.pool(volume.pool).mounts.attach(volume);
+  } catch (error) {
+    logger.error({ volumeId: volume.id, pool: volume.pool, err: error }, 'a volume cannot be attached again');
   }
 }

@@ -1,3 +1,4 @@
+import { requireCopies } from '../../src/core/backend-features.ts';
 import { Fault } from '../../src/core/fault.ts';
 import { checkRoom } from '../../src/core/pool-capacity.ts';
 import type { Snapshot, Volume } from '../../src/core/volume.ts';
@@ -43,10 +44,11 @@ export class Snapshots {
   async #take(name: string, volume: Volume): Promise<Snapshot> {
     const { inventory, ledger, locks, clock, logger } = this.#deps;
     const { backend } = ledger.pool(volume.pool);
+    requireCopies(volume.pool, backend.features);
     const { usage, capacity } = await ledger.measure(volume.pool);
     const charged = usage.volumes.get(volume.id)?.usedBytes ?? 0n;
     // What it keeps is counted where the filesystem counts it: in the volume's raised limit, or as the snapshot's own.
-    const kept = backend.quotaMode === 'simple' ? ledger.extraForPin(volume, charged) : charged;
+    const kept = backend.features.enforcement === 'simple' ? ledger.extraForPin(volume, charged) : charged;
     checkRoom(volume.pool, kept, capacity(), `snapshot ${name}`);
     const snapshot: Snapshot = {
       id: formatId('snap', randomId()),
@@ -54,6 +56,8 @@ export class Snapshots {
       pool: volume.pool,
       sourceVolumeId: volume.id,
       sizeBytes: volume.sizeBytes,
+      volumeMode: volume.volumeMode,
+      fsType: volume.fsType,
       phase: 'creating',
       createdAtMs: clock.nowMs(),
       pins: pinsOfCopy(volume, charged),
@@ -74,9 +78,12 @@ export class Snapshots {
 
   async #copy(snapshot: Snapshot, volume: Volume): Promise<Snapshot> {
     const { inventory, ledger } = this.#deps;
-    const { backend } = ledger.pool(volume.pool);
+    const { backend, mounts } = ledger.pool(volume.pool);
     await using _raised = await ledger.raise(volume);
-    await backend.ensureSnapshot(snapshot.id, volume.id);
+    {
+      await using _still = await mounts.freeze(volume);
+      await backend.ensureSnapshot(snapshot.id, volume);
+    }
     const { volumes } = await backend.usage();
     const pins = pinsOfCopy(volume, volumes.get(volume.id)?.usedBytes ?? 0n);
     const ready: Snapshot = { ...snapshot, phase: 'ready', pins };

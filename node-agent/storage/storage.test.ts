@@ -83,7 +83,15 @@ describe('creating a volume', () => {
     const pool = new FakePool();
     const failing = { ...pool.backend, setLimit: async () => Promise.reject(new Error('I/O error')) };
     const storage = await createStorage(
-      [{ name: pool.name, backend: failing, mounts: pool.mounts, checkHealth: () => pool.checkHealth() }],
+      [
+        {
+          name: pool.name,
+          backend: failing,
+          mounts: pool.mounts,
+          policy: pool.policy,
+          checkHealth: () => pool.checkHealth(),
+        },
+      ],
       openFakeInventory(createFakeDisk()),
       { logger: silentLogger },
     );

@@ -1,6 +1,9 @@
-import type { Fault } from '../../src/core/fault.ts';
+import { type BackendKind, featureWords } from '../../src/core/backend-features.ts';
+import { type Fault, isFault } from '../../src/core/fault.ts';
 import type { PoolCapacity } from '../../src/core/pool-capacity.ts';
 import type { Snapshot, Volume } from '../../src/core/volume.ts';
+import type { PoolSpec } from '../../src/core/pool.ts';
+import type { Enforcement } from '../../src/core/volume-quota.ts';
 import type { SizeRange } from '../../src/core/volume-size.ts';
 import { BoundedRunner } from '../../src/runtime/bounded-runner.ts';
 import { type Clock, systemClock } from '../../src/runtime/clock.ts';
@@ -9,18 +12,18 @@ import type { MetricsRegistry } from '../../src/runtime/metrics.ts';
 import type { Kernel } from '../linux/kernel.ts';
 import { Attachments, type Publish, type VolumeStats } from './attachments.ts';
 import type { Pool } from './backend.ts';
-import { type BtrfsPoolOptions, type OpenPool, openBtrfsPool } from './btrfs-pool.ts';
 import { type OperationDeps, OperationLocks } from './copies.ts';
 import { type Inventory, openInventory, type Quarantined } from './inventory.ts';
 import { Ledger } from './ledger.ts';
 import { createStorageMetrics, type StorageMetrics } from './metrics.ts';
 import { recover } from './recovery.ts';
+import { type OpenPool, openPool } from './open-pool.ts';
 import { Snapshots } from './snapshots.ts';
-import { type CreateVolume, Volumes } from './volumes.ts';
+import { type CreateVolume, type PoolChoice, Volumes } from './volumes.ts';
 
 export interface StorageOptions {
   readonly stateDir: string;
-  readonly pools: readonly Omit<BtrfsPoolOptions, 'stateDir'>[];
+  readonly pools: readonly PoolSpec[];
 }
 
 export interface StorageDeps {
@@ -32,8 +35,10 @@ export interface StorageDeps {
 
 export interface PoolReport extends PoolCapacity {
   readonly name: string;
-  readonly backend: 'btrfs';
-  readonly quota: string;
+  readonly backend: BackendKind;
+  readonly quota: Enforcement;
+  /** Words for an inventory. */
+  readonly features: readonly string[];
   /** Undefined when all is well. */
   readonly problem: string | undefined;
 }
@@ -59,8 +64,8 @@ export interface Storage extends AsyncDisposable {
   createSnapshot(name: string, volumeId: string): Promise<Snapshot>;
   deleteSnapshot(id: string): Promise<void>;
   listSnapshots(): readonly Snapshot[];
-  /** Of the named pool, or of the one with the most room. Throws `invalid` for an unknown pool. */
-  availableBytes(pool: string | undefined): Promise<bigint>;
+  /** The largest volume that could be made now where the choice allows; 0 where it allows no pool. Throws `invalid` for an unknown pool. */
+  availableBytes(from: PoolChoice): Promise<bigint>;
   stage(volumeId: string, path: string): Promise<void>;
   unstage(volumeId: string, path: string): Promise<void>;
   publish(request: Publish): Promise<void>;
@@ -77,7 +82,7 @@ export interface Storage extends AsyncDisposable {
 export async function openStorage({ stateDir, pools }: StorageOptions, deps: StorageDeps): Promise<Storage> {
   await using cleanup = new AsyncDisposableStack();
   const opened: OpenPool[] = [];
-  for (const pool of pools) opened.push(cleanup.use(await openBtrfsPool({ ...pool, stateDir }, deps)));
+  for (const pool of pools) opened.push(cleanup.use(await openPool({ ...pool, stateDir }, deps)));
   const inventory = await openInventory({ stateDir }, deps);
   const storage = await createStorage(opened, inventory, deps);
   const owned = cleanup.move();
@@ -128,8 +133,9 @@ export async function createStorage(
     await Promise.all(
       pools.map(async (pool) => ({
         name: pool.name,
-        backend: 'btrfs' as const,
-        quota: pool.backend.quotaMode,
+        backend: pool.backend.features.backend,
+        quota: pool.backend.features.enforcement,
+        features: featureWords(pool.backend.features),
         problem: await pool.checkHealth().catch((error: Fault) => error.message),
         ...(await ledger.measure(pool.name)).capacity(),
       })),
@@ -159,9 +165,13 @@ export async function createStorage(
     createSnapshot: (name, id) => observe('create_snapshot', () => snapshots.create(name, id)),
     deleteSnapshot: (id) => observe('delete_snapshot', () => snapshots.delete(id)),
     listSnapshots: () => ready(inventory.snapshots),
-    async availableBytes(pool) {
-      if (pool === undefined) return (await volumes.roomiest()).availableBytes;
-      return (await ledger.measure(pool)).capacity().availableBytes;
+    availableBytes: async (from) => {
+      try {
+        return (await volumes.roomiest(from)).availableBytes;
+      } catch (error) {
+        if (isFault(error, 'exhausted')) return 0n;
+        throw error;
+      }
     },
     stage: (id, path) => observe('stage', () => attachments.stage(id, path)),
     unstage: (id, path) => observe('unstage', () => attachments.unstage(id, path)),

@@ -1,15 +1,29 @@
+import {
+  type BackendKind,
+  leastBytes,
+  makesForm,
+  planForm,
+  requireCopies,
+  type WantedForm,
+} from '../../src/core/backend-features.ts';
 import { Fault } from '../../src/core/fault.ts';
 import { checkRoom } from '../../src/core/pool-capacity.ts';
 import type { ContentSource, Pins, Snapshot, Volume } from '../../src/core/volume.ts';
 import { checkName, formatId } from '../../src/core/volume-name.ts';
 import { pinsOfCopy } from '../../src/core/volume-quota.ts';
 import { fitsRange, planExpansion, planSize, type SizeRange } from '../../src/core/volume-size.ts';
+import type { Pool } from './backend.ts';
 import { dissolve, type OperationDeps, randomId, undo } from './copies.ts';
 
-export interface CreateVolume {
-  readonly name: string;
-  /** Undefined: the source's, or the one with most room. */
+/** Which pools come into question; all when nothing is named. */
+export interface PoolChoice extends Partial<WantedForm> {
   readonly pool: string | undefined;
+  readonly backend?: BackendKind | undefined;
+}
+
+/** Without a pool it is the source's, or the one with most room that can make such a volume. */
+export interface CreateVolume extends PoolChoice {
+  readonly name: string;
   readonly range: SizeRange;
   readonly source: ContentSource | undefined;
 }
@@ -45,9 +59,11 @@ export class Volumes {
 
   async #make(request: CreateVolume, source: Volume | Snapshot | undefined): Promise<Volume> {
     const { inventory, ledger, locks, clock, logger } = this.#deps;
-    const sizeBytes = planSize(request.range, source?.sizeBytes);
-    const pool = await this.#choosePool(request.pool, source);
+    const pool = await this.#choosePool(request, source);
     const { backend } = ledger.pool(pool);
+    if (source !== undefined) requireCopies(pool, backend.features);
+    const form = planForm(pool, backend.features, request, source);
+    const sizeBytes = planSize(request.range, source?.sizeBytes, leastBytes(backend.features, form));
     const { usage, capacity } = await ledger.measure(pool);
     const parent = request.source?.kind === 'volume' ? inventory.volumes.get(request.source.id) : undefined;
     const charged = parent === undefined ? 0n : (usage.volumes.get(parent.id)?.usedBytes ?? 0n);
@@ -58,6 +74,7 @@ export class Volumes {
       name: request.name,
       pool,
       sizeBytes,
+      ...form,
       source: request.source,
       phase: 'creating',
       createdAtMs: clock.nowMs(),
@@ -71,7 +88,7 @@ export class Volumes {
       // Crash window: intent on record, nothing, half or all of it made. The next start dissolves it.
       await inventory.saveVolume(volume);
       const pins = parent === undefined ? await this.#fill(volume) : await this.#clone(volume, parent);
-      await backend.setLimit(volume.id, sizeBytes);
+      await backend.setLimit(volume, sizeBytes);
       const ready: Volume = { ...volume, phase: 'ready', pins };
       await inventory.saveVolume(ready);
       if (parent !== undefined) await ledger.enforce(parent);
@@ -84,15 +101,18 @@ export class Volumes {
   }
 
   async #fill(volume: Volume): Promise<Pins> {
-    await this.#deps.ledger.pool(volume.pool).backend.ensureVolume(volume.id, volume.source);
+    await this.#deps.ledger.pool(volume.pool).backend.ensureVolume(volume, volume.source);
     return volume.pins;
   }
 
   async #clone(volume: Volume, parent: Volume): Promise<Pins> {
     const { ledger } = this.#deps;
-    const { backend } = ledger.pool(volume.pool);
+    const { backend, mounts } = ledger.pool(volume.pool);
     await using _raised = await ledger.raise(parent);
-    await backend.ensureVolume(volume.id, volume.source);
+    {
+      await using _still = await mounts.freeze(parent);
+      await backend.ensureVolume(volume, volume.source);
+    }
     const { volumes } = await backend.usage();
     return pinsOfCopy(parent, volumes.get(parent.id)?.usedBytes ?? 0n);
   }
@@ -112,6 +132,7 @@ export class Volumes {
     }
     // Also when nothing grew: an expansion may have been cut off right here.
     await ledger.enforce(volume);
+    await ledger.pool(volume.pool).mounts.grow(volume);
     return volume;
   }
 
@@ -124,7 +145,7 @@ export class Volumes {
     if (volume === undefined) return;
     const { mounts } = ledger.pool(volume.pool);
     for (const { target } of volume.published) {
-      if (!(await mounts.isMounted(id, target))) continue;
+      if (!(await mounts.isMounted(volume, target))) continue;
       throw new Fault('precondition', `volume ${id} is in use at ${target}; unpublish it first`, {
         fields: { volumeId: id, target },
       });
@@ -154,40 +175,60 @@ export class Volumes {
     });
   }
 
-  async #choosePool(wanted: string | undefined, source: Volume | Snapshot | undefined): Promise<string> {
+  async #choosePool(request: CreateVolume, source: Volume | Snapshot | undefined): Promise<string> {
     const { ledger } = this.#deps;
-    if (wanted !== undefined) ledger.pool(wanted);
+    const { pool: wanted, backend } = request;
+    if (wanted !== undefined) requireBackend(ledger.pool(wanted), backend);
     if (source !== undefined) {
-      if (wanted === undefined || wanted === source.pool) return source.pool;
+      if (wanted === undefined || wanted === source.pool) {
+        requireBackend(ledger.pool(source.pool), backend);
+        return source.pool;
+      }
       throw new Fault('invalid', `the source is in pool ${source.pool}; a copy cannot be in pool ${wanted}`, {
         fields: { pool: wanted, sourcePool: source.pool },
       });
     }
-    return wanted ?? (await this.roomiest()).pool;
+    return wanted ?? (await this.roomiest(request)).pool;
   }
 
-  /** The pool with the most room, and how much that is. */
-  async roomiest(): Promise<{ readonly pool: string; readonly availableBytes: bigint }> {
+  /** The pool with the most room of those that come into question, and how much that is. Throws `exhausted` when there is none. */
+  async roomiest(choice: PoolChoice): Promise<{ readonly pool: string; readonly availableBytes: bigint }> {
+    const { ledger } = this.#deps;
+    const { volumeMode, fsType, backend } = choice;
     let best: { readonly pool: string; readonly availableBytes: bigint } | undefined;
-    for (const pool of this.#pools) {
-      const { availableBytes } = (await this.#deps.ledger.measure(pool)).capacity();
+    for (const pool of choice.pool === undefined ? this.#pools : [choice.pool]) {
+      const { features } = ledger.pool(pool).backend;
+      if (backend !== undefined && features.backend !== backend) continue;
+      if (!makesForm(features, { volumeMode, fsType })) continue;
+      const { availableBytes } = (await ledger.measure(pool)).capacity();
       if (best === undefined || availableBytes > best.availableBytes) best = { pool, availableBytes };
     }
-    if (best === undefined) throw new Fault('exhausted', 'this node has no storage pool');
-    return best;
+    if (best !== undefined) return best;
+    const wanted = [backend, volumeMode, fsType].filter((word) => word !== undefined).join(', ');
+    throw new Fault('exhausted', `this node has no storage pool${wanted === '' ? '' : ` for ${wanted}`}`);
   }
 }
 
-function requireSame(existing: Volume, { name, pool, range, source }: CreateVolume): Volume {
+function requireBackend({ name, backend: { features } }: Pool, wanted: BackendKind | undefined): void {
+  if (wanted === undefined || wanted === features.backend) return;
+  throw new Fault('invalid', `pool ${name} has backend ${features.backend}, and ${wanted} is asked for`, {
+    fields: { pool: name, backend: wanted },
+  });
+}
+
+function requireSame(existing: Volume, request: CreateVolume): Volume {
+  const { name, pool, range, source, volumeMode, fsType } = request;
   const same =
     fitsRange(existing.sizeBytes, range) &&
     (pool === undefined || pool === existing.pool) &&
+    (volumeMode === undefined || volumeMode === existing.volumeMode) &&
+    (fsType === undefined || fsType === existing.fsType) &&
     existing.source?.kind === source?.kind &&
     existing.source?.id === source?.id;
   if (same) return existing;
   throw new Fault(
     'conflict',
-    `volume ${name} exists with ${existing.sizeBytes} bytes in pool ${existing.pool}, made from ${existing.source?.id ?? 'nothing'}; what is asked for differs`,
+    `volume ${name} (${existing.volumeMode}, ${existing.fsType ?? 'no file system'}) exists with ${existing.sizeBytes} bytes in pool ${existing.pool}, made from ${existing.source?.id ?? 'nothing'}; what is asked for differs`,
     { fields: { volumeId: existing.id } },
   );
 }

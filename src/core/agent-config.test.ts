@@ -27,6 +27,9 @@ test('an empty file is the embedded default: one btrfs pool in a sparse file und
       backend: 'btrfs',
       source: { kind: 'file', file: '/tmp/state/pools/default.img', sizeBytes: 20n * 2n ** 30n },
       quota: 'auto',
+      reserve: { kind: 'bytes', bytes: 0n },
+      overcommitPercent: 100,
+      enforce: true,
     },
   ]);
 });

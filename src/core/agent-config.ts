@@ -2,58 +2,16 @@ import { parseDocument } from 'yaml';
 import { z } from 'zod';
 import { configFault } from './config-faults.ts';
 import { Fault } from './fault.ts';
-import { parseQuantity } from './quantity.ts';
+import { POOL_DEFAULTS, type PoolSpec } from './pool.ts';
+import { absolutePath, configName, poolConfig } from './pool-config.ts';
 
 const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'silent'] as const;
-
-/** A DNS label, as node, pool and network names are. */
-const name = z
-  .string()
-  .regex(
-    /^[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?$/,
-    'must be lower-case letters, digits, dots and dashes, at most 63',
-  );
-
-const absolutePath = z
-  .string()
-  .regex(/^\/[^\0]*$/, 'must be an absolute path')
-  .refine((path) => !path.split('/').includes('..'), 'must not contain ".."');
-
-const size = z.union([z.string(), z.number().int().nonnegative()]).transform((value, context) => {
-  try {
-    return parseQuantity(String(value), 'size');
-  } catch {
-    context.addIssue({
-      code: 'custom',
-      message: `found ${JSON.stringify(value)}, expected a size like 20Gi or 500M`,
-    });
-    return z.NEVER;
-  }
-});
-
-const poolSource = z.union(
-  [
-    z.strictObject({ path: absolutePath }).transform(({ path }) => ({ kind: 'path' as const, path })),
-    z
-      .strictObject({ file: absolutePath, size })
-      .transform(({ file, size: sizeBytes }) => ({ kind: 'file' as const, file, sizeBytes })),
-  ],
-  'must be either {path: DIR} for a mounted btrfs, or {file: FILE, size: SIZE} for a sparse file that Keelson makes',
-);
-
-const pool = z.strictObject({
-  name,
-  backend: z.literal('btrfs', 'must be btrfs'),
-  source: poolSource,
-  /** `auto` takes simple quotas where the kernel has them. */
-  quota: z.enum(['auto', 'simple', 'classic'], 'must be auto, simple or classic').default('auto'),
-});
 
 const cidr = z.string().regex(/^[0-9a-fA-F:.]+\/\d{1,3}$/, 'must be an address range like 10.88.0.0/24');
 
 const network = z
   .strictObject({
-    name: name.default('keelson'),
+    name: configName.default('keelson'),
     /** Ranges that pods of this node get their addresses from, at most one per IP family. */
     ranges: z.array(cidr).min(1, 'must name at least one range').default(['10.88.0.0/24']),
     /** Destinations that see the pod's own address, besides the ranges. */
@@ -70,7 +28,7 @@ const kubernetes = z.strictObject({
 });
 
 const schema = z.strictObject({
-  nodeName: name.optional(),
+  nodeName: configName.optional(),
   stateDir: absolutePath.default('/var/lib/keelson'),
   runDir: absolutePath.default('/run/keelson'),
   /** kubelet's directory; its plugin registration is served when this is given. */
@@ -82,12 +40,11 @@ const schema = z.strictObject({
       address: z.string().default('127.0.0.1:9810'),
     })
     .prefault({}),
-  pools: z.array(pool).optional(),
+  pools: z.array(poolConfig).optional(),
   network,
   kubernetes: kubernetes.optional(),
 });
 
-export type PoolConfig = z.output<typeof pool>;
 export type NetworkConfig = z.output<typeof network>;
 
 /** The agent's whole configuration, checked and with defaults in place. */
@@ -98,7 +55,7 @@ export interface AgentConfig {
   readonly kubeletDir: string | undefined;
   readonly logLevel: (typeof LOG_LEVELS)[number];
   readonly metricsAddress: string | undefined;
-  readonly pools: readonly PoolConfig[];
+  readonly pools: readonly PoolSpec[];
   readonly network: NetworkConfig;
   /** Makes the node a member of a cluster; absent: the agent knows of none. */
   readonly kubernetes?: { readonly kubeconfig: string | undefined };
@@ -151,12 +108,12 @@ export function parseAgentConfig({ text, document, overrides, hostname }: Config
   };
 }
 
-function embeddedPool(stateDir: string): PoolConfig {
+function embeddedPool(stateDir: string): PoolSpec {
   return {
+    ...POOL_DEFAULTS,
     name: 'default',
     backend: 'btrfs',
     source: { kind: 'file', file: `${stateDir}/pools/default.img`, sizeBytes: EMBEDDED_POOL_BYTES },
-    quota: 'auto',
   };
 }
 
@@ -207,7 +164,7 @@ function unfoldUnion(issue: z.core.$ZodIssue): z.core.$ZodIssue[] {
   return meant.map((inner) => ({ ...inner, path: [...issue.path, ...inner.path] }));
 }
 
-function checkUnique(pools: readonly PoolConfig[], document: string): void {
+function checkUnique(pools: readonly PoolSpec[], document: string): void {
   const seen = new Set<string>();
   for (const { name: poolName } of pools) {
     if (seen.has(poolName))

@@ -1,6 +1,6 @@
 import { clip } from './api-status.ts';
 import type { PoolFacts, StorageFacts } from './inventory.ts';
-import { type PoolCapacity, reservedBytes } from './pool-capacity.ts';
+import type { PoolCapacity } from './pool-capacity.ts';
 import { formatQuantity, parseQuantity } from './quantity.ts';
 
 /** What a pool says of itself. */
@@ -10,13 +10,8 @@ export interface MeasuredPool extends PoolCapacity {
   readonly problem: string | undefined;
   /** Volumes and snapshots. */
   readonly copies: number;
+  readonly features: readonly string[];
 }
-
-const FEATURES: Readonly<Record<PoolFacts['backend'], readonly string[]>> = {
-  btrfs: ['clone', 'expand', 'snapshot'],
-  image: ['expand'],
-  directory: ['expand'],
-};
 
 /** Less than this share of a pool is noise of the filesystem, unless a volume operation made it. */
 const NOISE_SHARE = 256n;
@@ -50,18 +45,18 @@ export function closePools(
   );
 }
 
-function describePool({ name, backend, problem, copies, ...capacity }: MeasuredPool): PoolFacts {
-  const { totalBytes, allocatedBytes, availableBytes } = capacity;
+function describePool({ name, backend, problem, copies, features, ...capacity }: MeasuredPool): PoolFacts {
+  const { promisableBytes, allocatedBytes, availableBytes } = capacity;
   return {
     name,
     backend,
     ready: problem === undefined,
     ...(problem === undefined ? {} : { reason: clip(problem, 1024) }),
-    capacity: formatQuantity(totalBytes - reservedBytes(totalBytes)),
+    capacity: formatQuantity(promisableBytes),
     allocated: formatQuantity(allocatedBytes),
     largestVolume: formatQuantity(problem === undefined ? availableBytes : 0n),
     volumes: copies,
-    features: FEATURES[backend],
+    features,
   };
 }
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { checkRoom, poolCapacity, reservedBytes } from './pool-capacity.ts';
+import { checkRoom, metadataBytes, parseReserve, poolCapacity } from './pool-capacity.ts';
 
 const GIB = 1n << 30n;
 const usage = { totalBytes: 100n * GIB, freeBytes: 100n * GIB, volumes: new Map(), otherBytes: 0n };
@@ -30,19 +30,36 @@ describe('what a pool has left', () => {
     );
   });
 
+  it('leaves the reserve out, as a size or as a share', () => {
+    const policy = { overcommitPercent: 100 };
+    const bytes = { kind: 'bytes', bytes: 10n * GIB } as const;
+    const percent = { kind: 'percent', percent: 20 } as const;
+    expect(poolCapacity(usage, { ...policy, reserve: bytes }).availableBytes).toBe(85n * GIB);
+    expect(poolCapacity(usage, { ...policy, reserve: percent }).promisableBytes).toBe(75n * GIB);
+  });
+
+  it('is stretched by overcommit, as long as there is anything', () => {
+    const policy = { reserve: parseReserve('5Gi', 'reserve'), overcommitPercent: 200 };
+    expect(poolCapacity(usage, policy)).toMatchObject({
+      promisableBytes: 180n * GIB,
+      availableBytes: 180n * GIB,
+    });
+    expect(poolCapacity({ ...usage, freeBytes: 7n * GIB }, policy).availableBytes).toBe(0n);
+  });
+
   it('is never negative', () => {
     expect(poolCapacity({ ...usage, otherBytes: 200n * GIB }).availableBytes).toBe(0n);
   });
 });
 
 it('keeps a twentieth, at least 64 MiB, at most half', () => {
-  expect(reservedBytes(100n * GIB)).toBe(5n * GIB);
-  expect(reservedBytes(256n << 20n)).toBe(64n << 20n);
-  expect(reservedBytes(100n << 20n)).toBe(50n << 20n);
+  expect(metadataBytes(100n * GIB)).toBe(5n * GIB);
+  expect(metadataBytes(256n << 20n)).toBe(64n << 20n);
+  expect(metadataBytes(100n << 20n)).toBe(50n << 20n);
 });
 
 it('says who wants what and what the pool has, when it is full', () => {
-  const capacity = { totalBytes: GIB, allocatedBytes: 0n, availableBytes: GIB };
+  const capacity = { totalBytes: GIB, promisableBytes: GIB, allocatedBytes: 0n, availableBytes: GIB };
   expect(() => checkRoom('fast', 2n * GIB, capacity, 'volume a')).toThrow(
     expect.objectContaining({ kind: 'exhausted', message: 'volume a wants 2 GiB; pool fast has 1 GiB free' }),
   );

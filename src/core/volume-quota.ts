@@ -1,7 +1,13 @@
 import type { Pins } from './volume.ts';
 
-/** How the filesystem counts: see docs/decisions/0005-btrfs-quota.md. */
+/** How btrfs counts: see docs/decisions/0005-btrfs-quota.md. */
 export type QuotaMode = 'simple' | 'classic';
+
+/**
+ * What keeps a volume within its size: quota groups of btrfs, the size of its file, a project quota, or nothing. Only simple quotas charge a
+ * copy's extents to the volume that wrote them; all others charge a copy with all that it references.
+ */
+export type Enforcement = QuotaMode | 'file' | 'project' | 'none';
 
 /** Anything that may hold extents of a volume: a snapshot, or a volume that was copied from it. */
 export interface PinHolder {
@@ -32,6 +38,6 @@ export function pinnedBytes(holders: Iterable<PinHolder>): Map<string, bigint> {
 }
 
 /** What the kernel is told to allow, so that the volume can always hold `sizeBytes` of its own. */
-export function planLimit(mode: QuotaMode, sizeBytes: bigint, pinned: bigint): bigint {
+export function planLimit(mode: Enforcement, sizeBytes: bigint, pinned: bigint): bigint {
   return mode === 'simple' ? sizeBytes + pinned : sizeBytes;
 }

@@ -16,14 +16,14 @@ export const DEFAULT_VOLUME_BYTES = 1n << 30n;
 
 /**
  * The size of a new volume: exactly what is required, else what its source needs, else a default within the limit. `sourceBytes` is the
- * source's size, 0 without one. Throws `invalid` for a contradictory range, `out-of-range` for one that no volume fits.
+ * source's size, 0 without one; `leastBytes` is what the file system needs. Throws `invalid` for a contradictory range, `out-of-range` for one that no volume fits.
  */
-export function planSize(range: SizeRange, sourceBytes = 0n): bigint {
+export function planSize(range: SizeRange, sourceBytes = 0n, leastBytes = MIN_VOLUME_BYTES): bigint {
   checkRange(range);
   const { requiredBytes, limitBytes } = range;
   const fallback = sourceBytes > 0n ? sourceBytes : capped(DEFAULT_VOLUME_BYTES, limitBytes);
   const wanted = requiredBytes > 0n ? requiredBytes : fallback;
-  const sizeBytes = wanted < MIN_VOLUME_BYTES ? MIN_VOLUME_BYTES : wanted;
+  const sizeBytes = wanted < leastBytes ? leastBytes : wanted;
   if (sizeBytes < sourceBytes) {
     throw new Fault(
       'out-of-range',

@@ -1,9 +1,28 @@
-/** A volume as its durable record holds it. Sizes are bytes. */
-export interface Volume {
+/** Whether pods get a directory or a block device: Kubernetes' volumeMode. */
+export const VOLUME_MODES = ['Filesystem', 'Block'] as const;
+export type VolumeMode = (typeof VOLUME_MODES)[number];
+
+/** File systems that a volume can have. */
+export const FS_TYPES = ['btrfs', 'ext4', 'xfs'] as const;
+export type FsType = (typeof FS_TYPES)[number];
+
+/** What kind of content a volume or a snapshot has. */
+export interface ContentForm {
+  readonly volumeMode: VolumeMode;
+  /** Undefined for Block, and where the pool's own file system is what pods see. */
+  readonly fsType: FsType | undefined;
+}
+
+/** A volume, as far as making and showing it goes. */
+export interface VolumeShape extends ContentForm {
   readonly id: string;
+  readonly sizeBytes: bigint;
+}
+
+/** A volume as its durable record holds it. Sizes are bytes. */
+export interface Volume extends VolumeShape {
   readonly name: string;
   readonly pool: string;
-  readonly sizeBytes: bigint;
   readonly source: ContentSource | undefined;
   /** `creating` and `deleting` are intents: whoever finds one after a crash finishes or undoes it. */
   readonly phase: 'creating' | 'ready' | 'deleting';
@@ -14,7 +33,7 @@ export interface Volume {
 }
 
 /** A read-only copy of a volume at one moment. */
-export interface Snapshot {
+export interface Snapshot extends ContentForm {
   readonly id: string;
   readonly name: string;
   readonly pool: string;

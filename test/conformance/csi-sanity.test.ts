@@ -57,10 +57,20 @@ const MUST_PASS = [
 /** How many of the 103 specs passed when this was written. It only goes up. */
 const MUST_PASS_SPECS = 67;
 
-it('csi-sanity finds no failure in mount mode', async (context) => {
+it.for([
+  ['btrfs', 'mount'],
+  ['btrfs', 'block'],
+  ['image', 'mount'],
+  ['image', 'block'],
+] as const)('csi-sanity finds no failure on backend %s in %s mode', async ([backend, mode], context) => {
   await requireAgent(context);
   const sanity = await requireTool(context, 'csi-sanity');
-  await using agent = await startAgent({ name: 'csi-sanity' });
+  await using agent = await startAgent({
+    name: 'csi-sanity',
+    pools: (directory) => [
+      { name: 'default', backend, source: { file: join(directory, 'pool.img'), size: '8Gi' } },
+    ],
+  });
   const report = join(agent.directory, 'report.json');
   const secrets = join(agent.directory, 'secrets.yaml');
   await writeFile(secrets, stringify(Object.fromEntries(SECRETS_OF.map((name) => [name, { key: SECRET }]))));
@@ -74,7 +84,7 @@ it('csi-sanity finds no failure in mount mode', async (context) => {
       `--csi.secrets=${secrets}`,
       `--csi.testvolumesize=${64 * MEBIBYTE}`,
       `--csi.testvolumeexpandsize=${128 * MEBIBYTE}`,
-      '--csi.testvolumeaccesstype=mount',
+      `--csi.testvolumeaccesstype=${mode}`,
       `--ginkgo.json-report=${report}`,
       '--ginkgo.no-color',
     ],
@@ -90,7 +100,7 @@ it('csi-sanity finds no failure in mount mode', async (context) => {
   const failed = specs.filter((spec) => !passed.includes(spec) && !skipped.includes(spec));
 
   console.log(
-    `csi-sanity: ${specs.length} specs, ran ${specs.length - skipped.length}, passed ${passed.length}, ` +
+    `csi-sanity, ${backend}, ${mode}: ${specs.length} specs, ran ${specs.length - skipped.length}, passed ${passed.length}, ` +
       `failed ${failed.length}, skipped ${skipped.length}\n${skipReasons(skipped)}`,
   );
   expect(

@@ -1,80 +1,153 @@
 import { expect, it } from 'vitest';
 import type { Pool } from '../../node-agent/storage/backend.ts';
+import { leastBytes } from '../../src/core/backend-features.ts';
+import type { ContentForm, VolumeShape } from '../../src/core/volume.ts';
 
 /** A pool under test, with what the contract needs to look inside. */
 export interface BackendUnderTest {
   readonly pool: Pool;
-  write(volumeId: string, text: string): Promise<void>;
-  read(kind: 'volume' | 'snapshot', id: string): Promise<string>;
+  /** What the volumes of this run are. */
+  readonly form: ContentForm;
+  /** Writes and reads as a workload does: through what `mount` shows. */
+  write(volume: VolumeShape, text: string): Promise<void>;
+  read(volume: VolumeShape): Promise<string>;
+  /** Whether a volume can grow while it is attached here; default: yes. */
+  readonly growsInUse?: boolean;
 }
 
-const volume = (number: number): string => `vol-${number.toString(16).padStart(24, '0')}`;
+const MIB = 1n << 20n;
+const volumeId = (number: number): string => `vol-${number.toString(16).padStart(24, '0')}`;
 const snapshot = (number: number): string => `snap-${number.toString(16).padStart(24, '0')}`;
 
 /** What every backend has to do, the fake one included. Each test uses ids of its own. */
 export function describeBackend(under: () => BackendUnderTest): void {
+  const volume = (number: number, sizeBytes = 0n): VolumeShape => {
+    const { pool, form } = under();
+    const least = leastBytes(pool.backend.features, form);
+    const fallback = least > 32n * MIB ? least : 32n * MIB;
+    return { id: volumeId(number), sizeBytes: sizeBytes > 0n ? sizeBytes : fallback, ...form };
+  };
+  const make = async (number: number): Promise<VolumeShape> => {
+    const shape = volume(number);
+    const { backend } = under().pool;
+    await backend.ensureVolume(shape, undefined);
+    await backend.setLimit(shape, shape.sizeBytes);
+    return shape;
+  };
+  /** A copy of `from`, which is read or written by nobody until its limit is set. */
+  const copy = async (number: number, from: { kind: 'volume' | 'snapshot'; id: string }) => {
+    const shape = volume(number);
+    const { backend } = under().pool;
+    await backend.ensureVolume(shape, from);
+    await backend.setLimit(shape, shape.sizeBytes);
+    return shape;
+  };
+  const takeSnapshot = async (id: string, of: VolumeShape): Promise<void> => {
+    const { backend, mounts } = under().pool;
+    await using _still = await mounts.freeze(of);
+    await backend.ensureSnapshot(id, of);
+  };
+
   it('makes an empty volume, also when asked twice', async () => {
     const { backend } = under().pool;
-    await backend.ensureVolume(volume(1), undefined);
-    await backend.ensureVolume(volume(1), undefined);
-    expect((await backend.list()).volumes).toContain(volume(1));
+    await make(1);
+    await make(1);
+    expect((await backend.list()).volumes.filter((id) => id === volumeId(1))).toHaveLength(1);
   });
 
   it('keeps what a volume holds when it is ensured again', async () => {
-    const { pool, write, read } = under();
-    await pool.backend.ensureVolume(volume(2), undefined);
-    await write(volume(2), 'kept');
-    await pool.backend.ensureVolume(volume(2), undefined);
-    expect(await read('volume', volume(2))).toBe('kept');
+    const { write, read } = under();
+    const shape = await make(2);
+    await write(shape, 'kept');
+    await make(2);
+    expect(await read(shape)).toBe('kept');
   });
 
   it('takes a snapshot that later writes do not change', async () => {
-    const { pool, write, read } = under();
-    await pool.backend.ensureVolume(volume(3), undefined);
-    await write(volume(3), 'before');
-    await pool.backend.ensureSnapshot(snapshot(3), volume(3));
-    await write(volume(3), 'after');
-    await pool.backend.ensureSnapshot(snapshot(3), volume(3));
-    expect(await read('snapshot', snapshot(3))).toBe('before');
+    const { write, read } = under();
+    const shape = await make(3);
+    await write(shape, 'before');
+    await takeSnapshot(snapshot(3), shape);
+    await write(shape, 'after');
+    await takeSnapshot(snapshot(3), shape);
+    expect(await read(shape)).toBe('after');
+    expect(await read(await copy(103, { kind: 'snapshot', id: snapshot(3) }))).toBe('before');
   });
 
   it('copies a snapshot and a volume into new volumes, which go their own way', async () => {
     const { pool, write, read } = under();
-    await pool.backend.ensureVolume(volume(4), undefined);
-    await write(volume(4), 'data');
-    await pool.backend.ensureSnapshot(snapshot(4), volume(4));
-    await pool.backend.ensureVolume(volume(5), { kind: 'snapshot', id: snapshot(4) });
-    await pool.backend.ensureVolume(volume(6), { kind: 'volume', id: volume(4) });
-    await write(volume(5), 'other');
-    expect(await read('volume', volume(4))).toBe('data');
-    expect(await read('volume', volume(5))).toBe('other');
-    expect(await read('volume', volume(6))).toBe('data');
+    const parent = await make(4);
+    await write(parent, 'data');
+    await takeSnapshot(snapshot(4), parent);
+    const restored = await copy(5, { kind: 'snapshot', id: snapshot(4) });
+    const cloned = await (async () => {
+      await using _still = await pool.mounts.freeze(parent);
+      return await copy(6, { kind: 'volume', id: parent.id });
+    })();
+    await write(restored, 'other');
+    expect(await read(parent)).toBe('data');
+    expect(await read(restored)).toBe('other');
+    expect(await read(cloned)).toBe('data');
   });
 
-  it('tells the limit that was set last', async () => {
-    const { backend } = under().pool;
-    await backend.ensureVolume(volume(7), undefined);
-    await backend.setLimit(volume(7), 64n << 20n);
-    await backend.setLimit(volume(7), 32n << 20n);
-    expect((await backend.usage()).volumes.get(volume(7))?.limitBytes).toBe(32n << 20n);
+  it('grows a volume, in use where that is possible, and never shrinks what is in it', async () => {
+    const { pool, write, read, growsInUse = true } = under();
+    const shape = await make(7);
+    await write(shape, 'kept');
+    if (!growsInUse) await pool.mounts.detach(shape);
+    const grown = { ...shape, sizeBytes: shape.sizeBytes * 2n };
+    for (const next of [grown, grown]) {
+      await pool.backend.setLimit(next, next.sizeBytes);
+      await pool.mounts.grow(next);
+    }
+    expect(await read(grown)).toBe('kept');
+    await pool.backend.setLimit(shape, shape.sizeBytes);
+    await pool.mounts.detach(grown);
+    expect(await read(grown)).toBe('kept');
+    const stats = await pool.mounts.stats(grown);
+    if (stats !== undefined) expect(stats.totalBytes).toBeGreaterThan(shape.sizeBytes);
+  });
+
+  it('attaches, detaches and shows a volume as often as asked', async () => {
+    const { pool, write, read } = under();
+    const shape = await make(10);
+    await pool.mounts.attach(shape);
+    await pool.mounts.attach(shape);
+    await write(shape, 'shown');
+    await pool.mounts.detach(shape);
+    await pool.mounts.detach(shape);
+    expect(await read(shape)).toBe('shown');
+    await pool.mounts.detach(shape);
   });
 
   it('takes discarded data out of sight at once, and removes it when it collects', async () => {
-    const { backend } = under().pool;
-    await backend.ensureVolume(volume(8), undefined);
-    await backend.ensureSnapshot(snapshot(8), volume(8));
+    const { backend, mounts } = under().pool;
+    const shape = await make(8);
+    await takeSnapshot(snapshot(8), shape);
     for (let time = 0; time < 2; time += 1) {
-      await backend.discard('volume', volume(8));
+      await mounts.detach(shape);
+      await backend.discard('volume', shape.id);
       await backend.discard('snapshot', snapshot(8));
     }
     const { volumes, snapshots } = await backend.list();
-    expect(volumes).not.toContain(volume(8));
+    expect(volumes).not.toContain(shape.id);
     expect(snapshots).not.toContain(snapshot(8));
     expect(await backend.collect()).toBeGreaterThanOrEqual(2);
     expect(await backend.collect()).toBe(0);
   });
 
+  it('counts what volumes and snapshots hold', async () => {
+    const { pool, write } = under();
+    const shape = await make(11);
+    await write(shape, 'x');
+    const { volumes, totalBytes, freeBytes } = await pool.backend.usage();
+    expect(volumes.has(shape.id)).toBe(true);
+    expect(freeBytes).toBeGreaterThan(0n);
+    expect(totalBytes).toBeGreaterThanOrEqual(freeBytes);
+  });
+
   it('says not-found for a volume that is not there', async () => {
-    await expect(under().pool.backend.setLimit(volume(9), 1n)).rejects.toMatchObject({ kind: 'not-found' });
+    const gone = volume(9);
+    await expect(under().pool.backend.setLimit(gone, 1n)).rejects.toMatchObject({ kind: 'not-found' });
   });
 }

@@ -5,6 +5,7 @@ import { startKernel } from '../../node-agent/linux/kernel.ts';
 import { openStorage } from '../../node-agent/storage/storage.ts';
 import { findCluster } from '../../src/kube/cluster-access.ts';
 import { HttpKubeClient } from '../../src/kube/http-client.ts';
+import { filePool } from '../integration/storage-lab.ts';
 import { createLogger } from '../../src/runtime/logger.ts';
 
 /** A node's storage in its cluster, until it is killed. Arguments: state directory, pool file, kubeconfig, node name. */
@@ -27,7 +28,7 @@ const member = new ClusterMember(
 const opened = await openStorage(
   {
     stateDir,
-    pools: [{ name: 'default', source: { kind: 'file', file, sizeBytes: 1n << 30n }, quota: 'auto' }],
+    pools: [filePool('default', file, 1n << 30n)],
   },
   { kernel: startKernel({ name: 'victim' }), logger },
 );

@@ -1,7 +1,7 @@
-import type { PoolUsage } from '../../src/core/pool-capacity.ts';
-import type { ContentSource, Snapshot, Volume } from '../../src/core/volume.ts';
+import { type CapacityPolicy, PLAIN_POLICY, type PoolUsage } from '../../src/core/pool-capacity.ts';
+import type { ContentSource, Snapshot, Volume, VolumeShape } from '../../src/core/volume.ts';
 import type { MountPlan } from '../../src/core/volume-access.ts';
-import type { QuotaMode } from '../../src/core/volume-quota.ts';
+import type { Enforcement } from '../../src/core/volume-quota.ts';
 import { Fault } from '../../src/core/fault.ts';
 import type { Pool, VolumeBackend, VolumeMounts } from '../../node-agent/storage/backend.ts';
 import type { Inventory } from '../../node-agent/storage/inventory.ts';
@@ -20,16 +20,20 @@ export class FakePool implements Pool {
   readonly trash: string[] = [];
   /** Mounted volume by target. */
   readonly mounted = new Map<string, { readonly volumeId: string; readonly plan: MountPlan }>();
+  /** Volumes that are attached, and those of them whose writers are held. */
+  readonly attached = new Set<string>();
+  readonly frozen = new Set<string>();
   /** Bytes charged by volume, as a test says. */
   readonly charged = new Map<string, bigint>();
   readonly backend: VolumeBackend;
   readonly mounts: VolumeMounts;
+  readonly policy: CapacityPolicy = PLAIN_POLICY;
 
   constructor({
     name = 'default',
     totalBytes = 100n << 30n,
     quotaMode = 'simple',
-  }: { readonly name?: string; readonly totalBytes?: bigint; readonly quotaMode?: QuotaMode } = {}) {
+  }: { readonly name?: string; readonly totalBytes?: bigint; readonly quotaMode?: Enforcement } = {}) {
     this.name = name;
     this.totalBytes = totalBytes;
     this.backend = this.#createBackend(quotaMode);
@@ -45,7 +49,7 @@ export class FakePool implements Pool {
     this.volumes.set(id, { content, limitBytes: this.volumes.get(id)?.limitBytes });
   }
 
-  #createBackend(quotaMode: QuotaMode): VolumeBackend {
+  #createBackend(enforcement: Enforcement): VolumeBackend {
     const shelf = (kind: ContentSource['kind']): Map<string, Copy> =>
       kind === 'volume' ? this.volumes : this.snapshots;
     const contentOf = ({ kind, id }: ContentSource): readonly string[] => {
@@ -54,22 +58,28 @@ export class FakePool implements Pool {
       return found.content;
     };
     return {
-      quotaMode,
-      ensureVolume: async (id, source) => {
+      features: {
+        backend: enforcement === 'file' ? 'image' : 'btrfs',
+        enforcement,
+        volumeModes: ['Filesystem', 'Block'],
+        fsTypes: enforcement === 'file' ? ['ext4', 'xfs'] : ['btrfs'],
+        copies: 'constant',
+      },
+      ensureVolume: async ({ id }, source) => {
         if (this.volumes.has(id)) return;
         this.volumes.set(id, {
           content: source === undefined ? [] : contentOf(source),
           limitBytes: undefined,
         });
       },
-      ensureSnapshot: async (id, volumeId) => {
+      ensureSnapshot: async (id, volume) => {
         if (this.snapshots.has(id)) return;
         this.snapshots.set(id, {
-          content: contentOf({ kind: 'volume', id: volumeId }),
+          content: contentOf({ kind: 'volume', id: volume.id }),
           limitBytes: undefined,
         });
       },
-      setLimit: async (id, limitBytes) => {
+      setLimit: async ({ id }, limitBytes) => {
         const volume = this.volumes.get(id);
         if (volume === undefined) throw new Fault('not-found', `volume ${id} is not there`);
         volume.limitBytes = limitBytes;
@@ -94,18 +104,34 @@ export class FakePool implements Pool {
   }
 
   #createMounts(): VolumeMounts {
+    const requireThere = ({ id }: VolumeShape): void => {
+      if (!this.volumes.has(id)) throw new Fault('not-found', `volume ${id} is not there`);
+    };
     return {
-      mount: async (volumeId, target, plan) => {
+      attach: async (volume) => {
+        requireThere(volume);
+        this.attached.add(volume.id);
+        this.frozen.delete(volume.id);
+      },
+      detach: async ({ id }) => void this.attached.delete(id),
+      grow: async () => undefined,
+      freeze: async ({ id }) => {
+        if (this.attached.has(id)) this.frozen.add(id);
+        return { [Symbol.asyncDispose]: async () => void this.frozen.delete(id) };
+      },
+      stats: async () => undefined,
+      mount: async (volume, target, plan) => {
+        requireThere(volume);
         const there = this.mounted.get(target);
-        if (there !== undefined && there.volumeId !== volumeId) {
+        if (there !== undefined && there.volumeId !== volume.id) {
           throw new Fault('precondition', `something else is mounted at ${target}`);
         }
-        this.mounted.set(target, { volumeId, plan });
+        this.mounted.set(target, { volumeId: volume.id, plan });
       },
-      unmount: async (volumeId, target) => {
-        if (this.mounted.get(target)?.volumeId === volumeId) this.mounted.delete(target);
+      unmount: async ({ id }, target) => {
+        if (this.mounted.get(target)?.volumeId === id) this.mounted.delete(target);
       },
-      isMounted: async (volumeId, target) => this.mounted.get(target)?.volumeId === volumeId,
+      isMounted: async ({ id }, target) => this.mounted.get(target)?.volumeId === id,
     };
   }
 }

@@ -22,6 +22,8 @@ export interface AgentProcessOptions {
   readonly name: string;
   /** Goes into its configuration file, over what tests have in common. */
   readonly config?: Readonly<Record<string, unknown>>;
+  /** Pools, where a test wants others than the embedded default: given the agent's own directory. */
+  readonly pools?: (directory: string) => readonly object[];
 }
 
 /** A real agent in a network namespace that stands for its node; its mount namespace is the test's. Disposing it stops it, fails when a process of it is left, and removes what it has on this machine. */
@@ -57,7 +59,7 @@ export async function requireAgent(context: Skippable): Promise<void> {
 }
 
 /** Starts `bin/keelson agent` on directories of its own; resolves when its sockets are there, rejects with the end of its log. */
-export async function startAgent({ name, config = {} }: AgentProcessOptions): Promise<AgentProcess> {
+export async function startAgent({ name, config = {}, pools }: AgentProcessOptions): Promise<AgentProcess> {
   await using undo = new AsyncDisposableStack();
   const directory = await mkdtemp(join(tmpdir(), `keelson-${name}-`));
   undo.defer(() => removeLeftovers(directory));
@@ -77,7 +79,10 @@ export async function startAgent({ name, config = {} }: AgentProcessOptions): Pr
   await mkdir(paths.stateDir);
   const { stateDir, runDir } = paths;
   const common = { nodeName, stateDir, runDir, metrics: { address: 'off' }, log: { level: 'trace' } };
-  await writeFile(paths.configFile, stringify({ ...common, ...config }));
+  await writeFile(
+    paths.configFile,
+    stringify({ ...common, ...(pools && { pools: pools(directory) }), ...config }),
+  );
   const sockets = { csiSocket: join(paths.runDir, 'csi.sock'), cniSocket: join(paths.runDir, 'cni.sock') };
 
   const launch = async (): Promise<ManagedProcess> => {

@@ -7,7 +7,7 @@ import { openStorage } from '../../node-agent/storage/storage.ts';
 import { startProcess } from '../../src/runtime/child-process.ts';
 import { sleep } from '../../src/runtime/clock.ts';
 import { silentLogger } from '../../src/runtime/logger.ts';
-import { requireRoot } from './storage-lab.ts';
+import { filePool, requireRoot } from './storage-lab.ts';
 
 const ROUNDS = 6;
 
@@ -45,7 +45,7 @@ it('leaves nothing behind when it is killed in the middle of its work, again and
   const survivor = await openStorage(
     {
       stateDir,
-      pools: [{ name: 'default', source: { kind: 'file', file, sizeBytes: 4n << 30n }, quota: 'auto' }],
+      pools: [filePool('default', file, 4n << 30n)],
     },
     { kernel, logger: silentLogger },
   );

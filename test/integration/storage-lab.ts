@@ -4,12 +4,15 @@ import { join } from 'node:path';
 import type { TestContext } from 'vitest';
 import { type Kernel, startKernel } from '../../node-agent/linux/kernel.ts';
 import { openStorage, type Storage } from '../../node-agent/storage/storage.ts';
+import type { BackendKind } from '../../src/core/backend-features.ts';
+import { POOL_DEFAULTS, type PoolSpec } from '../../src/core/pool.ts';
 import { silentLogger } from '../../src/runtime/logger.ts';
 
 export const MIB = 1n << 20n;
 
 export interface StorageLabOptions {
   readonly quota?: 'auto' | 'simple' | 'classic';
+  readonly backend?: BackendKind;
   readonly poolBytes?: bigint;
 }
 
@@ -29,6 +32,7 @@ export interface StorageLab extends AsyncDisposable {
 
 export async function startStorageLab({
   quota = 'auto',
+  backend = 'btrfs',
   poolBytes = 1024n * MIB,
 }: StorageLabOptions = {}): Promise<StorageLab> {
   await using cleanup = new AsyncDisposableStack();
@@ -42,7 +46,7 @@ export async function startStorageLab({
     openStorage(
       {
         stateDir,
-        pools: [{ name: 'default', source: { kind: 'file', file: poolFile, sizeBytes: poolBytes }, quota }],
+        pools: [{ ...filePool('default', poolFile, poolBytes), backend, quota }],
       },
       { kernel, logger: silentLogger },
     );
@@ -84,6 +88,11 @@ export async function startStorageLab({
       await kept.disposeAsync();
     },
   });
+}
+
+/** A btrfs pool in a file, with nothing else said of it. */
+export function filePool(name: string, file: string, sizeBytes: bigint): PoolSpec {
+  return { ...POOL_DEFAULTS, name, backend: 'btrfs', source: { kind: 'file', file, sizeBytes } };
 }
 
 /** Skips the test where nothing can be mounted. */

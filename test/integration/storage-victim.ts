@@ -2,6 +2,7 @@ import { startKernel } from '../../node-agent/linux/kernel.ts';
 import { openStorage } from '../../node-agent/storage/storage.ts';
 import { isFault } from '../../src/core/fault.ts';
 import { silentLogger } from '../../src/runtime/logger.ts';
+import { filePool } from './storage-lab.ts';
 
 /** Works on a pool as fast as it can, four operations at a time, until it is killed. Arguments: state directory, pool file, seed. */
 const [stateDir = '', file = '', seed = '1'] = process.argv.slice(2);
@@ -10,7 +11,7 @@ const kernel = startKernel({ name: 'victim' });
 const storage = await openStorage(
   {
     stateDir,
-    pools: [{ name: 'default', source: { kind: 'file', file, sizeBytes: 4n << 30n }, quota: 'auto' }],
+    pools: [filePool('default', file, 4n << 30n)],
   },
   { kernel, logger: silentLogger },
 );

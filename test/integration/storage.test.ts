@@ -1,12 +1,12 @@
 import { mkdir, readdir, readFile, rm, stat, symlink, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { openBtrfsPool, type OpenPool } from '../../node-agent/storage/btrfs-pool.ts';
+import { beforeEach, describe, expect, it } from 'vitest';
+import { openPool as openAnyPool, type OpenPool } from '../../node-agent/storage/open-pool.ts';
+import { POOL_DEFAULTS } from '../../src/core/pool.ts';
 import { ANY_SIZE } from '../../src/core/volume-size.ts';
 import { runCommand } from '../../src/runtime/child-process.ts';
 import { silentLogger } from '../../src/runtime/logger.ts';
-import { describeBackend } from '../contracts/volume-backend.ts';
-import { fill, MIB, requireRoot, startStorageLab, type StorageLab } from './storage-lab.ts';
+import { filePool, fill, MIB, requireRoot, startStorageLab, type StorageLab } from './storage-lab.ts';
 
 const REFUSED = /^(EDQUOT|ENOSPC)$/;
 const exactly = (mebibytes: bigint) => ({ requiredBytes: mebibytes * MIB, limitBytes: mebibytes * MIB });
@@ -189,7 +189,13 @@ it('serves an empty directory of a mounted btrfs as a pool', async () => {
   const path = join(lab.mountPoint, 'sub');
   await mkdir(path);
   await using pool = await openPath(lab, path);
-  await pool.backend.ensureVolume('vol-0123456789abcdef01234567', undefined);
+  const shape = {
+    id: 'vol-0123456789abcdef01234567',
+    sizeBytes: 32n * MIB,
+    volumeMode: 'Filesystem',
+    fsType: 'btrfs',
+  } as const;
+  await pool.backend.ensureVolume(shape, undefined);
   expect(await readdir(join(path, 'volumes'))).toEqual(['vol-0123456789abcdef01234567']);
   await pool.backend.discard('volume', 'vol-0123456789abcdef01234567');
   await pool.backend.collect();
@@ -253,7 +259,7 @@ it('makes 100 volumes at the same time, gives no byte away twice, and deletes th
   const names = Array.from({ length: 100 }, (_, index) => `v${index}`);
   const volumes = await Promise.all(names.map((name) => create(lab, name, 16n)));
   expect(new Set(volumes.map(({ id }) => id)).size).toBe(100);
-  const free = await lab.storage.availableBytes(undefined);
+  const free = await lab.storage.availableBytes({ pool: undefined });
   const half = free / MIB / 2n + 1n;
   const big = await Promise.allSettled(['a', 'b', 'c'].map((name) => create(lab, name, half)));
   expect(big.filter(({ status }) => status === 'fulfilled')).toHaveLength(1);
@@ -274,41 +280,13 @@ it('refuses a second operation on the same volume while one is in flight', async
   expect(outcomes[1]).toMatchObject({ reason: { kind: 'busy' } });
 });
 
-describe.each(['simple', 'classic'] as const)(
-  'btrfs with %s quotas keeps the contract of a volume backend',
-  (quota) => {
-    let lab: StorageLab;
-    let pool: OpenPool;
-    beforeAll(async () => {
-      lab = await startStorageLab({ quota });
-      const path = join(lab.mountPoint, 'contract');
-      await mkdir(path);
-      pool = await openPath(lab, path);
-    });
-    afterAll(async () => {
-      await pool[Symbol.asyncDispose]();
-      await lab[Symbol.asyncDispose]();
-    });
-    const fileOf = (kind: 'volume' | 'snapshot', id: string) =>
-      join(lab.mountPoint, 'contract', `${kind}s`, id, 'text');
-    describeBackend(() => ({
-      pool,
-      write: (id, text) => writeFile(fileOf('volume', id), text),
-      read: (kind, id) => readFile(fileOf(kind, id), 'utf8'),
-    }));
-  },
-);
-
 function openPool({ stateDir, kernel }: StorageLab, name: string, file: string): Promise<OpenPool> {
-  const source = { kind: 'file', file, sizeBytes: 512n * MIB } as const;
-  return openBtrfsPool({ name, source, quota: 'auto', stateDir }, { kernel, logger: silentLogger });
+  return openAnyPool({ ...filePool(name, file, 512n * MIB), stateDir }, { kernel, logger: silentLogger });
 }
 
 function openPath({ stateDir, kernel }: StorageLab, path: string): Promise<OpenPool> {
-  return openBtrfsPool(
-    { name: 'sub', source: { kind: 'path', path }, quota: 'auto', stateDir },
-    { kernel, logger: silentLogger },
-  );
+  const spec = { ...POOL_DEFAULTS, name: 'sub', backend: 'btrfs', source: { kind: 'path', path } } as const;
+  return openAnyPool({ ...spec, stateDir }, { kernel, logger: silentLogger });
 }
 
 async function attachedLoops(file: string): Promise<string[]> {

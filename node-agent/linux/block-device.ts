@@ -1,0 +1,40 @@
+import { closeSync, constants, fsyncSync, openSync } from 'node:fs';
+import { checked, libc } from './libc.ts';
+
+/** include/uapi/linux/fs.h. */
+const BLKROSET = 0x125d;
+const BLKGETSIZE64 = 0x80081272;
+
+/** Refuses writes to the device, or takes them again. */
+export function setReadOnly(path: string, readonly: boolean): void {
+  const fd = openSync(path, constants.O_RDONLY);
+  try {
+    const argument = Buffer.alloc(4);
+    argument.writeInt32LE(readonly ? 1 : 0);
+    checked(libc.ioctl(fd, BLKROSET, argument) as number, 'BLKROSET', path);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** Size of a block device. */
+export function readDeviceBytes(path: string): bigint {
+  const fd = openSync(path, constants.O_RDONLY);
+  try {
+    const argument = Buffer.alloc(8);
+    checked(libc.ioctl(fd, BLKGETSIZE64, argument) as number, 'BLKGETSIZE64', path);
+    return argument.readBigUInt64LE();
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** Writes what the kernel still holds for the device. */
+export function flushDevice(path: string): void {
+  const fd = openSync(path, constants.O_RDONLY);
+  try {
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+}

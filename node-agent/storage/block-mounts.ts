@@ -1,0 +1,108 @@
+import { stat } from 'node:fs/promises';
+import { Fault } from '../../src/core/fault.ts';
+import type { VolumeShape } from '../../src/core/volume.ts';
+import type { MountPlan } from '../../src/core/volume-access.ts';
+import type { Kernel } from '../linux/kernel.ts';
+import type { FilesystemStats, VolumeMounts } from './backend.ts';
+import { TargetMounts } from './target-mounts.ts';
+
+export interface BlockMountsOptions {
+  /** Path of the file with a volume's bytes, through the pool's open root. */
+  readonly fileOf: (id: string) => string;
+}
+
+/** Block volumes: the loop device of a file, shown at targets. */
+export class BlockMounts implements VolumeMounts {
+  readonly #fileOf: (id: string) => string;
+  readonly #kernel: Kernel;
+  readonly #targets: TargetMounts;
+
+  constructor({ fileOf }: BlockMountsOptions, { kernel }: { readonly kernel: Kernel }) {
+    this.#fileOf = fileOf;
+    this.#kernel = kernel;
+    this.#targets = new TargetMounts(
+      {
+        kind: 'device',
+        isShown: async ({ id }, shown) => {
+          if (!shown.isBlockDevice()) return false;
+          const path = await this.#kernel.call('findLoopPath', fileOf(id));
+          return path !== undefined && (await stat(path, { bigint: true })).rdev === shown.rdev;
+        },
+        bind: (volume, place, plan) => this.#bind(volume, place, plan),
+      },
+      { kernel },
+    );
+  }
+
+  /** Nothing mounts the device, so it stays attached without a user until it is detached: also when the agent is not there. */
+  async attach({ id }: VolumeShape): Promise<void> {
+    const device = await this.#kernel.call('attachLoop', this.#fileOf(id), { autoclear: false });
+    await this.#kernel.call('closeLoop', { fd: device.fd });
+  }
+
+  async detach({ id }: VolumeShape): Promise<void> {
+    const path = await this.#kernel.call('findLoopPath', this.#fileOf(id));
+    if (path === undefined) return;
+    await this.#kernel.call('flushDevice', path);
+    await this.#kernel.call('detachLoop', path);
+  }
+
+  async grow({ id }: VolumeShape): Promise<void> {
+    const path = await this.#kernel.call('findLoopPath', this.#fileOf(id));
+    if (path !== undefined) await this.#kernel.call('refreshLoopCapacity', path);
+  }
+
+  /** What is on the device is the workload's own: a copy is as consistent as after a power cut, with all that was written before. */
+  async freeze({ id }: VolumeShape): Promise<AsyncDisposable> {
+    const path = await this.#kernel.call('findLoopPath', this.#fileOf(id));
+    if (path !== undefined) await this.#kernel.call('flushDevice', path);
+    return { async [Symbol.asyncDispose]() {} };
+  }
+
+  async stats({ id, sizeBytes }: VolumeShape): Promise<FilesystemStats> {
+    const { blocks } = await stat(this.#fileOf(id), { bigint: true });
+    const allocated = blocks * 512n;
+    const usedBytes = allocated > sizeBytes ? sizeBytes : allocated;
+    return { totalBytes: sizeBytes, usedBytes, availableBytes: sizeBytes - usedBytes };
+  }
+
+  mount(volume: VolumeShape, target: string, plan: MountPlan): Promise<void> {
+    return this.#targets.mount(volume, target, plan);
+  }
+
+  unmount(volume: VolumeShape, target: string): Promise<void> {
+    return this.#targets.unmount(volume, target);
+  }
+
+  isMounted(volume: VolumeShape, target: string): Promise<boolean> {
+    return this.#targets.isMounted(volume, target);
+  }
+
+  /** A read-only mount does not keep anybody from writing to a device that is seen in it: the device itself has to refuse. */
+  async #bind(volume: VolumeShape, place: string, plan: MountPlan): Promise<void> {
+    // Idempotent, and there already but after a reboot that took the device.
+    await this.attach(volume);
+    const path = await this.#kernel.call('findLoopPath', this.#fileOf(volume.id));
+    if (path === undefined)
+      throw new Fault('unavailable', `the loop device of ${volume.id} went away; try again`);
+    await this.#kernel.call('setReadOnly', path, plan.readonly);
+    await this.#kernel.call('bindDevice', path, place, plan);
+  }
+}
+
+/** Mounts that leave each volume to those of its mode. */
+export function mountsByMode(
+  mounts: Readonly<Record<VolumeShape['volumeMode'], VolumeMounts>>,
+): VolumeMounts {
+  const of = ({ volumeMode }: VolumeShape): VolumeMounts => mounts[volumeMode];
+  return {
+    attach: (volume) => of(volume).attach(volume),
+    detach: (volume) => of(volume).detach(volume),
+    grow: (volume) => of(volume).grow(volume),
+    freeze: (volume) => of(volume).freeze(volume),
+    stats: (volume) => of(volume).stats(volume),
+    mount: (volume, target, plan) => of(volume).mount(volume, target, plan),
+    unmount: (volume, target) => of(volume).unmount(volume, target),
+    isMounted: (volume, target) => of(volume).isMounted(volume, target),
+  };
+}

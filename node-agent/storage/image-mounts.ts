@@ -1,0 +1,144 @@
+import { mkdir, open, rmdir, stat, statfs } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Fault } from '../../src/core/fault.ts';
+import type { FsType, VolumeShape } from '../../src/core/volume.ts';
+import type { MountPlan } from '../../src/core/volume-access.ts';
+import type { Kernel } from '../linux/kernel.ts';
+import { readMountTable } from '../linux/mount-table.ts';
+import type { FilesystemStats, VolumeMounts } from './backend.ts';
+import { forPrograms } from './image-backend.ts';
+import { absent, TargetMounts } from './target-mounts.ts';
+import { growFilesystem, growUnmounted, mountDataOf, readFilesystem } from './volume-filesystem.ts';
+
+export interface ImageMountsOptions {
+  /** Path of the file with a volume's file system, through the pool's open root. */
+  readonly fileOf: (id: string) => string;
+  /** A directory of ours: each attached volume is mounted in it once, and from there shown to workloads. */
+  readonly mountDir: string;
+}
+
+const UMOUNT_NOFOLLOW = 8;
+
+/** Filesystem volumes in files: a loop device, mounted once at a place of ours, and bind mounts of that. */
+export class ImageMounts implements VolumeMounts {
+  readonly #options: ImageMountsOptions;
+  readonly #kernel: Kernel;
+  readonly #targets: TargetMounts;
+
+  constructor(options: ImageMountsOptions, { kernel }: { readonly kernel: Kernel }) {
+    this.#options = options;
+    this.#kernel = kernel;
+    this.#targets = new TargetMounts(
+      {
+        kind: 'directory',
+        // The root of its file system, and not some directory in it.
+        isShown: async ({ id }, _, { source, root }) =>
+          root === '/' && source === (await kernel.call('findLoopPath', options.fileOf(id))),
+        bind: (volume, place, plan) => this.#bind(volume, place, plan),
+      },
+      { kernel },
+    );
+  }
+
+  async attach(volume: VolumeShape): Promise<void> {
+    const type = fsTypeOf(volume);
+    const place = this.#placeOf(volume);
+    const file = this.#options.fileOf(volume.id);
+    if (await this.#isAttached(volume)) {
+      // Crash window: killed while it held the writers for a copy.
+      await this.#kernel.call('thawFilesystem', place);
+      return;
+    }
+    const found = await readFilesystem(type, volume.id, file);
+    await mkdir(place, { recursive: true, mode: 0o700 });
+    const { size } = await stat(file, { bigint: true });
+    const isMounted = (await this.#kernel.call('findLoopPath', file)) !== undefined;
+    const isGrown = found.sizeBytes >= size || (!isMounted && (await growUnmounted(type, forPrograms(file))));
+    const device = await this.#kernel.call('attachLoop', file, { autoclear: true });
+    try {
+      await this.#kernel.call('mountFilesystem', device.path, place, type, mountDataOf(type));
+      // Mounted elsewhere already (in a mount namespace that outlived its agent), it may still be held.
+      if (device.reused) await this.#kernel.call('thawFilesystem', place);
+      if (!isGrown) await growFilesystem(type, device.path, place);
+    } finally {
+      await this.#kernel.call('closeLoop', { fd: device.fd });
+    }
+  }
+
+  async detach(volume: VolumeShape): Promise<void> {
+    const place = this.#placeOf(volume);
+    if (await this.#isAttached(volume)) await this.#kernel.call('umount', place, UMOUNT_NOFOLLOW);
+    await rmdir(place).catch(absent);
+  }
+
+  async grow(volume: VolumeShape): Promise<void> {
+    if (!(await this.#isAttached(volume))) return;
+    const path = await this.#kernel.call('findLoopPath', this.#options.fileOf(volume.id));
+    if (path === undefined) return;
+    await this.#kernel.call('refreshLoopCapacity', path);
+    await growFilesystem(fsTypeOf(volume), path, this.#placeOf(volume));
+  }
+
+  async freeze(volume: VolumeShape): Promise<AsyncDisposable> {
+    const place = this.#placeOf(volume);
+    const held = (await this.#isAttached(volume)) && (await this.#kernel.call('freezeFilesystem', place));
+    return {
+      [Symbol.asyncDispose]: async () => {
+        if (held) await this.#kernel.call('thawFilesystem', place);
+      },
+    };
+  }
+
+  async stats(volume: VolumeShape): Promise<FilesystemStats | undefined> {
+    if (!(await this.#isAttached(volume))) return undefined;
+    const found = await statfs(this.#placeOf(volume), { bigint: true });
+    const { blocks, bfree, bavail, bsize, files, ffree } = found;
+    return {
+      totalBytes: blocks * bsize,
+      usedBytes: (blocks - bfree) * bsize,
+      availableBytes: bavail * bsize,
+      ...(files === 0n ? {} : { inodes: { total: files, used: files - ffree, available: ffree } }),
+    };
+  }
+
+  mount(volume: VolumeShape, target: string, plan: MountPlan): Promise<void> {
+    return this.#targets.mount(volume, target, plan);
+  }
+
+  unmount(volume: VolumeShape, target: string): Promise<void> {
+    return this.#targets.unmount(volume, target);
+  }
+
+  isMounted(volume: VolumeShape, target: string): Promise<boolean> {
+    return this.#targets.isMounted(volume, target);
+  }
+
+  async #bind(volume: VolumeShape, place: string, plan: MountPlan): Promise<void> {
+    await this.attach(volume);
+    await using directory = await open(this.#options.mountDir, 'r');
+    await this.#kernel.call('bindBeneath', directory.fd, volume.id, place, plan);
+  }
+
+  /** Whether our own mount of it is there, and no other one. */
+  async #isAttached(volume: VolumeShape): Promise<boolean> {
+    const place = this.#placeOf(volume);
+    const entry = (await readMountTable()).findLast(({ mountPoint }) => mountPoint === place);
+    if (entry === undefined) return false;
+    const path = await this.#kernel.call('findLoopPath', this.#options.fileOf(volume.id));
+    if (path === entry.source) return true;
+    throw new Fault(
+      'precondition',
+      `${entry.source} is mounted at ${place}, and that is not volume ${volume.id}; unmount it`,
+      { fields: { volumeId: volume.id, mountPoint: place } },
+    );
+  }
+
+  #placeOf({ id }: VolumeShape): string {
+    return join(this.#options.mountDir, id);
+  }
+}
+
+function fsTypeOf({ id, fsType }: VolumeShape): FsType {
+  if (fsType !== undefined) return fsType;
+  throw new Fault('bug', `volume ${id} has no file system type`);
+}

@@ -1,0 +1,69 @@
+import { mkdir, open, readFile, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { BackendFeatures } from '../../src/core/backend-features.ts';
+import { FS_TYPES, type FsType } from '../../src/core/volume.ts';
+import type { Kernel } from '../linux/kernel.ts';
+import { BlockMounts, mountsByMode } from './block-mounts.ts';
+import { ImageBackend } from './image-backend.ts';
+import { ImageMounts } from './image-mounts.ts';
+import type { OpenPoolDeps, PoolContents, PoolDirectory } from './open-pool.ts';
+
+/** First choice for a volume of which nobody says what file system it should have. */
+const PREFERRED: readonly FsType[] = ['ext4', 'xfs', 'btrfs'];
+
+/** A pool whose volumes are files with a file system, or a device, of their own. */
+export async function openImages(
+  { spec: { name }, stateDir, root }: PoolDirectory,
+  { kernel, logger }: OpenPoolDeps,
+): Promise<PoolContents> {
+  for (const directory of ['volumes', 'snapshots']) {
+    await using handle = await open(`/proc/self/fd/${root}/${directory}`, 'r');
+    await kernel.call('disableCopyOnWrite', handle.fd);
+  }
+  const features: BackendFeatures = {
+    backend: 'image',
+    enforcement: 'file',
+    volumeModes: ['Filesystem', 'Block'],
+    fsTypes: await mountableTypes(),
+    copies: (await canShare(root, kernel)) ? 'constant' : 'proportional',
+  };
+  if (features.copies === 'proportional') {
+    logger.warn({ pool: name }, 'files of this pool cannot share data: snapshots and clones are full copies');
+  }
+  const mountDir = join(stateDir, 'mounts', name);
+  await mkdir(mountDir, { recursive: true, mode: 0o700 });
+  const backend = new ImageBackend({ pool: name, root, features }, { kernel, logger });
+  const fileOf = (id: string): string => backend.fileOf(id);
+  return {
+    backend,
+    mounts: mountsByMode({
+      Filesystem: new ImageMounts({ fileOf, mountDir }, { kernel }),
+      Block: new BlockMounts({ fileOf }, { kernel }),
+    }),
+    checkHealth: async () => undefined,
+  };
+}
+
+async function mountableTypes(): Promise<FsType[]> {
+  const known = await readFile('/proc/filesystems', 'utf8');
+  const present = PREFERRED.filter((type) => new RegExp(`^\\s*${type}$`, 'm').test(known));
+  // The kernel may load it as a module at the first mount.
+  return [...present, ...FS_TYPES.filter((type) => !present.includes(type))];
+}
+
+/** Whether two files of the pool can share data, found out by trying. */
+async function canShare(root: number, kernel: Kernel): Promise<boolean> {
+  // In the directory of the volumes: on btrfs, files that are overwritten in place share with their like only.
+  const [from, to] = ['new-share-from', 'new-share-to'].map(
+    (file) => `/proc/self/fd/${root}/volumes/${file}`,
+  );
+  if (from === undefined || to === undefined) return false;
+  try {
+    await writeFile(from, Buffer.alloc(8192, 1));
+    await using source = await open(from, 'r');
+    await using target = await open(to, 'w');
+    return await kernel.call('cloneFile', source.fd, target.fd);
+  } finally {
+    for (const file of [from, to]) await rm(file, { force: true });
+  }
+}

@@ -1,0 +1,127 @@
+import { mkdir, open } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Fault } from '../../src/core/fault.ts';
+import type { PoolSpec } from '../../src/core/pool.ts';
+import type { Logger } from '../../src/runtime/logger.ts';
+import type { Kernel } from '../linux/kernel.ts';
+import type { Pool, VolumeBackend, VolumeMounts } from './backend.ts';
+import { openBtrfs } from './btrfs-pool.ts';
+import { openImages } from './image-pool.ts';
+import { ensurePoolDevices } from './pool-devices.ts';
+import { ensurePoolFile } from './pool-file.ts';
+import { ensurePoolFileMounted, mountedAt, poolFilesystems, poolMountPoint } from './pool-filesystem.ts';
+import { ensureIdentity, readIdentityFile } from './pool-marker.ts';
+
+/** A pool that is open; disposing closes it and leaves it mounted, for the pods that use it. */
+export interface OpenPool extends Pool, AsyncDisposable {
+  /** Unmounts a pool that was mounted by us; its loop device goes with it. Throws `busy` while volumes are mounted. */
+  unmount(): Promise<void>;
+}
+
+export interface OpenPoolDeps {
+  readonly kernel: Kernel;
+  readonly logger: Logger;
+}
+
+/** The directory of a pool, recognised as what it should be. */
+export interface PoolDirectory {
+  readonly spec: PoolSpec;
+  readonly stateDir: string;
+  readonly path: string;
+  /** Open descriptor of it: from here on everything is done relative to this, whatever is mounted over the path. */
+  readonly root: number;
+  readonly fsUuid: string | undefined;
+}
+
+/** What a backend makes of a pool's directory. */
+export interface PoolContents {
+  readonly backend: VolumeBackend;
+  readonly mounts: VolumeMounts;
+  checkHealth(): Promise<string | undefined>;
+}
+
+const UMOUNT_NOFOLLOW = 8;
+
+/** Puts a pool into service: makes it if it is new, finds what an earlier run left, and refuses whatever is not this pool. */
+export async function openPool(
+  { stateDir, ...spec }: PoolSpec & { readonly stateDir: string },
+  deps: OpenPoolDeps,
+): Promise<OpenPool> {
+  const { name, backend } = spec;
+  const { kernel, logger } = deps;
+  const records = join(stateDir, 'pools');
+  await mkdir(records, { recursive: true, mode: 0o700 });
+  const recordPath = join(records, `${name}.json`);
+  const recorded = await readIdentityFile(recordPath);
+  const mountPoint = poolMountPoint(stateDir, name);
+  await ensureMounted({ spec, mountPoint, recorded }, deps);
+  const path = spec.source.kind === 'path' ? spec.source.path : mountPoint;
+  await using cleanup = new AsyncDisposableStack();
+  const handle = await open(path, 'r').catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'ENOENT') throw error;
+    throw new Fault(
+      'precondition',
+      `pool ${name}: ${path} does not exist; make it or mount it there, or correct the path`,
+      { fields: { pool: name, path } },
+    );
+  });
+  cleanup.use(handle);
+  const root = handle.fd;
+  const fsUuid = await kernel.call('readFilesystemUuid', root);
+  if (backend === 'btrfs' && (await kernel.call('readBtrfsUuid', root)) === undefined) {
+    throw new Fault(
+      'precondition',
+      `pool ${name}: ${path} is not on btrfs; mount one there, or use {file, size}, or backend image`,
+      { fields: { pool: name, path } },
+    );
+  }
+  const inside = `/proc/self/fd/${root}`;
+  const identity = await ensureIdentity(inside, { pool: name, fsUuid, recorded, recordPath });
+  for (const directory of ['volumes', 'snapshots']) {
+    await mkdir(`${inside}/${directory}`, { recursive: true, mode: 0o700 });
+  }
+  const directory: PoolDirectory = { spec, stateDir, path, root, fsUuid };
+  const contents = backend === 'btrfs' ? await openBtrfs(directory, deps) : await openImages(directory, deps);
+  await kernel.call('syncFilesystem', root);
+  const opened = cleanup.move();
+  const { features } = contents.backend;
+  logger.info({ pool: name, poolUuid: identity.poolUuid, fsUuid, path, features }, 'pool opened');
+  return {
+    name,
+    ...contents,
+    policy: { reserve: spec.reserve, overcommitPercent: spec.overcommitPercent },
+    async unmount() {
+      await opened.disposeAsync();
+      if (spec.source.kind !== 'path' && (await mountedAt(mountPoint)) !== undefined) {
+        await kernel.call('umount', mountPoint, UMOUNT_NOFOLLOW);
+      }
+    },
+    [Symbol.asyncDispose]: () => opened.disposeAsync(),
+  };
+}
+
+interface MountRequest {
+  readonly spec: PoolSpec;
+  readonly mountPoint: string;
+  readonly recorded: { readonly fsUuid: string } | undefined;
+}
+
+async function ensureMounted(
+  { spec, mountPoint, recorded }: MountRequest,
+  deps: OpenPoolDeps,
+): Promise<void> {
+  const { name, backend, source } = spec;
+  if (source.kind === 'path') return;
+  const types = await poolFilesystems(backend);
+  if (source.kind === 'file') {
+    const { file, sizeBytes } = source;
+    const known = recorded !== undefined;
+    const type = await ensurePoolFile({ pool: name, file, sizeBytes, known, types });
+    await ensurePoolFileMounted({ pool: name, file, mountPoint, type, data: '' }, deps);
+    return;
+  }
+  await ensurePoolDevices(
+    { pool: name, devices: source.devices, mountPoint, knownUuid: recorded?.fsUuid, types, mountData: '' },
+    deps,
+  );
+}

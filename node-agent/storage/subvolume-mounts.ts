@@ -1,0 +1,57 @@
+import { stat } from 'node:fs/promises';
+import type { VolumeShape } from '../../src/core/volume.ts';
+import type { MountPlan } from '../../src/core/volume-access.ts';
+import type { Kernel } from '../linux/kernel.ts';
+import type { VolumeMounts } from './backend.ts';
+import { absent, TargetMounts } from './target-mounts.ts';
+
+export interface DirectoryMountsOptions {
+  /** The pool's open root directory. */
+  readonly root: number;
+  /** Where a volume's directory is below it. */
+  readonly pathOf: (id: string) => string;
+}
+
+/** Bind mounts of directories of the pool itself: there is nothing to attach, to grow or to hold. */
+export class SubvolumeMounts implements VolumeMounts {
+  readonly #targets: TargetMounts;
+
+  constructor({ root, pathOf }: DirectoryMountsOptions, { kernel }: { readonly kernel: Kernel }) {
+    this.#targets = new TargetMounts(
+      {
+        kind: 'directory',
+        async isShown({ id }, shown) {
+          const own = await stat(`/proc/self/fd/${root}/${pathOf(id)}`, { bigint: true }).catch(absent);
+          return own !== undefined && own.dev === shown.dev && own.ino === shown.ino;
+        },
+        bind: ({ id }, place, plan) => kernel.call('bindBeneath', root, pathOf(id), place, plan),
+      },
+      { kernel },
+    );
+  }
+
+  async attach(): Promise<void> {}
+  async detach(): Promise<void> {}
+  async grow(): Promise<void> {}
+
+  /** A subvolume is copied at one instant by itself. */
+  async freeze(): Promise<AsyncDisposable> {
+    return { async [Symbol.asyncDispose]() {} };
+  }
+
+  async stats(): Promise<undefined> {
+    return undefined;
+  }
+
+  mount(volume: VolumeShape, target: string, plan: MountPlan): Promise<void> {
+    return this.#targets.mount(volume, target, plan);
+  }
+
+  unmount(volume: VolumeShape, target: string): Promise<void> {
+    return this.#targets.unmount(volume, target);
+  }
+
+  isMounted(volume: VolumeShape, target: string): Promise<boolean> {
+    return this.#targets.isMounted(volume, target);
+  }
+}

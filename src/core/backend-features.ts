@@ -1,0 +1,99 @@
+import { Fault } from './fault.ts';
+import type { ContentForm, FsType, VolumeMode } from './volume.ts';
+import type { Enforcement } from './volume-quota.ts';
+import { MIN_VOLUME_BYTES } from './volume-size.ts';
+
+/** The ways in which a pool makes volumes. */
+export const BACKENDS = ['btrfs', 'image', 'directory'] as const;
+export type BackendKind = (typeof BACKENDS)[number];
+
+/** What a backend can do on its pool, as it was found out when the pool was opened. */
+export interface BackendFeatures {
+  readonly backend: BackendKind;
+  readonly enforcement: Enforcement;
+  readonly volumeModes: readonly VolumeMode[];
+  /** File systems that a Filesystem volume can have; the first is the one for who names none. */
+  readonly fsTypes: readonly FsType[];
+  /** How long a snapshot, a restore or a clone takes: the same for any volume, in proportion to its data, or impossible. */
+  readonly copies: 'constant' | 'proportional' | 'none';
+}
+
+/** What a caller wants of a new volume; undefined leaves it to the pool, or to the source. */
+export interface WantedForm {
+  readonly volumeMode: VolumeMode | undefined;
+  readonly fsType: FsType | undefined;
+}
+
+/** Whether a pool with these features can make such a volume. */
+export function makesForm({ volumeModes, fsTypes }: BackendFeatures, wanted: WantedForm): boolean {
+  const { volumeMode = 'Filesystem', fsType } = wanted;
+  return volumeModes.includes(volumeMode) && (fsType === undefined || fsTypes.includes(fsType));
+}
+
+/** Below this, mkfs refuses, or leaves no room for files. */
+const LEAST_BYTES: Readonly<Record<FsType, bigint>> = {
+  ext4: 16n << 20n,
+  btrfs: 128n << 20n,
+  xfs: 300n << 20n,
+};
+
+/** The smallest volume of this form: one in a file has a file system of its own, which needs some room. */
+export function leastBytes({ backend }: BackendFeatures, { volumeMode, fsType }: ContentForm): bigint {
+  if (backend !== 'image' || volumeMode === 'Block' || fsType === undefined) return MIN_VOLUME_BYTES;
+  return LEAST_BYTES[fsType];
+}
+
+/** The form of a new volume, which is its source's when it has one. Throws `invalid` for what the pool or the source does not allow. */
+export function planForm(
+  pool: string,
+  features: BackendFeatures,
+  wanted: Partial<WantedForm>,
+  source: ContentForm | undefined,
+): ContentForm {
+  const volumeMode = wanted.volumeMode ?? source?.volumeMode ?? 'Filesystem';
+  const fields = { pool, backend: features.backend };
+  const refuse = (message: string): Fault => new Fault('invalid', message, { fields });
+  if (!features.volumeModes.includes(volumeMode)) {
+    throw refuse(
+      `pool ${pool} (${features.backend}) makes no ${volumeMode} volumes; it makes ${features.volumeModes.join(', ')}`,
+    );
+  }
+  if (source !== undefined && source.volumeMode !== volumeMode) {
+    throw refuse(`the source is a ${source.volumeMode} volume; a copy of it cannot be ${volumeMode}`);
+  }
+  if (volumeMode === 'Block') {
+    if (wanted.fsType === undefined) return { volumeMode, fsType: undefined };
+    throw refuse(`a Block volume has no file system; leave fsType ${wanted.fsType} out`);
+  }
+  const fsType = wanted.fsType ?? source?.fsType ?? features.fsTypes[0];
+  if (fsType !== undefined && !features.fsTypes.includes(fsType)) {
+    const possible = features.fsTypes.join(', ') || 'none by name';
+    throw refuse(`pool ${pool} (${features.backend}) has no ${fsType}; possible is ${possible}`);
+  }
+  if (source?.fsType !== undefined && source.fsType !== fsType) {
+    throw refuse(`the source has ${source.fsType}; a copy of it cannot have ${fsType ?? 'another'}`);
+  }
+  return { volumeMode, fsType };
+}
+
+/** Throws `unsupported` when the pool makes no snapshots and clones. */
+export function requireCopies(pool: string, { backend, copies }: BackendFeatures): void {
+  if (copies !== 'none') return;
+  throw new Fault(
+    'unsupported',
+    `pool ${pool} (${backend}) makes no snapshots and no clones; use a pool with backend btrfs or image`,
+    { fields: { pool, backend } },
+  );
+}
+
+/** The features as words, sorted, as an inventory lists them. */
+export function featureWords({ volumeModes, copies, enforcement, fsTypes }: BackendFeatures): string[] {
+  return [
+    'expand',
+    ...(volumeModes.includes('Block') ? ['block'] : []),
+    ...(copies === 'none' ? [] : ['clone', 'snapshot']),
+    ...(copies === 'constant' ? ['instant-copies'] : []),
+    ...(enforcement === 'none' ? [] : ['enforced-size']),
+    ...fsTypes.map((type) => `fs-${type}`),
+  ].sort();
+}
