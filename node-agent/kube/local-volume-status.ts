@@ -1,4 +1,10 @@
-import { type LocalVolume, NODE_EXPANSION_REQUIRED, SIZED } from '../../src/api/local-volume.ts';
+import {
+  type LocalVolume,
+  NODE_EXPANSION_REQUIRED,
+  OWNED,
+  REACHABLE,
+  SIZED,
+} from '../../src/api/local-volume.ts';
 import type { Condition } from '../../src/api/schema.ts';
 import { apiTime, canonicalJson, clip, reasonOf, settleConditions } from '../../src/core/api-status.ts';
 import type { Fault, FaultKind } from '../../src/core/fault.ts';
@@ -74,7 +80,8 @@ export function planStatus(object: LocalVolume, outcome: Outcome, now: Date): Vo
 
 /** The status of an object whose deletion is held up by `fault`: all that was said before, and that. */
 export function planHeldStatus(object: LocalVolume, fault: Fault, now: Date): VolumeStatus | undefined {
-  const { conditions = [], ...previous } = object.status ?? {};
+  const { conditions: _known, ...previous } = object.status ?? {};
+  const conditions = ownConditions(object.status);
   const held: Condition = {
     type: 'Deleted',
     status: 'False',
@@ -92,9 +99,15 @@ export function planHeldStatus(object: LocalVolume, fault: Fault, now: Date): Vo
 
 /** Conditions that did not turn keep the time of their last turn; undefined when then nothing is new. */
 function settle(previous: VolumeStatus | undefined, next: VolumeStatus): VolumeStatus | undefined {
-  const conditions = settleConditions(previous?.conditions, next.conditions ?? []);
+  const known = previous && { ...previous, conditions: ownConditions(previous) };
+  const conditions = settleConditions(known?.conditions, next.conditions ?? []);
   const settled = { ...next, conditions };
-  return canonicalJson(settled) === canonicalJson(previous) ? undefined : settled;
+  return canonicalJson(settled) === canonicalJson(known) ? undefined : settled;
+}
+
+/** The controller has conditions of its own beside ours. */
+function ownConditions(status: VolumeStatus | undefined): readonly Condition[] {
+  return (status?.conditions ?? []).filter(({ type }) => type !== REACHABLE && type !== OWNED);
 }
 
 function pick<T extends object, K extends keyof T>(

@@ -69,6 +69,10 @@ const status = z.object({
 export const NODE_EXPANSION_REQUIRED = 'NodeExpansionRequired';
 /** A condition: whether the volume has the size that is asked for, and why not. */
 export const SIZED = 'Sized';
+/** A condition of the controller, there only while it is False: the node of the volume is gone from the cluster. */
+export const REACHABLE = 'Reachable';
+/** A condition of the controller, there only while it is False: no PersistentVolume has the volume any more. */
+export const OWNED = 'Owned';
 
 export const LOCAL_VOLUME_KIND: KindDefinition = {
   kind: 'LocalVolume',

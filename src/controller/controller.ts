@@ -9,12 +9,14 @@ import { publishingCapacity } from './capacity-publisher.ts';
 import { CloneSources, releasingSources } from './clone-sources.ts';
 import { createCluster, runInformers } from './cluster.ts';
 import type { Concern, ConcernContext } from './concern.ts';
+import { keepingInventories } from './inventory-keeper.ts';
 import { labellingNodes } from './labels/labelling.ts';
 import type { RuleEvaluator } from './labels/rule-evaluator.ts';
 import type { ControllerMetrics } from './metrics.ts';
 import { provisioning } from './provisioning.ts';
 import { releasing } from './releaser.ts';
 import { resizing } from './resizer.ts';
+import { watchingStranded } from './stranded-volumes.ts';
 
 export interface ControllerOptions {
   /** Where CSIStorageCapacity objects live. */
@@ -86,6 +88,8 @@ function createConcerns(
     provisioning(context, { workers, sources }),
     releasing(context, { workers }),
     resizing(context),
+    watchingStranded(context),
+    keepingInventories(context),
     releasingSources(context, sources),
     publishingCapacity(context, { namespace }),
     labellingNodes(context, { defaultLabels, evaluator }),

@@ -16,6 +16,10 @@ export const SELECTED_NODE = 'volume.kubernetes.io/selected-node';
 const PROVISIONER = 'volume.kubernetes.io/storage-provisioner';
 const BETA_PROVISIONER = 'volume.beta.kubernetes.io/storage-provisioner';
 const BETA_CLASS = 'volume.beta.kubernetes.io/storage-class';
+const SILENT_TAINTS: ReadonlySet<string> = new Set([
+  'node.kubernetes.io/not-ready',
+  'node.kubernetes.io/unreachable',
+]);
 /** On a LocalVolume: the PersistentVolume that was made of it. Never taken off, so that no race can take it for one without an owner. */
 export const PUBLISHED_AS = 'keelson.dev/persistent-volume';
 
@@ -101,7 +105,7 @@ export function nodeView(
   return {
     name: metadata?.name ?? '',
     labels: metadata?.labels ?? {},
-    isUsable: metadata?.deletionTimestamp === undefined && spec?.unschedulable !== true,
+    isUsable: metadata?.deletionTimestamp === undefined && spec?.unschedulable !== true && !isSilent(node),
     pools: (inventory?.status?.storage?.pools ?? []).map((pool): PoolView => {
       const placed = uncounted
         .filter(({ spec: { poolName } }) => poolName === pool.name)
@@ -115,6 +119,11 @@ export function nodeView(
       };
     }),
   };
+}
+
+/** Whether Kubernetes has given the node up for now; its taints say so as soon as its conditions do. */
+export function isSilent({ spec }: Node): boolean {
+  return (spec?.taints ?? []).some(({ key }) => SILENT_TAINTS.has(key));
 }
 
 /** Whether the node's figures know of a volume already, or never will. Both times are of the same node's clock. */

@@ -1,0 +1,83 @@
+/** A LocalVolume, as far as its node and its owner are concerned. */
+export interface StrandedVolumeView {
+  readonly name: string;
+  readonly nodeName: string;
+  readonly phase: string;
+  readonly message: string;
+  readonly handle: string;
+  readonly isDeleting: boolean;
+  /** A PersistentVolume was made of it once. */
+  readonly isPublished: boolean;
+  /** Somebody has said, of this very volume, that its data on that node is given up. */
+  readonly isGivenUp: boolean;
+}
+
+/** `away`: in the cluster, and silent. */
+export type NodePresence = 'here' | 'away' | 'gone';
+
+export interface StrandedInput {
+  readonly volume: StrandedVolumeView;
+  readonly node: NodePresence;
+  /** PersistentVolumes with its handle. */
+  readonly owners: readonly { readonly name: string; readonly reclaimPolicy: string }[];
+}
+
+export interface Remark {
+  /** For the event and the condition. */
+  readonly reason: 'NodeGone' | 'VolumeLost' | 'ReleaseRefused' | 'VolumeGivenUp' | 'Kept';
+  readonly message: string;
+}
+
+export interface StrandedPlan {
+  /**
+   * `delete`: nobody has it, and its data is given up. `let-go`: it is being deleted, and its node will not say that it has cleaned up:
+   * take off the finalizers. What may still be on that node is left there.
+   */
+  readonly do: 'nothing' | 'delete' | 'let-go';
+  /** For whoever has the volume; undefined while all is well. */
+  readonly remark: Remark | undefined;
+}
+
+/** What becomes of a volume whose node, data or owner is gone. Nothing is given up unless somebody says so, and never of a node that is here. */
+export function planStranded({ volume, node, owners }: StrandedInput): StrandedPlan {
+  const { name, nodeName, isDeleting, isGivenUp } = volume;
+  if (isGivenUp && node === 'here') {
+    const message = `volume ${name} was to be given up, but node ${nodeName} is Ready and can serve it; delete its claim to delete it there, or take the annotation off`;
+    return { do: 'nothing', remark: { reason: 'ReleaseRefused', message } };
+  }
+  if (isGivenUp) return planGivenUp(volume, node, owners);
+  if (node === 'gone') {
+    const how = `give it up with the annotation keelson.dev/release on its LocalVolume`;
+    const fate = isDeleting
+      ? `it is deleted there if the node returns; if that never happens, ${how}`
+      : `nothing of it is deleted, and it is served again if the node returns; if that never happens, ${how}`;
+    const message = `volume ${name} is on node ${nodeName}, which is gone from the cluster: ${fate}`;
+    return { do: 'nothing', remark: { reason: 'NodeGone', message } };
+  }
+  if (volume.phase === 'Lost' && !isDeleting) {
+    const message = `the data of volume ${name} is lost to node ${nodeName}: ${volume.message}`;
+    return { do: 'nothing', remark: { reason: 'VolumeLost', message } };
+  }
+  if (volume.isPublished && owners.length === 0 && !isDeleting) {
+    const message = `no PersistentVolume has it: make one with driver keelson.dev and volumeHandle ${volume.handle} to use its data, or delete this LocalVolume and the data with it`;
+    return { do: 'nothing', remark: { reason: 'Kept', message } };
+  }
+  return { do: 'nothing', remark: undefined };
+}
+
+function planGivenUp(
+  { name, nodeName, isDeleting }: StrandedVolumeView,
+  node: NodePresence,
+  owners: StrandedInput['owners'],
+): StrandedPlan {
+  const where = `node ${nodeName}, which is ${node === 'gone' ? 'gone' : 'not Ready'}`;
+  const message = `volume ${name} on ${where}, was given up`;
+  if (isDeleting) return { do: 'let-go', remark: { reason: 'VolumeGivenUp', message } };
+  if (owners.length === 0) return { do: 'delete', remark: { reason: 'VolumeGivenUp', message } };
+  const kept = owners.filter(({ reclaimPolicy }) => reclaimPolicy !== 'Delete').map((owner) => owner.name);
+  const todo =
+    kept.length === 0
+      ? 'delete this claim and the pods that use it, and make it again to get an empty volume elsewhere'
+      : `delete this claim and PersistentVolume ${kept.join(', ')}, which has policy Retain, and make the claim again to get an empty volume elsewhere`;
+  return { do: 'nothing', remark: { reason: 'VolumeGivenUp', message: `${message}: ${todo}` } };
+}
