@@ -1,6 +1,6 @@
 import { LOCAL_VOLUMES, type LocalVolume } from '../api/local-volume.ts';
 import { Fault, isFault } from '../core/fault.ts';
-import { describeClaim, type NodeView, volumeNameOf } from '../core/provision.ts';
+import { describeClaim, volumeNameOf } from '../core/provision.ts';
 import {
   type NewVolume,
   type ProvisionPlan,
@@ -26,8 +26,9 @@ import type { WorkResult } from '../runtime/work-queue.ts';
 import type { CloneSources } from './clone-sources.ts';
 import type { Cluster } from './cluster.ts';
 import type { ControllerMetrics } from './metrics.ts';
+import { NodeViews } from './node-views.ts';
 import { persistentVolumeOf } from './persistent-volume.ts';
-import { classNameOf, classView, claimView, nodeView, SELECTED_NODE, volumeView } from './views.ts';
+import { classNameOf, classView, claimView, SELECTED_NODE, volumeView } from './views.ts';
 
 export interface ProvisionerDeps {
   readonly client: KubeClient;
@@ -59,12 +60,14 @@ interface Found {
 export class Provisioner {
   readonly #deps: ProvisionerDeps;
   readonly #clock: Clock;
+  readonly #nodes: NodeViews;
   readonly #avoided = new Map<string, Map<string, Avoided>>();
   readonly #waiting = new Set<string>();
 
   constructor(deps: ProvisionerDeps) {
     this.#deps = deps;
     this.#clock = deps.clock ?? systemClock;
+    this.#nodes = new NodeViews(deps.cluster);
   }
 
   /** Volumes whose claims wait for room: to be looked at when a node changes. */
@@ -226,21 +229,10 @@ export class Provisioner {
       storageClass,
       volume: volume === undefined ? undefined : volumeView(volume),
       isOwned,
-      nodes: storageClass === undefined && volume === undefined ? [] : this.#nodes(name),
+      nodes: this.#nodes.without(name),
       source: view && storageClass && sources.find(view),
       avoid: this.#avoidedBy(name),
     };
-  }
-
-  #nodes(except: string): readonly NodeView[] {
-    const { nodes, inventories, volumes } = this.#deps.cluster;
-    return [...nodes.store.values()].map((node) => {
-      const nodeName = node.metadata?.name ?? '';
-      const placed = volumes.store
-        .byIndex('node', nodeName)
-        .filter(({ metadata }) => metadata?.name !== except);
-      return nodeView(node, inventories.store.get(nodeName), placed);
-    });
   }
 
   /** PersistentVolumes of that name or with that handle. */

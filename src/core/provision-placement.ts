@@ -22,7 +22,7 @@ const NAMED_NODES = 5;
  * The node for a volume that may be anywhere. Claims of a StatefulSet (`NAME-ORDINAL`) go around the nodes by their ordinal, so that
  * replicas do not share one; all others go where the most room is.
  */
-export function placeAnywhere(nodes: readonly NodeView[], request: PlacementRequest): Placement {
+export function placeAnywhere(nodes: Iterable<NodeView>, request: PlacementRequest): Placement {
   const candidates: { readonly node: NodeView; readonly pool: PoolView }[] = [];
   const lacks: string[] = [];
   for (const node of [...nodes].sort(byName)) {

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { Fault } from './fault.ts';
-import type { ClaimView, ClassView, NodeView, PoolView, VolumeView } from './provision.ts';
+import type { ClaimView, ClassView, NodeDirectory, NodeView, PoolView, VolumeView } from './provision.ts';
 import { type ProvisionState, planProvision } from './provision-plan.ts';
 
 const GI = 1n << 30n;
@@ -25,7 +25,10 @@ const waiting: ClassView = { name: 'local', waitsForConsumer: true, parameters: 
 const immediate: ClassView = { ...waiting, waitsForConsumer: false };
 const pool: PoolView = { name: 'default', isReady: true, reason: undefined, freeBytes: 10n * GI };
 const node = (name: string, ...pools: PoolView[]): NodeView => ({ name, labels: {}, isUsable: true, pools });
-const nodes = [node('n1', pool), node('n2', { ...pool, freeBytes: 20n * GI })];
+const cluster = (...views: NodeView[]): NodeDirectory => new Map(views.map((view) => [view.name, view]));
+const n1 = node('n1', pool);
+const n2 = node('n2', { ...pool, freeBytes: 20n * GI });
+const nodes = cluster(n1, n2);
 const volume: VolumeView = {
   nodeName: 'n1',
   poolName: 'default',
@@ -85,8 +88,8 @@ describe('the next step', () => {
       { volume: { ...volume, phase: 'Exhausted' }, storageClass: immediate },
       'discard',
     ],
-    ['another node when the selected one is gone', { nodes: nodes.slice(1) }, 'reschedule'],
-    ['another node when it goes during the work', { volume, nodes: nodes.slice(1) }, 'reschedule'],
+    ['another node when the selected one is gone', { nodes: cluster(n2) }, 'reschedule'],
+    ['another node when it goes during the work', { volume, nodes: cluster(n2) }, 'reschedule'],
     ['no volume where the pod is not', { volume: ready, claim: { ...claim, selectedNode: 'n2' } }, 'discard'],
     ['no volume without a claim', { volume: ready, claim: undefined }, 'discard'],
     ['no volume for a claim that goes', { volume, claim: { ...claim, isDeleting: true } }, 'discard'],
@@ -105,18 +108,18 @@ describe('the next step', () => {
     ['patience while the node cleans up', { volume: { ...volume, isDeleting: true } }, 'nothing'],
     [
       'no wait for a node that will not clean up',
-      { volume: { ...volume, isDeleting: true }, nodes: [] },
+      { volume: { ...volume, isDeleting: true }, nodes: cluster() },
       'abandon',
     ],
     [
       'a published volume of a lost node is kept',
-      { volume: { ...ready, isDeleting: true, isPublished: true }, nodes: [] },
+      { volume: { ...ready, isDeleting: true, isPublished: true }, nodes: cluster() },
       'nothing',
     ],
     ['a wait where the node has just failed', { avoid: new Map([['n1', 'failed']]) }, 'wait'],
     ['another node where one was just full', { avoid: new Map([['n1', 'exhausted']]) }, 'reschedule'],
-    ['another node where no agent is', { nodes: [node('n1')] }, 'reschedule'],
-    ['a wait when no node has room', { storageClass: immediate, nodes: [] }, 'wait'],
+    ['another node where no agent is', { nodes: cluster(node('n1')) }, 'reschedule'],
+    ['a wait when no node has room', { storageClass: immediate, nodes: cluster() }, 'wait'],
     ['words for a claim that cannot be served', { claim: { ...claim, volumeMode: 'Block' } }, 'wait'],
     ['words for an unknown parameter', { storageClass: { ...waiting, parameters: { pol: 'x' } } }, 'wait'],
   ];
@@ -127,7 +130,7 @@ describe('the next step', () => {
 
   test('names the size, the node and the pool with the most room', () => {
     const fast = { ...pool, name: 'fast', freeBytes: 30n * GI };
-    expect(plan({ nodes: [node('n1', pool, fast)] })).toEqual({
+    expect(plan({ nodes: cluster(node('n1', pool, fast)) })).toEqual({
       do: 'create',
       volume: {
         nodeName: 'n1',
@@ -143,7 +146,7 @@ describe('the next step', () => {
   test('takes the pool that the class names, even where another has more room', () => {
     const named = { ...waiting, parameters: { pool: 'default', 'csi.storage.k8s.io/fstype': 'btrfs' } };
     const fast = { ...pool, name: 'fast', freeBytes: 30n * GI };
-    expect(plan({ storageClass: named, nodes: [node('n1', pool, fast)] })).toMatchObject({
+    expect(plan({ storageClass: named, nodes: cluster(node('n1', pool, fast)) })).toMatchObject({
       volume: { poolName: 'default', fsType: 'btrfs', parameters: { pool: 'default' } },
     });
   });
@@ -167,7 +170,7 @@ describe('a clone', () => {
   test.each([
     ['its source is not there yet', { source: new Fault('precondition', 'not bound') }, 'not bound'],
     ['its source is larger', { source: { ...source, sizeBytes: 3n * GI } }, 'its source has 3 GiB'],
-    ['the node of its source is gone', { source, nodes: nodes.slice(0, 1) }, 'node n2, which is gone'],
+    ['the node of its source is gone', { source, nodes: cluster(n1) }, 'node n2, which is gone'],
     [
       'the node of its source is full',
       { source, avoid: new Map([['n2', 'exhausted' as const]]) },

@@ -4,7 +4,7 @@ import {
   type ClaimView,
   type ClassView,
   describeClaim,
-  type NodeView,
+  type NodeDirectory,
   type SourceView,
   type VolumeView,
 } from './provision.ts';
@@ -21,7 +21,7 @@ export interface ProvisionState {
   readonly volume: VolumeView | undefined;
   /** A PersistentVolume of the volume's name, or with its handle, exists. */
   readonly isOwned: boolean;
-  readonly nodes: readonly NodeView[];
+  readonly nodes: NodeDirectory;
   /** For a clone: its source, or why there is none yet. */
   readonly source: SourceView | Fault | undefined;
   /** Nodes that have just refused this volume, and how. */
@@ -66,7 +66,7 @@ export function planProvision(state: ProvisionState): ProvisionPlan {
   if (isOwned || volume?.isPublished === true) return NOTHING;
   if (volume?.isDeleting === true) {
     // Its name is free again when its node has cleaned up.
-    return state.nodes.some(({ name }) => name === volume.nodeName) ? NOTHING : { do: 'abandon' };
+    return state.nodes.has(volume.nodeName) ? NOTHING : { do: 'abandon' };
   }
   if (volume !== undefined) return planForVolume(state, volume);
   if (claim === undefined || decideTurn(claim, state.storageClass) === 'not-now') return NOTHING;
@@ -94,7 +94,7 @@ function planForVolume(state: ProvisionState, volume: VolumeView): ProvisionPlan
     claim.selectedNode !== undefined &&
     claim.selectedNode !== volume.nodeName;
   if (isChosenElsewhere) return { do: 'discard', fault: undefined };
-  if (!nodes.some(({ name }) => name === volume.nodeName)) {
+  if (!nodes.has(volume.nodeName)) {
     const fault = new Fault('exhausted', `${who}: node ${volume.nodeName} is gone; another one is chosen`);
     return claim.selectedNode === volume.nodeName && mayMove(state)
       ? { do: 'reschedule', fault }
@@ -170,14 +170,15 @@ function planNew(state: ProvisionState, claim: ClaimView): ProvisionPlan {
   }
   if (!storageClass.waitsForConsumer) {
     const { allowedTopologies } = storageClass;
-    const place = placeAnywhere(nodes, { claimName: claim.name, sizeBytes, pool, allowedTopologies, avoid });
+    const request = { claimName: claim.name, sizeBytes, pool, allowedTopologies, avoid };
+    const place = placeAnywhere(nodes.values(), request);
     if ('nodeName' in place) return make(place);
     throw new Fault(
       'exhausted',
       `${who} wants ${formatBytes(sizeBytes)}; no node can have it: ${place.lacking}`,
     );
   }
-  const node = nodes.find(({ name }) => name === claim.selectedNode);
+  const node = nodes.get(claim.selectedNode ?? '');
   if (node === undefined) {
     throw new Fault('exhausted', `${who}: node ${claim.selectedNode ?? ''} is gone; another one is chosen`);
   }
@@ -212,7 +213,7 @@ function placeAtSource(
   if (pool !== undefined && pool !== poolName) {
     throw fail('invalid', `is of a class with pool ${pool}, but its source is in pool ${poolName}`);
   }
-  const node = nodes.find(({ name }) => name === nodeName);
+  const node = nodes.get(nodeName);
   if (node === undefined)
     throw fail('precondition', `starts from a volume on node ${nodeName}, which is gone`);
   if (choosePool(node, poolName) === undefined) {

@@ -49,6 +49,9 @@ export interface NodeView {
   readonly pools: readonly PoolView[];
 }
 
+/** The nodes of a cluster, by name. Looking at one does not cost looking at all of them. */
+export type NodeDirectory = Pick<ReadonlyMap<string, NodeView>, 'get' | 'has' | 'values'>;
+
 export interface PoolView {
   readonly name: string;
   readonly isReady: boolean;

@@ -9,15 +9,26 @@ export interface ReadonlyStore<T> {
   get(key: string): T | undefined;
   keys(): IterableIterator<string>;
   values(): IterableIterator<T>;
-  /** The objects that index `index` files under `value`. Throws a RangeError for an index that was not declared. */
-  byIndex(index: string, value: string): T[];
+  /**
+   * The objects that index `index` files under `value`: the same array until one of them changes, so that what was made from it can be
+   * kept for as long. Throws a RangeError for an index that was not declared.
+   */
+  byIndex(index: string, value: string): readonly T[];
 }
+
+/** What one value of an index has; `list` is made when it is asked for. */
+interface Filed<T> {
+  readonly keys: Set<string>;
+  list: readonly T[] | undefined;
+}
+
+const NOTHING: readonly never[] = [];
 
 /** Objects by key (`namespace/name`), and by what their indexers say of them. */
 export class ObjectStore<T extends KubeObject> implements ReadonlyStore<T> {
   readonly #objects = new Map<string, T>();
   readonly #indexers: Indexers<T>;
-  readonly #indices = new Map<string, Map<string, Set<string>>>();
+  readonly #indices = new Map<string, Map<string, Filed<T>>>();
 
   constructor(indexers: Indexers<T> = {}) {
     this.#indexers = indexers;
@@ -40,10 +51,13 @@ export class ObjectStore<T extends KubeObject> implements ReadonlyStore<T> {
     return this.#objects.values();
   }
 
-  byIndex(index: string, value: string): T[] {
-    const filed = this.#indices.get(index);
-    if (filed === undefined) throw new RangeError(`there is no index ${index}`);
-    return [...(filed.get(value) ?? [])].flatMap((key) => this.#objects.get(key) ?? []);
+  byIndex(index: string, value: string): readonly T[] {
+    const values = this.#indices.get(index);
+    if (values === undefined) throw new RangeError(`there is no index ${index}`);
+    const filed = values.get(value);
+    if (filed === undefined) return NOTHING;
+    filed.list ??= [...filed.keys].flatMap((key) => this.#objects.get(key) ?? []);
+    return filed.list;
   }
 
   /** Returns the object that was there before. */
@@ -54,9 +68,12 @@ export class ObjectStore<T extends KubeObject> implements ReadonlyStore<T> {
     for (const [name, indexer] of Object.entries(this.#indexers)) {
       const index = this.#indices.get(name);
       for (const value of indexer(object)) {
-        const keys = index?.get(value);
-        if (keys === undefined) index?.set(value, new Set([key]));
-        else keys.add(key);
+        const filed = index?.get(value);
+        if (filed === undefined) index?.set(value, { keys: new Set([key]), list: undefined });
+        else {
+          filed.keys.add(key);
+          filed.list = undefined;
+        }
       }
     }
     return previous;
@@ -70,9 +87,11 @@ export class ObjectStore<T extends KubeObject> implements ReadonlyStore<T> {
     for (const [name, indexer] of Object.entries(this.#indexers)) {
       const index = this.#indices.get(name);
       for (const value of indexer(previous)) {
-        const keys = index?.get(value);
-        keys?.delete(key);
-        if (keys?.size === 0) index?.delete(value);
+        const filed = index?.get(value);
+        if (filed === undefined) continue;
+        filed.keys.delete(key);
+        filed.list = undefined;
+        if (filed.keys.size === 0) index?.delete(value);
       }
     }
     return previous;

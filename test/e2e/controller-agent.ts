@@ -4,6 +4,7 @@ import { isFault } from '../../src/core/fault.ts';
 import { parseQuantity } from '../../src/core/quantity.ts';
 import type { KubeClient } from '../../src/kube/client.ts';
 import { Informer } from '../../src/kube/informer.ts';
+import { KeyedLock } from '../../src/runtime/keyed-lock.ts';
 import { silentLogger } from '../../src/runtime/logger.ts';
 import { type WorkResult, WorkQueue } from '../../src/runtime/work-queue.ts';
 
@@ -21,6 +22,7 @@ export class FakeAgents {
   /** Volumes that are answered with Failed, by name of their claim. */
   readonly broken = new Set<string>();
   readonly #client: KubeClient;
+  readonly #publishing = new KeyedLock();
 
   constructor(client: KubeClient, nodes: Readonly<Record<string, bigint>>) {
     this.#client = client;
@@ -45,8 +47,12 @@ export class FakeAgents {
     await Promise.all([informer.run(signal), queue.run(signal)]);
   }
 
-  /** Writes what a node has and has left. */
+  /** Writes what a node has and has left: one write of a node at a time, or an older one could come last. */
   async publish(node: string): Promise<void> {
+    await this.#publishing.run(node, () => this.#publish(node));
+  }
+
+  async #publish(node: string): Promise<void> {
     const capacity = this.capacity.get(node) ?? 0n;
     const volumes = [...this.disk.values()].filter((volume) => volume.node === node);
     const used = volumes.reduce((sum, { bytes }) => sum + bytes, 0n);

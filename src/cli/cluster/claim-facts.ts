@@ -92,13 +92,15 @@ export async function claimFacts(picture: Picture, claim: PersistentVolumeClaim)
       storageClass: ours,
       volume: volume === undefined ? undefined : volumeView(volume),
       isOwned: owner !== undefined,
-      nodes: nodeObjects.nodes.map((node) => {
-        const nodeName = node.metadata?.name ?? '';
-        const placed = cluster.volumes.store
-          .byIndex('node', nodeName)
-          .filter(({ metadata }) => metadata?.name !== except);
-        return nodeView(node, cluster.inventories.store.get(nodeName), placed);
-      }),
+      nodes: new Map(
+        nodeObjects.nodes.map((node) => {
+          const nodeName = node.metadata?.name ?? '';
+          const placed = cluster.volumes.store
+            .byIndex('node', nodeName)
+            .filter(({ metadata }) => metadata?.name !== except);
+          return [nodeName, nodeView(node, cluster.inventories.store.get(nodeName), placed)];
+        }),
+      ),
       source: ours && sources.find(view),
       // The controller alone knows who has just refused; what came of it is in the events.
       avoid: new Map(),

@@ -104,7 +104,7 @@ function explain(change: Change): ReturnType<typeof explainClaim> {
       storageClass,
       volume: made,
       isOwned: owner !== undefined,
-      nodes: nodes.map(({ view }) => view),
+      nodes: new Map(nodes.map(({ view }) => [view.name, view])),
       source,
       avoid: new Map(),
     },

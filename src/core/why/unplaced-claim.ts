@@ -112,7 +112,12 @@ function refusalAnswer({ state }: ClaimFacts, nodes: readonly ConsideredNode[], 
   if (refusal === undefined)
     return { verdict: 'waits', reason: 'InProgress', summary: 'a node can take it', nodes };
   const { deciding, ...answer } = refusal;
-  return { verdict: 'stuck', ...answer, summary: storageSummary(state.nodes, deciding, need, answer), nodes };
+  return {
+    verdict: 'stuck',
+    ...answer,
+    summary: storageSummary([...state.nodes.values()], deciding, need, answer),
+    nodes,
+  };
 }
 
 /** With figures and names, where the reason is one of storage. */
