@@ -115,24 +115,26 @@ export class Releaser {
     this.#deps.cluster.volumes.remember(marked);
   }
 
-  /** Both are read from the server first: a policy that was just set to Retain counts. */
+  /** The owner is read from the server first: a policy that was just set to Retain counts. */
   async #deleteVolume(owner: PersistentVolume, volume: LocalVolume, signal: AbortSignal): Promise<void> {
     const { client, cluster, logger, metrics } = this.#deps;
     const live = await client.get(PERSISTENT_VOLUMES, nameOf(owner), { signal });
-    const { name = '', uid } = volume.metadata ?? {};
-    const liveVolume = await client.get(LOCAL_VOLUMES, { name }, { signal });
-    const isSame = live.metadata?.uid === owner.metadata?.uid && liveVolume.metadata?.uid === uid;
-    if (!isSame || this.#plan(live, liveVolume).do !== 'delete-volume') {
+    const isSame = live.metadata?.uid === owner.metadata?.uid;
+    if (!isSame || this.#plan(live, volume).do !== 'delete-volume') {
       cluster.owners.remember(live);
-      cluster.volumes.remember(liveVolume);
       return;
     }
+    const { name = '', uid } = volume.metadata ?? {};
     await client.delete(LOCAL_VOLUMES, { name }, { precondition: { uid }, signal });
     metrics.released();
     logger.info({ volume: name, persistentVolume: owner.metadata?.name }, 'a released volume is deleted');
   }
 
-  /** Object first, finalizer last; without a LocalVolume behind it the server is asked whether there really is none. */
+  /**
+   * Without a LocalVolume behind it the server is asked whether there really is none. The finalizer has done its work then and goes first:
+   * once the deletion has begun, Kubernetes takes off its own at the same time, and one of the two writes would have to be made again.
+   * After a crash in between, the object is still Released, and is deleted by the next step.
+   */
   async #deletePersistentVolume(owner: PersistentVolume, signal: AbortSignal): Promise<void> {
     const { client, cluster } = this.#deps;
     const { name } = nameOf(owner);
@@ -145,26 +147,24 @@ export class Releaser {
       cluster.volumes.remember(missed);
       return;
     }
-    if (owner.metadata?.deletionTimestamp === undefined) {
-      await client.delete(PERSISTENT_VOLUMES, { name }, { precondition: versionOf(owner), signal });
-      if (!(owner.metadata?.finalizers ?? []).includes(FINALIZER)) return;
-      const live = await client.get(PERSISTENT_VOLUMES, { name }, { signal });
-      if (live.metadata?.uid === owner.metadata?.uid) await this.#removeFinalizer(live, signal);
-      return;
-    }
-    await this.#removeFinalizer(owner, signal);
+    const free = await this.#removeFinalizer(owner, signal);
+    if (owner.metadata?.deletionTimestamp !== undefined) return;
+    await client.delete(PERSISTENT_VOLUMES, { name }, { precondition: versionOf(free), signal });
   }
 
-  async #removeFinalizer(owner: PersistentVolume, signal: AbortSignal): Promise<void> {
-    const kept = (owner.metadata?.finalizers ?? []).filter((finalizer) => finalizer !== FINALIZER);
-    await this.#setFinalizers(owner, kept, signal);
+  /** Gives the object as it is without the finalizer. */
+  async #removeFinalizer(owner: PersistentVolume, signal: AbortSignal): Promise<PersistentVolume> {
+    const finalizers = owner.metadata?.finalizers ?? [];
+    if (!finalizers.includes(FINALIZER)) return owner;
+    const kept = finalizers.filter((finalizer) => finalizer !== FINALIZER);
+    return await this.#setFinalizers(owner, kept, signal);
   }
 
   async #setFinalizers(
     owner: PersistentVolume,
     finalizers: readonly string[],
     signal: AbortSignal,
-  ): Promise<void> {
+  ): Promise<PersistentVolume> {
     const changed = await this.#deps.client.patch(
       PERSISTENT_VOLUMES,
       nameOf(owner),
@@ -173,6 +173,7 @@ export class Releaser {
     );
     // The last finalizer of an object that is being deleted takes the object with it.
     if (changed.metadata?.deletionTimestamp === undefined) this.#deps.cluster.owners.remember(changed);
+    return changed;
   }
 
   #plan(owner: PersistentVolume, volume: LocalVolume | undefined): ReleasePlan {

@@ -29,8 +29,8 @@ export type ReleasePlan =
   | { readonly do: 'refuse'; readonly note: string };
 
 /**
- * The next step towards the end of a PersistentVolume. Data goes first, then the object, then its finalizer: whatever a crash leaves, there
- * is an owner for as long as there is data.
+ * The next step towards the end of a PersistentVolume. Data goes first, then the finalizer and the object: whatever a crash leaves, there is
+ * an owner for as long as there is data.
  */
 export function planRelease(
   owner: PersistentVolumeView,
