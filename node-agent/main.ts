@@ -139,6 +139,8 @@ interface StorageEvents {
 
 /** How long a pool that is missing is waited for between tries. A configuration that can never work is not tried again. */
 const REOPEN = { baseMs: 1_000, maxMs: 30_000 };
+/** A node writes only while its volumes change, four at a time: a ceiling for when very many do at once. */
+const API_QPS = 100;
 
 /** Opens the pools, waiting for those that are missing, and serves CSI once all are there. */
 async function serveStorage(
@@ -214,7 +216,10 @@ async function joinCluster(
   const access = await findCluster({ env: process.env, homeDirectory: homedir(), kubeconfig });
   const { requests, informers } = createKubeMetrics(deps.metrics);
   const client = parts.use(
-    new HttpKubeClient({ access, userAgent: `keelson-agent/${version}` }, { observer: requests }),
+    new HttpKubeClient(
+      { access, userAgent: `keelson-agent/${version}`, qps: API_QPS, burst: 2 * API_QPS },
+      { observer: requests },
+    ),
   );
   const logger = deps.logger.child({ component: 'kubernetes' });
   return new ClusterMember(

@@ -20,6 +20,12 @@ const usage =
   'keelson controller [--kubeconfig FILE] [--namespace NAME] [--workers N] [--qps N] [--no-leader-election] [--no-default-labels] ' +
   '[--metrics-address HOST:PORT|off] [--log-level LEVEL]';
 
+/**
+ * A ceiling against a runaway loop, and no brake: what the server must bear is bounded by the workers, each of which waits for its answer. A
+ * claim costs about six requests, and Kubernetes binds some eighty claims a second when nothing holds it back.
+ */
+const DEFAULT_QPS = 500;
+
 export const controllerCommand: Command = {
   summary: 'make volumes for the claims of a cluster, and tell its scheduler where there is room',
   usage,
@@ -30,7 +36,7 @@ export const controllerCommand: Command = {
         kubeconfig: { type: 'string' },
         namespace: { type: 'string' },
         workers: { type: 'string', default: '20' },
-        qps: { type: 'string', default: '100' },
+        qps: { type: 'string', default: String(DEFAULT_QPS) },
         'no-leader-election': { type: 'boolean', default: false },
         'no-default-labels': { type: 'boolean', default: false },
         'metrics-address': { type: 'string', default: '127.0.0.1:9812' },
@@ -53,8 +59,9 @@ export const controllerCommand: Command = {
       { observer: kubeMetrics.requests },
     );
     // Each of its own: neither a lease nor an event waits behind the work, or the work behind them.
-    using leaseClient = new HttpKubeClient({ access, userAgent });
-    using eventClient = new HttpKubeClient({ access, userAgent, qps: 10, burst: 50 });
+    const observed = { observer: kubeMetrics.requests };
+    using leaseClient = new HttpKubeClient({ access, userAgent }, observed);
+    using eventClient = new HttpKubeClient({ access, userAgent, qps: 10, burst: 50 }, observed);
 
     await using evaluator = new RuleThread({}, { logger });
 
