@@ -4,6 +4,7 @@ import type { AgentConfig } from '../src/core/agent-config.ts';
 import { Fault, isFault } from '../src/core/fault.ts';
 import { findCluster } from '../src/kube/cluster-access.ts';
 import { HttpKubeClient } from '../src/kube/http-client.ts';
+import type { InformerObserver } from '../src/kube/informer.ts';
 import { createKubeMetrics } from '../src/kube/metrics.ts';
 import { createRpcServer } from '../src/rpc/server.ts';
 import { startAdminServer } from '../src/runtime/admin-server.ts';
@@ -18,10 +19,11 @@ import { createIdentity } from './csi/identity.ts';
 import { createNode } from './csi/node.ts';
 import { serveRegistration } from './csi/registration.ts';
 import { systemFiles } from './inventory/file-reader.ts';
-import { ClusterMember } from './kube/cluster-member.ts';
+import { ClusterMember, type ClusterMemberDeps } from './kube/cluster-member.ts';
 import { tellChanges } from './kube/storage-changes.ts';
 import { startKernel } from './linux/kernel.ts';
-import { openNetwork } from './network/network.ts';
+import type { Network } from './network/network.ts';
+import { openPodNetwork } from './pod-network.ts';
 import { createRpcMetrics } from './rpc-metrics.ts';
 import { readStatus } from './status.ts';
 import { openStorage, type Storage } from './storage/storage.ts';
@@ -53,28 +55,25 @@ export async function runAgent(
 
   await using parts = new AsyncDisposableStack();
 
+  const opened: { network?: Network } = {};
   let storage: Storage | undefined;
   let storageFault: Fault | undefined = new Fault('unavailable', 'the pools are being opened');
-  const member = await joinCluster(
+  const cluster = await joinCluster(
     { config, version },
-    { logger, metrics, notServing: () => storageFault },
+    {
+      logger,
+      metrics,
+      notServing: () => storageFault ?? faultOf(opened.network),
+      network: () => opened.network?.measure(),
+    },
     parts,
   );
 
   // The network first and on its own: pods must start where no volume can be had.
-  const { network: options } = config;
-  const network = parts.use(
-    await openNetwork(
-      {
-        stateDir: config.runDir,
-        ranges: options.ranges,
-        mtu: options.mtu,
-        masqueradeExclusions: options.masqueradeExclusions,
-        cooldownMs: options.cooldownSeconds * 1_000,
-      },
-      { logger: logger.child({ component: 'network' }) },
-    ),
-  );
+  const networkLogger = logger.child({ component: 'network' });
+  const podNetwork = await openPodNetwork(config, { cluster, logger: networkLogger });
+  const network = parts.use(podNetwork.network);
+  opened.network = network;
   parts.use(
     await serveCni({ socketPath: sockets.cni }, { network, logger: logger.child({ component: 'cni' }) }),
   );
@@ -104,24 +103,27 @@ export async function runAgent(
       { logger, metrics },
       running,
       {
-        onOpen(opened) {
-          storage = opened;
-          member?.storageOpened(opened);
+        onOpen(pools) {
+          storage = pools;
+          cluster?.member.storageOpened(pools);
         },
-        onChange: () => member?.storageChanged(),
+        onChange: () => cluster?.member.storageChanged(),
         onServing() {
           storageFault = undefined;
-          member?.readinessChanged();
+          cluster?.member.readinessChanged();
         },
         onFault(fault) {
           storageFault = fault;
-          member?.readinessChanged();
+          cluster?.member.readinessChanged();
         },
       },
     );
     await storage?.run(running);
   });
-  if (member !== undefined) tasks.run('kubernetes', (running) => member.run(running));
+  if (cluster !== undefined) {
+    tasks.run('cluster-network', (running) => podNetwork.follow(running));
+    tasks.run('kubernetes', (running) => cluster.member.run(running));
+  }
   if (signal.aborted) stop();
   await tasks.wait();
   signal.removeEventListener('abort', stop);
@@ -200,6 +202,25 @@ async function serveStorage(
   return parts.move();
 }
 
+interface JoinedCluster {
+  readonly client: HttpKubeClient;
+  readonly observer: InformerObserver;
+  readonly member: ClusterMember;
+  /** The network has got other settings. */
+  readonly onChange: () => void;
+}
+
+/** Why no pod can have a network here. */
+function faultOf(network: Network | undefined): Fault | undefined {
+  try {
+    if (network === undefined) return new Fault('unavailable', 'the network is being opened');
+    network.status();
+    return undefined;
+  } catch (error) {
+    return Fault.from(error);
+  }
+}
+
 /** This node in its cluster, where the configuration names one. Nothing is asked of the API server yet. */
 async function joinCluster(
   { config, version }: AgentOptions,
@@ -207,9 +228,10 @@ async function joinCluster(
     readonly logger: Logger;
     readonly metrics: MetricsRegistry;
     readonly notServing: () => Fault | undefined;
+    readonly network: ClusterMemberDeps['network'];
   },
   parts: AsyncDisposableStack,
-): Promise<ClusterMember | undefined> {
+): Promise<JoinedCluster | undefined> {
   const { nodeName, kubeletDir, pools, network, kubernetes } = config;
   if (kubernetes === undefined) return undefined;
   const { kubeconfig } = kubernetes;
@@ -222,8 +244,16 @@ async function joinCluster(
     ),
   );
   const logger = deps.logger.child({ component: 'kubernetes' });
-  return new ClusterMember(
+  const member = new ClusterMember(
     { nodeName, agentVersion: version, architecture: process.arch, kubeletDir, pools, network },
-    { client, files: systemFiles, notServing: deps.notServing, logger, observer: informers },
+    {
+      client,
+      files: systemFiles,
+      notServing: deps.notServing,
+      network: deps.network,
+      logger,
+      observer: informers,
+    },
   );
+  return { client, observer: informers, member, onChange: () => member.readinessChanged() };
 }

@@ -58,7 +58,7 @@ export async function readStatus({
 }
 
 function networkStatus(network: Network): NetworkStatus {
-  const { addresses } = network.status();
+  const { addresses } = network.measure();
   return {
     families: addresses.map(({ family, total, inUse, cooling }) => ({
       family,

@@ -1,7 +1,7 @@
 import { NODE_INVENTORIES, type NodeInventory } from '../../src/api/node-inventory.ts';
 import { canonicalJson } from '../../src/core/api-status.ts';
 import { isFault } from '../../src/core/fault.ts';
-import { type InventoryStatus, planInventory } from '../../src/core/inventory.ts';
+import { type InventoryStatus, type NetworkFindings, planInventory } from '../../src/core/inventory.ts';
 import type { KubeClient } from '../../src/kube/client.ts';
 import { Informer, type InformerObserver } from '../../src/kube/informer.ts';
 import { BoundedRunner } from '../../src/runtime/bounded-runner.ts';
@@ -24,6 +24,8 @@ export interface InventoryPublisherDeps {
   readonly notServing: () => string | undefined;
   /** Volumes on disk without an object in the API; undefined while either is not known. Asked after the sources. */
   readonly orphans: () => readonly string[] | undefined;
+  /** See InventoryFindings. */
+  readonly network: () => NetworkFindings | undefined;
   readonly logger: Logger;
   readonly clock?: Clock;
   readonly observer?: InformerObserver;
@@ -94,6 +96,7 @@ export class InventoryPublisher {
       problems,
       notServing: this.#deps.notServing(),
       orphans: this.#deps.orphans(),
+      network: this.#deps.network(),
     };
     const status = planInventory(findings, previous, new Date(this.#clock.nowMs()));
     if (status === undefined) return;

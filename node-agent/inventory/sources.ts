@@ -89,17 +89,20 @@ export function kubeletSource(
   };
 }
 
-/** The pod network of this node. */
-export function networkSource(network: {
-  readonly ranges: readonly string[];
-  readonly mtu: number | 'auto';
-}): InventorySource {
-  const { ranges, mtu } = network;
+/** The pod network of this node; `ranges` is undefined while it is being opened. */
+export function networkSource(
+  ranges: () => readonly string[] | undefined,
+  { mtu }: { readonly mtu: number | 'auto' },
+): InventorySource {
   return {
     name: 'network',
     fields: ['network'],
     everyMs: 0,
-    read: async () => ({ network: { ranges, ...(mtu === 'auto' ? {} : { mtu }) } }),
+    async read(last) {
+      const known = ranges();
+      if (known === undefined) return last;
+      return { network: { ranges: known, ...(mtu === 'auto' ? {} : { mtu }) } };
+    },
   };
 }
 

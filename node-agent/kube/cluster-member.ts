@@ -1,5 +1,5 @@
 import { Fault } from '../../src/core/fault.ts';
-import type { PoolFacts } from '../../src/core/inventory.ts';
+import type { NetworkFindings, PoolFacts } from '../../src/core/inventory.ts';
 import { type Node, NODES } from '../../src/kube/built-in.ts';
 import type { KubeClient } from '../../src/kube/client.ts';
 import { Informer, type InformerObserver } from '../../src/kube/informer.ts';
@@ -22,7 +22,7 @@ export interface ClusterMemberOptions {
   readonly architecture: string;
   readonly kubeletDir: string | undefined;
   readonly pools: readonly Pick<PoolFacts, 'name' | 'backend'>[];
-  readonly network: { readonly ranges: readonly string[]; readonly mtu: number | 'auto' };
+  readonly network: { readonly mtu: number | 'auto' };
 }
 
 export interface ClusterMemberDeps {
@@ -30,6 +30,8 @@ export interface ClusterMemberDeps {
   readonly files: FileReader;
   /** Why the node cannot serve volumes or pods now; undefined when it can. */
   readonly notServing: () => Fault | undefined;
+  /** The pod network as it is; undefined while it is being opened. */
+  readonly network: () => (NetworkFindings & { readonly ranges: readonly string[] }) | undefined;
   readonly logger: Logger;
   readonly clock?: Clock;
   readonly observer?: InformerObserver;
@@ -73,10 +75,11 @@ export class ClusterMember {
         ...watching,
         notServing: () => deps.notServing()?.message,
         orphans: () => this.#findOrphans(),
+        network: deps.network,
         sources: [
           ...machineSources(files, { architecture, provenFeatures: ['nftables'] }),
           kubeletSource(() => this.#node.store.get(nodeName)?.status?.nodeInfo, files, kubeletDir),
-          networkSource(network),
+          networkSource(() => deps.network()?.ranges, network),
           storageSource(pools, {
             measure: async () => measuredPools(await this.#readReport()),
             takeChanged: () => this.#takeChanged(),

@@ -1,5 +1,5 @@
 import { existsSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
-import { type Cidr, formatAddress, type IpAddress, parseAddress } from '../../src/core/cidr.ts';
+import { type Cidr, formatAddress, formatCidr, type IpAddress, parseAddress } from '../../src/core/cidr.ts';
 import { Fault, isFault } from '../../src/core/fault.ts';
 import {
   GATEWAY_MAC,
@@ -8,6 +8,7 @@ import {
   type LinkPlan,
   ROUTE_PROTOCOL,
 } from '../../src/core/link-plan.ts';
+import { hostSocket } from './host-socket.ts';
 import { RTN_UNICAST, RTN_UNREACHABLE } from './netlink/constants.ts';
 import type { Request } from './netlink/message.ts';
 import {
@@ -26,13 +27,6 @@ import { openNetns, withNetns } from './netns.ts';
 const RANGE_PRIORITY = 4_278_198_272;
 const LOOPBACK_INDEX = 1;
 
-let hostSocket: RouteSocket | undefined;
-
-function host(): RouteSocket {
-  hostSocket ??= RouteSocket.open();
-  return hostSocket;
-}
-
 /** The network namespace of the worker's own thread, as `net:[inode]`. */
 export function currentNetns(): string {
   return readlinkSync('/proc/thread-self/ns/net');
@@ -46,7 +40,7 @@ export function attachLink(plan: LinkPlan): void {
   const addresses = plan.addresses.map(requireAddress);
   using netns = openNetns(plan.netns);
   const end = { ...plan.host, mtu: plan.mtu };
-  host().execute([request.createVeth(end, { ...plan.pod, mtu: plan.mtu }, netns.fd)]);
+  hostSocket().execute([request.createVeth(end, { ...plan.pod, mtu: plan.mtu }, netns.fd)]);
   try {
     const ipv6 = addresses.some(({ family }) => family === 6);
     // Before either end is up: no router advertisement of a neighbour is ever believed (CVE-2020-10749).
@@ -57,9 +51,9 @@ export function attachLink(plan: LinkPlan): void {
       return RouteSocket.open();
     });
     pod.execute(podRequests(plan, addresses));
-    host().execute(hostRequests(plan, addresses, ipv6));
+    hostSocket().execute(hostRequests(plan, addresses, ipv6));
   } catch (error) {
-    host().execute([request.deleteLink(plan.host.name)]);
+    hostSocket().execute([request.deleteLink(plan.host.name)]);
     throw error;
   }
 }
@@ -108,7 +102,7 @@ function hostRequests(plan: LinkPlan, addresses: readonly IpAddress[], ipv6: boo
 
 /** Whether the node has a link `name`. */
 export function hasLink(name: string): boolean {
-  return findLink(host(), name) !== undefined;
+  return findLink(hostSocket(), name) !== undefined;
 }
 
 /** Reads both sides of a pod link. A namespace that is gone counts as an absent interface. */
@@ -121,7 +115,7 @@ export function observeLink(link: {
 }
 
 function observeHostEnd(name: string): LinkObservation['host'] {
-  const socket = host();
+  const socket = hostSocket();
   const found = findLink(socket, name);
   if (found === undefined) return undefined;
   const routes = readRoutes(socket).filter(({ index }) => index === found.index);
@@ -156,7 +150,7 @@ function observePodEnd(path: string, name: string): LinkObservation['pod'] {
 
 /** The node's links whose names begin with `prefix`. */
 export function listLinks(prefix: string): readonly LinkState[] {
-  return host()
+  return hostSocket()
     .dump(request.dumpRequest('links'))
     .map(decodeLink)
     .filter(({ name }) => name.startsWith(prefix));
@@ -165,7 +159,7 @@ export function listLinks(prefix: string): readonly LinkState[] {
 /** Pod addresses that the node has routes to, with the name of the link they lead to. */
 export function listPodRoutes(): readonly { readonly address: string; readonly link: string }[] {
   const names = new Map(listLinks('').map(({ index, name }) => [index, name]));
-  return readRoutes(host())
+  return readRoutes(hostSocket())
     .filter(({ protocol, type }) => protocol === ROUTE_PROTOCOL && type === RTN_UNICAST)
     .flatMap(({ destination, index = 0 }) => {
       const link = names.get(index);
@@ -175,7 +169,7 @@ export function listPodRoutes(): readonly { readonly address: string; readonly l
 
 /** The MTU of the link that the default route leads to, IPv4 first; undefined without such a route. */
 export function readUplinkMtu(): number | undefined {
-  const defaults = readRoutes(host())
+  const defaults = readRoutes(hostSocket())
     .filter(({ destination, index, type }) => destination.prefix === 0 && index && type !== RTN_UNREACHABLE)
     .sort((a, b) => a.destination.family - b.destination.family || (a.priority ?? 0) - (b.priority ?? 0));
   const uplink = listLinks('').find(({ index }) => index === defaults[0]?.index);
@@ -184,7 +178,7 @@ export function readUplinkMtu(): number | undefined {
 
 /**
  * Lets the node forward, and answers traffic to pod addresses that nobody has with "unreachable" instead of sending it to the
- * default gateway, which would send it back.
+ * default gateway, which would send it back. Ranges that were the node's before are so no more.
  */
 export function ensureForwarding(ranges: readonly Cidr[]): void {
   ensureSysctl('ipv4/ip_forward', '1');
@@ -192,15 +186,23 @@ export function ensureForwarding(ranges: readonly Cidr[]): void {
     keepRouterAdvertisements();
     ensureSysctl('ipv6/conf/all/forwarding', '1');
   }
-  host().execute(ranges.map((destination) => request.addRoute(rangeRoute(destination))));
+  const present = readRoutes(hostSocket()).filter(
+    ({ protocol, type }) => protocol === ROUTE_PROTOCOL && type === RTN_UNREACHABLE,
+  );
+  const wanted = new Set(ranges.map(formatCidr));
+  const stale = present.filter(({ destination }) => !wanted.has(formatCidr(destination)));
+  hostSocket().execute([
+    ...stale.map(({ destination }) => request.deleteRoute(rangeRoute(destination))),
+    ...ranges.map((destination) => request.addRoute(rangeRoute(destination))),
+  ]);
 }
 
 /** Deletes the routes that `ensureForwarding` made, wherever their ranges were; pod routes go with their links. */
 export function removeRangeRoutes(): void {
-  const ours = readRoutes(host()).filter(
+  const ours = readRoutes(hostSocket()).filter(
     ({ protocol, type }) => protocol === ROUTE_PROTOCOL && type === RTN_UNREACHABLE,
   );
-  host().execute(ours.map(({ destination }) => request.deleteRoute(rangeRoute(destination))));
+  hostSocket().execute(ours.map(({ destination }) => request.deleteRoute(rangeRoute(destination))));
 }
 
 function rangeRoute(destination: Cidr): request.RouteRequest {

@@ -1,5 +1,5 @@
 import type { Attachment } from '../../src/core/attachment.ts';
-import type { Cidr } from '../../src/core/cidr.ts';
+import { type Cidr, formatCidr } from '../../src/core/cidr.ts';
 import { canonicalListing } from '../../src/core/nft-listing.ts';
 import {
   NETWORK_TABLE,
@@ -31,7 +31,7 @@ export interface FirewallDeps {
 
 /** Owns the network's table: whole at start, by element per pod, and whole again when somebody else has changed it. */
 export class Firewall {
-  readonly #options: FirewallOptions;
+  #options: FirewallOptions;
   readonly #deps: FirewallDeps;
   readonly #lock = new KeyedLock<'table'>();
   /** How the table looks when it is right; undefined when our own last change has not been looked at yet. */
@@ -40,6 +40,24 @@ export class Firewall {
   constructor(options: FirewallOptions, deps: FirewallDeps) {
     this.#options = options;
     this.#deps = deps;
+  }
+
+  /** Other ranges and exclusions from now on; a no-op when they are the same. */
+  async configure(options: FirewallOptions): Promise<void> {
+    const text = ({ ranges, exclusions }: FirewallOptions): string =>
+      [ranges, exclusions].map((cidrs) => cidrs.map(formatCidr).join()).join(';');
+    await this.#lock.run('table', async () => {
+      if (text(options) === text(this.#options)) return;
+      const former = this.#options;
+      this.#options = options;
+      try {
+        await this.#applyWhole();
+      } catch (error) {
+        // Asked again, it must not take them for what is in force.
+        this.#options = former;
+        throw error;
+      }
+    });
   }
 
   /** Replaces the whole table by what it should be, in one transaction. */

@@ -1,11 +1,17 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Attachment, type AttachmentKey, attachmentName } from '../../src/core/attachment.ts';
-import type { Cidr } from '../../src/core/cidr.ts';
+import {
+  type Attachment,
+  type AttachmentKey,
+  attachmentName,
+  describeAttachment,
+} from '../../src/core/attachment.ts';
+import { type Cidr, cidrContains, formatCidr, parseAddress, parseCidr } from '../../src/core/cidr.ts';
 import { Fault } from '../../src/core/fault.ts';
 import { AddressAllocator, type AddressCounts } from '../../src/core/ipam.ts';
 import { parseCidrs, parsePodRanges } from '../../src/core/ipam-ranges.ts';
-import { HOST_LINK_PREFIX } from '../../src/core/link-plan.ts';
+import type { Peer } from '../../src/core/peer-routes.ts';
+import { leastMtu, parseMtu } from '../../src/core/pod-mtu.ts';
 import { type Clock, systemClock } from '../../src/runtime/clock.ts';
 import { every } from '../../src/runtime/interval.ts';
 import { KeyedLock } from '../../src/runtime/keyed-lock.ts';
@@ -19,13 +25,18 @@ import { Attachments, type AttachRequest, type Links } from './attachments.ts';
 import { Collector } from './collector.ts';
 import { Firewall } from './firewall.ts';
 import { LinkReaper } from './link-reaper.ts';
+import { reserveOrphans } from './orphans.ts';
+import { PeerRoutes } from './peer-routes.ts';
 import { type LockOptions, SharedLock } from './shared-lock.ts';
 import { AttachmentStore } from './store.ts';
 
 export interface NetworkOptions {
   /** On tmpfs; the network keeps its records in `network` below it. */
   readonly stateDir: string;
-  /** Pod ranges: at least one of IPv4; pods get an IPv6 address too when there is a range for it. */
+  /**
+   * Pod ranges: at least one of IPv4; pods get an IPv6 address too when there is a range for it. Empty while they are not known: pods
+   * wait for `configure`.
+   */
   readonly ranges: readonly string[];
   /** `auto`: that of the link to which the default route leads, read again from time to time. */
   readonly mtu?: 'auto' | number;
@@ -37,6 +48,18 @@ export interface NetworkOptions {
   readonly collectEveryMs?: number;
   /** How often the firewall table is looked at. */
   readonly verifyEveryMs?: number;
+  /** How often the routes to other nodes are looked at. */
+  readonly verifyRoutesEveryMs?: number;
+}
+
+/** What may change while pods run. */
+export interface NetworkSettings {
+  /** As in NetworkOptions. Pods that have an address of former ranges keep it. */
+  readonly ranges: readonly string[];
+  /** Other nodes, whose pods are routed to and see the addresses of ours. */
+  readonly peers: readonly Peer[];
+  /** Destinations that see a pod's own address, besides those of the options. */
+  readonly exclusions: readonly string[];
 }
 
 export interface NetworkDeps {
@@ -50,8 +73,14 @@ export interface NetworkDeps {
 
 export interface NetworkStatus {
   readonly attachments: number;
+  /** Empty while the node has no ranges. */
   readonly addresses: readonly AddressCounts[];
   readonly mtu: number;
+  readonly ranges: readonly string[];
+  /** Living pods with an address outside of the ranges: the node had others when they came. */
+  readonly strays: readonly string[];
+  /** Ranges of other nodes that this one cannot reach, and why. */
+  readonly unreachable: readonly string[];
 }
 
 /** The pod network of this node. Disposing stops the agent's work on it and leaves every pod connected. */
@@ -66,19 +95,22 @@ export interface Network extends AsyncDisposable {
   gc(network: string, valid: readonly AttachmentKey[], options?: LockOptions): Promise<void>;
   /** Throws `unavailable` when no pod could be attached for a reason that concerns the node as a whole. */
   status(): NetworkStatus;
+  /** As `status`, whatever is the matter. */
+  measure(): NetworkStatus;
+  /** Puts other settings in force; those that are already are left alone. Goes on after a failure and then reports it. */
+  configure(settings: NetworkSettings): Promise<void>;
   list(): readonly Attachment[];
   /** Looks for leaks and at the firewall table now, as the periodic work does. */
   maintain(): Promise<void>;
 }
 
 const DEFAULT_MTU = 1500;
-const MIN_MTU = { 4: 576, 6: 1280 } as const;
 const DEFAULT_COOLDOWN_MS = 120_000;
 
 /** Opens the network: drops the state of an earlier boot, takes over living attachments, and puts the firewall table in force. */
 export async function openNetwork(options: NetworkOptions, deps: NetworkDeps): Promise<Network> {
   const { logger, clock = systemClock, containers = () => Promise.resolve(undefined) } = deps;
-  const ranges = parsePodRanges('network.ranges', options.ranges);
+  let ranges = parseRanges('network.ranges', options.ranges);
   const exclusions = parseCidrs('network.masqueradeExclusions', options.masqueradeExclusions ?? []);
   const cooldownMs = options.cooldownMs ?? DEFAULT_COOLDOWN_MS;
   const fixedMtu = parseMtu(options.mtu ?? 'auto', ranges);
@@ -123,6 +155,14 @@ export async function openNetwork(options: NetworkOptions, deps: NetworkDeps): P
     { ranges, exclusions },
     { nft: { apply: applyNft, list: listNftTable }, logger, attachments: () => attachments.list() },
   );
+
+  const routes = new PeerRoutes({
+    table: {
+      read: () => kernel.call('readPeerRoutes'),
+      change: (plan) => kernel.call('changePeerRoutes', plan),
+    },
+    logger,
+  });
 
   await kernel.call('ensureForwarding', ranges);
   await firewall.apply();
@@ -170,13 +210,49 @@ export async function openNetwork(options: NetworkOptions, deps: NetworkDeps): P
     await store.forgetCooling(clock.nowMs() - cooldownMs);
   };
 
+  const settling = new KeyedLock<'settings'>();
+  const ensureRoutes = (): Promise<void> => settling.run('settings', () => routes.ensure());
+  const configure = async (settings: NetworkSettings): Promise<void> => {
+    const wanted = parseRanges('ranges of this node', settings.ranges);
+    const apart = parseCidrs('masqueradeExclusions', [
+      ...settings.exclusions,
+      ...settings.peers.flatMap((peer) => peer.ranges.filter((range) => parseCidr(range) !== undefined)),
+    ]);
+    if (wanted.map(formatCidr).join() !== ranges.map(formatCidr).join()) {
+      logger.info({ ranges: settings.ranges, former: ranges.map(formatCidr) }, 'pods get other addresses');
+    }
+    ranges = wanted;
+    allocator.setRanges(ranges);
+    routes.set({ peers: settings.peers, ranges });
+    // Each is repeated by the periodic work, or by the next call, as long as it fails.
+    const results = await Promise.allSettled([
+      kernel.call('ensureForwarding', ranges).then(ensureRoutes),
+      firewall.configure({ ranges, exclusions: [...exclusions, ...apart] }),
+    ]);
+    for (const result of results) if (result.status === 'rejected') throw result.reason;
+  };
+  const measure = (): NetworkStatus => ({
+    attachments: attachments.list().length,
+    addresses: allocator.counts(nowMs()),
+    mtu,
+    ranges: ranges.map(formatCidr),
+    strays: attachments
+      .list()
+      .filter((attachment) => attachment.addresses.some((address) => !isWithin(address, ranges)))
+      .map(describeAttachment),
+    unreachable: routes.problems,
+  });
+
   const tasks = new TaskGroup({ logger });
-  const { collectEveryMs = 60_000, verifyEveryMs = 30_000 } = options;
+  const { collectEveryMs = 60_000, verifyEveryMs = 30_000, verifyRoutesEveryMs = 2_000 } = options;
   tasks.run('network-collector', (signal) =>
     every({ name: 'network-collector', everyMs: collectEveryMs, signal }, collect, { logger, clock }),
   );
   tasks.run('network-firewall', (signal) =>
     every({ name: 'network-firewall', everyMs: verifyEveryMs, signal }, verify, { logger, clock }),
+  );
+  tasks.run('network-routes', (signal) =>
+    every({ name: 'network-routes', everyMs: verifyRoutesEveryMs, signal }, ensureRoutes, { logger, clock }),
   );
   const resources = opening.move();
 
@@ -216,12 +292,21 @@ export async function openNetwork(options: NetworkOptions, deps: NetworkDeps): P
           },
         );
       }
-      return { attachments: attachments.list().length, addresses: allocator.counts(nowMs()), mtu };
+      if (ranges.length === 0) {
+        throw new Fault(
+          'unavailable',
+          'this node has no range of pod addresses yet: its Node has no spec.podCIDRs, or the API server cannot be asked',
+        );
+      }
+      return measure();
     },
+    measure,
+    configure,
     list: () => attachments.list(),
     maintain: async () => {
       await collect();
       await verify();
+      await ensureRoutes();
     },
     async [Symbol.asyncDispose]() {
       tasks.stop();
@@ -231,50 +316,12 @@ export async function openNetwork(options: NetworkOptions, deps: NetworkDeps): P
   };
 }
 
-/** Removes every trace of the network from the node: links, routes, the firewall table and the records. Pods lose their network. */
-export async function removeNetwork(
-  { stateDir }: Pick<NetworkOptions, 'stateDir'>,
-  { logger }: Pick<NetworkDeps, 'logger'>,
-): Promise<void> {
-  await using kernel = startKernel({ name: 'keelson-net' });
-  const links = await kernel.call('listLinks', HOST_LINK_PREFIX);
-  await deleteLinks(links.map(({ name }) => name));
-  await kernel.call('removeRangeRoutes');
-  const nft = { apply: applyNft, list: listNftTable };
-  await new Firewall({ ranges: [], exclusions: [] }, { nft, logger, attachments: () => [] }).remove();
-  await AttachmentStore.erase(join(stateDir, 'network'));
+/** None while they are not known. */
+function parseRanges(field: string, texts: readonly string[]): readonly Cidr[] {
+  return texts.length === 0 ? [] : parsePodRanges(field, texts);
 }
 
-/**
- * Addresses that the node routes to pods but that no record names (it was lost or corrupt) are in use: they are kept from others
- * until their link is gone. Returns them by link.
- */
-async function reserveOrphans(
-  kernel: Kernel,
-  attachments: Attachments,
-  allocator: AddressAllocator,
-  logger: Logger,
-): Promise<Map<string, string[]>> {
-  const recorded = new Set(attachments.list().flatMap(({ addresses }) => addresses));
-  const orphans = new Map<string, string[]>();
-  for (const { address, link } of await kernel.call('listPodRoutes')) {
-    if (recorded.has(address)) continue;
-    allocator.restore(address);
-    orphans.set(link, [...(orphans.get(link) ?? []), address]);
-  }
-  if (orphans.size > 0) logger.warn({ links: [...orphans.keys()] }, 'links without record found');
-  return orphans;
-}
-
-function parseMtu(mtu: 'auto' | number, ranges: readonly Cidr[]): number | undefined {
-  if (mtu === 'auto') return undefined;
-  const least = leastMtu(ranges);
-  if (Number.isInteger(mtu) && mtu >= least && mtu <= 65_535) return mtu;
-  throw new Fault('invalid', `network.mtu is ${mtu}; give "auto" or a number from ${least} to 65535`, {
-    fields: { field: 'network.mtu' },
-  });
-}
-
-function leastMtu(ranges: readonly Cidr[]): number {
-  return MIN_MTU[ranges.some(({ family }) => family === 6) ? 6 : 4];
+function isWithin(text: string, ranges: readonly Cidr[]): boolean {
+  const address = parseAddress(text);
+  return address !== undefined && ranges.some((range) => cidrContains(range, address));
 }

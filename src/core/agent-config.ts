@@ -12,8 +12,8 @@ const cidr = z.string().regex(/^[0-9a-fA-F:.]+\/\d{1,3}$/, 'must be an address r
 const network = z
   .strictObject({
     name: configName.default('keelson'),
-    /** Ranges that pods of this node get their addresses from, at most one per IP family. */
-    ranges: z.array(cidr).min(1, 'must name at least one range').default(['10.88.0.0/24']),
+    /** Ranges that pods of this node get their addresses from. Absent: in a cluster those of its Node. */
+    ranges: z.array(cidr).min(1, 'must name at least one range').optional(),
     /** Destinations that see the pod's own address, besides the ranges. */
     masqueradeExclusions: z.array(cidr).default([]),
     mtu: z.union([z.literal('auto'), z.number().int().min(1280).max(65_535)]).default('auto'),
@@ -45,7 +45,10 @@ const schema = z.strictObject({
   kubernetes: kubernetes.optional(),
 });
 
-export type NetworkConfig = z.output<typeof network>;
+export type NetworkConfig = Omit<z.output<typeof network>, 'ranges'> & {
+  /** Undefined: the cluster gives them. */
+  readonly ranges: readonly string[] | undefined;
+};
 
 /** The agent's whole configuration, checked and with defaults in place. */
 export interface AgentConfig {
@@ -82,6 +85,9 @@ export interface ConfigSource {
   readonly hostname: string;
 }
 
+/** Pod ranges of a node that is in no cluster. */
+const ALONE_RANGES = ['10.88.0.0/24'];
+
 /** Size of the embedded default pool; sparse, so it takes only what volumes write. */
 const EMBEDDED_POOL_BYTES = 20n * 2n ** 30n;
 
@@ -103,7 +109,10 @@ export function parseAgentConfig({ text, document, overrides, hostname }: Config
     logLevel: config.log.level,
     metricsAddress: config.metrics.address === 'off' ? undefined : config.metrics.address,
     pools,
-    network: config.network,
+    network: {
+      ...config.network,
+      ranges: config.network.ranges ?? (config.kubernetes === undefined ? ALONE_RANGES : undefined),
+    },
     ...(config.kubernetes === undefined ? {} : { kubernetes: { kubeconfig: config.kubernetes.kubeconfig } }),
   };
 }

@@ -11,6 +11,7 @@ const findings: InventoryFindings = {
   notServing: undefined,
   problems: [],
   orphans: [],
+  network: undefined,
 };
 
 test('nothing is written when nothing has changed', () => {
@@ -41,7 +42,7 @@ test('orphans are named, and what was said of them stays while they cannot be co
   const names = Array.from({ length: 12 }, (_, index) => `pvc-${index}`);
   const first = planInventory({ ...findings, orphans: names }, undefined, at(1));
   const message = first?.conditions?.at(-1)?.message;
-  expect(message).toContain('pvc-9 and 2 more');
+  expect(message).toContain('pvc-9, and 2 more');
   expect(planInventory({ ...findings, orphans: undefined }, first, at(2))).toBeUndefined();
 });
 
@@ -123,4 +124,25 @@ test('processors of ARM and versions of runtimes are read', () => {
   });
   expect(parseRuntimeVersion('containerd://2.1.0')).toEqual({ name: 'containerd', version: '2.1.0' });
   expect(parseRuntimeVersion('')).toBeUndefined();
+});
+
+test('what is wrong with the network is said, and stays said while the network is being opened', () => {
+  const unreachable = ['node b: its address 192.0.2.7 is on no network of this node'];
+  const network = { unreachable, strays: ['pod team-a/web-0'] };
+  const first = planInventory({ ...findings, network }, undefined, at(1));
+  expect(first?.conditions).toEqual(
+    expect.arrayContaining([
+      expect.objectContaining({ type: 'PeersReachable', status: 'False', message: unreachable[0] }),
+      expect.objectContaining({
+        type: 'FormerAddresses',
+        status: 'True',
+        message: expect.stringMatching(/pod team-a\/web-0. Recreate them/) as string,
+      }),
+    ]),
+  );
+  expect(planInventory(findings, first, at(2))).toBeUndefined();
+  const well = planInventory({ ...findings, network: { unreachable: [], strays: [] } }, first, at(3));
+  expect(well?.conditions).toContainEqual(
+    expect.objectContaining({ type: 'PeersReachable', status: 'True', message: '' }),
+  );
 });

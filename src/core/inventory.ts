@@ -107,14 +107,24 @@ export interface InventoryFindings {
   readonly problems: readonly SourceProblem[];
   /** Volumes on disk that nothing in the API stands for; undefined while that is not known. */
   readonly orphans: readonly string[] | undefined;
+  /** Undefined while the network is being opened. */
+  readonly network: NetworkFindings | undefined;
 }
 
-/** How many orphans a condition names. */
-const NAMED_ORPHANS = 10;
+/** What is to be said of the pod network. */
+export interface NetworkFindings {
+  /** Why pods of other nodes cannot be reached, a line a range. */
+  readonly unreachable: readonly string[];
+  /** Pods that have addresses of former ranges. */
+  readonly strays: readonly string[];
+}
+
+/** How many volumes, pods or nodes a condition names. */
+const NAMED = 10;
 
 /** The status to publish, or undefined when `previous` says it all: an idle node writes nothing. */
 export function planInventory(
-  { agentVersion, facts, notServing, problems, orphans }: InventoryFindings,
+  { agentVersion, facts, notServing, problems, orphans, network }: InventoryFindings,
   previous: InventoryStatus | undefined,
   now: Date,
 ): InventoryStatus | undefined {
@@ -151,6 +161,24 @@ export function planInventory(
             describeOrphans(orphans),
           ),
         ]),
+    ...(network === undefined
+      ? (previous?.conditions ?? []).filter(({ type }) => NETWORK_CONDITIONS.includes(type))
+      : [
+          condition(
+            'PeersReachable',
+            network.unreachable.length === 0,
+            network.unreachable.length === 0 ? 'RoutesInForce' : 'NoRoute',
+            first(network.unreachable).join('\n'),
+          ),
+          condition(
+            'FormerAddresses',
+            network.strays.length > 0,
+            network.strays.length > 0 ? 'RangesChanged' : 'None',
+            network.strays.length === 0
+              ? ''
+              : `have addresses of ranges that this node had before, which other nodes do not route here: ${first(network.strays).join(', ')}. Recreate them`,
+          ),
+        ]),
   ];
   const next: InventoryStatus = {
     agentVersion,
@@ -161,9 +189,13 @@ export function planInventory(
   return canonicalJson(next) === canonicalJson(known) ? undefined : { ...next, observedTime: time };
 }
 
+const NETWORK_CONDITIONS = ['PeersReachable', 'FormerAddresses'];
+
+function first(all: readonly string[]): readonly string[] {
+  return all.length <= NAMED ? all : [...all.slice(0, NAMED), `and ${all.length - NAMED} more`];
+}
+
 function describeOrphans(orphans: readonly string[]): string {
   if (orphans.length === 0) return '';
-  const named = orphans.slice(0, NAMED_ORPHANS).join(', ');
-  const more = orphans.length > NAMED_ORPHANS ? ` and ${orphans.length - NAMED_ORPHANS} more` : '';
-  return `on this node without a LocalVolume: ${named}${more}. They are kept; delete what nobody needs`;
+  return `on this node without a LocalVolume: ${first(orphans).join(', ')}. They are kept; delete what nobody needs`;
 }

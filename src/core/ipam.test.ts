@@ -104,6 +104,27 @@ it('restores what living attachments hold', () => {
   expect(pool.allocate(0)).toEqual(['10.88.0.2']);
 });
 
+describe('other ranges', () => {
+  it('are given from at once, and what is in use in the old ones stays so when they come back', () => {
+    const pool = allocator('10.88.0.0/29');
+    pool.allocate(0);
+    pool.setRanges(parsePodRanges('ranges', ['10.88.1.0/29']));
+    expect(pool.allocate(0)).toEqual(['10.88.1.1']);
+    expect(pool.counts(0)).toEqual([{ family: 4, total: 6n, inUse: 1, cooling: 0 }]);
+    pool.setRanges(parsePodRanges('ranges', ['10.88.0.0/29']));
+    expect(pool.allocate(0)).toEqual(['10.88.0.2']);
+    expect(pool.counts(0)[0]?.inUse).toBe(2);
+  });
+
+  it('may not be known yet', () => {
+    const pool = new AddressAllocator({ ranges: [], cooldownMs: 0 });
+    expect(fault(() => pool.allocate(0)).kind).toBe('unavailable');
+    expect(pool.counts(0)).toEqual([]);
+    pool.setRanges(parsePodRanges('ranges', ['10.88.1.0/29']));
+    expect(pool.allocate(0)).toEqual(['10.88.1.1']);
+  });
+});
+
 describe('configuration', () => {
   it.each([
     [['10.88.0.0/24', 'nonsense'], 'ranges[1] is "nonsense"'],

@@ -32,20 +32,27 @@ export interface AddressCounts {
  * nothing; its owner restores it from the records of living attachments.
  */
 export class AddressAllocator {
-  readonly #families: readonly FamilyPool[];
+  /** What is in use or rests is known of both, whether or not there are ranges. */
+  readonly #all: readonly FamilyPool[];
 
   constructor({ ranges, cooldownMs }: AllocatorOptions) {
-    this.#families = ([4, 6] as const)
-      .map((family) => ranges.filter((range) => range.family === family))
-      .filter((own) => own.length > 0)
-      .map((own) => new FamilyPool(own, cooldownMs));
+    this.#all = ([4, 6] as const).map((family) => new FamilyPool(family, cooldownMs));
+    this.setRanges(ranges);
+  }
+
+  /** Gives from these ranges from now on. What is in use or rests stays so, also in a range that is gone or comes back. */
+  setRanges(ranges: readonly Cidr[]): void {
+    for (const pool of this.#all) pool.setRanges(ranges.filter(({ family }) => family === pool.family));
   }
 
   /**
    * Takes one address of each family, in canonical text. `requested` fixes those of its families. Throws `exhausted`, `invalid`
-   * (outside the ranges) or `conflict` (in use), and then has taken nothing.
+   * (outside the ranges) or `conflict` (in use), `unavailable` without any range, and then has taken nothing.
    */
   allocate(nowMs: number, requested: readonly string[] = []): readonly string[] {
+    if (this.#families.length === 0) {
+      throw new Fault('unavailable', 'this node has no range of pod addresses yet');
+    }
     const wanted = new Map<FamilyPool, IpAddress>();
     for (const text of requested) {
       const address = parseAddress(text);
@@ -71,7 +78,7 @@ export class AddressAllocator {
     return chosen.map(({ pool, value }) => pool.take(value));
   }
 
-  /** Marks an address as used by a living attachment; one outside the ranges is left alone. */
+  /** Marks an address as used by a living attachment, be it in the ranges or not. */
   restore(address: string): void {
     this.#pool(address)?.take(valueOf(address));
   }
@@ -91,9 +98,14 @@ export class AddressAllocator {
     return this.#families.map((pool) => pool.counts(nowMs));
   }
 
+  /** Those with ranges. */
+  get #families(): readonly FamilyPool[] {
+    return this.#all.filter(({ hasRanges }) => hasRanges);
+  }
+
   #pool(address: string): FamilyPool | undefined {
     const parsed = parseAddress(address);
-    return parsed && this.#families.find((pool) => pool.contains(parsed));
+    return parsed && this.#all.find(({ family }) => family === parsed.family);
   }
 }
 
@@ -117,23 +129,34 @@ function usable(range: Cidr): Span {
 
 class FamilyPool {
   readonly family: IpFamily;
-  readonly name: string;
-  readonly #ranges: readonly Cidr[];
-  readonly #spans: readonly Span[];
-  readonly #total: bigint;
+  #ranges: readonly Cidr[] = [];
+  #spans: readonly Span[] = [];
+  #total = 0n;
   readonly #cooldownMs: number;
   readonly #used = new Set<bigint>();
   /** Release times, oldest first. */
   readonly #cooling = new Map<bigint, number>();
   #next = 0n;
 
-  constructor(ranges: readonly Cidr[], cooldownMs: number) {
-    this.family = ranges[0]?.family ?? 4;
-    this.name = ranges.map(formatCidr).join(' + ');
+  constructor(family: IpFamily, cooldownMs: number) {
+    this.family = family;
+    this.#cooldownMs = cooldownMs;
+  }
+
+  get name(): string {
+    return this.#ranges.map(formatCidr).join(' + ');
+  }
+
+  get hasRanges(): boolean {
+    return this.#ranges.length > 0;
+  }
+
+  setRanges(ranges: readonly Cidr[]): void {
+    if (ranges.map(formatCidr).join() === this.#ranges.map(formatCidr).join()) return;
     this.#ranges = ranges;
     this.#spans = ranges.map(usable);
     this.#total = this.#spans.reduce((sum, { size }) => sum + size, 0n);
-    this.#cooldownMs = cooldownMs;
+    this.#next = 0n;
   }
 
   contains(address: IpAddress): boolean {
@@ -189,9 +212,14 @@ class FamilyPool {
     return {
       family: this.family,
       total: this.#total,
-      inUse: this.#used.size,
-      cooling: this.#cooling.size,
+      inUse: this.#within(this.#used.keys()).length,
+      cooling: this.#within(this.#cooling.keys()).length,
     };
+  }
+
+  /** Those of the present ranges. */
+  #within(values: Iterable<bigint>): bigint[] {
+    return [...values].filter((value) => this.contains({ family: this.family, value }));
   }
 
   #at(position: bigint): bigint {
@@ -210,9 +238,10 @@ class FamilyPool {
   }
 
   #exhausted(nowMs: number): Fault {
-    const used = this.#used.size;
-    const cooling = this.#cooling.size;
-    const waits = [...this.#cooling.values()].map((at) => at + this.#cooldownMs - nowMs);
+    const used = this.#within(this.#used.keys()).length;
+    const resting = this.#within(this.#cooling.keys());
+    const cooling = resting.length;
+    const waits = resting.map((value) => (this.#cooling.get(value) ?? 0) + this.#cooldownMs - nowMs);
     const next = cooling === 0 ? '' : ` (the next is free in ${Math.ceil(Math.min(...waits) / 1000)} s)`;
     return new Fault(
       'exhausted',

@@ -52,6 +52,16 @@ describe('the table', () => {
     expect(setOf(name)).toBe(content);
   });
 
+  it('counts pods that keep an address of former ranges among the pods', () => {
+    const former = renderNetworkTable({
+      ranges: parseCidrs('ranges', ['10.88.1.0/24']),
+      exclusions: [],
+      attachments: [pod],
+    });
+    expect(former).toContain('elements = { 10.88.1.0/24, 10.88.0.2/32 }');
+    expect(former).toContain('elements = { fd00::2/128 }');
+  });
+
   it('sends to host ports only what is addressed to the node', () => {
     const jumps = table.split('\n').filter((line) => line.includes('jump hostports'));
     expect(jumps).toHaveLength(2);

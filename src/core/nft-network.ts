@@ -1,5 +1,5 @@
 import { type Attachment, describeAttachment, type PortMapping } from './attachment.ts';
-import { type Cidr, formatCidr, type IpFamily, parseAddress } from './cidr.ts';
+import { addressBits, type Cidr, cidrContains, formatCidr, type IpFamily, parseAddress } from './cidr.ts';
 import { Fault } from './fault.ts';
 import { HOST_LINK_PREFIX } from './link-plan.ts';
 
@@ -25,10 +25,13 @@ interface Element {
 
 /** The transaction that replaces the whole table, whether or not it is there. */
 export function renderNetworkTable({ ranges, exclusions, attachments }: NetworkTable): string {
-  const elements = [...attachments].flatMap(hostPortElements);
+  const pods = [...attachments];
+  const elements = pods.flatMap(hostPortElements);
+  // A pod keeps its address when the node gets other ranges.
+  const strays = pods.flatMap(({ addresses }) => addresses.flatMap((address) => strayCidr(address, ranges)));
   const sets = FAMILIES.flatMap((family) => [
-    addressSet(`pods${family}`, family, ranges),
-    addressSet(`direct${family}`, family, [...ranges, ...exclusions]),
+    addressSet(`pods${family}`, family, [...ranges, ...strays]),
+    addressSet(`direct${family}`, family, [...ranges, ...exclusions, ...strays]),
     collection('map', `ports${family}`, `inet_proto . inet_service : ${target(family)}`, elements),
     collection(
       'map',
@@ -133,6 +136,12 @@ function hostPortElements({
       { set: `hairpin${family}`, key: `${address} . ${address}` },
     ];
   });
+}
+
+function strayCidr(text: string, ranges: readonly Cidr[]): readonly Cidr[] {
+  const address = parseAddress(text);
+  if (address === undefined || ranges.some((range) => cidrContains(range, address))) return [];
+  return [{ family: address.family, base: address.value, prefix: addressBits(address.family) }];
 }
 
 function addressSet(name: string, family: IpFamily, cidrs: readonly Cidr[]): string {

@@ -281,7 +281,10 @@ export class Cluster {
     this.#report('keelson: deployed');
   }
 
-  /** Every machine knows the way to the pods of every node, as on a network whose nodes are all neighbours. */
+  /**
+   * Every machine knows the way to the pods of every node, as on a network whose nodes are all neighbours. Agents that are members of
+   * the cluster see to that themselves.
+   */
   async #ensureRoutes(signal?: AbortSignal): Promise<void> {
     const parts = await this.#load();
     const nodes = this.#nodes(parts, () => true);
@@ -290,12 +293,17 @@ export class Cluster {
       const podRange = podRanges.get(name);
       return podRange === undefined ? [] : [{ node: name, podRange, via: address }];
     });
-    const machines = [this.#controlPlaneMachine, ...nodes.map(({ machine }) => machine)];
+    const { keelson, cni, controller } = parts.record.settings;
+    const agents = keelson === 'shipped' || (cni === 'keelson' && controller);
+    const others = agents ? [] : nodes;
+    const machines = [this.#controlPlaneMachine, ...others.map(({ machine }) => machine)];
     await Promise.all(
       machines.map(async (machine) => {
         if (!(await machine.running())) return;
-        const others = routes.filter(({ node }) => node !== machine.name);
-        await ensurePodRoutes(machine, others);
+        await ensurePodRoutes(
+          machine,
+          routes.filter(({ node }) => node !== machine.name),
+        );
       }),
     );
   }

@@ -51,7 +51,9 @@ export async function ensurePodNetwork(
       return;
     case 'keelson':
       await installPlugins(machine, KEELSON_PLUGINS);
-      if (await givenAnotherRange(machine, podRange)) await stopAgent(machine);
+      const given = await givenAnotherRange(machine, podRange);
+      // A member finds out by itself.
+      if (given && membership === undefined) await stopAgent(machine);
       if (membership !== undefined) await machine.write(AGENT_KUBECONFIG, membership.kubeconfig);
       await machine.write(AGENT_CONFIG, agentConfig(machine.name, podRange, membership));
       await machine.ensureDaemon(AGENT);
@@ -112,8 +114,9 @@ function agentConfig(nodeName: string, podRange: string, membership?: Membership
     stateDir: '/var/lib/keelson',
     runDir: '/run/keelson',
     kubeletDir: '/var/lib/kubelet',
-    network: { ranges: [podRange], masqueradeExclusions: [POD_RANGE] },
-    ...(membership === undefined ? {} : memberConfig(membership)),
+    ...(membership === undefined
+      ? { network: { ranges: [podRange], masqueradeExclusions: [POD_RANGE] } }
+      : memberConfig(membership)),
   });
 }
 

@@ -247,9 +247,15 @@ function startAgent(server: ApiServer, lab: StorageLab): RunningAgent {
       architecture: process.arch,
       kubeletDir: undefined,
       pools: [{ name: 'default', backend: 'btrfs' }],
-      network: { ranges: ['10.88.0.0/24'], mtu: 'auto' },
+      network: { mtu: 'auto' },
     },
-    { client, files: systemFiles, notServing: () => undefined, logger: silentLogger },
+    {
+      client,
+      files: systemFiles,
+      network: () => ({ ranges: ['10.88.0.0/24'], unreachable: [], strays: [] }),
+      notServing: () => undefined,
+      logger: silentLogger,
+    },
   );
   const end = new AbortController();
   const storage = tellChanges(lab.storage, () => member.storageChanged());

@@ -21,9 +21,15 @@ const member = new ClusterMember(
     architecture: process.arch,
     kubeletDir: undefined,
     pools: [{ name: 'default', backend: 'btrfs' }],
-    network: { ranges: ['10.88.0.0/24'], mtu: 'auto' },
+    network: { mtu: 'auto' },
   },
-  { client, files: systemFiles, notServing: () => undefined, logger },
+  {
+    client,
+    files: systemFiles,
+    network: () => ({ ranges: ['10.88.0.0/24'], unreachable: [], strays: [] }),
+    notServing: () => undefined,
+    logger,
+  },
 );
 const opened = await openStorage(
   {

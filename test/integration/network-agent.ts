@@ -1,5 +1,5 @@
-import { openNetwork, removeNetwork } from '../../node-agent/network/network.ts';
-import type { NetworkOptions } from '../../node-agent/network/network.ts';
+import { type NetworkOptions, type NetworkSettings, openNetwork } from '../../node-agent/network/network.ts';
+import { removeNetwork } from '../../node-agent/network/removal.ts';
 import { serveCni } from '../../node-agent/cni/server.ts';
 import { createLogger, type LogLevel } from '../../src/runtime/logger.ts';
 
@@ -9,7 +9,13 @@ export interface AgentSettings extends NetworkOptions {
   readonly logLevel: LogLevel;
 }
 
-export type AgentCommand = 'maintain' | 'list' | 'status' | 'uninstall' | 'stop';
+export type AgentCommand =
+  | 'maintain'
+  | 'list'
+  | 'status'
+  | 'uninstall'
+  | 'stop'
+  | { readonly configure: NetworkSettings };
 
 const settings = JSON.parse(process.argv[2] ?? '{}') as AgentSettings;
 const logger = createLogger({ level: settings.logLevel, name: 'network-agent' });
@@ -23,6 +29,11 @@ async function stop(): Promise<void> {
 
 async function obey(command: AgentCommand): Promise<unknown> {
   let result: unknown;
+  if (typeof command === 'object') {
+    await network.configure(command.configure);
+    const { ranges, strays, unreachable } = network.measure();
+    return { ranges, strays, unreachable };
+  }
   switch (command) {
     case 'maintain':
       await network.maintain();

@@ -128,11 +128,17 @@ export class NetworkLab implements AsyncDisposable {
   async ask<T = unknown>(command: AgentCommand): Promise<T> {
     const agent = this.#agent;
     if (agent === undefined) throw new Error('no agent runs');
-    const reply = new Promise<{ result: T }>((resolve) =>
-      agent.once('message', resolve as (m: unknown) => void),
-    );
+    const reply = Promise.withResolvers<{ result: T }>();
+    const answered = reply.resolve as (message: unknown) => void;
+    const ended = (code: number | null): void =>
+      reply.reject(new Error(`the agent ended with ${code ?? 'a signal'} instead of an answer`));
+    agent.once('message', answered).once('exit', ended);
     agent.send(command);
-    return (await reply).result;
+    try {
+      return (await reply.promise).result;
+    } finally {
+      agent.off('message', answered).off('exit', ended);
+    }
   }
 
   async attachments(): Promise<readonly Attachment[]> {

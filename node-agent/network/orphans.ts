@@ -1,0 +1,25 @@
+import type { AddressAllocator } from '../../src/core/ipam.ts';
+import type { Logger } from '../../src/runtime/logger.ts';
+import type { Kernel } from '../linux/kernel.ts';
+import type { Attachments } from './attachments.ts';
+
+/**
+ * Addresses that the node routes to pods but that no record names (it was lost or corrupt) are in use: they are kept from others
+ * until their link is gone. Returns them by link.
+ */
+export async function reserveOrphans(
+  kernel: Kernel,
+  attachments: Attachments,
+  allocator: AddressAllocator,
+  logger: Logger,
+): Promise<Map<string, string[]>> {
+  const recorded = new Set(attachments.list().flatMap(({ addresses }) => addresses));
+  const orphans = new Map<string, string[]>();
+  for (const { address, link } of await kernel.call('listPodRoutes')) {
+    if (recorded.has(address)) continue;
+    allocator.restore(address);
+    orphans.set(link, [...(orphans.get(link) ?? []), address]);
+  }
+  if (orphans.size > 0) logger.warn({ links: [...orphans.keys()] }, 'links without record found');
+  return orphans;
+}

@@ -1,0 +1,60 @@
+import { type Cidr, formatCidr } from '../../src/core/cidr.ts';
+import {
+  type Peer,
+  type PeerRouteFacts,
+  type PeerRoutePlan,
+  planPeerRoutes,
+} from '../../src/core/peer-routes.ts';
+import type { Logger } from '../../src/runtime/logger.ts';
+
+/** What the routes need of the kernel. */
+export interface PeerRouteTable {
+  read(): Promise<Pick<PeerRouteFacts, 'addresses' | 'present'>>;
+  change(plan: Pick<PeerRoutePlan, 'add' | 'remove'>): Promise<void>;
+}
+
+export interface PeerRoutesDeps {
+  readonly table: PeerRouteTable;
+  readonly logger: Logger;
+}
+
+/** Keeps this node's routes to the pods of other nodes. Reads the kernel's table each time, so whatever took a route away is made good. */
+export class PeerRoutes {
+  readonly #deps: PeerRoutesDeps;
+  #wanted: { readonly peers: readonly Peer[]; readonly ranges: readonly Cidr[] } | undefined;
+  #problems: readonly string[] = [];
+
+  constructor(deps: PeerRoutesDeps) {
+    this.#deps = deps;
+  }
+
+  /** Which peers could not be given a route at the last look, and why; in words, one a range. */
+  get problems(): readonly string[] {
+    return this.#problems;
+  }
+
+  /** What `ensure` makes from now on; before the first call it touches nothing. */
+  set(wanted: { readonly peers: readonly Peer[]; readonly ranges: readonly Cidr[] }): void {
+    this.#wanted = wanted;
+  }
+
+  /** Makes the routes right. Calls must not overlap. */
+  async ensure(): Promise<void> {
+    if (this.#wanted === undefined) return;
+    const { table, logger } = this.#deps;
+    const { add, remove, problems } = planPeerRoutes({ ...this.#wanted, ...(await table.read()) });
+    for (const problem of problems) {
+      if (!this.#problems.includes(problem)) logger.warn({ problem }, 'no route to pods of another node');
+    }
+    this.#problems = problems;
+    if (add.length + remove.length === 0) return;
+    await table.change({ add, remove });
+    logger.info(
+      {
+        added: add.map(({ destination, gateway }) => `${formatCidr(destination)} via ${gateway}`),
+        removed: remove.map(({ destination }) => formatCidr(destination)),
+      },
+      'routes to other nodes changed',
+    );
+  }
+}

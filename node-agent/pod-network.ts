@@ -1,0 +1,55 @@
+import type { AgentConfig } from '../src/core/agent-config.ts';
+import type { KubeClient } from '../src/kube/client.ts';
+import type { InformerObserver } from '../src/kube/informer.ts';
+import type { Logger } from '../src/runtime/logger.ts';
+import { ClusterNetworkFollower, readClusterNetwork } from './kube/cluster-network.ts';
+import { type Network, openNetwork } from './network/network.ts';
+
+export interface PodNetworkDeps {
+  readonly logger: Logger;
+  /** The cluster that says what the network is like; undefined: the configuration alone does. */
+  readonly cluster:
+    | { readonly client: KubeClient; readonly observer: InformerObserver; readonly onChange: () => void }
+    | undefined;
+}
+
+export interface PodNetwork {
+  readonly network: Network;
+  /** Does what the cluster says, until the signal aborts. */
+  follow(signal: AbortSignal): Promise<void>;
+}
+
+/** The node's network as its configuration wants it, and as its cluster wanted it last. Disposing `network` is left to the caller. */
+export async function openPodNetwork(
+  { nodeName, stateDir, runDir, network: options }: AgentConfig,
+  { logger, cluster }: PodNetworkDeps,
+): Promise<PodNetwork> {
+  const { ranges } = options;
+  const last = cluster === undefined ? undefined : await readClusterNetwork(stateDir, { logger });
+  const written = last && { ...last, ranges: ranges ?? last.ranges };
+  const network = await openNetwork(
+    {
+      stateDir: runDir,
+      ranges: written?.ranges ?? ranges ?? [],
+      mtu: options.mtu,
+      masqueradeExclusions: options.masqueradeExclusions,
+      cooldownMs: options.cooldownSeconds * 1_000,
+    },
+    { logger },
+  );
+  if (cluster === undefined) return { network, follow: () => Promise.resolve() };
+  let inForce = written;
+  if (written !== undefined) {
+    await network.configure(written).catch((error: unknown) => {
+      logger.error({ err: error }, 'network not as it was before; trying again');
+      inForce = undefined;
+    });
+  }
+  const { client, observer, onChange } = cluster;
+  const follower = new ClusterNetworkFollower(
+    { nodeName, stateDir, ranges },
+    { client, network, logger, observer, onChange },
+    inForce,
+  );
+  return { network, follow: (signal) => follower.run(signal) };
+}

@@ -1,0 +1,184 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { BUSYBOX_IMAGE } from '../../src/cli/demo/busybox-image.ts';
+import { Cluster } from '../cluster/cluster.ts';
+import { cutLink, deleteNode, restartKubelet, restoreLink } from '../cluster/faults.ts';
+import type { Kubectl } from '../cluster/kubectl.ts';
+import { waitFor } from '../cluster/wait.ts';
+
+interface Pod {
+  readonly metadata: { readonly name: string };
+  readonly spec: { readonly nodeName: string };
+  readonly status: {
+    readonly podIP?: string;
+    readonly containerStatuses?: readonly { readonly restartCount: number; readonly containerID: string }[];
+  };
+}
+
+/** Tells whoever asks who it is and whom it sees. */
+const SERVE =
+  "mkdir -p /tmp/www/cgi-bin; printf '#!/bin/sh\\necho; echo $(hostname) sees $REMOTE_ADDR\\n' >/tmp/www/cgi-bin/who; chmod +x /tmp/www/cgi-bin/who; exec httpd -f -p 8080 -h /tmp/www";
+
+/** Two nodes whose agents make the pod network as the cluster says, and a StatefulSet across them. */
+describe('pods on two nodes', { timeout: 180_000 }, () => {
+  let cluster: Cluster;
+  let kubectl: Kubectl;
+
+  beforeAll(async () => {
+    cluster = new Cluster({ name: `flow-${process.pid}` });
+    await cluster.up({ nodes: 2, settings: { controller: true, poolSize: '1Gi' } });
+    kubectl = await cluster.kubectl();
+    await kubectl.apply([statefulSet()]);
+    await kubectl.run(['rollout', 'status', 'statefulset/talk', '--timeout=120s'], { timeoutMs: 130_000 });
+  }, 900_000);
+
+  afterAll(async () => {
+    await cluster.down();
+  }, 60_000);
+
+  const pods = async (): Promise<readonly Pod[]> =>
+    (await kubectl.get<{ items: Pod[] }>(['pods', '--selector=app=talk'])).items;
+  const podRange = async (node: string): Promise<string> =>
+    (await kubectl.get<{ spec: { podCIDR: string } }>([`node/${node}`])).spec.podCIDR;
+  const routes = async (node: string): Promise<readonly (readonly [string, string])[]> => {
+    const { stdout } = await cluster.machine(node).runInNetwork(['ip', '-j', 'route', 'show', 'proto', '76']);
+    const list = (stdout.trim() === '' ? [] : JSON.parse(stdout)) as { dst: string; gateway: string }[];
+    return list.map(({ dst, gateway }) => [dst, gateway] as const).sort();
+  };
+  const condition = async (node: string, type: string): Promise<string> =>
+    await kubectl.run([
+      'get',
+      'nodeinventory',
+      node,
+      `--output=jsonpath={.status.conditions[?(@.type=="${type}")].status}`,
+    ]);
+  /** Each asks each, by TCP and by ping; who is asked sees the address of the pod, not of its node. */
+  const talk = async (): Promise<void> => {
+    const round = async (): Promise<true> => {
+      const all = await pods();
+      expect(all.map(({ spec }) => spec.nodeName).sort()).toEqual(['node-1', 'node-2']);
+      for (const from of all) {
+        for (const { metadata, status } of all) {
+          const { podIP = '' } = status;
+          const ask = `timeout 5 wget -q -O - http://${podIP}:8080/cgi-bin/who && ping -c 1 -W 2 ${podIP} >/dev/null && echo pong`;
+          const answer = await kubectl.run(['exec', from.metadata.name, '--', 'sh', '-c', ask]);
+          expect(answer).toBe(`${metadata.name} sees ${from.status.podIP ?? ''}\npong\n`);
+        }
+      }
+      return true;
+    };
+    await waitFor('every pod answers every pod', round, { timeoutMs: 60_000, everyMs: 500 });
+  };
+  const containers = async (): Promise<unknown> =>
+    (await pods()).map(({ status }) => status.containerStatuses);
+
+  test('have addresses of the range that Kubernetes gave their node, which the agents found out', async () => {
+    for (const { spec, status } of await pods()) {
+      const range = await podRange(spec.nodeName);
+      expect(status.podIP?.startsWith(range.replace(/0\/24$/, ''))).toBe(true);
+      const inventory = await kubectl.get<{ status: { network: { ranges: string[] } } }>([
+        `nodeinventory/${spec.nodeName}`,
+      ]);
+      expect(inventory.status.network.ranges).toEqual([range]);
+      expect(await condition(spec.nodeName, 'PeersReachable')).toBe('True');
+    }
+  });
+
+  test('reach each other by routes of the agents alone, with their own addresses', async () => {
+    const [one, two] = [await cluster.node('node-1'), await cluster.node('node-2')];
+    expect(await routes('node-1')).toEqual([[await podRange('node-2'), two.address]]);
+    expect(await routes('node-2')).toEqual([[await podRange('node-1'), one.address]]);
+    const { stdout } = await one.machine.runInNetwork(['ip', 'route', 'show', 'proto', '201']);
+    expect(stdout).toBe('');
+    await talk();
+  });
+
+  test('go on talking while an agent is away, and after it has come back', async () => {
+    const before = await containers();
+    await (await cluster.node('node-1')).stopAgent();
+    await talk();
+    await cluster.startNode('node-1');
+    await talk();
+    expect(await containers()).toEqual(before);
+  });
+
+  test('talk again when a link has been cut, and when it has been down on the node itself', async () => {
+    const before = await containers();
+    await cutLink(cluster, 'node-2');
+    await restoreLink(cluster, 'node-2');
+    await talk();
+    const { machine } = await cluster.node('node-2');
+    await machine.runInNetwork(['ip', 'link', 'set', 'eth0', 'down']);
+    expect(await routes('node-2')).toEqual([]);
+    await machine.runInNetwork(['ip', 'link', 'set', 'eth0', 'up']);
+    await talk();
+    expect(await containers()).toEqual(before);
+  });
+
+  test('talk again when a node has been switched off and on', async () => {
+    await cluster.stopNode('node-2');
+    await cluster.startNode('node-2');
+    await talk();
+  });
+
+  test('are known to a node that is added, and forgotten with one that is removed', async () => {
+    await cluster.addNode('late');
+    const late = await cluster.node('late');
+    const range = await podRange('late');
+    const known = async (): Promise<true | undefined> =>
+      (await routes('node-1')).some(([dst, via]) => dst === range && via === late.address) ? true : undefined;
+    await waitFor('node-1 has a route to the new node', known, { timeoutMs: 20_000 });
+    expect(await routes('late')).toHaveLength(2);
+    await cluster.removeNode('late');
+    const forgotten = async (): Promise<true | undefined> =>
+      (await routes('node-1')).some(([dst]) => dst === range) ? undefined : true;
+    await waitFor('node-1 has forgotten it', forgotten, { timeoutMs: 20_000 });
+  });
+
+  test('get addresses of another range when their node comes back with one', async () => {
+    const former = await podRange('node-2');
+    await deleteNode(cluster, 'node-2');
+    await restartKubelet(cluster, 'node-2');
+    const range = await podRange('node-2');
+    await kubectl.run(['delete', 'pods', '--selector=app=talk', '--grace-period=1']);
+    await kubectl.run(['rollout', 'status', 'statefulset/talk', '--timeout=120s'], { timeoutMs: 130_000 });
+    await talk();
+    const moved = (await pods()).find(({ spec }) => spec.nodeName === 'node-2');
+    expect(moved?.status.podIP?.startsWith(range.replace(/0\/24$/, ''))).toBe(true);
+    expect((await routes('node-1')).map(([dst]) => dst)).toEqual([range]);
+    if (range !== former) {
+      expect((await routes('node-1')).map(([dst]) => dst)).not.toContain(former);
+    }
+    expect(await condition('node-2', 'FormerAddresses')).toBe('False');
+  });
+});
+
+function statefulSet(): object {
+  const labels = { app: 'talk' };
+  const apart = { labelSelector: { matchLabels: labels }, topologyKey: 'kubernetes.io/hostname' };
+  return {
+    apiVersion: 'apps/v1',
+    kind: 'StatefulSet',
+    metadata: { name: 'talk' },
+    spec: {
+      replicas: 2,
+      serviceName: 'talk',
+      podManagementPolicy: 'Parallel',
+      selector: { matchLabels: labels },
+      template: {
+        metadata: { labels },
+        spec: {
+          affinity: { podAntiAffinity: { requiredDuringSchedulingIgnoredDuringExecution: [apart] } },
+          terminationGracePeriodSeconds: 1,
+          containers: [
+            {
+              name: 'main',
+              image: BUSYBOX_IMAGE,
+              command: ['sh', '-c', SERVE],
+              readinessProbe: { httpGet: { port: 8080, path: '/cgi-bin/who' }, periodSeconds: 1 },
+            },
+          ],
+        },
+      },
+    },
+  };
+}
