@@ -2,6 +2,7 @@ import { homedir } from 'node:os';
 import { join } from 'node:path';
 import type { AgentConfig } from '../src/core/agent-config.ts';
 import { Fault, isFault } from '../src/core/fault.ts';
+import { PROXY_ADMIN_SOCKET } from '../src/core/policy-report.ts';
 import { findCluster } from '../src/kube/cluster-access.ts';
 import { HttpKubeClient } from '../src/kube/http-client.ts';
 import type { InformerObserver } from '../src/kube/informer.ts';
@@ -19,7 +20,9 @@ import { createIdentity } from './csi/identity.ts';
 import { createNode } from './csi/node.ts';
 import { serveRegistration } from './csi/registration.ts';
 import { systemFiles } from './inventory/file-reader.ts';
+import { askProxy } from './kube/ask-proxy.ts';
 import { ClusterMember, type ClusterMemberDeps } from './kube/cluster-member.ts';
+import { policiesDirectory, PolicyFiles } from './kube/policy-files.ts';
 import { tellChanges } from './kube/storage-changes.ts';
 import { startKernel } from './linux/kernel.ts';
 import type { Network } from './network/network.ts';
@@ -251,6 +254,11 @@ async function joinCluster(
       files: systemFiles,
       notServing: deps.notServing,
       network: deps.network,
+      proxy: {
+        files: new PolicyFiles({ stateDir: config.stateDir }),
+        directory: policiesDirectory(config.stateDir),
+        askProxy: () => askProxy(join(config.runDir, PROXY_ADMIN_SOCKET)),
+      },
       logger,
       observer: informers,
     },

@@ -1,6 +1,6 @@
 import { watch } from 'node:fs';
-import { readdir, readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { lstat, readdir, readFile, realpath } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { Fault } from '../../src/core/fault.ts';
 import type { RuntimePolicy } from '../../src/core/policy.ts';
 import { parsePolicies } from '../../src/core/policy-parse.ts';
@@ -9,14 +9,23 @@ import type { Clock } from '../../src/runtime/clock.ts';
 import type { Logger } from '../../src/runtime/logger.ts';
 
 export interface PolicyStoreOptions {
-  /** Its `*.yaml` and `*.yml` files are read; it may be absent, and come later. */
-  readonly directory: string;
+  /**
+   * Their `*.yaml` and `*.yml` files are read; one may be absent, and come later. One that is a symbolic link is replaced as a whole,
+   * and so it is read. Of policies of one name that of the earlier directory counts.
+   */
+  readonly directories: readonly string[];
 }
 
 export interface PolicyStoreDeps {
   readonly logger: Logger;
   readonly clock: Clock;
   readonly onLoaded?: (loaded: { readonly policies: number; readonly badFiles: number }) => void;
+}
+
+/** What is wrong with a file that is not in force as it is. */
+export interface PolicyFileFault {
+  readonly file: string;
+  readonly message: string;
 }
 
 interface KnownFile {
@@ -27,7 +36,7 @@ interface KnownFile {
 }
 
 /**
- * The policies of a directory, kept up to date. A file is taken whole or not at all: one with a fault keeps what it said before, and
+ * The policies of some directories, kept up to date. A file is taken whole or not at all: one with a fault keeps what it said before, and
  * says so in the log and in `faults`.
  */
 export class PolicyStore {
@@ -46,42 +55,48 @@ export class PolicyStore {
     return this.#policies;
   }
 
-  /** What is wrong with files that are not in force as they are. */
-  get faults(): readonly string[] {
-    return [...this.#files.values()].flatMap(({ fault }) => fault ?? []);
+  get faults(): readonly PolicyFileFault[] {
+    return [...this.#files].flatMap(([file, { fault }]) =>
+      fault === undefined ? [] : [{ file, message: fault }],
+    );
   }
 
-  /** Follows the directory until the signal aborts. */
+  /** Follows the directories until the signal aborts. */
   async run(signal: AbortSignal): Promise<void> {
     const runner = new BoundedRunner(
       // Also without an event: a directory that was replaced has no watch any more.
       { name: 'policies', minIntervalMs: 100, maxIntervalMs: 5_000, retryMs: 1_000 },
       async () => {
         await this.load();
-        follow();
+        for (const directory of this.#options.directories) await follow(directory);
       },
       this.#deps,
     );
-    let watcher: Disposable | undefined;
-    const follow = (): void => {
-      watcher ??= watchDirectory(this.#options.directory, {
+    const watchers = new Map<string, Disposable>();
+    const follow = async (directory: string): Promise<void> => {
+      if (watchers.has(directory)) return;
+      const watcher = watchDirectory(await whereChangesShow(directory), {
         changed: () => runner.poke(),
         lost: () => {
-          watcher = undefined;
+          watchers.delete(directory);
           runner.poke();
         },
       });
+      if (watcher !== undefined) watchers.set(directory, watcher);
     };
     try {
       await runner.run(signal);
     } finally {
-      watcher?.[Symbol.dispose]();
+      for (const watcher of watchers.values()) watcher[Symbol.dispose]();
     }
   }
 
-  /** Reads the directory once. */
+  /** Reads the directories once. */
   async load(): Promise<void> {
-    const texts = await readPolicyFiles(this.#options.directory);
+    const texts = new Map<string, string>();
+    for (const directory of this.#options.directories) {
+      for (const [file, text] of await readPolicyFiles(directory)) texts.set(file, text);
+    }
     const same = texts.size === this.#files.size;
     if (same && [...texts].every(([file, text]) => this.#files.get(file)?.text === text)) return;
     const files = new Map<string, KnownFile>();
@@ -140,16 +155,37 @@ function checkNames(
   }
 }
 
+/** By the path of each file under the directory as it is given, whatever that links to now. */
 async function readPolicyFiles(directory: string): Promise<Map<string, string>> {
-  const names = await readdir(directory).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return [];
-    throw error;
-  });
   const texts = new Map<string, string>();
-  for (const name of names.filter((entry) => /^[^.].*\.ya?ml$/.test(entry)).sort()) {
-    texts.set(join(directory, name), await readFile(join(directory, name), 'utf8'));
+  try {
+    // One set of files: not the names of one and the texts of the next. One that is removed meanwhile is read again by the runner.
+    const set = await realpath(directory);
+    const names = (await readdir(set)).filter((entry) => /^[^.].*\.ya?ml$/.test(entry)).sort();
+    for (const name of names) {
+      texts.set(join(directory, name), await readFile(join(set, name), 'utf8'));
+    }
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT' && !(await exists(directory))) return new Map();
+    throw error;
   }
   return texts;
+}
+
+async function exists(path: string): Promise<boolean> {
+  return await lstat(path).then(
+    () => true,
+    () => false,
+  );
+}
+
+/** A symbolic link changes where it stands. */
+async function whereChangesShow(directory: string): Promise<string> {
+  const isLink = await lstat(directory).then(
+    (found) => found.isSymbolicLink(),
+    () => false,
+  );
+  return isLink ? dirname(directory) : directory;
 }
 
 /** Undefined where the directory cannot be watched, e.g. because it is not there. */

@@ -1,4 +1,5 @@
 import { Fault } from '../../src/core/fault.ts';
+import type { PolicyOrigin } from '../../src/core/policy.ts';
 import { type Clock, systemClock } from '../../src/runtime/clock.ts';
 import type { Logger } from '../../src/runtime/logger.ts';
 import type { MetricsRegistry } from '../../src/runtime/metrics.ts';
@@ -6,7 +7,7 @@ import { createHttp2Forwarder } from './http2-forwarder.ts';
 import { type Listener, openListener } from './listener.ts';
 import { createCriMetrics } from './metrics.ts';
 import { createPolicyReviewer } from './policy-reviewer.ts';
-import { PolicyStore } from './policy-store.ts';
+import { type PolicyFileFault, PolicyStore } from './policy-store.ts';
 import { askVersion, type RuntimeVersion } from './runtime-health.ts';
 import { Upstream } from './upstream.ts';
 
@@ -15,8 +16,8 @@ export interface CriProxyOptions {
   readonly listen: string;
   /** Path of the runtime's socket; likewise. */
   readonly runtime: string;
-  /** Directory of RuntimePolicy files; without it nothing is ever looked at. */
-  readonly policiesDir?: string | undefined;
+  /** Directories of RuntimePolicy files, see PolicyStoreOptions; without one nothing is ever looked at. */
+  readonly policiesDirs?: readonly string[] | undefined;
   /** How long reads wait for a runtime that is not there; default 3 s. */
   readonly holdReadsMs?: number;
   /** How long a stop waits for calls in flight; default 30 s. */
@@ -34,8 +35,16 @@ export interface CriProxy {
   run(signal: AbortSignal, onReady?: () => void): Promise<void>;
   /** A real call to the runtime; rejects with the reason when it does not answer. */
   runtimeHealth(signal?: AbortSignal): Promise<RuntimeVersion>;
-  /** Faults of policy files that are not in force as they are. */
-  policyFaults(): readonly string[];
+  /** What of the policy files is in force, and what not. */
+  policies(): PolicyReport;
+}
+
+/** What a proxy tells of its policies (`/status` of its admin socket). */
+export interface PolicyReport {
+  /** Those that come from the API with the object and the generation that they are. */
+  readonly inForce: readonly ({ readonly name: string } & Partial<PolicyOrigin>)[];
+  /** Of files that are not in force as they are. */
+  readonly faults: readonly PolicyFileFault[];
 }
 
 /** A CRI endpoint that forwards everything to the runtime and applies runtime policies. Touches nothing until `run`. */
@@ -49,10 +58,10 @@ export function createCriProxy(options: CriProxyOptions, deps: CriProxyDeps): Cr
   }
   const metrics = createCriMetrics(deps.metrics);
   const store =
-    options.policiesDir === undefined
+    options.policiesDirs === undefined || options.policiesDirs.length === 0
       ? undefined
       : new PolicyStore(
-          { directory: options.policiesDir },
+          { directories: options.policiesDirs },
           { logger, clock, onLoaded: (loaded) => metrics.policiesLoaded(loaded) },
         );
   const reviewer = createPolicyReviewer({
@@ -108,7 +117,10 @@ export function createCriProxy(options: CriProxyOptions, deps: CriProxyDeps): Cr
       }
     },
     runtimeHealth: (signal) => askVersion(health, signal),
-    policyFaults: () => store?.faults ?? [],
+    policies: () => ({
+      inForce: (store?.policies ?? []).map(({ name, origin }) => ({ name, ...origin })),
+      faults: store?.faults ?? [],
+    }),
   };
 }
 

@@ -1,6 +1,7 @@
 import { isProxied, parseRuntimeVersion } from '../../src/core/inventory-parse.ts';
 import { closePools, describePools, type MeasuredPool } from '../../src/core/inventory-pools.ts';
 import { Fault } from '../../src/core/fault.ts';
+import type { PolicyFacts } from '../../src/core/policy-report.ts';
 import type { PoolFacts } from '../../src/core/inventory.ts';
 import type { InventorySource } from './collector.ts';
 import type { FileReader } from './file-reader.ts';
@@ -103,6 +104,16 @@ export function networkSource(
       if (known === undefined) return last;
       return { network: { ranges: known, ...(mtu === 'auto' ? {} : { mtu }) } };
     },
+  };
+}
+
+/** What the CRI proxy has in force of the RuntimePolicies of the API. */
+export function policySource(inForce: () => Promise<readonly PolicyFacts[] | undefined>): InventorySource {
+  return {
+    name: 'policies',
+    fields: ['policies'],
+    everyMs: 0,
+    read: async () => ({ policies: await inForce() }),
   };
 }
 

@@ -52,6 +52,7 @@ async function setup() {
         files,
         notServing: () => fault,
         network: () => ({ ranges: ['10.88.0.0/24'], unreachable: [], strays: [] }),
+        proxy: { files: { replace: async () => false }, directory: '/none', askProxy: async () => undefined },
         logger: silentLogger,
         clock,
       },

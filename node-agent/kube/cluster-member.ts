@@ -10,9 +10,16 @@ import { raceSignal } from '../../src/runtime/signals.ts';
 import { TaskGroup } from '../../src/runtime/task-group.ts';
 import type { FileReader } from '../inventory/file-reader.ts';
 import { InventoryPublisher } from '../inventory/publisher.ts';
-import { kubeletSource, machineSources, networkSource, storageSource } from '../inventory/sources.ts';
+import {
+  kubeletSource,
+  machineSources,
+  networkSource,
+  policySource,
+  storageSource,
+} from '../inventory/sources.ts';
 import type { Storage, StorageReport } from '../storage/storage.ts';
 import { FIELD_MANAGER, LocalVolumes } from './local-volumes.ts';
+import { RuntimePolicies, type RuntimePoliciesDeps } from './runtime-policies.ts';
 import { findOrphans, measuredPools } from './storage-facts.ts';
 import { removeStartupTaint } from './startup-taint.ts';
 
@@ -32,6 +39,8 @@ export interface ClusterMemberDeps {
   readonly notServing: () => Fault | undefined;
   /** The pod network as it is; undefined while it is being opened. */
   readonly network: () => (NetworkFindings & { readonly ranges: readonly string[] }) | undefined;
+  /** Where the CRI proxy reads policies, and what it says of itself. */
+  readonly proxy: Pick<RuntimePoliciesDeps, 'files' | 'directory' | 'askProxy'>;
   readonly logger: Logger;
   readonly clock?: Clock;
   readonly observer?: InformerObserver;
@@ -48,6 +57,7 @@ export class ClusterMember {
   /** Resolves when the agent serves or has said why it does not. */
   readonly #settled = Promise.withResolvers<undefined>();
   readonly #node: Informer<Node>;
+  readonly #policies: RuntimePolicies;
   readonly #inventory: InventoryPublisher;
   readonly #taint: BoundedRunner;
   #storage: Storage | undefined;
@@ -66,6 +76,11 @@ export class ClusterMember {
       { resource: NODES, fieldSelector: `metadata.name=${nodeName}`, transform: withoutVolatile },
       { client, logger, clock, ...watching },
     );
+    this.#policies = new RuntimePolicies({
+      ...deps.proxy,
+      ...{ client, logger, clock, ...watching },
+      onChange: () => this.#inventory.poke(),
+    });
     this.#inventory = new InventoryPublisher(
       { nodeName, agentVersion, fieldManager: FIELD_MANAGER },
       {
@@ -80,6 +95,7 @@ export class ClusterMember {
           ...machineSources(files, { architecture, provenFeatures: ['nftables'] }),
           kubeletSource(() => this.#node.store.get(nodeName)?.status?.nodeInfo, files, kubeletDir),
           networkSource(() => deps.network()?.ranges, network),
+          policySource(() => this.#policies.inForce()),
           storageSource(pools, {
             measure: async () => measuredPools(await this.#readReport()),
             takeChanged: () => this.#takeChanged(),
@@ -120,6 +136,7 @@ export class ClusterMember {
     using _subscribed = this.#node.subscribe(() => this.#poke());
     tasks.run('node', (running) => this.#node.run(running));
     tasks.run('startup-taint', (running) => this.#taint.run(running));
+    tasks.run('runtime-policies', (running) => this.#policies.run(running));
     tasks.run('inventory', (running) => this.#publish(running));
     tasks.run('local-volumes', (running) => this.#runVolumes(running));
     if (signal.aborted) stop();

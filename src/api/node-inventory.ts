@@ -68,6 +68,13 @@ const pciDevice = z.object({
   count: field(count, 'How many of them.'),
 });
 
+const policy = z.object({
+  name: field(z.string().max(253), 'The RuntimePolicy.'),
+  uid: field(word, 'Of that object.'),
+  generation: field(count, 'What is in force is this generation of it; nothing is when absent.').optional(),
+  problem: field(z.string().max(4096), 'Why the newest generation is not.').optional(),
+});
+
 const status = z.object({
   agentVersion: field(word, 'Version of the agent that wrote this.').optional(),
   observedTime: field(z.string(), 'When this was found out. Changes only with the content.', {
@@ -116,6 +123,11 @@ const status = z.object({
       mtu: field(count, "Of pods' interfaces.").optional(),
     }),
     'The pod network of this node.',
+  ).optional(),
+  policies: field(
+    z.array(policy).max(512),
+    "Runtime policies, as the node's CRI proxy has them; absent when it has no proxy.",
+    { mapKeys: ['name'] },
   ).optional(),
   storage: field(storage, 'Pools and what is in them.').optional(),
   conditions,

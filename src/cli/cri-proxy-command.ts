@@ -1,5 +1,7 @@
+import { dirname, join } from 'node:path';
 import { createCriProxy } from '../../node-agent/cri/proxy.ts';
 import { Fault } from '../core/fault.ts';
+import { PROXY_ADMIN_SOCKET } from '../core/policy-report.ts';
 import { startAdminServer } from '../runtime/admin-server.ts';
 import { Health } from '../runtime/health.ts';
 import { createLogger, LOG_LEVELS, type LogLevel } from '../runtime/logger.ts';
@@ -7,7 +9,7 @@ import { createMetrics } from '../runtime/metrics.ts';
 import { type Command, parseFlags } from './command.ts';
 
 const usage =
-  'keelson cri-proxy --listen SOCKET --runtime SOCKET [--policies DIR] [--metrics-address HOST:PORT|off] [--log-level LEVEL]';
+  'keelson cri-proxy --listen SOCKET --runtime SOCKET [--policies DIR]... [--admin-socket SOCKET] [--metrics-address HOST:PORT|off] [--log-level LEVEL]';
 
 export const criProxyCommand: Command = {
   summary: 'stand between kubelet and the container runtime, and apply runtime policies',
@@ -18,7 +20,8 @@ export const criProxyCommand: Command = {
       {
         listen: { type: 'string' },
         runtime: { type: 'string' },
-        policies: { type: 'string' },
+        policies: { type: 'string', multiple: true },
+        'admin-socket': { type: 'string' },
         'metrics-address': { type: 'string', default: '127.0.0.1:9811' },
         'log-level': { type: 'string', default: 'info' },
       },
@@ -33,7 +36,7 @@ export const criProxyCommand: Command = {
     const logger = createLogger({ level: logLevel(flags['log-level']), name: 'cri-proxy' });
     const metrics = createMetrics({ process: 'cri-proxy' });
     const proxy = createCriProxy(
-      { listen: flags.listen, runtime: flags.runtime, policiesDir: flags.policies },
+      { listen: flags.listen, runtime: flags.runtime, policiesDirs: flags.policies },
       { logger, metrics },
     );
     const health = new Health();
@@ -41,13 +44,18 @@ export const criProxyCommand: Command = {
       await proxy.runtimeHealth(checkSignal);
     });
     health.add('policies', async () => {
-      const [fault] = proxy.policyFaults();
-      if (fault !== undefined) throw new Fault('precondition', fault);
+      const [fault] = proxy.policies().faults;
+      if (fault !== undefined) throw new Fault('precondition', fault.message);
     });
     const address = flags['metrics-address'];
     await using _admin = await startAdminServer(
-      { address: address === 'off' ? undefined : address },
-      { logger, metrics, health, status: async () => ({ policyFaults: proxy.policyFaults() }) },
+      {
+        address: address === 'off' ? undefined : address,
+        socketPath:
+          flags['admin-socket'] ??
+          join(dirname(flags.listen.replace(/^unix:(\/\/)?/, '')), PROXY_ADMIN_SOCKET),
+      },
+      { logger, metrics, health, status: async () => ({ policies: proxy.policies() }) },
     );
     await proxy.run(signal);
     return 0;

@@ -13,6 +13,7 @@ import { keepingInventories } from './inventory-keeper.ts';
 import { labellingNodes } from './labels/labelling.ts';
 import type { RuleEvaluator } from './labels/rule-evaluator.ts';
 import type { ControllerMetrics } from './metrics.ts';
+import { reportingPolicies } from './policy-reporter.ts';
 import { provisioning } from './provisioning.ts';
 import { releasing } from './releaser.ts';
 import { resizing } from './resizer.ts';
@@ -92,6 +93,7 @@ function createConcerns(
     keepingInventories(context),
     releasingSources(context, sources),
     publishingCapacity(context, { namespace }),
+    reportingPolicies(context),
     labellingNodes(context, { defaultLabels, evaluator }),
   ];
 }

@@ -1,4 +1,5 @@
 import { type ApiCondition, apiTime, canonicalJson, clip, settleConditions } from './api-status.ts';
+import type { PolicyFacts } from './policy-report.ts';
 
 /** What a node is and has, by the fields of NodeInventory.status that its sources fill in. Sizes are quantities. */
 export interface InventoryFacts {
@@ -12,6 +13,7 @@ export interface InventoryFacts {
   readonly pciDevices?: readonly PciFacts[] | undefined;
   readonly runtime?: RuntimeFacts | undefined;
   readonly network?: { readonly ranges: readonly string[]; readonly mtu?: number | undefined } | undefined;
+  readonly policies?: readonly PolicyFacts[] | undefined;
   readonly storage?: StorageFacts | undefined;
 }
 

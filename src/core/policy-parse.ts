@@ -154,6 +154,9 @@ const document = z.strictObject({
     name: z
       .string('must be given')
       .regex(/^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$/, 'must be lower-case letters, digits, dots and dashes'),
+    /** These two are there when the document is an object of the API. */
+    uid: z.string().optional(),
+    generation: z.number().int().optional(),
   }),
   spec,
 });
@@ -189,8 +192,10 @@ function toPolicy({
   spec: { match: m, mutate: change, deny, ...rest },
 }: z.output<typeof document>): RuntimePolicy {
   const mutation = change && { ...change, resources: renamed(change.resources) };
+  const { name, uid, generation } = metadata;
   return {
-    name: metadata.name,
+    name,
+    ...(uid === undefined || generation === undefined ? {} : { origin: { uid, generation } }),
     match: {
       operations: m.operations ?? POLICY_OPERATIONS,
       namespaces: m.namespaces,

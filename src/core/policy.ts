@@ -62,9 +62,17 @@ export interface Selector {
   }[];
 }
 
+/** Which state of which object of the API a policy is. */
+export interface PolicyOrigin {
+  readonly uid: string;
+  readonly generation: number;
+}
+
 /** One RuntimePolicy, checked and with its defaults in place. */
 export interface RuntimePolicy {
   readonly name: string;
+  /** Absent for one that a person has written into a file. */
+  readonly origin?: PolicyOrigin;
   readonly match: {
     readonly operations: readonly PolicyOperation[];
     /** Names, or patterns with `*`; undefined is all. */

@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises';
+import { policiesDirectory } from '../../node-agent/kube/policy-files.ts';
 import { Fault } from '../../src/core/fault.ts';
 import { isServed } from '../../src/runtime/unix-socket.ts';
 import type { KubernetesTools } from './tools.ts';
@@ -34,7 +35,10 @@ const POLICIES = '/etc/keelson/policies';
 const PROXY: Daemon = {
   name: 'keelson-cri-proxy',
   file: KEELSON,
-  args: ['cri-proxy', '--listen', PROXY_SOCKET, '--runtime', CONTAINERD_SOCKET, '--policies', POLICIES],
+  args: [
+    ...['cri-proxy', '--listen', PROXY_SOCKET, '--runtime', CONTAINERD_SOCKET],
+    ...['--policies', POLICIES, '--policies', policiesDirectory('/var/lib/keelson')],
+  ],
 };
 /** What is read of a Node object. */
 interface NodeObject {

@@ -34,7 +34,7 @@ it('every spec of critest that passes on the runtime itself passes through the p
   await using _proxy = await startCriProxy({
     listen,
     runtime: runtime.socketPath,
-    policiesDir: await neutralPolicies(runtime.directory),
+    policiesDirs: [await neutralPolicies(runtime.directory)],
   });
   const direct = await passedSpecs(critest, runtime.socketPath, runtime);
   const through = await passedSpecs(critest, listen, runtime);

@@ -253,6 +253,7 @@ function startAgent(server: ApiServer, lab: StorageLab): RunningAgent {
       client,
       files: systemFiles,
       network: () => ({ ranges: ['10.88.0.0/24'], unreachable: [], strays: [] }),
+      proxy: { files: { replace: async () => false }, directory: '/none', askProxy: async () => undefined },
       notServing: () => undefined,
       logger: silentLogger,
     },

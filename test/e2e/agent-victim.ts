@@ -27,6 +27,7 @@ const member = new ClusterMember(
     client,
     files: systemFiles,
     network: () => ({ ranges: ['10.88.0.0/24'], unreachable: [], strays: [] }),
+    proxy: { files: { replace: async () => false }, directory: '/none', askProxy: async () => undefined },
     notServing: () => undefined,
     logger,
   },

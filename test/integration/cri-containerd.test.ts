@@ -58,7 +58,9 @@ describe.each(releases)('$name behind the proxy', ({ binDir, major }) => {
     await mkdir(policiesDir);
     await writeFile(join(policiesDir, 'p.yaml'), POLICIES);
     const listen = join(runtime.directory, 'proxy.sock');
-    running = stack.use(await startCriProxy({ listen, runtime: runtime.socketPath, policiesDir }));
+    running = stack.use(
+      await startCriProxy({ listen, runtime: runtime.socketPath, policiesDirs: [policiesDir] }),
+    );
     client = stack.use(connectRpc(listen));
     pods = new PodRuntime(client);
   });

@@ -43,7 +43,7 @@ afterEach(() => stack.disposeAsync());
 async function startProxy(): Promise<void> {
   running = stack.use(
     await startCriProxy(
-      { listen: join(directory, 'p.sock'), runtime: join(directory, 'r.sock'), policiesDir },
+      { listen: join(directory, 'p.sock'), runtime: join(directory, 'r.sock'), policiesDirs: [policiesDir] },
       logger,
     ),
   );
@@ -181,15 +181,15 @@ test('policies follow their files: added, changed with a fault, mended and remov
   await expect.poll(envs).toEqual(['RAW=\xff', 'TOKEN=s3cret-value']);
 
   await writeFile(file, ENV.replace('mutate', 'mutilate'));
-  await expect.poll(() => running.proxy.policyFaults()).toHaveLength(1);
-  expect(running.proxy.policyFaults()[0]).toContain('spec.mutilate: unknown field');
+  await expect.poll(() => running.proxy.policies().faults).toHaveLength(1);
+  expect(running.proxy.policies().faults[0]?.message).toContain('spec.mutilate: unknown field');
   expect(await envs()).toEqual(['RAW=\xff', 'TOKEN=s3cret-value']);
   expect(await running.registry.metrics()).toContain('keelson_cri_policy_files_bad 1');
 
   await writeFile(`${file}.new`, ENV.replace('s3cret-value', 'other'));
   await rename(`${file}.new`, file);
   await expect.poll(envs).toEqual(['RAW=\xff', 'TOKEN=other']);
-  expect(running.proxy.policyFaults()).toEqual([]);
+  expect(running.proxy.policies().faults).toEqual([]);
 
   await rm(file);
   await expect.poll(envs).toEqual(['RAW=\xff']);
@@ -199,7 +199,7 @@ test('two policies of one name in two files are a fault of the second file', asy
   await writeFile(join(policiesDir, 'a.yaml'), ENV);
   await writeFile(join(policiesDir, 'b.yaml'), ENV.replace('s3cret-value', 'other'));
   await startProxy();
-  expect(running.proxy.policyFaults()[0]).toContain('has a RuntimePolicy env, which');
+  expect(running.proxy.policies().faults[0]?.message).toContain('has a RuntimePolicy env, which');
   const answer = await call(CREATE, frameMessage(createRequest('team-a')));
   expect(envsOf(received(answer))).toContain('TOKEN=s3cret-value');
 });
