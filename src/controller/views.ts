@@ -65,6 +65,7 @@ export function claimView(claim: PersistentVolumeClaim): ClaimView {
     hasSelector: spec.selector !== undefined,
     attributesClassName: spec.volumeAttributesClassName,
     dataSource: dataSourceOf(claim),
+    annotations,
   };
 }
 

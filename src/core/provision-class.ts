@@ -1,5 +1,6 @@
 import { Fault } from './fault.ts';
 import type { ClassView } from './provision.ts';
+import { isSecretKey } from './secret-templates.ts';
 
 export interface ClassParameters {
   /** The StoragePool; undefined: the one with the most room. */
@@ -32,7 +33,7 @@ export function parseClassParameters({
   }
   const own: Record<string, string> = {};
   for (const [key, value] of Object.entries(parameters)) {
-    if (key === FS_TYPE_KEY || key === OLD_FS_TYPE_KEY) continue;
+    if (key === FS_TYPE_KEY || key === OLD_FS_TYPE_KEY || isSecretKey(key)) continue;
     if (key !== 'pool') {
       throw fault(`parameter ${JSON.stringify(key)} is unknown; possible are pool and ${FS_TYPE_KEY}`);
     }

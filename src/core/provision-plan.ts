@@ -7,10 +7,12 @@ import {
   type NodeDirectory,
   type SourceView,
   type VolumeView,
+  volumeNameOf,
 } from './provision.ts';
 import { type FsType, parseClassParameters } from './provision-class.ts';
 import { choosePool, describeRoom, placeAnywhere } from './provision-placement.ts';
 import { formatBytes } from './quantity.ts';
+import { resolveSecrets } from './secret-templates.ts';
 
 /** All that a decision about one claim and its volume rests on. */
 export interface ProvisionState {
@@ -68,9 +70,9 @@ export function planProvision(state: ProvisionState): ProvisionPlan {
     // Its name is free again when its node has cleaned up.
     return state.nodes.has(volume.nodeName) ? NOTHING : { do: 'abandon' };
   }
-  if (volume !== undefined) return planForVolume(state, volume);
-  if (claim === undefined || decideTurn(claim, state.storageClass) === 'not-now') return NOTHING;
   try {
+    if (volume !== undefined) return planForVolume(state, volume);
+    if (claim === undefined || decideTurn(claim, state.storageClass) === 'not-now') return NOTHING;
     return planNew(state, claim);
   } catch (error) {
     if (!isFault(error) || error.kind === 'bug') throw error;
@@ -139,6 +141,7 @@ function planReady(
   }
   // Both come in one write of the agent, which says Ready last.
   if (!hasHandle) return NOTHING;
+  resolveSecrets(storageClass, claim, volumeNameOf(claim.uid));
   const wanted = checkClaim(claim);
   if (sizeBytes >= wanted) return { do: 'publish' };
   const got = `${who} wants ${formatBytes(wanted)}, but its volume has ${formatBytes(sizeBytes)}`;
@@ -150,6 +153,7 @@ function planNew(state: ProvisionState, claim: ClaimView): ProvisionPlan {
   if (storageClass === undefined) return NOTHING;
   const sizeBytes = checkClaim(claim);
   const { pool, fsType, own } = parseClassParameters(storageClass);
+  resolveSecrets(storageClass, claim, volumeNameOf(claim.uid));
   const who = describeClaim(claim);
   const make = (place: { nodeName: string; poolName: string }, sourceVolumeName?: string): ProvisionPlan => ({
     do: 'create',

@@ -17,6 +17,8 @@ export interface ClaimView {
   readonly hasSelector: boolean;
   readonly attributesClassName: string | undefined;
   readonly dataSource: DataSource | undefined;
+  /** Those that templates of its class may name. */
+  readonly annotations?: Readonly<Record<string, string>>;
 }
 
 export interface DataSource {
