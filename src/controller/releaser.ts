@@ -10,7 +10,7 @@ import type { WorkResult } from '../runtime/work-queue.ts';
 import type { Cluster } from './cluster.ts';
 import { type Concern, type ConcernContext, onEach, subscriptions } from './concern.ts';
 import type { ControllerMetrics } from './metrics.ts';
-import { FINALIZER } from './persistent-volume.ts';
+import { FINALIZER, nodeAffinityOf } from './persistent-volume.ts';
 import { PUBLISHED_AS } from './views.ts';
 
 export interface ReleaserDeps {
@@ -81,6 +81,9 @@ export class Releaser {
       case 'mark':
         if (volume !== undefined) await this.#mark(volume, owner, signal);
         return;
+      case 'pin':
+        if (volume !== undefined) await this.#pin(owner, volume, signal);
+        return;
       case 'add-finalizer':
         await this.#setFinalizers(owner, [...finalizers, FINALIZER], signal);
         return;
@@ -101,6 +104,17 @@ export class Releaser {
           note: plan.note,
         });
     }
+  }
+
+  async #pin(owner: PersistentVolume, volume: LocalVolume, signal: AbortSignal): Promise<void> {
+    const merge = { spec: { nodeAffinity: nodeAffinityOf(volume) } };
+    const pinned = await this.#deps.client.patch(
+      PERSISTENT_VOLUMES,
+      nameOf(owner),
+      { merge, precondition: versionOf(owner) },
+      { signal },
+    );
+    this.#deps.cluster.owners.remember(pinned);
   }
 
   async #mark(volume: LocalVolume, owner: PersistentVolume, signal: AbortSignal): Promise<void> {
@@ -187,6 +201,7 @@ export class Releaser {
         reclaimPolicy: spec?.persistentVolumeReclaimPolicy ?? 'Retain',
         isDeleting: metadata?.deletionTimestamp !== undefined,
         hasFinalizer: (metadata?.finalizers ?? []).includes(FINALIZER),
+        isPinned: spec?.nodeAffinity !== undefined,
         sharers: sharers.flatMap((sharer) =>
           sharer.metadata?.uid === metadata?.uid ? [] : [sharer.metadata?.name ?? ''],
         ),

@@ -7,6 +7,7 @@ const owner: PersistentVolumeView = {
   reclaimPolicy: 'Delete',
   isDeleting: false,
   hasFinalizer: true,
+  isPinned: true,
   sharers: [],
 };
 const released = { phase: 'Released' };
@@ -16,6 +17,7 @@ const volume: ReleasedVolumeView = { isDeleting: false, isPublished: true };
 test.each<[string, Partial<PersistentVolumeView>, ReleasedVolumeView | undefined, string]>([
   ['a new owner is noted before anything else', {}, { ...volume, isPublished: false }, 'mark'],
   ['also one that is released already', released, { ...volume, isPublished: false }, 'mark'],
+  ['one that is written by hand learns where it is', { phase: 'Available', isPinned: false }, volume, 'pin'],
   ['a bound one is left alone', {}, volume, 'nothing'],
   ['a bound one without finalizer gets it', { hasFinalizer: false }, volume, 'add-finalizer'],
   ['the data of a released one goes first', released, volume, 'delete-volume'],

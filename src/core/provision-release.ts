@@ -5,6 +5,8 @@ export interface PersistentVolumeView {
   readonly reclaimPolicy: string;
   readonly isDeleting: boolean;
   readonly hasFinalizer: boolean;
+  /** It says where it is; one that is written by hand may not. */
+  readonly isPinned: boolean;
   /** Other PersistentVolumes with the same handle: the data is theirs as well. */
   readonly sharers: readonly string[];
 }
@@ -19,6 +21,8 @@ export type ReleasePlan =
   | { readonly do: 'nothing' }
   /** Note on the LocalVolume that it has an owner; until then the finalizer keeps that owner. */
   | { readonly do: 'mark' }
+  /** Say where it is, so that pods go there. */
+  | { readonly do: 'pin' }
   | { readonly do: 'add-finalizer' }
   | { readonly do: 'remove-finalizer' }
   /** Delete the LocalVolume: its node deletes the data. */
@@ -37,6 +41,9 @@ export function planRelease(
   volume: ReleasedVolumeView | undefined,
 ): ReleasePlan {
   if (volume !== undefined && !volume.isPublished && !volume.isDeleting) return { do: 'mark' };
+  if (volume !== undefined && !volume.isDeleting && !owner.isDeleting && !owner.isPinned) {
+    return { do: 'pin' };
+  }
   if (owner.reclaimPolicy !== 'Delete') {
     return owner.hasFinalizer ? { do: 'remove-finalizer' } : { do: 'nothing' };
   }
