@@ -127,51 +127,62 @@ describe('the admission policies for agents', () => {
     await forbidden(agent.delete(LOCAL_VOLUMES, name), /neither create nor delete/);
   });
 
-  it('let an agent set labels, annotations and taints of its Node under our prefix, and nothing else', async () => {
-    const patch = (merge: object, name = 'node-a'): Promise<unknown> =>
-      agent.patch(NODES, { name }, { merge });
-    await patch({ metadata: { labels: { 'keelson.dev/disk': 'nvme', 'feature.keelson.dev/x': 'y' } } });
-    await patch({
-      metadata: { labels: { 'keelson.dev/disk': null }, annotations: { 'keelson.dev/why': 'x' } },
-    });
-    await patch({ spec: { taints: [{ key: 'keelson.dev/agent-not-ready', effect: 'NoSchedule' }] } });
-    await patch({ spec: { taints: null } });
+  const patchNode = (merge: object, name = 'node-a'): Promise<unknown> =>
+    agent.patch(NODES, { name }, { merge });
 
-    await forbidden(patch({ metadata: { labels: { 'keelson.dev/disk': 'nvme' } } }, 'node-b'), /Node node-b/);
+  it.each<[string, object, RegExp]>([
+    ['a label of ours', { metadata: { labels: { 'keelson.dev/disk': 'nvme' } } }, /labels/],
+    ['a default label', { metadata: { labels: { 'gpu.keelson.dev/nvidia': 'true' } } }, /labels/],
+    ['a role', { metadata: { labels: { 'node-role.kubernetes.io/control-plane': '' } } }, /labels/],
+    ["another's label", { metadata: { labels: { team: 'y' } } }, /labels/],
+    ["the absence of another's label", { metadata: { labels: { team: null } } }, /labels/],
+    ['an annotation', { metadata: { annotations: { 'example.com/a': 'b' } } }, /annotations/],
+    [
+      'whose the taints are',
+      { metadata: { annotations: { 'keelson.dev/rule-taints': 'a.b/c:NoSchedule' } } },
+      /annotations/,
+    ],
+    ['a taint', { spec: { taints: [{ key: 'example.com/a', effect: 'NoExecute' }] } }, /taints/],
+    [
+      'the startup taint',
+      { spec: { taints: [{ key: 'keelson.dev/agent-not-ready', effect: 'NoExecute' }] } },
+      /taints/,
+    ],
+    ['that it takes no pods', { spec: { unschedulable: true } }, /nothing else/],
+    ['its range', { spec: { podCIDR: '10.0.0.0/24', podCIDRs: ['10.0.0.0/24'] } }, /nothing else/],
+    ['a finalizer', { metadata: { finalizers: ['example.com/stay'] } }, /nothing else/],
+  ])('refuse an agent %s on its Node', async (_what, merge, message) => {
+    await forbidden(patchNode(merge), message);
+  });
+
+  it('refuse an agent everything on the Nodes of others, and to make, delete or report any', async () => {
     await forbidden(
-      patch({ metadata: { labels: { 'node-role.kubernetes.io/control-plane': '' } } }),
-      /labels/,
+      patchNode({ metadata: { labels: { 'keelson.dev/disk': 'nvme' } } }, 'node-b'),
+      /Node node-b/,
     );
-    await forbidden(patch({ metadata: { labels: { 'evilkeelson.dev/disk': 'nvme' } } }), /labels/);
-    await forbidden(patch({ metadata: { labels: { team: null } } }), /labels/);
-    await forbidden(patch({ metadata: { labels: { team: 'y' } } }), /labels/);
-    await forbidden(patch({ metadata: { annotations: { 'example.com/a': 'b' } } }), /annotations/);
-    await forbidden(patch({ spec: { taints: [{ key: 'example.com/a', effect: 'NoExecute' }] } }), /taints/);
-    await forbidden(patch({ spec: { unschedulable: true } }), /nothing else/);
-    await forbidden(patch({ spec: { podCIDR: '10.0.0.0/24', podCIDRs: ['10.0.0.0/24'] } }), /nothing else/);
-    await forbidden(
-      agent.patch(
-        NODES,
-        { name: 'node-a' },
-        { merge: { status: { phase: 'Running' } } },
-        { subresource: 'status' },
-      ),
-      /subresources/,
-    );
+    await forbidden(patchNode({ spec: { taints: null } }, 'node-b'), /Node node-b/);
+    for (const status of [{ phase: 'Running' }, { capacity: { 'example.com/gpu': '8' } }]) {
+      await forbidden(
+        agent.patch(NODES, { name: 'node-a' }, { merge: { status } }, { subresource: 'status' }),
+        /subresources/,
+      );
+    }
+    await forbidden(agent.create(NODES, { metadata: { name: 'node-c' } }), /neither create nor delete/);
     await forbidden(agent.delete(NODES, { name: 'node-b' }), /neither create nor delete/);
     await forbidden(agent.delete(NODES, { name: 'node-a' }), /neither create nor delete/);
   });
 
-  it('let an agent not take away or change a taint of others, while it sets its own', async () => {
+  it('let an agent take the startup taint from its Node, and no other taint', async () => {
     const theirs = { key: 'example.com/hold', value: 'yes', effect: 'NoSchedule' };
-    const ours = { key: 'keelson.dev/agent-not-ready', effect: 'NoSchedule' };
-    await admin.patch(NODES, { name: 'node-a' }, { merge: { spec: { taints: [theirs] } } });
-    const taint = (taints: readonly object[]): Promise<unknown> =>
-      agent.patch(NODES, { name: 'node-a' }, { merge: { spec: { taints } } });
-    await taint([theirs, ours]);
-    await forbidden(taint([ours]), /taints/);
-    await forbidden(taint([{ ...theirs, value: 'no' }]), /taints/);
-    await taint([theirs]);
+    const startup = { key: 'keelson.dev/agent-not-ready', effect: 'NoSchedule' };
+    const rule = { key: 'keelson.dev/slow', effect: 'NoSchedule' };
+    await admin.patch(NODES, { name: 'node-a' }, { merge: { spec: { taints: [theirs, startup, rule] } } });
+    const taint = (taints: readonly object[]): Promise<unknown> => patchNode({ spec: { taints } });
+    await forbidden(taint([startup, rule]), /taints/);
+    await forbidden(taint([theirs, startup]), /taints/);
+    await forbidden(taint([{ ...theirs, value: 'no' }, startup, rule]), /taints/);
+    await taint([theirs, rule]);
+    await forbidden(taint([theirs, startup, rule]), /taints/);
     await admin.patch(NODES, { name: 'node-a' }, { merge: { spec: { taints: null } } });
   });
 
