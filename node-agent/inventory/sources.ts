@@ -1,4 +1,4 @@
-import { isProxied, parseRuntimeVersion } from '../../src/core/inventory-parse.ts';
+import { isProxied, parseProxySocket, parseRuntimeVersion } from '../../src/core/inventory-parse.ts';
 import { closePools, describePools, type MeasuredPool } from '../../src/core/inventory-pools.ts';
 import { Fault } from '../../src/core/fault.ts';
 import type { PolicyFacts } from '../../src/core/policy-report.ts';
@@ -82,9 +82,15 @@ export function kubeletSource(
       if (info === undefined) return last;
       const runtime = parseRuntimeVersion(info.containerRuntimeVersion);
       const config = kubeletDir === undefined ? undefined : await files.read(`${kubeletDir}/config.yaml`);
+      const socket = parseProxySocket((await files.read('/proc/net/unix')) ?? '');
       return {
         operatingSystem: info.osImage,
-        runtime: runtime === undefined ? undefined : { ...runtime, proxied: isProxied(config ?? '') },
+        runtime: runtime && {
+          ...runtime,
+          // kubelet may be configured anywhere; while it restarts, the proxy that waits for it still stands between.
+          proxied:
+            socket.connected || isProxied(config ?? '') || (socket.listens && last.runtime?.proxied === true),
+        },
       };
     },
   };

@@ -124,6 +124,16 @@ export function isProxied(kubeletConfig: string): boolean {
   return endpoint?.split('/').some((part) => part.startsWith('keelson')) ?? false;
 }
 
+/** What /proc/net/unix says of the proxy's socket: whether it is there, and whether anybody (kubelet, as long as it runs) is connected. */
+export function parseProxySocket(text: string): { readonly listens: boolean; readonly connected: boolean } {
+  const states = text.split('\n').flatMap((line) => {
+    const [, , , , , state = '', , path = ''] = line.trim().split(/\s+/);
+    // A socket that was bound before it was moved into its place is known by its first name.
+    return /\/keelson[^/]*\/cri[^/]*\.sock~?$|\/keelson-cri[^/]*\.sock~?$/.test(path) ? [state] : [];
+  });
+  return { listens: states.includes('01'), connected: states.includes('03') };
+}
+
 function parseFields(text: string): Map<string, string> {
   const fields = new Map<string, string>();
   for (const line of text.split('\n')) {

@@ -1,6 +1,12 @@
 import { expect, test } from 'vitest';
 import { type InventoryFindings, planInventory } from './inventory.ts';
-import { isProxied, parseCgroup, parseCpu, parseRuntimeVersion } from './inventory-parse.ts';
+import {
+  isProxied,
+  parseCgroup,
+  parseCpu,
+  parseProxySocket,
+  parseRuntimeVersion,
+} from './inventory-parse.ts';
 import { closePools, describePools, type MeasuredPool } from './inventory-pools.ts';
 
 const GIB = 1n << 30n;
@@ -111,6 +117,22 @@ test.each([
   ['', false],
 ])('%j means proxied: %s', (text, proxied) => {
   expect(isProxied(text)).toBe(proxied);
+});
+
+test.each([
+  [
+    'the proxy, and kubelet connected',
+    ['01 1 /run/keelson/cri.sock~', '03 2 /run/keelson/cri.sock~'],
+    true,
+    true,
+  ],
+  ['the proxy alone', ['01 1 /run/keelson/cri.sock'], true, false],
+  ['other sockets of ours', ['01 1 /run/keelson/cni.sock', '03 2 /run/keelson/admin.sock'], false, false],
+  ['a runtime alone', ['03 2 /run/containerd/containerd.sock'], false, false],
+])('%s: is told by /proc/net/unix', (_what, sockets, listens, connected) => {
+  const lines = sockets.map((socket) => `00000000: 00000002 00000000 00010000 0001 ${socket}`);
+  const text = ['Num       RefCount Protocol Flags    Type St Inode Path', ...lines, ''].join('\n');
+  expect(parseProxySocket(text)).toEqual({ listens, connected });
 });
 
 test('processors of ARM and versions of runtimes are read', () => {
