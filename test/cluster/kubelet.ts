@@ -1,3 +1,4 @@
+import { STARTUP_TAINT } from '../../node-agent/kube/startup-taint.ts';
 import { DNS_SERVICE_ADDRESS } from './addresses.ts';
 import type { Daemon } from './machine.ts';
 
@@ -8,6 +9,8 @@ export interface KubeletOptions {
   readonly cgroupRoot: string;
   /** CRI socket on the machine: the runtime's, or that of a proxy before it. */
   readonly criSocket: string;
+  /** Whether the node comes with the taint that keeps pods off until Keelson's agent serves. */
+  readonly startupTaint: boolean;
 }
 
 /** Files of kubelet on its machine. */
@@ -35,7 +38,7 @@ export function kubeletDaemon({ binary, nodeName, address }: KubeletOptions): Da
 }
 
 /** KubeletConfiguration (kubelet.config.k8s.io/v1beta1): defaults but for what a namespace needs and what a test cannot wait for. */
-export function kubeletConfig({ cgroupRoot, criSocket }: KubeletOptions): object {
+export function kubeletConfig({ cgroupRoot, criSocket, startupTaint }: KubeletOptions): object {
   return {
     apiVersion: 'kubelet.config.k8s.io/v1beta1',
     kind: 'KubeletConfiguration',
@@ -48,6 +51,7 @@ export function kubeletConfig({ cgroupRoot, criSocket }: KubeletOptions): object
     tlsCertFile: KUBELET_FILES.certificate,
     tlsPrivateKeyFile: KUBELET_FILES.key,
     containerRuntimeEndpoint: `unix://${criSocket}`,
+    registerWithTaints: startupTaint ? [{ key: STARTUP_TAINT, effect: 'NoSchedule' }] : [],
     resolvConf: '/etc/resolv.conf',
     clusterDNS: [DNS_SERVICE_ADDRESS],
     clusterDomain: 'cluster.local',

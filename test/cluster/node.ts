@@ -140,13 +140,14 @@ export class ClusterNode {
   }
 
   #kubelet(): KubeletOptions {
-    const { machine, address, proxy } = this.#options;
+    const { machine, address, proxy, poolSize } = this.#options;
     return {
       binary: this.#deps.tools.kubelet,
       nodeName: machine.name,
       address,
       cgroupRoot: machine.cgroupPath,
       criSocket: proxy ? PROXY_SOCKET : CONTAINERD_SOCKET,
+      startupTaint: poolSize !== undefined,
     };
   }
 
