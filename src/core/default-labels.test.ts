@@ -3,7 +3,7 @@ import { defaultLabels } from './default-labels.ts';
 
 test('a node says in labels what it is, in classes that do not move', () => {
   const { labels } = defaultLabels({
-    kernel: { release: '6.12.3-amd64', features: ['btrfs', 'nftables'], cgroup: 'v2' },
+    kernel: { release: '6.12.3-amd64', features: ['btrfs', 'nftables', 'vxlan'], cgroup: 'v2' },
     cpu: { architecture: 'amd64', vendor: 'GenuineIntel', threads: 8, features: ['avx2', 'fpu', 'vmx'] },
     memory: { total: '64Gi', numaNodes: 2, hugePages: { '2Mi': 8 } },
     disks: [

@@ -22,6 +22,8 @@ const CPU_FEATURES = new Set([
   ...['vmx', 'svm', 'sgx'],
   ...['asimd', 'atomics', 'sha2', 'sve', 'sve2', 'bf16', 'i8mm'],
 ]);
+/** Features that stay while the kernel does; of others it is told only once somebody has loaded their module. */
+const KERNEL_FEATURES = new Set(['bpf-type-format', 'btrfs', 'btrfs-simple-quota', 'fscrypt', 'nftables']);
 /** Makers of processors for graphics, by PCI vendor; display controllers of others are consoles. */
 const GPU_VENDORS: Readonly<Record<string, string>> = { '10de': 'nvidia', '1002': 'amd', '8086': 'intel' };
 
@@ -58,7 +60,9 @@ const SECTIONS: readonly Section[] = [
         kernel && [
           ...(version === undefined ? [] : [['version', version] as const]),
           ...(kernel.cgroup === undefined ? [] : [['cgroup', kernel.cgroup] as const]),
-          ...(kernel.features ?? []).map((name) => [name, TRUE] as const),
+          ...(kernel.features ?? [])
+            .filter((name) => KERNEL_FEATURES.has(name))
+            .map((name) => [name, TRUE] as const),
         ]
       );
     },

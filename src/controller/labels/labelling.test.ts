@@ -30,12 +30,12 @@ afterEach(async () => {
   stop = undefined;
 });
 
-async function setup({ defaultLabels = false } = {}) {
+async function setup(given: { readonly defaultLabels?: boolean } = {}) {
   const client = new FakeApiClient();
   const clock = new FakeClock();
   const registry = new Registry();
   const metrics = createControllerMetrics(registry);
-  const start = async (): Promise<void> => {
+  const start = async ({ defaultLabels = given.defaultLabels ?? false } = {}): Promise<void> => {
     const logger = silentLogger;
     const informerDeps = { client, logger, clock };
     const nodes = new Informer({ resource: NODES, transform: slimNode }, informerDeps);
@@ -201,6 +201,25 @@ describe('a node that is right', () => {
   });
 });
 
+describe('default labels', () => {
+  it('give way to a rule and come back after it; a controller that shall set none takes them away', async () => {
+    const { client, clock, start } = await setup();
+    await addNode(client, 'n1', disk('nvme'));
+    await start({ defaultLabels: true });
+    const key = 'disk.keelson.dev/nvme';
+    expect(await labels(client)).toHaveProperty([key], 'true');
+    await addRule(client, 'mine', { labels: [{ key, value: 'mine' }] });
+    await clock.advance(1_000);
+    expect(await labels(client)).toHaveProperty([key], 'mine');
+    await client.delete(NODE_LABEL_RULES, { name: 'mine' });
+    await clock.advance(1_000);
+    expect(await labels(client)).toHaveProperty([key], 'true');
+    await stop?.();
+    await start({ defaultLabels: false });
+    expect(await labels(client)).toEqual({ 'kubernetes.io/hostname': 'n1' });
+  });
+});
+
 describe('when discovery or a rule fails', () => {
   it('labels stay as they were, and the status says where and why', async () => {
     const { client, clock, start } = await setup({ defaultLabels: true });
@@ -342,7 +361,7 @@ describe('what others have set', () => {
   });
 });
 
-describe('500 nodes', () => {
+describe('500 nodes', { timeout: 60_000 }, () => {
   it('cost one write each, and then none', async () => {
     const { client, clock, start, writes } = await setup({ defaultLabels: true });
     for (let n = 0; n < 500; n += 1) await addNode(client, `n${n}`, disk(n % 2 === 0 ? 'nvme' : 'hdd'));
