@@ -2,6 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { NetworkLab, runPlugin } from '../integration/network-lab.ts';
+import { median } from './quantile.ts';
 
 /** Debian's containernetworking-plugins. */
 const REFERENCE = '/usr/lib/cni';
@@ -114,11 +115,6 @@ int main(void) {
       CNI_PATH: REFERENCE,
       PATH: '/usr/sbin:/usr/bin:/sbin:/bin',
     });
-}
-
-function median(values: readonly number[]): number {
-  const sorted = values.toSorted((a, b) => a - b);
-  return sorted[Math.floor(sorted.length / 2)] ?? Number.NaN;
 }
 
 if (process.argv[1] === import.meta.filename) {

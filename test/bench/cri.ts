@@ -2,7 +2,6 @@
  * What the CRI proxy adds to a call: Version and ListContainers on a real containerd, directly and through a proxy process in turn.
  * `node test/bench/cri.ts` prints the figures; ratios and differences of one run count, never bare times.
  */
-import { readFile } from 'node:fs/promises';
 import type { ClientHttp2Session } from 'node:http2';
 import { join } from 'node:path';
 import { startProcess } from '../../src/runtime/child-process.ts';
@@ -12,6 +11,8 @@ import { frameMessage } from '../../src/core/cri-call.ts';
 import { encodeVersionRequest } from '../../src/rpc/wire-cri.ts';
 import { openSession, send } from '../fakes/grpc-over-http2.ts';
 import { startRealContainerd } from '../real/containerd.ts';
+import { readUsage } from './process-usage.ts';
+import { quantile } from './quantile.ts';
 
 export interface CriBenchOptions {
   readonly rounds?: number;
@@ -89,7 +90,7 @@ export async function benchCri({ rounds = 10, calls = 100 }: CriBenchOptions = {
   }
   direct.destroy();
   proxied.destroy();
-  return { runtime: runtime.containerd.version, rows, proxyRssMib: await rssMib(proxy.pid) };
+  return { runtime: runtime.containerd.version, rows, proxyRssMib: (await readUsage(proxy.pid)).rssMib };
 }
 
 /** The result as lines for people. */
@@ -132,16 +133,6 @@ async function measure(
   };
   await Promise.all(Array.from({ length: parallel }, worker));
   return times;
-}
-
-function quantile(values: readonly number[], q: number): number {
-  const sorted = values.toSorted((a, b) => a - b);
-  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * q))] ?? Number.NaN;
-}
-
-async function rssMib(pid: number): Promise<number> {
-  const status = await readFile(`/proc/${pid}/status`, 'utf8');
-  return Number(/VmRSS:\s+(\d+) kB/.exec(status)?.[1] ?? Number.NaN) / 1024;
 }
 
 if (import.meta.main) process.stdout.write(`${formatCriBench(await benchCri())}\n`);
