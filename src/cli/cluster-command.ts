@@ -3,13 +3,21 @@ import { Fault } from '../core/fault.ts';
 import { findCluster } from '../kube/cluster-access.ts';
 import { HttpKubeClient } from '../kube/http-client.ts';
 import { ClusterReader } from './cluster/cluster-reader.ts';
+import { doctorVerb } from './cluster/doctor-verb.ts';
+import { nodesVerb } from './cluster/nodes-verb.ts';
+import { statusVerb } from './cluster/status-verb.ts';
 import { OUTPUTS, type ClusterVerb } from './cluster/verb.ts';
+import { volumesVerb } from './cluster/volumes-verb.ts';
 import { whyVerb } from './cluster/why-verb.ts';
 import { type Command, parseWords } from './command.ts';
 import { VERSION } from './version.ts';
 
 const VERBS: Readonly<Record<string, ClusterVerb>> = {
+  status: statusVerb,
+  volumes: volumesVerb,
+  nodes: nodesVerb,
   why: whyVerb,
+  doctor: doctorVerb,
 };
 
 const usage = `kubectl keelson ${Object.keys(VERBS).join('|')} [--kubeconfig FILE] [--context NAME] [-n NAMESPACE] [--system-namespace NAME] [-o text|wide|json|yaml]`;

@@ -11,6 +11,7 @@ import type { V1PersistentVolume } from '@kubernetes/client-node/dist/gen/models
 import type { V1PersistentVolumeClaim } from '@kubernetes/client-node/dist/gen/models/V1PersistentVolumeClaim.js';
 import type { V1Pod } from '@kubernetes/client-node/dist/gen/models/V1Pod.js';
 import type { V1Secret } from '@kubernetes/client-node/dist/gen/models/V1Secret.js';
+import type { V1ServiceAccount } from '@kubernetes/client-node/dist/gen/models/V1ServiceAccount.js';
 import type { V1StorageClass } from '@kubernetes/client-node/dist/gen/models/V1StorageClass.js';
 import type { V1VolumeAttributesClass } from '@kubernetes/client-node/dist/gen/models/V1VolumeAttributesClass.js';
 import type { KubeObject, Resource } from './resource.ts';
@@ -30,6 +31,7 @@ export type PersistentVolume = Wire<V1PersistentVolume>;
 export type PersistentVolumeClaim = Wire<V1PersistentVolumeClaim>;
 export type Pod = Wire<V1Pod>;
 export type Secret = Wire<V1Secret>;
+export type ServiceAccount = Wire<V1ServiceAccount>;
 export type StorageClass = Wire<V1StorageClass>;
 export type VolumeAttributesClass = Wire<V1VolumeAttributesClass>;
 
@@ -67,6 +69,7 @@ export const PERSISTENT_VOLUME_CLAIMS = namespaced<PersistentVolumeClaim>(
 );
 export const PODS = namespaced<Pod>(core, 'pods', 'Pod');
 export const SECRETS = namespaced<Secret>(core, 'secrets', 'Secret');
+export const SERVICE_ACCOUNTS = namespaced<ServiceAccount>(core, 'serviceaccounts', 'ServiceAccount');
 
 export const CSI_DRIVERS = clusterWide<CsiDriver>(storage, 'csidrivers', 'CSIDriver');
 export const CSI_NODES = clusterWide<CsiNode>(storage, 'csinodes', 'CSINode');

@@ -58,7 +58,7 @@ export async function readPicture(
     reader.list(STORAGE_CLASSES),
     reader.list(LOCAL_VOLUMES),
     reader.list(PERSISTENT_VOLUMES),
-    readNodeObjects(reader),
+    readNodeObjects(reader, { systemNamespace, withPods: true }),
     reader.list(PODS, { namespace }),
     readLease(reader, systemNamespace),
   ]);

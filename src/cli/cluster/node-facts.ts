@@ -26,21 +26,36 @@ export interface NodeObjects {
   readonly capacities: readonly CsiStorageCapacity[];
   /** Pods that are on nodes and not over. */
   readonly pods: readonly Pod[];
+  /** Pods of agents; none where agents run outside of the cluster. */
+  readonly agentPods: readonly Pod[];
 }
+
+export interface NodeReadOptions {
+  /** Where the agents' pods are. */
+  readonly systemNamespace: string;
+  /** Pods of the whole cluster are many: left out where nothing is asked of them. */
+  readonly withPods: boolean;
+}
+
+const AGENTS = 'app.kubernetes.io/name=keelson,app.kubernetes.io/component=agent';
 
 /** Pods that hold resources: those that are over hold none. */
 const ON_NODES = 'spec.nodeName!=,status.phase!=Succeeded,status.phase!=Failed';
 
 /** All reads at once. */
-export async function readNodeObjects(reader: ClusterReader): Promise<NodeObjects> {
-  const [nodes, csiNodes, inventories, capacities, pods] = await Promise.all([
+export async function readNodeObjects(
+  reader: ClusterReader,
+  { systemNamespace, withPods }: NodeReadOptions,
+): Promise<NodeObjects> {
+  const [nodes, csiNodes, inventories, capacities, pods, agentPods] = await Promise.all([
     reader.list(NODES),
     reader.list(CSI_NODES),
     reader.list(NODE_INVENTORIES),
     reader.list(CSI_STORAGE_CAPACITIES, { labelSelector: `csi.storage.k8s.io/drivername=${DRIVER_NAME}` }),
-    reader.list(PODS, { fieldSelector: ON_NODES }),
+    withPods ? reader.list(PODS, { fieldSelector: ON_NODES }) : [],
+    reader.list(PODS, { namespace: systemNamespace, labelSelector: AGENTS }),
   ]);
-  return { nodes, csiNodes, inventories, capacities, pods };
+  return { nodes, csiNodes, inventories, capacities, pods, agentPods };
 }
 
 /** Each node, by name; `except` is the volume that is not to be counted against its node. */
@@ -68,7 +83,7 @@ export function nodeFacts(
       isRegistered: reader.isHidden(CSI_NODES)
         ? undefined
         : (csiNode?.spec.drivers.some((driver) => driver.name === DRIVER_NAME) ?? false),
-      agent: agentFacts(inventory, reader.isHidden(NODE_INVENTORIES)),
+      agent: agentFacts(name, inventory, objects.agentPods, reader.isHidden(NODE_INVENTORIES)),
       published: reader.isHidden(CSI_STORAGE_CAPACITIES) ? undefined : publishedOn(name, objects.capacities),
       allocatable: amounts(node.status?.allocatable),
       requested: reader.isHidden(PODS)
@@ -86,15 +101,31 @@ function notReady({ status }: Node): string | undefined {
   return ready?.message ?? 'its kubelet has said nothing yet';
 }
 
-/** What the inventory says of its agent. */
-export function agentFacts(inventory: NodeInventory | undefined, isHidden: boolean): AgentFacts {
+/** What the inventory says of its agent, and the agent's pod where it has one: an inventory stays as it was when its agent ends. */
+function agentFacts(
+  node: string,
+  inventory: NodeInventory | undefined,
+  agentPods: readonly Pod[],
+  isHidden: boolean,
+): AgentFacts {
   const version = inventory?.status?.agentVersion;
   if (isHidden) return { state: 'unknown', version, message: undefined };
   const ready = inventory?.status?.conditions?.find(({ type }) => type === 'Ready');
   if (ready === undefined) return { state: 'never-reported', version, message: undefined };
-  return ready.status === 'True'
-    ? { state: 'serves', version, message: undefined }
-    : { state: 'does-not-serve', version, message: ready.message };
+  const message = ready.status === 'True' ? podProblem(node, agentPods) : ready.message;
+  return { state: message === undefined ? 'serves' : 'does-not-serve', version, message };
+}
+
+function podProblem(node: string, agentPods: readonly Pod[]): string | undefined {
+  if (agentPods.length === 0) return undefined;
+  const pods = agentPods.filter(({ spec }) => spec?.nodeName === node);
+  const isReady = ({ status }: Pod): boolean =>
+    status?.conditions?.some(({ type, status: is }) => type === 'Ready' && is === 'True') ?? false;
+  if (pods.some(isReady)) return undefined;
+  const [pod] = pods;
+  return pod === undefined
+    ? 'the agent has no pod on this node'
+    : `its pod ${pod.metadata?.name ?? ''} is not Ready`;
 }
 
 function publishedOn(node: string, capacities: readonly CsiStorageCapacity[]): ReadonlyMap<string, bigint> {

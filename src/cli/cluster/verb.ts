@@ -41,3 +41,8 @@ export function writeAnswer(
   if (output === 'json') write(`${JSON.stringify(plain(), undefined, 2)}\n`);
   else write(output === 'yaml' ? stringify(plain()) : render());
 }
+
+/** What the user could not be shown, for the end of a text. */
+export function notSeen(hidden: readonly string[]): string {
+  return hidden.length === 0 ? '' : `\nnot seen:\n${hidden.map((line) => `  - ${line}\n`).join('')}`;
+}
