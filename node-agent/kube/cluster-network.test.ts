@@ -2,6 +2,7 @@ import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { NETWORK_POOLS } from '../../src/api/network-pool.ts';
 import type { ClusterNetwork } from '../../src/core/cluster-network.ts';
 import { Fault } from '../../src/core/fault.ts';
 import { type Node, NODES } from '../../src/kube/built-in.ts';
@@ -62,6 +63,10 @@ async function start(ranges?: readonly string[]): Promise<void> {
     await running;
   };
 }
+const exclusions = async (): Promise<readonly string[] | undefined> => {
+  await clock.advance(3_000);
+  return configured.at(-1)?.exclusions;
+};
 /** Until as much was put in force as a test expects: what is written to disk takes real time. */
 const until = (count: number): Promise<unknown> =>
   expect
@@ -103,6 +108,25 @@ test('peers follow the Nodes; heartbeats put nothing in force and write nothing'
   await until(2);
   expect(configured[1]?.peers).toEqual([]);
   expect(client.calls.filter((call) => /^(patch|create|update|delete)/.test(call))).toHaveLength(4);
+});
+
+test('exceptions from masquerading follow the NetworkPools that are for the node', async () => {
+  await createNode('a', '10.0.1.0/24');
+  const pool = (name: string, cidr: string, labels?: Record<string, string>): Promise<unknown> =>
+    client.create(NETWORK_POOLS, {
+      metadata: { name },
+      spec: {
+        ...(labels === undefined ? {} : { nodeSelector: { matchLabels: labels } }),
+        masqueradeExclusions: [cidr],
+      },
+    });
+  await pool('all', '192.168.0.0/16');
+  await pool('few', '172.16.0.0/12', { rack: '1' });
+  await start();
+  await expect.poll(exclusions).toEqual(['192.168.0.0/16']);
+  await client.patch(NODES, { name: 'a' }, { merge: { metadata: { labels: { rack: '1' } } } });
+  await client.delete(NETWORK_POOLS, { name: 'all' });
+  await expect.poll(exclusions).toEqual(['172.16.0.0/12']);
 });
 
 test('a network that refuses is asked again', async () => {

@@ -1,5 +1,6 @@
 import { mkdir, readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { NETWORK_POOLS, type NetworkPool } from '../../src/api/network-pool.ts';
 import {
   type ClusterNetwork,
   formatClusterNetwork,
@@ -65,6 +66,7 @@ export class ClusterNetworkFollower {
   readonly #options: ClusterNetworkOptions;
   readonly #deps: ClusterNetworkDeps;
   readonly #nodes: Informer<Node>;
+  readonly #pools: Informer<NetworkPool>;
   readonly #runner: BoundedRunner;
   /** What is in force, and on disk; undefined while a step is missing. */
   #inForce: string | undefined;
@@ -77,10 +79,12 @@ export class ClusterNetworkFollower {
     this.#deps = deps;
     this.#current = written;
     this.#inForce = written === undefined ? undefined : formatClusterNetwork(written);
+    const informerDeps = { client, logger, clock, ...(observer === undefined ? {} : { observer }) };
     this.#nodes = new Informer(
-      { resource: NODES, transform: reduced },
-      { client, logger, clock, ...(observer === undefined ? {} : { observer }) },
+      { resource: NODES, transform: (node) => reduced(node, options.nodeName) },
+      informerDeps,
     );
+    this.#pools = new Informer({ resource: NETWORK_POOLS }, informerDeps);
     this.#runner = new BoundedRunner(
       { name: 'cluster-network', minIntervalMs: 200, maxIntervalMs: 600_000, retryMs: 2_000 },
       () => this.#reconcile(),
@@ -91,20 +95,24 @@ export class ClusterNetworkFollower {
   /** Follows the cluster until the signal aborts. */
   async run(signal: AbortSignal): Promise<void> {
     using _nodes = this.#nodes.subscribe(() => this.#runner.poke());
+    using _pools = this.#pools.subscribe(() => this.#runner.poke());
+    // A cluster without that kind has routes all the same.
+    const poolsKnown = this.#pools.synced({ signal }).then(
+      () => this.#runner.poke(),
+      () => undefined,
+    );
     const known = this.#nodes.synced({ signal }).then(
       () => this.#runner.run(signal),
       () => undefined,
     );
-    await Promise.all([this.#nodes.run(signal), known]);
+    await Promise.all([this.#nodes.run(signal), this.#pools.run(signal), known, poolsKnown]);
   }
 
   async #reconcile(): Promise<void> {
     const { nodeName, stateDir, ranges } = this.#options;
     const nodes = [...this.#nodes.store.values()].map(networkFacts);
-    const next = planClusterNetwork(
-      { nodeName, configuredRanges: ranges, nodes, exclusions: [] },
-      this.#current,
-    );
+    const pools = this.#pools.hasSynced ? [...this.#pools.store.values()].map(({ spec }) => spec) : undefined;
+    const next = planClusterNetwork({ nodeName, configuredRanges: ranges, nodes, pools }, this.#current);
     const text = formatClusterNetwork(next);
     if (text === this.#inForce) return;
     // Written down first: what is in force must be known after a crash. Both are repeated until both are done.
@@ -125,15 +133,19 @@ function networkFacts({ metadata, spec, status }: Node): NodeNetworkFacts {
     addresses: (status?.addresses ?? [])
       .filter(({ type }) => type === 'InternalIP')
       .map(({ address }) => address),
+    labels: metadata?.labels ?? {},
   };
 }
 
-/** Of a Node, what `networkFacts` reads: images and conditions are most of its size. */
-function reduced({ metadata, spec, status }: Node): Node {
-  const { name = '', uid = '', resourceVersion = '' } = metadata ?? {};
+/** Of a Node, what `networkFacts` reads: images and conditions are most of its size. Labels matter of our own alone. */
+function reduced({ metadata, spec, status }: Node, nodeName: string): Node {
+  const { name = '', uid = '', resourceVersion = '', labels } = metadata ?? {};
   const { podCIDR, podCIDRs } = spec ?? {};
   return {
-    metadata: { name, uid, resourceVersion },
+    metadata: {
+      ...{ name, uid, resourceVersion },
+      ...(name === nodeName && labels !== undefined ? { labels } : {}),
+    },
     spec: {
       ...(podCIDR === undefined ? {} : { podCIDR }),
       ...(podCIDRs === undefined ? {} : { podCIDRs }),

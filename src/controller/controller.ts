@@ -13,6 +13,7 @@ import { keepingInventories } from './inventory-keeper.ts';
 import { labellingNodes } from './labels/labelling.ts';
 import type { RuleEvaluator } from './labels/rule-evaluator.ts';
 import type { ControllerMetrics } from './metrics.ts';
+import { reportingNetworkPools } from './network-pool-reporter.ts';
 import { reportingPolicies } from './policy-reporter.ts';
 import { provisioning } from './provisioning.ts';
 import { releasing } from './releaser.ts';
@@ -94,6 +95,7 @@ function createConcerns(
     releasingSources(context, sources),
     publishingCapacity(context, { namespace }),
     reportingPolicies(context),
+    reportingNetworkPools(context),
     labellingNodes(context, { defaultLabels, evaluator }),
   ];
 }

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { type LabelSelector, selectsLabels } from './label-selector.ts';
 import type { Peer } from './peer-routes.ts';
 
 /** What is read of a Node for the network. */
@@ -8,6 +9,7 @@ export interface NodeNetworkFacts {
   readonly podCidrs: readonly string[];
   /** Its InternalIPs. */
   readonly addresses: readonly string[];
+  readonly labels: Readonly<Record<string, string>>;
 }
 
 export interface ClusterNetworkFacts {
@@ -15,8 +17,14 @@ export interface ClusterNetworkFacts {
   /** The node's ranges by its configuration, which win. */
   readonly configuredRanges: readonly string[] | undefined;
   readonly nodes: readonly NodeNetworkFacts[];
-  /** Exceptions from masquerading by NetworkPools, which are for this node. */
-  readonly exclusions: readonly string[];
+  /** Undefined while they have not been read: those of before stay. */
+  readonly pools: readonly NetworkPoolFacts[] | undefined;
+}
+
+/** A NetworkPool. */
+export interface NetworkPoolFacts {
+  readonly nodeSelector?: LabelSelector | undefined;
+  readonly masqueradeExclusions: readonly string[];
 }
 
 /** The network of a node as its cluster wants it; also what is written down for a start without API server. */
@@ -30,10 +38,11 @@ export interface ClusterNetwork {
 
 /** What the node's network should be, given what it was. */
 export function planClusterNetwork(
-  { nodeName, configuredRanges, nodes, exclusions }: ClusterNetworkFacts,
+  { nodeName, configuredRanges, nodes, pools }: ClusterNetworkFacts,
   previous: ClusterNetwork | undefined,
 ): ClusterNetwork {
-  const own = nodes.find(({ name }) => name === nodeName)?.podCidrs ?? [];
+  const node = nodes.find(({ name }) => name === nodeName);
+  const own = node?.podCidrs ?? [];
   return {
     // A Node that is deleted, or made anew and not given its range yet, is no reason to take the range from living pods.
     ranges: configuredRanges ?? (own.length > 0 ? own : (previous?.ranges ?? [])),
@@ -41,8 +50,19 @@ export function planClusterNetwork(
       .filter(({ name, podCidrs }) => name !== nodeName && podCidrs.length > 0)
       .map(({ name, podCidrs, addresses }) => ({ name, ranges: podCidrs, addresses }))
       .sort((a, b) => (a.name < b.name ? -1 : 1)),
-    exclusions: [...new Set(exclusions)].sort(),
+    exclusions:
+      pools === undefined || node === undefined
+        ? (previous?.exclusions ?? [])
+        : exclusionsOf(pools, node.labels),
   };
+}
+
+function exclusionsOf(
+  pools: readonly NetworkPoolFacts[],
+  labels: NodeNetworkFacts['labels'],
+): readonly string[] {
+  const mine = pools.filter(({ nodeSelector }) => selectsLabels(nodeSelector, labels));
+  return [...new Set(mine.flatMap(({ masqueradeExclusions }) => masqueradeExclusions))].sort();
 }
 
 const texts = z.array(z.string());

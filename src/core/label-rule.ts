@@ -2,7 +2,7 @@ import { Fault, isFault } from './fault.ts';
 import { compileExpression, type Expression, type ExpressionType } from './label-expression.ts';
 import { type NodeFacts, toCelFacts } from './label-facts.ts';
 import { isLabelValue, type KeyUse, refuseKey } from './label-keys.ts';
-import { selects } from './policy-decide.ts';
+import { selectsLabels } from './label-selector.ts';
 import type { Selector } from './policy.ts';
 
 export type TaintEffect = 'NoSchedule' | 'PreferNoSchedule' | 'NoExecute';
@@ -149,13 +149,7 @@ export function keysOf({ labels, taints, extendedResources }: LabelRuleSpec): {
 }
 
 function isSelected({ nodeSelector }: LabelRuleSpec, { node }: NodeFacts): boolean {
-  if (nodeSelector === undefined) return true;
-  const { matchLabels = {}, matchExpressions = [] } = nodeSelector;
-  const requirements = matchExpressions.map((requirement) => ({
-    ...requirement,
-    values: requirement.values ?? [],
-  }));
-  return selects({ matchLabels, matchExpressions: requirements }, new Map(Object.entries(node.labels)));
+  return selectsLabels(nodeSelector, node.labels);
 }
 
 function labelValue(value: string): string {

@@ -95,6 +95,33 @@ describe('pods on two nodes', { timeout: 180_000 }, () => {
     await talk();
   });
 
+  test('are not masqueraded towards destinations of a NetworkPool, for as long as there is one', async () => {
+    const range = '203.0.113.0/24';
+    const direct = async (): Promise<boolean[]> =>
+      await Promise.all(
+        ['node-1', 'node-2'].map(async (node) => {
+          const list = ['nft', 'list', 'set', 'inet', 'keelson_network', 'direct4'];
+          return (await cluster.machine(node).runInNetwork(list)).stdout.includes(range);
+        }),
+      );
+    const until = async (what: string, wanted: readonly boolean[]): Promise<void> => {
+      const reached = async (): Promise<true | undefined> =>
+        String(await direct()) === String(wanted) ? true : undefined;
+      await waitFor(what, reached, { timeoutMs: 20_000 });
+    };
+    const spec = {
+      nodeSelector: { matchLabels: { 'kubernetes.io/hostname': 'node-2' } },
+      masqueradeExclusions: [range],
+    };
+    await kubectl.apply([
+      { apiVersion: 'keelson.dev/v1alpha1', kind: 'NetworkPool', metadata: { name: 'office' }, spec },
+    ]);
+    await until('the exception is in force on node-2 alone', [false, true]);
+    await kubectl.wait('networkpool/office', 'jsonpath={.status.nodes}=1');
+    await kubectl.run(['delete', 'networkpool', 'office']);
+    await until('it ends with its object', [false, false]);
+  });
+
   test('go on talking while an agent is away, and after it has come back', async () => {
     const before = await containers();
     await (await cluster.node('node-1')).stopAgent();

@@ -191,39 +191,26 @@ const NETWORKS: readonly Sample[] = [
   {
     name: 'all of it',
     spec: {
-      ranges: [
-        { cidr: '10.88.0.0/16', blockPrefixLength: 26, exclude: ['10.88.0.0/24'] },
-        { cidr: 'fd00:88::/48', blockPrefixLength: 64 },
-      ],
-      namespaceSelector: { matchLabels: { team: 'a' } },
-      staticAddresses: [{ namespace: 'a', podName: 'db-0', addresses: ['10.88.7.7', 'fd00:88::7'] }],
-      masqueradeExclusions: ['192.168.0.0/16'],
+      nodeSelector: { matchLabels: { rack: '1' } },
+      masqueradeExclusions: ['192.168.0.0/16', 'fd00:88::/48'],
     },
   },
-  { name: 'no range', spec: { ranges: [] }, refused: /spec.ranges/ },
-  { name: 'a range in words', spec: { ranges: [{ cidr: 'all' }] }, refused: /must be an address range like/ },
+  { name: 'nothing', spec: {}, refused: /spec.masqueradeExclusions/ },
+  { name: 'no range', spec: { masqueradeExclusions: [] }, refused: /spec.masqueradeExclusions/ },
+  {
+    name: 'a range in words',
+    spec: { masqueradeExclusions: ['all'] },
+    refused: /must be an address range like/,
+  },
   {
     name: 'an address instead of a range',
-    spec: { ranges: [{ cidr: '10.88.0.7/16' }] },
+    spec: { masqueradeExclusions: ['10.88.0.7/16'] },
     refused: /has bits set after its prefix/,
   },
   {
-    name: 'blocks larger than the range',
-    spec: { ranges: [{ cidr: '10.88.0.0/24', blockPrefixLength: 16 }] },
-    refused: /blockPrefixLength must not be less than the prefix length/,
-  },
-  {
-    name: 'an exception elsewhere',
-    spec: { ranges: [{ cidr: '10.88.0.0/24', exclude: ['10.99.0.0/28'] }] },
-    refused: /every part of exclude must lie in cidr/,
-  },
-  {
-    name: 'a static address elsewhere',
-    spec: {
-      ranges: [{ cidr: '10.88.0.0/24' }],
-      staticAddresses: [{ namespace: 'a', podName: 'b', addresses: ['10.99.0.1'] }],
-    },
-    refused: /every static address must lie in one of the ranges/,
+    name: 'a range twice',
+    spec: { masqueradeExclusions: ['10.88.0.0/16', '10.88.0.0/16'] },
+    refused: /Duplicate value/,
   },
 ];
 
@@ -327,15 +314,6 @@ describe('the kinds of keelson.dev on a real kube-apiserver', () => {
     expect(await change({ source: { path: '/mnt' } })).toMatch(/source cannot be changed/);
   });
 
-  it('keep the ranges of a network pool that pods may have addresses of', async () => {
-    const ranges = [{ cidr: '10.1.0.0/16' }];
-    await admin.create(NETWORK_POOLS, { metadata: { name: 'fixed' }, spec: { ranges } });
-    const change = (next: readonly object[]): Promise<unknown> =>
-      admin.patch(NETWORK_POOLS, { name: 'fixed' }, { merge: { spec: { ranges: next } } });
-    await change([...ranges, { cidr: '10.2.0.0/16' }]);
-    expect(await refusal(change([{ cidr: '10.2.0.0/16' }]))).toMatch(/a range cannot be taken away/);
-  });
-
   it("give a node's agent its own volumes by a field selector", async () => {
     await admin.create(LOCAL_VOLUMES, volume('on-c', { nodeName: 'node-c' }));
     const mine = await listAll(admin, LOCAL_VOLUMES, { fieldSelector: 'spec.nodeName=node-c' });
@@ -434,7 +412,11 @@ describe('the kinds of keelson.dev on a real kube-apiserver', () => {
     ]);
     expect(await columns('nlr')).toEqual(['NAME', 'NODES', 'VALID', 'APPLIED', 'AGE']);
     expect(await columns('rpol')).toEqual(['NAME', 'FAILURE', 'DRYRUN', 'NODES', 'READY', 'AGE']);
-    expect(await columns('npool')).toEqual(['NAME', 'RANGES', 'ALLOCATED', 'READY', 'AGE']);
+    await admin.create(NETWORK_POOLS, {
+      metadata: { name: 'office' },
+      spec: { masqueradeExclusions: ['192.168.0.0/16'] },
+    });
+    expect(await columns('npool')).toEqual(['NAME', 'DIRECT', 'NODES', 'AGE']);
     expect(await get('keelson', '-o', 'name')).toMatch(/runtimepolicy.keelson.dev\/audit/);
   });
 });
