@@ -126,9 +126,9 @@ export function describeRule(
   });
   const applied = (): ApiCondition => {
     if (invalid !== undefined)
-      return condition('Applied', undefined, 'Invalid', 'nodes keep what they had of it');
+      return condition('Applied', undefined, 'Invalid', 'what nodes have of it stays');
     const problems = [
-      ...(failed.length === 0 ? [] : [`it fails on ${nodes(failed)}, which keep what they had of it`]),
+      ...(failed.length === 0 ? [] : [`it fails on ${nodes(failed)}; what was there of it stays`]),
       ...(conflicting.length === 0 ? [] : [`on ${nodes(conflicting)} others have set what it gives`]),
     ];
     if (problems.length === 0) return condition('Applied', true, 'Applied', '');
