@@ -3,22 +3,27 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { customResourceDefinition } from './crd.ts';
 import { crdFiles } from './crd-files.ts';
-import type { KindDefinition } from './kind.ts';
 import { KINDS } from './kinds.ts';
+import { snapshotCrdFiles, snapshotDefinition } from './snapshot-crds.ts';
+import { SNAPSHOT_KINDS } from './snapshot-kinds.ts';
 
-const directory = join(import.meta.dirname, '../../deploy/crds');
-
-describe('the CustomResourceDefinitions in deploy/crds', () => {
-  it('are those that src/api describes: run node scripts/generate-crds.ts', async () => {
+describe('the CustomResourceDefinitions in deploy', () => {
+  it.each([
+    ['crds', crdFiles()],
+    ['snapshot-crds', snapshotCrdFiles()],
+  ])('/%s are those that src/api describes: run node scripts/generate-crds.ts', async (folder, files) => {
+    const directory = join(import.meta.dirname, '../../deploy', folder);
     const committed = new Map<string, string>();
     for (const file of await readdir(directory)) {
       committed.set(file, await readFile(join(directory, file), 'utf8'));
     }
-    expect(Object.fromEntries(committed)).toEqual(Object.fromEntries(crdFiles()));
+    expect(Object.fromEntries(committed)).toEqual(Object.fromEntries(files));
   });
 
   it('describe every field, so that kubectl explain has an answer', () => {
-    expect(KINDS.flatMap((kind) => undescribed(schemaOf(kind), kind.kind))).toEqual([]);
+    const ours = KINDS.map((kind) => [kind.kind, schemaOf(customResourceDefinition(kind))] as const);
+    const standard = SNAPSHOT_KINDS.map((kind) => [kind.kind, schemaOf(snapshotDefinition(kind))] as const);
+    expect([...ours, ...standard].flatMap(([kind, schema]) => undescribed(schema, kind))).toEqual([]);
   });
 });
 
@@ -28,10 +33,8 @@ interface Schema {
   readonly items?: Schema;
 }
 
-function schemaOf(kind: KindDefinition): Schema {
-  const crd = customResourceDefinition(kind) as {
-    spec: { versions: [{ schema: { openAPIV3Schema: Schema } }] };
-  };
+function schemaOf(definition: object): Schema {
+  const crd = definition as { spec: { versions: [{ schema: { openAPIV3Schema: Schema } }] } };
   return crd.spec.versions[0].schema.openAPIV3Schema;
 }
 

@@ -46,7 +46,7 @@ function rootSchema({ description, spec, status, rules }: KindDefinition): objec
 }
 
 /** A structural schema: what the API server stores and checks, which is the input side of zod's. */
-function structural(schema: z.ZodType): object {
+export function structural(schema: z.ZodType): object {
   return z.toJSONSchema(schema, {
     target: 'openapi-3.0',
     io: 'input',

@@ -1,0 +1,65 @@
+import { stringify } from 'yaml';
+import { GENERATED } from './crd-files.ts';
+import { structural } from './crd.ts';
+import { SNAPSHOT_GROUP, SNAPSHOT_KINDS, type SnapshotKindDefinition } from './snapshot-kinds.ts';
+
+/** The CustomResourceDefinition of a standard snapshot kind, as a plain object. */
+export function snapshotDefinition(definition: SnapshotKindDefinition): object {
+  const { kind, plural, singular, shortNames, namespaced, description, fields, required } = definition;
+  const hasStatus = fields['status'] !== undefined;
+  return {
+    apiVersion: 'apiextensions.k8s.io/v1',
+    kind: 'CustomResourceDefinition',
+    metadata: {
+      name: `${plural}.${SNAPSHOT_GROUP}`,
+      annotations: { 'api-approved.kubernetes.io': definition.approval },
+    },
+    spec: {
+      group: SNAPSHOT_GROUP,
+      names: { kind, listKind: `${kind}List`, plural, singular, shortNames },
+      scope: namespaced ? 'Namespaced' : 'Cluster',
+      versions: [
+        {
+          name: 'v1',
+          served: true,
+          storage: true,
+          schema: {
+            openAPIV3Schema: {
+              type: 'object',
+              description,
+              required,
+              properties: {
+                apiVersion: { type: 'string' },
+                kind: { type: 'string' },
+                metadata: { type: 'object' },
+                ...Object.fromEntries(Object.entries(fields).map(([name, type]) => [name, structural(type)])),
+              },
+              // Where there is no spec and status, fields of releases to come are here.
+              ...(hasStatus ? {} : { 'x-kubernetes-preserve-unknown-fields': true }),
+            },
+          },
+          ...(hasStatus ? { subresources: { status: {} } } : {}),
+          additionalPrinterColumns: definition.columns,
+        },
+      ],
+    },
+  };
+}
+
+/** The files of `deploy/snapshot-crds`: text by name. */
+export function snapshotCrdFiles(): Map<string, string> {
+  const names = SNAPSHOT_KINDS.map(({ plural }) => `${SNAPSHOT_GROUP}_${plural}.yaml`);
+  const files = SNAPSHOT_KINDS.map(
+    (kind, index) => [names[index] ?? '', yaml(snapshotDefinition(kind))] as const,
+  );
+  const kustomization = {
+    apiVersion: 'kustomize.config.k8s.io/v1beta1',
+    kind: 'Kustomization',
+    resources: names,
+  };
+  return new Map([...files, ['kustomization.yaml', yaml(kustomization)]]);
+}
+
+function yaml(object: object): string {
+  return GENERATED + stringify(object, { lineWidth: 120, aliasDuplicateObjects: false });
+}
