@@ -165,10 +165,7 @@ const contentSpec = z
 
 const contentStatus = z
   .object({
-    snapshotHandle: field(
-      z.string(),
-      'CSI id of the snapshot; absent as long as there is none.',
-    ).optional(),
+    snapshotHandle: field(z.string(), 'CSI id of the snapshot; absent as long as there is none.').optional(),
     creationTime: field(
       z.int(),
       'The moment that the snapshot shows, in nanoseconds since 1970-01-01 UTC.',
@@ -220,7 +217,8 @@ export const VOLUME_SNAPSHOT_CONTENT_KIND: SnapshotKindDefinition = {
   shortNames: ['vsc', 'vscs'],
   namespaced: false,
   approval: 'https://github.com/kubernetes-csi/external-snapshotter/pull/955',
-  description: 'A snapshot as it is in the storage system: to a VolumeSnapshot what a PersistentVolume is to a claim.',
+  description:
+    'A snapshot as it is in the storage system: to a VolumeSnapshot what a PersistentVolume is to a claim.',
   fields: {
     spec: field(contentSpec, 'Which snapshot it is.'),
     status: field(contentStatus, 'What has become of it.').optional(),
@@ -286,11 +284,7 @@ export interface VolumeSnapshotClass extends KubeObject {
   readonly parameters?: Frozen<z.output<typeof parameters>>;
 }
 
-function resourceOf<T extends KubeObject>({
-  kind,
-  plural,
-  namespaced,
-}: SnapshotKindDefinition): Resource<T> {
+function resourceOf<T extends KubeObject>({ kind, plural, namespaced }: SnapshotKindDefinition): Resource<T> {
   return { group: SNAPSHOT_GROUP, version: 'v1', plural, kind, namespaced };
 }
 

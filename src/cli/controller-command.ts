@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { homedir, hostname } from 'node:os';
 import { runController } from '../controller/controller.ts';
 import { RuleThread } from '../controller/labels/rule-thread.ts';
+import { SNAPSHOT_MODES, type SnapshotMode } from '../controller/snapshots/snapshotting.ts';
 import { createControllerMetrics } from '../controller/metrics.ts';
 import { Fault } from '../core/fault.ts';
 import { findCluster } from '../kube/cluster-access.ts';
@@ -18,6 +19,7 @@ import { VERSION } from './version.ts';
 
 const usage =
   'keelson controller [--kubeconfig FILE] [--namespace NAME] [--workers N] [--qps N] [--no-leader-election] [--no-default-labels] ' +
+  '[--snapshots auto|all|driver|off] ' +
   '[--metrics-address HOST:PORT|off] [--log-level LEVEL]';
 
 /**
@@ -39,6 +41,7 @@ export const controllerCommand: Command = {
         qps: { type: 'string', default: String(DEFAULT_QPS) },
         'no-leader-election': { type: 'boolean', default: false },
         'no-default-labels': { type: 'boolean', default: false },
+        snapshots: { type: 'string', default: 'auto' },
         'metrics-address': { type: 'string', default: '127.0.0.1:9812' },
         'log-level': { type: 'string', default: 'info' },
       },
@@ -46,6 +49,7 @@ export const controllerCommand: Command = {
     );
     const workers = positive('--workers', flags.workers);
     const qps = positive('--qps', flags.qps);
+    const snapshots = snapshotMode(flags.snapshots);
     const logger = createLogger({ level: logLevel(flags['log-level']), name: 'controller' });
     const registry = createMetrics({ process: 'controller' });
     const kubeMetrics = createKubeMetrics(registry);
@@ -84,7 +88,7 @@ export const controllerCommand: Command = {
         { client: eventClient, logger },
       );
       await runController(
-        { namespace, workers, defaultLabels: !flags['no-default-labels'] },
+        { namespace, workers, snapshots, defaultLabels: !flags['no-default-labels'] },
         {
           client,
           events,
@@ -115,6 +119,14 @@ function positive(flag: string, text: string): number {
   const value = Number(text);
   if (Number.isSafeInteger(value) && value > 0) return value;
   throw new Fault('invalid', `${flag} ${text}: give a whole number above 0`);
+}
+
+function snapshotMode(text: string): SnapshotMode {
+  const mode = SNAPSHOT_MODES.find((candidate) => candidate === text);
+  if (mode === undefined) {
+    throw new Fault('invalid', `--snapshots ${text}: choose one of ${SNAPSHOT_MODES.join(', ')}`);
+  }
+  return mode;
 }
 
 function logLevel(text: string): LogLevel {

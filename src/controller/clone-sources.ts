@@ -67,7 +67,7 @@ export class CloneSources {
     const [volume] = volumes.store.byIndex('handle', owner.spec.csi.volumeHandle);
     if (volume === undefined) return fault(`has volume ${owner.spec.csi.volumeHandle}, which no node knows`);
     return {
-      volumeName: volume.metadata?.name ?? '',
+      content: { volumeName: volume.metadata?.name ?? '' },
       nodeName: volume.spec.nodeName,
       poolName: volume.spec.poolName,
       sizeBytes: parseQuantity(volume.status?.capacity ?? volume.spec.size, 'LocalVolume size'),

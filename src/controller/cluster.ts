@@ -16,7 +16,7 @@ import { Informer, type InformerDeps } from '../kube/informer.ts';
 import type { KubeObject } from '../kube/resource.ts';
 import type { TaskGroup } from '../runtime/task-group.ts';
 import { slimNode } from './labels/node-state.ts';
-import { classNameOf, sourceKeyOf } from './views.ts';
+import { classNameOf, snapshotKeyOf, sourceKeyOf } from './views.ts';
 
 /** What the controller knows of the cluster. Late at times: whatever cannot be undone is checked with the server first. */
 export interface Cluster {
@@ -38,6 +38,7 @@ export function createCluster(deps: InformerDeps): Cluster {
           volume: ({ metadata }) => [volumeNameOf(metadata?.uid ?? '')],
           class: (claim) => [classNameOf(claim)],
           source: (claim) => [sourceKeyOf(claim) ?? []].flat(),
+          snapshot: (claim) => [snapshotKeyOf(claim) ?? []].flat(),
         },
       },
       deps,
@@ -49,6 +50,7 @@ export function createCluster(deps: InformerDeps): Cluster {
         indexers: {
           node: ({ spec }) => [spec.nodeName],
           handle: ({ status }) => [status?.volumeHandle ?? []].flat(),
+          snapshot: ({ spec }) => [spec.source?.snapshotName ?? []].flat(),
         },
       },
       deps,

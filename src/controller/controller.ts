@@ -6,6 +6,7 @@ import type { Logger } from '../runtime/logger.ts';
 import { TaskGroup } from '../runtime/task-group.ts';
 import { WorkQueue } from '../runtime/work-queue.ts';
 import { publishingCapacity } from './capacity-publisher.ts';
+import { allSources } from './claim-sources.ts';
 import { CloneSources, releasingSources } from './clone-sources.ts';
 import { createCluster, runInformers } from './cluster.ts';
 import type { Concern, ConcernContext } from './concern.ts';
@@ -19,6 +20,9 @@ import { provisioning } from './provisioning.ts';
 import { releasing } from './releaser.ts';
 import { resizing } from './resizer.ts';
 import { watchingStranded } from './stranded-volumes.ts';
+import { createSnapshotKinds } from './snapshots/kinds.ts';
+import { RestoreSources } from './snapshots/restore-sources.ts';
+import { type SnapshotMode, snapshotting } from './snapshots/snapshotting.ts';
 
 export interface ControllerOptions {
   /** Where CSIStorageCapacity objects live. */
@@ -27,6 +31,8 @@ export interface ControllerOptions {
   readonly workers?: number;
   /** Whether nodes get the labels that need no rule; default true. */
   readonly defaultLabels?: boolean;
+  /** Default `auto`. */
+  readonly snapshots?: SnapshotMode;
 }
 
 export interface ControllerDeps {
@@ -81,13 +87,15 @@ export async function runController(
 
 /** All that the controller takes care of. */
 function createConcerns(
-  { namespace, workers = 20, defaultLabels = true }: ControllerOptions,
+  { namespace, workers = 20, snapshots = 'auto', defaultLabels = true }: ControllerOptions,
   { evaluator }: Pick<ControllerDeps, 'evaluator'>,
   context: ConcernContext,
 ): readonly Concern[] {
   const sources = new CloneSources(context);
+  const kinds = createSnapshotKinds(context.informerDeps);
+  const restores = new RestoreSources({ ...context, kinds });
   return [
-    provisioning(context, { workers, sources }),
+    provisioning(context, { workers, sources: allSources(sources, restores), kinds }),
     releasing(context, { workers }),
     resizing(context),
     watchingStranded(context),
@@ -97,6 +105,7 @@ function createConcerns(
     reportingPolicies(context),
     reportingNetworkPools(context),
     labellingNodes(context, { defaultLabels, evaluator }),
+    snapshotting(context, { mode: snapshots, kinds }),
   ];
 }
 

@@ -23,7 +23,7 @@ import type { KubeObject, ObjectName, Resource } from '../kube/resource.ts';
 import { type Clock, systemClock } from '../runtime/clock.ts';
 import type { Logger } from '../runtime/logger.ts';
 import type { WorkResult } from '../runtime/work-queue.ts';
-import type { CloneSources } from './clone-sources.ts';
+import type { ClaimSources } from './claim-sources.ts';
 import type { Cluster } from './cluster.ts';
 import type { ControllerMetrics } from './metrics.ts';
 import { NodeViews } from './node-views.ts';
@@ -33,7 +33,7 @@ import { classNameOf, classView, claimView, SELECTED_NODE, volumeView } from './
 export interface ProvisionerDeps {
   readonly client: KubeClient;
   readonly cluster: Cluster;
-  readonly sources: CloneSources;
+  readonly sources: ClaimSources;
   readonly events: Pick<EventRecorder, 'record'>;
   readonly metrics: ControllerMetrics;
   readonly logger: Logger;
@@ -310,7 +310,7 @@ export class Provisioner {
 }
 
 function localVolumeOf(name: string, volume: NewVolume, claim: PersistentVolumeClaim): LocalVolume {
-  const { nodeName, poolName, sizeBytes, fsType, parameters, sourceVolumeName } = volume;
+  const { nodeName, poolName, sizeBytes, fsType, parameters, source } = volume;
   const { name: claimName = '', namespace = '', uid = '' } = claim.metadata ?? {};
   return {
     apiVersion: 'keelson.dev/v1alpha1',
@@ -324,7 +324,7 @@ function localVolumeOf(name: string, volume: NewVolume, claim: PersistentVolumeC
       volumeMode: 'Filesystem',
       claim: { namespace, name: claimName, uid },
       ...(fsType === undefined ? {} : { fsType }),
-      ...(sourceVolumeName === undefined ? {} : { source: { volumeName: sourceVolumeName } }),
+      ...(source === undefined ? {} : { source }),
       ...(Object.keys(parameters).length === 0 ? {} : { parameters }),
     },
   };

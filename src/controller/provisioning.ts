@@ -1,14 +1,22 @@
 import { DRIVER_NAME } from '../core/driver.ts';
 import { volumeNameOf } from '../core/provision.ts';
 import type { PersistentVolumeClaim } from '../kube/built-in.ts';
-import type { CloneSources } from './clone-sources.ts';
+import type { ClaimSources } from './claim-sources.ts';
 import { type Concern, type ConcernContext, onEach, subscriptions } from './concern.ts';
 import { Provisioner } from './provisioner.ts';
+import type { SnapshotKinds } from './snapshots/kinds.ts';
+
+export interface ProvisioningOptions {
+  readonly workers: number;
+  readonly sources: ClaimSources;
+  /** Claims wait for snapshots to be ready. */
+  readonly kinds: Pick<SnapshotKinds, 'snapshots' | 'contents'>;
+}
 
 /** Makes claims volumes. Keys are names of volumes. */
 export function provisioning(
   context: ConcernContext,
-  { workers, sources }: { readonly workers: number; readonly sources: CloneSources },
+  { workers, sources, kinds }: ProvisioningOptions,
 ): Concern {
   const { cluster } = context;
   const provisioner = new Provisioner({ ...context, sources });
@@ -17,6 +25,9 @@ export function provisioning(
     queue.add(volumeNameOf(metadata?.uid ?? ''));
   const addClones = (source: string): void => {
     for (const clone of cluster.claims.store.byIndex('source', source)) addClaim(clone);
+  };
+  const addRestores = (snapshot: string): void => {
+    for (const restored of cluster.claims.store.byIndex('snapshot', snapshot)) addClaim(restored);
   };
   const addWaiting = (): void => {
     for (const volume of provisioner.waiting) queue.add(volume);
@@ -44,6 +55,10 @@ export function provisioning(
             queue.add(metadata?.name ?? '');
         }),
         onEach(cluster.inventories, addWaiting),
+        onEach(kinds.snapshots, (_snapshot, key) => addRestores(key)),
+        onEach(kinds.contents, ({ spec: { volumeSnapshotRef } }) =>
+          addRestores(`${volumeSnapshotRef.namespace ?? ''}/${volumeSnapshotRef.name ?? ''}`),
+        ),
       ),
   };
 }

@@ -1,5 +1,6 @@
 import type { LocalVolume } from '../api/local-volume.ts';
 import type { NodeInventory } from '../api/node-inventory.ts';
+import { isSnapshotSource } from '../core/claim-check.ts';
 import { DRIVER_NAME } from '../core/driver.ts';
 import {
   type ClaimView,
@@ -33,6 +34,13 @@ export function sourceKeyOf(claim: PersistentVolumeClaim): string | undefined {
   const source = dataSourceOf(claim);
   if (source?.apiGroup !== '' || source.kind !== 'PersistentVolumeClaim') return undefined;
   return `${claim.metadata?.namespace ?? ''}/${source.name}`;
+}
+
+/** `namespace/name` of the VolumeSnapshot that this one wants to start from. */
+export function snapshotKeyOf(claim: PersistentVolumeClaim): string | undefined {
+  const dataSource = dataSourceOf(claim);
+  if (dataSource === undefined || !isSnapshotSource({ dataSource })) return undefined;
+  return `${claim.metadata?.namespace ?? ''}/${dataSource.name}`;
 }
 
 function dataSourceOf({ spec, metadata }: PersistentVolumeClaim): DataSource | undefined {

@@ -13,16 +13,26 @@ export type ClaimTurn =
 /** Whether it is for us, and now, to make a volume for the claim. `class` is undefined when it is none of ours. */
 export function decideTurn(claim: ClaimView, storageClass: ClassView | undefined): ClaimTurn {
   if (storageClass === undefined || claim.volumeName !== '' || claim.isDeleting) return 'not-now';
-  // The volume binder asks by annotation; for a clone nobody asks before a pod exists, and then it would be too late to choose the node.
-  if (isClone(claim) && claim.provisioner === undefined) return 'provision';
+  // The volume binder asks by annotation; for a copy nobody asks before a pod exists, and then it would be too late to choose the node.
+  if (isCopy(claim) && claim.provisioner === undefined) return 'provision';
   if (claim.provisioner !== DRIVER_NAME) return 'not-now';
-  if (storageClass.waitsForConsumer && claim.selectedNode === undefined && !isClone(claim)) return 'not-now';
+  if (storageClass.waitsForConsumer && claim.selectedNode === undefined && !isCopy(claim)) return 'not-now';
   return 'provision';
 }
 
+/** True when the claim wants to begin as a copy: of another claim's volume, or of a snapshot. */
+export function isCopy(claim: Pick<ClaimView, 'dataSource'>): boolean {
+  return isCloneSource(claim) || isSnapshotSource(claim);
+}
+
 /** True when the claim wants to begin as a copy of another claim's volume. */
-export function isClone({ dataSource }: Pick<ClaimView, 'dataSource'>): boolean {
+export function isCloneSource({ dataSource }: Pick<ClaimView, 'dataSource'>): boolean {
   return dataSource?.apiGroup === '' && dataSource.kind === 'PersistentVolumeClaim';
+}
+
+/** True when the claim wants to begin as what a VolumeSnapshot shows. */
+export function isSnapshotSource({ dataSource }: Pick<ClaimView, 'dataSource'>): boolean {
+  return dataSource?.apiGroup === 'snapshot.storage.k8s.io' && dataSource.kind === 'VolumeSnapshot';
 }
 
 /** The size in bytes. Throws `invalid` for a claim that no volume of ours can serve, in words for its author. */

@@ -41,7 +41,7 @@ const volume: VolumeView = {
 };
 const ready: VolumeView = { ...volume, phase: 'Ready', hasHandle: true };
 const clone = { apiGroup: '', kind: 'PersistentVolumeClaim', name: 'source', namespace: undefined };
-const source = { volumeName: 'pvc-0', nodeName: 'n2', poolName: 'default', sizeBytes: GI };
+const source = { content: { volumeName: 'pvc-0' }, nodeName: 'n2', poolName: 'default', sizeBytes: GI };
 
 function plan(change: Partial<ProvisionState>): ReturnType<typeof planProvision> {
   return planProvision({
@@ -138,7 +138,7 @@ describe('the next step', () => {
         sizeBytes: 2n * GI,
         fsType: undefined,
         parameters: {},
-        sourceVolumeName: undefined,
+        source: undefined,
       },
     });
   });
@@ -158,7 +158,7 @@ describe('a clone', () => {
   test('is made beside its source before anybody asks for a node', () => {
     expect(plan({ claim: unasked, source })).toMatchObject({
       do: 'create',
-      volume: { nodeName: 'n2', sourceVolumeName: 'pvc-0' },
+      volume: { nodeName: 'n2', source: { volumeName: 'pvc-0' } },
     });
   });
 
@@ -185,6 +185,15 @@ describe('a clone', () => {
     const found = plan({ claim: { ...claim, dataSource: clone }, ...change });
     expect(found).toMatchObject({ do: 'wait' });
     expect('fault' in found && found.fault?.message).toContain(words);
+  });
+
+  test('of a snapshot is made beside it before anybody asks for a node', () => {
+    const dataSource = { ...clone, apiGroup: 'snapshot.storage.k8s.io', kind: 'VolumeSnapshot' };
+    const cut = { ...source, content: { snapshotName: 'snapshot-0' } };
+    expect(plan({ claim: { ...unasked, dataSource }, source: cut })).toMatchObject({
+      do: 'create',
+      volume: { nodeName: 'n2', source: { snapshotName: 'snapshot-0' } },
+    });
   });
 
   test('of a kind that only a populator knows is left to that', () => {

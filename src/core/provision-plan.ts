@@ -1,4 +1,4 @@
-import { checkClaim, decideTurn, isClone } from './claim-check.ts';
+import { checkClaim, decideTurn, isCopy } from './claim-check.ts';
 import { Fault, isFault } from './fault.ts';
 import {
   type ClaimView,
@@ -24,7 +24,7 @@ export interface ProvisionState {
   /** A PersistentVolume of the volume's name, or with its handle, exists. */
   readonly isOwned: boolean;
   readonly nodes: NodeDirectory;
-  /** For a clone: its source, or why there is none yet. */
+  /** For a copy: its source, or why there is none yet. */
   readonly source: SourceView | Fault | undefined;
   /** Nodes that have just refused this volume, and how. */
   readonly avoid: ReadonlyMap<string, Refusal>;
@@ -39,7 +39,8 @@ export interface NewVolume {
   readonly sizeBytes: bigint;
   readonly fsType: FsType | undefined;
   readonly parameters: Readonly<Record<string, string>>;
-  readonly sourceVolumeName: string | undefined;
+  /** What its content starts as; undefined: empty. */
+  readonly source: SourceView['content'] | undefined;
 }
 
 export type ProvisionPlan =
@@ -92,7 +93,7 @@ function planForVolume(state: ProvisionState, volume: VolumeView): ProvisionPlan
   const where = `pool ${volume.poolName} on node ${volume.nodeName}`;
   const isChosenElsewhere =
     storageClass?.waitsForConsumer === true &&
-    !isClone(claim) &&
+    !isCopy(claim) &&
     claim.selectedNode !== undefined &&
     claim.selectedNode !== volume.nodeName;
   if (isChosenElsewhere) return { do: 'discard', fault: undefined };
@@ -155,22 +156,25 @@ function planNew(state: ProvisionState, claim: ClaimView): ProvisionPlan {
   const { pool, fsType, own } = parseClassParameters(storageClass);
   resolveSecrets(storageClass, claim, volumeNameOf(claim.uid));
   const who = describeClaim(claim);
-  const make = (place: { nodeName: string; poolName: string }, sourceVolumeName?: string): ProvisionPlan => ({
+  const make = (
+    place: { nodeName: string; poolName: string },
+    from?: SourceView['content'],
+  ): ProvisionPlan => ({
     do: 'create',
-    volume: { ...place, sizeBytes, fsType, parameters: own, sourceVolumeName },
+    volume: { ...place, sizeBytes, fsType, parameters: own, source: from },
   });
   if (claim.dataSource !== undefined) {
-    if (!isClone(claim)) {
+    if (!isCopy(claim)) {
       const { kind, name } = claim.dataSource;
       throw new Fault(
         'unsupported',
-        `${who} starts from ${kind} ${name}; possible is a PersistentVolumeClaim, other kinds need a populator`,
+        `${who} starts from ${kind} ${name}; possible are PersistentVolumeClaim and VolumeSnapshot, other kinds need a populator`,
       );
     }
     if (source === undefined || source instanceof Fault) {
       throw source ?? new Fault('bug', `${who}: its source was not looked up`);
     }
-    return make(placeAtSource(state, claim, sizeBytes, source, pool), source.volumeName);
+    return make(placeAtSource(state, claim, sizeBytes, source, pool), source.content);
   }
   if (!storageClass.waitsForConsumer) {
     const { allowedTopologies } = storageClass;
@@ -233,5 +237,5 @@ function placeAtSource(
 
 /** Whether another node can be had by asking the scheduler. */
 function mayMove({ claim, storageClass }: ProvisionState): boolean {
-  return storageClass?.waitsForConsumer === true && claim?.selectedNode !== undefined && !isClone(claim);
+  return storageClass?.waitsForConsumer === true && claim?.selectedNode !== undefined && !isCopy(claim);
 }

@@ -76,9 +76,10 @@ export interface VolumeView {
   readonly isPublished: boolean;
 }
 
-/** What a clone is made from. */
+/** What a copy is made from. */
 export interface SourceView {
-  readonly volumeName: string;
+  /** The LocalVolume of type Volume or Snapshot. */
+  readonly content: { readonly volumeName: string } | { readonly snapshotName: string };
   readonly nodeName: string;
   readonly poolName: string;
   readonly sizeBytes: bigint;

@@ -1,3 +1,4 @@
+import { isFault } from '../core/fault.ts';
 import type { KubeObject, ObjectName, Resource } from './resource.ts';
 
 export interface CallOptions {
@@ -131,4 +132,19 @@ export async function listAll<T extends KubeObject>(
   const all: T[] = [];
   for await (const page of listPages(client, resource, options)) all.push(...page.items);
   return all;
+}
+
+/** The object as the server has it now; undefined when it is gone. */
+export async function findObject<T extends KubeObject>(
+  client: Pick<KubeClient, 'get'>,
+  resource: Resource<T>,
+  name: ObjectName,
+  options: CallOptions = {},
+): Promise<T | undefined> {
+  try {
+    return await client.get(resource, name, options);
+  } catch (error) {
+    if (isFault(error, 'not-found')) return undefined;
+    throw error;
+  }
 }

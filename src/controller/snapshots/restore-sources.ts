@@ -1,0 +1,101 @@
+import {
+  VOLUME_SNAPSHOTS,
+  type VolumeSnapshot,
+  type VolumeSnapshotContent,
+} from '../../api/snapshot-kinds.ts';
+import { isSnapshotSource } from '../../core/claim-check.ts';
+import { DRIVER_NAME } from '../../core/driver.ts';
+import { Fault } from '../../core/fault.ts';
+import { type ClaimView, describeClaim, type SourceView } from '../../core/provision.ts';
+import { parseQuantity } from '../../core/quantity.ts';
+import { MODE_CHANGE } from '../../core/snapshot.ts';
+import { misbound } from '../../core/snapshot-plan.ts';
+import type { PersistentVolumeClaim } from '../../kube/built-in.ts';
+import { findObject, type KubeClient } from '../../kube/client.ts';
+import { nameOfKey } from '../../kube/resource.ts';
+import type { Cluster } from '../cluster.ts';
+import { snapshotKeyOf } from '../views.ts';
+import { handlesOf, type SnapshotKinds } from './kinds.ts';
+import { contentView, snapshotView } from './views.ts';
+
+export interface RestoreSourcesDeps {
+  readonly client: Pick<KubeClient, 'get'>;
+  readonly cluster: Cluster;
+  readonly kinds: SnapshotKinds;
+}
+
+/** Snapshots that claims are restored from. */
+export class RestoreSources {
+  readonly #deps: RestoreSourcesDeps;
+
+  constructor(deps: RestoreSourcesDeps) {
+    this.#deps = deps;
+  }
+
+  /** What the claim is to be restored from; a Fault says why it cannot be now, undefined that it starts from no snapshot. */
+  find(claim: ClaimView): SourceView | Fault | undefined {
+    if (!isSnapshotSource(claim)) return undefined;
+    const { kinds, cluster } = this.#deps;
+    const { name = '' } = claim.dataSource ?? {};
+    const fault = (what: string): Fault =>
+      new Fault('precondition', `${describeClaim(claim)} starts from snapshot ${name}, which ${what}`);
+    if (!kinds.snapshots.hasSynced || !kinds.contents.hasSynced) {
+      return new Fault(
+        'precondition',
+        `${describeClaim(claim)} starts from snapshot ${name}, but the cluster does not serve VolumeSnapshots; install their CustomResourceDefinitions`,
+      );
+    }
+    const snapshot = kinds.snapshots.store.get(`${claim.namespace}/${name}`);
+    if (snapshot === undefined) return fault('does not exist in its namespace');
+    if (snapshot.metadata?.deletionTimestamp !== undefined) return fault('is being deleted');
+    const contentName = snapshot.status?.boundVolumeSnapshotContentName;
+    const content = kinds.contents.store.get(contentName ?? '');
+    const found = readBound(snapshot, content);
+    if (typeof found === 'string') return fault(found);
+    const mode = found.spec.sourceVolumeMode ?? claim.volumeMode;
+    if (mode !== claim.volumeMode && found.metadata?.annotations?.[MODE_CHANGE] !== 'true') {
+      return fault(`is of a volume with volumeMode ${mode}`);
+    }
+    const [cut] = handlesOf(found)
+      .flatMap((handle) => cluster.volumes.store.byIndex('handle', handle))
+      .filter(({ spec, metadata }) => spec.type === 'Snapshot' && metadata?.deletionTimestamp === undefined);
+    if (cut === undefined) return fault('no node has any more');
+    return {
+      content: { snapshotName: cut.metadata?.name ?? '' },
+      nodeName: cut.spec.nodeName,
+      poolName: cut.spec.poolName,
+      sizeBytes: parseQuantity(cut.status?.capacity ?? cut.spec.size, 'LocalVolume size'),
+    };
+  }
+
+  /**
+   * Makes sure that the server does not know better: nothing starts from a snapshot that is being deleted. From then on the volume that
+   * is being made holds up the deletion.
+   */
+  async protect(claim: PersistentVolumeClaim, signal: AbortSignal): Promise<void> {
+    const key = snapshotKeyOf(claim);
+    if (key === undefined) return;
+    const { client, kinds } = this.#deps;
+    const live = await findObject(client, VOLUME_SNAPSHOTS, nameOfKey(key), { signal });
+    if (live !== undefined && live.metadata?.deletionTimestamp === undefined) return;
+    if (live !== undefined) kinds.snapshots.remember(live);
+    throw new Fault('busy', `snapshot ${key} is being deleted`);
+  }
+}
+
+/** The content of a snapshot that can be read from, or why there is none. Both have to name each other, or a claim could read what it was never given. */
+function readBound(
+  snapshot: VolumeSnapshot,
+  content: VolumeSnapshotContent | undefined,
+): VolumeSnapshotContent | string {
+  const { error, readyToUse } = snapshot.status ?? {};
+  const because = error?.message === undefined ? '' : `: ${error.message}`;
+  if (content === undefined) return `is not taken yet${because}`;
+  if (content.spec.driver !== DRIVER_NAME) return `is of driver ${content.spec.driver}`;
+  const why = misbound(snapshotView(snapshot), contentView(content));
+  if (why !== undefined || contentView(content).snapshot.uid === '') {
+    return `is not bound${why === undefined ? '' : `: ${why}`}`;
+  }
+  if (readyToUse !== true || content.status?.readyToUse !== true) return `is not ready yet${because}`;
+  return content;
+}

@@ -1,0 +1,156 @@
+import type { LocalVolume } from '../../api/local-volume.ts';
+import type { VolumeSnapshot } from '../../api/snapshot-kinds.ts';
+import { isFault } from '../../core/fault.ts';
+import { cutNameOf } from '../../core/snapshot.ts';
+import { keyOf } from '../../kube/resource.ts';
+import { TaskGroup } from '../../runtime/task-group.ts';
+import type { WorkQueue, WorkResult } from '../../runtime/work-queue.ts';
+import { type Concern, type ConcernContext, onEach, subscriptions } from '../concern.ts';
+import { SnapshotBinder } from './binder.ts';
+import { SnapshotCutter } from './cutter.ts';
+import { handlesOf, runSnapshotKinds, type SnapshotKinds } from './kinds.ts';
+import { SourceClaims } from './source-claims.ts';
+import { StandardController } from './standard-controller.ts';
+
+/**
+ * How much of snapshots is ours: `driver` the part of our driver alone, as long as somebody else does the part that is the same for all
+ * drivers; `all` both; `auto` both where no standard snapshot-controller is at work.
+ */
+export const SNAPSHOT_MODES = ['auto', 'all', 'driver', 'off'] as const;
+export type SnapshotMode = (typeof SNAPSHOT_MODES)[number];
+
+export interface SnapshottingOptions {
+  readonly mode: SnapshotMode;
+  readonly kinds: SnapshotKinds;
+}
+
+const WORKERS = 4;
+
+/** Takes snapshots for VolumeSnapshots. Waits for as long as the cluster does not serve those, and holds nothing else up. */
+export function snapshotting(context: ConcernContext, { mode, kinds }: SnapshottingOptions): Concern {
+  if (mode === 'off') return { queue: { run: async () => undefined }, subscribe: () => subscriptions() };
+  const { client, cluster } = context;
+  const standard = new StandardController(context.informerDeps);
+  const claims = new SourceClaims({ client, cluster, kinds });
+  const binder = new SnapshotBinder({ ...context, kinds, claims });
+  const cutter = new SnapshotCutter({ ...context, kinds });
+  const isBinding = (): boolean => mode === 'all' || (mode === 'auto' && !standard.isActive);
+
+  const snapshots = context.queue('snapshots', WORKERS, async (key, signal) =>
+    isBinding() ? await again(() => binder.reconcile(key, signal)) : undefined,
+  );
+  const contents = context.queue('snapshot-contents', WORKERS, async (name, signal) => {
+    const bound = isBinding() ? await again(() => binder.reconcileContent(name, signal)) : undefined;
+    return bound ?? (await again(() => cutter.reconcile(name, signal)));
+  });
+  const cuts = context.queue('snapshot-cuts', 1, (name, signal) =>
+    again(() => cutter.reconcileCut(name, signal)),
+  );
+  const sources = context.queue('snapshot-sources', 1, async (key, signal) =>
+    isBinding() ? await again(() => claims.release(key, signal)) : undefined,
+  );
+  standard.onTurn(() => {
+    for (const key of kinds.snapshots.store.keys()) snapshots.add(key);
+    for (const name of kinds.contents.store.keys()) contents.add(name);
+    for (const key of cluster.claims.store.keys()) sources.add(key);
+  });
+  return {
+    queue: {
+      async run(stopping) {
+        if (stopping.aborted) return;
+        const tasks = new TaskGroup(context);
+        stopping.addEventListener('abort', () => tasks.stop(), { once: true });
+        if (mode === 'auto') tasks.run('informer leases', (signal) => standard.run(signal));
+        tasks.run('snapshots', async (signal) => {
+          await runSnapshotKinds(kinds, tasks, context, signal);
+          if (mode === 'auto') await standard.synced({ signal });
+          using _subscribed = subscribe(context, kinds, { snapshots, contents, cuts, sources });
+          context.logger.info({ snapshots: kinds.snapshots.store.size }, 'snapshots are served');
+          await Promise.all([snapshots, contents, cuts, sources].map((queue) => queue.run(signal)));
+        });
+        await tasks.wait();
+      },
+    },
+    // Only once there are snapshots, in `run`: keys that nobody works on would pile up.
+    subscribe: () => subscriptions(),
+  };
+}
+
+/** Something moved since it was read: the plan is made anew when the news is here. */
+async function again(step: () => Promise<WorkResult>): Promise<WorkResult> {
+  try {
+    return await step();
+  } catch (error) {
+    const isStale = isFault(error, 'busy') || isFault(error, 'not-found') || isFault(error, 'conflict');
+    if (!isStale) throw error;
+    return { afterMs: 200 };
+  }
+}
+
+type Queues = Readonly<Record<'snapshots' | 'contents' | 'cuts' | 'sources', WorkQueue<string>>>;
+
+function subscribe({ cluster }: ConcernContext, kinds: SnapshotKinds, queues: Queues): Disposable {
+  const { snapshots, contents, cuts, sources } = queues;
+  const { store } = kinds.contents;
+  const addSnapshotsOf = (claim: string): void => {
+    for (const snapshot of kinds.snapshots.store.byIndex('claim', claim)) snapshots.add(keyOf(snapshot));
+  };
+  const addContents = (index: 'cut' | 'handle' | 'volume', value: string | undefined): void => {
+    for (const content of value === undefined ? [] : store.byIndex(index, value)) {
+      contents.add(keyOf(content));
+      const { namespace = '', name = '' } = content.spec.volumeSnapshotRef;
+      // A volume that is being made from it holds up its deletion.
+      snapshots.add(`${namespace}/${name}`);
+    }
+  };
+  const addSnapshotSource = ({ metadata, spec }: VolumeSnapshot): void => {
+    const claim = spec.source.persistentVolumeClaimName;
+    if (claim !== undefined) sources.add(`${metadata?.namespace ?? ''}/${claim}`);
+  };
+  return subscriptions(
+    onEach(kinds.snapshots, (snapshot, key) => {
+      snapshots.add(key);
+      addSnapshotSource(snapshot);
+      for (const content of store.byIndex('snapshot', key)) contents.add(keyOf(content));
+    }),
+    onEach(kinds.contents, (content, name) => {
+      contents.add(name);
+      const { volumeSnapshotRef } = content.spec;
+      snapshots.add(`${volumeSnapshotRef.namespace ?? ''}/${volumeSnapshotRef.name ?? ''}`);
+      cuts.add(cutNameOf(volumeSnapshotRef.uid ?? ''));
+      for (const snapshot of kinds.snapshots.store.byIndex('content', name)) snapshots.add(keyOf(snapshot));
+      for (const handle of handlesOf(content)) addContents('handle', handle);
+    }),
+    onEach(kinds.classes, () => {
+      for (const snapshot of kinds.snapshots.store.values()) {
+        if (snapshot.status?.boundVolumeSnapshotContentName === undefined) snapshots.add(keyOf(snapshot));
+      }
+    }),
+    onEach(cluster.claims, (_claim, key) => {
+      addSnapshotsOf(key);
+      sources.add(key);
+    }),
+    onEach(cluster.owners, ({ spec }) => {
+      const { namespace = '', name = '' } = spec?.claimRef ?? {};
+      addSnapshotsOf(`${namespace}/${name}`);
+    }),
+    onEach(cluster.volumes, (volume: LocalVolume, name) => {
+      addContents('handle', volume.status?.volumeHandle);
+      if (volume.spec.type === 'Snapshot') {
+        cuts.add(name);
+        addContents('cut', name);
+      } else {
+        addContents('volume', volume.status?.volumeHandle);
+        const restored = cluster.volumes.store.get(volume.spec.source?.snapshotName ?? '');
+        addContents('handle', restored?.status?.volumeHandle);
+      }
+    }),
+    onEach(cluster.nodes, (_node, name) => {
+      for (const { metadata, spec } of cluster.volumes.store.byIndex('node', name)) {
+        if (spec.type !== 'Snapshot') continue;
+        cuts.add(metadata?.name ?? '');
+        addContents('cut', metadata?.name);
+      }
+    }),
+  );
+}

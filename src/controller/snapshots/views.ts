@@ -1,0 +1,135 @@
+import type { LocalVolume } from '../../api/local-volume.ts';
+import type { VolumeSnapshot, VolumeSnapshotClass, VolumeSnapshotContent } from '../../api/snapshot-kinds.ts';
+import { DRIVER_NAME } from '../../core/driver.ts';
+import { Fault } from '../../core/fault.ts';
+import { parseQuantity } from '../../core/quantity.ts';
+import {
+  BEING_DELETED,
+  CONTENT_FINALIZER,
+  type ContentView,
+  DEFAULT_CLASS,
+  type SnapshotClassView,
+  type SnapshotView,
+} from '../../core/snapshot.ts';
+import type { CutSource, CutView } from '../../core/snapshot-cut.ts';
+import type { SnapshotSource } from '../../core/snapshot-plan.ts';
+import type { Cluster } from '../cluster.ts';
+import { classNameOf } from '../views.ts';
+
+/** On the LocalVolume of a snapshot: the content that told its handle. Never taken off, so that no race can take it for one without an owner. */
+export const TOLD_BY = 'keelson.dev/volume-snapshot-content';
+
+const NS_PER_MS = 1_000_000;
+
+export function isOurs({ spec }: VolumeSnapshotContent): boolean {
+  return spec.driver === DRIVER_NAME;
+}
+
+export function snapshotView({ metadata, spec, status }: VolumeSnapshot): SnapshotView {
+  return {
+    uid: metadata?.uid ?? '',
+    namespace: metadata?.namespace ?? '',
+    name: metadata?.name ?? '',
+    isDeleting: metadata?.deletionTimestamp !== undefined,
+    finalizers: metadata?.finalizers ?? [],
+    claimName: spec.source.persistentVolumeClaimName,
+    contentName: spec.source.volumeSnapshotContentName,
+    className: spec.volumeSnapshotClassName,
+    status: {
+      contentName: status?.boundVolumeSnapshotContentName,
+      isReady: status?.readyToUse ?? false,
+      createdMs: status?.creationTime === undefined ? undefined : Date.parse(status.creationTime),
+      sizeBytes: readSize(status?.restoreSize),
+      error: status?.error?.message,
+    },
+  };
+}
+
+/** Another controller may have written it in a way that we do not: then it is different from everything that we want. */
+function readSize(text: string | undefined): bigint | undefined {
+  if (text === undefined) return undefined;
+  try {
+    return parseQuantity(text, 'restoreSize');
+  } catch {
+    return undefined;
+  }
+}
+
+export function contentView({ metadata, spec, status }: VolumeSnapshotContent): ContentView {
+  const { namespace = '', name = '', uid = '' } = spec.volumeSnapshotRef;
+  const { creationTime, restoreSize } = status ?? {};
+  return {
+    name: metadata?.name ?? '',
+    driver: spec.driver,
+    isDeleting: metadata?.deletionTimestamp !== undefined,
+    hasFinalizer: metadata?.finalizers?.includes(CONTENT_FINALIZER) ?? false,
+    isReleased: metadata?.annotations?.[BEING_DELETED] !== undefined,
+    deletionPolicy: spec.deletionPolicy,
+    volumeHandle: spec.source.volumeHandle,
+    snapshotHandle: spec.source.snapshotHandle,
+    snapshot: { namespace, name, uid },
+    status: {
+      handle: status?.snapshotHandle,
+      isReady: status?.readyToUse ?? false,
+      createdMs: creationTime === undefined ? undefined : Math.floor(creationTime / NS_PER_MS),
+      sizeBytes: restoreSize === undefined ? undefined : BigInt(restoreSize),
+      error: status?.error?.message,
+    },
+  };
+}
+
+/** Milliseconds as the content's status has them. Whole seconds are exact, for their nanoseconds fit a double. */
+export function nanoseconds(ms: number): number {
+  return Math.floor(ms / 1_000) * 1_000 * NS_PER_MS;
+}
+
+export function snapshotClassView({
+  metadata,
+  driver,
+  deletionPolicy,
+  parameters = {},
+}: VolumeSnapshotClass): SnapshotClassView {
+  const isDefault = metadata?.annotations?.[DEFAULT_CLASS] === 'true';
+  return { name: metadata?.name ?? '', driver, deletionPolicy, parameters, isDefault };
+}
+
+export function cutView({ metadata, spec, status }: LocalVolume): CutView {
+  return {
+    name: metadata?.name ?? '',
+    nodeName: spec.nodeName,
+    poolName: spec.poolName,
+    isDeleting: metadata?.deletionTimestamp !== undefined,
+    phase: status?.phase ?? 'Pending',
+    handle: status?.volumeHandle,
+    createdMs: status?.creationTime === undefined ? undefined : Date.parse(status.creationTime),
+    sizeBytes: parseQuantity(status?.capacity ?? spec.size, 'LocalVolume size'),
+    message: status?.message ?? '',
+    isPublished: metadata?.annotations?.[TOLD_BY] !== undefined,
+  };
+}
+
+export function cutSource({ metadata, spec, status }: LocalVolume): CutSource {
+  const { nodeName, poolName, volumeMode } = spec;
+  const size = status?.capacity ?? spec.size;
+  return { volumeName: metadata?.name ?? '', nodeName, poolName, size, volumeMode };
+}
+
+/** The volume of the claim `key`, or why there is none to take a snapshot of. */
+export function snapshotSource(key: string, { claims, owners, classes }: Cluster): SnapshotSource | Fault {
+  const fault = (what: string): Fault => new Fault('precondition', `claim ${key} ${what}`);
+  const claim = claims.store.get(key);
+  if (claim === undefined) return fault('does not exist');
+  const volume = owners.store.get(claim.spec?.volumeName ?? '');
+  if (claim.status?.phase !== 'Bound' || volume === undefined) {
+    const driver = classes.store.get(classNameOf(claim))?.provisioner ?? DRIVER_NAME;
+    // Of another driver in any case: its handle is of no interest.
+    if (driver !== DRIVER_NAME) return { driver, volumeHandle: '', volumeMode: '' };
+    return fault('is not bound yet');
+  }
+  const { csi, claimRef, volumeMode = 'Filesystem' } = volume.spec ?? {};
+  if (claimRef?.uid !== claim.metadata?.uid) return fault('is not what its PersistentVolume is bound to');
+  if (csi?.driver === DRIVER_NAME && claim.metadata?.deletionTimestamp !== undefined) {
+    return fault('is being deleted');
+  }
+  return { driver: csi?.driver ?? 'no CSI', volumeHandle: csi?.volumeHandle ?? '', volumeMode };
+}
