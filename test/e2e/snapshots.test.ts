@@ -1,0 +1,245 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { SnapshotLab } from './snapshot-lab.ts';
+
+const MINUTES = 60_000;
+const KILLS = 8;
+const APPLICATION = 'default';
+
+/** Snapshots in a real cluster: our controller, agents and kubelets, btrfs, and nobody else's snapshot controller. The tests follow on each other. */
+describe('snapshots in a cluster', { timeout: 5 * MINUTES }, () => {
+  let lab: SnapshotLab;
+  let node: string;
+  let handle: string;
+
+  beforeAll(async () => {
+    lab = await SnapshotLab.start('snapshots');
+  }, 15 * MINUTES);
+
+  afterAll(async () => {
+    await lab?.[Symbol.asyncDispose]();
+  }, 2 * MINUTES);
+
+  test('come to a cluster whose kinds are installed while the controller runs', async () => {
+    await lab.addClaim('data', 'keelson', '64Mi');
+    await lab.addPod('writer', 'data');
+    node = await lab.nodeOf('writer');
+    await lab.inPod('writer', 'echo first >/data/file && sync');
+    await lab.addClaim('early', 'keelson', '64Mi', 'before');
+    await lab.eventually('a claim is told that there are no snapshots', async () =>
+      expect(await lab.notes('early')).toContain('the cluster does not serve VolumeSnapshots'),
+    );
+    await lab.delete('pvc', 'early');
+    await lab.installSnapshotKinds();
+    await lab.addSnapshot('before', 'data');
+    await lab.eventually('a snapshot without a class is told so', async () =>
+      expect((await lab.get('volumesnapshot', 'before')).status).toMatchObject({
+        readyToUse: false,
+        error: {
+          message:
+            'snapshot default/before: there is no default VolumeSnapshotClass of driver keelson.dev; name one in spec.volumeSnapshotClassName',
+        },
+      }),
+    );
+    await lab.addClass('keelson', 'Delete', true);
+    const ready = await lab.ready('before');
+    expect(ready.spec['volumeSnapshotClassName']).toBe('keelson');
+    expect(ready.status).toMatchObject({ restoreSize: '64Mi' });
+    expect(ready.status).not.toHaveProperty('error');
+    const content = await lab.get('volumesnapshotcontent', `snapcontent-${ready.metadata.uid}`);
+    expect(content.spec).toMatchObject({
+      driver: 'keelson.dev',
+      deletionPolicy: 'Delete',
+      sourceVolumeMode: 'Filesystem',
+    });
+    expect(content.status).toMatchObject({ readyToUse: true, restoreSize: 64 << 20 });
+    const created = Number(content.status?.['creationTime']) / 1e6;
+    expect(new Date(created).toISOString()).toBe(
+      String(ready.status?.['creationTime']).replace('Z', '.000Z'),
+    );
+    const notes = await lab.notes('before');
+    for (const reason of ['CreatingSnapshot', 'SnapshotCreated', 'SnapshotReady'])
+      expect(notes).toContain(reason);
+    await lab.eventually('the claim is let go', async () =>
+      expect((await lab.get('pvc', 'data')).metadata.finalizers).toEqual(['kubernetes.io/pvc-protection']),
+    );
+  });
+
+  test('are restored on their node, with the data of their moment, before any pod asks', async () => {
+    await lab.inPod('writer', 'echo second >/data/file && sync');
+    await lab.addClaim('restored', 'keelson', '64Mi', 'before');
+    await lab.kubectl.wait('pvc/restored', 'jsonpath={.status.phase}=Bound');
+    await lab.addClaim('larger', 'keelson', '128Mi', 'before');
+    await lab.addPod('reader', 'restored');
+    await lab.addPod('large-reader', 'larger');
+    expect(await lab.nodeOf('reader')).toBe(node);
+    expect(await lab.inPod('reader', 'cat /data/file')).toBe('first');
+    expect(await lab.nodeOf('large-reader')).toBe(node);
+    expect(await lab.inPod('large-reader', 'cat /data/file')).toBe('first');
+    expect(
+      await lab.inPod('large-reader', 'dd if=/dev/zero of=/data/big bs=1M count=90 && sync && ls /data'),
+    ).toContain('big');
+    expect(await lab.inPod('writer', 'cat /data/file')).toBe('second');
+  });
+
+  test('tell a claim that cannot start from them why', async () => {
+    await lab.addClaim('smaller', 'keelson', '32Mi', 'before');
+    await lab.addClaim('nowhere', 'keelson', '64Mi', 'no-such');
+    await lab.eventually('both are told', async () => {
+      expect(await lab.notes('smaller')).toContain('wants 32 MiB, but its source has 64 MiB');
+      expect(await lab.notes('nowhere')).toContain(
+        'starts from snapshot no-such, which does not exist in its namespace',
+      );
+    });
+    await lab.delete('pvc', 'smaller', 'nowhere');
+  });
+
+  test('outlive their volume, and its claim', async () => {
+    await lab.delete('pod', 'writer', 'reader', 'large-reader');
+    await lab.delete('pvc', 'data', 'restored', 'larger');
+    await lab.eventually('the volumes are gone', async () => {
+      const volumes = (await lab.list('localvolumes')).filter(({ spec }) => spec['type'] === 'Volume');
+      expect(volumes.map(({ metadata }) => metadata.name)).toEqual([]);
+    });
+    await lab.addClaim('revived', 'keelson', '64Mi', 'before');
+    await lab.addPod('reviver', 'revived');
+    expect(await lab.nodeOf('reviver')).toBe(node);
+    expect(await lab.inPod('reviver', 'cat /data/file')).toBe('first');
+    await lab.delete('volumesnapshot', 'before');
+    await lab.expectNoSnapshotsLeft();
+    expect(await lab.inPod('reviver', 'cat /data/file')).toBe('first');
+  });
+
+  test('are kept under Retain, and found again by a content that names their handle', async () => {
+    await lab.addClass('kept', 'Retain');
+    await lab.addSnapshot('keeper', 'revived', 'kept');
+    const { metadata } = await lab.ready('keeper');
+    const contentName = `snapcontent-${metadata.uid}`;
+    handle = String((await lab.get('volumesnapshotcontent', contentName)).status?.['snapshotHandle']);
+    await lab.delete('volumesnapshot', 'keeper');
+    await lab.gone('volumesnapshot', 'keeper');
+    await lab.delete('volumesnapshotcontent', contentName);
+    await lab.gone('volumesnapshotcontent', contentName);
+    await lab.cluster.stopController(0);
+    await lab.cluster.ensureController();
+    await lab.addExisting('again', handle, 'Delete');
+    expect((await lab.ready('again')).status).toMatchObject({
+      boundVolumeSnapshotContentName: 'static-again',
+      restoreSize: '64Mi',
+    });
+    await lab.addClaim('from-kept', 'keelson', '64Mi', 'again');
+    await lab.addPod('kept-reader', 'from-kept');
+    expect(await lab.nodeOf('kept-reader')).toBe(node);
+    expect(await lab.inPod('kept-reader', 'cat /data/file')).toBe('first');
+    await lab.delete('pod', 'kept-reader');
+    await lab.delete('pvc', 'from-kept');
+  });
+
+  test('that two contents name are deleted with the last of them', async () => {
+    await lab.addExisting('twin', handle, 'Delete');
+    await lab.ready('twin');
+    await lab.delete('volumesnapshot', 'again');
+    await lab.eventually('the first is refused', async () =>
+      expect(await lab.notes('static-again')).toContain(
+        'VolumeSnapshotContent static-twin has the same snapshot',
+      ),
+    );
+    expect(await lab.onDisk()).toHaveLength(1);
+    await lab.kubectl.run([
+      'patch',
+      'vsc',
+      'static-again',
+      '--type=merge',
+      '--patch={"spec":{"deletionPolicy":"Retain"}}',
+    ]);
+    await lab.gone('volumesnapshot', 'again');
+    expect((await lab.ready('twin')).status).toMatchObject({ readyToUse: true });
+    await lab.delete('volumesnapshot', 'twin');
+    await lab.expectNoSnapshotsLeft();
+  });
+
+  test('say what is wrong with their source, their class and their content', async () => {
+    await lab.addSnapshot('no-claim', 'missing');
+    await lab.addSnapshot('no-class', 'revived', 'missing');
+    await lab.addExisting('no-data', 'snap-000000000000000000000000', 'Delete');
+    const error = async (name: string): Promise<unknown> =>
+      (await lab.get('volumesnapshot', name)).status?.['error'];
+    await lab.eventually('all are told', async () => {
+      expect(await error('no-claim')).toMatchObject({
+        message: 'snapshot default/no-claim: claim default/missing does not exist',
+      });
+      expect(await error('no-class')).toMatchObject({
+        message: 'snapshot default/no-class: VolumeSnapshotClass missing does not exist',
+      });
+      expect(await error('no-data')).toMatchObject({
+        message: 'no node knows a snapshot snap-000000000000000000000000',
+      });
+    });
+    await lab.delete('volumesnapshot', 'no-claim', 'no-class', 'no-data');
+    await lab.expectNoSnapshotsLeft();
+  });
+
+  test('are left to the standard snapshot-controller while that is at work, all but the part of the driver', async () => {
+    const lease = (renewTime: string): object => ({
+      apiVersion: 'coordination.k8s.io/v1',
+      kind: 'Lease',
+      metadata: { name: 'snapshot-controller-leader', namespace: 'kube-system' },
+      spec: { holderIdentity: 'standard', leaseDurationSeconds: 15, renewTime },
+    });
+    const now = (): string => new Date().toISOString().replace('Z', '000Z');
+    await lab.kubectl.apply([lease(now())]);
+    await lab.eventually('ours has noticed', async () =>
+      expect(await lab.controllerLog()).toContain('are left to it'),
+    );
+    await lab.addSnapshot('foreign', 'revived', 'keelson');
+    const { metadata } = await lab.get('volumesnapshot', 'foreign');
+    const volumeHandle = await lab.handleOf('revived');
+    await lab.addContent(`snapcontent-${metadata.uid}`, {
+      driver: 'keelson.dev',
+      deletionPolicy: 'Delete',
+      source: { volumeHandle },
+      volumeSnapshotClassName: 'keelson',
+      volumeSnapshotRef: { namespace: APPLICATION, name: 'foreign', uid: metadata.uid },
+    });
+    await lab.kubectl.wait(`vsc/snapcontent-${metadata.uid}`, 'jsonpath={.status.readyToUse}=true');
+    expect((await lab.get('volumesnapshot', 'foreign')).metadata.finalizers).toBeUndefined();
+    await lab.kubectl.apply([{ ...lease(now()), spec: { holderIdentity: '' } }]);
+    const ready = await lab.ready('foreign');
+    expect(ready.metadata.finalizers).toHaveLength(2);
+    await lab.delete('volumesnapshot', 'foreign');
+    await lab.expectNoSnapshotsLeft();
+  });
+
+  test('are neither lost nor left over when the controller is killed in the middle, again and again', async () => {
+    const names = Array.from({ length: KILLS }, (_, index) => `chaos-${index}`);
+    for (const [index, name] of names.entries()) {
+      await lab.addSnapshot(name, 'revived', index % 4 === 3 ? 'kept' : 'keelson');
+      await lab.addClaim(`${name}-copy`, 'keelson', '64Mi', name);
+      const [earlier] = names.slice(index - 2, index - 1);
+      if (index >= 2 && index % 2 === 0 && earlier !== undefined) await lab.delete('volumesnapshot', earlier);
+      await lab.cluster.stopController(0);
+      await lab.cluster.ensureController();
+    }
+    const deleted = names.filter((_, index) => index % 2 === 0 && index < KILLS - 2);
+    const kept = names.filter((name) => !deleted.includes(name));
+    for (const name of kept) {
+      await lab.ready(name);
+      await lab.kubectl.wait(`pvc/${name}-copy`, 'jsonpath={.status.phase}=Bound');
+    }
+    const uids = await Promise.all(
+      kept.map(async (name) => (await lab.get('volumesnapshot', name)).metadata.uid),
+    );
+    await lab.eventually('as many snapshots as are asked for are on the disks', async () =>
+      expect(await lab.onDisk()).toEqual(uids.map((uid) => `snapshot-${uid}`).sort()),
+    );
+    await lab.delete('pvc', ...names.map((name) => `${name}-copy`));
+    await lab.kubectl.run([
+      'patch',
+      'vsc',
+      '--type=merge',
+      '--patch={"spec":{"deletionPolicy":"Delete"}}',
+      ...(await lab.list('vsc')).map(({ metadata }) => metadata.name),
+    ]);
+    await lab.delete('volumesnapshot', ...kept);
+    await lab.expectNoSnapshotsLeft();
+  });
+});
