@@ -3,7 +3,14 @@ import { basename, join } from 'node:path';
 import type { TarEntry } from '../../src/core/oci-tar.ts';
 
 /** Packages that the image takes files of; what these need is found by reading the files. */
-export const PACKAGES = ['btrfs-progs', 'e2fsprogs', 'libstdc++6', 'nftables', 'xfsprogs'] as const;
+export const PACKAGES = [
+  'btrfs-progs',
+  'e2fsprogs',
+  'libstdc++6',
+  'nftables',
+  'util-linux',
+  'xfsprogs',
+] as const;
 
 /** What the agent executes, by where Debian has it. */
 export const PROGRAMS = [
@@ -11,6 +18,7 @@ export const PROGRAMS = [
   '/usr/bin/btrfs',
   '/usr/bin/btrfstune',
   '/usr/sbin/mkfs.btrfs',
+  '/usr/sbin/blkid',
   '/usr/sbin/e2fsck',
   '/usr/sbin/mkfs.ext4',
   '/usr/sbin/resize2fs',

@@ -8,6 +8,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   'cri-proxy': async () => (await import('./cri-proxy-command.ts')).criProxyCommand,
   'cni-config': async () => (await import('./cni-config-command.ts')).cniConfigCommand,
   'install-cni': async () => (await import('./install-cni-command.ts')).installCniCommand,
+  'uninstall-node': async () => (await import('./uninstall-node-command.ts')).uninstallNodeCommand,
   status: async () => (await import('./status-command.ts')).statusCommand,
   doctor: async () => (await import('./doctor-command.ts')).doctorCommand,
   cluster: async () => (await import('./cluster-command.ts')).clusterCommand,
@@ -50,7 +51,7 @@ async function main(): Promise<number> {
 
 async function help(): Promise<number> {
   const lines = await Promise.all(
-    Object.entries(COMMANDS).map(async ([name, load]) => `  ${name.padEnd(14)}${(await load()).summary}`),
+    Object.entries(COMMANDS).map(async ([name, load]) => `  ${name.padEnd(16)}${(await load()).summary}`),
   );
   process.stdout.write(
     `keelson gives a Kubernetes node its storage, its pod network and its runtime policy.\n\n${lines.join('\n')}\n\n` +

@@ -1,0 +1,300 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { readFile, readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Cluster } from '../cluster/cluster.ts';
+import type { Kubectl } from '../cluster/kubectl.ts';
+import { NAMESPACE } from '../cluster/shipped.ts';
+import { waitFor } from '../cluster/wait.ts';
+
+const MINUTES = 60_000;
+/** Where the pool is mounted, on the host and in the agent's pod. */
+const POOL = '/var/lib/keelson/pools/default';
+const DEPLOY = join(import.meta.dirname, '../../deploy');
+
+/** Writes a number each 0.1 s, and asks the peer whose address it has been given for a sign of life; says what failed. */
+const WRITER = `
+echo start >>/data/log
+n=0
+while :; do
+  n=$((n + 1))
+  echo $n >>/data/log || echo "write $n" >>/tmp/failures
+  if [ -e /tmp/peer ]; then ping -c 1 -W 10 "$(cat /tmp/peer)" >/dev/null 2>&1 || echo "ping $n" >>/tmp/failures; fi
+  sleep 0.1
+done`;
+
+const WRITERS = ['writer-0', 'writer-1', 'writer-2', 'writer-3'] as const;
+
+interface Pod {
+  readonly metadata: { readonly name: string; readonly uid: string };
+  readonly spec: { readonly nodeName: string };
+  readonly status: {
+    readonly podIP: string;
+    readonly containerStatuses: readonly { readonly restartCount: number; readonly ready: boolean }[];
+  };
+}
+
+const writers = {
+  apiVersion: 'apps/v1',
+  kind: 'StatefulSet',
+  metadata: { name: 'writer' },
+  spec: {
+    serviceName: 'writer',
+    replicas: WRITERS.length,
+    podManagementPolicy: 'Parallel',
+    selector: { matchLabels: { app: 'writer' } },
+    template: {
+      metadata: { labels: { app: 'writer' } },
+      spec: {
+        terminationGracePeriodSeconds: 0,
+        automountServiceAccountToken: false,
+        // Two a node.
+        topologySpreadConstraints: [
+          {
+            maxSkew: 1,
+            topologyKey: 'kubernetes.io/hostname',
+            whenUnsatisfiable: 'DoNotSchedule',
+            labelSelector: { matchLabels: { app: 'writer' } },
+          },
+        ],
+        containers: [
+          {
+            name: 'main',
+            image: 'keelson.dev/demo/busybox:1',
+            imagePullPolicy: 'Never',
+            command: ['sh', '-c', WRITER],
+            volumeMounts: [{ name: 'data', mountPath: '/data' }],
+          },
+        ],
+      },
+    },
+    volumeClaimTemplates: [
+      {
+        metadata: { name: 'data' },
+        spec: {
+          accessModes: ['ReadWriteOnce'],
+          storageClassName: 'keelson',
+          resources: { requests: { storage: '64Mi' } },
+        },
+      },
+    ],
+  },
+};
+
+/** What users apply, from the image that is shipped, on two nodes; the tests follow on each other. */
+describe('what ships', { timeout: 10 * MINUTES }, () => {
+  const cluster = new Cluster({ name: 'shipped' });
+  let kubectl: Kubectl;
+
+  beforeAll(async () => {
+    await cluster.down();
+    await cluster.up({ nodes: 2, settings: { keelson: 'shipped', poolSize: '2Gi' } });
+    kubectl = await cluster.kubectl();
+  }, 15 * MINUTES);
+
+  afterAll(async () => {
+    await cluster.down();
+  }, 2 * MINUTES);
+
+  const pods = async (selector: string, namespace = 'default'): Promise<readonly Pod[]> =>
+    (
+      await kubectl.get<{ readonly items: readonly Pod[] }>([
+        ...['pods', '--namespace', namespace, '--selector', selector],
+      ])
+    ).items;
+  const exec = async (pod: string, script: string): Promise<string> =>
+    await kubectl.run(['exec', pod, '--', 'sh', '-c', script]);
+  const rollout = async (what: string, namespace = 'default'): Promise<void> => {
+    const args = ['rollout', 'status', '--namespace', namespace, what, '--timeout=180s'];
+    await kubectl.run(args, { timeoutMs: 190_000 });
+  };
+  const failures = async (): Promise<string> =>
+    (
+      await Promise.all(
+        ['writer-0', 'writer-1'].map((pod) => exec(pod, 'cat /tmp/failures 2>/dev/null || :')),
+      )
+    ).join('');
+  const written = async (pod: string): Promise<number> => Number(await exec(pod, 'tail -n 1 /data/log'));
+  /** Resolves when each writer has written on, since the call. */
+  const untilWrittenOn = async (): Promise<void> => {
+    for (const pod of WRITERS) {
+      const from = await written(pod);
+      const hasWritten = async (): Promise<true | undefined> =>
+        (await written(pod)) > from + 5 ? true : undefined;
+      await waitFor(`${pod} writes on`, hasWritten, { timeoutMs: MINUTES, everyMs: 500 });
+    }
+  };
+  const logs = async (component: string): Promise<string> =>
+    await kubectl.run([
+      ...['logs', '--namespace', NAMESPACE, '--selector', `app.kubernetes.io/component=${component}`],
+      ...['--tail=-1', '--all-containers'],
+    ]);
+
+  test('runs without a restart, the controller as Pod Security wants it at its strictest', async () => {
+    const all = await pods('app.kubernetes.io/name=keelson', NAMESPACE);
+    expect(all).toHaveLength(4);
+    for (const { metadata, status } of all) {
+      expect(status.containerStatuses, metadata.name).toMatchObject([{ restartCount: 0 }]);
+    }
+    // A pod as the Deployment makes them, where nothing else is let in.
+    const { spec } = await kubectl.get<{ spec: { template: { spec: object } } }>([
+      ...['deployment', 'keelson-controller', '--namespace', NAMESPACE],
+    ]);
+    await kubectl.apply([
+      {
+        apiVersion: 'v1',
+        kind: 'Namespace',
+        metadata: { name: 'strict', labels: { 'pod-security.kubernetes.io/enforce': 'restricted' } },
+      },
+      {
+        apiVersion: 'v1',
+        kind: 'ServiceAccount',
+        metadata: { name: 'keelson-controller', namespace: 'strict' },
+      },
+    ]);
+    const pod = {
+      apiVersion: 'v1',
+      kind: 'Pod',
+      metadata: { name: 'controller', namespace: 'strict' },
+      spec: spec.template.spec,
+    };
+    await kubectl.run(['create', '--dry-run=server', '--filename=-'], { input: JSON.stringify(pod) });
+    await kubectl.run(['delete', 'namespace', 'strict', '--wait=false']);
+  });
+
+  test('gives a StatefulSet its volumes and its network, and the host sees the pools', async () => {
+    await kubectl.apply([writers]);
+    await rollout('statefulset/writer');
+    const all = await pods('app=writer');
+    expect(all.filter(({ spec }) => spec.nodeName === 'node-1')).toHaveLength(2);
+    for (const { metadata, spec } of all) {
+      const peer = all.find((other) => other.spec.nodeName !== spec.nodeName);
+      await exec(metadata.name, `echo ${peer?.status.podIP ?? ''} >/tmp/peer`);
+    }
+    await untilWrittenOn();
+    for (const name of ['node-1', 'node-2']) {
+      const { stdout } = await cluster
+        .machine(name)
+        .run('findmnt', ['--noheadings', '--output', 'FSTYPE', POOL]);
+      expect(stdout.trim()).toBe('btrfs');
+    }
+    expect(await failures()).toBe('');
+  });
+
+  test('is upgraded under running pods: no write and no ping fails, nothing restarts', async () => {
+    const before = await pods('app=writer');
+    await kubectl.run(['rollout', 'restart', '--namespace', NAMESPACE, 'daemonset/keelson-agent']);
+    await kubectl.run(['rollout', 'restart', '--namespace', NAMESPACE, 'deployment/keelson-controller']);
+    await rollout('daemonset/keelson-agent', NAMESPACE);
+    await rollout('deployment/keelson-controller', NAMESPACE);
+    await untilWrittenOn();
+    expect(await failures()).toBe('');
+    const after = await pods('app=writer');
+    expect(after.map(({ metadata, status }) => [metadata.uid, status.podIP])).toEqual(
+      before.map(({ metadata, status }) => [metadata.uid, status.podIP]),
+    );
+    for (const { status } of after) expect(status.containerStatuses).toMatchObject([{ restartCount: 0 }]);
+  });
+
+  test('pods go on while there is no agent, and new ones start when it is back', async () => {
+    const agents = async (nodeSelector: object): Promise<void> => {
+      const patch = JSON.stringify({ spec: { template: { spec: { nodeSelector } } } });
+      await kubectl.run([
+        ...[
+          'patch',
+          '--namespace',
+          NAMESPACE,
+          'daemonset',
+          'keelson-agent',
+          '--type=merge',
+          '--patch',
+          patch,
+        ],
+      ]);
+    };
+    await agents({ 'example.com/nowhere': 'true' });
+    const gone = async (): Promise<true | undefined> =>
+      (await pods('app.kubernetes.io/component=agent', NAMESPACE)).length === 0 ? true : undefined;
+    await waitFor('no agent is left', gone, { timeoutMs: 2 * MINUTES, everyMs: 500 });
+    for (const name of ['node-1', 'node-2']) {
+      await cluster.machine(name).run('findmnt', ['--noheadings', POOL]);
+    }
+    await untilWrittenOn();
+    expect(await failures()).toBe('');
+    await agents({ 'example.com/nowhere': null });
+    await rollout('daemonset/keelson-agent', NAMESPACE);
+    await untilWrittenOn();
+    expect(await failures()).toBe('');
+  });
+
+  test('a pod that is deleted comes back to its data', async () => {
+    const from = await written('writer-0');
+    await kubectl.run(['delete', 'pod', 'writer-0']);
+    await rollout('statefulset/writer');
+    const log = await exec('writer-0', 'cat /data/log');
+    expect(log.match(/^start$/gm)).toHaveLength(2);
+    expect(log).toContain(`\n${from}\n`);
+  });
+
+  test('asks nothing of the API server that it may not ask', async () => {
+    for (const component of ['agent', 'controller']) {
+      expect(await logs(component), component).not.toMatch(/forbidden/i);
+    }
+  });
+
+  test('does not lose all volumes to a deletion of what was applied', async () => {
+    const refused = kubectl.run(['delete', 'crd', 'localvolumes.keelson.dev']);
+    await expect(refused).rejects.toThrow('deletes the data of every volume');
+  });
+
+  test('leaves nodes as they were, by the steps of the documentation', async () => {
+    const nodes = ['node-1', 'node-2'] as const;
+    await kubectl.run(['delete', 'statefulset', 'writer', '--cascade=foreground'], {
+      timeoutMs: 2 * MINUTES,
+    });
+    await kubectl.run(['delete', 'pvc', '--all'], { timeoutMs: 2 * MINUTES });
+    await kubectl.run(['wait', 'localvolumes', '--all', '--for=delete', '--timeout=60s'], {
+      timeoutMs: 70_000,
+    });
+
+    const remove = [
+      'delete',
+      '--namespace',
+      NAMESPACE,
+      'deployment,daemonset',
+      '--all',
+      '--cascade=foreground',
+    ];
+    await kubectl.run(remove, { timeoutMs: 2 * MINUTES });
+    await kubectl.run(['apply', '--kustomize', join(DEPLOY, 'uninstall')]);
+    await rollout('daemonset/keelson-node-cleaner', NAMESPACE);
+    await kubectl.run(['annotate', 'crd', 'localvolumes.keelson.dev', 'keelson.dev/delete-all-volumes=true']);
+    await kubectl.run(['delete', '--ignore-not-found', '--kustomize', DEPLOY], { timeoutMs: 3 * MINUTES });
+
+    for (const name of nodes) {
+      const machine = cluster.machine(name);
+      const list = async (path: string): Promise<string[]> => await readdir(await machine.outside(path));
+      expect(await list('/opt/cni/bin'), name).not.toContain('keelson-cni');
+      expect(await list('/etc/cni/net.d'), name).not.toContain('10-keelson.conflist');
+      expect((await list('/run/keelson')).filter((file) => !file.startsWith('cri.sock'))).toEqual([]);
+      expect(await list('/var/lib/kubelet/plugins_registry'), name).toEqual([]);
+      const mounts = await readFile(`/proc/${await machine.initPid()}/mounts`, 'utf8');
+      expect(mounts, name).not.toContain('/var/lib/keelson/pools');
+      const { stdout: tables } = await machine.runInNetwork(['nft', 'list', 'tables']);
+      expect(tables, name).not.toContain('keelson');
+      const { stdout: links } = await machine.runInNetwork(['ip', '-brief', 'link']);
+      expect(
+        links
+          .trim()
+          .split('\n')
+          .map((line) => line.split(/[ @]/)[0]),
+        name,
+      ).toEqual(['lo', 'eth0']);
+      // Volumes in pools outlive an uninstallation that was not told otherwise.
+      expect(await list('/var/lib/keelson/pools'), name).toContain('default.img');
+    }
+    const { items } = await kubectl.get<{ items: readonly { metadata: { name: string } }[] }>([
+      'crd,clusterroles',
+    ]);
+    expect(items.filter(({ metadata }) => metadata.name.includes('keelson'))).toEqual([]);
+  });
+});
