@@ -4,7 +4,7 @@ export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 
 BUILD_PACKAGES := gcc libc6-dev
 DEMO_PACKAGES := containerd runc btrfs-progs busybox-static nftables iproute2 util-linux mount
-TEST_PACKAGES := containernetworking-plugins xfsprogs conntrack etcd-server openssl procps
+TEST_PACKAGES := containernetworking-plugins xfsprogs conntrack etcd-server openssl procps systemd
 
 SOURCES := $(shell find src node-agent proto scripts -type f 2>/dev/null)
 

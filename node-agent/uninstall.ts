@@ -17,8 +17,8 @@ export interface UninstallOptions {
   readonly deleteData: boolean;
 }
 
-/** The proxy's socket, which has nothing to do with the agent: kubelet may be using it. */
-const NOT_OURS = /^cri\.sock/;
+/** The proxy's sockets, which have nothing to do with the agent: kubelet may be using them. */
+const NOT_OURS = /^cri(-admin)?\.sock/;
 
 /**
  * Takes from this node what an agent has put there: CNI files, links, routes, firewall, sockets, mounts of pools. Rejects with `conflict`,

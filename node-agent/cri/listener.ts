@@ -7,6 +7,8 @@ export interface ListenerOptions {
   readonly listen: string;
   /** Its owner and mode are the listening socket's too: who may talk to the runtime may talk to the proxy, nobody else. */
   readonly runtime: string;
+  /** `listen` as a socket that somebody else made and keeps, e.g. systemd: its file descriptor. It stays when this listener ends. */
+  readonly inherited?: number | undefined;
 }
 
 export interface Listener extends AsyncDisposable {
@@ -19,15 +21,18 @@ const DEFAULT_ACCESS = { mode: 0o660, uid: 0, gid: 0 };
 
 /** Serves the socket. Disposing takes no more connections, and removes the socket if it is still this one. */
 export async function openListener(
-  { listen, runtime }: ListenerOptions,
+  { listen, runtime, inherited }: ListenerOptions,
   onConnection: (socket: Socket) => void,
 ): Promise<Listener> {
   const server = createServer(onConnection);
-  const access = (await readAccess(runtime)) ?? DEFAULT_ACCESS;
-  await publishSocket(listen, access.mode, async (temporary) => {
-    await bind(server, temporary);
-    if (process.getuid?.() === 0) await chown(temporary, access.uid, access.gid);
-  });
+  if (inherited !== undefined) await bind(server, { fd: inherited }, listen);
+  else {
+    const access = (await readAccess(runtime)) ?? DEFAULT_ACCESS;
+    await publishSocket(listen, access.mode, async (temporary) => {
+      await bind(server, { path: temporary }, temporary);
+      if (process.getuid?.() === 0) await chown(temporary, access.uid, access.gid);
+    });
+  }
   const { ino } = await stat(listen);
   return {
     async copyAccess() {
@@ -37,7 +42,8 @@ export async function openListener(
       await chmod(listen, current.mode);
     },
     async [Symbol.asyncDispose]() {
-      if (await isStill(listen, ino)) await unlink(listen).catch(() => undefined);
+      if (inherited === undefined && (await isStill(listen, ino)))
+        await unlink(listen).catch(() => undefined);
       // Open connections belong to the forwarder.
       server.close();
     },
@@ -60,12 +66,12 @@ async function isStill(path: string, ino: number): Promise<boolean> {
   );
 }
 
-function bind(server: Server, path: string): Promise<void> {
+function bind(server: Server, where: { path: string } | { fd: number }, path: string): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', (error) =>
       reject(new Fault('unavailable', `cannot listen on ${path}: ${error.message}`, { cause: error })),
     );
-    server.listen(path, () => {
+    server.listen(where, () => {
       server.removeAllListeners('error').on('error', () => undefined);
       resolve();
     });

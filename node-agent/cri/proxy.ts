@@ -14,6 +14,8 @@ import { Upstream } from './upstream.ts';
 export interface CriProxyOptions {
   /** Path of the socket that kubelet talks to; `unix://` in front is allowed. */
   readonly listen: string;
+  /** That socket's file descriptor, where somebody else has made it and keeps it while no proxy runs. */
+  readonly inherited?: number | undefined;
   /** Path of the runtime's socket; likewise. */
   readonly runtime: string;
   /** Directories of RuntimePolicy files, see PolicyStoreOptions; without one nothing is ever looked at. */
@@ -98,7 +100,9 @@ export function createCriProxy(options: CriProxyOptions, deps: CriProxyDeps): Cr
   const serve = async (signal: AbortSignal, onReady: (() => void) | undefined): Promise<void> => {
     await store?.load();
     const following = store?.run(signal);
-    listener = await openListener({ listen, runtime }, (socket) => forwarder.accept(socket));
+    listener = await openListener({ listen, runtime, inherited: options.inherited }, (socket) =>
+      forwarder.accept(socket),
+    );
     logger.info({ listen, runtime }, 'CRI proxy serves');
     onReady?.();
     await aborted(signal);

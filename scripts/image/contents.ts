@@ -83,9 +83,13 @@ export async function keelsonFiles(root: string, architecture: string): Promise<
     data: await readFile(source),
   });
   const modules = `node_modules/@koromix/${basename(native)}`;
+  const units = await readdir(join(root, 'deploy/systemd'));
   const bundles = (await readdir(join(root, 'dist'))).filter((name) => /\.mjs(\.map)?$/.test(name)).sort();
   return [
     ...(await Promise.all(bundles.map((name) => copy(`dist/${name}`, join(root, 'dist', name))))),
+    ...(await Promise.all(
+      units.sort().map((name) => copy(`deploy/systemd/${name}`, join(root, 'deploy/systemd', name))),
+    )),
     await copy('dist/cni/keelson-cni', join(root, 'dist/cni/keelson-cni'), 0o755),
     ...(await Promise.all(
       ['package.json', 'index.js', 'src/koffi/index.js', 'src/koffi/src/static.js', 'LICENSE.txt'].map(

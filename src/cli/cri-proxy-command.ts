@@ -7,6 +7,7 @@ import { Health } from '../runtime/health.ts';
 import { createLogger, LOG_LEVELS, type LogLevel } from '../runtime/logger.ts';
 import { createMetrics } from '../runtime/metrics.ts';
 import { type Command, parseFlags } from './command.ts';
+import { inheritedSocket } from './inherited-socket.ts';
 
 const usage =
   'keelson cri-proxy --listen SOCKET --runtime SOCKET [--policies DIR]... [--admin-socket SOCKET] [--metrics-address HOST:PORT|off] [--log-level LEVEL]';
@@ -14,7 +15,7 @@ const usage =
 export const criProxyCommand: Command = {
   summary: 'stand between kubelet and the container runtime, and apply runtime policies',
   usage,
-  async run({ args, signal }) {
+  async run({ args, env, signal }) {
     const flags = parseFlags(
       args,
       {
@@ -36,7 +37,12 @@ export const criProxyCommand: Command = {
     const logger = createLogger({ level: logLevel(flags['log-level']), name: 'cri-proxy' });
     const metrics = createMetrics({ process: 'cri-proxy' });
     const proxy = createCriProxy(
-      { listen: flags.listen, runtime: flags.runtime, policiesDirs: flags.policies },
+      {
+        listen: flags.listen,
+        inherited: inheritedSocket(env, process.pid),
+        runtime: flags.runtime,
+        policiesDirs: flags.policies,
+      },
       { logger, metrics },
     );
     const health = new Health();

@@ -8,6 +8,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   'cri-proxy': async () => (await import('./cri-proxy-command.ts')).criProxyCommand,
   'cni-config': async () => (await import('./cni-config-command.ts')).cniConfigCommand,
   'install-cni': async () => (await import('./install-cni-command.ts')).installCniCommand,
+  'install-host': async () => (await import('./install-host-command.ts')).installHostCommand,
   'uninstall-node': async () => (await import('./uninstall-node-command.ts')).uninstallNodeCommand,
   status: async () => (await import('./status-command.ts')).statusCommand,
   doctor: async () => (await import('./doctor-command.ts')).doctorCommand,

@@ -275,7 +275,7 @@ describe('what ships', { timeout: 10 * MINUTES }, () => {
       const list = async (path: string): Promise<string[]> => await readdir(await machine.outside(path));
       expect(await list('/opt/cni/bin'), name).not.toContain('keelson-cni');
       expect(await list('/etc/cni/net.d'), name).not.toContain('10-keelson.conflist');
-      expect((await list('/run/keelson')).filter((file) => !file.startsWith('cri.sock'))).toEqual([]);
+      expect((await list('/run/keelson')).filter((file) => !file.startsWith('cri'))).toEqual([]);
       expect(await list('/var/lib/kubelet/plugins_registry'), name).toEqual([]);
       const mounts = await readFile(`/proc/${await machine.initPid()}/mounts`, 'utf8');
       expect(mounts, name).not.toContain('/var/lib/keelson/pools');

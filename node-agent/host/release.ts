@@ -1,0 +1,102 @@
+import { mkdir, readdir, readFile, realpath, rename, rm, symlink } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { isElf, parseElf } from '../../src/core/elf.ts';
+import { Fault } from '../../src/core/fault.ts';
+import { placeFile } from './placed-file.ts';
+
+/** Where a release lives on a host, below its root. */
+const HOME = 'opt/keelson';
+const UNITS = 'etc/systemd/system';
+/** Of Debian and of what has one directory for all. */
+const LIBRARIES: Readonly<Record<string, readonly string[]>> = {
+  x64: ['/usr/lib/x86_64-linux-gnu', '/lib/x86_64-linux-gnu', '/usr/lib64', '/lib64', '/usr/lib', '/lib'],
+  arm64: ['/usr/lib/aarch64-linux-gnu', '/lib/aarch64-linux-gnu', '/usr/lib64', '/lib64', '/usr/lib', '/lib'],
+};
+
+export interface ReleaseOptions {
+  /** The host's root, e.g. `/host`. */
+  readonly root: string;
+  readonly version: string;
+  /** The program that runs the bundle. */
+  readonly node: string;
+  /** The folder of the bundle. */
+  readonly dist: string;
+  /** The folder of the units for systemd. */
+  readonly units: string;
+}
+
+/**
+ * Puts a release on a host so that it needs nothing else of the host: Node with its libraries and their loader, the bundle, a launcher,
+ * the units. The release becomes the current one by one rename; one that runs goes on as it is. Idempotent.
+ */
+export async function installRelease({ root, version, node, dist, units }: ReleaseOptions): Promise<void> {
+  const home = join(root, HOME, version);
+  const program = await readFile(node);
+  const { interpreter } = parseElf(program);
+  if (interpreter === undefined) throw new Fault('unsupported', `${node} has no dynamic loader`);
+  await placeFile(join(home, 'bin/node'), program, 0o755);
+  for (const library of await findLibraries(program)) {
+    await placeFile(join(home, 'lib', basename(library)), await readFile(library), 0o755);
+  }
+  await placeFile(join(home, 'lib', basename(interpreter)), await readFile(interpreter), 0o755);
+  for (const name of await readdir(dist)) {
+    if (/\.mjs(\.map)?$/.test(name))
+      await placeFile(join(home, 'dist', name), await readFile(join(dist, name)), 0o644);
+  }
+  await placeFile(join(home, 'bin/keelson'), Buffer.from(launcher(version, basename(interpreter))), 0o755);
+  for (const name of await readdir(units)) {
+    await placeFile(join(root, UNITS, name), await readFile(join(units, name)), 0o644);
+  }
+  await makeCurrent(join(root, HOME), version);
+}
+
+/** Takes away every release and the units. Idempotent. */
+export async function removeReleases({ root, units }: Pick<ReleaseOptions, 'root' | 'units'>): Promise<void> {
+  for (const name of await readdir(units)) await rm(join(root, UNITS, name), { force: true });
+  await rm(join(root, HOME), { recursive: true, force: true });
+}
+
+/** The host's own libraries, if it has any, are not looked at: they may be older, or of another C library. */
+function launcher(version: string, loader: string): string {
+  const home = `/${HOME}/${version}`;
+  return [
+    '#!/bin/sh',
+    `exec ${home}/lib/${loader} --library-path ${home}/lib ${home}/bin/node \\`,
+    '  --max-semi-space-size=4 --enable-source-maps --disable-warning=ExperimentalWarning \\',
+    `  ${home}/dist/keelson.mjs "$@"`,
+    '',
+  ].join('\n');
+}
+
+async function makeCurrent(home: string, version: string): Promise<void> {
+  const fresh = join(home, `.current-${process.pid}`);
+  await mkdir(home, { recursive: true });
+  await rm(fresh, { force: true });
+  await symlink(version, fresh);
+  await rename(fresh, join(home, 'current'));
+}
+
+/** Paths of all shared libraries that the program comes to need. */
+async function findLibraries(program: Buffer): Promise<string[]> {
+  const found = new Map<string, string>();
+  const queue = [program];
+  for (let file = queue.shift(); file !== undefined; file = queue.shift()) {
+    if (!isElf(file)) continue;
+    for (const name of parseElf(file).libraries) {
+      if (found.has(name)) continue;
+      const { path, data } = await readLibrary(name);
+      found.set(name, path);
+      queue.push(data);
+    }
+  }
+  return [...found.values()];
+}
+
+async function readLibrary(name: string): Promise<{ readonly path: string; readonly data: Buffer }> {
+  for (const directory of LIBRARIES[process.arch] ?? []) {
+    const path = join(directory, name);
+    const exists = await realpath(path).catch(() => undefined);
+    if (exists !== undefined) return { path, data: await readFile(path) };
+  }
+  throw new Fault('not-found', `there is no library ${name} where this system keeps them`);
+}
