@@ -80,9 +80,7 @@ export function nodeFacts(
       isCordoned: node.spec?.unschedulable === true,
       notReady: notReady(node),
       taints: (node.spec?.taints ?? []).map(({ key, value = '', effect }) => ({ key, value, effect })),
-      isRegistered: reader.isHidden(CSI_NODES)
-        ? undefined
-        : (csiNode?.spec.drivers.some((driver) => driver.name === DRIVER_NAME) ?? false),
+      isRegistered: reader.isHidden(CSI_NODES) ? undefined : driversOf(csiNode).includes(DRIVER_NAME),
       agent: agentFacts(name, inventory, objects.agentPods, reader.isHidden(NODE_INVENTORIES)),
       published: reader.isHidden(CSI_STORAGE_CAPACITIES) ? undefined : publishedOn(name, objects.capacities),
       allocatable: amounts(node.status?.allocatable),
@@ -93,6 +91,12 @@ export function nodeFacts(
     };
   });
   return facts.sort((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+/** A kubelet without drivers writes null for the list, whatever the type says. */
+function driversOf(csiNode: CsiNode | undefined): readonly string[] {
+  const drivers = csiNode?.spec.drivers as CsiNode['spec']['drivers'] | null | undefined;
+  return (drivers ?? []).map(({ name }) => name);
 }
 
 function notReady({ status }: Node): string | undefined {

@@ -1,0 +1,224 @@
+import { copyFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { type CommandOutput, runCommand } from '../../src/runtime/child-process.ts';
+import { Cluster } from '../cluster/cluster.ts';
+import type { Kubectl } from '../cluster/kubectl.ts';
+import { waitFor } from '../cluster/wait.ts';
+
+const MINUTES = 60_000;
+const BIN = join(import.meta.dirname, '../../bin');
+const cluster = new Cluster({ name: 'kubectl' });
+let kubectl: Kubectl;
+
+beforeAll(async () => {
+  await cluster.down();
+  await cluster.up({ settings: { controller: true, poolSize: '4Gi' } });
+  kubectl = await cluster.kubectl();
+}, 10 * MINUTES);
+
+afterAll(async () => {
+  await cluster.down();
+}, 2 * MINUTES);
+
+interface Answer {
+  readonly verdict: string;
+  readonly reason: string;
+  readonly summary: string;
+  readonly nodes: readonly { readonly name: string; readonly lacks: readonly { readonly code: string }[] }[];
+  readonly hidden: readonly string[];
+}
+
+/** What `kubectl keelson ARGS` prints and how it ends; kubectl finds the plugin on PATH. */
+async function keelson(args: readonly string[], kubeconfig = kubectl.kubeconfig): Promise<CommandOutput> {
+  const env = { PATH: `${BIN}:/usr/bin:/bin`, HOME: `${kubectl.kubeconfig}.home`, KUBECONFIG: kubeconfig };
+  return await runCommand(kubectl.file, ['keelson', ...args], { env, accept: [1] });
+}
+
+async function why(subject: string): Promise<Answer> {
+  return JSON.parse((await keelson(['why', subject, '-o', 'json'])).stdout) as Answer;
+}
+
+/** Waits for the reason: the answer is of one moment, and a cluster takes some to get there. */
+async function untilReason(subject: string, reason: string): Promise<Answer> {
+  return await waitFor(
+    `the answer about ${subject} is ${reason}`,
+    async () => {
+      const answer = await why(subject);
+      if (answer.reason === reason) return answer;
+      throw new Error(`${subject}: ${answer.verdict} ${answer.reason}: ${answer.summary}`);
+    },
+    { timeoutMs: MINUTES },
+  );
+}
+
+function claim(name: string, storageClassName: string, size: string): object {
+  return {
+    apiVersion: 'v1',
+    kind: 'PersistentVolumeClaim',
+    metadata: { name, namespace: 'default' },
+    spec: { storageClassName, accessModes: ['ReadWriteOnce'], resources: { requests: { storage: size } } },
+  };
+}
+
+function pod(name: string, spec: object = {}): object {
+  return {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: { name, namespace: 'default' },
+    spec: {
+      terminationGracePeriodSeconds: 0,
+      containers: [
+        {
+          name: 'main',
+          image: 'keelson.dev/demo/busybox:1',
+          command: ['sleep', '10000'],
+          volumeMounts: [{ name: 'data', mountPath: '/data' }],
+        },
+      ],
+      volumes: [{ name: 'data', persistentVolumeClaim: { claimName: name } }],
+      ...spec,
+    },
+  };
+}
+
+describe('kubectl keelson on a real cluster', { timeout: 5 * MINUTES }, () => {
+  test('a claim that no node has room for says so of each node, and so does its pod', async () => {
+    await kubectl.apply([claim('full', 'keelson', '50Gi'), pod('full')]);
+    const answer = await untilReason('pvc/full', 'NoRoom');
+    expect(answer.verdict).toBe('stuck');
+    expect(answer.summary).toContain('it wants 50 GiB');
+    expect(answer.nodes.map(({ name, lacks }) => [name, lacks.map(({ code }) => code)])).toEqual([
+      ['node-1', ['NoRoom']],
+      ['node-2', ['NoRoom']],
+    ]);
+    expect((await untilReason('pod/full', 'NoRoom')).summary).toContain('its claim default/full is stuck');
+    const { stdout, code } = await keelson(['why', 'pvc/full']);
+    expect(code).toBe(1);
+    expect(stdout).toMatch(/^claim default\/full is stuck \(NoRoom\): it wants 50 GiB/);
+  });
+
+  test('an immediate claim that is too large says the same without a pod', async () => {
+    await kubectl.apply([claim('full-now', 'keelson-immediate', '50Gi')]);
+    expect((await untilReason('pvc/full-now', 'NoRoom')).nodes).toHaveLength(2);
+  });
+
+  test('a class whose pool no node has is named', async () => {
+    const fast = {
+      apiVersion: 'storage.k8s.io/v1',
+      kind: 'StorageClass',
+      metadata: { name: 'fast' },
+      provisioner: 'keelson.dev',
+      volumeBindingMode: 'WaitForFirstConsumer',
+      parameters: { pool: 'fast' },
+    };
+    await kubectl.apply([fast, claim('fast', 'fast', '1Gi'), pod('fast')]);
+    expect((await untilReason('pvc/fast', 'NoPool')).summary).toContain(
+      'pool fast, which StorageClass fast names',
+    );
+    const { stdout, code } = await keelson(['doctor']);
+    expect(code).toBe(1);
+    expect(stdout).toContain('class fast names pool fast, which no node has');
+    await kubectl.run(['delete', 'pod/fast', 'pvc/fast', 'storageclass/fast']);
+  });
+
+  test('a class that does not exist, and a claim that no pod uses', async () => {
+    await kubectl.apply([claim('typo', 'keelsn', '1Gi'), claim('alone', 'keelson', '1Gi')]);
+    expect(await why('pvc/typo')).toMatchObject({ verdict: 'stuck', reason: 'ClassMissing' });
+    expect(await why('pvc/alone')).toMatchObject({ verdict: 'waits', reason: 'NoConsumer' });
+  });
+
+  test('cordoned nodes are the reason while they are cordoned', async () => {
+    await kubectl.run(['cordon', 'node-1', 'node-2']);
+    await kubectl.apply([claim('calm', 'keelson', '64Mi'), pod('calm')]);
+    expect((await untilReason('pvc/calm', 'Cordoned')).verdict).toBe('stuck');
+    expect((await untilReason('pod/calm', 'Cordoned')).nodes).toHaveLength(2);
+    await kubectl.run(['uncordon', 'node-1', 'node-2']);
+    expect((await untilReason('pod/calm', 'Running')).verdict).toBe('well');
+    expect(await why('pvc/calm')).toMatchObject({ verdict: 'well', reason: 'Bound' });
+  });
+
+  test('a pod that names its node itself gets no volume, and is told why', async () => {
+    await kubectl.apply([claim('bypass', 'keelson', '64Mi'), pod('bypass', { nodeName: 'node-1' })]);
+    expect((await untilReason('pod/bypass', 'SchedulerBypassed')).summary).toContain('spec.nodeName');
+  });
+
+  test('an agent that is down is the reason when its node was chosen', async () => {
+    const node = await cluster.node('node-2');
+    await node.stopAgent();
+    const spec = { nodeSelector: { 'kubernetes.io/hostname': 'node-2' } };
+    await kubectl.apply([claim('down', 'keelson', '64Mi'), pod('down', spec)]);
+    const answer = await waitFor(
+      'the answer about pvc/down is that of an agent that is down',
+      async () => {
+        const found = await why('pvc/down');
+        if (found.reason === 'AgentSilent' || found.reason === 'NotRegistered') return found;
+        throw new Error(`${found.reason}: ${found.summary}`);
+      },
+      { timeoutMs: MINUTES },
+    );
+    expect(answer.verdict).toBe('stuck');
+    await node.ensureNetwork();
+    expect((await untilReason('pvc/down', 'Bound')).verdict).toBe('well');
+  });
+
+  test('a controller that is down is the reason when nothing else is', async () => {
+    await cluster.stopController();
+    await kubectl.apply([claim('silent', 'keelson', '64Mi'), pod('silent')]);
+    expect((await untilReason('pvc/silent', 'ControllerSilent')).verdict).toBe('stuck');
+    await cluster.ensureController();
+    expect((await untilReason('pod/silent', 'Running')).verdict).toBe('well');
+  });
+
+  test('status, volumes and nodes show what there is', async () => {
+    const status = await keelson(['status']);
+    expect(status.stdout).toContain('2 of 2 nodes served');
+    expect(status.stdout).toMatch(/default\/full +50Gi +keelson/);
+    const volumes = await keelson(['volumes', '-o', 'wide']);
+    expect(volumes.stdout).toMatch(/default +calm +node-[12] +default +64 MiB +Ready +- +0/);
+    const nodes = JSON.parse((await keelson(['nodes', '-o', 'json'])).stdout) as {
+      nodes: { name: string; agent: string }[];
+    };
+    expect(nodes.nodes.map(({ name, agent }) => [name, agent])).toEqual([
+      ['node-1', 'serves'],
+      ['node-2', 'serves'],
+    ]);
+  });
+
+  test('doctor finds nothing wrong with a cluster that is well', async () => {
+    const { stdout, code } = await keelson(['doctor']);
+    expect(`${code}\n${stdout}`).toMatch(/^0\n/);
+  });
+
+  test('a user of one namespace gets what may be seen, and is told what may not', async () => {
+    await kubectl.apply([
+      { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: 'dev', namespace: 'default' } },
+      {
+        apiVersion: 'rbac.authorization.k8s.io/v1',
+        kind: 'RoleBinding',
+        metadata: { name: 'dev', namespace: 'default' },
+        roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name: 'view' },
+        subjects: [{ kind: 'ServiceAccount', name: 'dev', namespace: 'default' }],
+      },
+    ]);
+    const token = (await kubectl.run(['create', 'token', 'dev'])).trim();
+    const limited = `${kubectl.kubeconfig}.dev`;
+    await copyFile(kubectl.kubeconfig, limited);
+    const env = { PATH: '/usr/bin:/bin', HOME: `${limited}.home` };
+    const config = ['--kubeconfig', limited, 'config'];
+    await runCommand(kubectl.file, [...config, 'set-credentials', 'dev', `--token=${token}`], { env });
+    const context = (await runCommand(kubectl.file, [...config, 'current-context'], { env })).stdout.trim();
+    await runCommand(kubectl.file, [...config, 'set-context', context, '--user=dev'], { env });
+    const { stdout } = await keelson(['why', 'pvc/full', '-o', 'json'], limited);
+    const answer = JSON.parse(stdout) as Answer;
+    expect(answer.hidden.join('\n')).toContain('you may not read nodes in the whole cluster');
+    expect(['AsReported', 'Unschedulable']).toContain(answer.reason);
+    expect(answer.nodes).toEqual([]);
+  });
+
+  test('what is not there is answered with what is', async () => {
+    const { stderr, code } = await keelson(['why', 'pvc/nobody']);
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/there is no claim default\/nobody; there are .*full/);
+  });
+});
