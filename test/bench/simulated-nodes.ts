@@ -75,6 +75,8 @@ export class SimulatedNodes {
       const { name } = node;
       const labels = { [TOPOLOGY_KEY]: name, 'kubernetes.io/hostname': name };
       await this.#client.create(NODES, { metadata: { name, labels } });
+      // As when its kubelet is ready: a new Node is given a taint that says that it is not.
+      await this.#client.patch(NODES, { name }, { merge: { spec: { taints: null } } });
       await this.#client.patch(
         NODE_INVENTORIES,
         { name },
