@@ -84,8 +84,11 @@ export async function runAgent(
 
   health.add('storage', async () => {
     if (storageFault !== undefined) throw storageFault;
-    const sick = (await storage?.report())?.pools.find(({ problem }) => problem !== undefined);
-    if (sick !== undefined) throw new Fault('precondition', `pool ${sick.name}: ${sick.problem ?? ''}`);
+    // One sick pool is told of and leaves the others at work; without any, the node has no storage.
+    const pools = (await storage?.report())?.pools ?? [];
+    const sick = pools.find(({ problem }) => problem !== undefined);
+    if (sick === undefined || pools.some(({ problem }) => problem === undefined)) return;
+    throw new Fault('precondition', `pool ${sick.name}: ${sick.problem ?? ''}`);
   });
 
   parts.use(
@@ -142,12 +145,12 @@ interface StorageEvents {
   readonly onFault: (fault: Fault) => void;
 }
 
-/** How long a pool that is missing is waited for between tries. A configuration that can never work is not tried again. */
+/** How long records that cannot be read are waited for between tries. Pools are tried again on their own. */
 const REOPEN = { baseMs: 1_000, maxMs: 30_000 };
 /** A node writes only while its volumes change, four at a time: a ceiling for when very many do at once. */
 const API_QPS = 100;
 
-/** Opens the pools, waiting for those that are missing, and serves CSI once all are there. */
+/** Opens the pools, as many as can be opened, and serves CSI. */
 async function serveStorage(
   { config, version, endpoint }: AgentOptions & { readonly endpoint: string },
   deps: { readonly logger: Logger; readonly metrics: MetricsRegistry },
@@ -171,13 +174,14 @@ async function serveStorage(
           const fault = Fault.from(error);
           onFault(fault);
           if (isFault(error, 'invalid') || fault.kind === 'bug') return false;
-          logger.error({ err: fault, ...fault.fields }, 'pools cannot be opened, will retry');
+          logger.error({ err: fault, ...fault.fields }, 'storage cannot be opened, will retry');
           return true;
         },
       },
     ),
   );
   const storage = tellChanges(opened, onChange);
+  opened.onPoolsChange(onChange);
   onOpen(storage);
 
   const { nodeName, kubeletDir } = config;

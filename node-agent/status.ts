@@ -32,10 +32,10 @@ export async function readStatus({
     pools: (report?.pools ?? []).map((pool) => ({
       name: pool.name,
       backend: pool.backend,
-      quota: pool.quota,
-      totalBytes: String(pool.totalBytes),
-      allocatedBytes: String(pool.allocatedBytes),
-      availableBytes: String(pool.availableBytes),
+      quota: pool.quota ?? 'unknown',
+      totalBytes: String(pool.capacity?.totalBytes ?? 0n),
+      allocatedBytes: String(pool.capacity?.allocatedBytes ?? 0n),
+      availableBytes: String(pool.capacity?.availableBytes ?? 0n),
       problem: pool.problem,
     })),
     volumes: (report?.volumes ?? []).map(({ id, name, pool, sizeBytes, published }) => ({

@@ -8,7 +8,6 @@ import { FakeApiClient } from '../../test/fakes/fake-api-client.ts';
 import { FakeClock } from '../../test/fakes/fake-clock.ts';
 import { FakeFiles } from '../../test/fakes/fake-files.ts';
 import { startMemoryStorage } from '../../test/fakes/volume-store.ts';
-import type { Storage } from '../storage/storage.ts';
 import { ClusterMember } from './cluster-member.ts';
 import { STARTUP_TAINT } from './startup-taint.ts';
 import { tellChanges } from './storage-changes.ts';
@@ -57,7 +56,7 @@ async function setup() {
         clock,
       },
     );
-    const storage = tellChanges(memory.storage as Storage, () => member.storageChanged());
+    const storage = tellChanges(memory.storage, () => member.storageChanged());
     const end = new AbortController();
     const running = member.run(end.signal);
     stop = async () => {

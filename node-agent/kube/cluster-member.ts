@@ -18,9 +18,10 @@ import {
   storageSource,
 } from '../inventory/sources.ts';
 import type { Storage, StorageReport } from '../storage/storage.ts';
-import { FIELD_MANAGER, LocalVolumes } from './local-volumes.ts';
+import { FIELD_MANAGER, LocalVolumes, type VolumeStore } from './local-volumes.ts';
 import { RuntimePolicies, type RuntimePoliciesDeps } from './runtime-policies.ts';
 import { findOrphans, measuredPools } from './storage-facts.ts';
+import { type PoolKeeper, StoragePools } from './storage-pools.ts';
 import { removeStartupTaint } from './startup-taint.ts';
 
 export interface ClusterMemberOptions {
@@ -46,6 +47,9 @@ export interface ClusterMemberDeps {
   readonly observer?: InformerObserver;
 }
 
+/** What a cluster's member asks of its storage service. */
+export type MemberStorage = Omit<VolumeStore, 'report'> & PoolKeeper & Pick<Storage, 'report'>;
+
 /** Pools that take longer to open are published as not ready; those of a mere restart are not: their capacity would flap. */
 const STARTUP_MS = 5_000;
 
@@ -53,14 +57,15 @@ const STARTUP_MS = 5_000;
 export class ClusterMember {
   readonly #deps: ClusterMemberDeps;
   readonly #options: ClusterMemberOptions;
-  readonly #opened = Promise.withResolvers<Storage>();
+  readonly #opened = Promise.withResolvers<MemberStorage>();
   /** Resolves when the agent serves or has said why it does not. */
   readonly #settled = Promise.withResolvers<undefined>();
   readonly #node: Informer<Node>;
   readonly #policies: RuntimePolicies;
   readonly #inventory: InventoryPublisher;
   readonly #taint: BoundedRunner;
-  #storage: Storage | undefined;
+  #storage: MemberStorage | undefined;
+  #pools: StoragePools | undefined;
   #volumes: LocalVolumes | undefined;
   /** What the storage said last; undefined while it cannot be asked. */
   #report: StorageReport | undefined;
@@ -111,7 +116,7 @@ export class ClusterMember {
   }
 
   /** The pools are open: LocalVolumes are worked on from now on. Call it once. */
-  storageOpened(storage: Storage): void {
+  storageOpened(storage: MemberStorage): void {
     this.#storage = storage;
     this.#opened.resolve(storage);
   }
@@ -138,6 +143,7 @@ export class ClusterMember {
     tasks.run('startup-taint', (running) => this.#taint.run(running));
     tasks.run('runtime-policies', (running) => this.#policies.run(running));
     tasks.run('inventory', (running) => this.#publish(running));
+    tasks.run('storage-pools', (running) => this.#runPools(running));
     tasks.run('local-volumes', (running) => this.#runVolumes(running));
     if (signal.aborted) stop();
     try {
@@ -148,6 +154,7 @@ export class ClusterMember {
   }
 
   #poke(): void {
+    this.#pools?.poke();
     this.#inventory.poke();
     this.#taint.poke();
   }
@@ -173,6 +180,18 @@ export class ClusterMember {
       () => undefined,
     );
     await Promise.all([volumes.run(signal), known]);
+  }
+
+  async #runPools(signal: AbortSignal): Promise<void> {
+    const { client, logger, clock = systemClock, observer } = this.#deps;
+    const storage = await raceSignal(this.#opened.promise, signal);
+    const nodeLabels = (): Readonly<Record<string, string>> | undefined => {
+      const node = this.#node.store.get(this.#options.nodeName);
+      return node === undefined ? undefined : (node.metadata?.labels ?? {});
+    };
+    const watching = observer === undefined ? {} : { observer };
+    this.#pools = new StoragePools({ client, storage, nodeLabels, logger, clock, ...watching });
+    await this.#pools.run(signal);
   }
 
   async #removeTaint(): Promise<void> {

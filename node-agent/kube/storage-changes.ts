@@ -1,7 +1,12 @@
 import type { Storage } from '../storage/storage.ts';
 
+type Changing = Pick<
+  Storage,
+  'createVolume' | 'expandVolume' | 'deleteVolume' | 'createSnapshot' | 'deleteSnapshot'
+>;
+
 /** `storage`, telling `onChange` after every operation that may have changed what its pools have; also after failed ones. */
-export function tellChanges(storage: Storage, onChange: () => void): Storage {
+export function tellChanges<S extends Changing>(storage: S, onChange: () => void): S {
   const telling = async <R>(operation: Promise<R>): Promise<R> => {
     try {
       return await operation;

@@ -116,8 +116,8 @@ describe.each(['simple', 'classic'] as const)('with %s quotas', (quotaMode) => {
   });
 });
 
-/** Starting on a healthy state asks for the usage once. */
-const RECOVERY_STEPS = 1;
+/** Starting on a healthy state asks for the usage once, and attaches the volume that is staged. */
+const RECOVERY_STEPS = 2;
 
 async function expectNothingLeaks(storage: Storage, { pool, disk }: World): Promise<void> {
   const { orphans, volumes, snapshots } = await storage.report();

@@ -1,4 +1,4 @@
-import { Fault, isFault } from '../../src/core/fault.ts';
+import { isFault } from '../../src/core/fault.ts';
 import {
   type PoolCapacity,
   type PoolUsage,
@@ -10,34 +10,24 @@ import { pinnedBytes, planLimit } from '../../src/core/volume-quota.ts';
 import { KeyedLock } from '../../src/runtime/keyed-lock.ts';
 import type { Pool } from './backend.ts';
 import type { Inventory } from './inventory.ts';
+import type { PoolSet } from './pool-set.ts';
 
 /** What is promised to whom: the pools' capacity by our records, and the limits that the kernel enforces for them. */
 export class Ledger {
-  readonly #pools: ReadonlyMap<string, Pool>;
+  readonly #pools: Pick<PoolSet, 'get'>;
   readonly #inventory: Inventory;
   readonly #limits = new KeyedLock();
   /** Limits that must not be lowered while a copy is being taken. */
   readonly #raised = new Map<string, bigint>();
 
-  constructor({
-    pools,
-    inventory,
-  }: { readonly pools: ReadonlyMap<string, Pool>; readonly inventory: Inventory }) {
+  constructor({ pools, inventory }: { readonly pools: Pick<PoolSet, 'get'>; readonly inventory: Inventory }) {
     this.#pools = pools;
     this.#inventory = inventory;
   }
 
-  /** Throws `invalid` for a pool that this node does not have. */
+  /** Throws `invalid` for a pool that this node does not have, `unavailable` for one that is not open. */
   pool(name: string): Pool {
-    const pool = this.#pools.get(name);
-    if (pool !== undefined) return pool;
-    throw new Fault(
-      'invalid',
-      `pool ${name} does not exist on this node; it has ${[...this.#pools.keys()].join(', ')}`,
-      {
-        fields: { pool: name },
-      },
-    );
+    return this.#pools.get(name);
   }
 
   /**

@@ -4,8 +4,10 @@ import type { PoolCapacity } from '../../src/core/pool-capacity.ts';
 import type { MetricsRegistry } from '../../src/runtime/metrics.ts';
 
 /** What a scrape asks about a pool. */
-export interface PoolFigures extends PoolCapacity {
+export interface PoolFigures {
   readonly pool: string;
+  /** Undefined while the pool is not open. */
+  readonly capacity: PoolCapacity | undefined;
   readonly volumes: number;
   readonly snapshots: number;
   readonly healthy: boolean;
@@ -55,7 +57,10 @@ export function createStorageMetrics(
     labelNames: ['pool', 'state'],
     registers,
     async collect() {
-      for (const { pool, totalBytes, allocatedBytes, availableBytes } of await look()) {
+      bytes.reset();
+      for (const { pool, capacity } of await look()) {
+        if (capacity === undefined) continue;
+        const { totalBytes, allocatedBytes, availableBytes } = capacity;
         bytes.set({ pool, state: 'total' }, Number(totalBytes));
         bytes.set({ pool, state: 'allocated' }, Number(allocatedBytes));
         bytes.set({ pool, state: 'available' }, Number(availableBytes));
@@ -80,6 +85,7 @@ export function createStorageMetrics(
     labelNames: ['pool'],
     registers,
     async collect() {
+      healthy.reset();
       for (const pool of await look()) healthy.set({ pool: pool.pool }, pool.healthy ? 1 : 0);
     },
   });

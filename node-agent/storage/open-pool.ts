@@ -2,6 +2,7 @@ import { mkdir, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Fault } from '../../src/core/fault.ts';
 import type { PoolSpec } from '../../src/core/pool.ts';
+import type { CapacityPolicy } from '../../src/core/pool-capacity.ts';
 import type { Logger } from '../../src/runtime/logger.ts';
 import type { Kernel } from '../linux/kernel.ts';
 import type { Pool, VolumeBackend, VolumeMounts } from './backend.ts';
@@ -16,6 +17,8 @@ import { ensureIdentity, readIdentityFile } from './pool-marker.ts';
 export interface OpenPool extends Pool, AsyncDisposable {
   /** Unmounts a pool that was mounted by us; its loop device goes with it. Throws `busy` while volumes are mounted. */
   unmount(): Promise<void>;
+  /** Makes a pool in service what `spec` says: larger, with another reserve, with more devices. Its kind stays. */
+  update(spec: PoolSpec): Promise<void>;
 }
 
 export interface OpenPoolDeps {
@@ -49,6 +52,13 @@ export async function openPool(
 ): Promise<OpenPool> {
   const { name, backend } = spec;
   const { kernel, logger } = deps;
+  if (backend === 'directory') {
+    throw new Fault(
+      'unsupported',
+      `pool ${name}: backend directory is not there yet; use image, which keeps volumes to their size on any file system`,
+      { fields: { pool: name, backend } },
+    );
+  }
   const records = join(stateDir, 'pools');
   await mkdir(records, { recursive: true, mode: 0o700 });
   const recordPath = join(records, `${name}.json`);
@@ -86,10 +96,17 @@ export async function openPool(
   const opened = cleanup.move();
   const { features } = contents.backend;
   logger.info({ pool: name, poolUuid: identity.poolUuid, fsUuid, path, features }, 'pool opened');
+  let policy = policyOf(spec);
   return {
     name,
     ...contents,
-    policy: { reserve: spec.reserve, overcommitPercent: spec.overcommitPercent },
+    get policy() {
+      return policy;
+    },
+    async update(next) {
+      await ensureMounted({ spec: next, mountPoint, recorded: identity }, deps);
+      policy = policyOf(next);
+    },
     async unmount() {
       await opened.disposeAsync();
       if (spec.source.kind !== 'path' && (await mountedAt(mountPoint)) !== undefined) {
@@ -98,6 +115,10 @@ export async function openPool(
     },
     [Symbol.asyncDispose]: () => opened.disposeAsync(),
   };
+}
+
+function policyOf({ reserve, overcommitPercent }: PoolSpec): CapacityPolicy {
+  return { reserve, overcommitPercent };
 }
 
 interface MountRequest {

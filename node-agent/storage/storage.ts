@@ -1,5 +1,5 @@
 import { type BackendKind, featureWords } from '../../src/core/backend-features.ts';
-import { type Fault, isFault } from '../../src/core/fault.ts';
+import { Fault, isFault } from '../../src/core/fault.ts';
 import type { PoolCapacity } from '../../src/core/pool-capacity.ts';
 import type { Snapshot, Volume } from '../../src/core/volume.ts';
 import type { PoolSpec } from '../../src/core/pool.ts';
@@ -17,7 +17,10 @@ import { type Inventory, openInventory, type Quarantined } from './inventory.ts'
 import { Ledger } from './ledger.ts';
 import { createStorageMetrics, type StorageMetrics } from './metrics.ts';
 import { recover } from './recovery.ts';
-import { type OpenPool, openPool } from './open-pool.ts';
+import { NodePools, type PoolHooks } from './node-pools.ts';
+import { openPool } from './open-pool.ts';
+import { Operations } from './operations.ts';
+import { fixedPools, type PoolOrigin, type PoolSet, type PoolState } from './pool-set.ts';
 import { Snapshots } from './snapshots.ts';
 import { type CreateVolume, type PoolChoice, Volumes } from './volumes.ts';
 
@@ -33,14 +36,20 @@ export interface StorageDeps {
   readonly clock?: Clock | undefined;
 }
 
-export interface PoolReport extends PoolCapacity {
+/** One pool of the node. */
+export interface PoolReport {
   readonly name: string;
   readonly backend: BackendKind;
-  readonly quota: Enforcement;
-  /** Words for an inventory. */
-  readonly features: readonly string[];
+  readonly origin: PoolOrigin;
   /** Undefined when all is well. */
   readonly problem: string | undefined;
+  /** Undefined while the pool is not open. */
+  readonly capacity: PoolCapacity | undefined;
+  /** Whether new volumes may be made in it. */
+  readonly isAccepting: boolean;
+  readonly quota: Enforcement | undefined;
+  /** Words for an inventory. */
+  readonly features: readonly string[];
 }
 
 /** Everything that the storage service can tell of itself; only finished volumes and snapshots, in the order of their ids. */
@@ -72,44 +81,79 @@ export interface Storage extends AsyncDisposable {
   unpublish(volumeId: string, target: string): Promise<void>;
   stats(volumeId: string, path: string): Promise<VolumeStats>;
   report(): Promise<StorageReport>;
-  /** Collects what was deleted until the signal aborts. Run it once, in the process's task group. */
+  /** Opens and closes pools, and collects what was deleted, until the signal aborts. Run it once, in the process's task group. */
   run(signal: AbortSignal): Promise<void>;
+  /** Replaces the pools that the API wishes for, besides those of the configuration. It is remembered over restarts. */
+  wantPools(specs: readonly PoolSpec[]): Promise<void>;
+  /** Called after a pool was opened, closed or changed. */
+  onPoolsChange(tell: () => void): void;
   /** Unmounts the pools, for good: an ordinary end leaves them to the pods. Throws `busy` while volumes are mounted. */
   unmountPools(): Promise<void>;
 }
 
-/** Opens all pools and puts right what a crash or a reboot left. Throws when a pool is missing or is not the one on record. */
+/**
+ * Tries to open every pool once, and puts right what a crash or a reboot left. A pool that fails does not keep the others from service: it is
+ * tried again by `run`, and the report says why.
+ */
 export async function openStorage({ stateDir, pools }: StorageOptions, deps: StorageDeps): Promise<Storage> {
   await using cleanup = new AsyncDisposableStack();
-  const opened: OpenPool[] = [];
-  for (const pool of pools) opened.push(cleanup.use(await openPool({ ...pool, stateDir }, deps)));
   const inventory = await openInventory({ stateDir }, deps);
-  const storage = await createStorage(opened, inventory, deps);
+  const nodePools = cleanup.use(
+    new NodePools(
+      { stateDir, configured: pools },
+      {
+        open: (spec) => openPool({ ...spec, stateDir }, deps),
+        countCopies: (pool) => recordsOf(inventory).filter((record) => record.pool === pool).length,
+        logger: deps.logger,
+        clock: deps.clock ?? systemClock,
+      },
+    ),
+  );
+  const service = await createStorage(nodePools, inventory, deps);
+  const changes = new Set<() => void>();
+  await nodePools.start({
+    recover: (pool) => service.recoverPool(pool),
+    settled: () => service.settled(),
+    onChange: () => {
+      for (const tell of changes) tell();
+    },
+  });
   const owned = cleanup.move();
   return {
-    ...storage,
-    async unmountPools() {
-      for (const pool of opened) await pool.unmount();
+    ...service,
+    run: async (signal) => {
+      await Promise.all([service.run(signal), nodePools.run(signal)]);
     },
+    wantPools: (specs) => nodePools.want(specs),
+    onPoolsChange: (tell) => void changes.add(tell),
+    unmountPools: () => nodePools.unmount(),
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
 }
 
-/** The service on given pools and records, recovered. */
+/** The storage service without the coming and going of pools. */
+export type VolumeService = Omit<
+  Storage,
+  'unmountPools' | 'wantPools' | 'onPoolsChange' | typeof Symbol.asyncDispose
+> &
+  Pick<PoolHooks, 'settled'> & { recoverPool(pool: string): Promise<void> };
+
+/** The service on given pools and records; what is open is recovered. */
 export async function createStorage(
-  pools: readonly Pool[],
+  given: PoolSet | readonly Pool[],
   inventory: Inventory,
   { logger, metrics: registry, clock = systemClock }: Omit<StorageDeps, 'kernel'>,
-): Promise<Omit<Storage, 'unmountPools' | typeof Symbol.asyncDispose>> {
-  const byName = new Map(pools.map((pool) => [pool.name, pool]));
-  const ledger = new Ledger({ pools: byName, inventory });
+): Promise<VolumeService> {
+  const pools: PoolSet = 'states' in given ? given : fixedPools(given);
+  const ledger = new Ledger({ pools, inventory });
+  const operations = new Operations();
   const collector = new BoundedRunner(
     // Extents of what was removed are freed within the filesystem's commit interval of 30 s: a later run finds the groups empty.
     { name: 'storage-collector', minIntervalMs: 1_000, maxIntervalMs: 60_000, retryMs: 10_000 },
     async (signal) => {
-      for (const { backend } of pools) {
+      for (const { pool } of pools.states()) {
         signal.throwIfAborted();
-        await backend.collect();
+        if (pool !== undefined) await operations.run(() => pool.backend.collect());
       }
     },
     { logger, clock },
@@ -122,39 +166,32 @@ export async function createStorage(
     locks: new OperationLocks(),
     onDiscarded: () => collector.poke(),
   };
-  await recover([...byName.keys()], deps);
-  const volumes = new Volumes({ pools: [...byName.keys()] }, deps);
+  const recoverPool = (pool: string): Promise<void> => recover(pool, deps);
+  for (const { name, pool } of pools.states()) if (pool !== undefined) await recoverPool(name);
+  const volumes = new Volumes({ ...deps, pools });
   const snapshots = new Snapshots(deps);
   const attachments = new Attachments(deps);
 
   const ready = <T extends Volume | Snapshot>(records: ReadonlyMap<string, T>): T[] =>
     [...records.values()].filter(({ phase }) => phase === 'ready').sort((a, b) => (a.id < b.id ? -1 : 1));
-  const reportPools = async (): Promise<PoolReport[]> =>
-    await Promise.all(
-      pools.map(async (pool) => ({
-        name: pool.name,
-        backend: pool.backend.features.backend,
-        quota: pool.backend.features.enforcement,
-        features: featureWords(pool.backend.features),
-        problem: await pool.checkHealth().catch((error: Fault) => error.message),
-        ...(await ledger.measure(pool.name)).capacity(),
-      })),
-    );
+  const reportPools = (): Promise<PoolReport[]> =>
+    operations.run(() => Promise.all(allPools(pools, inventory).map((state) => reportPool(state, ledger))));
   const metrics: StorageMetrics =
     registry === undefined
       ? { observe: (_, work) => work() }
       : createStorageMetrics(registry, {
           readQuarantined: () => inventory.quarantined.length,
           readPools: async () =>
-            (await reportPools()).map(({ name, problem, ...capacity }) => ({
-              ...capacity,
+            (await reportPools()).map(({ name, problem, capacity }) => ({
+              capacity,
               pool: name,
               healthy: problem === undefined,
               volumes: ready(inventory.volumes).filter(({ pool }) => pool === name).length,
               snapshots: ready(inventory.snapshots).filter(({ pool }) => pool === name).length,
             })),
         });
-  const observe = metrics.observe.bind(metrics);
+  const observe = <T>(name: string, work: () => Promise<T>): Promise<T> =>
+    operations.run(() => metrics.observe(name, work));
 
   return {
     createVolume: (request) => observe('create_volume', () => volumes.create(request)),
@@ -167,7 +204,7 @@ export async function createStorage(
     listSnapshots: () => ready(inventory.snapshots),
     availableBytes: async (from) => {
       try {
-        return (await volumes.roomiest(from)).availableBytes;
+        return (await operations.run(() => volumes.roomiest(from))).availableBytes;
       } catch (error) {
         if (isFault(error, 'exhausted')) return 0n;
         throw error;
@@ -179,13 +216,7 @@ export async function createStorage(
     unpublish: (id, target) => observe('unpublish', () => attachments.unpublish(id, target)),
     stats: (id, path) => observe('stats', () => attachments.stats(id, path)),
     async report() {
-      const orphans: { pool: string; id: string }[] = [];
-      for (const { name, backend } of pools) {
-        const present = await backend.list();
-        for (const id of [...present.volumes, ...present.snapshots]) {
-          if (!inventory.volumes.has(id) && !inventory.snapshots.has(id)) orphans.push({ pool: name, id });
-        }
-      }
+      const orphans = await operations.run(() => findOrphans(pools, inventory));
       return {
         pools: await reportPools(),
         volumes: ready(inventory.volumes),
@@ -195,5 +226,64 @@ export async function createStorage(
       };
     },
     run: (signal) => collector.run(signal),
+    recoverPool,
+    settled: () => operations.settled(),
   };
+}
+
+function recordsOf({ volumes, snapshots }: Inventory): readonly (Volume | Snapshot)[] {
+  return [...volumes.values(), ...snapshots.values()];
+}
+
+/** The pools of the node, and those that records name but nobody wishes for: their volumes must not look lost. */
+function allPools(pools: PoolSet, inventory: Inventory): readonly PoolState[] {
+  const states = pools.states();
+  const known = new Set(states.map(({ name }) => name));
+  const forgotten = Map.groupBy(
+    recordsOf(inventory).filter(({ pool }) => !known.has(pool)),
+    ({ pool }) => pool,
+  );
+  return [
+    ...states,
+    ...[...forgotten].map(
+      ([name, records]): PoolState => ({
+        name,
+        backend: 'btrfs',
+        origin: 'config',
+        pool: undefined,
+        problem: `${records.length} volumes and snapshots are on record in it, but the pool is not configured; configure it again`,
+        isAccepting: false,
+      }),
+    ),
+  ];
+}
+
+async function reportPool(state: PoolState, ledger: Ledger): Promise<PoolReport> {
+  const { name, backend, origin, pool, isAccepting } = state;
+  const common = { name, backend, origin, isAccepting };
+  if (pool === undefined) {
+    const problem = state.problem ?? 'the pool is being opened';
+    return { ...common, problem, capacity: undefined, quota: undefined, features: [] };
+  }
+  const { features } = pool.backend;
+  try {
+    const problem = state.problem ?? (await pool.checkHealth());
+    const capacity = (await ledger.measure(name)).capacity();
+    return { ...common, problem, capacity, quota: features.enforcement, features: featureWords(features) };
+  } catch (error) {
+    const problem = state.problem ?? Fault.from(error).message;
+    return { ...common, problem, capacity: undefined, quota: features.enforcement, features: [] };
+  }
+}
+
+async function findOrphans(pools: PoolSet, inventory: Inventory): Promise<{ pool: string; id: string }[]> {
+  const orphans: { pool: string; id: string }[] = [];
+  for (const { name, pool } of pools.states()) {
+    if (pool === undefined) continue;
+    const present = await pool.backend.list();
+    for (const id of [...present.volumes, ...present.snapshots]) {
+      if (!inventory.volumes.has(id) && !inventory.snapshots.has(id)) orphans.push({ pool: name, id });
+    }
+  }
+  return orphans;
 }

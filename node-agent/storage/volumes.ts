@@ -13,6 +13,7 @@ import { checkName, formatId } from '../../src/core/volume-name.ts';
 import { pinsOfCopy } from '../../src/core/volume-quota.ts';
 import { fitsRange, planExpansion, planSize, type SizeRange } from '../../src/core/volume-size.ts';
 import type { Pool } from './backend.ts';
+import type { PoolSet } from './pool-set.ts';
 import { dissolve, type OperationDeps, randomId, undo } from './copies.ts';
 
 /** Which pools come into question; all when nothing is named. */
@@ -31,9 +32,9 @@ export interface CreateVolume extends PoolChoice {
 /** Makes, resizes and deletes volumes. */
 export class Volumes {
   readonly #deps: OperationDeps;
-  readonly #pools: readonly string[];
+  readonly #pools: Pick<PoolSet, 'states'>;
 
-  constructor({ pools }: { readonly pools: readonly string[] }, deps: OperationDeps) {
+  constructor({ pools, ...deps }: OperationDeps & { readonly pools: Pick<PoolSet, 'states'> }) {
     this.#pools = pools;
     this.#deps = deps;
   }
@@ -61,6 +62,7 @@ export class Volumes {
     const { inventory, ledger, locks, clock, logger } = this.#deps;
     const pool = await this.#choosePool(request, source);
     const { backend } = ledger.pool(pool);
+    this.#requireAccepting(pool);
     if (source !== undefined) requireCopies(pool, backend.features);
     const form = planForm(pool, backend.features, request, source);
     const sizeBytes = planSize(request.range, source?.sizeBytes, leastBytes(backend.features, form));
@@ -191,12 +193,25 @@ export class Volumes {
     return wanted ?? (await this.roomiest(request)).pool;
   }
 
+  #requireAccepting(name: string): void {
+    const state = this.#pools.states().find((candidate) => candidate.name === name);
+    if (state?.isAccepting === true) return;
+    throw new Fault(
+      'exhausted',
+      `pool ${name} takes no new volumes: ${state?.problem ?? 'it is being opened'}`,
+      { fields: { pool: name } },
+    );
+  }
+
   /** The pool with the most room of those that come into question, and how much that is. Throws `exhausted` when there is none. */
   async roomiest(choice: PoolChoice): Promise<{ readonly pool: string; readonly availableBytes: bigint }> {
     const { ledger } = this.#deps;
     const { volumeMode, fsType, backend } = choice;
     let best: { readonly pool: string; readonly availableBytes: bigint } | undefined;
-    for (const pool of choice.pool === undefined ? this.#pools : [choice.pool]) {
+    const accepting = this.#pools.states().filter(({ isAccepting }) => isAccepting);
+    const names = accepting.map(({ name }) => name);
+    if (choice.pool !== undefined) ledger.pool(choice.pool);
+    for (const pool of choice.pool === undefined ? names : names.filter((name) => name === choice.pool)) {
       const { features } = ledger.pool(pool).backend;
       if (backend !== undefined && features.backend !== backend) continue;
       if (!makesForm(features, { volumeMode, fsType })) continue;

@@ -10,6 +10,10 @@ const count = z.int().min(0);
 const pool = z.object({
   name: field(word, 'The StoragePool.'),
   backend: field(z.enum(['btrfs', 'image', 'directory']), 'How it makes volumes.'),
+  origin: field(
+    z.enum(['config', 'api']),
+    "Who wishes for it: the node's configuration file (config), or the StoragePool of its name (api).",
+  ).optional(),
   ready: field(z.boolean(), 'Whether it takes volumes.'),
   reason: field(z.string().max(1024), 'Why it does not.').optional(),
   capacity: field(quantity, 'What volumes may have in all, without the reserve and with the overcommit.'),

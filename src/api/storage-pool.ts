@@ -67,6 +67,10 @@ const spec = z.object({
     z.enum(['auto', 'simple', 'classic']).default('auto'),
     'For backend btrfs: the kind of quota groups; auto takes simple ones where the kernel has them.',
   ),
+  enforce: field(
+    z.boolean().default(true),
+    'For backend directory: false lets volumes be made where the kernel cannot hold them to their size.',
+  ),
 });
 
 const status = z.object({
@@ -92,7 +96,24 @@ export const STORAGE_POOL_KIND: KindDefinition = {
   description:
     'Local storage that agents offer on the nodes that it selects. Volumes of a StorageClass that names it are made there.',
   spec: field(spec, 'What the pool is and where.', {
-    rules: immutable({ required: ['backend', 'source'] }),
+    rules: [
+      ...immutable({ required: ['backend'] }),
+      {
+        rule: '(has(self.source.path) ? self.source.path : "") == (has(oldSelf.source.path) ? oldSelf.source.path : "") && (has(self.source.file) ? self.source.file : "") == (has(oldSelf.source.file) ? oldSelf.source.file : "") && has(self.source.devices) == has(oldSelf.source.devices)',
+        message: 'source cannot become another one: only fileSize and the list of devices may grow',
+        fieldPath: '.source',
+      },
+      {
+        rule: '!has(oldSelf.source.fileSize) || !has(self.source.fileSize) || quantity(self.source.fileSize).compareTo(quantity(oldSelf.source.fileSize)) >= 0',
+        message: 'fileSize must not be less than it was: pools do not shrink',
+        fieldPath: '.source.fileSize',
+      },
+      {
+        rule: '!has(oldSelf.source.devices) || !has(self.source.devices) || oldSelf.source.devices.all(device, device in self.source.devices)',
+        message: 'devices may be added, not taken away',
+        fieldPath: '.source.devices',
+      },
+    ],
   }),
   status: field(status, 'What the agents have made of it.'),
   columns: [

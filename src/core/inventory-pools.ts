@@ -1,13 +1,17 @@
-import { clip } from './api-status.ts';
+import { canonicalJson, clip } from './api-status.ts';
 import type { PoolFacts, StorageFacts } from './inventory.ts';
 import type { PoolCapacity } from './pool-capacity.ts';
 import { formatQuantity, parseQuantity } from './quantity.ts';
 
 /** What a pool says of itself. */
-export interface MeasuredPool extends PoolCapacity {
+export interface MeasuredPool {
   readonly name: string;
   readonly backend: PoolFacts['backend'];
+  readonly origin: PoolFacts['origin'];
   readonly problem: string | undefined;
+  /** Undefined while it cannot be asked. */
+  readonly capacity: PoolCapacity | undefined;
+  readonly isAccepting: boolean;
   /** Volumes and snapshots. */
   readonly copies: number;
   readonly features: readonly string[];
@@ -23,8 +27,8 @@ const NOISE_SHARE = 256n;
 export function describePools(pools: readonly MeasuredPool[], previous?: StorageFacts): StorageFacts {
   return sum(
     pools.map((pool) => {
-      const facts = describePool(pool);
       const before = previous?.pools.find(({ name }) => name === pool.name);
+      const facts = describePool(pool, pool.capacity, before);
       return before !== undefined && isNoise(before, facts) ? before : facts;
     }),
   );
@@ -45,16 +49,28 @@ export function closePools(
   );
 }
 
-function describePool({ name, backend, problem, copies, features, ...capacity }: MeasuredPool): PoolFacts {
+function describePool(
+  { name, backend, origin, problem, isAccepting, copies, features }: MeasuredPool,
+  capacity: PoolCapacity | undefined,
+  before: PoolFacts | undefined,
+): PoolFacts {
+  const reason = problem === undefined ? {} : { reason: clip(problem, 1024) };
+  if (capacity === undefined) {
+    const known = before ?? { capacity: '0', allocated: '0' };
+    return { ...known, name, backend, origin, ready: false, ...reason, largestVolume: '0', volumes: copies };
+  }
   const { promisableBytes, allocatedBytes, availableBytes } = capacity;
+  // Sizes that are not enforced now make a pool unfit for new volumes as well.
+  const ready = isAccepting && problem === undefined;
   return {
     name,
     backend,
-    ready: problem === undefined,
-    ...(problem === undefined ? {} : { reason: clip(problem, 1024) }),
+    origin,
+    ready,
+    ...reason,
     capacity: formatQuantity(promisableBytes),
     allocated: formatQuantity(allocatedBytes),
-    largestVolume: formatQuantity(problem === undefined ? availableBytes : 0n),
+    largestVolume: formatQuantity(ready ? availableBytes : 0n),
     volumes: copies,
     features,
   };
@@ -69,6 +85,8 @@ function isNoise(before: PoolFacts, now: PoolFacts): boolean {
   return (
     before.ready === now.ready &&
     before.reason === now.reason &&
+    before.origin === now.origin &&
+    canonicalJson(before.features ?? []) === canonicalJson(now.features ?? []) &&
     before.capacity === now.capacity &&
     before.volumes === now.volumes &&
     near(before.allocated, now.allocated) &&

@@ -7,6 +7,7 @@ import {
   parseProxySocket,
   parseRuntimeVersion,
 } from './inventory-parse.ts';
+import type { PoolCapacity } from './pool-capacity.ts';
 import { closePools, describePools, type MeasuredPool } from './inventory-pools.ts';
 
 const GIB = 1n << 30n;
@@ -52,16 +53,23 @@ test('orphans are named, and what was said of them stays while they cannot be co
   expect(planInventory({ ...findings, orphans: undefined }, first, at(2))).toBeUndefined();
 });
 
+const figures = (over: Partial<PoolCapacity> = {}): PoolCapacity => ({
+  totalBytes: 100n * GIB,
+  promisableBytes: 95n * GIB,
+  allocatedBytes: 10n * GIB,
+  availableBytes: 85n * GIB,
+  ...over,
+});
+
 const pool = (over: Partial<MeasuredPool> = {}): MeasuredPool => ({
   name: 'fast',
   backend: 'btrfs',
   problem: undefined,
   copies: 1,
   features: [],
-  totalBytes: 100n * GIB,
-  promisableBytes: 95n * GIB,
-  allocatedBytes: 10n * GIB,
-  availableBytes: 85n * GIB,
+  origin: 'config',
+  isAccepting: true,
+  capacity: figures(),
   ...over,
 });
 
@@ -76,12 +84,32 @@ test('pools are published without their reserve, and summed', () => {
 
 test('noise of the filesystem is not published; a volume operation, or much of it, is', () => {
   const before = describePools([pool()]);
-  const noisy = pool({ availableBytes: 85n * GIB - (100n << 20n), allocatedBytes: 10n * GIB + 4096n });
+  const noisy = pool({
+    capacity: figures({ availableBytes: 85n * GIB - (100n << 20n), allocatedBytes: 10n * GIB + 4096n }),
+  });
   expect(describePools([noisy], before)).toEqual(before);
   expect(describePools([noisy]).pools[0]?.largestVolume).toBe('86940Mi');
-  const less = pool({ availableBytes: 84n * GIB });
+  const less = pool({ capacity: figures({ availableBytes: 84n * GIB }) });
   expect(describePools([less], before).pools[0]?.largestVolume).toBe('84Gi');
   expect(describePools([pool({ copies: 2 })], before).volumes).toBe(2);
+});
+
+test('a pool that is not open keeps its figures and takes no volumes; one that is drained says so', () => {
+  const before = describePools([pool()]);
+  const closed = pool({ capacity: undefined, isAccepting: false, problem: 'disk gone', features: [] });
+  expect(describePools([closed], before).pools).toMatchObject([
+    {
+      ready: false,
+      reason: 'disk gone',
+      capacity: '95Gi',
+      allocated: '10Gi',
+      largestVolume: '0',
+      volumes: 1,
+    },
+  ]);
+  expect(describePools([pool({ isAccepting: false, problem: 'removed' })]).pools).toMatchObject([
+    { ready: false, reason: 'removed', capacity: '95Gi', largestVolume: '0' },
+  ]);
 });
 
 test('pools that cannot be asked keep what is known of them and take no volumes', () => {

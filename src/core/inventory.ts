@@ -1,3 +1,4 @@
+import type { BackendKind } from './backend-features.ts';
 import { type ApiCondition, apiTime, canonicalJson, clip, settleConditions } from './api-status.ts';
 import type { PolicyFacts } from './policy-report.ts';
 
@@ -72,7 +73,9 @@ export interface RuntimeFacts {
 
 export interface PoolFacts {
   readonly name: string;
-  readonly backend: 'btrfs' | 'image' | 'directory';
+  readonly backend: BackendKind;
+  /** Who wishes for it: the node's configuration file, or a StoragePool. Absent: its agent does not say. */
+  readonly origin?: 'config' | 'api' | undefined;
   readonly ready: boolean;
   readonly reason?: string | undefined;
   readonly capacity: string;

@@ -45,7 +45,14 @@ export const FACT_TYPES = {
   Runtime: { name: 'string', version: 'string', proxied: 'bool' },
   Network: { ranges: 'list<string>', mtu: 'int' },
   Storage: { capacity: 'string', pools: 'list<Pool>' },
-  Pool: { name: 'string', backend: 'string', ready: 'bool', capacity: 'string', features: 'list<string>' },
+  Pool: {
+    name: 'string',
+    backend: 'string',
+    origin: 'string',
+    ready: 'bool',
+    capacity: 'string',
+    features: 'list<string>',
+  },
   Node: { name: 'string', labels: 'map<string, string>' },
 } as const satisfies Readonly<Record<string, FieldTypes>>;
 

@@ -1,5 +1,7 @@
 import type { VolumeStore } from '../../node-agent/kube/local-volumes.ts';
-import { createStorage } from '../../node-agent/storage/storage.ts';
+import type { PoolKeeper } from '../../node-agent/kube/storage-pools.ts';
+import { createStorage, type VolumeService } from '../../node-agent/storage/storage.ts';
+import type { PoolSpec } from '../../src/core/pool.ts';
 import { silentLogger } from '../../src/runtime/logger.ts';
 import { FakePool, openFakeInventory, createFakeDisk } from './fake-storage.ts';
 
@@ -12,9 +14,21 @@ export async function startMemoryStorage({
   readonly totalBytes: bigint;
 }): Promise<{
   readonly pool: FakePool;
-  readonly storage: VolumeStore & Awaited<ReturnType<typeof createStorage>>;
+  readonly storage: VolumeStore & PoolKeeper & VolumeService;
+  /** What the API wished for last. */
+  readonly wanted: () => readonly PoolSpec[];
 }> {
   const pool = new FakePool({ name, totalBytes });
   const storage = await createStorage([pool], openFakeInventory(createFakeDisk()), { logger: silentLogger });
-  return { pool, storage };
+  let wanted: readonly PoolSpec[] = [];
+  return {
+    pool,
+    wanted: () => wanted,
+    storage: {
+      ...storage,
+      async wantPools(specs) {
+        wanted = specs;
+      },
+    },
+  };
 }

@@ -79,13 +79,15 @@ it('refuses what it cannot do, each with the code that CSI gives it', async () =
   await using csi = await startCsiLab();
   const base = { name: 'v', volume_capabilities: [WRITER] };
   const elsewhere = { requisite: [{ segments: { 'topology.keelson.dev/node': 'node-b' } }] };
+  const EXT4 = { mount: { fs_type: 'ext4' }, access_mode: WRITER.access_mode };
   const refusals: (readonly [string, RequestOf<'csi.v1.Controller', 'CreateVolume'>])[] = [
     ['invalid', { ...base, volume_capabilities: [capability('MULTI_NODE_MULTI_WRITER')] }],
-    ['invalid', { ...base, volume_capabilities: [{ block: {}, access_mode: WRITER.access_mode }] }],
-    [
-      'invalid',
-      { ...base, volume_capabilities: [{ mount: { fs_type: 'ext4' }, access_mode: WRITER.access_mode }] },
-    ],
+    ['invalid', { ...base, volume_capabilities: [WRITER, { block: {}, access_mode: WRITER.access_mode }] }],
+    ['invalid', { ...base, volume_capabilities: [EXT4], parameters: { pool: 'default' } }],
+    ['invalid', { ...base, parameters: { backend: 'lvm' } }],
+    // Another node may have such a pool.
+    ['exhausted', { ...base, volume_capabilities: [EXT4] }],
+    ['exhausted', { ...base, parameters: { backend: 'image' } }],
     ['invalid', { ...base, parameters: { pol: 'default' } }],
     ['invalid', { ...base, parameters: { pool: 'unknown' } }],
     ['invalid', { ...base, mutable_parameters: { iops: '5' } }],

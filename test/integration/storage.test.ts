@@ -80,7 +80,7 @@ it('gives the limit back when the last snapshot is gone', async () => {
   const volume = await create(lab, 'first');
   const target = await lab.publish(volume.id);
   await fill(join(target, 'data'), 24);
-  const allocated = async () => (await lab.storage.report()).pools[0]?.allocatedBytes ?? 0n;
+  const allocated = async () => (await lab.storage.report()).pools[0]?.capacity?.allocatedBytes ?? 0n;
   const before = await allocated();
   const snapshot = await lab.storage.createSnapshot('s', volume.id);
   expect(await allocated()).toBeGreaterThanOrEqual(before + 24n * MIB);

@@ -1,0 +1,114 @@
+import { STORAGE_POOLS, type StoragePool } from '../../src/api/storage-pool.ts';
+import { POOL_DEFAULTS, type PoolSource, type PoolSpec } from '../../src/core/pool.ts';
+import { parseReserve } from '../../src/core/pool-capacity.ts';
+import { selects } from '../../src/core/policy-decide.ts';
+import { parseQuantity } from '../../src/core/quantity.ts';
+import type { KubeClient } from '../../src/kube/client.ts';
+import { Informer, type InformerObserver } from '../../src/kube/informer.ts';
+import { BoundedRunner } from '../../src/runtime/bounded-runner.ts';
+import type { Clock } from '../../src/runtime/clock.ts';
+import type { Logger } from '../../src/runtime/logger.ts';
+
+/** What the StoragePools need of the storage service. */
+export interface PoolKeeper {
+  /** Replaces the pools that the API wishes for. */
+  wantPools(specs: readonly PoolSpec[]): Promise<void>;
+}
+
+export interface StoragePoolsDeps {
+  readonly client: KubeClient;
+  readonly storage: PoolKeeper;
+  /** Labels of this node; undefined while they are not known. */
+  readonly nodeLabels: () => Readonly<Record<string, string>> | undefined;
+  readonly logger: Logger;
+  readonly clock: Clock;
+  readonly observer?: InformerObserver;
+}
+
+/**
+ * Gives this node the pools whose StoragePool selects it. Without an API server the node keeps those that it had. A StoragePool that is being
+ * deleted is wished for no longer: its pool takes no new volumes, and closes when it is empty.
+ */
+export class StoragePools {
+  readonly #deps: StoragePoolsDeps;
+  readonly #informer: Informer<StoragePool>;
+  readonly #runner: BoundedRunner;
+
+  constructor(deps: StoragePoolsDeps) {
+    const { client, logger, clock, observer } = deps;
+    this.#deps = deps;
+    this.#informer = new Informer(
+      { resource: STORAGE_POOLS },
+      { client, logger, clock, ...(observer === undefined ? {} : { observer }) },
+    );
+    this.#runner = new BoundedRunner(
+      { name: 'storage-pools', minIntervalMs: 100, maxIntervalMs: 3_600_000, retryMs: 5_000 },
+      () => this.#apply(),
+      { logger, clock },
+    );
+  }
+
+  /** The labels of the node may have changed. */
+  poke(): void {
+    this.#runner.poke();
+  }
+
+  /** Works until the signal aborts. */
+  async run(signal: AbortSignal): Promise<void> {
+    using _subscribed = this.#informer.subscribe(() => this.poke());
+    await Promise.all([this.#informer.run(signal), this.#runner.run(signal)]);
+  }
+
+  async #apply(): Promise<void> {
+    const labels = this.#deps.nodeLabels();
+    if (!this.#informer.hasSynced || labels === undefined) return;
+    const pools = [...this.#informer.store.values()];
+    await this.#deps.storage.wantPools(wantedPools(pools, labels));
+  }
+}
+
+/** The pools of a node with these labels, in the order of their names. */
+export function wantedPools(
+  pools: readonly StoragePool[],
+  labels: Readonly<Record<string, string>>,
+): readonly PoolSpec[] {
+  return pools
+    .filter(({ metadata, spec }) => metadata?.deletionTimestamp === undefined && isSelected(spec, labels))
+    .map(poolSpecOf)
+    .sort((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+function isSelected(
+  { nodeSelector }: StoragePool['spec'],
+  labels: Readonly<Record<string, string>>,
+): boolean {
+  if (nodeSelector === undefined) return true;
+  const { matchLabels = {}, matchExpressions = [] } = nodeSelector;
+  return selects(
+    { matchLabels, matchExpressions: matchExpressions.map((one) => ({ ...one, values: one.values ?? [] })) },
+    new Map(Object.entries(labels)),
+  );
+}
+
+/** A StoragePool in the terms of the storage service. The API server has checked its schema. */
+export function poolSpecOf({ metadata, spec }: StoragePool): PoolSpec {
+  return {
+    name: metadata?.name ?? '',
+    backend: spec.backend,
+    source: sourceOf(spec.source),
+    quota: spec.quota,
+    reserve: parseReserve(spec.reserve, 'spec.reserve'),
+    overcommitPercent: spec.overcommitPercent,
+    enforce: spec.enforce ?? POOL_DEFAULTS.enforce,
+  };
+}
+
+function sourceOf({ path, file, fileSize, devices }: StoragePool['spec']['source']): PoolSource {
+  if (path !== undefined) return { kind: 'path', path };
+  if (devices !== undefined) return { kind: 'devices', devices };
+  return {
+    kind: 'file',
+    file: file ?? '',
+    sizeBytes: parseQuantity(fileSize ?? '0', 'spec.source.fileSize'),
+  };
+}
