@@ -214,12 +214,17 @@ export class Cluster {
     };
   }
 
-  /** Starts Keelson's controller, if it does not run, with all that it needs of the API server. */
-  async ensureController(signal?: AbortSignal): Promise<void> {
+  /** Starts Keelson's controller, if it does not run; its kinds are there. */
+  async startController(): Promise<void> {
     const { controlPlane, pki, kubectl } = await this.#load();
-    await installKinds(kubectl, signal);
     const machine = this.#controlPlaneMachine;
     await ensureController({ machine, server: controlPlane.server, pki, kubectl });
+  }
+
+  /** Starts Keelson's controller, if it does not run, with all that it needs of the API server. */
+  async ensureController(signal?: AbortSignal): Promise<void> {
+    await installKinds((await this.#load()).kubectl, signal);
+    await this.startController();
     this.#report('keelson controller: started');
   }
 

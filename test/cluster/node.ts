@@ -135,8 +135,9 @@ export class ClusterNode {
     await this.machine.stopDaemon(PROXY);
   }
 
-  async stopAgent(): Promise<void> {
-    await stopAgent(this.machine);
+  /** SIGTERM for the agent, or SIGKILL with a grace of 0; `ensureNetwork` brings it back. */
+  async stopAgent(graceMs?: number): Promise<void> {
+    await stopAgent(this.machine, graceMs);
   }
 
   #kubelet(): KubeletOptions {

@@ -62,9 +62,9 @@ export async function ensurePodNetwork(
   }
 }
 
-/** Sends the agent SIGTERM, if the node runs one; `ensurePodNetwork` brings it back. */
-export async function stopAgent(machine: Machine): Promise<void> {
-  await machine.stopDaemon(AGENT);
+/** Sends the agent SIGTERM, or SIGKILL with a grace of 0, if the node runs one; `ensurePodNetwork` brings it back. */
+export async function stopAgent(machine: Machine, graceMs?: number): Promise<void> {
+  await machine.stopDaemon(AGENT, graceMs);
 }
 
 /** Writes the range down. True when there was another before: a node that was deleted and returns gets what is free then. */

@@ -38,6 +38,10 @@ export interface ControllerLab extends AsyncDisposable {
   readonly agents: FakeAgents;
   /** Alone by default: after a kill, an election would wait for the lease to run out. */
   startController(options?: { readonly elected?: boolean }): Promise<void>;
+  /** Another candidate for the lease; it is the caller's to end. */
+  startRival(): Promise<ManagedProcess>;
+  /** The controller that `startController` started. */
+  controllerPid(): number;
   /** What `/readyz` says. */
   isReady(): Promise<boolean>;
   /** SIGKILL. */
@@ -110,6 +114,15 @@ export async function startControllerLab(context: Pick<TestContext, 'skip'>): Pr
         `--metrics-address=${address}`,
         '--log-level=debug',
       ]);
+    },
+    startRival: async () =>
+      await launch('rival', process.execPath, [
+        ...[main, 'controller', `--kubeconfig=${kubeconfig}`],
+        ...['--metrics-address=off', '--log-level=debug'],
+      ]),
+    controllerPid() {
+      if (controller === undefined) throw new Error('no controller was started');
+      return controller.pid;
     },
     async isReady() {
       return (await fetch(`http://${address}/readyz`)).ok;

@@ -1,0 +1,48 @@
+import { expect, test } from 'vitest';
+import { type ControllerOnFakes, startControllerOnFakes } from '../../test/fakes/controller-on-fakes.ts';
+import { CSI_STORAGE_CAPACITIES, NODES, STORAGE_CLASSES } from '../kube/built-in.ts';
+import { listAll } from '../kube/client.ts';
+
+const published = async ({ client }: ControllerOnFakes): Promise<Record<string, string>> =>
+  Object.fromEntries(
+    (await listAll(client, CSI_STORAGE_CAPACITIES)).map((object) => [
+      `${object.storageClassName}/${Object.values(object.nodeTopology?.matchLabels ?? {}).join()}`,
+      object.maximumVolumeSize ?? '',
+    ]),
+  );
+
+test('each node is published for each class that waits, and lowered as soon as a volume is placed', async () => {
+  await using lab = await startControllerOnFakes();
+  for (const name of ['n1', 'n2']) await lab.addNode(name);
+  expect(await published(lab)).toEqual({ 'local/n1': '10Gi', 'local/n2': '10Gi' });
+  const name = await lab.addClaim('data');
+  const { nodeName } = (await lab.volume(name)).spec;
+  expect((await published(lab))[`local/${nodeName}`]).toBe('8Gi');
+});
+
+test('a node or a class that goes takes its figures along', async () => {
+  await using lab = await startControllerOnFakes();
+  for (const name of ['n1', 'n2']) await lab.addNode(name);
+  await lab.client.delete(NODES, { name: 'n1' });
+  await lab.settle();
+  expect(Object.keys(await published(lab))).toEqual(['local/n2']);
+  await lab.client.delete(STORAGE_CLASSES, { name: 'local' });
+  await lab.settle();
+  expect(await published(lab)).toEqual({});
+});
+
+test('figures that somebody deleted or changed are put right, and an idle cluster costs no write', async () => {
+  await using lab = await startControllerOnFakes();
+  await lab.addNode('n1');
+  const [object] = await listAll(lab.client, CSI_STORAGE_CAPACITIES);
+  const where = { namespace: object?.metadata?.namespace, name: object?.metadata?.name ?? '' };
+  await lab.client.patch(CSI_STORAGE_CAPACITIES, where, { merge: { maximumVolumeSize: '1Ti' } });
+  await lab.settle();
+  expect(await published(lab)).toEqual({ 'local/n1': '10Gi' });
+  await lab.client.delete(CSI_STORAGE_CAPACITIES, where);
+  await lab.settle();
+  expect(await published(lab)).toEqual({ 'local/n1': '10Gi' });
+  const before = lab.client.calls.length;
+  await lab.settle(3_600_000);
+  expect(lab.client.calls.slice(before).filter((call) => !/^(list|watch|get)/.test(call))).toEqual([]);
+});

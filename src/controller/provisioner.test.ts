@@ -1,0 +1,111 @@
+import { expect, test } from 'vitest';
+import {
+  type ControllerOnFakes,
+  SPACE,
+  startControllerOnFakes,
+} from '../../test/fakes/controller-on-fakes.ts';
+import { LOCAL_VOLUMES } from '../api/local-volume.ts';
+import { Fault } from '../core/fault.ts';
+import { NODES, PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES } from '../kube/built-in.ts';
+import { listAll } from '../kube/client.ts';
+
+const READY = { phase: 'Ready', capacity: '2Gi', volumeHandle: 'vol-1' } as const;
+const ASKED = { 'volume.kubernetes.io/storage-provisioner': 'keelson.dev' };
+const SELECTED = 'volume.kubernetes.io/selected-node';
+
+const CLAIM = { accessModes: ['ReadWriteOnce'], resources: { requests: { storage: '2Gi' } } };
+
+const waiting = (node: string): object => ({
+  metadata: { name: 'data', namespace: SPACE, annotations: { ...ASKED, [SELECTED]: node } },
+  spec: { ...CLAIM, storageClassName: 'local' },
+});
+const deleteClaim = async (lab: ControllerOnFakes): Promise<void> => {
+  await lab.client.delete(PERSISTENT_VOLUME_CLAIMS, { namespace: SPACE, name: 'data' });
+  await lab.settle();
+};
+const writes = ({ client }: ControllerOnFakes): readonly string[] =>
+  client.calls.filter((call) => /^(create|patch|delete|update)/.test(call));
+
+test('a claim becomes an intent, the intent a volume, and that a PersistentVolume of this very claim', async () => {
+  await using lab = await startControllerOnFakes();
+  await lab.addNode('n1');
+  const name = await lab.addClaim('data');
+  expect((await lab.volume(name)).spec).toMatchObject({
+    nodeName: 'n1',
+    poolName: 'default',
+    size: '2Gi',
+    claim: { namespace: SPACE, name: 'data', uid: name.slice('pvc-'.length) },
+  });
+  expect(await listAll(lab.client, PERSISTENT_VOLUMES)).toEqual([]);
+  await lab.answer(name, READY);
+  const owner = await lab.client.get(PERSISTENT_VOLUMES, { name });
+  expect(owner.spec).toMatchObject({
+    csi: { driver: 'keelson.dev', volumeHandle: 'vol-1' },
+    claimRef: { namespace: SPACE, name: 'data', uid: name.slice('pvc-'.length) },
+  });
+  const before = writes(lab).length;
+  await lab.settle(600_000);
+  expect(writes(lab).slice(before)).toEqual([]);
+});
+
+test.each(['unavailable', 'timeout', 'busy', 'conflict'] as const)(
+  'a server that answers %s once is asked again, and nothing is made twice',
+  async (kind) => {
+    await using lab = await startControllerOnFakes();
+    await lab.addNode('n1');
+    const metadata = { name: 'data', namespace: SPACE };
+    const name = await lab.addClaim('data', { metadata, spec: { ...CLAIM, storageClassName: 'local' } });
+    lab.client.failures.push({ verb: 'create', error: new Fault(kind, 'not now') });
+    const merge = { metadata: { annotations: { ...ASKED, [SELECTED]: 'n1' } } };
+    await lab.client.patch(PERSISTENT_VOLUME_CLAIMS, metadata, { merge });
+    await lab.settle(600_000);
+    lab.client.failures.push({ verb: 'create', error: new Fault(kind, 'not now') });
+    await lab.answer(name, READY);
+    await lab.settle(600_000);
+    expect(lab.client.failures).toEqual([]);
+    expect(await listAll(lab.client, LOCAL_VOLUMES)).toHaveLength(1);
+    expect(await listAll(lab.client, PERSISTENT_VOLUMES)).toHaveLength(1);
+  },
+);
+
+test('a claim that is gone before its volume is made leaves nothing', async () => {
+  await using lab = await startControllerOnFakes();
+  await lab.addNode('n1');
+  const name = await lab.addClaim('data');
+  await deleteClaim(lab);
+  await lab.answer(name, READY).catch(() => undefined);
+  await lab.settle(10_000);
+  expect(await listAll(lab.client, LOCAL_VOLUMES)).toEqual([]);
+  expect(await listAll(lab.client, PERSISTENT_VOLUMES)).toEqual([]);
+});
+
+test('a claim on a node that is full is handed back to the scheduler, and its intent goes', async () => {
+  await using lab = await startControllerOnFakes();
+  await lab.addNode('n1');
+  const name = await lab.addClaim('data', waiting('n1'));
+  await lab.answer(name, { phase: 'Exhausted', message: 'the pool is full' });
+  const { metadata } = await lab.claim('data');
+  expect(metadata?.annotations).toEqual(ASKED);
+  expect(lab.events.at(-1)).toContain('pool default on node n1 has no room: the pool is full');
+  expect(await listAll(lab.client, LOCAL_VOLUMES)).toEqual([]);
+});
+
+test('a claim that no node can have waits in words, and is served when room turns up', async () => {
+  await using lab = await startControllerOnFakes();
+  await lab.addNode('small', 1);
+  await lab.addClaim('data');
+  expect(lab.events.at(-1)).toContain('small: pool default has 1 GiB free');
+  await lab.addNode('large');
+  await lab.settle();
+  expect((await listAll(lab.client, LOCAL_VOLUMES)).map(({ spec }) => spec.nodeName)).toEqual(['large']);
+});
+
+test('nodes that Kubernetes has given up for now get no volume', async () => {
+  await using lab = await startControllerOnFakes();
+  await lab.addNode('silent', 20);
+  const taints = [{ key: 'node.kubernetes.io/unreachable', effect: 'NoSchedule' }];
+  await lab.client.patch(NODES, { name: 'silent' }, { merge: { spec: { taints } } });
+  await lab.addNode('n1');
+  const name = await lab.addClaim('data');
+  expect((await lab.volume(name)).spec.nodeName).toBe('n1');
+});
