@@ -30,7 +30,7 @@ const isolate = mayIsolate ? ['unshare', '--mount', '--propagation', 'slave', '-
 const TOOLS = [
   ...['csi-sanity', 'cnitool', 'descriptors', 'critest'],
   ...['containerd', 'ctr', 'containerd-shim-runc-v2', 'runc'],
-  ...['kube-apiserver', 'kubectl'],
+  ...['kube-apiserver', 'kubectl', 'helm'],
 ];
 console.log('== reference tools, built on first use');
 run(process.execPath, ['test/tools/build-tool.ts', ...TOOLS]);

@@ -51,6 +51,7 @@ const TOOLS = {
   crictl: { module: 'cri-tools', package: 'sigs.k8s.io/cri-tools/cmd/crictl' },
   critest: { module: 'cri-tools', package: 'sigs.k8s.io/cri-tools/cmd/critest', test: true },
   descriptors: { module: 'descriptors', package: '.' },
+  helm: { module: 'helm', package: 'helm.sh/helm/v3/cmd/helm' },
   'kube-apiserver': kubernetes('kube-apiserver'),
   'kube-controller-manager': kubernetes('kube-controller-manager'),
   'kube-scheduler': kubernetes('kube-scheduler'),
