@@ -27,7 +27,7 @@ const files = new FakeFiles({
   '/sys/devices/system/node/node0/x': '',
   '/sys/devices/system/node/node1/x': '',
   '/sys/devices/system/node/possible': '0-1',
-  '/proc/self/mountinfo': '36 1 8:0 / / rw - ext4 /dev/sda rw\n',
+  '/proc/1/mountinfo': '36 1 8:0 / / rw - ext4 /dev/sda rw\n',
   '/sys/block/nvme0n1/size': '2048\n',
   '/sys/block/nvme0n1/dev': '259:0\n',
   '/sys/block/nvme0n1/queue/rotational': '0\n',

@@ -77,7 +77,8 @@ export async function readFilesystems(files: FileReader): Promise<readonly strin
 
 /** Whole disks of the machine. */
 export async function readDisks(files: FileReader): Promise<readonly DiskFacts[]> {
-  const mounted = parseMountedDevices((await files.read('/proc/self/mountinfo')) ?? '');
+  // Of the host, also when the agent is in a pod, whose own mounts are few.
+  const mounted = parseMountedDevices((await files.read('/proc/1/mountinfo')) ?? '');
   const disks: DiskFacts[] = [];
   for (const name of await files.list('/sys/block')) {
     const at = (attribute: string): string => `/sys/block/${name}/${attribute}`;

@@ -46,7 +46,7 @@ function diskType(name: string, rotational: boolean, model: string | undefined):
   return rotational ? 'hdd' : 'ssd';
 }
 
-/** Device numbers that /proc/self/mountinfo names. */
+/** Device numbers that a mountinfo file names. */
 export function parseMountedDevices(mountinfo: string): ReadonlySet<string> {
   return new Set(mountinfo.split('\n').map((line) => line.split(' ')[2] ?? ''));
 }
