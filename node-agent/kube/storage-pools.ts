@@ -1,7 +1,7 @@
 import { STORAGE_POOLS, type StoragePool } from '../../src/api/storage-pool.ts';
 import { POOL_DEFAULTS, type PoolSource, type PoolSpec } from '../../src/core/pool.ts';
 import { parseReserve } from '../../src/core/pool-capacity.ts';
-import { selects } from '../../src/core/policy-decide.ts';
+import { selectsLabels } from '../../src/core/label-selector.ts';
 import { parseQuantity } from '../../src/core/quantity.ts';
 import type { KubeClient } from '../../src/kube/client.ts';
 import { Informer, type InformerObserver } from '../../src/kube/informer.ts';
@@ -73,21 +73,12 @@ export function wantedPools(
   labels: Readonly<Record<string, string>>,
 ): readonly PoolSpec[] {
   return pools
-    .filter(({ metadata, spec }) => metadata?.deletionTimestamp === undefined && isSelected(spec, labels))
+    .filter(
+      ({ metadata, spec }) =>
+        metadata?.deletionTimestamp === undefined && selectsLabels(spec.nodeSelector, labels),
+    )
     .map(poolSpecOf)
     .sort((a, b) => (a.name < b.name ? -1 : 1));
-}
-
-function isSelected(
-  { nodeSelector }: StoragePool['spec'],
-  labels: Readonly<Record<string, string>>,
-): boolean {
-  if (nodeSelector === undefined) return true;
-  const { matchLabels = {}, matchExpressions = [] } = nodeSelector;
-  return selects(
-    { matchLabels, matchExpressions: matchExpressions.map((one) => ({ ...one, values: one.values ?? [] })) },
-    new Map(Object.entries(labels)),
-  );
 }
 
 /** A StoragePool in the terms of the storage service. The API server has checked its schema. */

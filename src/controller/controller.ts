@@ -19,6 +19,7 @@ import { reportingPolicies } from './policy-reporter.ts';
 import { provisioning } from './provisioning.ts';
 import { releasing } from './releaser.ts';
 import { resizing } from './resizer.ts';
+import { reportingStoragePools } from './storage-pool-reporter.ts';
 import { watchingStranded } from './stranded-volumes.ts';
 import { createSnapshotKinds } from './snapshots/kinds.ts';
 import { RestoreSources } from './snapshots/restore-sources.ts';
@@ -104,6 +105,7 @@ function createConcerns(
     publishingCapacity(context, { namespace }),
     reportingPolicies(context),
     reportingNetworkPools(context),
+    reportingStoragePools(context),
     labellingNodes(context, { defaultLabels, evaluator }),
     snapshotting(context, { mode: snapshots, kinds }),
   ];

@@ -321,7 +321,7 @@ function localVolumeOf(name: string, volume: NewVolume, claim: PersistentVolumeC
       poolName,
       type: 'Volume',
       size: exactQuantity(sizeBytes),
-      volumeMode: 'Filesystem',
+      volumeMode: claim.spec?.volumeMode === 'Block' ? 'Block' : 'Filesystem',
       claim: { namespace, name: claimName, uid },
       ...(fsType === undefined ? {} : { fsType }),
       ...(source === undefined ? {} : { source }),

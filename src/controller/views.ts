@@ -122,6 +122,8 @@ export function nodeView(
       const free = parseQuantity(pool.largestVolume, 'NodeInventory largestVolume') - placed;
       return {
         name: pool.name,
+        backend: pool.backend,
+        features: pool.features,
         isReady: pool.ready,
         reason: pool.reason,
         freeBytes: free > 0n ? free : 0n,

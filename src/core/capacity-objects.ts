@@ -61,7 +61,7 @@ export function planCapacity(
 /** The largest single pool, not their sum: a volume is in one. A class that cannot be understood has no room anywhere. */
 function freeFor(node: NodeView, storageClass: ClassView): bigint {
   try {
-    return choosePool(node, parseClassParameters(storageClass).pool)?.freeBytes ?? 0n;
+    return choosePool(node, parseClassParameters(storageClass))?.freeBytes ?? 0n;
   } catch {
     return 0n;
   }

@@ -24,7 +24,7 @@ test('a claim that can be served has its size in bytes', () => {
 });
 
 test.each([
-  ['a block device', { volumeMode: 'Block' }, 'claim team/data wants volumeMode Block'],
+  ['an unknown mode', { volumeMode: 'Tape' }, 'claim team/data wants volumeMode Tape'],
   ['a selector', { hasSelector: true }, 'has a selector'],
   ['several nodes', { accessModes: ['ReadWriteOnce', 'ReadWriteMany'] }, 'wants ReadWriteMany'],
   ['an attributes class', { attributesClassName: 'gold' }, 'VolumeAttributesClass gold'],

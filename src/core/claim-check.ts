@@ -1,3 +1,4 @@
+import { VOLUME_MODES } from './volume.ts';
 import { Fault } from './fault.ts';
 import { DRIVER_NAME } from './driver.ts';
 import { type ClaimView, type ClassView, describeClaim } from './provision.ts';
@@ -39,11 +40,8 @@ export function isSnapshotSource({ dataSource }: Pick<ClaimView, 'dataSource'>):
 export function checkClaim(claim: ClaimView): bigint {
   const who = describeClaim(claim);
   const refuse = (found: string, todo: string): Fault => new Fault('invalid', `${who} ${found}; ${todo}`);
-  if (claim.volumeMode !== 'Filesystem') {
-    throw refuse(
-      `wants volumeMode ${claim.volumeMode}`,
-      'its pool gives file systems only: leave volumeMode out or write Filesystem',
-    );
+  if (!VOLUME_MODES.some((mode) => mode === claim.volumeMode)) {
+    throw refuse(`wants volumeMode ${claim.volumeMode}`, `possible are ${VOLUME_MODES.join(' and ')}`);
   }
   if (claim.hasSelector) {
     throw refuse(

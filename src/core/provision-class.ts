@@ -1,18 +1,19 @@
+import { BACKENDS, type BackendKind } from './backend-features.ts';
 import { Fault } from './fault.ts';
 import type { ClassView } from './provision.ts';
 import { isSecretKey } from './secret-templates.ts';
+import { FS_TYPES, type FsType } from './volume.ts';
 
 export interface ClassParameters {
   /** The StoragePool; undefined: the one with the most room. */
   readonly pool: string | undefined;
+  /** Pools of this backend only. */
+  readonly backend: BackendKind | undefined;
   readonly fsType: FsType | undefined;
   /** Those that are the driver's own: what a volume records of its class. */
   readonly own: Readonly<Record<string, string>>;
 }
 
-export type FsType = (typeof FS_TYPES)[number];
-
-const FS_TYPES = ['btrfs', 'ext4', 'xfs'] as const;
 /** Keys under this prefix speak to whoever provisions, and never reach the driver. */
 const RESERVED = 'csi.storage.k8s.io/';
 const FS_TYPE_KEY = `${RESERVED}fstype`;
@@ -34,8 +35,10 @@ export function parseClassParameters({
   const own: Record<string, string> = {};
   for (const [key, value] of Object.entries(parameters)) {
     if (key === FS_TYPE_KEY || key === OLD_FS_TYPE_KEY || isSecretKey(key)) continue;
-    if (key !== 'pool') {
-      throw fault(`parameter ${JSON.stringify(key)} is unknown; possible are pool and ${FS_TYPE_KEY}`);
+    if (key !== 'pool' && key !== 'backend') {
+      throw fault(
+        `parameter ${JSON.stringify(key)} is unknown; possible are pool, backend and ${FS_TYPE_KEY}`,
+      );
     }
     own[key] = value;
   }
@@ -44,5 +47,9 @@ export function parseClassParameters({
   if (wanted !== '' && fsType === undefined) {
     throw fault(`there is no file system ${JSON.stringify(wanted)}; possible are ${FS_TYPES.join(', ')}`);
   }
-  return { pool: own['pool'], fsType, own };
+  const backend = BACKENDS.find((kind) => kind === own['backend']);
+  if (own['backend'] !== undefined && backend === undefined) {
+    throw fault(`there is no backend ${JSON.stringify(own['backend'])}; possible are ${BACKENDS.join(', ')}`);
+  }
+  return { pool: own['pool'], backend, fsType, own };
 }

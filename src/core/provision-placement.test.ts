@@ -1,6 +1,12 @@
 import { expect, test } from 'vitest';
 import type { NodeView } from './provision.ts';
-import { type PlacementRequest, placeAnywhere } from './provision-placement.ts';
+import {
+  choosePool,
+  describeRoom,
+  type PlacementRequest,
+  placeAnywhere,
+  type PoolWish,
+} from './provision-placement.ts';
 
 const GI = 1n << 30n;
 const node = (name: string, free: bigint, change: Partial<NodeView> = {}): NodeView => ({
@@ -13,7 +19,7 @@ const node = (name: string, free: bigint, change: Partial<NodeView> = {}): NodeV
 const request: PlacementRequest = {
   claimName: 'data',
   sizeBytes: 5n * GI,
-  pool: undefined,
+  wish: {},
   allowedTopologies: [],
   avoid: new Set(),
 };
@@ -51,4 +57,37 @@ test('where nobody has room, it says what each node lacks', () => {
   expect(placed({}, [node('a', 1n), node('b', 0n, { pools: [closed] }), node('c', 0n, { pools: [] })])).toBe(
     'a: pool default has 1 GiB free; b: pool default is not ready: no marker; c: its agent offers no pool',
   );
+});
+
+test('a volume goes into a pool that can make it, and a node without one says what its pools lack', () => {
+  const pools = [
+    {
+      name: 'big',
+      backend: 'btrfs',
+      features: ['fs-btrfs'],
+      isReady: true,
+      reason: undefined,
+      freeBytes: 50n * GI,
+    },
+    {
+      name: 'images',
+      backend: 'image',
+      features: ['block', 'fs-ext4'],
+      isReady: true,
+      reason: undefined,
+      freeBytes: 9n * GI,
+    },
+  ] as const;
+  const mixed = node('a', 0n, { pools });
+  const poolOf = (wish: PoolWish): string | undefined => choosePool(mixed, wish)?.name;
+  expect(poolOf({})).toBe('big');
+  expect(poolOf({ volumeMode: 'Block' })).toBe('images');
+  expect(poolOf({ fsType: 'ext4' })).toBe('images');
+  expect(poolOf({ backend: 'image' })).toBe('images');
+  expect(describeRoom(mixed, { pool: 'big', fsType: 'ext4' })).toBe('pool big has no ext4');
+  expect(describeRoom(mixed, { backend: 'directory' })).toBe('pool big has backend btrfs, not directory');
+  expect(describeRoom(mixed, { pool: 'big', volumeMode: 'Block' })).toBe('pool big makes no Block volumes');
+  // An older agent does not say; it may refuse.
+  const silent = node('b', 9n);
+  expect(choosePool(silent, { fsType: 'xfs', volumeMode: 'Block', backend: 'image' })?.name).toBe('default');
 });

@@ -1,10 +1,20 @@
+import type { BackendKind } from './backend-features.ts';
 import type { ClassView, NodeView, PoolView, TopologyRequirement } from './provision.ts';
 import { formatBytes } from './quantity.ts';
+import type { FsType } from './volume.ts';
+
+/** Which pools a volume can be in; all when nothing is said. */
+export interface PoolWish {
+  readonly pool?: string | undefined;
+  readonly backend?: BackendKind | undefined;
+  readonly fsType?: FsType | undefined;
+  readonly volumeMode?: string | undefined;
+}
 
 export interface PlacementRequest {
   readonly claimName: string;
   readonly sizeBytes: bigint;
-  readonly pool: string | undefined;
+  readonly wish: PoolWish;
   readonly allowedTopologies: ClassView['allowedTopologies'];
   /** Nodes that have just refused. */
   readonly avoid: Pick<ReadonlySet<string>, 'has'>;
@@ -27,11 +37,11 @@ export function placeAnywhere(nodes: Iterable<NodeView>, request: PlacementReque
   const lacks: string[] = [];
   for (const node of [...nodes].sort(byName)) {
     const why = unfit(node, request);
-    const pool = choosePool(node, request.pool);
+    const pool = choosePool(node, request.wish);
     if (why === undefined && pool !== undefined && pool.freeBytes >= request.sizeBytes) {
       candidates.push({ node, pool });
     } else {
-      lacks.push(`${node.name}: ${why ?? describeRoom(node, request.pool, pool)}`);
+      lacks.push(`${node.name}: ${why ?? describeRoom(node, request.wish, pool)}`);
     }
   }
   const first = startOf(request.claimName, candidates.length);
@@ -48,10 +58,10 @@ export function placeAnywhere(nodes: Iterable<NodeView>, request: PlacementReque
   return { lacking: lacks.length === 0 ? nobody : `${lacks.slice(0, NAMED_NODES).join('; ')}${more}` };
 }
 
-/** The pool of `node` for a volume: the one that the class names, else the one with the most room. Undefined when none takes volumes. */
-export function choosePool(node: NodeView, pool: string | undefined): PoolView | undefined {
+/** The pool of `node` for a volume: of those that can be it, the one with the most room. Undefined when none takes such volumes. */
+export function choosePool(node: NodeView, wish: PoolWish): PoolView | undefined {
   return node.pools
-    .filter(({ name, isReady }) => isReady && (pool === undefined || name === pool))
+    .filter((pool) => pool.isReady && lackOf(pool, wish) === undefined && isNamed(pool, wish))
     .reduce<PoolView | undefined>(
       (best, next) => (best === undefined || next.freeBytes > best.freeBytes ? next : best),
       undefined,
@@ -59,16 +69,30 @@ export function choosePool(node: NodeView, pool: string | undefined): PoolView |
 }
 
 /** Why no pool of the node can be used, or how much room the best one has. */
-export function describeRoom(
-  node: NodeView,
-  name: string | undefined,
-  pool = choosePool(node, name),
-): string {
+export function describeRoom(node: NodeView, wish: PoolWish, pool = choosePool(node, wish)): string {
   if (pool !== undefined) return `pool ${pool.name} has ${formatBytes(pool.freeBytes)} free`;
-  const closed = node.pools.find((candidate) => name === undefined || candidate.name === name);
+  const named = node.pools.filter((candidate) => isNamed(candidate, wish));
+  const closed = named.find(({ isReady }) => !isReady);
   if (closed !== undefined)
     return `pool ${closed.name} is not ready: ${closed.reason ?? 'its agent gives no reason'}`;
-  return name === undefined ? 'its agent offers no pool' : `its agent offers no pool ${name}`;
+  const unfitting = named[0];
+  if (unfitting !== undefined) return `pool ${unfitting.name} ${lackOf(unfitting, wish) ?? 'does not fit'}`;
+  return wish.pool === undefined ? 'its agent offers no pool' : `its agent offers no pool ${wish.pool}`;
+}
+
+function isNamed({ name }: PoolView, { pool }: PoolWish): boolean {
+  return pool === undefined || name === pool;
+}
+
+/** Why the pool cannot make such a volume. One whose agent does not say what it can is given the chance to refuse. */
+function lackOf(pool: PoolView, { backend, fsType, volumeMode }: PoolWish): string | undefined {
+  const can = (word: string): boolean => pool.features?.includes(word) ?? true;
+  if (backend !== undefined && (pool.backend ?? backend) !== backend) {
+    return `has backend ${pool.backend ?? 'unknown'}, not ${backend}`;
+  }
+  if (volumeMode === 'Block' && !can('block')) return 'makes no Block volumes';
+  if (fsType !== undefined && !can(`fs-${fsType}`)) return `has no ${fsType}`;
+  return undefined;
 }
 
 function unfit(node: NodeView, { allowedTopologies, avoid }: PlacementRequest): string | undefined {

@@ -120,7 +120,7 @@ describe('the next step', () => {
     ['another node where one was just full', { avoid: new Map([['n1', 'exhausted']]) }, 'reschedule'],
     ['another node where no agent is', { nodes: cluster(node('n1')) }, 'reschedule'],
     ['a wait when no node has room', { storageClass: immediate, nodes: cluster() }, 'wait'],
-    ['words for a claim that cannot be served', { claim: { ...claim, volumeMode: 'Block' } }, 'wait'],
+    ['words for a claim that cannot be served', { claim: { ...claim, hasSelector: true } }, 'wait'],
     ['words for an unknown parameter', { storageClass: { ...waiting, parameters: { pol: 'x' } } }, 'wait'],
   ];
 

@@ -9,7 +9,8 @@ import {
   type VolumeView,
   volumeNameOf,
 } from './provision.ts';
-import { type FsType, parseClassParameters } from './provision-class.ts';
+import { parseClassParameters } from './provision-class.ts';
+import type { FsType } from './volume.ts';
 import { choosePool, describeRoom, placeAnywhere } from './provision-placement.ts';
 import { formatBytes } from './quantity.ts';
 import { resolveSecrets } from './secret-templates.ts';
@@ -153,7 +154,11 @@ function planNew(state: ProvisionState, claim: ClaimView): ProvisionPlan {
   const { storageClass, nodes, source, avoid } = state;
   if (storageClass === undefined) return NOTHING;
   const sizeBytes = checkClaim(claim);
-  const { pool, fsType, own } = parseClassParameters(storageClass);
+  const { pool, backend, fsType: classFsType, own } = parseClassParameters(storageClass);
+  const { volumeMode } = claim;
+  // The file system of a class is for those of its claims that want one.
+  const fsType = volumeMode === 'Block' ? undefined : classFsType;
+  const wish = { pool, backend, fsType, volumeMode };
   resolveSecrets(storageClass, claim, volumeNameOf(claim.uid));
   const who = describeClaim(claim);
   const make = (
@@ -178,7 +183,7 @@ function planNew(state: ProvisionState, claim: ClaimView): ProvisionPlan {
   }
   if (!storageClass.waitsForConsumer) {
     const { allowedTopologies } = storageClass;
-    const request = { claimName: claim.name, sizeBytes, pool, allowedTopologies, avoid };
+    const request = { claimName: claim.name, sizeBytes, wish, allowedTopologies, avoid };
     const place = placeAnywhere(nodes.values(), request);
     if ('nodeName' in place) return make(place);
     throw new Fault(
@@ -195,11 +200,11 @@ function planNew(state: ProvisionState, claim: ClaimView): ProvisionPlan {
     const kind = refusal === 'exhausted' ? 'exhausted' : 'precondition';
     throw new Fault(kind, `${who}: node ${node.name} has just refused it; it is tried again`);
   }
-  const chosen = choosePool(node, pool);
+  const chosen = choosePool(node, wish);
   if (chosen !== undefined) return make({ nodeName: node.name, poolName: chosen.name });
   throw new Fault(
     'exhausted',
-    `${who}: node ${node.name} cannot have it: ${describeRoom(node, pool)}; another one is chosen`,
+    `${who}: node ${node.name} cannot have it: ${describeRoom(node, wish)}; another one is chosen`,
   );
 }
 
@@ -224,8 +229,8 @@ function placeAtSource(
   const node = nodes.get(nodeName);
   if (node === undefined)
     throw fail('precondition', `starts from a volume on node ${nodeName}, which is gone`);
-  if (choosePool(node, poolName) === undefined) {
-    const why = describeRoom(node, poolName);
+  if (choosePool(node, { pool: poolName }) === undefined) {
+    const why = describeRoom(node, { pool: poolName });
     throw fail('precondition', `starts from a volume on node ${nodeName}: ${why}`);
   }
   if (avoid.has(nodeName)) {

@@ -1,3 +1,4 @@
+import type { BackendKind } from './backend-features.ts';
 /** A claim, as far as provisioning looks at it. */
 export interface ClaimView {
   readonly uid: string;
@@ -56,6 +57,10 @@ export type NodeDirectory = Pick<ReadonlyMap<string, NodeView>, 'get' | 'has' | 
 
 export interface PoolView {
   readonly name: string;
+  /** Absent where its agent does not say. */
+  readonly backend?: BackendKind | undefined;
+  /** What it can, in the words of the inventory; absent where its agent does not say. */
+  readonly features?: readonly string[] | undefined;
   readonly isReady: boolean;
   /** Why not. */
   readonly reason: string | undefined;

@@ -136,12 +136,15 @@ function explainResize(facts: ClaimFacts): Explanation | undefined {
     );
   }
   const node = nodes.find(({ name }) => name === volume?.nodeName);
-  const pool = node && choosePool(node.view, volume?.poolName);
+  const pool = node && choosePool(node.view, { pool: volume?.poolName });
   const missing = wanted - grantedBytes;
   if (node !== undefined && (pool === undefined || pool.freeBytes < missing)) {
-    return explain('stuck', 'NoRoom', `${describeRoom(node.view, volume?.poolName)} on node ${node.name}`, [
-      'ask for less (down to what it has), delete volumes that nobody needs there, or enlarge the pool',
-    ]);
+    return explain(
+      'stuck',
+      'NoRoom',
+      `${describeRoom(node.view, { pool: volume?.poolName })} on node ${node.name}`,
+      ['ask for less (down to what it has), delete volumes that nobody needs there, or enlarge the pool'],
+    );
   }
   return explain('waits', 'Expanding', volume?.message || 'it is being expanded', []);
 }

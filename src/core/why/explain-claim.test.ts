@@ -235,11 +235,11 @@ describe('a claim without a volume', () => {
       'the only node that it may go to is n1',
     ],
     [
-      'it asks for a block device',
-      { claim: { ...ASKED, volumeMode: 'Block' } },
+      'it asks for an unknown mode',
+      { claim: { ...ASKED, volumeMode: 'Tape' } },
       'stuck',
       'Invalid',
-      'volumeMode Block',
+      'volumeMode Tape',
     ],
     [
       'its class has a parameter that means nothing',

@@ -37,12 +37,14 @@ export function lacksForVolume(node: NodeFacts, need: VolumeNeed): readonly Lack
   const outside = describeTopologies(node, need);
   if (outside !== undefined) lacks.push(lack('Topology', outside));
   if (agent.state === 'unknown') return lacks;
-  const chosen = choosePool(view, need.pool);
+  const chosen = choosePool(view, { pool: need.pool });
   if (chosen === undefined) {
     const isClosed = view.pools.some(({ name }) => need.pool === undefined || name === need.pool);
-    lacks.push(lack(isClosed ? 'PoolNotReady' : 'NoPool', describeRoom(view, need.pool)));
+    lacks.push(lack(isClosed ? 'PoolNotReady' : 'NoPool', describeRoom(view, { pool: need.pool })));
   } else if (chosen.freeBytes < need.sizeBytes) {
-    lacks.push(lack('NoRoom', `${describeRoom(view, need.pool)}, ${formatBytes(need.sizeBytes)} is wanted`));
+    lacks.push(
+      lack('NoRoom', `${describeRoom(view, { pool: need.pool })}, ${formatBytes(need.sizeBytes)} is wanted`),
+    );
   } else if (need.waitsForConsumer && node.published !== undefined) {
     const told = node.published.get(need.className);
     if (told === undefined || told < need.sizeBytes) {

@@ -1,0 +1,154 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { BUSYBOX_IMAGE } from '../../src/cli/demo/busybox-image.ts';
+import { Cluster } from '../cluster/cluster.ts';
+import type { Kubectl } from '../cluster/kubectl.ts';
+
+interface PoolObject {
+  readonly metadata: { readonly deletionTimestamp?: string; readonly finalizers?: readonly string[] };
+  readonly status?: {
+    readonly nodes?: { readonly selected: number; readonly ready: number };
+    readonly volumes?: number;
+    readonly capacity?: string;
+    readonly conditions?: readonly {
+      readonly type: string;
+      readonly status: string;
+      readonly message: string;
+    }[];
+  };
+}
+
+const API = 'keelson.dev/v1alpha1';
+const WITHIN = { timeout: 60_000, interval: 300 };
+
+/** StoragePools as an administrator uses them: real kubectl, controller, agents and kubelets. Each test goes on from the one before. */
+describe('StoragePools', { timeout: 240_000 }, () => {
+  const cluster = new Cluster({ name: `pools-${process.pid}` });
+  let kubectl: Kubectl;
+
+  beforeAll(async () => {
+    await cluster.up({ nodes: 2, settings: { controller: true, poolSize: '1Gi' } });
+    kubectl = await cluster.kubectl();
+    await kubectl.apply([
+      storageClass('images', { pool: 'images' }),
+      storageClass('any-image', { backend: 'image' }),
+    ]);
+  }, 900_000);
+
+  afterAll(async () => {
+    await cluster.down();
+  }, 120_000);
+
+  const pool = (name: string): Promise<PoolObject> => kubectl.get<PoolObject>(['storagepool', name]);
+  const applyPool = (name: string, spec: object): Promise<void> =>
+    kubectl.apply([{ apiVersion: API, kind: 'StoragePool', metadata: { name }, spec }]);
+
+  test('are on every node that they select within seconds, and say so', async () => {
+    const source = { file: '/var/lib/keelson/images.img', fileSize: '1Gi' };
+    await applyPool('images', { backend: 'image', source });
+    await expect
+      .poll(async () => (await pool('images')).status, WITHIN)
+      .toMatchObject({ nodes: { selected: 2, ready: 2 }, volumes: 0 });
+    const { metadata, status } = await pool('images');
+    expect(metadata.finalizers).toContain('keelson.dev/pool');
+    expect(status?.conditions).toMatchObject([
+      { type: 'Ready', status: 'True' },
+      { type: 'InUse', status: 'False' },
+    ]);
+  });
+
+  test('take the claims of a class that names them, as a directory and as a device', async () => {
+    await kubectl.apply([
+      claim('data', 'images', {}),
+      claim('raw', 'any-image', { volumeMode: 'Block' }),
+      {
+        apiVersion: 'v1',
+        kind: 'Pod',
+        metadata: { name: 'user' },
+        spec: {
+          automountServiceAccountToken: false,
+          terminationGracePeriodSeconds: 0,
+          containers: [
+            {
+              name: 'main',
+              image: BUSYBOX_IMAGE,
+              command: ['sleep', '3600'],
+              volumeMounts: [{ name: 'data', mountPath: '/data' }],
+              volumeDevices: [{ name: 'raw', devicePath: '/dev/raw' }],
+            },
+          ],
+          volumes: ['data', 'raw'].map((name) => ({ name, persistentVolumeClaim: { claimName: name } })),
+        },
+      },
+    ]);
+    await kubectl.wait('pod/user', 'condition=Ready', { timeoutMs: 120_000 });
+    const inPod = (script: string): Promise<string> =>
+      kubectl.run(['exec', 'user', '--', 'sh', '-c', script]);
+    expect(await inPod('grep " /data " /proc/mounts')).toContain(' ext4 ');
+    await inPod('echo kept > /data/file && printf device | dd of=/dev/raw conv=fsync 2>/dev/null');
+    expect(await inPod('dd if=/dev/raw bs=6 count=1 2>/dev/null')).toBe('device');
+  });
+
+  test('that grow in the API grow on the nodes', async () => {
+    const before = (await pool('images')).status?.capacity;
+    await applyPool('images', {
+      backend: 'image',
+      source: { file: '/var/lib/keelson/images.img', fileSize: '2Gi' },
+    });
+    await expect.poll(async () => (await pool('images')).status?.capacity, WITHIN).not.toBe(before);
+    const shrunk = applyPool('images', {
+      backend: 'image',
+      source: { file: '/var/lib/keelson/images.img', fileSize: '1Gi' },
+    });
+    await expect(shrunk).rejects.toThrow(/pools do not shrink/);
+  });
+
+  test('that fail say why on which node, and nothing else stops', async () => {
+    await applyPool('nowhere', { backend: 'image', source: { path: '/mnt/nowhere' } });
+    await expect
+      .poll(async () => (await pool('nowhere')).status?.conditions?.[0]?.message ?? '', WITHIN)
+      .toMatch(/pool nowhere: \/mnt\/nowhere does not exist/);
+    await applyPool('default', { backend: 'btrfs', source: { path: '/mnt/other' } });
+    await expect
+      .poll(async () => (await pool('default')).status?.conditions?.[0]?.message ?? '', WITHIN)
+      .toMatch(/configuration file has this name, and wins/);
+    await kubectl.run(['exec', 'user', '--', 'sh', '-c', 'echo more >> /data/file']);
+    await kubectl.run(['delete', 'storagepool', 'nowhere', 'default', '--timeout=60s']);
+  });
+
+  test('that are deleted stay until they are empty, and then go from the nodes', async () => {
+    await expect.poll(async () => (await pool('images')).status?.volumes, WITHIN).toBe(2);
+    await kubectl.run(['delete', 'storagepool', 'images', '--wait=false']);
+    await expect
+      .poll(async () => (await pool('images')).status?.conditions?.[1]?.message ?? '', WITHIN)
+      .toMatch(/takes no new volumes, and goes when these are deleted/);
+    await kubectl.run(['exec', 'user', '--', 'sh', '-c', 'grep kept /data/file']);
+    await kubectl.run(['delete', 'pod', 'user']);
+    await kubectl.run(['delete', 'pvc', 'data', 'raw']);
+    await kubectl.wait('storagepool/images', 'delete', { timeoutMs: 90_000 });
+  });
+});
+
+function storageClass(name: string, parameters: object): object {
+  return {
+    apiVersion: 'storage.k8s.io/v1',
+    kind: 'StorageClass',
+    metadata: { name },
+    provisioner: 'keelson.dev',
+    volumeBindingMode: 'WaitForFirstConsumer',
+    parameters,
+  };
+}
+
+function claim(name: string, storageClassName: string, over: object): object {
+  return {
+    apiVersion: 'v1',
+    kind: 'PersistentVolumeClaim',
+    metadata: { name },
+    spec: {
+      storageClassName,
+      accessModes: ['ReadWriteOnce'],
+      resources: { requests: { storage: '64Mi' } },
+      ...over,
+    },
+  };
+}
