@@ -2,6 +2,8 @@ import { afterAll, beforeEach, describe, expect, it, type TestContext } from 'vi
 import { Fault } from '../../src/core/fault.ts';
 import { LOCAL_VOLUMES, type LocalVolume } from '../../src/api/local-volume.ts';
 import { NODE_INVENTORIES } from '../../src/api/node-inventory.ts';
+import { RELEASE } from '../../src/controller/stranded-volumes.ts';
+import { PUBLISHED_AS } from '../../src/controller/views.ts';
 import { STORAGE_POOLS } from '../../src/api/storage-pool.ts';
 import { NAMESPACES, NODES } from '../../src/kube/built-in.ts';
 import type { KubeClient } from '../../src/kube/client.ts';
@@ -26,14 +28,16 @@ const SERVICE_ACCOUNTS: Resource<KubeObject> = {
 
 const NAMESPACE = 'keelson-system';
 const AGENT = 'keelson-agent';
+const CONTROLLER = 'keelson-controller';
 
-describe('the admission policies for agents', () => {
+describe('the admission policies', () => {
   let server: ApiServer | undefined;
   let admin: KubeClient;
   /** With the token of the agent's pod on node-a. RBAC lets it write everything: what is refused, the policy refuses. */
   let agent: KubeClient;
   /** The same service account with a token that no node is bound to. */
   let unbound: KubeClient;
+  let controller: KubeClient;
 
   let prepared: Promise<void> | undefined;
 
@@ -42,8 +46,10 @@ describe('the admission policies for agents', () => {
     admin = server.client('admin');
     await installCrds(admin);
     await admin.create(NAMESPACES, { metadata: { name: NAMESPACE } });
-    await admin.create(SERVICE_ACCOUNTS, { metadata: { name: AGENT, namespace: NAMESPACE } });
+    for (const name of [AGENT, CONTROLLER])
+      await admin.create(SERVICE_ACCOUNTS, { metadata: { name, namespace: NAMESPACE } });
     await allowEverything(admin);
+    await admin.create(LOCAL_VOLUMES, ownedVolume('owned'));
     const nodeA = await admin.create(NODES, { metadata: { name: 'node-a', labels: { team: 'x' } } });
     await admin.create(NODES, { metadata: { name: 'node-b' } });
     // Every new node has the taint not-ready from the API server itself.
@@ -55,6 +61,7 @@ describe('the admission policies for agents', () => {
     const bound = { kind: 'Node', apiVersion: 'v1', name: 'node-a', uid: nodeA.metadata?.uid };
     agent = clientWith(server, await tokenOf(admin, { boundObjectRef: bound }));
     unbound = clientWith(server, await tokenOf(admin, {}));
+    controller = clientWith(server, await tokenOf(admin, {}, CONTROLLER));
     for (const object of await readManifests('admission')) {
       const { name = '' } = object.metadata ?? {};
       await admin.patch(resourceOfManifest(object), { name }, { apply: object, fieldManager: 'test' });
@@ -65,7 +72,9 @@ describe('the admission policies for agents', () => {
       const dryRun = { dryRun: true };
       const node = await refused(unbound.patch(NODES, { name: 'node-b' }, merge, dryRun));
       const own = await refused(unbound.patch(NODE_INVENTORIES, { name: 'node-b' }, merge, dryRun));
-      return node && own;
+      const owned = await refused(admin.delete(LOCAL_VOLUMES, { name: 'owned' }));
+      if (!owned) await admin.create(LOCAL_VOLUMES, ownedVolume('owned'));
+      return node && own && owned;
     });
   };
   beforeEach(async ({ skip }) => {
@@ -202,8 +211,49 @@ describe('the admission policies for agents', () => {
   it('leave everybody else alone', async () => {
     await admin.patch(NODES, { name: 'node-b' }, { merge: { metadata: { labels: { team: 'z' } } } });
     await admin.patch(NODE_INVENTORIES, { name: 'node-b' }, { merge: { metadata: { labels: { a: 'b' } } } });
+    await admin.create(LOCAL_VOLUMES, volume('unowned', 'node-b'));
+    await admin.delete(LOCAL_VOLUMES, { name: 'unowned' });
+  });
+
+  it('keep a volume that a PersistentVolume has from being deleted by hand, but not by the controller', async () => {
+    await forbidden(
+      admin.delete(LOCAL_VOLUMES, { name: 'owned' }),
+      /delete the data of PersistentVolume pv-1, which has this volume; delete its claim instead/,
+    );
+    await controller.delete(LOCAL_VOLUMES, { name: 'owned' });
+  });
+
+  it('let a volume be deleted by hand that is kept, lost, or was given up', async () => {
+    const kept = {
+      type: 'Owned',
+      status: 'False' as const,
+      reason: 'Kept',
+      message: '',
+      lastTransitionTime: '2026-01-01T00:00:00Z',
+    };
+    for (const status of [{ conditions: [kept] }, { phase: 'Lost' as const }]) {
+      await admin.create(LOCAL_VOLUMES, ownedVolume('left'));
+      await admin.patch(LOCAL_VOLUMES, { name: 'left' }, { merge: { status } }, { subresource: 'status' });
+      await admin.delete(LOCAL_VOLUMES, { name: 'left' });
+    }
+    const { metadata } = await admin.create(LOCAL_VOLUMES, ownedVolume('left'));
+    const giveUp = (uid: string | undefined): Promise<unknown> =>
+      admin.patch(
+        LOCAL_VOLUMES,
+        { name: 'left' },
+        { merge: { metadata: { annotations: { [RELEASE]: uid ?? '' } } } },
+      );
+    await giveUp('of another one');
+    await forbidden(admin.delete(LOCAL_VOLUMES, { name: 'left' }), /delete the data/);
+    await giveUp(metadata?.uid);
+    await admin.delete(LOCAL_VOLUMES, { name: 'left' });
   });
 });
+
+function ownedVolume(name: string): LocalVolume {
+  const { spec } = volume(name, 'node-b');
+  return { metadata: { name, annotations: { [PUBLISHED_AS]: 'pv-1' } }, spec };
+}
 
 function volume(name: string, nodeName: string): LocalVolume {
   const spec = {
@@ -232,13 +282,13 @@ function clientWith(server: ApiServer, token: string): HttpKubeClient {
   });
 }
 
-async function tokenOf(admin: KubeClient, spec: object): Promise<string> {
+async function tokenOf(admin: KubeClient, spec: object, name = AGENT): Promise<string> {
   const { status } = await admin.create(
     SERVICE_ACCOUNTS as Resource<TokenRequest>,
     {
       apiVersion: 'authentication.k8s.io/v1',
       kind: 'TokenRequest',
-      metadata: { name: AGENT, namespace: NAMESPACE },
+      metadata: { name, namespace: NAMESPACE },
       spec,
     },
     { subresource: 'token' },
@@ -250,9 +300,9 @@ async function allowEverything(admin: KubeClient): Promise<void> {
   const binding = {
     apiVersion: 'rbac.authorization.k8s.io/v1',
     kind: 'ClusterRoleBinding',
-    metadata: { name: 'agent-may-do-all' },
+    metadata: { name: 'all-may-do-all' },
     roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name: 'cluster-admin' },
-    subjects: [{ kind: 'ServiceAccount', name: AGENT, namespace: NAMESPACE }],
+    subjects: [AGENT, CONTROLLER].map((name) => ({ kind: 'ServiceAccount', name, namespace: NAMESPACE })),
   };
   const resource: Resource<KubeObject> = {
     group: 'rbac.authorization.k8s.io',
