@@ -6,6 +6,7 @@ import { MIN_VOLUME_BYTES, type SizeRange } from '../../src/core/volume-size.ts'
 import type { RpcHandlers } from '../../src/rpc/server.ts';
 import type { CreateVolume, PoolChoice } from '../storage/volumes.ts';
 import { checkForm, parseForm } from './capabilities.ts';
+import { type HealthSource, toWireCondition, toWireHealth } from './health.ts';
 import * as wire from './translate.ts';
 
 /** What the Controller service needs of the storage service. */
@@ -36,12 +37,16 @@ const CAPABILITIES = [
   'CLONE_VOLUME',
   'EXPAND_VOLUME',
   'SINGLE_NODE_MULTI_WRITER',
+  'GET_VOLUME_HEALTH',
+  'LIST_VOLUME_HEALTH',
+  // The same for those who speak a CSI before 1.13.
+  'VOLUME_CONDITION',
 ] as const;
 
 /** CSI Controller: translates between the wire and the storage service, and decides nothing. */
 export function createController(
   { nodeName }: { readonly nodeName: string },
-  { storage }: { readonly storage: VolumeProvider & SnapshotProvider },
+  { storage }: { readonly storage: VolumeProvider & SnapshotProvider & HealthSource },
 ): RpcHandlers<'csi.v1.Controller'> {
   return {
     ControllerGetCapabilities: async () => ({
@@ -71,7 +76,24 @@ export function createController(
 
     async ControllerGetVolume({ volume_id: id }) {
       const volume = storage.getVolume(wire.requireField(id, 'volume_id'));
-      return { volume: wire.toWireVolume(volume, nodeName), status: { published_node_ids: [] } };
+      const condition = toWireCondition(await storage.checkVolume(volume.id));
+      return {
+        volume: wire.toWireVolume(volume, nodeName),
+        status: { published_node_ids: [], volume_condition: condition },
+      };
+    },
+
+    async ControllerGetVolumeHealth({ volume_id: id }) {
+      const problems = await storage.checkVolume(wire.requireField(id, 'volume_id'));
+      return { volume_health: toWireHealth(id, problems) };
+    },
+
+    async ControllerListVolumeHealth({ max_entries: maxEntries, starting_token: token }) {
+      const { entries, nextToken } = paginate(await storage.listSickVolumes(), { maxEntries, token });
+      return {
+        entries: entries.map(({ id, problems }) => toWireHealth(id, problems)),
+        next_token: nextToken,
+      };
     },
 
     async ValidateVolumeCapabilities(request) {
@@ -94,8 +116,12 @@ export function createController(
 
     async ListVolumes({ max_entries: maxEntries, starting_token: token }) {
       const { entries, nextToken } = paginate(storage.listVolumes(), { maxEntries, token });
+      const sick = new Map((await storage.listSickVolumes()).map(({ id, problems }) => [id, problems]));
       return {
-        entries: entries.map((volume) => ({ volume: wire.toWireVolume(volume, nodeName) })),
+        entries: entries.map((volume) => ({
+          volume: wire.toWireVolume(volume, nodeName),
+          status: { published_node_ids: [], volume_condition: toWireCondition(sick.get(volume.id) ?? []) },
+        })),
         next_token: nextToken,
       };
     },

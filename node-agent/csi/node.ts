@@ -1,7 +1,10 @@
 import type { Volume } from '../../src/core/volume.ts';
+import type { VolumeUsage } from '../../src/rpc/gen/csi/v1/VolumeUsage.ts';
 import type { RpcHandlers } from '../../src/rpc/server.ts';
 import type { Publish, VolumeStats } from '../storage/attachments.ts';
+import { isFault } from '../../src/core/fault.ts';
 import { checkForm, parseAccess } from './capabilities.ts';
+import { type HealthSource, toWireCondition, toWireHealth, toWireStorageHealth } from './health.ts';
 import { requireField, topologyOf } from './translate.ts';
 
 /** What the Node service needs of the storage service. */
@@ -18,12 +21,20 @@ export interface VolumeAttacher {
 /** Bind mounts are cheap; the kernel's default for mounts in one namespace is 100 000. */
 const MAX_VOLUMES = 10_000;
 
-const CAPABILITIES = ['STAGE_UNSTAGE_VOLUME', 'GET_VOLUME_STATS', 'SINGLE_NODE_MULTI_WRITER'] as const;
+const CAPABILITIES = [
+  'STAGE_UNSTAGE_VOLUME',
+  'GET_VOLUME_STATS',
+  'SINGLE_NODE_MULTI_WRITER',
+  'GET_VOLUME_HEALTH',
+  'GET_STORAGE_HEALTH',
+  // The same for a kubelet that speaks a CSI before 1.13.
+  'VOLUME_CONDITION',
+] as const;
 
 /** CSI Node: what kubelet calls to show a volume to a pod. */
 export function createNode(
   { nodeName }: { readonly nodeName: string },
-  { storage }: { readonly storage: VolumeAttacher },
+  { storage }: { readonly storage: VolumeAttacher & HealthSource },
 ): RpcHandlers<'csi.v1.Node'> {
   return {
     NodeGetInfo: async () => ({
@@ -72,28 +83,52 @@ export function createNode(
     async NodeGetVolumeStats({ volume_id: id, volume_path: path }) {
       requireField(id, 'volume_id');
       requireField(path, 'volume_path');
-      const { totalBytes, usedBytes, availableBytes, inodes } = await storage.stats(id, path);
+      const problems = await storage.checkVolume(id, path);
       return {
-        usage: [
-          {
-            unit: 'BYTES',
-            total: String(totalBytes),
-            used: String(usedBytes),
-            available: String(availableBytes),
-          },
-          // Where inodes are made as needed (btrfs), there is no number of them.
-          ...(inodes === undefined
-            ? []
-            : [
-                {
-                  unit: 'INODES' as const,
-                  total: String(inodes.total),
-                  used: String(inodes.used),
-                  available: String(inodes.available),
-                },
-              ]),
-        ],
+        usage: await readUsage(storage.stats(id, path), problems.length > 0),
+        volume_condition: toWireCondition(problems),
       };
     },
+
+    async NodeGetVolumeHealth({ volume_id: id, volume_publish_path: path }) {
+      const problems = await storage.checkVolume(requireField(id, 'volume_id'), path);
+      return { volume_health: toWireHealth(id, problems) };
+    },
+
+    async NodeGetStorageHealth() {
+      return { backend_health: toWireStorageHealth(await storage.checkPools()) };
+    },
   };
+}
+
+/** Nothing can be measured of a volume whose pool is away: its condition says why, and that is the answer. */
+async function readUsage(stats: Promise<VolumeStats>, isSick: boolean): Promise<VolumeUsage[]> {
+  try {
+    return toWireUsage(await stats);
+  } catch (error) {
+    if (isSick && !isFault(error, 'not-found')) return [];
+    throw error;
+  }
+}
+
+function toWireUsage({ totalBytes, usedBytes, availableBytes, inodes }: VolumeStats): VolumeUsage[] {
+  return [
+    {
+      unit: 'BYTES',
+      total: String(totalBytes),
+      used: String(usedBytes),
+      available: String(availableBytes),
+    },
+    // Where inodes are made as needed (btrfs), there is no number of them.
+    ...(inodes === undefined
+      ? []
+      : [
+          {
+            unit: 'INODES' as const,
+            total: String(inodes.total),
+            used: String(inodes.used),
+            available: String(inodes.available),
+          },
+        ]),
+  ];
 }

@@ -9,9 +9,30 @@ it('reads where, what and how, with and without optional fields', () => {
     '',
   ].join('\n');
   expect(parseMountTable(text)).toEqual([
-    { mountPoint: '/mnt2', root: '/mnt1', type: 'ext3', source: '/dev/root', options: ['rw', 'noatime'] },
-    { mountPoint: '/a b\\c', root: '/', type: 'btrfs', source: '/dev/loop0', options: ['ro', 'relatime'] },
-    { mountPoint: '/plain', root: '/', type: 'tmpfs', source: 'none', options: ['rw'] },
+    {
+      mountPoint: '/mnt2',
+      root: '/mnt1',
+      type: 'ext3',
+      source: '/dev/root',
+      options: ['rw', 'noatime'],
+      filesystemOptions: ['rw', 'errors=continue'],
+    },
+    {
+      mountPoint: '/a b\\c',
+      root: '/',
+      type: 'btrfs',
+      source: '/dev/loop0',
+      options: ['ro', 'relatime'],
+      filesystemOptions: ['rw'],
+    },
+    {
+      mountPoint: '/plain',
+      root: '/',
+      type: 'tmpfs',
+      source: 'none',
+      options: ['rw'],
+      filesystemOptions: ['rw'],
+    },
   ]);
 });
 

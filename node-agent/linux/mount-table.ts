@@ -9,6 +9,8 @@ export interface MountEntry {
   readonly source: string;
   /** Of this mount, not of the filesystem. */
   readonly options: readonly string[];
+  /** Of the filesystem, wherever it is mounted. */
+  readonly filesystemOptions: readonly string[];
 }
 
 /** Reads the text of a mountinfo file, in the order of mounting: of several at one place the last is seen. */
@@ -16,7 +18,7 @@ export function parseMountTable(text: string): MountEntry[] {
   return text.split('\n').flatMap((line) => {
     const [own, shared] = line.split(' - ');
     const [, , , root, mountPoint, options] = own?.split(' ') ?? [];
-    const [type, source] = shared?.split(' ') ?? [];
+    const [type, source, filesystemOptions] = shared?.split(' ') ?? [];
     if (root === undefined || mountPoint === undefined || options === undefined) return [];
     if (type === undefined || source === undefined) return [];
     return [
@@ -26,6 +28,7 @@ export function parseMountTable(text: string): MountEntry[] {
         type,
         source: unescape(source),
         options: options.split(','),
+        filesystemOptions: filesystemOptions?.split(',') ?? [],
       },
     ];
   });

@@ -9,10 +9,12 @@ import { BoundedRunner } from '../../src/runtime/bounded-runner.ts';
 import { type Clock, systemClock } from '../../src/runtime/clock.ts';
 import type { Logger } from '../../src/runtime/logger.ts';
 import type { MetricsRegistry } from '../../src/runtime/metrics.ts';
+import type { StorageProblem, VolumeProblem } from '../../src/core/volume-health.ts';
 import type { Kernel } from '../linux/kernel.ts';
 import { Attachments, type Publish, type VolumeStats } from './attachments.ts';
 import type { Pool } from './backend.ts';
 import { type OperationDeps, OperationLocks } from './copies.ts';
+import { type SickVolume, VolumeHealth } from './health.ts';
 import { type Inventory, openInventory, type Quarantined } from './inventory.ts';
 import { Ledger } from './ledger.ts';
 import { createStorageMetrics, type StorageMetrics } from './metrics.ts';
@@ -80,6 +82,11 @@ export interface Storage extends AsyncDisposable {
   publish(request: Publish): Promise<void>;
   unpublish(volumeId: string, target: string): Promise<void>;
   stats(volumeId: string, path: string): Promise<VolumeStats>;
+  /** What is wrong with a volume; with a path also whether it is there, if it should be. Throws `not-found`. */
+  checkVolume(id: string, path?: string): Promise<readonly VolumeProblem[]>;
+  /** All volumes that are not well. */
+  listSickVolumes(): Promise<readonly SickVolume[]>;
+  checkPools(): Promise<readonly StorageProblem[]>;
   report(): Promise<StorageReport>;
   /** Opens and closes pools, and collects what was deleted, until the signal aborts. Run it once, in the process's task group. */
   run(signal: AbortSignal): Promise<void>;
@@ -171,6 +178,7 @@ export async function createStorage(
   const volumes = new Volumes({ ...deps, pools });
   const snapshots = new Snapshots(deps);
   const attachments = new Attachments(deps);
+  const health = new VolumeHealth({ inventory, pools });
 
   const ready = <T extends Volume | Snapshot>(records: ReadonlyMap<string, T>): T[] =>
     [...records.values()].filter(({ phase }) => phase === 'ready').sort((a, b) => (a.id < b.id ? -1 : 1));
@@ -215,6 +223,9 @@ export async function createStorage(
     publish: (request) => observe('publish', () => attachments.publish(request)),
     unpublish: (id, target) => observe('unpublish', () => attachments.unpublish(id, target)),
     stats: (id, path) => observe('stats', () => attachments.stats(id, path)),
+    checkVolume: (id, path) => operations.run(() => health.check(id, path)),
+    listSickVolumes: () => operations.run(() => health.list()),
+    checkPools: () => operations.run(() => health.checkPools()),
     async report() {
       const orphans = await operations.run(() => findOrphans(pools, inventory));
       return {

@@ -36,6 +36,27 @@ describe('decoded messages', () => {
     });
   });
 
+  it('tell a condition where kubelets of CSI 1.9 read it', () => {
+    const condition = { abnormal: true, message: 'x' };
+    const hex = (bytes: Buffer): string => bytes.toString('hex');
+    // Field 2: { 1: true, 2: "x" }.
+    const field = '12050801120178';
+    expect(hex(Node.service.NodeGetVolumeStats.responseSerialize({ volume_condition: condition }))).toBe(
+      field,
+    );
+    const status = { volume_condition: condition };
+    const { ControllerGetVolume, ListVolumes } = Controller.service;
+    expect(hex(ControllerGetVolume.responseSerialize({ status }))).toBe(`1207${field}`);
+    expect(hex(ListVolumes.responseSerialize({ entries: [{ status }] }))).toBe(`0a091207${field}`);
+    const node = Node.service.NodeGetCapabilities.responseSerialize({
+      capabilities: [{ rpc: { type: 'VOLUME_CONDITION' } }],
+    });
+    const controller = Controller.service.ControllerGetCapabilities.responseSerialize({
+      capabilities: [{ rpc: { type: 'VOLUME_CONDITION' } }],
+    });
+    expect([hex(node), hex(controller)]).toEqual(['0a040a020804', '0a040a02080b']);
+  });
+
   it('keep environment values that are no UTF-8', () => {
     const { requestSerialize, requestDeserialize } = RuntimeService.service.CreateContainer;
     const value = Buffer.from([0xff, 0x00, 0xfe]);

@@ -53,7 +53,16 @@ export interface RpcServerOptions {
 }
 
 /** kubelet polls these; they are logged at trace. */
-const CHATTER = new Set(['Probe', 'GetPluginInfo', 'NodeGetCapabilities', 'NodeGetVolumeStats', 'GetInfo']);
+const CHATTER = new Set([
+  'Probe',
+  'GetPluginInfo',
+  'NodeGetCapabilities',
+  'NodeGetVolumeStats',
+  'NodeGetVolumeHealth',
+  'NodeGetStorageHealth',
+  'ControllerListVolumeHealth',
+  'GetInfo',
+]);
 
 type AnyHandler = (request: unknown, context: CallContext) => Promise<unknown>;
 

@@ -1,4 +1,4 @@
-import { mkdir, readdir, stat } from 'node:fs/promises';
+import { mkdir, readdir, rename, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeEach, expect, it } from 'vitest';
 import { createController } from '../../node-agent/csi/controller.ts';
@@ -165,6 +165,45 @@ it('gives a volume for one pod to one target only', async () => {
   await csi.node('NodeUnpublishVolume', { volume_id: id, target_path: a });
   await csi.node('NodePublishVolume', { ...common, target_path: b });
   await csi.node('NodeUnpublishVolume', { volume_id: id, target_path: b });
+});
+
+it('tells health in the words of CSI 1.13, and of 1.12 for older kubelets', async () => {
+  await using csi = await startCsiLab();
+  const [well, lost] = [await csi.createVolume('well'), await csi.createVolume('lost')];
+  const target = await csi.lab.publish(lost);
+  expect(await csi.node('NodeGetVolumeHealth', { volume_id: lost, volume_publish_path: target })).toEqual({
+    volume_health: { volume_id: lost, health_statuses: [] },
+  });
+  expect(await csi.node('NodeGetVolumeStats', { volume_id: lost, volume_path: target })).toMatchObject({
+    usage: [{ unit: 'BYTES' }],
+    volume_condition: { abnormal: false },
+  });
+  await csi.lab.storage.unpublish(lost, target);
+  await rename(join(csi.lab.mountPoint, 'volumes', lost), join(csi.lab.mountPoint, 'volumes', 'taken-away'));
+
+  const gone = { volume_id: lost, health_statuses: [{ status: 'DATA_LOSS', reason: 'DataMissing' }] };
+  expect(await csi.controller('ControllerListVolumeHealth', {})).toMatchObject({ entries: [gone] });
+  expect(await csi.controller('ControllerGetVolumeHealth', { volume_id: lost })).toMatchObject({
+    volume_health: gone,
+  });
+  expect(await csi.controller('ControllerGetVolumeHealth', { volume_id: well })).toEqual({
+    volume_health: { volume_id: well, health_statuses: [] },
+  });
+  const { entries } = await csi.controller('ListVolumes', {});
+  const conditions = new Map(
+    entries.map(({ volume, status }) => [volume?.volume_id, status?.volume_condition?.abnormal]),
+  );
+  expect(conditions).toEqual(
+    new Map([
+      [well, false],
+      [lost, true],
+    ]),
+  );
+  await expect(csi.controller('ControllerListVolumeHealth', { starting_token: 'x' })).rejects.toMatchObject({
+    kind: 'busy',
+  });
+  expect(await csi.node('NodeGetStorageHealth', {})).toEqual({ backend_health: [] });
+  await rename(join(csi.lab.mountPoint, 'volumes', 'taken-away'), join(csi.lab.mountPoint, 'volumes', lost));
 });
 
 it('registers with kubelet on a socket that only its user may use, replacing a stale one', async () => {

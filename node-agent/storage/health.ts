@@ -1,0 +1,159 @@
+import { basename } from 'node:path';
+import { Fault } from '../../src/core/fault.ts';
+import type { Volume } from '../../src/core/volume.ts';
+import {
+  judgePools,
+  judgeVolume,
+  type StorageProblem,
+  type VolumeFacts,
+  type VolumeProblem,
+} from '../../src/core/volume-health.ts';
+import { isId } from '../../src/core/volume-name.ts';
+import { type MountEntry, readMountTable } from '../linux/mount-table.ts';
+import type { VolumeMounts } from './backend.ts';
+import type { Inventory, Quarantined } from './inventory.ts';
+import type { PoolSet, PoolState } from './pool-set.ts';
+
+export interface VolumeHealthDeps {
+  readonly inventory: Inventory;
+  readonly pools: PoolSet;
+  readonly readMounts?: () => Promise<readonly MountEntry[]>;
+}
+
+/** A volume that is not well. */
+export interface SickVolume {
+  readonly id: string;
+  readonly problems: readonly VolumeProblem[];
+}
+
+/** What a pool tells of its volumes, read once for all of them. */
+interface PoolSight {
+  readonly closed: string | undefined;
+  readonly miscounted: string | undefined;
+  readonly present: ReadonlySet<string>;
+  readonly mounts: VolumeMounts | undefined;
+}
+
+/** Finds out how volumes and pools are. It changes nothing. */
+export class VolumeHealth {
+  readonly #inventory: Inventory;
+  readonly #pools: PoolSet;
+  readonly #readMounts: () => Promise<readonly MountEntry[]>;
+
+  constructor({ inventory, pools, readMounts = readMountTable }: VolumeHealthDeps) {
+    this.#inventory = inventory;
+    this.#pools = pools;
+    this.#readMounts = readMounts;
+  }
+
+  /** What is wrong with one volume; with a path also whether it is there, if it should be. Throws `not-found` for an unknown one. */
+  async check(id: string, path?: string): Promise<readonly VolumeProblem[]> {
+    const volume = this.#inventory.volumes.get(id);
+    if (volume?.phase === 'ready') {
+      return await this.#judge(volume, await this.#lookAt(volume.pool), await this.#readMounts(), path);
+    }
+    const unreadable = this.#quarantined().get(id);
+    if (unreadable !== undefined) return [describeUnreadable(unreadable)];
+    throw new Fault('not-found', `volume ${id.slice(0, 128)} does not exist on this node`);
+  }
+
+  /** All volumes that are not well. */
+  async list(): Promise<readonly SickVolume[]> {
+    const volumes = [...this.#inventory.volumes.values()].filter(({ phase }) => phase === 'ready');
+    const sights = new Map<string, PoolSight>();
+    for (const { pool } of volumes) if (!sights.has(pool)) sights.set(pool, await this.#lookAt(pool));
+    const mounts = await this.#readMounts();
+    const found: SickVolume[] = [];
+    for (const volume of volumes) {
+      const sight = sights.get(volume.pool);
+      // One that was deleted meanwhile is not missed.
+      if (sight === undefined || this.#inventory.volumes.get(volume.id)?.phase !== 'ready') continue;
+      const problems = await this.#judge(volume, sight, mounts, undefined);
+      if (problems.length > 0) found.push({ id: volume.id, problems });
+    }
+    for (const [id, record] of this.#quarantined())
+      found.push({ id, problems: [describeUnreadable(record)] });
+    return found;
+  }
+
+  /** What is wrong with the pools of this node. */
+  async checkPools(): Promise<readonly StorageProblem[]> {
+    const states = this.#pools.states();
+    const named = new Set(states.map(({ name }) => name));
+    const forgotten = [...this.#inventory.volumes.values()].filter(({ pool }) => !named.has(pool));
+    const sick = await Promise.all(
+      [...new Set([...named, ...forgotten.map(({ pool }) => pool)])].map(async (name) => {
+        const { closed, miscounted } = await this.#lookAt(name);
+        const problem = closed ?? miscounted ?? problemOf(states.find((state) => state.name === name));
+        return problem === undefined ? [] : [{ name, isOpen: closed === undefined, problem }];
+      }),
+    );
+    return judgePools(sick.flat());
+  }
+
+  async #lookAt(name: string): Promise<PoolSight> {
+    const state = this.#pools.states().find((candidate) => candidate.name === name);
+    const away = (closed: string): PoolSight => ({
+      closed,
+      miscounted: undefined,
+      present: new Set(),
+      mounts: undefined,
+    });
+    if (state === undefined) return away('it is not configured any more; configure it again');
+    const { pool, problem } = state;
+    if (pool === undefined) return away(problem ?? 'it is being opened');
+    try {
+      const { volumes } = await pool.backend.usage();
+      const miscounted = await pool.checkHealth();
+      return { closed: undefined, miscounted, present: new Set(volumes.keys()), mounts: pool.mounts };
+    } catch (error) {
+      return away(Fault.from(error).message);
+    }
+  }
+
+  async #judge(
+    volume: Volume,
+    { closed, miscounted, present, mounts }: PoolSight,
+    table: readonly MountEntry[],
+    path: string | undefined,
+  ): Promise<readonly VolumeProblem[]> {
+    const expected = volume.published.some(({ target }) => target === path) ? path : undefined;
+    const isThere = expected === undefined || (await mounts?.isMounted(volume, expected)) !== false;
+    const facts: VolumeFacts = {
+      pool: volume.pool,
+      poolClosed: closed,
+      miscounted,
+      isPresent: present.has(volume.id),
+      notMountedAt: isThere ? undefined : expected,
+      readOnlyAt: volume.volumeMode === 'Block' ? undefined : readOnlyPlace(volume, table),
+    };
+    return judgeVolume(facts);
+  }
+
+  #quarantined(): Map<string, Quarantined> {
+    const found = this.#inventory.quarantined.map(
+      (record) => [basename(record.file, '.json'), record] as const,
+    );
+    return new Map(found.filter(([id]) => isId(id) && id.startsWith('vol-')));
+  }
+}
+
+/** Whoever asks for a read-only volume gets a read-only mount of a file system that is writable: this is another thing. */
+function readOnlyPlace({ published }: Volume, table: readonly MountEntry[]): string | undefined {
+  return published.find(({ target }) =>
+    table.findLast(({ mountPoint }) => mountPoint === target)?.filesystemOptions.includes('ro'),
+  )?.target;
+}
+
+/** What is wrong with a pool that is open. One that is only going away is not sick. */
+function problemOf(state: PoolState | undefined): string | undefined {
+  return state?.isAccepting === true ? state.problem : undefined;
+}
+
+function describeUnreadable({ file, reason }: Quarantined): VolumeProblem {
+  return {
+    status: 'inaccessible',
+    reason: 'RecordUnreadable',
+    message: `its record ${file} cannot be read: ${reason}; its data is untouched, put the record right and start the agent again`,
+  };
+}
