@@ -11,51 +11,61 @@ import { filePool, requireRoot } from './storage-lab.ts';
 
 const ROUNDS = 6;
 
-it('leaves nothing behind when it is killed in the middle of its work, again and again', async (context) => {
-  requireRoot(context);
-  await using cleanup = new AsyncDisposableStack();
-  const directory = await mkdtemp(join(tmpdir(), 'keelson-kill-'));
-  cleanup.defer(() => rm(directory, { recursive: true, force: true }));
-  const kernel = cleanup.use(startKernel({ name: 'kill-test' }));
-  const stateDir = join(directory, 'state');
-  const file = join(directory, 'pool.img');
-  const logFile = join(directory, 'victim.log');
-  // Only when the test fails before it opens the pool itself.
-  cleanup.defer(() => kernel.call('umount', join(stateDir, 'pools', 'default'), 0).catch(() => undefined));
-  const victim = join(import.meta.dirname, 'storage-victim.ts');
+it.for(['btrfs', 'image'] as const)(
+  '%s leaves nothing behind when it is killed in the middle of its work, again and again',
+  async (backend, context) => {
+    requireRoot(context);
+    await using cleanup = new AsyncDisposableStack();
+    const directory = await mkdtemp(join(tmpdir(), 'keelson-kill-'));
+    cleanup.defer(() => rm(directory, { recursive: true, force: true }));
+    const kernel = cleanup.use(startKernel({ name: 'kill-test' }));
+    const stateDir = join(directory, 'state');
+    const file = join(directory, 'pool.img');
+    const logFile = join(directory, 'victim.log');
+    // Only when the test fails before it opens the pool itself.
+    cleanup.defer(() => kernel.call('umount', join(stateDir, 'pools', 'default'), 0).catch(() => undefined));
+    const victim = join(import.meta.dirname, 'storage-victim.ts');
 
-  for (let round = 1; round <= ROUNDS; round += 1) {
-    await using child = await startProcess({
-      name: 'victim',
-      file: process.execPath,
-      args: [victim, stateDir, file, String(round)],
-      logFile,
-    });
-    await expect
-      .poll(() => readdir(join(stateDir, 'volumes')).catch(() => []), { timeout: 20_000 })
-      .not.toEqual([]);
-    // The moment is meant to be arbitrary: whatever it is doing then, it must come back from.
-    await sleep(300 + round * 37);
-    expect(child.running, await child.tail(20)).toBe(true);
-    process.kill(child.pid, 'SIGKILL');
-    await child.exited;
-  }
-  expect(await readFile(logFile, 'utf8')).toBe('');
+    for (let round = 1; round <= ROUNDS; round += 1) {
+      await using child = await startProcess({
+        name: 'victim',
+        file: process.execPath,
+        args: [victim, stateDir, file, String(round), backend],
+        logFile,
+      });
+      await expect
+        .poll(() => readdir(join(stateDir, 'volumes')).catch(() => []), { timeout: 20_000 })
+        .not.toEqual([]);
+      // The moment is meant to be arbitrary: whatever it is doing then, it must come back from.
+      await sleep(300 + round * 37);
+      expect(child.running, await child.tail(20)).toBe(true);
+      process.kill(child.pid, 'SIGKILL');
+      await child.exited;
+    }
+    expect(await readFile(logFile, 'utf8')).toBe('');
 
-  const survivor = await openStorage(
-    {
-      stateDir,
-      pools: [filePool('default', file, 4n << 30n)],
-    },
-    { kernel, logger: silentLogger },
-  );
-  cleanup.defer(() => survivor.unmountPools());
-  expect(await survivor.report()).toMatchObject({ orphans: [], quarantined: [] });
-  const held = [...survivor.listVolumes(), ...survivor.listSnapshots()].map(({ id }) => `${id}.json`).sort();
-  const recorded = await Promise.all(['snapshots', 'volumes'].map((kind) => readdir(join(stateDir, kind))));
-  expect(recorded.flat().sort()).toEqual(held);
-  for (const { id } of survivor.listVolumes()) await survivor.deleteVolume(id);
-  for (const { id } of survivor.listSnapshots()) await survivor.deleteSnapshot(id);
-  const { orphans, volumes, snapshots } = await survivor.report();
-  expect({ orphans, volumes, snapshots }).toEqual({ orphans: [], volumes: [], snapshots: [] });
-});
+    const survivor = await openStorage(
+      {
+        stateDir,
+        pools: [{ ...filePool('default', file, 4n << 30n), backend }],
+      },
+      { kernel, logger: silentLogger },
+    );
+    cleanup.defer(() => survivor.unmountPools());
+    expect(await survivor.report()).toMatchObject({ orphans: [], quarantined: [] });
+    const held = [...survivor.listVolumes(), ...survivor.listSnapshots()]
+      .map(({ id }) => `${id}.json`)
+      .sort();
+    const recorded = await Promise.all(['snapshots', 'volumes'].map((kind) => readdir(join(stateDir, kind))));
+    expect(recorded.flat().sort()).toEqual(held);
+    const staged = survivor.listVolumes().filter((volume) => volume.staged.length > 0);
+    const mounted = await readFile('/proc/self/mountinfo', 'utf8');
+    const shown = [...mounted.matchAll(/\/mounts\/default\/(vol-[0-9a-f]+) /g)].map(([, id]) => id).sort();
+    if (backend === 'image') expect(shown).toEqual(staged.map(({ id }) => id));
+    for (const { id } of survivor.listVolumes()) await survivor.deleteVolume(id);
+    for (const { id } of survivor.listSnapshots()) await survivor.deleteSnapshot(id);
+    const { orphans, volumes, snapshots } = await survivor.report();
+    expect({ orphans, volumes, snapshots }).toEqual({ orphans: [], volumes: [], snapshots: [] });
+    expect(await readFile('/proc/self/mountinfo', 'utf8')).not.toContain(join(stateDir, 'mounts'));
+  },
+);

@@ -88,6 +88,32 @@ it('gives the limit back when the last snapshot is gone', async () => {
   expect(await allocated()).toBeLessThan(before + MIB);
 });
 
+it('counts anew when classic quotas have become inconsistent, and says so meanwhile', async () => {
+  await using lab = await startStorageLab({ quota: 'classic' });
+  const volume = await create(lab, 'first');
+  await fill(join(await lab.publish(volume.id), 'data'), 8);
+  // What is shared cannot be counted by adding up.
+  await lab.storage.createSnapshot('sharing', volume.id);
+  const { stdout } = await runCommand('btrfs', [
+    'inspect-internal',
+    'rootid',
+    join(lab.mountPoint, 'volumes', volume.id),
+  ]);
+  await runCommand('btrfs', ['qgroup', 'create', '1/100', lab.mountPoint]);
+  // A group that gets a member with data in it, without being counted, makes the kernel give up on all of them.
+  await runCommand('btrfs', [
+    'qgroup',
+    'assign',
+    '--no-rescan',
+    `0/${stdout.trim()}`,
+    '1/100',
+    lab.mountPoint,
+  ]);
+  const problem = async () => (await lab.storage.report()).pools[0]?.problem;
+  expect(await problem()).toMatch(/inconsistent, and are being counted again/);
+  await expect.poll(problem, { timeout: 20_000 }).toBeUndefined();
+});
+
 describe('a restart', () => {
   it('finds its pool, volumes and mounts again', async () => {
     await using lab = await startStorageLab();
