@@ -64,9 +64,14 @@ export async function openPool(
   const recordPath = join(records, `${name}.json`);
   const recorded = await readIdentityFile(recordPath);
   const mountPoint = poolMountPoint(stateDir, name);
+  await using cleanup = new AsyncDisposableStack();
+  const before = await mountedAt(mountPoint);
+  // What turns out not to be this pool does not stay mounted; what was mounted before is left as it was.
+  if (spec.source.kind !== 'path' && before === undefined) {
+    cleanup.defer(() => unmountIfMounted(mountPoint, kernel));
+  }
   await ensureMounted({ spec, mountPoint, recorded }, deps);
   const path = spec.source.kind === 'path' ? spec.source.path : mountPoint;
-  await using cleanup = new AsyncDisposableStack();
   const handle = await open(path, 'r').catch((error: NodeJS.ErrnoException) => {
     if (error.code !== 'ENOENT') throw error;
     throw new Fault(
@@ -93,10 +98,15 @@ export async function openPool(
   const directory: PoolDirectory = { spec, stateDir, path, root, fsUuid };
   const contents = backend === 'btrfs' ? await openBtrfs(directory, deps) : await openImages(directory, deps);
   await kernel.call('syncFilesystem', root);
-  const opened = cleanup.move();
+  cleanup.move();
   const { features } = contents.backend;
   logger.info({ pool: name, poolUuid: identity.poolUuid, fsUuid, path, features }, 'pool opened');
   let policy = policyOf(spec);
+  let isOpen = true;
+  const close = async (): Promise<void> => {
+    if (isOpen) await handle.close();
+    isOpen = false;
+  };
   return {
     name,
     ...contents,
@@ -108,13 +118,15 @@ export async function openPool(
       policy = policyOf(next);
     },
     async unmount() {
-      await opened.disposeAsync();
-      if (spec.source.kind !== 'path' && (await mountedAt(mountPoint)) !== undefined) {
-        await kernel.call('umount', mountPoint, UMOUNT_NOFOLLOW);
-      }
+      await close();
+      if (spec.source.kind !== 'path') await unmountIfMounted(mountPoint, kernel);
     },
-    [Symbol.asyncDispose]: () => opened.disposeAsync(),
+    [Symbol.asyncDispose]: close,
   };
+}
+
+async function unmountIfMounted(mountPoint: string, kernel: Kernel): Promise<void> {
+  if ((await mountedAt(mountPoint)) !== undefined) await kernel.call('umount', mountPoint, UMOUNT_NOFOLLOW);
 }
 
 function policyOf({ reserve, overcommitPercent }: PoolSpec): CapacityPolicy {
