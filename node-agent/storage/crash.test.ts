@@ -81,7 +81,7 @@ const OPERATIONS: Readonly<Record<string, (storage: Storage, prepared: Prepared)
   'unstage a volume': (storage, { volumeId }) => storage.unstage(volumeId, '/staging'),
 };
 
-describe.each(['simple', 'classic'] as const)('with %s quotas', (quotaMode) => {
+describe.each(['simple', 'classic', 'file'] as const)('with sizes held by %s', (quotaMode) => {
   describe.each(Object.entries(OPERATIONS))('%s', (_, operate) => {
     it.each([false, true])(
       'can be killed at every step and repeated (after the effect: %s)',

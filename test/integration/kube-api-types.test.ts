@@ -303,7 +303,7 @@ describe('the kinds of keelson.dev on a real kube-apiserver', () => {
     expect(await refusal(resize('1Gi'))).toMatch(/volumes do not shrink/);
   });
 
-  it('keep the backend and the source of a pool', async () => {
+  it('keep the backend and the source of a pool, which may grow', async () => {
     await admin.create(STORAGE_POOLS, {
       metadata: { name: 'fixed' },
       spec: { source: { path: '/srv' } },
@@ -311,7 +311,23 @@ describe('the kinds of keelson.dev on a real kube-apiserver', () => {
     const change = (spec: object): Promise<string> =>
       refusal(admin.patch(STORAGE_POOLS, { name: 'fixed' }, { merge: { spec } }));
     expect(await change({ backend: 'image' })).toMatch(/backend cannot be changed/);
-    expect(await change({ source: { path: '/mnt' } })).toMatch(/source cannot be changed/);
+    expect(await change({ source: { path: '/mnt' } })).toMatch(/source cannot become another one/);
+    const grow = (source: object): Promise<unknown> =>
+      admin.patch(STORAGE_POOLS, { name: 'grown' }, { merge: { spec: { source } } });
+    await admin.create(STORAGE_POOLS, {
+      metadata: { name: 'grown' },
+      spec: { source: { file: '/pool.img', fileSize: '10Gi' } },
+    } as KubeObject);
+    await grow({ fileSize: '20480Mi' });
+    expect(await refusal(grow({ fileSize: '10Gi' }))).toMatch(/pools do not shrink/);
+    expect(await refusal(grow({ file: '/other.img' }))).toMatch(/source cannot become another one/);
+    await admin.delete(STORAGE_POOLS, { name: 'grown' });
+    await admin.create(STORAGE_POOLS, {
+      metadata: { name: 'grown' },
+      spec: { source: { devices: ['/dev/a'] } },
+    } as KubeObject);
+    await grow({ devices: ['/dev/a', '/dev/b'] });
+    expect(await refusal(grow({ devices: ['/dev/b'] }))).toMatch(/devices may be added, not taken away/);
   });
 
   it("give a node's agent its own volumes by a field selector", async () => {
