@@ -85,6 +85,11 @@ test('nothing of a node that is Ready is given up', async () => {
   await lab.settle(3_600_000);
   expect((await lab.volume(name)).metadata?.finalizers).toEqual(['keelson.dev/data']);
   expect(lab.events.at(-1)).toContain('ReleaseRefused');
+  // Nor when the node is silent later on: that was not what was meant.
+  expect((await lab.volume(name)).metadata?.annotations).not.toHaveProperty(RELEASE);
+  await lab.client.delete(NODES, { name: 'n1' });
+  await lab.settle(3_600_000);
+  expect((await lab.volume(name)).metadata?.finalizers).toEqual(['keelson.dev/data']);
 });
 
 test('lost data is told of on the claim', async () => {

@@ -96,6 +96,7 @@ export class StrandedVolumes {
     if (volume.metadata?.deletionTimestamp === undefined) await this.#mark(volume, plan.remark, signal);
     if (plan.do === 'delete') await this.#delete(volume, signal);
     if (plan.do === 'let-go') await this.#letGo(volume, signal);
+    if (plan.do === 'take-back') await this.#takeBack(volume, signal);
   }
 
   async #delete({ metadata, spec }: LocalVolume, signal: AbortSignal): Promise<void> {
@@ -103,6 +104,17 @@ export class StrandedVolumes {
     const { name = '', uid } = metadata ?? {};
     await client.delete(LOCAL_VOLUMES, { name }, { precondition: { uid }, signal });
     logger.warn({ volume: name, node: spec.nodeName }, 'a volume was given up, as its annotation says');
+  }
+
+  async #takeBack({ metadata, spec }: LocalVolume, signal: AbortSignal): Promise<void> {
+    const { client, cluster, logger } = this.#deps;
+    const { name = '', uid, resourceVersion } = metadata ?? {};
+    const merge = { metadata: { annotations: { [RELEASE]: null } } };
+    const precondition = { uid, resourceVersion };
+    cluster.volumes.remember(
+      await client.patch(LOCAL_VOLUMES, { name }, { merge, precondition }, { signal }),
+    );
+    logger.warn({ volume: name, node: spec.nodeName }, 'a volume was to be given up whose node is Ready');
   }
 
   /** In this very version: with the annotation on it. */

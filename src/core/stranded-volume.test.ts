@@ -32,8 +32,13 @@ test.each<[string, Partial<StrandedInput>, string, string | undefined]>([
     'nothing',
     undefined,
   ],
-  ['nothing of a Ready node is given up', { volume: givenUp }, 'nothing', 'ReleaseRefused'],
-  ['also not while it is deleted', { volume: { ...givenUp, isDeleting: true } }, 'nothing', 'ReleaseRefused'],
+  ['nothing of a Ready node is given up', { volume: givenUp }, 'take-back', 'ReleaseRefused'],
+  [
+    'also not while it is deleted',
+    { volume: { ...givenUp, isDeleting: true } },
+    'take-back',
+    'ReleaseRefused',
+  ],
   ['one that is given up waits for its claim', { volume: givenUp, node: 'gone' }, 'nothing', 'VolumeGivenUp'],
   ['and goes when nobody has it', { volume: givenUp, node: 'gone', owners: [] }, 'delete', 'VolumeGivenUp'],
   [

@@ -31,9 +31,10 @@ export interface Remark {
 export interface StrandedPlan {
   /**
    * `delete`: nobody has it, and its data is given up. `let-go`: it is being deleted, and its node will not say that it has cleaned up:
-   * take off the finalizers. What may still be on that node is left there.
+   * take off the finalizers. What may still be on that node is left there. `take-back`: its node can serve it; a word that was said in vain
+   * must not come true when that node is next silent for a minute.
    */
-  readonly do: 'nothing' | 'delete' | 'let-go';
+  readonly do: 'nothing' | 'delete' | 'let-go' | 'take-back';
   /** For whoever has the volume; undefined while all is well. */
   readonly remark: Remark | undefined;
 }
@@ -42,8 +43,8 @@ export interface StrandedPlan {
 export function planStranded({ volume, node, owners }: StrandedInput): StrandedPlan {
   const { name, nodeName, isDeleting, isGivenUp } = volume;
   if (isGivenUp && node === 'here') {
-    const message = `volume ${name} was to be given up, but node ${nodeName} is Ready and can serve it; delete its claim to delete it there, or take the annotation off`;
-    return { do: 'nothing', remark: { reason: 'ReleaseRefused', message } };
+    const message = `volume ${name} was to be given up, but node ${nodeName} is Ready and can serve it: it is kept; delete its claim to delete it there`;
+    return { do: 'take-back', remark: { reason: 'ReleaseRefused', message } };
   }
   if (isGivenUp) return planGivenUp(volume, node, owners);
   if (node === 'gone') {
