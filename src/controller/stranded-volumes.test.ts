@@ -71,6 +71,23 @@ test('a claim that is deleted while its node is gone waits for that, or for word
   expect(await listAll(lab.client, PERSISTENT_VOLUMES)).toEqual([]);
 });
 
+test('a snapshot that is deleted goes with a node that is gone only when somebody gives it up', async () => {
+  await using lab = await startControllerOnFakes();
+  await lab.addNode('n1');
+  await lab.client.create(LOCAL_VOLUMES, {
+    metadata: { name: 'snap', finalizers: ['keelson.dev/data'] },
+    spec: { nodeName: 'n1', poolName: 'default', type: 'Snapshot', size: '2Gi', volumeMode: 'Filesystem' },
+  });
+  await lab.client.delete(NODES, { name: 'n1' });
+  await lab.settle();
+  expect(await reasons(lab, 'snap')).toEqual(['NodeGone']);
+  await lab.client.delete(LOCAL_VOLUMES, { name: 'snap' });
+  await lab.settle(3_600_000);
+  expect((await lab.volume('snap')).metadata?.finalizers).toEqual(['keelson.dev/data']);
+  await giveUp(lab, 'snap');
+  expect(await listAll(lab.client, LOCAL_VOLUMES)).toEqual([]);
+});
+
 test('nothing of a node that is Ready is given up', async () => {
   await using lab = await startControllerOnFakes();
   await lab.addNode('n1');

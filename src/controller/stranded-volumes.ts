@@ -38,7 +38,7 @@ const CONDITION_OF: Readonly<Partial<Record<Remark['reason'], string>>> = {
   Kept: OWNED,
 };
 
-/** Tells of volumes whose node, data or owner is gone, and gives up those of which somebody says so. Keys are names of volumes. */
+/** Tells of volumes and snapshots whose node, data or owner is gone, and gives up those of which somebody says so. Keys are names of volumes. */
 export function watchingStranded(context: ConcernContext): Concern {
   const { volumes, nodes, owners, claims } = context.cluster;
   const stranded = new StrandedVolumes(context);
@@ -72,8 +72,7 @@ export class StrandedVolumes {
   async reconcile(name: string, signal: AbortSignal): Promise<WorkResult> {
     const { cluster, logger } = this.#deps;
     const volume = cluster.volumes.store.get(name);
-    // A snapshot has no claim that waits for it.
-    if (volume === undefined || volume.spec.type !== 'Volume') return undefined;
+    if (volume === undefined) return undefined;
     try {
       await this.#see(volume, signal);
       return undefined;
@@ -184,6 +183,7 @@ export class StrandedVolumes {
       volume: {
         name,
         nodeName: spec.nodeName,
+        isSnapshot: spec.type === 'Snapshot',
         phase: status?.phase ?? 'Pending',
         message: status?.message ?? '',
         handle: status?.volumeHandle ?? '',

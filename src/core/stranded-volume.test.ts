@@ -4,6 +4,7 @@ import { planStranded, type StrandedInput, type StrandedVolumeView } from './str
 const volume: StrandedVolumeView = {
   name: 'pvc-1',
   nodeName: 'n1',
+  isSnapshot: false,
   phase: 'Ready',
   message: '',
   handle: 'vol-1',
@@ -13,6 +14,7 @@ const volume: StrandedVolumeView = {
 };
 const owner = { name: 'pvc-1', reclaimPolicy: 'Delete' };
 const givenUp = { ...volume, isGivenUp: true };
+const snapshot = { ...givenUp, isSnapshot: true };
 
 test.each<[string, Partial<StrandedInput>, string, string | undefined]>([
   ['a volume that serves is no news', {}, 'nothing', undefined],
@@ -46,6 +48,25 @@ test.each<[string, Partial<StrandedInput>, string, string | undefined]>([
     { volume: { ...givenUp, isDeleting: true }, node: 'away' },
     'let-go',
     'VolumeGivenUp',
+  ],
+  ['a snapshot waits for its content', { volume: snapshot, node: 'gone' }, 'nothing', 'VolumeGivenUp'],
+  [
+    'and goes with that',
+    { volume: { ...snapshot, isDeleting: true }, node: 'gone', owners: [] },
+    'let-go',
+    'VolumeGivenUp',
+  ],
+  [
+    'one that nobody gives up is told of',
+    { volume: { ...snapshot, isGivenUp: false }, node: 'gone', owners: [] },
+    'nothing',
+    'NodeGone',
+  ],
+  [
+    'what a snapshot lacks else is said of its content',
+    { volume: { ...snapshot, isGivenUp: false, phase: 'Lost' }, owners: [] },
+    'nothing',
+    undefined,
   ],
 ])('%s', (_name, change, step, reason) => {
   const plan = planStranded({ volume, node: 'here', owners: [owner], ...change });

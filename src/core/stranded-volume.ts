@@ -2,6 +2,8 @@
 export interface StrandedVolumeView {
   readonly name: string;
   readonly nodeName: string;
+  /** Its owner is a VolumeSnapshotContent, which is seen to elsewhere. */
+  readonly isSnapshot: boolean;
   readonly phase: string;
   readonly message: string;
   readonly handle: string;
@@ -55,6 +57,7 @@ export function planStranded({ volume, node, owners }: StrandedInput): StrandedP
     const message = `volume ${name} is on node ${nodeName}, which is gone from the cluster: ${fate}`;
     return { do: 'nothing', remark: { reason: 'NodeGone', message } };
   }
+  if (volume.isSnapshot) return { do: 'nothing', remark: undefined };
   if (volume.phase === 'Lost' && !isDeleting) {
     const message = `the data of volume ${name} is lost to node ${nodeName}: ${volume.message}`;
     return { do: 'nothing', remark: { reason: 'VolumeLost', message } };
@@ -67,13 +70,17 @@ export function planStranded({ volume, node, owners }: StrandedInput): StrandedP
 }
 
 function planGivenUp(
-  { name, nodeName, isDeleting }: StrandedVolumeView,
+  { name, nodeName, isDeleting, isSnapshot }: StrandedVolumeView,
   node: NodePresence,
   owners: StrandedInput['owners'],
 ): StrandedPlan {
   const where = `node ${nodeName}, which is ${node === 'gone' ? 'gone' : 'not Ready'}`;
   const message = `volume ${name} on ${where}, was given up`;
   if (isDeleting) return { do: 'let-go', remark: { reason: 'VolumeGivenUp', message } };
+  if (isSnapshot) {
+    const todo = `${message}: delete its VolumeSnapshot`;
+    return { do: 'nothing', remark: { reason: 'VolumeGivenUp', message: todo } };
+  }
   if (owners.length === 0) return { do: 'delete', remark: { reason: 'VolumeGivenUp', message } };
   const kept = owners.filter(({ reclaimPolicy }) => reclaimPolicy !== 'Delete').map((owner) => owner.name);
   const todo =
