@@ -2,9 +2,11 @@ import { homedir } from 'node:os';
 import { Fault } from '../core/fault.ts';
 import { findCluster } from '../kube/cluster-access.ts';
 import { HttpKubeClient } from '../kube/http-client.ts';
+import { askLine } from './ask.ts';
 import { ClusterReader } from './cluster/cluster-reader.ts';
 import { doctorVerb } from './cluster/doctor-verb.ts';
 import { nodesVerb } from './cluster/nodes-verb.ts';
+import { releaseVerb } from './cluster/release-verb.ts';
 import { statusVerb } from './cluster/status-verb.ts';
 import { OUTPUTS, type ClusterVerb } from './cluster/verb.ts';
 import { volumesVerb } from './cluster/volumes-verb.ts';
@@ -18,17 +20,18 @@ const VERBS: Readonly<Record<string, ClusterVerb>> = {
   nodes: nodesVerb,
   why: whyVerb,
   doctor: doctorVerb,
+  release: releaseVerb,
 };
 
-const usage = `kubectl keelson ${Object.keys(VERBS).join('|')} [--kubeconfig FILE] [--context NAME] [-n NAMESPACE] [--system-namespace NAME] [-o text|wide|json|yaml]`;
+const usage = `kubectl keelson ${Object.keys(VERBS).join('|')} [--kubeconfig FILE] [--context NAME] [-n NAMESPACE] [--system-namespace NAME] [-o text|wide|json|yaml] [--yes]`;
 
 /** `keelson cluster VERB`, which is `kubectl keelson VERB`: a whole cluster as its API server knows it. */
 export const clusterCommand: Command = {
   summary: `a whole cluster (kubectl keelson): ${Object.keys(VERBS).join(', ')}`,
-  usage: [usage, ...Object.values(VERBS).map((verb) => `  ${verb.usage.padEnd(22)}${verb.summary}`)].join(
+  usage: [usage, ...Object.values(VERBS).map((verb) => `  ${verb.usage.padEnd(27)}${verb.summary}`)].join(
     '\n',
   ),
-  async run({ args, env, signal, stdout }) {
+  async run({ args, env, signal, stdin, stdout, stderr }) {
     const { flags, words } = parseWords(
       args,
       {
@@ -37,6 +40,7 @@ export const clusterCommand: Command = {
         namespace: { type: 'string', short: 'n' },
         'system-namespace': { type: 'string', default: 'keelson-system' },
         output: { type: 'string', short: 'o', default: 'text' },
+        yes: { type: 'boolean', short: 'y', default: false },
       },
       this.usage,
     );
@@ -47,6 +51,9 @@ export const clusterCommand: Command = {
         'invalid',
         `${name === '' ? 'a verb is missing' : `there is no verb ${name}`}\nusage: ${this.usage}`,
       );
+    }
+    if (flags.yes && verb.asks !== true) {
+      throw new Fault('invalid', `--yes is for verbs that ask, and ${name} does not`);
     }
     const output = OUTPUTS.find((each) => each === flags.output);
     if (output === undefined) {
@@ -70,6 +77,8 @@ export const clusterCommand: Command = {
       reader: new ClusterReader({ client, signal }),
       nowMs: Date.now(),
       write: (text) => void stdout.write(text),
+      isSure: flags.yes,
+      ask: async (question) => await askLine(question, { stdin, stderr }, signal),
     });
   },
 };

@@ -36,6 +36,9 @@ async function main(): Promise<number> {
     args,
     env: process.env,
     signal: stop.signal,
+    get stdin() {
+      return process.stdin;
+    },
     stdout: process.stdout,
     stderr: process.stderr,
   };

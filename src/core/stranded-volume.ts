@@ -50,7 +50,7 @@ export function planStranded({ volume, node, owners }: StrandedInput): StrandedP
   }
   if (isGivenUp) return planGivenUp(volume, node, owners);
   if (node === 'gone') {
-    const how = `give it up with the annotation keelson.dev/release on its LocalVolume`;
+    const how = `give it up: kubectl keelson release volume/${name}`;
     const fate = isDeleting
       ? `it is deleted there if the node returns; if that never happens, ${how}`
       : `nothing of it is deleted, and it is served again if the node returns; if that never happens, ${how}`;

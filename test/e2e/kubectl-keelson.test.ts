@@ -30,9 +30,17 @@ interface Answer {
 }
 
 /** What `kubectl keelson ARGS` prints and how it ends; kubectl finds the plugin on PATH. */
-async function keelson(args: readonly string[], kubeconfig = kubectl.kubeconfig): Promise<CommandOutput> {
+async function keelson(
+  args: readonly string[],
+  kubeconfig = kubectl.kubeconfig,
+  input?: string,
+): Promise<CommandOutput> {
   const env = { PATH: `${BIN}:/usr/bin:/bin`, HOME: `${kubectl.kubeconfig}.home`, KUBECONFIG: kubeconfig };
-  return await runCommand(kubectl.file, ['keelson', ...args], { env, accept: [1] });
+  return await runCommand(kubectl.file, ['keelson', ...args], {
+    env,
+    accept: [1],
+    ...(input === undefined ? {} : { input }),
+  });
 }
 
 async function why(subject: string): Promise<Answer> {
@@ -220,5 +228,54 @@ describe('kubectl keelson on a real cluster', { timeout: 5 * MINUTES }, () => {
     const { stderr, code } = await keelson(['why', 'pvc/nobody']);
     expect(code).toBe(1);
     expect(stderr).toMatch(/there is no claim default\/nobody; there are .*full/);
+  });
+
+  test('a node that is lost is given up when its name is typed, and its claims go without it', async () => {
+    const spec = { nodeSelector: { 'kubernetes.io/hostname': 'node-2' } };
+    await kubectl.apply([claim('lost', 'keelson-retain', '64Mi'), pod('lost', spec)]);
+    expect((await untilReason('pod/lost', 'Running')).verdict).toBe('well');
+    const refused = await keelson(['release', 'node/node-2', '--yes']);
+    expect(refused.code).toBe(1);
+    expect(refused.stderr).toContain('node node-2 is Ready and can serve its volumes: nothing is given up');
+
+    await cluster.stopNode('node-2');
+    await kubectl.wait('node/node-2', 'condition=Ready=Unknown', { timeoutMs: MINUTES });
+    const unsaid = await keelson(['release', 'node/node-2'], kubectl.kubeconfig, 'yes\n');
+    expect(unsaid.code).toBe(1);
+    expect(unsaid.stderr).toMatch(/default\/lost +volume +64 MiB +Retain +lost +pvc-/);
+    expect(unsaid.stderr).toContain('nothing is given up');
+    const { stdout, code } = await keelson(
+      ['release', 'node/node-2', '-o', 'json'],
+      kubectl.kubeconfig,
+      'node-2\n',
+    );
+    expect(code).toBe(0);
+    const { volumes } = JSON.parse(stdout) as { volumes: { name: string; next: string[] }[] };
+    const commands = volumes.flatMap(({ next }) => next);
+    expect(commands).toContain('kubectl delete pvc -n default lost --wait=false');
+    expect(commands).toContain('kubectl delete pod -n default lost --force');
+    for (const command of commands) await kubectl.run(command.split(' ').slice(1));
+    const names = volumes.map(({ name }) => name);
+    await waitFor(
+      'nothing of the lost volumes is in the API',
+      async () => {
+        const kinds = await kubectl.run(['get', 'localvolumes,persistentvolumes', '--output=name']);
+        const left = names.filter((name) => kinds.includes(name));
+        if (left.length === 0) return true;
+        throw new Error(`there still are ${left.join(', ')}`);
+      },
+      { timeoutMs: MINUTES },
+    );
+
+    await cluster.startNode('node-2');
+    await waitFor(
+      'the node says what is left on it',
+      async () => {
+        const { stdout: nodes } = await keelson(['nodes']);
+        if (nodes.includes('node-2: orphaned volumes')) return true;
+        throw new Error(nodes);
+      },
+      { timeoutMs: MINUTES },
+    );
   });
 });

@@ -19,12 +19,18 @@ export interface VerbContext {
   readonly reader: ClusterReader;
   readonly nowMs: number;
   readonly write: (text: string) => void;
+  /** Whether the user wants no question: `--yes`. */
+  readonly isSure: boolean;
+  /** Asks the user; empty when nobody answers. */
+  readonly ask: (question: string) => Promise<string>;
 }
 
 /** One verb: resolves to its exit code, or throws a Fault that main prints. */
 export interface ClusterVerb {
   readonly usage: string;
   readonly summary: string;
+  /** It changes something, and asks first. */
+  readonly asks?: true;
   run(context: VerbContext): Promise<number>;
 }
 

@@ -8,14 +8,11 @@ import { ageOf, claimFacts, type Picture, pinnedVolumes } from './claim-facts.ts
 import { eventsOf } from './event-facts.ts';
 import { nodeFacts } from './node-facts.ts';
 import { containerFacts, podFacts } from './pod-facts.ts';
+import { parseSubject, type Subject } from './subject.ts';
 
-/** What `why` can be asked about. */
-export interface Subject {
-  readonly kind: 'claim' | 'pod';
-  readonly name: string;
-}
+type Kind = 'claim' | 'pod';
 
-const KINDS: Readonly<Record<string, Subject['kind']>> = {
+const KINDS: Readonly<Record<string, Kind>> = {
   pvc: 'claim',
   claim: 'claim',
   persistentvolumeclaim: 'claim',
@@ -25,22 +22,16 @@ const KINDS: Readonly<Record<string, Subject['kind']>> = {
   pods: 'pod',
 };
 
-/** Reads `pvc/NAME`, or `pvc NAME` as kubectl takes it too. */
-export function parseSubject(args: readonly string[], usage: string): Subject {
-  const [kindText = '', name = '', ...more] = args.length === 1 ? (args[0]?.split('/') ?? []) : args;
-  const kind = KINDS[kindText.toLowerCase()];
-  if (kind !== undefined && name !== '' && more.length === 0) return { kind, name };
-  throw new Fault(
-    'invalid',
-    `${JSON.stringify(args.join(' '))} is neither pvc/NAME nor pod/NAME\nusage: ${usage}`,
-  );
+/** Reads what `why` is asked about. */
+export function parseWhySubject(args: readonly string[], usage: string): Subject<Kind> {
+  return parseSubject(args, KINDS, { forms: ['pvc/NAME', 'pod/NAME'], usage });
 }
 
 /** Rejects with `not-found` that lists what there is instead. */
 export async function explain(
   picture: Picture,
   namespace: string,
-  { kind, name }: Subject,
+  { kind, name }: Subject<Kind>,
 ): Promise<Explanation> {
   if (kind === 'claim') {
     picture.reader.demand(PERSISTENT_VOLUME_CLAIMS);

@@ -1,0 +1,58 @@
+import { expect, test } from 'vitest';
+import { checkRelease, planAfterRelease, type ReleaseCandidate } from './volume-release.ts';
+
+const owner = {
+  persistentVolume: 'pvc-1',
+  reclaimPolicy: 'Delete',
+  claim: { namespace: 'team', name: 'data' },
+  pods: ['web-0'],
+};
+const volume: ReleaseCandidate = {
+  name: 'pvc-1',
+  uid: 'u',
+  type: 'Volume',
+  sizeBytes: 1n,
+  owners: [owner],
+  snapshot: undefined,
+  isGivenUp: false,
+};
+const CLAIM = 'kubectl delete pvc -n team data --wait=false';
+const POD = 'kubectl delete pod -n team web-0 --force';
+const OWNER = 'kubectl delete pv pvc-1 --wait=false';
+
+test.each<[string, Partial<ReleaseCandidate>, readonly string[]]>([
+  ['a claim goes before its pods', {}, [CLAIM, POD]],
+  ['a claim that no pod uses', { owners: [{ ...owner, pods: [] }] }, [CLAIM]],
+  [
+    'a PersistentVolume that would stay goes too',
+    { owners: [{ ...owner, reclaimPolicy: 'Retain' }] },
+    [CLAIM, POD, OWNER],
+  ],
+  [
+    'one that has stayed',
+    { owners: [{ ...owner, reclaimPolicy: 'Retain', claim: undefined, pods: [] }] },
+    [OWNER],
+  ],
+  ['one that is Released goes by itself', { owners: [{ ...owner, claim: undefined, pods: [] }] }, []],
+  ['a volume that nobody has goes by itself', { owners: [] }, []],
+  [
+    'a snapshot goes with its VolumeSnapshot',
+    { type: 'Snapshot', owners: [], snapshot: { namespace: 'team', name: 'before' } },
+    ['kubectl delete volumesnapshot -n team before --wait=false'],
+  ],
+])('%s', (_name, change, commands) => {
+  expect(planAfterRelease({ ...volume, ...change })).toEqual(commands);
+});
+
+test('nothing of a node that is Ready is given up', () => {
+  const node = { name: 'n1', presence: 'here' } as const;
+  expect(() => {
+    checkRelease({ kind: 'node', name: 'n1' }, node);
+  }).toThrow('node n1 is Ready and can serve its volumes');
+  expect(() => {
+    checkRelease({ kind: 'volume', name: 'pvc-1' }, node);
+  }).toThrow('can serve volume pvc-1');
+  for (const presence of ['away', 'gone'] as const) {
+    checkRelease({ kind: 'node', name: 'n1' }, { ...node, presence });
+  }
+});
