@@ -1,5 +1,6 @@
 import { closeSync, constants, openSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { basename } from 'node:path';
+import { setReadOnly } from './block-device.ts';
 import { checked, libc, SysError } from './libc.ts';
 
 /** Kernel interface of loop devices: include/uapi/linux/loop.h. */
@@ -74,6 +75,8 @@ function configure(path: string, backing: number, file: string, autoclear: boole
     config.writeUInt32LE(flags, 8 + INFO_FLAGS_OFFSET);
     config.write(file.slice(-(NAME_BYTES - 1)), 8 + INFO_NAME_OFFSET, NAME_BYTES - 1, 'utf8');
     if ((libc.ioctl(fd, LOOP_CONFIGURE, config) as number) === 0) {
+      // A device keeps this from its last user, whoever that was.
+      setReadOnly(path, false);
       return { path, directIo: (readFlags(fd) & LO_FLAGS_DIRECT_IO) !== 0, reused: false, fd };
     }
     const failure = lastError('LOOP_CONFIGURE', path);
@@ -144,8 +147,9 @@ export function closeLoop({ fd }: { readonly fd: number }): void {
   closeSync(fd);
 }
 
-/** Detaches the device at once, or when its last user goes. */
+/** Detaches the device at once, or when its last user goes; whoever gets it next can write to it. */
 export function detachLoop(path: string): void {
+  setReadOnly(path, false);
   const fd = openSync(path, constants.O_RDWR);
   try {
     checked(libc.ioctlNumber(fd, LOOP_CLR_FD, 0) as number, 'LOOP_CLR_FD', path);

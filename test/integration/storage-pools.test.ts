@@ -193,6 +193,31 @@ describe('volumes on backend image', () => {
   });
 });
 
+it('a block volume that was read-only leaves no read-only device to whoever is next', async () => {
+  await using lab = await startStorageLab();
+  const request = {
+    name: 'v',
+    pool: 'default',
+    range: exactly(32n),
+    source: undefined,
+    volumeMode: 'Block',
+  } as const;
+  const volume = await lab.storage.createVolume(request);
+  const target = await lab.publish(volume.id, 'target', true);
+  expect(await fill(target, 1)).toMatch(/EPERM|EACCES|EROFS/);
+  const writable = lab.publish(volume.id, 'writable');
+  await expect(writable).rejects.toThrow(/is published read-only at/);
+  await lab.storage.unpublish(volume.id, target);
+  const again = await lab.publish(volume.id, 'writable');
+  expect(await fill(again, 1)).toBe('ok');
+  await lab.storage.unpublish(volume.id, again);
+  await lab.publish(volume.id, 'target', true);
+  const device = await lab.kernel.call('findLoopPath', join(lab.mountPoint, 'volumes', volume.id, 'device'));
+  await lab.storage.unpublish(volume.id, target);
+  await lab.storage.deleteVolume(volume.id);
+  expect((await runCommand('blockdev', ['--getro', device ?? ''])).stdout.trim()).toBe('0');
+});
+
 function openDevices(lab: StorageLab, name: string, devices: readonly string[]): Promise<OpenPool> {
   const spec: PoolSpec = { ...POOL_DEFAULTS, name, backend: 'btrfs', source: { kind: 'devices', devices } };
   return openPool({ ...spec, stateDir: lab.stateDir }, { kernel: lab.kernel, logger: silentLogger });
