@@ -11,6 +11,7 @@ import { openImages } from './image-pool.ts';
 import { ensurePoolDevices } from './pool-devices.ts';
 import { ensurePoolFile } from './pool-file.ts';
 import { ensurePoolFileMounted, mountedAt, poolFilesystems, poolMountPoint } from './pool-filesystem.ts';
+import { requirePermanence } from './pool-permanence.ts';
 import { ensureIdentity, readIdentityFile } from './pool-marker.ts';
 
 /** A pool that is open; disposing closes it and leaves it mounted, for the pods that use it. */
@@ -63,6 +64,7 @@ export async function openPool(
   await mkdir(records, { recursive: true, mode: 0o700 });
   const recordPath = join(records, `${name}.json`);
   const recorded = await readIdentityFile(recordPath);
+  await requirePermanence(spec, stateDir);
   const mountPoint = poolMountPoint(stateDir, name);
   await using cleanup = new AsyncDisposableStack();
   const before = await mountedAt(mountPoint);

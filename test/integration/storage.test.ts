@@ -204,6 +204,20 @@ describe('a pool is refused, with nothing written,', () => {
     expect(await readdir(path)).toEqual(['file']);
   });
 
+  it('when it would go with a container or at a reboot, and the records would not', async () => {
+    await using lab = await startStorageLab();
+    const passing = join(lab.directory, 'passing');
+    await mkdir(passing);
+    await runCommand('mount', ['-t', 'tmpfs', 'none', passing]);
+    try {
+      await expect(openPool(lab, 'gone', join(passing, 'below', 'pool.img'))).rejects.toThrow(/is on tmpfs/);
+      await expect(openPath(lab, passing)).rejects.toThrow(/is on tmpfs/);
+      expect(await readdir(passing)).toEqual([]);
+    } finally {
+      await runCommand('umount', [passing]);
+    }
+  });
+
   it('when a path is on another filesystem', async () => {
     await using lab = await startStorageLab();
     await expect(openPath(lab, '/proc')).rejects.toThrow(/not on btrfs/);
