@@ -2,6 +2,7 @@ import { isFault } from '../../core/fault.ts';
 import type { KubeClient } from '../../kube/client.ts';
 import type { KubeObject, Resource } from '../../kube/resource.ts';
 import type { AccessGap } from './checks.ts';
+import { NEEDED_RIGHTS, type Right } from './needed-rights.ts';
 
 interface SubjectAccessReview extends KubeObject {
   readonly spec: {
@@ -11,6 +12,8 @@ interface SubjectAccessReview extends KubeObject {
       readonly group: string;
       readonly resource: string;
       readonly subresource?: string;
+      readonly namespace?: string;
+      readonly name?: string;
       readonly verb: string;
     };
   };
@@ -25,47 +28,20 @@ const REVIEWS: Resource<SubjectAccessReview> = {
   namespaced: false,
 };
 
-/** What each account cannot do without: verb, resource (with its subresource) and group. */
-const NEEDS: Readonly<Record<string, readonly (readonly [verb: string, resource: string, group: string])[]>> =
-  {
-    'keelson-controller': [
-      ['watch', 'persistentvolumeclaims', ''],
-      ['patch', 'persistentvolumeclaims', ''],
-      ['create', 'persistentvolumes', ''],
-      ['delete', 'persistentvolumes', ''],
-      ['watch', 'nodes', ''],
-      ['watch', 'storageclasses', 'storage.k8s.io'],
-      ['create', 'localvolumes', 'keelson.dev'],
-      ['delete', 'localvolumes', 'keelson.dev'],
-      ['watch', 'nodeinventories', 'keelson.dev'],
-      ['create', 'events', 'events.k8s.io'],
-    ],
-    'keelson-agent': [
-      ['watch', 'localvolumes', 'keelson.dev'],
-      ['patch', 'localvolumes/status', 'keelson.dev'],
-      ['create', 'nodeinventories', 'keelson.dev'],
-      ['patch', 'nodeinventories/status', 'keelson.dev'],
-      ['patch', 'nodes', ''],
-    ],
-  };
-
 /** Asks the API server what the service accounts of Keelson that there are may not do. Writes nothing: a review is not kept. */
 export async function findAccessGaps(
   accounts: readonly string[],
   namespace: string,
   client: Pick<KubeClient, 'create'>,
 ): Promise<readonly AccessGap[] | { readonly why: string }> {
-  const known = Object.entries(NEEDS).filter(([account]) => accounts.includes(account));
+  const known = Object.entries(NEEDED_RIGHTS).filter(([account]) => accounts.includes(account));
   try {
     return await Promise.all(
-      known.map(async ([account, needs]) => {
+      known.map(async ([account, needed]) => {
         const answers = await Promise.all(
-          needs.map(async ([verb, resource, group]) => {
-            const allowed = await mayDo(client, { account, namespace, verb, resource, group });
-            return allowed ? [] : [`${verb} ${resource}${group === '' ? '' : `.${group}`}`];
-          }),
+          needed.map(async (right) => ((await mayDo(client, { account, namespace, right })) ? [] : [right])),
         );
-        return { account, lacks: answers.flat() };
+        return { account, lacks: describeRights(answers.flat(), namespace) };
       }),
     );
   } catch (error) {
@@ -74,15 +50,28 @@ export async function findAccessGaps(
   }
 }
 
+/** `get/watch nodes`: the verbs of one resource together. */
+function describeRights(rights: readonly Right[], namespace: string): readonly string[] {
+  const places = Map.groupBy(rights, ({ resource, group, name, isOwnNamespace }) =>
+    [
+      group === '' ? resource : `${resource}.${group}`,
+      ...(name === undefined ? [] : [`named ${name}`]),
+      ...(isOwnNamespace ? [`in ${namespace}`] : []),
+    ].join(' '),
+  );
+  return [...places].map(([place, those]) => `${those.map(({ verb }) => verb).join('/')} ${place}`);
+}
+
+interface Question {
+  readonly account: string;
+  /** Keelson's own. */
+  readonly namespace: string;
+  readonly right: Right;
+}
+
 async function mayDo(
   client: Pick<KubeClient, 'create'>,
-  {
-    account,
-    namespace,
-    verb,
-    resource,
-    group,
-  }: { account: string; namespace: string; verb: string; resource: string; group: string },
+  { account, namespace, right: { verb, group, resource, name, isOwnNamespace } }: Question,
 ): Promise<boolean> {
   const [plural = '', subresource] = resource.split('/');
   const review = await client.create(REVIEWS, {
@@ -94,6 +83,8 @@ async function mayDo(
         resource: plural,
         verb,
         ...(subresource === undefined ? {} : { subresource }),
+        ...(name === undefined ? {} : { name }),
+        ...(isOwnNamespace ? { namespace } : {}),
       },
     },
   });

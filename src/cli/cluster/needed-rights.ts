@@ -1,0 +1,69 @@
+/** One thing that an account must be allowed to do. */
+export interface Right {
+  readonly verb: string;
+  readonly group: string;
+  /** Plural, with its subresource: `nodes/status`. */
+  readonly resource: string;
+  /** The one object that it is needed for; undefined for all. */
+  readonly name: string | undefined;
+  /** Needed in Keelson's own namespace alone, else in the whole cluster. */
+  readonly isOwnNamespace: boolean;
+}
+
+const READ = ['get', 'list', 'watch'] as const;
+const FOLLOW = ['list', 'watch'] as const;
+
+/** What each service account needs, as deploy/rbac.yaml grants it: no less, so that doctor sees every gap, and no more. */
+export const NEEDED_RIGHTS: Readonly<Record<string, readonly Right[]>> = {
+  'keelson-controller': [
+    ...rights('', 'persistentvolumeclaims', [...READ, 'patch']),
+    ...rights('', 'persistentvolumeclaims/status', ['patch']),
+    ...rights('', 'persistentvolumes', [...READ, 'create', 'patch', 'delete']),
+    ...rights('storage.k8s.io', 'storageclasses', READ),
+    ...rights('keelson.dev', 'localvolumes', [...READ, 'create', 'patch', 'delete']),
+    ...rights('keelson.dev', 'localvolumes/status', ['patch']),
+    ...rights('snapshot.storage.k8s.io', 'volumesnapshotclasses', READ),
+    ...rights('snapshot.storage.k8s.io', 'volumesnapshots', [...READ, 'patch']),
+    ...rights('snapshot.storage.k8s.io', 'volumesnapshots/status', ['patch']),
+    ...rights('snapshot.storage.k8s.io', 'volumesnapshotcontents', [...READ, 'create', 'patch', 'delete']),
+    ...rights('snapshot.storage.k8s.io', 'volumesnapshotcontents/status', ['patch']),
+    ...rights('coordination.k8s.io', 'leases', FOLLOW, { name: 'snapshot-controller-leader' }),
+    ...rights('keelson.dev', 'nodeinventories', [...READ, 'delete']),
+    ...rights('', 'nodes', [...READ, 'patch']),
+    ...rights('', 'nodes/status', ['patch']),
+    ...['networkpools', 'nodelabelrules', 'runtimepolicies', 'storagepools'].flatMap((plural) => [
+      ...rights('keelson.dev', plural, READ),
+      ...rights('keelson.dev', `${plural}/status`, ['patch']),
+    ]),
+    // Its finalizer.
+    ...rights('keelson.dev', 'storagepools', ['patch']),
+    ...rights('events.k8s.io', 'events', ['create', 'patch']),
+    ...rights('coordination.k8s.io', 'leases', ['create'], { isOwnNamespace: true }),
+    ...rights('coordination.k8s.io', 'leases', ['get', 'update'], {
+      name: 'keelson-controller',
+      isOwnNamespace: true,
+    }),
+    ...rights('storage.k8s.io', 'csistoragecapacities', [...FOLLOW, 'create', 'patch', 'delete'], {
+      isOwnNamespace: true,
+    }),
+  ],
+  'keelson-agent': [
+    ...rights('keelson.dev', 'localvolumes', [...READ, 'patch']),
+    ...rights('keelson.dev', 'localvolumes/status', ['patch']),
+    ...rights('keelson.dev', 'nodeinventories', [...READ, 'create', 'patch']),
+    ...rights('keelson.dev', 'nodeinventories/status', ['patch']),
+    ...['networkpools', 'runtimepolicies', 'storagepools'].flatMap((plural) =>
+      rights('keelson.dev', plural, READ),
+    ),
+    ...rights('', 'nodes', [...READ, 'patch']),
+  ],
+};
+
+function rights(
+  group: string,
+  resource: string,
+  verbs: readonly string[],
+  { name, isOwnNamespace = false }: Partial<Pick<Right, 'name' | 'isOwnNamespace'>> = {},
+): readonly Right[] {
+  return verbs.map((verb) => ({ verb, group, resource, name, isOwnNamespace }));
+}
