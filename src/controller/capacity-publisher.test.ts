@@ -1,7 +1,26 @@
 import { expect, test } from 'vitest';
-import { type ControllerOnFakes, startControllerOnFakes } from '../../test/fakes/controller-on-fakes.ts';
-import { CSI_STORAGE_CAPACITIES, NODES, STORAGE_CLASSES } from '../kube/built-in.ts';
+import {
+  type ControllerOnFakes,
+  SPACE,
+  startControllerOnFakes,
+} from '../../test/fakes/controller-on-fakes.ts';
+import {
+  CSI_STORAGE_CAPACITIES,
+  NODES,
+  PERSISTENT_VOLUME_CLAIMS,
+  STORAGE_CLASSES,
+} from '../kube/built-in.ts';
 import { listAll } from '../kube/client.ts';
+
+const SELECTED_N1 = {
+  'volume.kubernetes.io/storage-provisioner': 'keelson.dev',
+  'volume.kubernetes.io/selected-node': 'n1',
+};
+const CLAIM = {
+  accessModes: ['ReadWriteOnce'],
+  resources: { requests: { storage: '2Gi' } },
+  storageClassName: 'local',
+};
 
 const published = async ({ client }: ControllerOnFakes): Promise<Record<string, string>> =>
   Object.fromEntries(
@@ -45,4 +64,23 @@ test('figures that somebody deleted or changed are put right, and an idle cluste
   const before = lab.client.calls.length;
   await lab.settle(3_600_000);
   expect(lab.client.calls.slice(before).filter((call) => !/^(list|watch|get)/.test(call))).toEqual([]);
+});
+
+test('a burst of claims is a few writes, of which the first comes at once and the last is true', async () => {
+  await using lab = await startControllerOnFakes();
+  await lab.addNode('n1', 100);
+  await lab.settle();
+  const patches = (): number =>
+    lab.client.calls.filter((call) => call === 'patch csistoragecapacities').length;
+  const before = patches();
+  const names = Array.from({ length: 20 }, (_, index) => `burst-${index}`);
+  const metadata = (name: string): object => ({ name, namespace: SPACE, annotations: SELECTED_N1 });
+  for (const name of names) {
+    await lab.client.create(PERSISTENT_VOLUME_CLAIMS, { metadata: metadata(name), spec: CLAIM });
+  }
+  await lab.settle(10);
+  expect(patches() - before).toBe(1);
+  await lab.settle();
+  expect(await published(lab)).toEqual({ 'local/n1': '60Gi' });
+  expect(patches() - before).toBeLessThanOrEqual(3);
 });

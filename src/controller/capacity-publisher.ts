@@ -6,6 +6,7 @@ import { parseQuantity } from '../core/quantity.ts';
 import { CSI_STORAGE_CAPACITIES, type CsiStorageCapacity, type Node } from '../kube/built-in.ts';
 import type { KubeClient } from '../kube/client.ts';
 import { Informer, type InformerDeps } from '../kube/informer.ts';
+import type { Clock } from '../runtime/clock.ts';
 import type { WorkResult } from '../runtime/work-queue.ts';
 import type { Cluster } from './cluster.ts';
 import { type Concern, type ConcernContext, onEach, subscriptions } from './concern.ts';
@@ -25,7 +26,11 @@ export interface CapacityPublisherDeps {
   readonly cluster: Cluster;
   /** What is published; made by `createCapacityInformer`. */
   readonly published: Informer<CsiStorageCapacity>;
+  readonly clock: Clock;
 }
+
+/** A node's first change is published at once, those that follow within this time together: a burst of claims is a few writes. */
+const GATHER_MS = 300;
 
 /** Publishes what nodes have left. Keys are names of nodes. */
 export function publishingCapacity(context: ConcernContext, options: CapacityPublisherOptions): Concern {
@@ -74,6 +79,8 @@ function nodeOf({ nodeTopology }: CsiStorageCapacity): string {
 export class CapacityPublisher {
   readonly #options: CapacityPublisherOptions;
   readonly #deps: CapacityPublisherDeps;
+  /** When a node's figures were written last, by the monotonic clock. */
+  readonly #writtenMs = new Map<string, number>();
 
   constructor(options: CapacityPublisherOptions, deps: CapacityPublisherDeps) {
     this.#options = options;
@@ -82,7 +89,10 @@ export class CapacityPublisher {
 
   /** Makes what is published of node `name` true. */
   async reconcile(name: string, signal: AbortSignal): Promise<WorkResult> {
-    const { client, cluster, published } = this.#deps;
+    const { client, cluster, published, clock } = this.#deps;
+    const restMs = (this.#writtenMs.get(name) ?? -GATHER_MS) + GATHER_MS - clock.monotonicMs();
+    if (restMs > 0) return { afterMs: restMs };
+    this.#writtenMs.delete(name);
     const { namespace } = this.#options;
     const node = cluster.nodes.store.get(name);
     const inventory = cluster.inventories.store.get(name);
@@ -95,6 +105,7 @@ export class CapacityPublisher {
       capacityFigures(view, classes),
       published.store.byIndex('node', name).map(figureOf),
     );
+    if (plan.create.length + plan.update.length > 0) this.#writtenMs.set(name, clock.monotonicMs());
     try {
       for (const figure of plan.create) {
         const object = capacityObject(figure, namespace, node);

@@ -109,3 +109,20 @@ test('nodes that Kubernetes has given up for now get no volume', async () => {
   const name = await lab.addClaim('data');
   expect((await lab.volume(name)).spec.nodeName).toBe('n1');
 });
+
+test('a volume that is ready at once is told of once, one that takes its time is announced before', async () => {
+  await using lab = await startControllerOnFakes();
+  await lab.addNode('n1');
+  const name = await lab.addClaim('data');
+  await lab.answer(name, READY);
+  await lab.settle(60_000);
+  const told = `PersistentVolumeClaim data ProvisioningSucceeded: volume ${name} is ready in pool default on node n1`;
+  expect(lab.events).toEqual([told]);
+  const metadata = { name: 'slow', namespace: SPACE, annotations: { ...ASKED, [SELECTED]: 'n1' } };
+  await lab.addClaim('slow', { metadata, spec: { ...CLAIM, storageClassName: 'local' } });
+  await lab.settle(60_000);
+  expect(lab.events).toEqual([
+    told,
+    'PersistentVolumeClaim slow Provisioning: a volume of 2Gi is made in pool default on node n1',
+  ]);
+});

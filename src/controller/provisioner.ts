@@ -9,7 +9,6 @@ import {
   type Refusal,
 } from '../core/provision-plan.ts';
 import { exactQuantity } from '../core/provision-quantity.ts';
-import { formatBytes } from '../core/quantity.ts';
 import {
   NODES,
   PERSISTENT_VOLUME_CLAIMS,
@@ -44,6 +43,8 @@ export interface ProvisionerDeps {
 const AVOID_MS: Readonly<Record<Refusal, number>> = { exhausted: 60_000, failed: 300_000 };
 /** A claim that waits is looked at again when nodes change, and after this. */
 const WAIT_MS = 60_000;
+/** A volume that takes longer than this is announced on its claim; most are ready before. */
+const ANNOUNCE_MS = 2_000;
 
 interface Avoided {
   readonly refusal: Refusal;
@@ -63,6 +64,8 @@ export class Provisioner {
   readonly #nodes: NodeViews;
   readonly #avoided = new Map<string, Map<string, Avoided>>();
   readonly #waiting = new Set<string>();
+  /** Since when volumes are being made, by the monotonic clock; Infinity once that was announced. */
+  readonly #madeSinceMs = new Map<string, number>();
 
   constructor(deps: ProvisionerDeps) {
     this.#deps = deps;
@@ -85,6 +88,7 @@ export class Provisioner {
     const isOwned = this.#ownersOf(name, volume).length > 0;
     const plan = planProvision(this.#stateOf(name, found, isOwned));
     this.#waiting.delete(name);
+    if (volume === undefined) this.#madeSinceMs.delete(name);
     if (found.claim === undefined && volume === undefined) this.#avoided.delete(name);
     try {
       return await this.#carryOut(name, plan, found, signal);
@@ -100,7 +104,7 @@ export class Provisioner {
   async #carryOut(name: string, plan: ProvisionPlan, found: Found, signal: AbortSignal): Promise<WorkResult> {
     switch (plan.do) {
       case 'nothing':
-        return undefined;
+        return this.#announce(name, found);
       case 'wait':
         this.#waiting.add(name);
         this.#say(found.claim, plan.fault);
@@ -120,7 +124,7 @@ export class Provisioner {
 
   /** The intent comes first. Its claim is read from the server: one that is gone by now must not get a volume. */
   async #create(name: string, volume: NewVolume, found: Found, signal: AbortSignal): Promise<WorkResult> {
-    const { client, cluster, events, sources } = this.#deps;
+    const { client, cluster, sources } = this.#deps;
     const claim = await this.#liveClaim(found.claim, signal);
     if (planProvision(this.#stateOf(name, { claim, volume: undefined }, false)).do !== 'create') {
       return { afterMs: 200 };
@@ -129,12 +133,26 @@ export class Provisioner {
     await sources.protect(claim, signal);
     const created = await client.create(LOCAL_VOLUMES, localVolumeOf(name, volume, claim), { signal });
     cluster.volumes.remember(created);
-    const { nodeName, poolName, sizeBytes } = volume;
-    events.record(PERSISTENT_VOLUME_CLAIMS, claim, {
+    return undefined;
+  }
+
+  /** Says where a volume is being made, once, when that takes so long that somebody may ask. */
+  #announce(name: string, { claim, volume }: Found): WorkResult {
+    if (claim === undefined || volume === undefined) return undefined;
+    const isMade =
+      (volume.status?.phase ?? 'Pending') !== 'Pending' || this.#ownersOf(name, volume).length > 0;
+    if (isMade || this.#madeSinceMs.get(name) === Number.POSITIVE_INFINITY) return undefined;
+    const nowMs = this.#clock.monotonicMs();
+    const sinceMs = this.#madeSinceMs.get(name) ?? nowMs;
+    this.#madeSinceMs.set(name, sinceMs);
+    if (sinceMs + ANNOUNCE_MS > nowMs) return { afterMs: sinceMs + ANNOUNCE_MS - nowMs };
+    this.#madeSinceMs.set(name, Number.POSITIVE_INFINITY);
+    const { nodeName, poolName, size } = volume.spec;
+    this.#deps.events.record(PERSISTENT_VOLUME_CLAIMS, claim, {
       type: 'Normal',
       reason: 'Provisioning',
       action: 'Provision',
-      note: `a volume of ${formatBytes(sizeBytes)} is made in pool ${poolName} on node ${nodeName}`,
+      note: `a volume of ${size} is made in pool ${poolName} on node ${nodeName}`,
     });
     return undefined;
   }
@@ -158,7 +176,7 @@ export class Provisioner {
       type: 'Normal',
       reason: 'ProvisioningSucceeded',
       action: 'Provision',
-      note: `volume ${name} is ready on node ${volume.spec.nodeName}`,
+      note: `volume ${name} is ready in pool ${volume.spec.poolName} on node ${volume.spec.nodeName}`,
     });
     return undefined;
   }

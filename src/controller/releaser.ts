@@ -47,6 +47,8 @@ export function releasing(context: ConcernContext, { workers }: { readonly worke
 /** Takes a PersistentVolume, by its name, one step further: from made to marked, from Released to gone. */
 export class Releaser {
   readonly #deps: ReleaserDeps;
+  /** UIDs of what was deleted and is not seen to be so yet, by name: the news of the step before it must not delete it again. */
+  readonly #deleted = new Map<string, string | undefined>();
 
   constructor(deps: ReleaserDeps) {
     this.#deps = deps;
@@ -55,7 +57,9 @@ export class Releaser {
   /** One step. The write that it makes brings the next one. */
   async reconcile(name: string, signal: AbortSignal): Promise<WorkResult> {
     const known = this.#deps.cluster.owners.store.get(name);
-    if (known?.spec?.csi?.driver !== DRIVER_NAME) return undefined;
+    const isNews = known?.metadata?.deletionTimestamp !== undefined;
+    if (known?.metadata?.uid !== this.#deleted.get(name) || isNews) this.#deleted.delete(name);
+    if (known?.spec?.csi?.driver !== DRIVER_NAME || this.#deleted.has(name)) return undefined;
     const volume = this.#volumeOf(known);
     const plan = this.#plan(known, volume);
     try {
@@ -164,6 +168,7 @@ export class Releaser {
     const free = await this.#removeFinalizer(owner, signal);
     if (owner.metadata?.deletionTimestamp !== undefined) return;
     await client.delete(PERSISTENT_VOLUMES, { name }, { precondition: versionOf(free), signal });
+    this.#deleted.set(name, owner.metadata?.uid);
   }
 
   /** Gives the object as it is without the finalizer. */
