@@ -4,7 +4,9 @@ import { Fault } from '../../src/core/fault.ts';
 import type { PoolSpec } from '../../src/core/pool.ts';
 import type { CapacityPolicy } from '../../src/core/pool-capacity.ts';
 import type { Logger } from '../../src/runtime/logger.ts';
+import { retry } from '../../src/runtime/retry.ts';
 import type { Kernel } from '../linux/kernel.ts';
+import { SysError } from '../linux/libc.ts';
 import type { Pool, VolumeBackend, VolumeMounts } from './backend.ts';
 import { openBtrfs } from './btrfs-pool.ts';
 import { openImages } from './image-pool.ts';
@@ -128,7 +130,14 @@ export async function openPool(
 }
 
 async function unmountIfMounted(mountPoint: string, kernel: Kernel): Promise<void> {
-  if ((await mountedAt(mountPoint)) !== undefined) await kernel.call('umount', mountPoint, UMOUNT_NOFOLLOW);
+  if ((await mountedAt(mountPoint)) === undefined) return;
+  // The kernel lets go of the loop devices of volumes a moment after their last user.
+  await retry(() => kernel.call('umount', mountPoint, UMOUNT_NOFOLLOW), {
+    baseMs: 20,
+    maxMs: 200,
+    attempts: 10,
+    shouldRetry: (error) => error instanceof SysError && error.code === 'EBUSY',
+  });
 }
 
 function policyOf({ reserve, overcommitPercent }: PoolSpec): CapacityPolicy {
