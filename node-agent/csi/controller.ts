@@ -147,11 +147,12 @@ export function createController(
       return { capacity_bytes: String(sizeBytes), node_expansion_required: false };
     },
 
-    async CreateSnapshot({ name, source_volume_id: source, parameters }) {
-      wire.requireField(name, 'name');
-      wire.requireField(source, 'source_volume_id');
-      wire.refuseParameters(parameters, 'parameters');
-      return { snapshot: wire.toWireSnapshot(await storage.createSnapshot(name, source)) };
+    async CreateSnapshot(request) {
+      const name = wire.requireField(request.name, 'name');
+      const source = wire.requireField(request.source_volume_id, 'source_volume_id');
+      wire.refuseParameters(request.parameters, 'parameters');
+      wire.checkTopology(request.accessibility_requirements, nodeName, 'snapshot');
+      return { snapshot: wire.toWireSnapshot(await storage.createSnapshot(name, source), nodeName) };
     },
 
     async DeleteSnapshot({ snapshot_id: id }) {
@@ -164,7 +165,7 @@ export function createController(
       const found = storage.listSnapshots().find((snapshot) => snapshot.id === id);
       if (found === undefined)
         throw new Fault('not-found', `snapshot ${id.slice(0, 128)} does not exist on this node`);
-      return { snapshot: wire.toWireSnapshot(found) };
+      return { snapshot: wire.toWireSnapshot(found, nodeName) };
     },
 
     async ListSnapshots({
@@ -181,7 +182,7 @@ export function createController(
         );
       const { entries, nextToken } = paginate(matching, { maxEntries, token });
       return {
-        entries: entries.map((snapshot) => ({ snapshot: wire.toWireSnapshot(snapshot) })),
+        entries: entries.map((snapshot) => ({ snapshot: wire.toWireSnapshot(snapshot, nodeName) })),
         next_token: nextToken,
       };
     },

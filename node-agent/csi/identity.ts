@@ -21,6 +21,7 @@ export function createIdentity(
       capabilities: [
         { service: { type: 'CONTROLLER_SERVICE' } },
         { service: { type: 'VOLUME_ACCESSIBILITY_CONSTRAINTS' } },
+        { service: { type: 'SNAPSHOT_ACCESSIBILITY_CONSTRAINTS' } },
         { volume_expansion: { type: 'ONLINE' } },
       ],
     }),

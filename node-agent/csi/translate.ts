@@ -14,29 +14,37 @@ import { TOPOLOGY_KEY } from '../../src/core/driver.ts';
 /** Keys that external-provisioner adds by itself; they say who asks and change nothing. */
 const RESERVED_PREFIX = 'csi.storage.k8s.io/';
 
-/** A StorageClass' parameters. Throws `invalid` for a key that means nothing, so that a typing error does not go unnoticed. */
+/** What a StorageClass can say. */
+const PARAMETERS = ['pool', 'backend'];
+
+/**
+ * A StorageClass' parameters, and others that are `known` to the caller. Throws `invalid` for a key that means nothing, so that a typing
+ * error does not go unnoticed.
+ */
 export function parseParameters(
   parameters: Readonly<Record<string, string>>,
+  field = 'parameters',
+  known: readonly string[] = PARAMETERS,
 ): Pick<PoolChoice, 'pool' | 'backend'> {
   for (const key of Object.keys(parameters)) {
-    if (key === 'pool' || key === 'backend' || key.startsWith(RESERVED_PREFIX)) continue;
+    if (known.includes(key) || key.startsWith(RESERVED_PREFIX)) continue;
     throw new Fault(
       'invalid',
-      `parameters: ${JSON.stringify(key)} is unknown; possible are "pool" and "backend"`,
+      `${field}: ${JSON.stringify(key)} is unknown; possible are ${known.join(', ')}`,
     );
   }
   const value = (key: string): string | undefined =>
     Object.hasOwn(parameters, key) ? parameters[key] : undefined;
-  return { pool: value('pool'), backend: parseBackend(value('backend')) };
+  return { pool: value('pool'), backend: parseBackend(value('backend'), field) };
 }
 
-function parseBackend(text: string | undefined): BackendKind | undefined {
+function parseBackend(text: string | undefined, field: string): BackendKind | undefined {
   if (text === undefined) return undefined;
   const backend = BACKENDS.find((known) => known === text);
   if (backend !== undefined) return backend;
   throw new Fault(
     'invalid',
-    `parameters: there is no backend ${JSON.stringify(text)}; possible are ${BACKENDS.join(', ')}`,
+    `${field}: there is no backend ${JSON.stringify(text)}; possible are ${BACKENDS.join(', ')}`,
   );
 }
 
@@ -60,11 +68,15 @@ export function parseSource(source: VolumeContentSource__Output | null): Content
   throw new Fault('invalid', 'volume_content_source: neither snapshot nor volume is set');
 }
 
-/** Throws `exhausted`, which CSI asks for, when the volume must be where this node is not. */
-export function checkTopology(requirement: TopologyRequirement__Output | null, nodeName: string): void {
+/** Throws `exhausted`, which CSI asks for, when the volume or snapshot must be where this node is not. */
+export function checkTopology(
+  requirement: TopologyRequirement__Output | null,
+  nodeName: string,
+  what: 'volume' | 'snapshot' = 'volume',
+): void {
   const places = requirement?.requisite ?? [];
   if (places.length === 0 || places.some((place) => isHere(place, nodeName))) return;
-  throw new Fault('exhausted', `this is node ${nodeName}; the volume is wanted elsewhere`, {
+  throw new Fault('exhausted', `this is node ${nodeName}; the ${what} is wanted elsewhere`, {
     fields: { nodeName },
   });
 }
@@ -94,7 +106,10 @@ export function toWireVolume({ id, sizeBytes, source, pool }: Volume, nodeName: 
   };
 }
 
-export function toWireSnapshot({ id, sourceVolumeId, sizeBytes, createdAtMs }: Snapshot): WireSnapshot {
+export function toWireSnapshot(
+  { id, sourceVolumeId, sizeBytes, createdAtMs }: Snapshot,
+  nodeName: string,
+): WireSnapshot {
   return {
     snapshot_id: id,
     source_volume_id: sourceVolumeId,
@@ -104,6 +119,8 @@ export function toWireSnapshot({ id, sourceVolumeId, sizeBytes, createdAtMs }: S
       nanos: (createdAtMs % 1_000) * 1_000_000,
     },
     ready_to_use: true,
+    // It is in the pool of its source: only there can it be restored.
+    accessible_topology: [topologyOf(nodeName)],
   };
 }
 
