@@ -183,8 +183,9 @@ async function serveStorage(
   const storage = tellChanges(opened, onChange);
   opened.onPoolsChange(onChange);
   onOpen(storage);
+  await collectEphemerals(config, { storage, logger });
 
-  const { nodeName, kubeletDir } = config;
+  const { nodeName, kubeletDir, maxVolumesPerNode } = config;
   const csi = parts.use(
     createRpcServer(
       {},
@@ -193,7 +194,7 @@ async function serveStorage(
   );
   csi.add('csi.v1.Identity', createIdentity({ version }, { isReady: () => true }));
   csi.add('csi.v1.Controller', createController({ nodeName }, { storage }));
-  csi.add('csi.v1.Node', createNode({ nodeName }, { storage }));
+  csi.add('csi.v1.Node', createNode({ nodeName, maxVolumesPerNode }, { storage }));
   await csi.listen(endpoint);
   logger.info({ socket: endpoint, pools: config.pools.map(({ name }) => name) }, 'serving CSI');
   let refused = false;
@@ -207,6 +208,23 @@ async function serveStorage(
   }
   if (!refused) onServing();
   return parts.move();
+}
+
+/** Pods that went while nobody could tell: kubelet's directory was wiped. A pool that opens later may have volumes of such pods too. */
+async function collectEphemerals(
+  { kubeletDir }: AgentConfig,
+  { storage, logger }: { readonly storage: Storage; readonly logger: Logger },
+): Promise<void> {
+  if (kubeletDir === undefined) return;
+  const collect = async (): Promise<void> => {
+    try {
+      await storage.collectEphemerals(join(kubeletDir, 'pods'));
+    } catch (error) {
+      logger.warn({ err: error }, 'volumes of pods that are gone could not be looked for');
+    }
+  };
+  storage.onPoolsChange(() => void collect());
+  await collect();
 }
 
 interface JoinedCluster {

@@ -37,7 +37,7 @@ export function parseAccess(capability: VolumeCapability__Output | null): Access
   if (group !== '') {
     throw new Fault(
       'invalid',
-      'volume_capability: volume_mount_group is not supported; kubelet applies fsGroup itself',
+      'volume_capability: volume_mount_group is not supported; kubelet applies fsGroup itself (docs/decisions/0017-fsgroup-by-kubelet.md)',
     );
   }
   planMount(mountFlags, false);

@@ -1,11 +1,15 @@
 import type { Volume } from '../../src/core/volume.ts';
 import type { VolumeUsage } from '../../src/rpc/gen/csi/v1/VolumeUsage.ts';
 import type { RpcHandlers } from '../../src/rpc/server.ts';
+import { formatBytes } from '../../src/core/quantity.ts';
+import type { SizeRange } from '../../src/core/volume-size.ts';
 import type { Publish, VolumeStats } from '../storage/attachments.ts';
-import { isFault } from '../../src/core/fault.ts';
+import type { PublishEphemeral } from '../storage/ephemeral.ts';
+import { Fault, isFault } from '../../src/core/fault.ts';
 import { checkForm, parseAccess } from './capabilities.ts';
 import { type HealthSource, toWireCondition, toWireHealth, toWireStorageHealth } from './health.ts';
-import { requireField, topologyOf } from './translate.ts';
+import { isInline, parseInline } from './inline.ts';
+import { parseRange, requireField, topologyOf } from './translate.ts';
 
 /** What the Node service needs of the storage service. */
 export interface VolumeAttacher {
@@ -15,15 +19,18 @@ export interface VolumeAttacher {
   unstage(volumeId: string, path: string): Promise<void>;
   publish(request: Publish): Promise<void>;
   unpublish(volumeId: string, target: string): Promise<void>;
+  publishEphemeral(request: PublishEphemeral): Promise<void>;
+  unpublishEphemeral(handle: string, target: string): Promise<void>;
+  findEphemeral(handle: string): Volume | undefined;
+  /** Grows the volume, also while it is in use; asking for less than it has changes nothing. */
+  expandVolume(id: string, range: SizeRange): Promise<Volume>;
   stats(volumeId: string, path: string): Promise<VolumeStats>;
 }
-
-/** Bind mounts are cheap; the kernel's default for mounts in one namespace is 100 000. */
-const MAX_VOLUMES = 10_000;
 
 const CAPABILITIES = [
   'STAGE_UNSTAGE_VOLUME',
   'GET_VOLUME_STATS',
+  'EXPAND_VOLUME',
   'SINGLE_NODE_MULTI_WRITER',
   'GET_VOLUME_HEALTH',
   'GET_STORAGE_HEALTH',
@@ -31,15 +38,22 @@ const CAPABILITIES = [
   'VOLUME_CONDITION',
 ] as const;
 
+export interface NodeOptions {
+  readonly nodeName: string;
+  readonly maxVolumesPerNode: number;
+}
+
 /** CSI Node: what kubelet calls to show a volume to a pod. */
 export function createNode(
-  { nodeName }: { readonly nodeName: string },
+  { nodeName, maxVolumesPerNode }: NodeOptions,
   { storage }: { readonly storage: VolumeAttacher & HealthSource },
 ): RpcHandlers<'csi.v1.Node'> {
+  /** A volume that goes with a pod is called by a handle of the caller's. */
+  const idOf = (handle: string): string => storage.findEphemeral(handle)?.id ?? handle;
   return {
     NodeGetInfo: async () => ({
       node_id: nodeName,
-      max_volumes_per_node: String(MAX_VOLUMES),
+      max_volumes_per_node: String(maxVolumesPerNode),
       accessible_topology: topologyOf(nodeName),
     }),
 
@@ -62,8 +76,21 @@ export function createNode(
       const volumeId = requireField(request.volume_id, 'volume_id');
       const target = requireField(request.target_path, 'target_path');
       const access = parseAccess(request.volume_capability);
+      const { mode, mountFlags, volumeMode, fsType } = access;
+      if (isInline(request.volume_context)) {
+        await storage.publishEphemeral({
+          handle: volumeId,
+          ...parseInline(request.volume_context),
+          volumeMode,
+          fsType,
+          target,
+          readonly: request.readonly,
+          flags: mountFlags,
+          accessMode: mode,
+        });
+        return {};
+      }
       checkForm(storage.getVolume(volumeId), access);
-      const { mode, mountFlags } = access;
       await storage.publish({
         volumeId,
         target,
@@ -76,12 +103,33 @@ export function createNode(
     },
 
     async NodeUnpublishVolume({ volume_id: id, target_path: target }) {
-      await storage.unpublish(requireField(id, 'volume_id'), requireField(target, 'target_path'));
+      requireField(id, 'volume_id');
+      requireField(target, 'target_path');
+      if (storage.findEphemeral(id) === undefined) await storage.unpublish(id, target);
+      else await storage.unpublishEphemeral(id, target);
       return {};
     },
 
-    async NodeGetVolumeStats({ volume_id: id, volume_path: path }) {
-      requireField(id, 'volume_id');
+    async NodeExpandVolume({ volume_id: handle, volume_path: path, capacity_range: range }) {
+      const id = idOf(requireField(handle, 'volume_id'));
+      requireField(path, 'volume_path');
+      const { requiredBytes } = parseRange(range);
+      const { sizeBytes } = storage.getVolume(id);
+      await storage.stats(id, path);
+      if (requiredBytes > sizeBytes) {
+        throw new Fault(
+          'out-of-range',
+          `volume ${id} has ${formatBytes(sizeBytes)}, not ${formatBytes(requiredBytes)}; expand it by ControllerExpandVolume first`,
+          { fields: { volumeId: id, sizeBytes, requiredBytes } },
+        );
+      }
+      // The controller's half did all of it, unless it was cut off: this finishes what is left.
+      await storage.expandVolume(id, { requiredBytes: sizeBytes, limitBytes: 0n });
+      return { capacity_bytes: String(sizeBytes) };
+    },
+
+    async NodeGetVolumeStats({ volume_id: handle, volume_path: path }) {
+      const id = idOf(requireField(handle, 'volume_id'));
       requireField(path, 'volume_path');
       const problems = await storage.checkVolume(id, path);
       return {
@@ -90,9 +138,9 @@ export function createNode(
       };
     },
 
-    async NodeGetVolumeHealth({ volume_id: id, volume_publish_path: path }) {
-      const problems = await storage.checkVolume(requireField(id, 'volume_id'), path);
-      return { volume_health: toWireHealth(id, problems) };
+    async NodeGetVolumeHealth({ volume_id: handle, volume_publish_path: path }) {
+      const problems = await storage.checkVolume(idOf(requireField(handle, 'volume_id')), path);
+      return { volume_health: toWireHealth(handle, problems) };
     },
 
     async NodeGetStorageHealth() {

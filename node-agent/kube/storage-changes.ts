@@ -2,7 +2,13 @@ import type { Storage } from '../storage/storage.ts';
 
 type Changing = Pick<
   Storage,
-  'createVolume' | 'expandVolume' | 'deleteVolume' | 'createSnapshot' | 'deleteSnapshot'
+  | 'createVolume'
+  | 'expandVolume'
+  | 'deleteVolume'
+  | 'createSnapshot'
+  | 'deleteSnapshot'
+  | 'publishEphemeral'
+  | 'unpublishEphemeral'
 >;
 
 /** `storage`, telling `onChange` after every operation that may have changed what its pools have; also after failed ones. */
@@ -19,6 +25,8 @@ export function tellChanges<S extends Changing>(storage: S, onChange: () => void
     createVolume: (request) => telling(storage.createVolume(request)),
     expandVolume: (id, range) => telling(storage.expandVolume(id, range)),
     deleteVolume: (id) => telling(storage.deleteVolume(id)),
+    publishEphemeral: (request) => telling(storage.publishEphemeral(request)),
+    unpublishEphemeral: (handle, target) => telling(storage.unpublishEphemeral(handle, target)),
     createSnapshot: (name, volumeId) => telling(storage.createSnapshot(name, volumeId)),
     deleteSnapshot: (id) => telling(storage.deleteSnapshot(id)),
   };

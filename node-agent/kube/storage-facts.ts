@@ -21,7 +21,8 @@ export function findOrphans(
   { volumes, snapshots, orphans }: Pick<StorageReport, 'volumes' | 'snapshots' | 'orphans'>,
   names: ReadonlySet<string>,
 ): readonly string[] {
-  const unasked = [...volumes, ...snapshots].filter(({ name }) => !names.has(name));
+  const persistent = volumes.filter(({ ephemeral }) => ephemeral !== true);
+  const unasked = [...persistent, ...snapshots].filter(({ name }) => !names.has(name));
   return [
     ...unasked.map(({ id, name }) => `${name} (${id})`),
     ...orphans.map(({ id, pool }) => `data ${id} in pool ${pool}`),

@@ -42,6 +42,16 @@ function start({ pool, disk }: World, crash?: CrashPoint): Promise<Storage> {
   return createStorage([guarded], records, { logger: silentLogger });
 }
 
+const ephemeral = (handle: string) => ({
+  handle,
+  pool: undefined,
+  range: ANY_SIZE,
+  target: `/pods/${handle}`,
+  readonly: false,
+  flags: [],
+  accessMode: 'SINGLE_NODE_WRITER' as const,
+});
+
 interface Prepared {
   readonly volumeId: string;
   readonly snapshotId: string;
@@ -55,6 +65,7 @@ async function prepare(world: World): Promise<Prepared> {
   world.pool.charged.set(volumeId, GIB / 4n);
   const { id: snapshotId } = await storage.createSnapshot('before', volumeId);
   await storage.stage(volumeId, '/staging');
+  await storage.publishEphemeral(ephemeral('csi-old'));
   return { volumeId, snapshotId };
 }
 
@@ -78,6 +89,8 @@ const OPERATIONS: Readonly<Record<string, (storage: Storage, prepared: Prepared)
       accessMode: 'SINGLE_NODE_WRITER',
     }),
   'unpublish a volume': (storage, { volumeId }) => storage.unpublish(volumeId, '/target'),
+  'publish an ephemeral volume': (storage) => storage.publishEphemeral(ephemeral('csi-new')),
+  'unpublish an ephemeral volume': (storage) => storage.unpublishEphemeral('csi-old', '/pods/csi-old'),
   'unstage a volume': (storage, { volumeId }) => storage.unstage(volumeId, '/staging'),
 };
 
@@ -116,8 +129,8 @@ describe.each(['simple', 'classic', 'file'] as const)('with sizes held by %s', (
   });
 });
 
-/** Starting on a healthy state asks for the usage once, and attaches the volume that is staged. */
-const RECOVERY_STEPS = 2;
+/** Starting on a healthy state asks for the usage once, and attaches the two volumes that are staged. */
+const RECOVERY_STEPS = 3;
 
 async function expectNothingLeaks(storage: Storage, { pool, disk }: World): Promise<void> {
   const { orphans, volumes, snapshots } = await storage.report();
@@ -140,6 +153,10 @@ async function expectNothingLeaks(storage: Storage, { pool, disk }: World): Prom
 }
 
 async function removeAll(storage: Storage): Promise<void> {
+  for (const { name, ephemeral: isEphemeral, published } of (await storage.report()).volumes) {
+    const [{ target } = { target: '' }] = published;
+    if (isEphemeral === true) await storage.unpublishEphemeral(name, target);
+  }
   for (const { id, published } of storage.listVolumes()) {
     for (const { target } of published) await storage.unpublish(id, target);
     await storage.deleteVolume(id);

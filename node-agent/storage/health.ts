@@ -57,9 +57,11 @@ export class VolumeHealth {
     throw new Fault('not-found', `volume ${id.slice(0, 128)} does not exist on this node`);
   }
 
-  /** All volumes that are not well. */
+  /** All volumes that are not well, without those that go with a pod. */
   async list(): Promise<readonly SickVolume[]> {
-    const volumes = [...this.#inventory.volumes.values()].filter(({ phase }) => phase === 'ready');
+    const volumes = [...this.#inventory.volumes.values()].filter(
+      ({ phase, ephemeral }) => phase === 'ready' && ephemeral !== true,
+    );
     const sights = new Map<string, PoolSight>();
     for (const { pool } of volumes) if (!sights.has(pool)) sights.set(pool, await this.#lookAt(pool));
     const mounts = await this.#readMounts();

@@ -51,6 +51,8 @@ const volumeRecord = z.strictObject({
     .strictObject({ kind: z.enum(['volume', 'snapshot']), id })
     .nullable()
     .transform((source) => source ?? undefined),
+  // Written for these alone: a record of any other volume is as older versions know it.
+  ephemeral: z.literal(true).optional(),
   staged: z.array(z.string()),
   published: z.array(
     z.strictObject({

@@ -1,4 +1,4 @@
-import type { Volume } from '../../src/core/volume.ts';
+import type { Snapshot, Volume } from '../../src/core/volume.ts';
 import { isFault } from '../../src/core/fault.ts';
 import { dissolve, type OperationDeps } from './copies.ts';
 
@@ -13,7 +13,7 @@ export async function recover(pool: string, deps: OperationDeps): Promise<void> 
     ...[...inventory.snapshots.values()].map((record) => ({ kind: 'snapshot' as const, record })),
   ];
   for (const { kind, record } of records) {
-    if (record.pool !== pool || record.phase === 'ready') continue;
+    if (record.pool !== pool || (record.phase === 'ready' && !isAbandoned(record))) continue;
     using lock = tryTake(record.id, deps);
     if (lock === undefined) continue;
     logger.info({ [kind]: record.id, phase: record.phase }, 'finishing what a crash left');
@@ -35,6 +35,11 @@ export async function recover(pool: string, deps: OperationDeps): Promise<void> 
     logger.info({ volumeId: id, found: found.limitBytes, wanted: ledger.limitOf(volume) }, 'limit restored');
     await ledger.enforce(volume);
   }
+}
+
+/** A pod's own volume that was made and not published, or unpublished and not removed: nobody can come back to it. */
+function isAbandoned(record: Volume | Snapshot): boolean {
+  return 'published' in record && record.ephemeral === true && record.published.length === 0;
 }
 
 /** Undefined when an operation has it in hand: that one finds the record as it is, and does with it what it has to. */

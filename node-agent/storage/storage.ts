@@ -16,6 +16,7 @@ import type { Pool } from './backend.ts';
 import { type OperationDeps, OperationLocks } from './copies.ts';
 import { type SickVolume, VolumeHealth } from './health.ts';
 import { type Inventory, openInventory, type Quarantined } from './inventory.ts';
+import { Ephemerals, type PublishEphemeral } from './ephemeral.ts';
 import { Ledger } from './ledger.ts';
 import { createStorageMetrics, type StorageMetrics } from './metrics.ts';
 import { recover } from './recovery.ts';
@@ -71,6 +72,7 @@ export interface Storage extends AsyncDisposable {
   expandVolume(id: string, range: SizeRange): Promise<Volume>;
   /** Throws `not-found`. */
   getVolume(id: string): Volume;
+  /** Without those that go with a pod: nobody asked for them by themselves. */
   listVolumes(): readonly Volume[];
   createSnapshot(name: string, volumeId: string): Promise<Snapshot>;
   deleteSnapshot(id: string): Promise<void>;
@@ -81,6 +83,14 @@ export interface Storage extends AsyncDisposable {
   unstage(volumeId: string, path: string): Promise<void>;
   publish(request: Publish): Promise<void>;
   unpublish(volumeId: string, target: string): Promise<void>;
+  /** Ensures a volume that lives as long as a pod, and that it is mounted. */
+  publishEphemeral(request: PublishEphemeral): Promise<void>;
+  /** Ensures that such a volume is gone, with all that it held; an unknown one is fine. */
+  unpublishEphemeral(handle: string, target: string): Promise<void>;
+  /** Undefined when there is no such volume. */
+  findEphemeral(handle: string): Volume | undefined;
+  /** Removes the volumes of pods that have no directory in `podsDir` any more. */
+  collectEphemerals(podsDir: string): Promise<void>;
   stats(volumeId: string, path: string): Promise<VolumeStats>;
   /** What is wrong with a volume; with a path also whether it is there, if it should be. Throws `not-found`. */
   checkVolume(id: string, path?: string): Promise<readonly VolumeProblem[]>;
@@ -178,6 +188,7 @@ export async function createStorage(
   const volumes = new Volumes({ ...deps, pools });
   const snapshots = new Snapshots(deps);
   const attachments = new Attachments(deps);
+  const ephemerals = new Ephemerals({ ...deps, volumes, attachments });
   const health = new VolumeHealth({ inventory, pools });
 
   const ready = <T extends Volume | Snapshot>(records: ReadonlyMap<string, T>): T[] =>
@@ -206,7 +217,7 @@ export async function createStorage(
     deleteVolume: (id) => observe('delete_volume', () => volumes.delete(id)),
     expandVolume: (id, range) => observe('expand_volume', () => volumes.expand(id, range)),
     getVolume: (id) => volumes.get(id),
-    listVolumes: () => ready(inventory.volumes),
+    listVolumes: () => ready(inventory.volumes).filter(({ ephemeral }) => ephemeral !== true),
     createSnapshot: (name, id) => observe('create_snapshot', () => snapshots.create(name, id)),
     deleteSnapshot: (id) => observe('delete_snapshot', () => snapshots.delete(id)),
     listSnapshots: () => ready(inventory.snapshots),
@@ -222,6 +233,11 @@ export async function createStorage(
     unstage: (id, path) => observe('unstage', () => attachments.unstage(id, path)),
     publish: (request) => observe('publish', () => attachments.publish(request)),
     unpublish: (id, target) => observe('unpublish', () => attachments.unpublish(id, target)),
+    publishEphemeral: (request) => observe('publish_ephemeral', () => ephemerals.publish(request)),
+    unpublishEphemeral: (handle, target) =>
+      observe('unpublish_ephemeral', () => ephemerals.unpublish(handle, target)),
+    findEphemeral: (handle) => ephemerals.find(handle),
+    collectEphemerals: (podsDir) => operations.run(() => ephemerals.collect(podsDir)),
     stats: (id, path) => observe('stats', () => attachments.stats(id, path)),
     checkVolume: (id, path) => operations.run(() => health.check(id, path)),
     listSickVolumes: () => operations.run(() => health.list()),

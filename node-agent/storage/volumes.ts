@@ -27,6 +27,8 @@ export interface CreateVolume extends PoolChoice {
   readonly name: string;
   readonly range: SizeRange;
   readonly source: ContentSource | undefined;
+  /** True for a volume that goes with a pod. */
+  readonly ephemeral?: true;
 }
 
 /** Makes, resizes and deletes volumes. */
@@ -78,6 +80,7 @@ export class Volumes {
       sizeBytes,
       ...form,
       source: request.source,
+      ephemeral: request.ephemeral,
       phase: 'creating',
       createdAtMs: clock.nowMs(),
       pins: parent === undefined ? (source?.pins ?? {}) : pinsOfCopy(parent, charged),
@@ -238,6 +241,7 @@ function requireSame(existing: Volume, request: CreateVolume): Volume {
     (pool === undefined || pool === existing.pool) &&
     (volumeMode === undefined || volumeMode === existing.volumeMode) &&
     (fsType === undefined || fsType === existing.fsType) &&
+    existing.ephemeral === request.ephemeral &&
     existing.source?.kind === source?.kind &&
     existing.source?.id === source?.id;
   if (same) return existing;

@@ -33,6 +33,8 @@ const schema = z.strictObject({
   runDir: absolutePath.default('/run/keelson'),
   /** kubelet's directory; its plugin registration is served when this is given. */
   kubeletDir: absolutePath.optional(),
+  /** How many volumes the scheduler may put on this node. Mounts are cheap; the kernel allows 100 000 in one namespace. */
+  maxVolumesPerNode: z.int().min(1).max(100_000).default(10_000),
   log: z.strictObject({ level: z.enum(LOG_LEVELS).default('info') }).prefault({}),
   metrics: z
     .strictObject({
@@ -56,6 +58,7 @@ export interface AgentConfig {
   readonly stateDir: string;
   readonly runDir: string;
   readonly kubeletDir: string | undefined;
+  readonly maxVolumesPerNode: number;
   readonly logLevel: (typeof LOG_LEVELS)[number];
   readonly metricsAddress: string | undefined;
   readonly pools: readonly PoolSpec[];
@@ -106,6 +109,7 @@ export function parseAgentConfig({ text, document, overrides, hostname }: Config
     stateDir: config.stateDir,
     runDir: config.runDir,
     kubeletDir: config.kubeletDir,
+    maxVolumesPerNode: config.maxVolumesPerNode,
     logLevel: config.log.level,
     metricsAddress: config.metrics.address === 'off' ? undefined : config.metrics.address,
     pools,

@@ -24,6 +24,8 @@ export interface Volume extends VolumeShape {
   readonly name: string;
   readonly pool: string;
   readonly source: ContentSource | undefined;
+  /** True for one that was made for a pod and goes with it; its name is then the caller's handle of it. */
+  readonly ephemeral?: boolean | undefined;
   /** `creating` and `deleting` are intents: whoever finds one after a crash finishes or undoes it. */
   readonly phase: 'creating' | 'ready' | 'deleting';
   readonly createdAtMs: number;

@@ -40,7 +40,7 @@ export async function installKinds(kubectl: Kubectl, signal?: AbortSignal): Prom
         podInfoOnMount: true,
         storageCapacity: true,
         fsGroupPolicy: 'File',
-        volumeLifecycleModes: ['Persistent'],
+        volumeLifecycleModes: ['Persistent', 'Ephemeral'],
       },
     },
     storageClass('keelson', { volumeBindingMode: 'WaitForFirstConsumer' }),

@@ -1,67 +1,15 @@
 import { mkdir, readdir, rename, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeEach, expect, it } from 'vitest';
-import { createController } from '../../node-agent/csi/controller.ts';
-import { createIdentity } from '../../node-agent/csi/identity.ts';
-import { createNode } from '../../node-agent/csi/node.ts';
 import { registrationSocket, serveRegistration } from '../../node-agent/csi/registration.ts';
-import { connectRpc, type RpcClient } from '../../src/rpc/client.ts';
-import type { VolumeCapability } from '../../src/rpc/gen/csi/v1/VolumeCapability.ts';
-import { createRpcServer } from '../../src/rpc/server.ts';
-import type { MethodOf, RequestOf, ResponseIn } from '../../src/rpc/services.ts';
+import { connectRpc } from '../../src/rpc/client.ts';
+import type { RequestOf } from '../../src/rpc/services.ts';
 import { silentLogger } from '../../src/runtime/logger.ts';
-import { requireRoot, type StorageLab, startStorageLab } from './storage-lab.ts';
+import { capability, startCsiLab } from './csi-lab.ts';
+import { requireRoot } from './storage-lab.ts';
 
 const MIB = 2 ** 20;
-const capability = (mode: 'SINGLE_NODE_WRITER' | 'SINGLE_NODE_SINGLE_WRITER' | 'MULTI_NODE_MULTI_WRITER') =>
-  ({ mount: {}, access_mode: { mode } }) satisfies VolumeCapability;
 const WRITER = capability('SINGLE_NODE_WRITER');
-
-interface CsiLab extends AsyncDisposable {
-  readonly lab: StorageLab;
-  readonly client: RpcClient;
-  controller<M extends MethodOf<'csi.v1.Controller'>>(
-    method: M,
-    request: RequestOf<'csi.v1.Controller', M>,
-  ): Promise<ResponseIn<'csi.v1.Controller', M>>;
-  node<M extends MethodOf<'csi.v1.Node'>>(
-    method: M,
-    request: RequestOf<'csi.v1.Node', M>,
-  ): Promise<ResponseIn<'csi.v1.Node', M>>;
-  createVolume(name: string, mebibytes?: number): Promise<string>;
-}
-
-async function startCsiLab(): Promise<CsiLab> {
-  await using cleanup = new AsyncDisposableStack();
-  const lab = cleanup.use(await startStorageLab());
-  const server = cleanup.use(createRpcServer({}, { logger: silentLogger }));
-  const { storage } = lab;
-  server.add('csi.v1.Identity', createIdentity({ version: '1.2.3' }, { isReady: () => true }));
-  server.add('csi.v1.Controller', createController({ nodeName: 'node-a' }, { storage }));
-  server.add('csi.v1.Node', createNode({ nodeName: 'node-a' }, { storage }));
-  const socket = join(lab.directory, 'csi.sock');
-  await server.listen(socket);
-  const client = cleanup.use(connectRpc(socket));
-  const owned = cleanup.move();
-  const controller: CsiLab['controller'] = (method, request) =>
-    client.call('csi.v1.Controller', method, request, {});
-  return {
-    lab,
-    client,
-    controller,
-    node: (method, request) => client.call('csi.v1.Node', method, request, {}),
-    async createVolume(name, mebibytes = 16) {
-      const bytes = String(mebibytes * MIB);
-      const { volume } = await controller('CreateVolume', {
-        name,
-        capacity_range: { required_bytes: bytes, limit_bytes: bytes },
-        volume_capabilities: [WRITER],
-      });
-      return volume?.volume_id ?? '';
-    },
-    [Symbol.asyncDispose]: () => owned.disposeAsync(),
-  };
-}
 
 beforeEach((context) => requireRoot(context));
 
@@ -71,6 +19,7 @@ it('tells kubelet who it is, what it can and where volumes are', async () => {
   expect(info).toMatchObject({ name: 'keelson.dev', vendor_version: '1.2.3' });
   expect(await csi.node('NodeGetInfo', {})).toMatchObject({
     node_id: 'node-a',
+    max_volumes_per_node: '7',
     accessible_topology: { segments: { 'topology.keelson.dev/node': 'node-a' } },
   });
 });

@@ -81,7 +81,7 @@ export async function startStorageLab({
   const kept = cleanup.move();
   return Object.assign(lab, {
     async [Symbol.asyncDispose]() {
-      for (const { id, published, staged } of lab.storage.listVolumes()) {
+      for (const { id, published, staged } of (await lab.storage.report()).volumes) {
         for (const { target } of published) await lab.storage.unpublish(id, target);
         for (const path of staged) await lab.storage.unstage(id, path);
       }
