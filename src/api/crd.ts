@@ -56,6 +56,8 @@ export function structural(schema: z.ZodType): object {
       // zod bounds every integer by what a JavaScript number holds; those are no limits of ours.
       if (jsonSchema.minimum === Number.MIN_SAFE_INTEGER) delete jsonSchema.minimum;
       if (jsonSchema.maximum === Number.MAX_SAFE_INTEGER) delete jsonSchema.maximum;
+      // The API server drops what a schema does not name, and takes no other word for it.
+      if (jsonSchema.additionalProperties === false) delete jsonSchema.additionalProperties;
       if (jsonSchema.type === 'integer') jsonSchema.format ??= 'int64';
     },
   });

@@ -1,6 +1,7 @@
 import type { z } from 'zod';
 import type { KubeObject, Resource } from '../kube/resource.ts';
-import type { Frozen, Rule } from './schema.ts';
+import type { Rule } from '../core/document-schema.ts';
+import type { Frozen } from './schema.ts';
 
 export const API_GROUP = 'keelson.dev';
 export const API_VERSION = 'v1alpha1';

@@ -1,14 +1,7 @@
 import { z } from 'zod';
 import { AGE, type KindDefinition, type KindObject, resourceOf } from './kind.ts';
-import {
-  conditions,
-  exactlyOne,
-  field,
-  immutable,
-  objectName,
-  observedGeneration,
-  quantity,
-} from './schema.ts';
+import { field, quantity } from '../core/document-schema.ts';
+import { conditions, exactlyOne, immutable, objectName, observedGeneration } from './schema.ts';
 
 const parameters = z.record(z.string(), z.string().max(1024));
 

@@ -1,7 +1,8 @@
 import { z } from 'zod';
 import type { KubeObject } from '../kube/resource.ts';
 import { AGE, conditionColumn, type KindDefinition, resourceOf } from './kind.ts';
-import { conditions, type Frozen, field, quantity } from './schema.ts';
+import { field, quantity } from '../core/document-schema.ts';
+import { conditions, type Frozen } from './schema.ts';
 
 const word = z.string().max(128);
 const words = z.array(word).max(512);

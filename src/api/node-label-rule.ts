@@ -1,14 +1,7 @@
 import { z } from 'zod';
 import { AGE, conditionColumn, type KindDefinition, type KindObject, resourceOf } from './kind.ts';
-import {
-  conditions,
-  exactlyOne,
-  field,
-  labelSelector,
-  objectName,
-  observedGeneration,
-  type Rule,
-} from './schema.ts';
+import { field, labelSelector, type Rule } from '../core/document-schema.ts';
+import { conditions, exactlyOne, objectName, observedGeneration } from './schema.ts';
 
 const OURS: Rule = {
   rule: "!self.matches('^([^/]*[.])?topology[.]keelson[.]dev/') && self != 'keelson.dev/agent-not-ready'",

@@ -1,16 +1,7 @@
 import { z } from 'zod';
 import { AGE, conditionColumn, type KindDefinition, type KindObject, resourceOf } from './kind.ts';
-import {
-  absolutePath,
-  conditions,
-  exactlyOne,
-  field,
-  immutable,
-  labelSelector,
-  noDotDot,
-  observedGeneration,
-  quantity,
-} from './schema.ts';
+import { field, labelSelector, quantity } from '../core/document-schema.ts';
+import { absolutePath, conditions, exactlyOne, immutable, noDotDot, observedGeneration } from './schema.ts';
 
 const path = (description: string) => field(absolutePath, description, { rules: [noDotDot] });
 

@@ -49,9 +49,10 @@ spec: {}
   for (const line of [
     'document 1.metadata.name: must be lower-case',
     'document 1.spec.match.operations[0]: must be CreateContainer or RunPodSandbox',
-    'document 1.spec.match.podSelector.matchExpressions[0].values: must not be empty for In',
+    'document 1.spec.match.podSelector.matchExpressions[0].values: must be given for In',
     'document 1.spec.mutate.env.set.A: must be a text; put numbers and booleans in quotes',
-    'document 1.spec.mutate.labels.set.io.kubernetes.pod.uid: ',
+    'document 1.spec.mutate.labels.set: must be names like team or example.com/team, and must not begin with io.kubernetes.',
+    'found "io.kubernetes.pod.uid"',
     'document 1.spec.mutate.resources.memoryLimit: found "lots"',
     'document 1.spec.typo: unknown field',
     'document 2.spec.match.images: needs the operation CreateContainer',
@@ -72,6 +73,14 @@ test.each([
   ],
 ])('%s is refused', (_name, text, expected) => {
   expect(faultOf(text)).toContain(expected);
+});
+
+test('a limit that is taken off is written as in the API', () => {
+  const text = `${head}metadata: {name: a}\nspec: {mutate: {resources: {memorySwapLimit: "-1"}}}`;
+  expect(parsePolicies(text, 'p.yaml')[0]?.mutation?.resources).toEqual({ memorySwapLimitBytes: -1n });
+  expect(faultOf(text.replace('"-1"', '-1'))).toContain(
+    'memorySwapLimit: found -1, expected a size like 64Mi, in quotes',
+  );
 });
 
 test('an empty file has no policies', () => {

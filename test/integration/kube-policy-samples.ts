@@ -108,6 +108,45 @@ export const POLICY_SAMPLES: readonly PolicySample[] = [
     },
     refused: /must be absent for Exists and DoesNotExist/,
   },
+  {
+    name: 'a swap limit that is taken off',
+    spec: { mutate: { resources: { memorySwapLimit: '-1' } } },
+  },
+  {
+    name: 'a size as a number',
+    spec: { mutate: { resources: { memoryLimit: 1024 } } },
+    refused: /memoryLimit/,
+  },
+  {
+    name: 'a selector for a label that cannot be',
+    spec: { audit: true, match: { podSelector: { matchLabels: { 'a b': 'c' } } } },
+    refused: /must be names like team/,
+  },
+  {
+    name: 'a requirement for one',
+    spec: {
+      audit: true,
+      match: { podSelector: { matchExpressions: [{ key: '/a', operator: 'Exists' }] } },
+    },
+    refused: /matchExpressions\[0\].key/,
+  },
+  {
+    name: 'an operation twice',
+    spec: { audit: true, match: { operations: ['RunPodSandbox', 'RunPodSandbox'] } },
+    refused: /Duplicate value/,
+  },
+  {
+    name: 'a value without end',
+    spec: { mutate: { env: { set: { A: 'x'.repeat(4_097) } } } },
+    refused: /4096/,
+  },
+  {
+    name: 'more variables than anybody needs',
+    spec: {
+      mutate: { env: { set: Object.fromEntries(Array.from({ length: 65 }, (_, i) => [`A${i}`, ''])) } },
+    },
+    refused: /must have at most 64 items/,
+  },
   { name: 'a refusal without a word', spec: { deny: { message: '' } }, refused: /deny.message/ },
   { name: 'an unknown failure policy', spec: { audit: true, failurePolicy: 'Panic' }, refused: /"Panic"/ },
   { name: 'a text as dryRun', spec: { audit: true, dryRun: 'yes' }, refused: /dryRun/ },
