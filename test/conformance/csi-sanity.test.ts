@@ -51,11 +51,16 @@ const MUST_PASS = [
   'NodeStageVolume',
   'NodeUnstageVolume',
   'NodeGetVolumeStats',
+  'NodeExpandVolume',
   'NodeGetCapabilities',
   'NodeGetInfo',
+  'ControllerGetVolumeHealth',
+  'ControllerListVolumeHealth',
+  'NodeGetVolumeHealth',
+  'NodeGetStorageHealth',
 ];
 /** How many of the 103 specs passed when this was written. It only goes up. */
-const MUST_PASS_SPECS = 67;
+const MUST_PASS_SPECS = 77;
 
 it.for([
   ['btrfs', 'mount'],
@@ -97,16 +102,22 @@ it.for([
     specs.filter((spec) => states.includes(spec.State));
   const passed = inState('passed');
   const skipped = inState('skipped', 'pending');
-  const failed = specs.filter((spec) => !passed.includes(spec) && !skipped.includes(spec));
+  const unhappy = specs.filter((spec) => !passed.includes(spec) && !skipped.includes(spec));
+  const failed = unhappy.filter((spec) => !isEqualAfterAll(spec));
+  const mistaken = unhappy.filter((spec) => !failed.includes(spec));
 
   console.log(
     `csi-sanity, ${backend}, ${mode}: ${specs.length} specs, ran ${specs.length - skipped.length}, passed ${passed.length}, ` +
-      `failed ${failed.length}, skipped ${skipped.length}\n${skipReasons(skipped)}`,
+      `failed ${failed.length}, skipped ${skipped.length}, compared wrongly ${mistaken.length}\n` +
+      [skipReasons(skipped), ...mistaken.map((spec) => `  compared wrongly: ${nameOf(spec)}`)].join('\n'),
   );
   expect(
     failed.map((spec) => `${nameOf(spec)}: ${spec.Failure?.Message ?? spec.State}`),
     stdout,
   ).toEqual([]);
+  expect(mistaken.map(nameOf)).toEqual([
+    'CreateSnapshot [Controller Server] > should succeed when creating a snapshot with accessibility requirements',
+  ]);
   expect(passed.length).toBeGreaterThanOrEqual(MUST_PASS_SPECS);
   expect(MUST_PASS.filter((group) => !passed.some((spec) => isOf(group, spec)))).toEqual([]);
   const mounts = await readFile('/proc/self/mountinfo', 'utf8');
@@ -125,6 +136,16 @@ function nameOf(spec: SpecReport): string {
 /** csi-sanity writes `Node Service > NodeStageVolume` and `CreateSnapshot [Controller Server]`. */
 function isOf(group: string, spec: SpecReport): boolean {
   return (spec.ContainerHierarchyTexts ?? []).some((text) => text.replace(/ \[.*\]$/, '') === group);
+}
+
+/**
+ * csi-sanity 5.6.0 compares a topology in our answer with one of its own by their Go structs, of which one remembers its encoded size since it was
+ * sent: they are never equal, and no driver that tells the topology of a snapshot can pass. What it prints shows whether anything else differs.
+ */
+function isEqualAfterAll({ Failure: failure }: SpecReport): boolean {
+  const plain = failure?.Message.replaceAll(/0x[0-9a-f]+/g, '').replaceAll(/sizeCache: \d+/g, 'sizeCache');
+  const [found, wanted, ...more] = plain?.replace(/^Expected\n/, '').split('\nto equal\n') ?? [];
+  return found !== undefined && found.includes('csi.Topology') && found === wanted && more.length === 0;
 }
 
 /** One line a reason, with the specs that gave it. */
