@@ -2,6 +2,7 @@ import { expect, it } from 'vitest';
 import { createFakeDisk, FakePool, openFakeInventory } from '../../test/fakes/fake-storage.ts';
 import { silentLogger } from '../../src/runtime/logger.ts';
 import type { MountEntry } from '../linux/mount-table.ts';
+import type { Pool } from './backend.ts';
 import { VolumeHealth } from './health.ts';
 import type { Inventory } from './inventory.ts';
 import { fixedPools, type PoolSet } from './pool-set.ts';
@@ -48,6 +49,34 @@ it('data that went away by itself is a loss', async () => {
   pool.volumes.delete(id);
   expect(await storage.checkVolume(id)).toMatchObject([{ status: 'data-loss', reason: 'DataMissing' }]);
   expect(await storage.listSickVolumes()).toMatchObject([{ id, problems: [{ reason: 'DataMissing' }] }]);
+});
+
+it('a volume that is merely not counted is no loss', async () => {
+  const { inventory, pool, id } = await startWorld();
+  const backend = {
+    ...pool.backend,
+    usage: async () => ({ totalBytes: 0n, freeBytes: 0n, otherBytes: 0n, volumes: new Map() }),
+  };
+  const uncounted: Pool = {
+    name: pool.name,
+    policy: pool.policy,
+    mounts: pool.mounts,
+    backend,
+    checkHealth: async () => 'quotas are off',
+  };
+  const health = new VolumeHealth({ inventory, pools: fixedPools([uncounted]) });
+  expect(await health.check(id)).toMatchObject([{ status: 'degraded', reason: 'QuotaInconsistent' }]);
+});
+
+it('a volume that is deleted while it is looked at is not found, and no loss', async () => {
+  const { inventory, pools, storage, id } = await startWorld();
+  const readMounts = async (): Promise<readonly MountEntry[]> => {
+    if (inventory.volumes.has(id)) await storage.deleteVolume(id);
+    return [];
+  };
+  const health = new VolumeHealth({ inventory, pools, readMounts });
+  await expect(health.check(id)).rejects.toMatchObject({ kind: 'not-found' });
+  expect(await health.list()).toEqual([]);
 });
 
 it('a pool that is away makes its volumes inaccessible, and loses none', async () => {

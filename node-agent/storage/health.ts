@@ -34,7 +34,7 @@ interface PoolSight {
   readonly mounts: VolumeMounts | undefined;
 }
 
-/** Finds out how volumes and pools are. It changes nothing. */
+/** Finds out how volumes and pools are. It changes no volume; a pool that finds its accounting broken starts to repair it. */
 export class VolumeHealth {
   readonly #inventory: Inventory;
   readonly #pools: PoolSet;
@@ -48,9 +48,13 @@ export class VolumeHealth {
 
   /** What is wrong with one volume; with a path also whether it is there, if it should be. Throws `not-found` for an unknown one. */
   async check(id: string, path?: string): Promise<readonly VolumeProblem[]> {
-    const volume = this.#inventory.volumes.get(id);
-    if (volume?.phase === 'ready') {
-      return await this.#judge(volume, await this.#lookAt(volume.pool), await this.#readMounts(), path);
+    const known = this.#find(id);
+    if (known !== undefined) {
+      const sight = await this.#lookAt(known.pool);
+      const mounts = await this.#readMounts();
+      // One that was deleted meanwhile is not missed.
+      const volume = this.#find(id);
+      if (volume !== undefined) return await this.#judge(volume, sight, mounts, path);
     }
     const unreadable = this.#quarantined().get(id);
     if (unreadable !== undefined) return [describeUnreadable(unreadable)];
@@ -68,8 +72,7 @@ export class VolumeHealth {
     const found: SickVolume[] = [];
     for (const volume of volumes) {
       const sight = sights.get(volume.pool);
-      // One that was deleted meanwhile is not missed.
-      if (sight === undefined || this.#inventory.volumes.get(volume.id)?.phase !== 'ready') continue;
+      if (sight === undefined || this.#find(volume.id) === undefined) continue;
       const problems = await this.#judge(volume, sight, mounts, undefined);
       if (problems.length > 0) found.push({ id: volume.id, problems });
     }
@@ -93,6 +96,11 @@ export class VolumeHealth {
     return judgePools(sick.flat());
   }
 
+  #find(id: string): Volume | undefined {
+    const volume = this.#inventory.volumes.get(id);
+    return volume?.phase === 'ready' ? volume : undefined;
+  }
+
   async #lookAt(name: string): Promise<PoolSight> {
     const state = this.#pools.states().find((candidate) => candidate.name === name);
     const away = (closed: string): PoolSight => ({
@@ -105,9 +113,10 @@ export class VolumeHealth {
     const { pool, problem } = state;
     if (pool === undefined) return away(problem ?? 'it is being opened');
     try {
-      const { volumes } = await pool.backend.usage();
+      // By what is there, and not by what is counted: where quotas are off, nothing is counted and nothing is lost.
+      const { volumes } = await pool.backend.list();
       const miscounted = await pool.checkHealth();
-      return { closed: undefined, miscounted, present: new Set(volumes.keys()), mounts: pool.mounts };
+      return { closed: undefined, miscounted, present: new Set(volumes), mounts: pool.mounts };
     } catch (error) {
       return away(Fault.from(error).message);
     }
