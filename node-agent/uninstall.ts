@@ -7,7 +7,8 @@ import { isServed } from '../src/runtime/unix-socket.ts';
 import type { Logger } from '../src/runtime/logger.ts';
 import { type CniDirectories, removeCni } from './host/cni-files.ts';
 import { type Kernel, startKernel } from './linux/kernel.ts';
-import { type MountEntry, readMountTable } from './linux/mount-table.ts';
+import type { MountEntry } from '../src/core/mount-table.ts';
+import { readMountTable } from './linux/mount-table.ts';
 import { removeNetwork } from './network/removal.ts';
 
 export interface UninstallOptions {

@@ -1,5 +1,5 @@
 import { basename } from 'node:path';
-import { describeDisk, parseMountedDevices } from '../../src/core/inventory-disks.ts';
+import { describeDisk } from '../../src/core/inventory-disks.ts';
 import {
   countPci,
   parseCgroup,
@@ -8,6 +8,7 @@ import {
   parseMemory,
   toWords,
 } from '../../src/core/inventory-parse.ts';
+import { parseMountTable } from '../../src/core/mount-table.ts';
 import type {
   CpuFacts,
   DiskFacts,
@@ -78,7 +79,8 @@ export async function readFilesystems(files: FileReader): Promise<readonly strin
 /** Whole disks of the machine. */
 export async function readDisks(files: FileReader): Promise<readonly DiskFacts[]> {
   // Of the host, also when the agent is in a pod, whose own mounts are few.
-  const mounted = parseMountedDevices((await files.read('/proc/1/mountinfo')) ?? '');
+  const mounts = parseMountTable((await files.read('/proc/1/mountinfo')) ?? '');
+  const mounted = new Set(mounts.map(({ device }) => device));
   const disks: DiskFacts[] = [];
   for (const name of await files.list('/sys/block')) {
     const at = (attribute: string): string => `/sys/block/${name}/${attribute}`;

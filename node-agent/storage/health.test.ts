@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
 import { createFakeDisk, FakePool, openFakeInventory } from '../../test/fakes/fake-storage.ts';
 import { silentLogger } from '../../src/runtime/logger.ts';
-import type { MountEntry } from '../linux/mount-table.ts';
+import type { MountEntry } from '../../src/core/mount-table.ts';
 import type { Pool } from './backend.ts';
 import { VolumeHealth } from './health.ts';
 import type { Inventory } from './inventory.ts';
@@ -118,6 +118,7 @@ it('a file system that turned read-only is told, a read-only mount is not', asyn
   const access = { flags: [], readonly: true, accessMode: 'SINGLE_NODE_WRITER' } as const;
   await storage.publish({ volumeId: id, stagingPath: '/staging', target: '/pods/a', ...access });
   const entry: MountEntry = {
+    device: '7:0',
     mountPoint: '/pods/a',
     root: '/',
     type: 'ext4',

@@ -9,7 +9,8 @@ import {
   type VolumeProblem,
 } from '../../src/core/volume-health.ts';
 import { isId } from '../../src/core/volume-name.ts';
-import { type MountEntry, readMountTable } from '../linux/mount-table.ts';
+import type { MountEntry } from '../../src/core/mount-table.ts';
+import { readMountTable } from '../linux/mount-table.ts';
 import type { VolumeMounts } from './backend.ts';
 import type { Inventory, Quarantined } from './inventory.ts';
 import type { PoolSet, PoolState } from './pool-set.ts';

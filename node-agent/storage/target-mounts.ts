@@ -5,7 +5,8 @@ import { Fault } from '../../src/core/fault.ts';
 import type { VolumeShape } from '../../src/core/volume.ts';
 import type { MountPlan } from '../../src/core/volume-access.ts';
 import type { Kernel } from '../linux/kernel.ts';
-import { type MountEntry, readMountTable } from '../linux/mount-table.ts';
+import type { MountEntry } from '../../src/core/mount-table.ts';
+import { readMountTable } from '../linux/mount-table.ts';
 
 const UMOUNT_NOFOLLOW = 8;
 

@@ -45,8 +45,3 @@ function diskType(name: string, rotational: boolean, model: string | undefined):
   if (name.startsWith('nvme')) return 'nvme';
   return rotational ? 'hdd' : 'ssd';
 }
-
-/** Device numbers that a mountinfo file names. */
-export function parseMountedDevices(mountinfo: string): ReadonlySet<string> {
-  return new Set(mountinfo.split('\n').map((line) => line.split(' ')[2] ?? ''));
-}

@@ -1,7 +1,8 @@
 import { access, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { cgroupRoots } from '../../src/cli/demo/cgroups.ts';
-import { isWithin, readMounts } from '../../src/cli/demo/mounts.ts';
+import { readMounts } from '../../src/cli/demo/mounts.ts';
+import { isWithin } from '../../src/core/mount-table.ts';
 import { listProcesses } from '../../src/cli/demo/processes.ts';
 import { findLoopDevices } from './loop-devices.ts';
 
@@ -23,7 +24,9 @@ export async function findLeftovers({ directory, cgroupPrefix, hostLink }: Belon
   ]);
   return [
     ...processes,
-    ...mounts.filter(({ target }) => isWithin(target, directory)).map(({ target }) => `mount ${target}`),
+    ...mounts
+      .filter(({ mountPoint }) => isWithin(mountPoint, directory))
+      .map(({ mountPoint }) => `mount ${mountPoint}`),
     ...cgroups,
     ...loops.map((name) => `loop device ${name}`),
     ...(link ? [`network interface ${hostLink}`] : []),

@@ -8,7 +8,9 @@ import { readMounts } from './mounts.ts';
 /** Where the hierarchies are mounted: one of version 2, or one a controller of version 1. */
 export async function cgroupRoots(): Promise<string[]> {
   const mounts = await readMounts();
-  return mounts.filter(({ type }) => type === 'cgroup' || type === 'cgroup2').map(({ target }) => target);
+  return mounts
+    .filter(({ type }) => type === 'cgroup' || type === 'cgroup2')
+    .map(({ mountPoint }) => mountPoint);
 }
 
 /** The directories of the top-level cgroup `name` that exist, one a hierarchy. */

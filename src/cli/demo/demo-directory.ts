@@ -6,7 +6,8 @@ import { retry } from '../../runtime/retry.ts';
 import { removeContainerdRemains } from './containerd.ts';
 import { readLoopDevices } from './machine-state.ts';
 import { findForeignMounts, unmountCopies } from './mount-copies.ts';
-import { isWithin, readMounts, unmountWithin } from './mounts.ts';
+import { isWithin } from '../../core/mount-table.ts';
+import { readMounts, unmountWithin } from './mounts.ts';
 import { isSameProcess, listProcesses, readProcess } from './processes.ts';
 
 const PREFIX = 'keelson-demo-';
@@ -102,9 +103,9 @@ export async function removeDemo(directory: string): Promise<void> {
 }
 
 async function checkReleased(directory: string): Promise<void> {
-  const mount = (await readMounts()).find(({ target }) => isWithin(target, directory));
+  const mount = (await readMounts()).find(({ mountPoint }) => isWithin(mountPoint, directory));
   const loop = (await readLoopDevices()).find(({ file }) => file.startsWith(`${directory}/`));
-  const held = mount === undefined ? loop?.device : `the mount at ${mount.target}`;
+  const held = mount === undefined ? loop?.device : `the mount at ${mount.mountPoint}`;
   if (held === undefined) return;
   const holders = await mountHolders(directory);
   const by = holders.length === 0 ? '' : ` by a mount namespace of ${holders.join(', ')}`;

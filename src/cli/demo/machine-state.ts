@@ -69,10 +69,10 @@ export async function readLoopDevices(): Promise<{ readonly device: string; read
 }
 
 async function mounts(): Promise<Resource[]> {
-  return (await readMounts()).map(({ target, source, type }) => ({
+  return (await readMounts()).map(({ mountPoint, source, type }) => ({
     kind: 'mount',
-    key: `${target} (${type} from ${source})`,
-    trace: target,
+    key: `${mountPoint} (${type} from ${source})`,
+    trace: mountPoint,
   }));
 }
 

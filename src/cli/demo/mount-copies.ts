@@ -1,6 +1,6 @@
 import { readFile, readlink } from 'node:fs/promises';
 import { runCommand } from '../../runtime/child-process.ts';
-import { isWithin, parseMountinfo } from './mounts.ts';
+import { isWithin, parseMountTable } from '../../core/mount-table.ts';
 import { listProcesses } from './processes.ts';
 
 export interface ForeignMounts {
@@ -19,8 +19,10 @@ export async function findForeignMounts(directory: string): Promise<ForeignMount
     const namespace = await readlink(`/proc/${pid}/ns/mnt`).catch(() => undefined);
     if (namespace === undefined || seen.has(namespace)) continue;
     seen.add(namespace);
-    const mounts = parseMountinfo(await readFile(`/proc/${pid}/mountinfo`, 'utf8').catch(() => ''));
-    const targets = mounts.map(({ target }) => target).filter((target) => isWithin(target, directory));
+    const mounts = parseMountTable(await readFile(`/proc/${pid}/mountinfo`, 'utf8').catch(() => ''));
+    const targets = mounts
+      .map(({ mountPoint }) => mountPoint)
+      .filter((target) => isWithin(target, directory));
     if (targets.length > 0) found.push({ pid, program, targets });
   }
   return found;

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { parseMountTable } from './mount-table.ts';
+import { isWithin, parseMountTable } from './mount-table.ts';
 
 it('reads where, what and how, with and without optional fields', () => {
   const text = [
@@ -10,6 +10,7 @@ it('reads where, what and how, with and without optional fields', () => {
   ].join('\n');
   expect(parseMountTable(text)).toEqual([
     {
+      device: '98:0',
       mountPoint: '/mnt2',
       root: '/mnt1',
       type: 'ext3',
@@ -18,6 +19,7 @@ it('reads where, what and how, with and without optional fields', () => {
       filesystemOptions: ['rw', 'errors=continue'],
     },
     {
+      device: '0:50',
       mountPoint: '/a b\\c',
       root: '/',
       type: 'btrfs',
@@ -26,6 +28,7 @@ it('reads where, what and how, with and without optional fields', () => {
       filesystemOptions: ['rw'],
     },
     {
+      device: '0:51',
       mountPoint: '/plain',
       root: '/',
       type: 'tmpfs',
@@ -38,4 +41,13 @@ it('reads where, what and how, with and without optional fields', () => {
 
 it('reads a path beyond ASCII', () => {
   expect(parseMountTable('1 0 0:1 / /größe\\011x rw - tmpfs none rw')[0]?.mountPoint).toBe('/größe\tx');
+});
+
+it.each([
+  ['/a/b', '/a/b', true],
+  ['/a/b/c', '/a/b', true],
+  ['/a/bc', '/a/b', false],
+  ['/a', '/a/b', false],
+])('%s lies within %s: %s', (path, directory, expected) => {
+  expect(isWithin(path, directory)).toBe(expected);
 });
