@@ -1,7 +1,8 @@
 import { Fault } from '../../core/fault.ts';
+import { formatBytes } from '../../core/quantity.ts';
 import { runCommand } from '../../runtime/child-process.ts';
 import { inNetns } from './netns.ts';
-import { formatBytes, type PingReport } from './report.ts';
+import type { PingReport } from './report.ts';
 import { DATA_FILE, type RunningPod, type Stage } from './stage.ts';
 import type { MountPaths, Volume } from './volumes.ts';
 
@@ -109,6 +110,6 @@ async function overfill(
       }
       return { error, writtenBytes, sizeBytes, statsUsedBytes: Number(usedBytes) };
     },
-    ({ error, writtenBytes }) => `"${error}" after ${formatBytes(writtenBytes)}`,
+    ({ error, writtenBytes }) => `"${error}" after ${formatBytes(BigInt(writtenBytes))}`,
   );
 }

@@ -1,3 +1,4 @@
+import { formatBytes } from '../../core/quantity.ts';
 import { renderTable } from '../table.ts';
 import type { Leftovers } from './leftovers.ts';
 import { formatDuration, type StepReport } from './narrator.ts';
@@ -67,7 +68,7 @@ export function renderFindings(findings: DemoFindings, steps: readonly StepRepor
   const sections = [
     renderTable(
       ['VOLUME', 'SIZE', 'SOURCE', 'ID'],
-      volumes.map(({ name, sizeBytes, source, id }) => [name, formatBytes(Number(sizeBytes)), source, id]),
+      volumes.map(({ name, sizeBytes, source, id }) => [name, formatBytes(BigInt(sizeBytes)), source, id]),
     ),
     renderTable(
       ['POD', 'ADDRESS', 'VOLUME'],
@@ -82,7 +83,9 @@ export function renderFindings(findings: DemoFindings, steps: readonly StepRepor
       [
         ...(overfill === undefined
           ? []
-          : [['size of the volume', `${overfill.error} after ${formatBytes(overfill.writtenBytes)}`]]),
+          : [
+              ['size of the volume', `${overfill.error} after ${formatBytes(BigInt(overfill.writtenBytes))}`],
+            ]),
         ...(policy === undefined
           ? []
           : [
@@ -127,13 +130,4 @@ function callDurations(steps: readonly StepReport[]): string[][] {
       least === most ? formatDuration(least) : `${formatDuration(least)} to ${formatDuration(most)}`;
     return [title, String(own.length), range];
   });
-}
-
-/** `8.0 MiB`, `1.0 GiB`. */
-export function formatBytes(bytes: number): string {
-  const units = ['bytes', 'KiB', 'MiB', 'GiB', 'TiB'];
-  let value = bytes;
-  let unit = 0;
-  for (; value >= 1024 && unit < units.length - 1; unit += 1) value /= 1024;
-  return `${unit === 0 ? value : value.toFixed(1)} ${units[unit] ?? ''}`;
 }

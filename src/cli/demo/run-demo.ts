@@ -1,6 +1,7 @@
 import { writeFile } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { Fault } from '../../core/fault.ts';
+import { formatBytes } from '../../core/quantity.ts';
 import { connectRpc } from '../../rpc/client.ts';
 import { type Clock, systemClock } from '../../runtime/clock.ts';
 import { describeMissing, evaluatePreflight } from '../preflight.ts';
@@ -20,13 +21,7 @@ import {
 } from './node.ts';
 import { choosePodRange } from './pod-range.ts';
 import { PodRuntime } from './pods.ts';
-import {
-  type DemoFindings,
-  type DemoOutcome,
-  type DemoReport,
-  formatBytes,
-  renderFindings,
-} from './report.ts';
+import { type DemoFindings, type DemoOutcome, type DemoReport, renderFindings } from './report.ts';
 import { type DemoPaths, demoRequirements } from './requirements.ts';
 import { Stage } from './stage.ts';
 import { tellStory } from './story.ts';
@@ -223,7 +218,7 @@ async function play(
     async () => {
       const call = { signal, timeoutMs: 10_000 };
       const available = await csi.availableBytes(call);
-      return `${await csi.pluginInfo(call)}, ${formatBytes(Number(available))} available`;
+      return `${await csi.pluginInfo(call)}, ${formatBytes(available)} available`;
     },
     (driver) => driver,
   );

@@ -1,11 +1,12 @@
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { Fault } from '../../core/fault.ts';
+import { formatBytes } from '../../core/quantity.ts';
 import { BUSYBOX_IMAGE } from './busybox-image.ts';
 import type { Narrator } from './narrator.ts';
 import type { NodeLayout } from './node.ts';
 import type { Pod, PodRuntime, PodSpec } from './pods.ts';
-import { type DemoFindings, formatBytes } from './report.ts';
+import type { DemoFindings } from './report.ts';
 import type { CsiDriver, MountPaths, Snapshot, Volume } from './volumes.ts';
 
 export interface StageOptions {
@@ -55,7 +56,7 @@ export class Stage {
     const volume = await narrator.step(
       title,
       () => csi.createVolume(`demo-${name}`, GIB, snapshot?.id, this.call()),
-      ({ id, sizeBytes }) => `${name}, ${formatBytes(Number(sizeBytes))}, ${id}`,
+      ({ id, sizeBytes }) => `${name}, ${formatBytes(sizeBytes)}, ${id}`,
     );
     made.defer(() => csi.deleteVolume(volume.id, RELEASE));
     findings.volumes.push({
