@@ -2,24 +2,9 @@ import { access, readFile } from 'node:fs/promises';
 import { delimiter, dirname, join } from 'node:path';
 import { Fault } from '../core/fault.ts';
 import type { ProcessEnvironment } from '../runtime/child-process.ts';
-import { type Credentials, tokenFileCredentials } from './credentials.ts';
+import { tokenFileCredentials } from './credentials.ts';
 import { type KubeconfigFile, parseKubeconfig, resolveContext } from './kubeconfig.ts';
-
-/** How to reach an API server, and as whom. */
-export interface ClusterAccess {
-  /** `https://host:port`, with a path where the server lives below one. */
-  readonly server: string;
-  readonly credentials: Credentials;
-  readonly tls: {
-    /** PEM; the system's authorities when absent. */
-    readonly ca?: string | undefined;
-    readonly serverName?: string | undefined;
-    readonly insecure?: boolean | undefined;
-  };
-  readonly proxyUrl?: string | undefined;
-  /** Where namespaced commands go unless told otherwise. */
-  readonly namespace: string;
-}
+import type { ClusterAccess } from './transport.ts';
 
 export interface FindClusterOptions {
   readonly env: ProcessEnvironment;

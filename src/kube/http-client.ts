@@ -12,7 +12,7 @@ import type {
   WatchOptions,
   WriteOptions,
 } from './client.ts';
-import type { ClusterAccess } from './cluster-access.ts';
+import type { ClusterAccess } from './transport.ts';
 import {
   type Call,
   describe,

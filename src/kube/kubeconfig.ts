@@ -4,7 +4,7 @@ import { parse } from 'yaml';
 import { z } from 'zod';
 import { Fault } from '../core/fault.ts';
 import type { ProcessEnvironment } from '../runtime/child-process.ts';
-import type { ClusterAccess } from './cluster-access.ts';
+import type { ClusterAccess } from './transport.ts';
 import { type Credentials, fixedCredentials, tokenFileCredentials } from './credentials.ts';
 import { execCredentials, execSchema } from './exec-credentials.ts';
 

@@ -7,7 +7,23 @@ import {
 import { Agent as HttpsAgent, request as httpsRequest, type RequestOptions } from 'node:https';
 import { text } from 'node:stream/consumers';
 import { Fault } from '../core/fault.ts';
-import type { ClusterAccess } from './cluster-access.ts';
+import type { Credentials } from './credentials.ts';
+
+/** How to reach an API server, and as whom. */
+export interface ClusterAccess {
+  /** `https://host:port`, with a path where the server lives below one. */
+  readonly server: string;
+  readonly credentials: Credentials;
+  readonly tls: {
+    /** PEM; the system's authorities when absent. */
+    readonly ca?: string | undefined;
+    readonly serverName?: string | undefined;
+    readonly insecure?: boolean | undefined;
+  };
+  readonly proxyUrl?: string | undefined;
+  /** Where namespaced commands go unless told otherwise. */
+  readonly namespace: string;
+}
 
 export interface HttpRequest {
   readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';

@@ -4,7 +4,7 @@ import { DRIVER_NAME } from '../../src/core/driver.ts';
 import { Fault } from '../../src/core/fault.ts';
 import { STORAGE_CLASSES } from '../../src/kube/built-in.ts';
 import { listAll } from '../../src/kube/client.ts';
-import type { ClusterAccess } from '../../src/kube/cluster-access.ts';
+import type { ClusterAccess } from '../../src/kube/transport.ts';
 import { findCluster } from '../../src/kube/cluster-access.ts';
 import { HttpKubeClient } from '../../src/kube/http-client.ts';
 import { Cluster } from '../cluster/cluster.ts';

@@ -1,4 +1,4 @@
-import type { ClusterAccess } from '../../src/kube/cluster-access.ts';
+import type { ClusterAccess } from '../../src/kube/transport.ts';
 import { readBody, Transport } from '../../src/kube/transport.ts';
 import { Fault } from '../../src/core/fault.ts';
 import { type MetricSample, parseMetrics } from './metrics-text.ts';

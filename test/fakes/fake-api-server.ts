@@ -1,7 +1,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { text } from 'node:stream/consumers';
 import { parse } from 'yaml';
-import type { ClusterAccess } from '../../src/kube/cluster-access.ts';
+import type { ClusterAccess } from '../../src/kube/transport.ts';
 import { type Credentials, fixedCredentials } from '../../src/kube/credentials.ts';
 import { HttpKubeClient, type HttpKubeClientOptions } from '../../src/kube/http-client.ts';
 import type { KubeObject, Resource } from '../../src/kube/resource.ts';

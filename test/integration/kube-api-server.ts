@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'vitest';
 import { Fault } from '../../src/core/fault.ts';
-import type { ClusterAccess } from '../../src/kube/cluster-access.ts';
+import type { ClusterAccess } from '../../src/kube/transport.ts';
 import { fixedCredentials } from '../../src/kube/credentials.ts';
 import { HttpKubeClient, type HttpKubeClientOptions } from '../../src/kube/http-client.ts';
 import { type ManagedProcess, runCommand, startProcess } from '../../src/runtime/child-process.ts';
