@@ -2,14 +2,10 @@ import { Fault, isFault } from '../core/fault.ts';
 import { DRIVER_NAME } from '../core/driver.ts';
 import { type ClaimView, describeClaim, type SourceView } from '../core/provision.ts';
 import { parseQuantity } from '../core/quantity.ts';
-import {
-  PERSISTENT_VOLUME_CLAIMS,
-  type PersistentVolume,
-  type PersistentVolumeClaim,
-} from '../kube/built-in.ts';
+import type { PersistentVolume, PersistentVolumeClaim } from '../kube/built-in.ts';
 import type { KubeClient } from '../kube/client.ts';
-import { keyOf, nameOfKey } from '../kube/resource.ts';
 import type { WorkResult } from '../runtime/work-queue.ts';
+import { ClaimFinalizer } from './claim-finalizer.ts';
 import type { Cluster } from './cluster.ts';
 import { type Concern, type ConcernContext, onEach } from './concern.ts';
 import { sourceKeyOf } from './views.ts';
@@ -39,9 +35,11 @@ export function releasingSources(context: ConcernContext, sources: CloneSources)
 /** Claims that other claims are copies of. */
 export class CloneSources {
   readonly #deps: CloneSourcesDeps;
+  readonly #protection: ClaimFinalizer;
 
   constructor(deps: CloneSourcesDeps) {
     this.#deps = deps;
+    this.#protection = new ClaimFinalizer(CLONING_PROTECTION, deps);
   }
 
   /** What the claim is to be copied from; a Fault says why it cannot be now, undefined that it is no clone. */
@@ -78,50 +76,24 @@ export class CloneSources {
   async protect(claim: PersistentVolumeClaim, signal: AbortSignal): Promise<void> {
     const key = sourceKeyOf(claim);
     if (key === undefined) return;
-    const source = await this.#deps.client.get(PERSISTENT_VOLUME_CLAIMS, nameOfKey(key), { signal });
-    if (source.metadata?.deletionTimestamp !== undefined) {
-      throw new Fault('busy', `claim ${key} is being deleted`);
-    }
-    const finalizers = source.metadata?.finalizers ?? [];
-    if (finalizers.includes(CLONING_PROTECTION)) return;
-    await this.#write(source, [...finalizers, CLONING_PROTECTION], signal);
+    await this.#protection.ensure(key, signal);
   }
 
   /** Lets the claim `key` go when no claim is being made from it any more. */
   async release(key: string, signal: AbortSignal): Promise<WorkResult> {
     const { claims } = this.#deps.cluster;
     const source = claims.store.get(key);
-    const finalizers = source?.metadata?.finalizers ?? [];
-    if (source === undefined || !finalizers.includes(CLONING_PROTECTION)) return undefined;
+    if (source === undefined || !this.#protection.isOn(source)) return undefined;
     const clones = claims.store.byIndex('source', key);
     if (clones.some((clone) => (clone.spec?.volumeName ?? '') === '')) return undefined;
     try {
-      await this.#write(
-        source,
-        finalizers.filter((finalizer) => finalizer !== CLONING_PROTECTION),
-        signal,
-      );
+      await this.#protection.remove(source, signal);
     } catch (error) {
       if (isFault(error, 'not-found')) return undefined;
       if (isFault(error, 'busy')) return { afterMs: 200 };
       throw error;
     }
     return undefined;
-  }
-
-  async #write(
-    claim: PersistentVolumeClaim,
-    finalizers: readonly string[],
-    signal: AbortSignal,
-  ): Promise<void> {
-    const { uid, resourceVersion } = claim.metadata ?? {};
-    const written = await this.#deps.client.patch(
-      PERSISTENT_VOLUME_CLAIMS,
-      nameOfKey(keyOf(claim)),
-      { merge: { metadata: { finalizers } }, precondition: { uid, resourceVersion } },
-      { signal },
-    );
-    this.#deps.cluster.claims.remember(written);
   }
 }
 
