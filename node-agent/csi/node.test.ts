@@ -1,0 +1,67 @@
+import { describe, expect, it } from 'vitest';
+import { Fault } from '../../src/core/fault.ts';
+import type { VolumeProblem } from '../../src/core/volume-health.ts';
+import { silentLogger } from '../../src/runtime/logger.ts';
+import { createFakeDisk, FakePool, openFakeInventory } from '../../test/fakes/fake-storage.ts';
+import type { VolumeStats } from '../storage/attachments.ts';
+import { createStorage } from '../storage/storage.ts';
+import { createNode } from './node.ts';
+
+const AWAY: VolumeProblem = {
+  status: 'inaccessible',
+  reason: 'PoolUnavailable',
+  message: 'pool a: no device',
+};
+const request = { volume_id: 'v', volume_path: '/pods/a', staging_target_path: '' };
+
+/** The answer to NodeGetVolumeStats when the storage service says this. */
+async function ask(stats: VolumeStats | Fault, problems: readonly VolumeProblem[]): Promise<unknown> {
+  const inventory = openFakeInventory(createFakeDisk());
+  const storage = {
+    ...(await createStorage([new FakePool()], inventory, { logger: silentLogger })),
+    checkVolume: async () => problems,
+    stats: async () => {
+      if (stats instanceof Fault) throw stats;
+      return stats;
+    },
+  };
+  const node = createNode({ nodeName: 'node-a', maxVolumesPerNode: 10 }, { storage });
+  return await node.NodeGetVolumeStats?.(request, {
+    signal: new AbortController().signal,
+    logger: silentLogger,
+  });
+}
+
+describe('the statistics of a volume', () => {
+  const inodes = { total: 10n, used: 3n, available: 7n };
+  const stats = { totalBytes: 100n, usedBytes: 40n, availableBytes: 60n };
+
+  it('have inodes where there is a number of them', async () => {
+    const bytes = { unit: 'BYTES', total: '100', used: '40', available: '60' };
+    const well = { abnormal: false, message: 'the volume is as it should be' };
+    expect(await ask(stats, [])).toEqual({ usage: [bytes], volume_condition: well });
+    expect(await ask({ ...stats, inodes }, [])).toEqual({
+      usage: [bytes, { unit: 'INODES', total: '10', used: '3', available: '7' }],
+      volume_condition: well,
+    });
+  });
+
+  it('are its condition alone while it cannot be measured', async () => {
+    expect(await ask(new Fault('unavailable', 'pool a is not open'), [AWAY])).toEqual({
+      usage: [],
+      volume_condition: { abnormal: true, message: 'PoolUnavailable: pool a: no device' },
+    });
+  });
+
+  it('are a failure when nothing explains why there are none', async () => {
+    await expect(ask(new Fault('unavailable', 'pool a is not open'), [])).rejects.toMatchObject({
+      kind: 'unavailable',
+    });
+  });
+
+  it('are not found where the volume is not, however it is', async () => {
+    await expect(ask(new Fault('not-found', 'not at /pods/a'), [AWAY])).rejects.toMatchObject({
+      kind: 'not-found',
+    });
+  });
+});
