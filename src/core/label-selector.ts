@@ -1,5 +1,3 @@
-import { selects } from './policy-decide.ts';
-
 /** A metav1.LabelSelector as it is in an object of the API. */
 export interface LabelSelector {
   readonly matchLabels?: Readonly<Record<string, string>> | undefined;
@@ -17,11 +15,45 @@ export function selectsLabels(
   selector: LabelSelector | undefined,
   labels: Readonly<Record<string, string>>,
 ): boolean {
-  if (selector === undefined) return true;
-  const { matchLabels = {}, matchExpressions = [] } = selector;
-  const requirements = matchExpressions.map((requirement) => ({
-    ...requirement,
-    values: requirement.values ?? [],
-  }));
-  return selects({ matchLabels, matchExpressions: requirements }, new Map(Object.entries(labels)));
+  return selector === undefined || selects(selector, new Map(Object.entries(labels)));
+}
+
+/** Whether all requirements of a selector hold. */
+export function selects(
+  { matchLabels = {}, matchExpressions = [] }: LabelSelector,
+  labels: ReadonlyMap<string, string>,
+): boolean {
+  return (
+    Object.entries(matchLabels).every(([key, value]) => labels.get(key) === value) &&
+    matchExpressions.every(({ key, operator, values = [] }) =>
+      meetsRequirement(labels.get(key), operator, values),
+    )
+  );
+}
+
+/**
+ * Whether the value of a label, undefined where there is none, is as a requirement of a label or node selector says. Kubernetes' rules: NotIn and
+ * DoesNotExist also hold without the label, Gt and Lt compare numbers, an operator that nobody knows never holds.
+ */
+export function meetsRequirement(
+  value: string | undefined,
+  operator: string,
+  values: readonly string[],
+): boolean {
+  switch (operator) {
+    case 'In':
+      return value !== undefined && values.includes(value);
+    case 'NotIn':
+      return value === undefined || !values.includes(value);
+    case 'Exists':
+      return value !== undefined;
+    case 'DoesNotExist':
+      return value === undefined;
+    case 'Gt':
+      return value !== undefined && Number(value) > Number(values[0]);
+    case 'Lt':
+      return value !== undefined && Number(value) < Number(values[0]);
+    default:
+      return false;
+  }
 }

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import type { CallFacts, RuntimePolicy } from './policy.ts';
-import { decide, globMatches, isSystemPod, selects } from './policy-decide.ts';
+import { decide, globMatches, isSystemPod } from './policy-decide.ts';
 import { parsePolicies } from './policy-parse.ts';
 
 const pod = {
@@ -51,20 +51,6 @@ test.each([
   [`${'*a'.repeat(30)}b`, 'a'.repeat(300), false],
 ])('glob %s on %s is %s', (glob, text, expected) => {
   expect(globMatches(glob, text)).toBe(expected);
-});
-
-test.each([
-  [{ key: 'app', operator: 'In', values: ['db', 'web'] }, true],
-  [{ key: 'app', operator: 'In', values: ['db'] }, false],
-  [{ key: 'tier', operator: 'In', values: ['web'] }, false],
-  [{ key: 'app', operator: 'NotIn', values: ['web'] }, false],
-  [{ key: 'tier', operator: 'NotIn', values: ['web'] }, true],
-  [{ key: 'app', operator: 'Exists', values: [] }, true],
-  [{ key: 'tier', operator: 'Exists', values: [] }, false],
-  [{ key: 'tier', operator: 'DoesNotExist', values: [] }, true],
-  [{ key: 'app', operator: 'DoesNotExist', values: [] }, false],
-] as const)('requirement %o on app=web is %s', (requirement, expected) => {
-  expect(selects({ matchLabels: {}, matchExpressions: [requirement] }, pod.labels)).toBe(expected);
 });
 
 test.each([

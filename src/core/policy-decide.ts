@@ -1,3 +1,4 @@
+import { selects } from './label-selector.ts';
 import {
   type CallFacts,
   type EntryChange,
@@ -5,7 +6,6 @@ import {
   NO_MUTATION,
   type PodFacts,
   type RuntimePolicy,
-  type Selector,
 } from './policy.ts';
 
 export interface PolicyEffect {
@@ -76,27 +76,6 @@ export function matches({ match }: RuntimePolicy, { operation, pod, container }:
   if (match.images === undefined) return true;
   const images = container?.images ?? [];
   return match.images.some((glob) => images.some((image) => globMatches(glob, image)));
-}
-
-/** Kubernetes' rules: every requirement must hold, NotIn and DoesNotExist also hold without the label. */
-export function selects(selector: Selector, labels: ReadonlyMap<string, string>): boolean {
-  const equal = Object.entries(selector.matchLabels).every(([key, value]) => labels.get(key) === value);
-  return (
-    equal &&
-    selector.matchExpressions.every(({ key, operator, values }) => {
-      const value = labels.get(key);
-      switch (operator) {
-        case 'In':
-          return value !== undefined && values.includes(value);
-        case 'NotIn':
-          return value === undefined || !values.includes(value);
-        case 'Exists':
-          return value !== undefined;
-        case 'DoesNotExist':
-          return value === undefined;
-      }
-    })
-  );
 }
 
 /** `*` is any text and `?` any one character, slashes included. Linear in the text but for the stars: no regular expression to blow up. */

@@ -1,3 +1,4 @@
+import { meetsRequirement } from '../label-selector.ts';
 import { choosePool, describeRoom, matchesTopology } from '../provision-placement.ts';
 import { formatBytes } from '../quantity.ts';
 import type { Lack, LackCode } from './explanation.ts';
@@ -157,22 +158,7 @@ function meets(
   { key, operator, values }: SelectorRequirement,
 ): boolean {
   const value = key === 'metadata.name' ? name : labels[key];
-  switch (operator) {
-    case 'In':
-      return value !== undefined && values.includes(value);
-    case 'NotIn':
-      return value === undefined || !values.includes(value);
-    case 'Exists':
-      return value !== undefined;
-    case 'DoesNotExist':
-      return value === undefined;
-    case 'Gt':
-      return value !== undefined && Number(value) > Number(values[0]);
-    case 'Lt':
-      return value !== undefined && Number(value) < Number(values[0]);
-    default:
-      return false;
-  }
+  return meetsRequirement(value, operator, values);
 }
 
 function resourceLacks({ allocatable, requested = {} }: NodeFacts, { requests }: PodFacts): readonly Lack[] {
