@@ -31,6 +31,7 @@ describe('StoragePools', { timeout: 240_000 }, () => {
     await kubectl.apply([
       storageClass('images', { pool: 'images' }),
       storageClass('any-image', { backend: 'image' }),
+      storageClass('default-pool', { pool: 'default' }),
     ]);
   }, 900_000);
 
@@ -56,10 +57,11 @@ describe('StoragePools', { timeout: 240_000 }, () => {
     ]);
   });
 
-  test('take the claims of a class that names them, as a directory and as a device', async () => {
+  test('take the claims of classes that name them: one pod has volumes of two pools, and a device', async () => {
     await kubectl.apply([
       claim('data', 'images', {}),
       claim('raw', 'any-image', { volumeMode: 'Block' }),
+      claim('other', 'default-pool', {}),
       {
         apiVersion: 'v1',
         kind: 'Pod',
@@ -72,11 +74,14 @@ describe('StoragePools', { timeout: 240_000 }, () => {
               name: 'main',
               image: BUSYBOX_IMAGE,
               command: ['sleep', '3600'],
-              volumeMounts: [{ name: 'data', mountPath: '/data' }],
+              volumeMounts: ['data', 'other'].map((name) => ({ name, mountPath: `/${name}` })),
               volumeDevices: [{ name: 'raw', devicePath: '/dev/raw' }],
             },
           ],
-          volumes: ['data', 'raw'].map((name) => ({ name, persistentVolumeClaim: { claimName: name } })),
+          volumes: ['data', 'raw', 'other'].map((name) => ({
+            name,
+            persistentVolumeClaim: { claimName: name },
+          })),
         },
       },
     ]);
@@ -84,6 +89,7 @@ describe('StoragePools', { timeout: 240_000 }, () => {
     const inPod = (script: string): Promise<string> =>
       kubectl.run(['exec', 'user', '--', 'sh', '-c', script]);
     expect(await inPod('grep " /data " /proc/mounts')).toContain(' ext4 ');
+    expect(await inPod('grep " /other " /proc/mounts')).toContain(' btrfs ');
     await inPod('echo kept > /data/file && printf device | dd of=/dev/raw conv=fsync 2>/dev/null');
     expect(await inPod('dd if=/dev/raw bs=6 count=1 2>/dev/null')).toBe('device');
   });
@@ -123,7 +129,7 @@ describe('StoragePools', { timeout: 240_000 }, () => {
       .toMatch(/takes no new volumes, and goes when these are deleted/);
     await kubectl.run(['exec', 'user', '--', 'sh', '-c', 'grep kept /data/file']);
     await kubectl.run(['delete', 'pod', 'user']);
-    await kubectl.run(['delete', 'pvc', 'data', 'raw']);
+    await kubectl.run(['delete', 'pvc', 'data', 'raw', 'other']);
     await kubectl.wait('storagepool/images', 'delete', { timeoutMs: 90_000 });
   });
 });

@@ -40,13 +40,14 @@ const deploy = join(import.meta.dirname, '../../deploy');
 
 /** The objects in the YAML files of `deploy/<folder>`. */
 export async function readManifests(folder: string): Promise<readonly KubeObject[]> {
-  const objects: KubeObject[] = [];
-  for (const file of (await readdir(join(deploy, folder))).sort()) {
-    if (!file.endsWith('.yaml')) continue;
-    const text = await readFile(join(deploy, folder, file), 'utf8');
-    objects.push(...[...parseAllDocuments(text)].map((document) => document.toJS() as KubeObject));
-  }
-  return objects;
+  const files = (await readdir(join(deploy, folder))).filter((file) => file.endsWith('.yaml')).sort();
+  return (await Promise.all(files.map((file) => readManifest(join(folder, file))))).flat();
+}
+
+/** The objects in `deploy/<file>`. */
+export async function readManifest(file: string): Promise<readonly KubeObject[]> {
+  const text = await readFile(join(deploy, file), 'utf8');
+  return [...parseAllDocuments(text)].map((document) => document.toJS() as KubeObject);
 }
 
 /** As `kubectl apply --server-side -f deploy/crds`; resolves when each is served. */
