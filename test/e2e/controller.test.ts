@@ -244,13 +244,13 @@ describe('the controller on a real API server, binder and scheduler', { timeout:
   });
 
   test('a claim that no volume can serve is told why', async () => {
-    await addClaim(lab.client, 'raw', 'at-once', '1Gi', { volumeMode: 'Block' });
+    await addClaim(lab.client, 'shared', 'at-once', '1Gi', { accessModes: ['ReadWriteMany'] });
     await addClaim(lab.client, 'huge', 'at-once', '100Gi');
     await eventually(async () => {
-      expect(await notes('raw')).toContain('wants volumeMode Block');
+      expect(await notes('shared')).toContain('wants ReadWriteMany; a volume is on one node');
       expect(await notes('huge')).toContain('node-a: pool default has 10 GiB free');
     });
-    await deleteClaim('raw');
+    await deleteClaim('shared');
     await deleteClaim('huge');
     await expectNothingLeft();
   });
