@@ -15,6 +15,8 @@ export async function askLine(
   const lines = createInterface({ input: stdin, signal });
   try {
     for await (const line of lines) return line.trim();
+    // The cursor still stands behind the question.
+    stderr.write('\n');
     signal.throwIfAborted();
     return '';
   } finally {
