@@ -41,7 +41,7 @@ test: packages build ## every level of tests, with real parts; ends with one lin
 	@scripts/install-debian-packages.sh $(TEST_PACKAGES)
 	@node scripts/test.ts
 
-e2e: packages build ## the tests that need a whole Kubernetes, built from its Go modules and kept in a cache
+e2e: packages build ## all tests that need a whole Kubernetes, built from its Go modules and kept in a cache
 	@scripts/install-debian-packages.sh $(TEST_PACKAGES)
 	@node test/tools/build-tool.ts kube-apiserver kube-controller-manager kube-scheduler kubelet kubectl
 	@vitest run --project e2e --reporter=verbose $(ARGS)
