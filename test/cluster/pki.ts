@@ -2,6 +2,7 @@ import { generateKeyPairSync } from 'node:crypto';
 import { access, mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { runCommand } from '../../src/runtime/child-process.ts';
+import { KeyedLock } from '../../src/runtime/keyed-lock.ts';
 
 export interface CertificateRequest {
   /** Name of its files. */
@@ -25,6 +26,8 @@ const DAYS = '3650';
 /** The cluster's one certificate authority and its service account key, in a directory of their own. Every `ensure*` keeps what is there. */
 export class Pki {
   readonly directory: string;
+  /** By name: nodes that come up together may ask for the same certificate, and key and certificate must be of one making. */
+  readonly #making = new KeyedLock();
 
   constructor(directory: string) {
     this.directory = directory;
@@ -88,6 +91,7 @@ export class Pki {
       certificate: join(this.directory, `${name}.crt`),
       key: join(this.directory, `${name}.key`),
     };
+    using _made = await this.#making.acquire(name);
     if (await exists(paths.certificate)) return paths;
     const files = ['-keyout', paths.key, '-out', `${paths.certificate}.new`];
     // An empty configuration: the machine's own would add extensions.
