@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { mkdir, readdir, rename, rm } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
+import { Fault } from '../../src/core/fault.ts';
 import { runCommand } from '../../src/runtime/child-process.ts';
 
 /** A Debian package, unpacked in a directory of its own. */
@@ -18,12 +19,26 @@ const DOWNLOAD_MS = 600_000;
 
 /**
  * The packages and all that they depend on, in the versions that apt knows now, unpacked in a cache outside of the repository. Needs no
- * root. apt checks each archive against the signed index.
+ * root where apt's lists are up to date; rejects with `precondition` where they are not. apt checks each archive against the signed index.
  */
 export async function unpackPackages(
   names: readonly string[],
   cache = join(homedir(), '.cache/keelson/image'),
 ): Promise<readonly UnpackedPackage[]> {
+  try {
+    return await findOrUnpack(names, cache);
+  } catch (error) {
+    // A new machine has no lists of packages, or such that name versions which the archive has no longer.
+    if (process.getuid?.() !== 0) {
+      const message = 'packages for the image cannot be had; run apt-get update as root, then try again';
+      throw new Fault('precondition', message, { cause: error });
+    }
+    await runCommand('apt-get', ['update', '-qq'], { timeoutMs: DOWNLOAD_MS });
+    return await findOrUnpack(names, cache);
+  }
+}
+
+async function findOrUnpack(names: readonly string[], cache: string): Promise<readonly UnpackedPackage[]> {
   const files = await planDownload(names);
   const key = createHash('sha256').update(files.join('\n')).digest('hex').slice(0, 16);
   const directory = join(cache, key);
