@@ -12,6 +12,7 @@ import { ClaimLoad } from './claim-load.ts';
 import { type ClusterLab, openClusterLab } from './cluster-lab.ts';
 import { FLOOR, runFloorProvisioner } from './floor-provisioner.ts';
 import { countServerRequests, type RequestCounts, requestsSince, sumRequests } from './metrics-text.ts';
+import { parsePeerProcesses } from './peer-processes.ts';
 import { benchPodStart } from './pod-start.ts';
 import { type ProcessUsage, readUsage } from './process-usage.ts';
 import { median } from './quantile.ts';
@@ -22,6 +23,8 @@ export interface ClusterBenchOptions {
   readonly kubeconfig?: string | undefined;
   readonly cluster?: string | undefined;
   readonly peerClass?: string | undefined;
+  /** Process ids of what the peer needs on one node, by name. */
+  readonly peerProcesses?: ReadonlyMap<string, number> | undefined;
   /** Claims at once, one load after the other. */
   readonly counts?: readonly number[];
   readonly podRounds?: number;
@@ -45,11 +48,26 @@ export interface ClusterBenchResult {
   /** p50 by class; without a class: no volume. */
   readonly podMs: ReadonlyMap<string | undefined, number>;
   readonly podRounds: number;
-  readonly memory: readonly {
-    readonly name: string;
-    readonly before: ProcessUsage;
-    readonly after: ProcessUsage;
-  }[];
+  readonly memory: readonly ProcessMemory[];
+  /** Of the peer's processes; empty when none were named. */
+  readonly peerMemory: readonly ProcessMemory[];
+}
+
+/** One process before and after all loads. */
+export interface ProcessMemory {
+  readonly name: string;
+  readonly before: ProcessUsage;
+  readonly after: ProcessUsage;
+}
+
+/** What the environment says of the cluster and of the peer in it. */
+export function clusterBenchOptionsOf(
+  env: Readonly<Record<string, string | undefined>>,
+): ClusterBenchOptions {
+  const { BENCH_KUBECONFIG: kubeconfig, BENCH_CLUSTER: cluster } = env;
+  const { PEER_CLASS: peerClass, PEER_PROCESSES: processes } = env;
+  const peerProcesses = processes === undefined ? undefined : parsePeerProcesses(processes);
+  return { kubeconfig, cluster, peerClass, peerProcesses };
 }
 
 /** Runs the part; needs root for a cluster of its own, a kubeconfig for another. */
@@ -57,6 +75,7 @@ export async function benchCluster({
   kubeconfig,
   cluster,
   peerClass,
+  peerProcesses = new Map(),
   counts = [100, 500],
   podRounds = 10,
 }: ClusterBenchOptions = {}): Promise<ClusterBenchResult> {
@@ -78,7 +97,8 @@ export async function benchCluster({
     { who: 'keelson', className: classes.immediate },
     ...(peerClass === undefined ? [] : [{ who: peerClass, className: peerClass }]),
   ];
-  const before = await memoryOf(lab);
+  const before = await memoryOf(await lab.processes());
+  const peerBefore = await memoryOf(peerProcesses);
   const rows: ClaimRow[] = [];
   let own: RequestCounts | undefined;
   for (const claims of counts) {
@@ -102,7 +122,8 @@ export async function benchCluster({
       rows.push({ who, claims, boundMs, goneMs, requests });
     }
   }
-  const after = await memoryOf(lab);
+  const after = await memoryOf(await lab.processes());
+  const peerAfter = await memoryOf(peerProcesses);
   await using pods = await useNamespace(lab, 'bench-pods');
   const times = await benchPodStart(
     {
@@ -120,16 +141,24 @@ export async function benchCluster({
     ownRequests: own,
     podMs: new Map([...times].map(([name, values]) => [name, median(values)])),
     podRounds,
-    memory: [...before].flatMap(([name, usage]) => {
-      const later = after.get(name);
-      return later === undefined ? [] : [{ name, before: usage, after: later }];
-    }),
+    memory: inBoth(before, after),
+    peerMemory: inBoth(peerBefore, peerAfter),
   };
+}
+
+function inBoth(
+  before: ReadonlyMap<string, ProcessUsage>,
+  after: ReadonlyMap<string, ProcessUsage>,
+): readonly ProcessMemory[] {
+  return [...before].flatMap(([name, usage]) => {
+    const later = after.get(name);
+    return later === undefined ? [] : [{ name, before: usage, after: later }];
+  });
 }
 
 /** The result as lines for people. */
 export function formatClusterBench(result: ClusterBenchResult): string {
-  const { description, peerClass, rows, ownRequests, podMs, podRounds, memory } = result;
+  const { description, peerClass, rows, ownRequests, podMs, podRounds } = result;
   const seconds = (ms: number): string => (ms / 1_000).toFixed(1);
   const of = (who: string, claims: number): ClaimRow | undefined =>
     rows.find((row) => row.who === who && row.claims === claims);
@@ -162,8 +191,6 @@ export function formatClusterBench(result: ClusterBenchResult): string {
       ? `  without a volume: ${seconds(ms)} s`
       : `  with one of class ${name}: ${seconds(ms)} s, ${seconds(ms - bare)} s more`,
   );
-  const sum = (when: 'before' | 'after'): number =>
-    memory.reduce((total, usage) => total + usage[when].pssMib, 0);
   return [
     `Keelson on ${description}`,
     peerClass === undefined
@@ -176,16 +203,34 @@ export function formatClusterBench(result: ClusterBenchResult): string {
         ` (${own.map(([key, count]) => `${key} ${count.toFixed(2)}`).join(', ')})`,
     `pod until its container runs, p50 of ${podRounds}`,
     ...pods,
-    ...(memory.length === 0
-      ? ['memory of Keelson: not to be had from outside']
-      : [
-          `memory of Keelson before and after (PSS, RSS in brackets): ${sum('before').toFixed(0)} and ${sum('after').toFixed(0)} MiB`,
-          ...memory.map(
-            ({ name, before, after }) =>
-              `  ${name}: ${before.pssMib.toFixed(0)} (${before.rssMib.toFixed(0)}) and ${after.pssMib.toFixed(0)} (${after.rssMib.toFixed(0)}) MiB`,
-          ),
-        ]),
+    ...memoryLines(result),
   ].join('\n');
+}
+
+/** A controller serves the cluster and an agent its node: together they stand for a peer on one node. */
+function memoryLines({ memory, peerMemory }: ClusterBenchResult): readonly string[] {
+  const line = ({ name, before, after }: ProcessMemory): string =>
+    `  ${name}: ${before.pssMib.toFixed(0)} (${before.rssMib.toFixed(0)}) and ${after.pssMib.toFixed(0)} (${after.rssMib.toFixed(0)}) MiB`;
+  const sum = (of: readonly ProcessMemory[], when: 'before' | 'after'): number =>
+    of.reduce((total, process) => total + process[when].pssMib, 0);
+  const sums = (of: readonly ProcessMemory[]): string =>
+    `${sum(of, 'before').toFixed(0)} and ${sum(of, 'after').toFixed(0)} MiB`;
+  if (memory.length === 0) return ['memory of Keelson: not to be had from outside'];
+  const agents = memory.filter(({ name }) => name.startsWith('agent'));
+  const oneNode = memory.filter((process) => !agents.includes(process) || process === agents[0]);
+  const ratio = (when: 'before' | 'after'): string =>
+    `${(sum(oneNode, when) / sum(peerMemory, when)).toFixed(2)}x`;
+  return [
+    'memory before and after all loads (PSS, RSS in brackets)',
+    ...memory.map(line),
+    `  the controller and one agent: ${sums(oneNode)}`,
+    ...(peerMemory.length === 0
+      ? ["  no peer's memory: name its processes of one node in PEER_PROCESSES (NAME=PID,NAME=PID)"]
+      : [
+          ...peerMemory.map(line),
+          `  the peer: ${sums(peerMemory)}; ours are ${ratio('before')} and ${ratio('after')} of it`,
+        ]),
+  ];
 }
 
 async function checkPeer({ client }: ClusterLab, name: string): Promise<void> {
@@ -241,13 +286,13 @@ function perClaim(counts: RequestCounts, claims: number): RequestCounts {
   return new Map([...counts].map(([key, count]) => [key, count / claims]));
 }
 
-async function memoryOf(lab: ClusterLab): Promise<ReadonlyMap<string, ProcessUsage>> {
-  const processes = (await lab.processes()) ?? new Map<string, number>();
-  const usages = [...processes].map(async ([name, pid]) => [name, await readUsage(pid)] as const);
+async function memoryOf(
+  processes: ReadonlyMap<string, number> | undefined,
+): Promise<ReadonlyMap<string, ProcessUsage>> {
+  const usages = [...(processes ?? [])].map(async ([name, pid]) => [name, await readUsage(pid)] as const);
   return new Map(await Promise.all(usages));
 }
 
 if (import.meta.main) {
-  const { BENCH_KUBECONFIG: kubeconfig, BENCH_CLUSTER: cluster, PEER_CLASS: peerClass } = process.env;
-  process.stdout.write(`${formatClusterBench(await benchCluster({ kubeconfig, cluster, peerClass }))}\n`);
+  process.stdout.write(`${formatClusterBench(await benchCluster(clusterBenchOptionsOf(process.env)))}\n`);
 }

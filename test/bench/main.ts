@@ -3,7 +3,7 @@ import { cpus, release, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { Fault } from '../../src/core/fault.ts';
-import { benchCluster, formatClusterBench } from './cluster.ts';
+import { benchCluster, clusterBenchOptionsOf, formatClusterBench } from './cluster.ts';
 import { benchCni, formatCniBench } from './cni.ts';
 import { benchCri, formatCriBench } from './cri.ts';
 import { type Section, updateDocument } from './document.ts';
@@ -45,11 +45,8 @@ Debian 12.`,
 and no LocalVolume and no volume on disk is left. The floor is a provisioner that makes no volumes at all, with one write a claim: what
 that takes is the time of Kubernetes' own controllers, of which nobody can be faster. Pods are made with a claim of a class that waits for
 them. Without \`BENCH_KUBECONFIG\` (a cluster with Keelson) this makes a cluster of two nodes of its own; \`PEER_CLASS\` names a class of
-another provisioner in that cluster, which then does the same in turn.`,
-    run: async () => {
-      const { BENCH_KUBECONFIG: kubeconfig, BENCH_CLUSTER: cluster, PEER_CLASS: peerClass } = process.env;
-      return formatClusterBench(await benchCluster({ kubeconfig, cluster, peerClass }));
-    },
+another provisioner in that cluster, which then does the same in turn, and \`PEER_PROCESSES\` its processes on one node.`,
+    run: async () => formatClusterBench(await benchCluster(clusterBenchOptionsOf(process.env))),
   },
   scale: {
     title: 'Many nodes and claims, simulated',
