@@ -9,7 +9,7 @@ TEST_PACKAGES := containernetworking-plugins xfsprogs conntrack etcd-server open
 SOURCES := $(shell find src node-agent proto scripts -type f 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help build image demo test e2e check bench cluster cluster-down gen clean packages
+.PHONY: help build image demo test e2e e2e-storage check bench cluster cluster-down gen clean packages
 
 help: ## list these commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -45,6 +45,10 @@ e2e: packages build ## all tests that need a whole Kubernetes, built from its Go
 	@scripts/install-debian-packages.sh $(TEST_PACKAGES)
 	@node test/tools/build-tool.ts kube-apiserver kube-controller-manager kube-scheduler kubelet kubectl
 	@vitest run --project e2e --reporter=verbose $(ARGS)
+
+e2e-storage: packages build ## Kubernetes' own storage tests on Keelson, an hour or two (ARGS="--profile ext4 --focus snapshottable")
+	@scripts/install-debian-packages.sh $(TEST_PACKAGES)
+	@node test/kubernetes-storage/main.ts $(ARGS)
 
 cluster: packages build ## a real Kubernetes of two nodes on this machine, Keelson's agent, network and proxy in place
 	@scripts/install-debian-packages.sh $(TEST_PACKAGES)

@@ -12,6 +12,7 @@ export default defineConfig({
             'node-agent/**/*.test.ts',
             'scripts/**/*.test.ts',
             'test/bench/**/*.test.ts',
+            'test/kubernetes-storage/**/*.test.ts',
           ],
           testTimeout: 5_000,
         },

@@ -15,13 +15,16 @@ const ROOT = join(import.meta.dirname, '../..');
 /** What manifests call it; its tag is the release. */
 export const IMAGE = `keelson.dev/keelson:${VERSION}`;
 
-/** Where Debian's loader looks for libraries (ld.so(8)). */
 const TRIPLET: Readonly<Record<string, string>> = { x64: 'x86_64-linux-gnu', arm64: 'aarch64-linux-gnu' };
+
+/** Where Debian's loader looks for libraries on this processor (ld.so(8)); none where no image is made. */
+export const LIBRARIES: readonly string[] = [TRIPLET[process.arch]].flatMap((triplet) =>
+  triplet === undefined ? [] : [`/usr/lib/${triplet}`],
+);
 
 /** The image as an OCI archive, the same bytes for the same packages and build. Rejects with `not-found` for what no package has. */
 export async function packImage(): Promise<Buffer> {
-  const triplet = TRIPLET[process.arch];
-  if (triplet === undefined) throw new Fault('unsupported', `there is no image for ${process.arch}`);
+  if (LIBRARIES.length === 0) throw new Fault('unsupported', `there is no image for ${process.arch}`);
   const packages = await unpackPackages(PACKAGES);
   const tree = await PackageTree.read(packages);
   const own = withParents(await keelsonFiles(ROOT, process.arch));
@@ -34,7 +37,7 @@ export async function packImage(): Promise<Buffer> {
         : [],
     ),
   ];
-  const { files, owners } = await withLibraries(programs, tree, [`/usr/lib/${triplet}`]);
+  const { files, owners } = await withLibraries(programs, tree, LIBRARIES);
   const all = new Set([...owners, ...[...PROGRAMS, ...DATA].map((path) => tree.find(path).owner)]);
   const inOwn = new Set(own.map(({ path }) => `/${path}`));
   const base = [
@@ -101,7 +104,7 @@ function plain(path: string, data: Uint8Array): TarEntry {
 }
 
 /** The entries, and the directories above them that are not among them. */
-function withParents(entries: readonly TarEntry[]): TarEntry[] {
+export function withParents(entries: readonly TarEntry[]): TarEntry[] {
   const present = new Set(entries.map(({ path }) => path));
   const all = [...entries];
   for (const { path } of entries) {

@@ -57,6 +57,22 @@ const TOOLS = {
   'kube-scheduler': kubernetes('kube-scheduler'),
   kubelet: kubernetes('kubelet'),
   kubectl: kubernetes('kubectl'),
+  'e2e.test': {
+    module: 'kubernetes-e2e',
+    package: 'k8s.io/kubernetes/test/e2e',
+    test: true,
+    variables: KUBERNETES_VERSION,
+  },
+  ginkgo: {
+    module: 'kubernetes-e2e',
+    package: 'github.com/onsi/ginkgo/v2/ginkgo',
+    variables: KUBERNETES_VERSION,
+  },
+  agnhost: {
+    module: 'kubernetes-e2e',
+    package: 'k8s.io/kubernetes/test/images/agnhost',
+    variables: KUBERNETES_VERSION,
+  },
 } as const satisfies Record<string, Tool>;
 
 export type ToolName = keyof typeof TOOLS;

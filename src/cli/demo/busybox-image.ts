@@ -26,19 +26,11 @@ const PAUSE_SCRIPT = 'trap "exit 0" TERM INT; while :; do sleep 86400 & wait $!;
  * static busybox. Rejects with `unsupported` when busybox is absent or needs shared libraries.
  */
 export async function buildBusyboxArchive({
-  busybox = '/bin/busybox',
   aliases = [],
   pauseAliases = [],
-  signal,
+  ...source
 }: BusyboxImageOptions = {}): Promise<Buffer> {
-  const [binary, applets] = await Promise.all([readFile(busybox), listApplets(busybox, signal)]);
-  if (parseElf(binary).interpreter !== undefined) {
-    throw new Fault(
-      'unsupported',
-      `${busybox} is linked dynamically and cannot run alone in an image; install the package busybox-static`,
-    );
-  }
-  const layers = [encodeTar(busyboxLayer(binary, applets))];
+  const layers = [await readBusyboxLayer(source)];
   const busyboxImage = (reference: string): OciImage => ({ reference, layers, run: { command: ['sh'] } });
   const pauseImage = (reference: string): OciImage => ({
     reference,
@@ -49,6 +41,21 @@ export async function buildBusyboxArchive({
     [...[BUSYBOX_IMAGE, ...aliases].map(busyboxImage), ...[PAUSE_IMAGE, ...pauseAliases].map(pauseImage)],
     ociArchitecture(process.arch),
   );
+}
+
+/** The layer with busybox and a link for every applet, as a tar. Rejects as `buildBusyboxArchive` does. */
+export async function readBusyboxLayer({
+  busybox = '/bin/busybox',
+  signal,
+}: Pick<BusyboxImageOptions, 'busybox' | 'signal'> = {}): Promise<Buffer> {
+  const [binary, applets] = await Promise.all([readFile(busybox), listApplets(busybox, signal)]);
+  if (parseElf(binary).interpreter !== undefined) {
+    throw new Fault(
+      'unsupported',
+      `${busybox} is linked dynamically and cannot run alone in an image; install the package busybox-static`,
+    );
+  }
+  return encodeTar(busyboxLayer(binary, applets));
 }
 
 /** The files of the layer, directories first. */

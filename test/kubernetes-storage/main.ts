@@ -1,0 +1,146 @@
+/** Kubernetes' own storage tests on Keelson: `node test/kubernetes-storage/main.ts --help`. */
+import { spawn } from 'node:child_process';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { cpus, release, totalmem } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { Fault, isFault } from '../../src/core/fault.ts';
+import { ensureTool } from '../tools/build-tool.ts';
+import { ensureSuiteLab, type SuiteLab } from './lab.ts';
+import { type ProfileResults, resultsPage } from './page.ts';
+import { driverDefinition, type Profile, PROFILES } from './profiles.ts';
+import { countResults, parseResults } from './results.ts';
+
+const HELP = `node test/kubernetes-storage/main.ts [--profile NAME]... [--focus REGEX] [--skip REGEX] [--procs N] [--keep] [--record]
+
+  --profile   ${PROFILES.map(({ name }) => name).join(', ')}; all when none is given
+  --focus     only tests whose name matches
+  --skip      not those
+  --procs     tests at once, default 3
+  --keep      leaves the cluster; the next run goes on with it
+  --record    writes docs/storage-conformance.md; needs all profiles and all tests
+`;
+
+/** Never here: other systems. Everything else is asked, and skips itself with a reason. */
+const ELSEWHERE = String.raw`\[Feature:Windows\]|\[Feature:SELinux`;
+const ROOT = join(import.meta.dirname, '../..');
+const OUT = join(ROOT, 'build/kubernetes-storage');
+
+async function main(argv: readonly string[]): Promise<number> {
+  const { values } = parseArgs({
+    args: [...argv],
+    options: {
+      profile: { type: 'string', multiple: true, default: [] },
+      focus: { type: 'string' },
+      skip: { type: 'string' },
+      procs: { type: 'string', default: '3' },
+      keep: { type: 'boolean', default: false },
+      record: { type: 'boolean', default: false },
+      help: { type: 'boolean', default: false },
+    },
+  });
+  if (values.help) {
+    process.stdout.write(HELP);
+    return 0;
+  }
+  const profiles = values.profile.length === 0 ? PROFILES : values.profile.map(findProfile);
+  const isWhole = profiles === PROFILES && values.focus === undefined && values.skip === undefined;
+  if (values.record && !isWhole) throw new Fault('invalid', '--record: only a whole run is recorded');
+  // In turn: each build takes all processors.
+  for (const tool of ['ginkgo', 'agnhost', 'e2e.test', 'kubectl'] as const) await ensureTool(tool);
+  const stop = new AbortController();
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.on(signal, () => stop.abort(new DOMException(`received ${signal}`, 'AbortError')));
+  }
+  await using undo = new AsyncDisposableStack();
+  const lab = await ensureSuiteLab(PROFILES, (text) => process.stderr.write(`  ${text}\n`), stop.signal);
+  if (!values.keep) undo.defer(() => lab.cluster.down());
+  const all: ProfileResults[] = [];
+  for (const profile of profiles) {
+    console.log(`== ${profile.title}`);
+    const { focus, skip, procs } = values;
+    all.push(await runProfile(profile, lab, { focus, skip, procs }, stop.signal));
+  }
+  let failed = 0;
+  for (const { title, results } of all) {
+    const counts = countResults(results);
+    failed += counts.failed;
+    console.log(`${title}: ${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped`);
+    for (const result of results) {
+      if (result.state !== 'failed') continue;
+      console.log(`  ${result.suite} [${result.pattern}] ${result.name}: ${result.message.slice(0, 300)}`);
+    }
+  }
+  if (all.some(({ results }) => countResults(results).passed === 0)) {
+    throw new Fault('precondition', `a profile has no test that passed; logs are in ${OUT}`);
+  }
+  if (values.record) {
+    const file = join(ROOT, 'docs/storage-conformance.md');
+    await writeFile(file, resultsPage(all, describeMachine()));
+    console.log(`recorded in ${file}`);
+  }
+  return failed === 0 ? 0 : 1;
+}
+
+interface Selection {
+  readonly focus: string | undefined;
+  readonly skip: string | undefined;
+  readonly procs: string;
+}
+
+async function runProfile(
+  profile: Profile,
+  { cluster, kubectl, registryListFile }: SuiteLab,
+  { focus, skip, procs }: Selection,
+  signal: AbortSignal,
+): Promise<ProfileResults> {
+  const directory = join(OUT, profile.name);
+  await mkdir(directory, { recursive: true });
+  const driver = join(directory, 'driver.json');
+  await writeFile(driver, JSON.stringify(driverDefinition(profile), undefined, 2));
+  const args = [
+    ...['--no-color', '--silence-skips', `--procs=${procs}`, '--timeout=6h', '--keep-going'],
+    `--focus=External Storage${focus === undefined ? '' : `.*(${focus})`}`,
+    `--skip=${ELSEWHERE}${skip === undefined ? '' : `|${skip}`}`,
+    `--output-dir=${directory}`,
+    '--json-report=report.json',
+    await ensureTool('e2e.test'),
+    '--',
+    ...['--provider=local', `--storage.testdriver=${driver}`],
+    ...[`--kubeconfig=${cluster.kubeconfig}`, `--kubectl-path=${kubectl.file}`],
+    // What goes wrong is asked of the cluster itself; a dump of every namespace takes longer than the test.
+    '--dump-logs-on-failure=false',
+  ];
+  const env = { ...process.env, KUBE_TEST_REPO_LIST: registryListFile };
+  const child = spawn(await ensureTool('ginkgo'), args, { stdio: 'inherit', env, signal });
+  const code = await new Promise<number | null>((resolve, reject) => {
+    child.once('error', reject);
+    child.once('exit', resolve);
+  });
+  const text = await readFile(join(directory, 'report.json'), 'utf8').catch(() => undefined);
+  if (text === undefined) {
+    throw new Fault('unavailable', `ginkgo ended with ${code} and has written no report for ${profile.name}`);
+  }
+  return { title: profile.title, results: parseResults(text) };
+}
+
+function findProfile(name: string): Profile {
+  const profile = PROFILES.find((candidate) => candidate.name === name);
+  if (profile !== undefined) return profile;
+  const names = PROFILES.map((candidate) => candidate.name).join(', ');
+  throw new Fault('invalid', `there is no profile ${name}; there are: ${names}`);
+}
+
+function describeMachine(): string {
+  return (
+    `Run on ${cpus().length} processors, ${Math.round(totalmem() / 2 ** 30)} GiB, Linux ${release()}, ` +
+    new Date().toISOString().slice(0, 10)
+  );
+}
+
+try {
+  process.exitCode = await main(process.argv.slice(2));
+} catch (error) {
+  process.stderr.write(`${isFault(error) ? error.message : String(error)}\n`);
+  process.exitCode = 1;
+}

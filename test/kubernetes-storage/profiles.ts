@@ -1,0 +1,133 @@
+import { DRIVER_NAME, TOPOLOGY_KEY } from '../../src/core/driver.ts';
+
+/** One kind of volume that Kubernetes' storage tests run on. */
+export interface Profile {
+  readonly name: string;
+  /** For people. */
+  readonly title: string;
+  readonly storageClass: string;
+  readonly parameters: Readonly<Record<string, string>>;
+  /** What `csi.storage.k8s.io/fstype` may say. */
+  readonly fileSystems: readonly string[];
+  /** Smallest volume. */
+  readonly minSize: string;
+  readonly inlineAttributes: Readonly<Record<string, string>>;
+}
+
+export const IMAGE_POOL = 'images';
+/** More than any other test needs at once, and few enough that the test of the limit ends. */
+export const MAX_VOLUMES_PER_NODE = 40;
+
+/** Big enough for the largest file that the tests write then, 100 MiB. */
+const BIG_ENOUGH = '160Mi';
+const MAX_FILE_BYTES = 100 * 2 ** 20;
+const NANOSECONDS = 1_000_000_000;
+
+export const PROFILES: readonly Profile[] = [
+  {
+    name: 'btrfs',
+    title: 'btrfs: subvolumes',
+    storageClass: 'suites-btrfs',
+    parameters: { pool: 'default' },
+    fileSystems: ['btrfs'],
+    minSize: BIG_ENOUGH,
+    inlineAttributes: { pool: 'default', size: '64Mi' },
+  },
+  {
+    name: 'ext4',
+    title: 'image: ext4',
+    storageClass: 'suites-ext4',
+    parameters: { pool: IMAGE_POOL },
+    fileSystems: ['ext4'],
+    minSize: BIG_ENOUGH,
+    inlineAttributes: { pool: IMAGE_POOL, size: '64Mi' },
+  },
+  {
+    name: 'xfs',
+    title: 'image: xfs',
+    storageClass: 'suites-xfs',
+    parameters: { pool: IMAGE_POOL, 'csi.storage.k8s.io/fstype': 'xfs' },
+    fileSystems: ['xfs'],
+    minSize: '320Mi',
+    inlineAttributes: { pool: IMAGE_POOL, size: '320Mi' },
+  },
+];
+
+/** What we declare of ourselves, by the names that the tests use; what is false says why. */
+const CAPABILITIES: Readonly<Record<string, boolean>> = {
+  persistence: true,
+  block: true,
+  fsGroup: true,
+  exec: true,
+  multipods: true,
+  snapshotDataSource: true,
+  pvcDataSource: true,
+  controllerExpansion: true,
+  nodeExpansion: true,
+  offlineExpansion: true,
+  onlineExpansion: true,
+  volumeLimits: true,
+  topology: true,
+  capacity: true,
+  readWriteOncePod: true,
+  multiplePVsSameID: true,
+  // A volume is on one node.
+  singleNodeVolume: true,
+  RWX: false,
+  // ReadOnlyMany means pods on many nodes.
+  capReadOnlyMany: false,
+  // kubelet sets the group of files (decision 0017).
+  volumeMountGroup: false,
+  // Needs SELinux on the host.
+  seLinuxMount: false,
+};
+
+/** The definition that `-storage.testdriver` reads (test/e2e/storage/external of Kubernetes). */
+export function driverDefinition(profile: Profile): object {
+  const { storageClass, fileSystems, minSize, inlineAttributes } = profile;
+  return {
+    StorageClass: { FromExistingClassName: storageClass },
+    SnapshotClass: { FromName: true },
+    InlineVolumes: [{ Attributes: inlineAttributes }],
+    DriverInfo: {
+      Name: DRIVER_NAME,
+      MaxFileSize: MAX_FILE_BYTES,
+      SupportedSizeRange: { Min: minSize, Max: '100Gi' },
+      SupportedFsType: Object.fromEntries(['', ...fileSystems].map((name) => [name, {}])),
+      SupportedMountOption: { noatime: {}, nodev: {} },
+      TopologyKeys: [TOPOLOGY_KEY],
+      Capabilities: CAPABILITIES,
+      StressTestOptions: { NumPods: 5, NumRestarts: 3 },
+      VolumeSnapshotStressTestOptions: { NumPods: 4, NumSnapshots: 4 },
+      PerformanceTestOptions: {
+        ProvisioningOptions: {
+          VolumeSize: minSize,
+          Count: 30,
+          // A bound that says that something is wrong, not how fast it should be: that is measured by `make bench`.
+          ExpectedMetrics: { AvgLatency: 60 * NANOSECONDS, Throughput: 0.2 },
+        },
+      },
+    },
+  };
+}
+
+/** What the cluster needs so that profiles work: the second pool, and a class each. */
+export function profileObjects(profiles: readonly Profile[]): object[] {
+  return [
+    {
+      apiVersion: 'keelson.dev/v1alpha1',
+      kind: 'StoragePool',
+      metadata: { name: IMAGE_POOL },
+      spec: { backend: 'image', source: { file: '/var/lib/keelson/images.img', fileSize: '40Gi' } },
+    },
+    ...profiles.map(({ storageClass, parameters }) => ({
+      apiVersion: 'storage.k8s.io/v1',
+      kind: 'StorageClass',
+      metadata: { name: storageClass },
+      provisioner: DRIVER_NAME,
+      volumeBindingMode: 'WaitForFirstConsumer',
+      allowVolumeExpansion: true,
+      parameters,
+    })),
+  ];
+}

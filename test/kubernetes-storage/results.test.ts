@@ -1,0 +1,81 @@
+import { expect, test } from 'vitest';
+import { resultsPage } from './page.ts';
+import { driverDefinition, PROFILES } from './profiles.ts';
+import { countResults, parseResults } from './results.ts';
+
+const EXTERNAL = '[sig-storage] External Storage [Driver: keelson.dev]';
+const spec = (over: object): object => ({
+  ContainerHierarchyTexts: [EXTERNAL, '[Testpattern: Dynamic PV (default fs)] provisioning'],
+  LeafNodeType: 'It',
+  LeafNodeText: 'should provision storage',
+  State: 'passed',
+  RunTime: 2_500_000_000,
+  ...over,
+});
+const parse = (...specs: readonly object[]): ReturnType<typeof parseResults> =>
+  parseResults(JSON.stringify([{ SpecReports: specs }]));
+
+test('a report gives the suite, the kind of volume and what came of each storage test', () => {
+  expect(
+    parse(spec({}), spec({ ContainerHierarchyTexts: ['[sig-network] Services'], State: 'skipped' })),
+  ).toEqual([
+    {
+      suite: 'provisioning',
+      pattern: 'Dynamic PV (default fs)',
+      name: 'should provision storage',
+      state: 'passed',
+      message: '',
+      seconds: 2.5,
+    },
+  ]);
+});
+
+test('a container between the suite and the test is part of its name; tags of a suite are not part of its name', () => {
+  const [result] = parse(
+    spec({
+      ContainerHierarchyTexts: [
+        EXTERNAL,
+        '[Testpattern: Dynamic Snapshot (delete policy)] snapshottable [Feature:VolumeSnapshotDataSource]',
+        'volume snapshot controller',
+      ],
+    }),
+  );
+  expect(result).toMatchObject({
+    suite: 'snapshottable',
+    name: 'volume snapshot controller should provision storage',
+  });
+});
+
+test('whatever is not passed and not skipped has failed, also what is no test', () => {
+  const results = parse(
+    spec({ State: 'skipped', Failure: { Message: 'Driver has no X' } }),
+    spec({ State: 'timedout' }),
+    spec({ State: 'panicked' }),
+    spec({ LeafNodeType: 'SynchronizedBeforeSuite', LeafNodeText: '', State: 'failed' }),
+    spec({ LeafNodeType: 'SynchronizedAfterSuite', LeafNodeText: '' }),
+  );
+  expect(countResults(results)).toEqual({ passed: 0, failed: 3, skipped: 1 });
+});
+
+test('the page lists what failed and every reason for what did not run', () => {
+  const results = parse(
+    spec({}),
+    spec({ State: 'failed', Failure: { Message: 'timed out\nat x.go' } }),
+    spec({ State: 'skipped', Failure: { Message: 'No SSH Key for provider local' } }),
+    spec({ State: 'skipped' }),
+  );
+  const page = resultsPage([{ title: 'image: ext4', results }], 'Run on a machine');
+  expect(page).toContain('| provisioning | 1 / 1 / 2 |');
+  expect(page).toContain(
+    '| image: ext4 | provisioning | Dynamic PV (default fs) | should provision storage | timed out |',
+  );
+  expect(page).toMatch(/No SSH Key for provider local \| 1 \| restarts kubelet/);
+  expect(page).toMatch(/not selected: .* \| 1 \|/);
+});
+
+test.each(PROFILES)('profile $name names file systems that it really has, and the default one', (profile) => {
+  expect(driverDefinition(profile)).toMatchObject({
+    StorageClass: { FromExistingClassName: profile.storageClass },
+    DriverInfo: { Name: 'keelson.dev', SupportedFsType: { '': {}, [profile.fileSystems[0] ?? '']: {} } },
+  });
+});

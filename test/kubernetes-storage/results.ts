@@ -1,0 +1,74 @@
+import { z } from 'zod';
+
+/** What came of one test. */
+export interface TestResult {
+  readonly suite: string;
+  /** The kind of volume that it was run with, in its own words. */
+  readonly pattern: string;
+  readonly name: string;
+  readonly state: 'passed' | 'failed' | 'skipped';
+  /** Why it failed, or why it skipped itself; empty where it was not selected at all. */
+  readonly message: string;
+  readonly seconds: number;
+}
+
+/** The parts of ginkgo's JSON report that matter here. */
+const report = z.array(
+  z.object({
+    SpecReports: z
+      .array(
+        z.object({
+          ContainerHierarchyTexts: z.array(z.string()).nullish(),
+          LeafNodeType: z.string(),
+          LeafNodeText: z.string(),
+          State: z.string(),
+          RunTime: z.number(),
+          Failure: z.object({ Message: z.string().nullish() }).nullish(),
+        }),
+      )
+      .nullish(),
+  }),
+);
+
+const PATTERN = /^\[Testpattern: (.*?)\] (\S+)/;
+const NANOSECONDS = 1_000_000_000;
+
+/** The storage tests of a JSON report of ginkgo, in its order. What has failed outside of any test counts as one that failed. */
+export function parseResults(text: string): TestResult[] {
+  const specs = report.parse(JSON.parse(text)).flatMap(({ SpecReports }) => SpecReports ?? []);
+  return specs.flatMap((spec): TestResult[] => {
+    const { LeafNodeType, LeafNodeText, RunTime, Failure } = spec;
+    const hierarchy = spec.ContainerHierarchyTexts ?? [];
+    const state =
+      spec.State === 'passed'
+        ? 'passed'
+        : spec.State === 'skipped' || spec.State === 'pending'
+          ? 'skipped'
+          : 'failed';
+    const seconds = RunTime / NANOSECONDS;
+    const message = (Failure?.Message ?? '').trim();
+    if (LeafNodeType !== 'It') {
+      if (state !== 'failed') return [];
+      return [{ suite: LeafNodeType, pattern: '', name: LeafNodeText, state, message, seconds }];
+    }
+    if (!hierarchy.some((part) => part.includes('External Storage'))) return [];
+    const [, pattern = '', suite = ''] =
+      hierarchy.map((part) => PATTERN.exec(part)).find((match) => match !== null) ?? [];
+    const at = hierarchy.findIndex((part) => PATTERN.test(part));
+    const name = [...hierarchy.slice(at + 1), LeafNodeText].join(' ');
+    return [{ suite, pattern, name, state, message, seconds }];
+  });
+}
+
+export interface Counts {
+  readonly passed: number;
+  readonly failed: number;
+  readonly skipped: number;
+}
+
+/** How many of each. */
+export function countResults(results: readonly TestResult[]): Counts {
+  const count = (state: TestResult['state']): number =>
+    results.filter((result) => result.state === state).length;
+  return { passed: count('passed'), failed: count('failed'), skipped: count('skipped') };
+}
