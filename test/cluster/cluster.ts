@@ -6,7 +6,9 @@ import { isWithin } from '../../src/core/mount-table.ts';
 import { KeyedLock } from '../../src/runtime/keyed-lock.ts';
 import { type ClusterAddresses, clusterAddresses, freeIndex, hostLinkName } from './addresses.ts';
 import { ControlPlane } from './control-plane.ts';
-import { ensureController, installKinds, stopController } from './keelson-controller.ts';
+import type { KeelsonPrograms } from './keelson.ts';
+import { KeelsonPods } from './keelson-pods.ts';
+import { KeelsonProcesses } from './keelson-processes.ts';
 import { Kubectl, readPodRanges } from './kubectl.ts';
 import { findLeftovers } from './leftovers.ts';
 import { Machine } from './machine.ts';
@@ -22,7 +24,6 @@ import {
   writeRecord,
 } from './record.ts';
 import { ensureContainerdBinaries, ensureImageArchive } from './runtime.ts';
-import { applyShipped, ensureKeelsonImage, untilAgentServes, untilControllerRuns } from './shipped.ts';
 import { ensureKubernetes, type KubernetesTools, requirePrograms } from './tools.ts';
 import { waitFor } from './wait.ts';
 
@@ -57,6 +58,7 @@ interface Parts {
   readonly tools: KubernetesTools;
   readonly kubectl: Kubectl;
   readonly controlPlane: ControlPlane;
+  readonly keelson: KeelsonPrograms;
   readonly containerdBinDir: string | undefined;
   readonly archive: string;
 }
@@ -110,6 +112,7 @@ export class Cluster {
       ...started.map((node) => this.#bootNode(parts, node, signal)),
     ]);
     await this.#join(parts, started, signal);
+    await parts.keelson.untilControllerRuns(signal);
   }
 
   /** Removes all of it, whatever state it is in, and proves that nothing is left. */
@@ -214,23 +217,9 @@ export class Cluster {
     };
   }
 
-  /** Starts Keelson's controller, if it does not run; its kinds are there. */
-  async startController(): Promise<void> {
-    const { controlPlane, pki, kubectl } = await this.#load();
-    const machine = this.#controlPlaneMachine;
-    await ensureController({ machine, server: controlPlane.server, pki, kubectl });
-  }
-
-  /** Starts Keelson's controller, if it does not run, with all that it needs of the API server. */
-  async ensureController(signal?: AbortSignal): Promise<void> {
-    await installKinds((await this.#load()).kubectl, signal);
-    await this.startController();
-    this.#report('keelson controller: started');
-  }
-
-  /** SIGTERM for Keelson's controller, or SIGKILL with a grace of 0. */
-  async stopController(graceMs?: number): Promise<void> {
-    await stopController(this.#controlPlaneMachine, graceMs);
+  /** Keelson's programs in this cluster, however they run. */
+  async keelson(): Promise<KeelsonPrograms> {
+    return (await this.#load()).keelson;
   }
 
   async #ensureControlPlane(parts: Parts, signal?: AbortSignal): Promise<void> {
@@ -240,8 +229,7 @@ export class Cluster {
     const config = await kubeconfig(controlPlane.server, pki.authority, admin);
     await writeFile(this.kubeconfig, config, { mode: 0o600 });
     this.#report('control plane: ready');
-    const { controller, keelson } = parts.record.settings;
-    if (controller && keelson === 'processes') await this.ensureController(signal);
+    await parts.keelson.install(signal);
   }
 
   /** All that a node can do before there is an API server. */
@@ -261,29 +249,13 @@ export class Cluster {
     );
     await this.#ensureRoutes(signal);
     const { keelson, cni } = parts.record.settings;
-    if (keelson === 'shipped') await this.#ensureShipped(parts, nodes, signal);
-    else if (cni === 'none') return;
+    if (keelson === 'processes' && cni === 'none') return;
     await Promise.all(
       nodes.map(async (node) => {
         await node.untilReady(signal);
         this.#report(`${node.name}: Ready`);
       }),
     );
-  }
-
-  /** Keelson's pods, with their image on `nodes`. */
-  async #ensureShipped(
-    { kubectl, record }: Parts,
-    nodes: readonly ClusterNode[],
-    signal?: AbortSignal,
-  ): Promise<void> {
-    const { directory } = this;
-    const image = await ensureKeelsonImage(directory);
-    await Promise.all(nodes.map((node) => node.runtime.load(image, signal)));
-    await applyShipped({ directory, poolSize: record.settings.poolSize }, kubectl, signal);
-    await Promise.all(nodes.map((node) => untilAgentServes(node, signal)));
-    await untilControllerRuns(kubectl, signal);
-    this.#report('keelson: deployed');
   }
 
   /**
@@ -298,9 +270,7 @@ export class Cluster {
       const podRange = podRanges.get(name);
       return podRange === undefined ? [] : [{ node: name, podRange, via: address }];
     });
-    const { keelson, cni, controller } = parts.record.settings;
-    const agents = keelson === 'shipped' || (cni === 'keelson' && controller);
-    const others = agents ? [] : nodes;
+    const others = parts.keelson.routes ? [] : nodes;
     const machines = [this.#controlPlaneMachine, ...others.map(({ machine }) => machine)];
     await Promise.all(
       machines.map(async (machine) => {
@@ -342,39 +312,51 @@ export class Cluster {
     await pki.ensureAuthority();
     const addresses = clusterAddresses(record.prefix);
     const { controllerQps, containerd } = record.settings;
+    const kubectl = new Kubectl(tools.kubectl, this.kubeconfig);
+    const machine = this.#controlPlaneMachine;
+    const controlPlane = new ControlPlane({ machine, addresses, pki, tools, controllerQps });
     this.#parts = {
       record,
       addresses,
       pki,
       tools,
-      kubectl: new Kubectl(tools.kubectl, this.kubeconfig),
-      controlPlane: new ControlPlane({
-        machine: this.#controlPlaneMachine,
-        addresses,
-        pki,
-        tools,
-        controllerQps,
-      }),
+      kubectl,
+      controlPlane,
+      keelson: this.#programs(record, { server: controlPlane.server, pki, kubectl }),
       containerdBinDir: await ensureContainerdBinaries(this.directory, containerd),
       archive: await ensureImageArchive(this.directory),
     };
     return this.#parts;
   }
 
+  #programs(
+    { settings }: ClusterRecord,
+    { server, pki, kubectl }: { readonly server: string; readonly pki: Pki; readonly kubectl: Kubectl },
+  ): KeelsonPrograms {
+    const { poolSize } = settings;
+    if (settings.keelson === 'shipped') {
+      return new KeelsonPods(
+        { directory: this.directory, poolSize, cgroupPrefix: `/${this.#cgroup('')}` },
+        { kubectl },
+      );
+    }
+    const { cni, controller } = settings;
+    const controlPlane = this.#controlPlaneMachine;
+    return new KeelsonProcesses({ cni, controller, poolSize, server }, { controlPlane, pki, kubectl });
+  }
+
   #nodes(parts: Parts, select: (node: NodeRecord) => boolean): ClusterNode[] {
     const { record, addresses, controlPlane, containerdBinDir } = parts;
-    const { keelson, cni, proxy, controller, poolSize } = record.settings;
+    const { proxy } = record.settings;
     return record.nodes.filter(select).map(
       ({ name, index }) =>
         new ClusterNode(
           {
             machine: this.machine(name),
             address: addresses.node(index),
-            cni: keelson === 'shipped' ? 'none' : cni,
             proxy,
             containerdBinDir,
             server: controlPlane.server,
-            poolSize: controller ? poolSize : undefined,
           },
           parts,
         ),

@@ -8,7 +8,7 @@ import { KEELSON } from './pod-network.ts';
 const DEPLOY = join(import.meta.dirname, '../../deploy');
 const NAMESPACE = 'keelson-system';
 const KUBECONFIG = '/etc/keelson/controller.kubeconfig';
-const CONTROLLER: Daemon = {
+export const CONTROLLER: Daemon = {
   name: 'keelson-controller',
   file: KEELSON,
   args: [

@@ -195,7 +195,7 @@ export class Machine {
   }
 
   /** The daemon's process; undefined when it does not run. */
-  async findDaemon({ args }: Daemon): Promise<ProcessEntry | undefined> {
+  async findDaemon({ args }: Pick<Daemon, 'args'>): Promise<ProcessEntry | undefined> {
     const processes = await this.processes();
     return processes.find((process) => endsWith(process.args, args));
   }

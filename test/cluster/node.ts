@@ -2,32 +2,30 @@ import { readFile } from 'node:fs/promises';
 import { policiesDirectory } from '../../node-agent/kube/policy-files.ts';
 import { Fault } from '../../src/core/fault.ts';
 import { isServed } from '../../src/runtime/unix-socket.ts';
+import type { KeelsonPrograms } from './keelson.ts';
 import type { KubernetesTools } from './tools.ts';
 import type { Kubectl } from './kubectl.ts';
 import { KUBELET_FILES, kubeletConfig, kubeletDaemon, type KubeletOptions } from './kubelet.ts';
 import type { Daemon, Machine } from './machine.ts';
 import { kubeconfig, type Pki } from './pki.ts';
-import { administratorKubeconfig } from './keelson-controller.ts';
-import { type CniChoice, ensurePodNetwork, KEELSON, type Membership, stopAgent } from './pod-network.ts';
+import { KEELSON } from './pod-network.ts';
 import { CONTAINERD_SOCKET, Runtime } from './runtime.ts';
 import { waitFor } from './wait.ts';
 
 export interface NodeOptions {
   readonly machine: Machine;
   readonly address: string;
-  readonly cni: CniChoice;
   /** Whether kubelet reaches the runtime through Keelson's proxy. */
   readonly proxy: boolean;
   readonly containerdBinDir: string | undefined;
   readonly server: string;
-  /** Size of its agent's pool, when that is a member of the cluster. */
-  readonly poolSize: string | undefined;
 }
 
 export interface NodeDeps {
   readonly pki: Pki;
   readonly kubectl: Kubectl;
   readonly tools: KubernetesTools;
+  readonly keelson: KeelsonPrograms;
 }
 
 const PROXY_SOCKET = '/run/keelson/cri.sock';
@@ -77,9 +75,10 @@ export class ClusterNode {
     return this.#options.address;
   }
 
-  /** Starts containerd with the images of `archive`, and the proxy before it. Needs no API server. */
+  /** Starts containerd with the images of `archive` and of Keelson, and the proxy before it. Needs no API server. */
   async ensureRuntime(archive: string, signal?: AbortSignal): Promise<void> {
     await this.runtime.ensure(archive, signal);
+    await this.#deps.keelson.prepareNode(this, signal);
     if (this.#options.proxy) await this.ensureProxy(signal);
   }
 
@@ -102,15 +101,14 @@ export class ClusterNode {
     if (await machine.ensureDaemon(kubeletDaemon(kubelet))) this.#kubeletStartedMs = nowMs;
   }
 
-  /** Waits for the range that Kubernetes gives the node, and gives it to the pod network; resolves with the range. */
+  /** Waits for the range that Kubernetes gives the node, and for what gives pods of this node their network; resolves with the range. */
   async ensureNetwork(signal?: AbortSignal): Promise<string> {
     const { kubectl } = this.#deps;
     const node = `node/${this.name}`;
     await kubectl.wait(node, 'create', { signal, timeoutMs: READY_WITHIN_MS });
     await kubectl.wait(node, 'jsonpath={.spec.podCIDR}', { signal, timeoutMs: READY_WITHIN_MS });
     const { spec } = await kubectl.get<{ spec: { podCIDR: string } }>([node], { signal });
-    const membership = await this.#membership();
-    await ensurePodNetwork(this.machine, this.#options.cni, spec.podCIDR, { membership, signal });
+    await this.#deps.keelson.ensureAgent(this, spec.podCIDR, signal);
     return spec.podCIDR;
   }
 
@@ -137,26 +135,19 @@ export class ClusterNode {
 
   /** SIGTERM for the agent, or SIGKILL with a grace of 0; `ensureNetwork` brings it back. */
   async stopAgent(graceMs?: number): Promise<void> {
-    await stopAgent(this.machine, graceMs);
+    await this.#deps.keelson.stopAgent(this, graceMs);
   }
 
   #kubelet(): KubeletOptions {
-    const { machine, address, proxy, poolSize } = this.#options;
+    const { machine, address, proxy } = this.#options;
     return {
       binary: this.#deps.tools.kubelet,
       nodeName: machine.name,
       address,
       cgroupRoot: machine.cgroupPath,
       criSocket: proxy ? PROXY_SOCKET : CONTAINERD_SOCKET,
-      startupTaint: poolSize !== undefined,
+      startupTaint: this.#deps.keelson.startupTaint,
     };
-  }
-
-  async #membership(): Promise<Membership | undefined> {
-    const { poolSize, server } = this.#options;
-    if (poolSize === undefined) return undefined;
-    const { pki } = this.#deps;
-    return { poolSize, kubeconfig: await administratorKubeconfig('keelson-agent', { server, pki }) };
   }
 
   /** One certificate for both: a client of the API server as the node, and a server for `kubectl exec`. */

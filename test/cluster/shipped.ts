@@ -4,8 +4,8 @@ import { stringify } from 'yaml';
 import { packImage } from '../../scripts/image/pack.ts';
 import { Fault } from '../../src/core/fault.ts';
 import { isServed } from '../../src/runtime/unix-socket.ts';
+import type { AgentNode } from './keelson.ts';
 import type { Kubectl } from './kubectl.ts';
-import type { ClusterNode } from './node.ts';
 import { waitFor } from './wait.ts';
 
 /** `processes`: agent and controller are processes of the machines; `shipped`: pods, by `deploy/` as it is. */
@@ -14,6 +14,8 @@ export type KeelsonChoice = 'processes' | 'shipped';
 const ROOT = join(import.meta.dirname, '../..');
 const DEPLOY = join(ROOT, 'deploy');
 const BUNDLE = join(ROOT, 'dist/keelson.mjs');
+/** Where `make image` puts it. */
+const ARCHIVE = join(ROOT, 'dist/keelson-image.tar');
 export const NAMESPACE = 'keelson-system';
 /** Served last, and gone with the machine: who answers there is the agent of this boot. */
 const CSI_SOCKET = '/run/keelson/csi.sock';
@@ -26,17 +28,16 @@ export interface ShippedOptions {
   readonly poolSize: string;
 }
 
-/** The image of what is built, packed anew when there is a newer build; resolves with its archive. */
-export async function ensureKeelsonImage(directory: string): Promise<string> {
-  const archive = join(directory, 'keelson-image.tar');
+/** The image of what is built, packed anew when there is a newer build; resolves with its archive, which all clusters share. */
+export async function ensureKeelsonImage(): Promise<string> {
   const built = await stat(BUNDLE).catch(() => undefined);
   if (built === undefined) throw new Fault('precondition', `there is no ${BUNDLE}; run \`make build\``);
-  const packed = await stat(archive).catch(() => undefined);
-  if (packed !== undefined && packed.mtimeMs > built.mtimeMs) return archive;
-  await mkdir(directory, { recursive: true });
-  await writeFile(`${archive}.new`, await packImage());
-  await rename(`${archive}.new`, archive);
-  return archive;
+  const packed = await stat(ARCHIVE).catch(() => undefined);
+  if (packed !== undefined && packed.mtimeMs > built.mtimeMs) return ARCHIVE;
+  const unfinished = `${ARCHIVE}.${process.pid}`;
+  await writeFile(unfinished, await packImage());
+  await rename(unfinished, ARCHIVE);
+  return ARCHIVE;
 }
 
 /** As a user installs it: `kubectl apply -k deploy/`, or an overlay of it where a pool of another size is wanted. Idempotent. */
@@ -50,7 +51,10 @@ export async function applyShipped(
 }
 
 /** Resolves when the agent of the node serves volumes and pods. */
-export async function untilAgentServes({ name, machine }: ClusterNode, signal?: AbortSignal): Promise<void> {
+export async function untilAgentServes(
+  { name, machine }: Pick<AgentNode, 'name' | 'machine'>,
+  signal?: AbortSignal,
+): Promise<void> {
   const serves = async (): Promise<true | undefined> =>
     (await isServed(await machine.outside(CSI_SOCKET))) ? true : undefined;
   await waitFor(`the agent's pod of ${name} serves`, serves, { timeoutMs: STARTS_WITHIN_MS, signal });

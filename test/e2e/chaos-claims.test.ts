@@ -30,8 +30,8 @@ describe('whatever is killed while claims come and go', { timeout: 1_800_000 }, 
 
   test(`the controller, ${KILLS} times: a volume for each claim and none besides`, async () => {
     const kept = await comeAndGo(KILLS, async () => {
-      await lab.cluster.stopController(0);
-      await lab.cluster.startController();
+      await (await lab.cluster.keelson()).stopController(0);
+      await (await lab.cluster.keelson()).startController();
     });
     await expectOneEach(kept);
     await removeAll(kept);

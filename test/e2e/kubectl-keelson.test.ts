@@ -171,10 +171,10 @@ describe('kubectl keelson on a real cluster', { timeout: 5 * MINUTES }, () => {
   });
 
   test('a controller that is down is the reason when nothing else is', async () => {
-    await cluster.stopController();
+    await (await cluster.keelson()).stopController();
     await kubectl.apply([claim('silent', 'keelson', '64Mi'), pod('silent')]);
     expect((await untilReason('pvc/silent', 'ControllerSilent')).verdict).toBe('stuck');
-    await cluster.ensureController();
+    await (await cluster.keelson()).startController();
     expect((await untilReason('pod/silent', 'Running')).verdict).toBe('well');
   });
 

@@ -128,8 +128,7 @@ export class SnapshotLab implements AsyncDisposable {
   }
 
   async controllerLog(): Promise<string> {
-    const { directory } = this.cluster.machine('control-plane');
-    return await readFile(join(directory, 'keelson-controller.log'), 'utf8');
+    return await (await this.cluster.keelson()).controllerLog();
   }
 
   async #apply(kind: string, name: string, spec: object): Promise<void> {

@@ -119,8 +119,8 @@ describe('snapshots in a cluster', { timeout: 5 * MINUTES }, () => {
     await lab.gone('volumesnapshot', 'keeper');
     await lab.delete('volumesnapshotcontent', contentName);
     await lab.gone('volumesnapshotcontent', contentName);
-    await lab.cluster.stopController(0);
-    await lab.cluster.ensureController();
+    await (await lab.cluster.keelson()).stopController(0);
+    await (await lab.cluster.keelson()).startController();
     await lab.addExisting('again', handle, 'Delete');
     expect((await lab.ready('again')).status).toMatchObject({
       boundVolumeSnapshotContentName: 'static-again',
@@ -216,8 +216,8 @@ describe('snapshots in a cluster', { timeout: 5 * MINUTES }, () => {
       await lab.addClaim(`${name}-copy`, 'keelson', '64Mi', name);
       const [earlier] = names.slice(index - 2, index - 1);
       if (index >= 2 && index % 2 === 0 && earlier !== undefined) await lab.delete('volumesnapshot', earlier);
-      await lab.cluster.stopController(0);
-      await lab.cluster.ensureController();
+      await (await lab.cluster.keelson()).stopController(0);
+      await (await lab.cluster.keelson()).startController();
     }
     const deleted = names.filter((_, index) => index % 2 === 0 && index < KILLS - 2);
     const kept = names.filter((name) => !deleted.includes(name));

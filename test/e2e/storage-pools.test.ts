@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { BUSYBOX_IMAGE } from '../../src/cli/demo/busybox-image.ts';
+import { parseQuantity } from '../../src/core/quantity.ts';
 import { Cluster } from '../cluster/cluster.ts';
 import type { Kubectl } from '../cluster/kubectl.ts';
 
@@ -20,13 +21,13 @@ interface PoolObject {
 const API = 'keelson.dev/v1alpha1';
 const WITHIN = { timeout: 60_000, interval: 300 };
 
-/** StoragePools as an administrator uses them: real kubectl, controller, agents and kubelets. Each test goes on from the one before. */
+/** StoragePools as an administrator uses them: real kubectl and kubelets, controller and agents as they ship. Each test goes on from the one before. */
 describe('StoragePools', { timeout: 240_000 }, () => {
   const cluster = new Cluster({ name: `pools-${process.pid}` });
   let kubectl: Kubectl;
 
   beforeAll(async () => {
-    await cluster.up({ nodes: 2, settings: { controller: true, poolSize: '1Gi' } });
+    await cluster.up({ nodes: 2, settings: { keelson: 'shipped', poolSize: '1Gi' } });
     kubectl = await cluster.kubectl();
     await kubectl.apply([
       storageClass('images', { pool: 'images' }),
@@ -62,28 +63,7 @@ describe('StoragePools', { timeout: 240_000 }, () => {
       claim('data', 'images', {}),
       claim('raw', 'any-image', { volumeMode: 'Block' }),
       claim('other', 'default-pool', {}),
-      {
-        apiVersion: 'v1',
-        kind: 'Pod',
-        metadata: { name: 'user' },
-        spec: {
-          automountServiceAccountToken: false,
-          terminationGracePeriodSeconds: 0,
-          containers: [
-            {
-              name: 'main',
-              image: BUSYBOX_IMAGE,
-              command: ['sleep', '3600'],
-              volumeMounts: ['data', 'other'].map((name) => ({ name, mountPath: `/${name}` })),
-              volumeDevices: [{ name: 'raw', devicePath: '/dev/raw' }],
-            },
-          ],
-          volumes: ['data', 'raw', 'other'].map((name) => ({
-            name,
-            persistentVolumeClaim: { claimName: name },
-          })),
-        },
-      },
+      podWith('user', ['data', 'other'], ['raw']),
     ]);
     await kubectl.wait('pod/user', 'condition=Ready', { timeoutMs: 120_000 });
     const inPod = (script: string): Promise<string> =>
@@ -108,11 +88,61 @@ describe('StoragePools', { timeout: 240_000 }, () => {
     await expect(shrunk).rejects.toThrow(/pools do not shrink/);
   });
 
+  test('of whole devices are formatted when these are empty, take one more, and never one that holds anything', async () => {
+    const { machine } = await cluster.node('node-1');
+    const device = async (name: string): Promise<string> => {
+      const file = `/var/lib/keelson/${name}.disk`;
+      await machine.run('truncate', ['--size=512M', file]);
+      return (await machine.run('losetup', ['--find', '--show', file])).stdout.trim();
+    };
+    const [first, second, foreign] = [await device('first'), await device('second'), await device('foreign')];
+    await machine.run('mkfs.ext4', ['-q', foreign]);
+    const disks = async (...devices: readonly string[]): Promise<void> =>
+      await applyPool('disks', {
+        backend: 'btrfs',
+        source: { devices },
+        nodeSelector: { matchLabels: { 'kubernetes.io/hostname': 'node-1' } },
+      });
+    const capacity = async (): Promise<number> =>
+      Number(parseQuantity((await pool('disks')).status?.capacity ?? '0', 'capacity'));
+    await disks(first);
+    await expect
+      .poll(async () => (await pool('disks')).status, WITHIN)
+      .toMatchObject({ nodes: { selected: 1, ready: 1 } });
+    const before = await capacity();
+    expect(before).toBeGreaterThan(300 << 20);
+    await kubectl.apply([
+      storageClass('disks', { pool: 'disks' }),
+      claim('on-disks', 'disks', {}),
+      podWith('disk-user', ['on-disks']),
+    ]);
+    await kubectl.wait('pod/disk-user', 'condition=Ready', { timeoutMs: 120_000 });
+    const inPod = (script: string): Promise<string> =>
+      kubectl.run(['exec', 'disk-user', '--', 'sh', '-c', script]);
+    await inPod('echo kept >/on-disks/file && sync');
+    // With the pod at work.
+    await disks(first, second);
+    await expect.poll(capacity, WITHIN).toBeGreaterThan(1.5 * before);
+    await applyPool('taken', {
+      backend: 'btrfs',
+      source: { devices: [foreign] },
+      nodeSelector: { matchLabels: { 'kubernetes.io/hostname': 'node-1' } },
+    });
+    await expect
+      .poll(async () => (await pool('taken')).status?.conditions?.[0]?.message ?? '', WITHIN)
+      .toMatch(/only whole, empty devices are formatted. Found .*ext4/);
+    await machine.run('sh', ['-c', `blkid --probe ${foreign} | grep -q ext4`]);
+    expect(await inPod('cat /on-disks/file')).toBe('kept\n');
+    await kubectl.run(['delete', 'pod/disk-user', 'pvc/on-disks', 'storageclass/disks']);
+    await kubectl.run(['delete', 'storagepool', 'disks', 'taken', '--timeout=60s'], { timeoutMs: 70_000 });
+    for (const path of [first, second, foreign]) await machine.run('losetup', ['--detach', path]);
+  });
+
   test('that fail say why on which node, and nothing else stops', async () => {
-    await applyPool('nowhere', { backend: 'image', source: { path: '/mnt/nowhere' } });
+    await applyPool('nowhere', { backend: 'image', source: { path: '/var/lib/keelson/nowhere' } });
     await expect
       .poll(async () => (await pool('nowhere')).status?.conditions?.[0]?.message ?? '', WITHIN)
-      .toMatch(/pool nowhere: \/mnt\/nowhere does not exist/);
+      .toMatch(/pool nowhere: \/var\/lib\/keelson\/nowhere does not exist/);
     await applyPool('default', { backend: 'btrfs', source: { path: '/mnt/other' } });
     await expect
       .poll(async () => (await pool('default')).status?.conditions?.[0]?.message ?? '', WITHIN)
@@ -155,6 +185,32 @@ function claim(name: string, storageClassName: string, over: object): object {
       accessModes: ['ReadWriteOnce'],
       resources: { requests: { storage: '64Mi' } },
       ...over,
+    },
+  };
+}
+
+/** A pod that sleeps with each claim at /NAME, and each of `devices` at /dev/NAME. */
+function podWith(name: string, claims: readonly string[], devices: readonly string[] = []): object {
+  return {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: { name },
+    spec: {
+      automountServiceAccountToken: false,
+      terminationGracePeriodSeconds: 0,
+      containers: [
+        {
+          name: 'main',
+          image: BUSYBOX_IMAGE,
+          command: ['sleep', '3600'],
+          volumeMounts: claims.map((claimName) => ({ name: claimName, mountPath: `/${claimName}` })),
+          volumeDevices: devices.map((claimName) => ({ name: claimName, devicePath: `/dev/${claimName}` })),
+        },
+      ],
+      volumes: [...claims, ...devices].map((claimName) => ({
+        name: claimName,
+        persistentVolumeClaim: { claimName },
+      })),
     },
   };
 }
