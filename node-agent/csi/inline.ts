@@ -15,9 +15,9 @@ export function isInline(context: Readonly<Record<string, string>>): boolean {
 /** The attributes of a volume in a pod: those of a StorageClass, and a size. Throws `invalid` for others. */
 export function parseInline(
   context: Readonly<Record<string, string>>,
-): Pick<PoolChoice, 'pool' | 'backend'> & { readonly range: SizeRange } {
+): Pick<PoolChoice, 'pool' | 'backend' | 'encrypted'> & { readonly range: SizeRange } {
   const { size, ...parameters } = context;
-  const choice = parseParameters(parameters, 'volumeAttributes', ['pool', 'backend', 'size']);
+  const choice = parseParameters(parameters, 'volumeAttributes', ['pool', 'backend', 'encrypted', 'size']);
   if (size === undefined) return { ...choice, range: ANY_SIZE };
   const requiredBytes = parseQuantity(size, 'volumeAttributes: size');
   if (requiredBytes === 0n) throw new Fault('invalid', 'volumeAttributes: size is 0; write for example 1Gi');

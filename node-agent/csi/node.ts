@@ -15,7 +15,7 @@ import { parseRange, requireField, topologyOf } from './translate.ts';
 export interface VolumeAttacher {
   /** Throws `not-found`. */
   getVolume(id: string): Volume;
-  stage(volumeId: string, path: string): Promise<void>;
+  stage(volumeId: string, path: string, secrets?: Readonly<Record<string, string>>): Promise<void>;
   unstage(volumeId: string, path: string): Promise<void>;
   publish(request: Publish): Promise<void>;
   unpublish(volumeId: string, target: string): Promise<void>;
@@ -59,11 +59,11 @@ export function createNode(
 
     NodeGetCapabilities: async () => ({ capabilities: CAPABILITIES.map((type) => ({ rpc: { type } })) }),
 
-    async NodeStageVolume({ volume_id: id, staging_target_path: path, volume_capability: capability }) {
-      requireField(id, 'volume_id');
-      requireField(path, 'staging_target_path');
-      checkForm(storage.getVolume(id), parseAccess(capability));
-      await storage.stage(id, path);
+    async NodeStageVolume(request) {
+      const id = requireField(request.volume_id, 'volume_id');
+      const path = requireField(request.staging_target_path, 'staging_target_path');
+      checkForm(storage.getVolume(id), parseAccess(request.volume_capability));
+      await storage.stage(id, path, request.secrets);
       return {};
     },
 
@@ -81,6 +81,7 @@ export function createNode(
         await storage.publishEphemeral({
           handle: volumeId,
           ...parseInline(request.volume_context),
+          secrets: request.secrets,
           volumeMode,
           fsType,
           target,

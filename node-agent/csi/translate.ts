@@ -1,4 +1,5 @@
 import { BACKENDS, type BackendKind } from '../../src/core/backend-features.ts';
+import { parseEncrypted } from '../../src/core/encryption.ts';
 import { Fault } from '../../src/core/fault.ts';
 import type { ContentSource, Snapshot, Volume } from '../../src/core/volume.ts';
 import { ANY_SIZE, type SizeRange } from '../../src/core/volume-size.ts';
@@ -15,7 +16,7 @@ import { TOPOLOGY_KEY } from '../../src/core/driver.ts';
 const RESERVED_PREFIX = 'csi.storage.k8s.io/';
 
 /** What a StorageClass can say. */
-const PARAMETERS = ['pool', 'backend'];
+const PARAMETERS = ['pool', 'backend', 'encrypted'];
 
 /**
  * A StorageClass' parameters, and others that are `known` to the caller. Throws `invalid` for a key that means nothing, so that a typing
@@ -25,7 +26,7 @@ export function parseParameters(
   parameters: Readonly<Record<string, string>>,
   field = 'parameters',
   known: readonly string[] = PARAMETERS,
-): Pick<PoolChoice, 'pool' | 'backend'> {
+): Pick<PoolChoice, 'pool' | 'backend' | 'encrypted'> {
   for (const key of Object.keys(parameters)) {
     if (known.includes(key) || key.startsWith(RESERVED_PREFIX)) continue;
     throw new Fault(
@@ -35,7 +36,11 @@ export function parseParameters(
   }
   const value = (key: string): string | undefined =>
     Object.hasOwn(parameters, key) ? parameters[key] : undefined;
-  return { pool: value('pool'), backend: parseBackend(value('backend'), field) };
+  return {
+    pool: value('pool'),
+    backend: parseBackend(value('backend'), field),
+    encrypted: parseEncrypted(value('encrypted'), field),
+  };
 }
 
 function parseBackend(text: string | undefined, field: string): BackendKind | undefined {

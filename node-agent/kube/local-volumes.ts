@@ -1,4 +1,5 @@
 import { LOCAL_VOLUMES, type LocalVolume } from '../../src/api/local-volume.ts';
+import { parseEncrypted } from '../../src/core/encryption.ts';
 import { Fault } from '../../src/core/fault.ts';
 import type { Snapshot, Volume } from '../../src/core/volume.ts';
 import type { SizeRange } from '../../src/core/volume-size.ts';
@@ -156,6 +157,7 @@ export class LocalVolumes {
               pool: object.spec.poolName,
               volumeMode: object.spec.volumeMode,
               fsType: object.spec.fsType,
+              encrypted: parseEncrypted(object.spec.parameters?.['encrypted'], 'spec.parameters'),
               range: { requiredBytes: plan.sizeBytes, limitBytes: 0n },
               source: plan.source,
             });

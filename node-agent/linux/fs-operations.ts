@@ -19,6 +19,13 @@ export {
 } from './btrfs.ts';
 export { readFilesystemUuid } from './filesystem-id.ts';
 export { flushDevice, readDeviceBytes, setReadOnly } from './block-device.ts';
+export {
+  addEncryptionKey,
+  hasEncryptionKey,
+  readEncryptionPolicy,
+  removeEncryptionKey,
+  setEncryptionPolicy,
+} from './encryption.ts';
 export { cloneFile, disableCopyOnWrite, findData } from './file-data.ts';
 export { freezeFilesystem, thawFilesystem } from './freeze.ts';
 export {

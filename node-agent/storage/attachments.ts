@@ -1,9 +1,12 @@
 import { isAbsolute } from 'node:path';
+import { passphraseFor, requireSameKey } from '../../src/core/encryption.ts';
 import { Fault } from '../../src/core/fault.ts';
 import type { Publication, Volume } from '../../src/core/volume.ts';
 import { decidePublish, planMount } from '../../src/core/volume-access.ts';
+import { KeyedLock } from '../../src/runtime/keyed-lock.ts';
 import type { FilesystemStats } from './backend.ts';
 import type { OperationDeps } from './copies.ts';
+import { deriveKey, type VolumeKey } from './volume-key.ts';
 
 export interface Publish extends Publication {
   readonly volumeId: string;
@@ -16,13 +19,18 @@ export type VolumeStats = FilesystemStats;
 /** Shows volumes to workloads. Staging attaches a volume to the node; nothing is mounted at the staging path itself. */
 export class Attachments {
   readonly #deps: OperationDeps;
+  /** One at a time: each takes its memory. */
+  readonly #derivations = new KeyedLock();
 
   constructor(deps: OperationDeps) {
     this.#deps = deps;
   }
 
-  /** Ensures that the volume is staged at `path`. */
-  async stage(volumeId: string, path: string): Promise<void> {
+  /**
+   * Ensures that the volume is staged at `path`. An encrypted one needs its passphrase among `secrets`, or it throws `invalid`; the first one
+   * is its passphrase for good, and for another it throws `precondition`.
+   */
+  async stage(volumeId: string, path: string, secrets: Readonly<Record<string, string>> = {}): Promise<void> {
     checkPath(path, 'staging_target_path');
     const { inventory, ledger, locks } = this.#deps;
     this.#get(volumeId);
@@ -31,13 +39,32 @@ export class Attachments {
     const { mounts } = ledger.pool(volume.pool);
     // Crash window: on record, perhaps not attached. The next start attaches what is staged.
     const isNew = !volume.staged.includes(path);
-    if (isNew) await inventory.saveVolume({ ...volume, staged: [...volume.staged, path] });
+    const key = await this.#keyOf(volume, secrets);
+    const staged: Volume = {
+      ...volume,
+      staged: isNew ? [...volume.staged, path] : volume.staged,
+      ...(volume.encryption &&
+        key && { encryption: { ...volume.encryption, keyIdentifier: key.identifier } }),
+    };
+    if (isNew) await inventory.saveVolume(staged);
     try {
-      await mounts.attach(volume);
+      await mounts.attach(staged, key);
     } catch (error) {
       if (isNew) await inventory.saveVolume(volume);
       throw error;
+    } finally {
+      key?.bytes.fill(0);
     }
+  }
+
+  async #keyOf(volume: Volume, secrets: Readonly<Record<string, string>>): Promise<VolumeKey | undefined> {
+    const passphrase = passphraseFor(volume, secrets);
+    if (volume.encryption === undefined || passphrase === undefined) return undefined;
+    const key = await this.#derivations.run('key', () =>
+      deriveKey(passphrase, volume.encryption?.salt ?? ''),
+    );
+    requireSameKey(volume, key.identifier);
+    return key;
   }
 
   /** Ensures that it is not staged at `path`; an unknown volume or path is fine. */
@@ -49,7 +76,10 @@ export class Attachments {
     if (!volume?.staged.includes(path)) return;
     const staged = volume.staged.filter((other) => other !== path);
     // Crash window: detached, still on record. The next start attaches it again, and unstaging comes again.
-    if (staged.length === 0) await ledger.pool(volume.pool).mounts.detach(volume);
+    if (staged.length === 0) {
+      if (volume.encryption !== undefined) await this.#requireUnpublished(volume);
+      await ledger.pool(volume.pool).mounts.detach(volume);
+    }
     await inventory.saveVolume({ ...volume, staged });
   }
 
@@ -132,6 +162,17 @@ export class Attachments {
       usedBytes: clamp(charged, volume.sizeBytes),
       availableBytes: clamp(left, volume.sizeBytes),
     };
+  }
+
+  /** With the key gone, what is still published could not be read. */
+  async #requireUnpublished({ id, published, ...volume }: Volume): Promise<void> {
+    const { mounts } = this.#deps.ledger.pool(volume.pool);
+    for (const { target } of published) {
+      if (!(await mounts.isMounted({ id, ...volume }, target))) continue;
+      throw new Fault('precondition', `encrypted volume ${id} is in use at ${target}; unpublish it first`, {
+        fields: { volumeId: id, target },
+      });
+    }
   }
 
   #get(id: string): Volume {

@@ -2,6 +2,7 @@ import type { BackendFeatures } from '../../src/core/backend-features.ts';
 import type { CapacityPolicy, PoolUsage } from '../../src/core/pool-capacity.ts';
 import type { ContentSource, VolumeShape } from '../../src/core/volume.ts';
 import type { MountPlan } from '../../src/core/volume-access.ts';
+import type { VolumeKey } from './volume-key.ts';
 
 /**
  * Makes and removes the data of volumes and snapshots on one pool. Every method can be repeated; what one has done when it resolves
@@ -26,9 +27,15 @@ export interface VolumeBackend {
 
 /** Shows volumes of one pool at paths. */
 export interface VolumeMounts {
-  /** Ensures that the volume can be shown: its device is attached, its file system mounted and as large as the volume. */
-  attach(volume: VolumeShape): Promise<void>;
-  /** Undoes that; absent is fine. What still shows the volume keeps working until it is unmounted. */
+  /**
+   * Ensures that the volume can be shown: its device is attached, its file system mounted and as large as the volume. Without its key, an
+   * encrypted one must have it already: else it throws `precondition`.
+   */
+  attach(volume: VolumeShape, key?: VolumeKey): Promise<void>;
+  /**
+   * Undoes that; absent is fine. What still shows the volume keeps working until it is unmounted, but an encrypted one loses its key: throws
+   * `busy` while its files are open.
+   */
   detach(volume: VolumeShape): Promise<void>;
   /** Makes an attached volume as large as its limit has become; nothing to do for one that is not attached. */
   grow(volume: VolumeShape): Promise<void>;

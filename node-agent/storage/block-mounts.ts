@@ -96,7 +96,7 @@ export function mountsByMode(
 ): VolumeMounts {
   const of = ({ volumeMode }: VolumeShape): VolumeMounts => mounts[volumeMode];
   return {
-    attach: (volume) => of(volume).attach(volume),
+    attach: (volume, key) => of(volume).attach(volume, key),
     detach: (volume) => of(volume).detach(volume),
     grow: (volume) => of(volume).grow(volume),
     freeze: (volume) => of(volume).freeze(volume),

@@ -14,6 +14,8 @@ export interface PublishEphemeral extends Publication, PoolChoice {
   /** How the caller calls the volume; it is no id of ours. */
   readonly handle: string;
   readonly range: SizeRange;
+  /** What came with the call, for a volume that is encrypted. */
+  readonly secrets?: Readonly<Record<string, string>>;
 }
 
 export interface EphemeralsDeps extends OperationDeps {
@@ -45,6 +47,8 @@ export class Ephemerals {
     backend,
     volumeMode,
     fsType,
+    encrypted,
+    secrets = {},
     ...wanted
   }: PublishEphemeral): Promise<void> {
     const { volumes, attachments, locks, logger } = this.#deps;
@@ -58,7 +62,7 @@ export class Ephemerals {
     using _handle = locks.take(`ephemeral volume ${handle}`);
     const isNew = this.find(handle) === undefined;
     // Crash window: made, not published. The next start removes what is on record without a publication.
-    const choice = { pool, backend, volumeMode, fsType };
+    const choice = { pool, backend, volumeMode, fsType, encrypted };
     const { id } = await volumes.create({
       name: handle,
       ...choice,
@@ -67,7 +71,7 @@ export class Ephemerals {
       ephemeral: true,
     });
     try {
-      await attachments.stage(id, wanted.target);
+      await attachments.stage(id, wanted.target, secrets);
       await attachments.publish({ volumeId: id, stagingPath: wanted.target, ...wanted });
     } catch (error) {
       if (isNew)

@@ -155,12 +155,17 @@ export class ImageBackend implements VolumeBackend {
     return this.#path('volume', id);
   }
 
-  async #makeVolume({ fsType, sizeBytes }: VolumeShape, unfinished: string, to: string): Promise<void> {
+  async #makeVolume(
+    { fsType, sizeBytes, encryption }: VolumeShape,
+    unfinished: string,
+    to: string,
+  ): Promise<void> {
     await rm(unfinished, { force: true });
     {
       await using file = await open(unfinished, 'wx', 0o600);
       await file.truncate(Number(fileBytes(sizeBytes)));
-      if (fsType !== undefined) await makeFilesystem(fsType, forPrograms(unfinished));
+      const encryptable = encryption !== undefined;
+      if (fsType !== undefined) await makeFilesystem(fsType, forPrograms(unfinished), { encryptable });
       await file.sync();
     }
     await putInPlace(unfinished, to);

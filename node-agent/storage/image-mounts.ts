@@ -6,9 +6,11 @@ import type { MountPlan } from '../../src/core/volume-access.ts';
 import type { Kernel } from '../linux/kernel.ts';
 import { readMountTable } from '../linux/mount-table.ts';
 import type { FilesystemStats, VolumeMounts } from './backend.ts';
+import { ENCRYPTED_DIRECTORY, EncryptedDirectories, lacksKey } from './encrypted-directory.ts';
 import { forPrograms } from './image-backend.ts';
 import { absent, TargetMounts } from './target-mounts.ts';
 import { growFilesystem, growUnmounted, mountDataOf, readFilesystem } from './volume-filesystem.ts';
+import type { VolumeKey } from './volume-key.ts';
 
 export interface ImageMountsOptions {
   /** Path of the file with a volume's file system, through the pool's open root. */
@@ -24,31 +26,46 @@ export class ImageMounts implements VolumeMounts {
   readonly #options: ImageMountsOptions;
   readonly #kernel: Kernel;
   readonly #targets: TargetMounts;
+  readonly #encrypted: EncryptedDirectories;
 
   constructor(options: ImageMountsOptions, { kernel }: { readonly kernel: Kernel }) {
     this.#options = options;
     this.#kernel = kernel;
+    this.#encrypted = new EncryptedDirectories({ kernel });
     this.#targets = new TargetMounts(
       {
         kind: 'directory',
-        // The root of its file system, and not some directory in it.
-        isShown: async ({ id }, _, { source, root }) =>
-          root === '/' && source === (await kernel.call('findLoopPath', options.fileOf(id))),
+        // What pods see of its file system, and not some directory in it.
+        isShown: async ({ id, encryption }, _, { source, root }) =>
+          root === (encryption === undefined ? '/' : `/${ENCRYPTED_DIRECTORY}`) &&
+          source === (await kernel.call('findLoopPath', options.fileOf(id))),
         bind: (volume, place, plan) => this.#bind(volume, place, plan),
       },
       { kernel },
     );
   }
 
-  async attach(volume: VolumeShape): Promise<void> {
-    const type = fsTypeOf(volume);
+  async attach(volume: VolumeShape, key?: VolumeKey): Promise<void> {
     const place = this.#placeOf(volume);
-    const file = this.#options.fileOf(volume.id);
-    if (await this.#isAttached(volume)) {
-      // Crash window: killed while it held the writers for a copy.
-      await this.#kernel.call('thawFilesystem', place);
-      return;
+    const isNew = !(await this.#isAttached(volume));
+    const isEncrypted = volume.encryption !== undefined;
+    if (isNew && isEncrypted && key === undefined) throw lacksKey(volume.id);
+    if (isNew) await this.#mountFile(volume, place);
+    // Crash window: killed while it held the writers for a copy.
+    else await this.#kernel.call('thawFilesystem', place);
+    if (!isEncrypted) return;
+    try {
+      await this.#encrypted.unlock(volume, place, key);
+    } catch (error) {
+      // With the file system goes the key.
+      if (isNew) await this.detach(volume);
+      throw error;
     }
+  }
+
+  async #mountFile(volume: VolumeShape, place: string): Promise<void> {
+    const type = fsTypeOf(volume);
+    const file = this.#options.fileOf(volume.id);
     const found = await readFilesystem(type, volume.id, file);
     await mkdir(place, { recursive: true, mode: 0o700 });
     const { size } = await stat(file, { bigint: true });
@@ -67,7 +84,11 @@ export class ImageMounts implements VolumeMounts {
 
   async detach(volume: VolumeShape): Promise<void> {
     const place = this.#placeOf(volume);
-    if (await this.#isAttached(volume)) await this.#kernel.call('umount', place, UMOUNT_NOFOLLOW);
+    if (await this.#isAttached(volume)) {
+      // Crash window: without its key, still mounted. Detaching and attaching go on from there.
+      await this.#encrypted.lock(volume, place);
+      await this.#kernel.call('umount', place, UMOUNT_NOFOLLOW);
+    }
     await rmdir(place).catch(absent);
   }
 
@@ -116,7 +137,8 @@ export class ImageMounts implements VolumeMounts {
   async #bind(volume: VolumeShape, place: string, plan: MountPlan): Promise<void> {
     await this.attach(volume);
     await using directory = await open(this.#options.mountDir, 'r');
-    await this.#kernel.call('bindBeneath', directory.fd, volume.id, place, plan);
+    const path = volume.encryption === undefined ? volume.id : join(volume.id, ENCRYPTED_DIRECTORY);
+    await this.#kernel.call('bindBeneath', directory.fd, path, place, plan);
   }
 
   /** Whether our own mount of it is there, and no other one. */

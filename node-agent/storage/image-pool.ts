@@ -1,4 +1,4 @@
-import { mkdir, open, readFile, rm, writeFile } from 'node:fs/promises';
+import { access, mkdir, open, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { BackendFeatures } from '../../src/core/backend-features.ts';
 import { FS_TYPES, type FsType } from '../../src/core/volume.ts';
@@ -25,6 +25,7 @@ export async function openImages(
     enforcement: 'file',
     volumeModes: ['Filesystem', 'Block'],
     fsTypes: await mountableTypes(),
+    encryptedFsTypes: (await canEncryptExt4()) ? ['ext4'] : [],
     copies: (await canShare(root, kernel)) ? 'constant' : 'proportional',
   };
   if (features.copies === 'proportional') {
@@ -49,6 +50,14 @@ async function mountableTypes(): Promise<FsType[]> {
   const present = PREFERRED.filter((type) => new RegExp(`^\\s*${type}$`, 'm').test(known));
   // The kernel may load it as a module at the first mount.
   return [...present, ...FS_TYPES.filter((type) => !present.includes(type))];
+}
+
+/** Whether the kernel was built with encryption for ext4 (CONFIG_FS_ENCRYPTION). */
+async function canEncryptExt4(): Promise<boolean> {
+  return await access('/sys/fs/ext4/features/encryption').then(
+    () => true,
+    () => false,
+  );
 }
 
 /** Whether two files of the pool can share data, found out by trying. */

@@ -39,6 +39,16 @@ const common = {
   pins,
   // Records from before there was a choice are of directories on btrfs.
   volumeMode: z.enum(VOLUME_MODES).default('Filesystem'),
+  // Written for volumes that are encrypted alone: an older version must not take one for another volume.
+  encryption: z
+    .strictObject({
+      salt: z.string().regex(/^[0-9a-f]{32}$/),
+      keyIdentifier: z
+        .string()
+        .regex(/^[0-9a-f]{32}$/)
+        .optional(),
+    })
+    .optional(),
   fsType: z
     .enum(FS_TYPES)
     .nullable()

@@ -58,6 +58,13 @@ async function attachAgain(volume: Volume, { ledger, logger }: OperationDeps): P
   try {
     await ledger.pool(volume.pool).mounts.attach(volume);
   } catch (error) {
+    if (volume.encryption !== undefined && isFault(error, 'precondition')) {
+      logger.info(
+        { volumeId: volume.id, reason: error.message },
+        'an encrypted volume waits to be staged again',
+      );
+      return;
+    }
     logger.error({ volumeId: volume.id, pool: volume.pool, err: error }, 'a volume cannot be attached again');
   }
 }

@@ -58,6 +58,7 @@ export class Snapshots {
       sizeBytes: volume.sizeBytes,
       volumeMode: volume.volumeMode,
       fsType: volume.fsType,
+      encryption: volume.encryption,
       phase: 'creating',
       createdAtMs: clock.nowMs(),
       pins: pinsOfCopy(volume, charged),

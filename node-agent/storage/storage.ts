@@ -79,7 +79,8 @@ export interface Storage extends AsyncDisposable {
   listSnapshots(): readonly Snapshot[];
   /** The largest volume that could be made now where the choice allows; 0 where it allows no pool. Throws `invalid` for an unknown pool. */
   availableBytes(from: PoolChoice): Promise<bigint>;
-  stage(volumeId: string, path: string): Promise<void>;
+  /** Takes what the volume needs of `secrets`; they are kept nowhere. */
+  stage(volumeId: string, path: string, secrets?: Readonly<Record<string, string>>): Promise<void>;
   unstage(volumeId: string, path: string): Promise<void>;
   publish(request: Publish): Promise<void>;
   unpublish(volumeId: string, target: string): Promise<void>;
@@ -229,7 +230,7 @@ export async function createStorage(
         throw error;
       }
     },
-    stage: (id, path) => observe('stage', () => attachments.stage(id, path)),
+    stage: (id, path, secrets) => observe('stage', () => attachments.stage(id, path, secrets)),
     unstage: (id, path) => observe('unstage', () => attachments.unstage(id, path)),
     publish: (request) => observe('publish', () => attachments.publish(request)),
     unpublish: (id, target) => observe('unpublish', () => attachments.unpublish(id, target)),

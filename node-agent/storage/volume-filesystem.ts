@@ -7,6 +7,8 @@ import { runCommand } from '../../src/runtime/child-process.ts';
 interface FilesystemKind {
   /** Makes one in a file; blocks and sectors of 4 KiB fit every disk, also one that the pool moves to later. */
   readonly make: readonly string[];
+  /** More of the same, so that directories in it can be encrypted; absent where that is not possible. */
+  readonly makeEncryptable?: readonly string[];
   /** What is set in every mount: freed blocks go back to the pool. */
   readonly mountData: string;
   /** Grows one that is mounted to the size of its device. */
@@ -20,6 +22,8 @@ interface FilesystemKind {
 const KINDS: Readonly<Record<FsType, FilesystemKind>> = {
   ext4: {
     make: ['mkfs.ext4', '-q', '-F', '-b', '4096', '-m', '0', '-O', 'metadata_csum_seed', '-E', 'nodiscard'],
+    // The last -O is the one that counts.
+    makeEncryptable: ['-O', 'metadata_csum_seed,encrypt'],
     mountData: 'discard',
     grow: (device) => ['resize2fs', device],
     // The kernel lets only CAP_SYS_RESOURCE grow a mounted one.
@@ -53,9 +57,17 @@ const KINDS: Readonly<Record<FsType, FilesystemKind>> = {
 const MENDED = [1, 2];
 
 /** Makes a file system in a new file of the right size. */
-export async function makeFilesystem(type: FsType, file: string): Promise<void> {
-  const [program = '', ...args] = KINDS[type].make;
-  await runCommand(program, [...args, file]);
+export async function makeFilesystem(
+  type: FsType,
+  file: string,
+  { encryptable }: { readonly encryptable: boolean },
+): Promise<void> {
+  const { make, makeEncryptable } = KINDS[type];
+  if (encryptable && makeEncryptable === undefined) {
+    throw new Fault('bug', `${type} has no encryption, and a volume with it was to be encrypted`);
+  }
+  const [program = '', ...args] = make;
+  await runCommand(program, [...args, ...(encryptable ? (makeEncryptable ?? []) : []), file]);
 }
 
 /** Gives the file system in `file`, a copy of another one, an identity of its own where that is possible. */

@@ -15,6 +15,7 @@ import { fitsRange, planExpansion, planSize, type SizeRange } from '../../src/co
 import type { Pool } from './backend.ts';
 import type { PoolSet } from './pool-set.ts';
 import { dissolve, type OperationDeps, randomId, undo } from './copies.ts';
+import { newSalt } from './volume-key.ts';
 
 /** Which pools come into question; all when nothing is named. */
 export interface PoolChoice extends Partial<WantedForm> {
@@ -80,6 +81,7 @@ export class Volumes {
       sizeBytes,
       ...form,
       source: request.source,
+      encryption: source?.encryption ?? (request.encrypted === true ? { salt: newSalt() } : undefined),
       ephemeral: request.ephemeral,
       phase: 'creating',
       createdAtMs: clock.nowMs(),
@@ -209,7 +211,7 @@ export class Volumes {
   /** The pool with the most room of those that come into question, and how much that is. Throws `exhausted` when there is none. */
   async roomiest(choice: PoolChoice): Promise<{ readonly pool: string; readonly availableBytes: bigint }> {
     const { ledger } = this.#deps;
-    const { volumeMode, fsType, backend } = choice;
+    const { volumeMode, fsType, encrypted, backend } = choice;
     let best: { readonly pool: string; readonly availableBytes: bigint } | undefined;
     const accepting = this.#pools.states().filter(({ isAccepting }) => isAccepting);
     const names = accepting.map(({ name }) => name);
@@ -217,12 +219,14 @@ export class Volumes {
     for (const pool of choice.pool === undefined ? names : names.filter((name) => name === choice.pool)) {
       const { features } = ledger.pool(pool).backend;
       if (backend !== undefined && features.backend !== backend) continue;
-      if (!makesForm(features, { volumeMode, fsType })) continue;
+      if (!makesForm(features, { volumeMode, fsType, encrypted })) continue;
       const { availableBytes } = (await ledger.measure(pool)).capacity();
       if (best === undefined || availableBytes > best.availableBytes) best = { pool, availableBytes };
     }
     if (best !== undefined) return best;
-    const wanted = [backend, volumeMode, fsType].filter((word) => word !== undefined).join(', ');
+    const wanted = [encrypted === true ? 'encryption' : undefined, backend, volumeMode, fsType]
+      .filter((word) => word !== undefined)
+      .join(', ');
     throw new Fault('exhausted', `this node has no storage pool${wanted === '' ? '' : ` for ${wanted}`}`);
   }
 }
@@ -235,19 +239,20 @@ function requireBackend({ name, backend: { features } }: Pool, wanted: BackendKi
 }
 
 function requireSame(existing: Volume, request: CreateVolume): Volume {
-  const { name, pool, range, source, volumeMode, fsType } = request;
+  const { name, pool, range, source, volumeMode, fsType, encrypted } = request;
   const same =
     fitsRange(existing.sizeBytes, range) &&
     (pool === undefined || pool === existing.pool) &&
     (volumeMode === undefined || volumeMode === existing.volumeMode) &&
     (fsType === undefined || fsType === existing.fsType) &&
+    (encrypted === undefined || encrypted === (existing.encryption !== undefined)) &&
     existing.ephemeral === request.ephemeral &&
     existing.source?.kind === source?.kind &&
     existing.source?.id === source?.id;
   if (same) return existing;
   throw new Fault(
     'conflict',
-    `volume ${name} (${existing.volumeMode}, ${existing.fsType ?? 'no file system'}) exists with ${existing.sizeBytes} bytes in pool ${existing.pool}, made from ${existing.source?.id ?? 'nothing'}; what is asked for differs`,
+    `volume ${name} (${existing.volumeMode}, ${existing.fsType ?? 'no file system'}) exists with ${existing.sizeBytes} bytes${existing.encryption === undefined ? '' : ', encrypted,'} in pool ${existing.pool}, made from ${existing.source?.id ?? 'nothing'}; what is asked for differs`,
     { fields: { volumeId: existing.id } },
   );
 }

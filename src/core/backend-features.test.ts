@@ -3,6 +3,7 @@ import {
   type BackendFeatures,
   featureWords,
   leastBytes,
+  makesForm,
   planForm,
   requireCopies,
 } from './backend-features.ts';
@@ -14,6 +15,9 @@ const image: BackendFeatures = {
   fsTypes: ['ext4', 'xfs'],
   copies: 'constant',
 };
+/** One whose first file system cannot be encrypted. */
+const encrypting: BackendFeatures = { ...image, fsTypes: ['xfs', 'ext4'], encryptedFsTypes: ['ext4'] };
+const encrypted = { volumeMode: 'Filesystem', fsType: 'ext4', encryption: { salt: '00' } } as const;
 const directory: BackendFeatures = {
   backend: 'directory',
   enforcement: 'none',
@@ -38,6 +42,8 @@ describe('planForm', () => {
     ['a device', image, block, undefined, 'Block', undefined],
     ['what the source is', image, nothing, { volumeMode: 'Filesystem', fsType: 'xfs' }, 'Filesystem', 'xfs'],
     ['a device of a device', image, nothing, block, 'Block', undefined],
+    ['what can be encrypted', encrypting, { encrypted: true }, undefined, 'Filesystem', 'ext4'],
+    ['an encrypted copy of what is encrypted', encrypting, {}, encrypted, 'Filesystem', 'ext4'],
     ["the pool's own file system", directory, nothing, undefined, 'Filesystem', undefined],
   ] as const)('gives %s', (_, features, wanted, source, volumeMode, fsType) => {
     expect(planForm('p', features, wanted, source)).toEqual({ volumeMode, fsType });
@@ -73,9 +79,44 @@ describe('planForm', () => {
       { volumeMode: 'Filesystem', fsType: 'xfs' },
       /source has xfs/,
     ],
+    ['encryption that the pool has not', image, { encrypted: true }, undefined, /makes no encrypted volumes/],
+    [
+      'an encrypted device',
+      encrypting,
+      { ...block, encrypted: true },
+      undefined,
+      /Block volume cannot be enc/,
+    ],
+    [
+      'encryption that the file system has not',
+      encrypting,
+      { fsType: 'xfs', encrypted: true },
+      undefined,
+      /xfs cannot be encrypted; possible is ext4/,
+    ],
+    [
+      'an encrypted copy of what is not',
+      encrypting,
+      { encrypted: true },
+      { volumeMode: 'Filesystem', fsType: 'ext4' },
+      /source is not encrypted/,
+    ],
+    ['a plain copy of what is encrypted', encrypting, { encrypted: false }, encrypted, /source is encrypted/],
   ] as const)('refuses %s', (_, features, wanted, source, message) => {
     expect(() => planForm('p', features, wanted, source)).toThrow(message);
   });
+});
+
+it.each([
+  [image, {}, true],
+  [image, { encrypted: true }, false],
+  [encrypting, { encrypted: true }, true],
+  [encrypting, { encrypted: true, fsType: 'ext4' }, true],
+  [encrypting, { encrypted: true, fsType: 'xfs' }, false],
+  [encrypting, { encrypted: true, volumeMode: 'Block' }, false],
+  [encrypting, { volumeMode: 'Block' }, true],
+] as const)('knows whether a pool makes what is wanted (%#)', (features, wanted, expected) => {
+  expect(makesForm(features, { ...nothing, ...wanted })).toBe(expected);
 });
 
 it('knows the smallest volume of each form', () => {
@@ -100,5 +141,6 @@ it('names the features', () => {
     'instant-copies',
     'snapshot',
   ]);
+  expect(featureWords(encrypting)).toContain('encryption');
   expect(featureWords(directory)).toEqual(['expand']);
 });

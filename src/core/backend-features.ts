@@ -1,5 +1,5 @@
 import { Fault } from './fault.ts';
-import type { ContentForm, FsType, VolumeMode } from './volume.ts';
+import type { ContentForm, Encryption, FsType, VolumeMode } from './volume.ts';
 import type { Enforcement } from './volume-quota.ts';
 import { MIN_VOLUME_BYTES } from './volume-size.ts';
 
@@ -14,6 +14,8 @@ export interface BackendFeatures {
   readonly volumeModes: readonly VolumeMode[];
   /** File systems that a Filesystem volume can have; the first is the one for who names none. */
   readonly fsTypes: readonly FsType[];
+  /** File systems whose volumes can be encrypted at rest; absent for none. */
+  readonly encryptedFsTypes?: readonly FsType[];
   /** How long a snapshot, a restore or a clone takes: the same for any volume, in proportion to its data, or impossible. */
   readonly copies: 'constant' | 'proportional' | 'none';
 }
@@ -22,12 +24,19 @@ export interface BackendFeatures {
 export interface WantedForm {
   readonly volumeMode: VolumeMode | undefined;
   readonly fsType: FsType | undefined;
+  /** Whether it is encrypted at rest. */
+  readonly encrypted?: boolean | undefined;
 }
 
 /** Whether a pool with these features can make such a volume. */
-export function makesForm({ volumeModes, fsTypes }: BackendFeatures, wanted: WantedForm): boolean {
-  const { volumeMode = 'Filesystem', fsType } = wanted;
-  return volumeModes.includes(volumeMode) && (fsType === undefined || fsTypes.includes(fsType));
+export function makesForm(features: BackendFeatures, wanted: WantedForm): boolean {
+  const { volumeMode = 'Filesystem', fsType, encrypted = false } = wanted;
+  if (!features.volumeModes.includes(volumeMode)) return false;
+  if (!encrypted) return fsType === undefined || features.fsTypes.includes(fsType);
+  const possible = features.encryptedFsTypes ?? [];
+  return (
+    volumeMode === 'Filesystem' && (fsType === undefined ? possible.length > 0 : possible.includes(fsType))
+  );
 }
 
 /** Below this, mkfs refuses, or leaves no room for files. */
@@ -48,8 +57,9 @@ export function planForm(
   pool: string,
   features: BackendFeatures,
   wanted: Partial<WantedForm>,
-  source: ContentForm | undefined,
+  source: (ContentForm & { readonly encryption?: Encryption | undefined }) | undefined,
 ): ContentForm {
+  const encrypted = wanted.encrypted ?? source?.encryption !== undefined;
   const volumeMode = wanted.volumeMode ?? source?.volumeMode ?? 'Filesystem';
   const fields = { pool, backend: features.backend };
   const refuse = (message: string): Fault => new Fault('invalid', message, { fields });
@@ -61,14 +71,32 @@ export function planForm(
   if (source !== undefined && source.volumeMode !== volumeMode) {
     throw refuse(`the source is a ${source.volumeMode} volume; a copy of it cannot be ${volumeMode}`);
   }
+  if (source !== undefined && encrypted !== (source.encryption !== undefined)) {
+    throw refuse(
+      encrypted
+        ? 'the source is not encrypted, and a copy shares its data: it cannot be encrypted; copy it file by file'
+        : 'the source is encrypted, and so is a copy of it: use a StorageClass with encrypted: "true" and the Secret of the source',
+    );
+  }
+  const encryptable = features.encryptedFsTypes ?? [];
+  if (encrypted && (volumeMode === 'Block' || encryptable.length === 0)) {
+    throw refuse(
+      volumeMode === 'Block'
+        ? 'a Block volume cannot be encrypted here; use volumeMode Filesystem, or encrypt in the pod'
+        : `pool ${pool} (${features.backend}) makes no encrypted volumes; use backend image on a kernel with CONFIG_FS_ENCRYPTION`,
+    );
+  }
   if (volumeMode === 'Block') {
     if (wanted.fsType === undefined) return { volumeMode, fsType: undefined };
     throw refuse(`a Block volume has no file system; leave fsType ${wanted.fsType} out`);
   }
-  const fsType = wanted.fsType ?? source?.fsType ?? features.fsTypes[0];
+  const fsType = wanted.fsType ?? source?.fsType ?? (encrypted ? encryptable : features.fsTypes)[0];
   if (fsType !== undefined && !features.fsTypes.includes(fsType)) {
     const possible = features.fsTypes.join(', ') || 'none by name';
     throw refuse(`pool ${pool} (${features.backend}) has no ${fsType}; possible is ${possible}`);
+  }
+  if (encrypted && fsType !== undefined && !encryptable.includes(fsType)) {
+    throw refuse(`a volume with ${fsType} cannot be encrypted; possible is ${encryptable.join(', ')}`);
   }
   if (source?.fsType !== undefined && source.fsType !== fsType) {
     throw refuse(`the source has ${source.fsType}; a copy of it cannot have ${fsType ?? 'another'}`);
@@ -87,12 +115,14 @@ export function requireCopies(pool: string, { backend, copies }: BackendFeatures
 }
 
 /** The features as words, sorted, as an inventory lists them. */
-export function featureWords({ volumeModes, copies, enforcement, fsTypes }: BackendFeatures): string[] {
+export function featureWords(features: BackendFeatures): string[] {
+  const { volumeModes, copies, enforcement, fsTypes, encryptedFsTypes = [] } = features;
   return [
     'expand',
     ...(volumeModes.includes('Block') ? ['block'] : []),
     ...(copies === 'none' ? [] : ['clone', 'snapshot']),
     ...(copies === 'constant' ? ['instant-copies'] : []),
+    ...(encryptedFsTypes.length === 0 ? [] : ['encryption']),
     ...(enforcement === 'none' ? [] : ['enforced-size']),
     ...fsTypes.map((type) => `fs-${type}`),
   ].sort();

@@ -1,7 +1,8 @@
 import { BACKENDS, type BackendKind } from './backend-features.ts';
+import { parseEncrypted } from './encryption.ts';
 import { Fault } from './fault.ts';
 import type { ClassView } from './provision.ts';
-import { isSecretKey } from './secret-templates.ts';
+import { isSecretKey, isSecretNamed } from './secret-templates.ts';
 import { FS_TYPES, type FsType } from './volume.ts';
 
 export interface ClassParameters {
@@ -10,6 +11,8 @@ export interface ClassParameters {
   /** Pools of this backend only. */
   readonly backend: BackendKind | undefined;
   readonly fsType: FsType | undefined;
+  /** Whether its volumes are encrypted at rest. */
+  readonly encrypted: boolean;
   /** Those that are the driver's own: what a volume records of its class. */
   readonly own: Readonly<Record<string, string>>;
 }
@@ -18,6 +21,8 @@ export interface ClassParameters {
 const RESERVED = 'csi.storage.k8s.io/';
 const FS_TYPE_KEY = `${RESERVED}fstype`;
 const OLD_FS_TYPE_KEY = 'fstype';
+/** Keys that are the driver's own. */
+const OWN_KEYS = ['pool', 'backend', 'encrypted'];
 
 /** The parameters of a class. Throws `invalid` for one that means nothing, so that a typing error does not go unnoticed. */
 export function parseClassParameters({
@@ -35,10 +40,9 @@ export function parseClassParameters({
   const own: Record<string, string> = {};
   for (const [key, value] of Object.entries(parameters)) {
     if (key === FS_TYPE_KEY || key === OLD_FS_TYPE_KEY || isSecretKey(key)) continue;
-    if (key !== 'pool' && key !== 'backend') {
-      throw fault(
-        `parameter ${JSON.stringify(key)} is unknown; possible are pool, backend and ${FS_TYPE_KEY}`,
-      );
+    if (!OWN_KEYS.includes(key)) {
+      const possible = [...OWN_KEYS, FS_TYPE_KEY].join(', ');
+      throw fault(`parameter ${JSON.stringify(key)} is unknown; possible are ${possible}`);
     }
     own[key] = value;
   }
@@ -51,5 +55,11 @@ export function parseClassParameters({
   if (own['backend'] !== undefined && backend === undefined) {
     throw fault(`there is no backend ${JSON.stringify(own['backend'])}; possible are ${BACKENDS.join(', ')}`);
   }
-  return { pool: own['pool'], backend, fsType, own };
+  const encrypted = parseEncrypted(own['encrypted'], `StorageClass ${name}`);
+  if (encrypted && !isSecretNamed(parameters, 'node-stage')) {
+    throw fault(
+      'encrypted: "true" needs a Secret with the passphrase: name it in csi.storage.k8s.io/node-stage-secret-name and -namespace',
+    );
+  }
+  return { pool: own['pool'], backend, fsType, encrypted, own };
 }

@@ -87,6 +87,7 @@ test('a volume goes into a pool that can make it, and a node without one says wh
   expect(describeRoom(mixed, { pool: 'big', fsType: 'ext4' })).toBe('pool big has no ext4');
   expect(describeRoom(mixed, { backend: 'directory' })).toBe('pool big has backend btrfs, not directory');
   expect(describeRoom(mixed, { pool: 'big', volumeMode: 'Block' })).toBe('pool big makes no Block volumes');
+  expect(describeRoom(mixed, { encrypted: true })).toBe('pool big makes no encrypted volumes');
   // An older agent does not say; it may refuse.
   const silent = node('b', 9n);
   expect(choosePool(silent, { fsType: 'xfs', volumeMode: 'Block', backend: 'image' })?.name).toBe('default');

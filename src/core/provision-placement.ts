@@ -9,6 +9,7 @@ export interface PoolWish {
   readonly backend?: BackendKind | undefined;
   readonly fsType?: FsType | undefined;
   readonly volumeMode?: string | undefined;
+  readonly encrypted?: boolean | undefined;
 }
 
 export interface PlacementRequest {
@@ -85,13 +86,14 @@ function isNamed({ name }: PoolView, { pool }: PoolWish): boolean {
 }
 
 /** Why the pool cannot make such a volume. One whose agent does not say what it can is given the chance to refuse. */
-function lackOf(pool: PoolView, { backend, fsType, volumeMode }: PoolWish): string | undefined {
+function lackOf(pool: PoolView, { backend, fsType, volumeMode, encrypted }: PoolWish): string | undefined {
   const can = (word: string): boolean => pool.features?.includes(word) ?? true;
   if (backend !== undefined && (pool.backend ?? backend) !== backend) {
     return `has backend ${pool.backend ?? 'unknown'}, not ${backend}`;
   }
   if (volumeMode === 'Block' && !can('block')) return 'makes no Block volumes';
   if (fsType !== undefined && !can(`fs-${fsType}`)) return `has no ${fsType}`;
+  if (encrypted === true && !can('encryption')) return 'makes no encrypted volumes';
   return undefined;
 }
 

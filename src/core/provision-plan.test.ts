@@ -22,6 +22,14 @@ const claim: ClaimView = {
   dataSource: undefined,
 };
 const waiting: ClassView = { name: 'local', waitsForConsumer: true, parameters: {}, allowedTopologies: [] };
+const secret: ClassView = {
+  ...waiting,
+  parameters: {
+    encrypted: 'true',
+    'csi.storage.k8s.io/node-stage-secret-name': 'key',
+    'csi.storage.k8s.io/node-stage-secret-namespace': 'default',
+  },
+};
 const immediate: ClassView = { ...waiting, waitsForConsumer: false };
 const pool: PoolView = { name: 'default', isReady: true, reason: undefined, freeBytes: 10n * GI };
 const node = (name: string, ...pools: PoolView[]): NodeView => ({ name, labels: {}, isUsable: true, pools });
@@ -121,6 +129,11 @@ describe('the next step', () => {
     ['another node where no agent is', { nodes: cluster(node('n1')) }, 'reschedule'],
     ['a wait when no node has room', { storageClass: immediate, nodes: cluster() }, 'wait'],
     ['words for a claim that cannot be served', { claim: { ...claim, hasSelector: true } }, 'wait'],
+    [
+      'words for an encrypted device',
+      { claim: { ...claim, volumeMode: 'Block' }, storageClass: secret },
+      'wait',
+    ],
     ['words for an unknown parameter', { storageClass: { ...waiting, parameters: { pol: 'x' } } }, 'wait'],
   ];
 
@@ -150,6 +163,20 @@ describe('the next step', () => {
       volume: { poolName: 'default', fsType: 'btrfs', parameters: { pool: 'default' } },
     });
   });
+});
+
+test('an encrypted volume is made in a pool that can encrypt, and its class goes with it', () => {
+  const [plain, able] = [
+    { ...pool, name: 'plain', freeBytes: 90n * GI, features: ['fs-ext4'] },
+    { ...pool, name: 'able', features: ['encryption', 'fs-ext4'] },
+  ];
+  expect(plan({ storageClass: secret, nodes: cluster(node('n1', plain, able)) })).toMatchObject({
+    do: 'create',
+    volume: { poolName: 'able', parameters: { encrypted: 'true' } },
+  });
+  const without = plan({ storageClass: secret, nodes: cluster(node('n1', plain)) });
+  expect(without).toMatchObject({ do: 'reschedule' });
+  expect('fault' in without && without.fault?.message).toContain('pool plain makes no encrypted volumes');
 });
 
 describe('a clone', () => {

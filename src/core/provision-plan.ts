@@ -154,11 +154,17 @@ function planNew(state: ProvisionState, claim: ClaimView): ProvisionPlan {
   const { storageClass, nodes, source, avoid } = state;
   if (storageClass === undefined) return NOTHING;
   const sizeBytes = checkClaim(claim);
-  const { pool, backend, fsType: classFsType, own } = parseClassParameters(storageClass);
+  const { pool, backend, fsType: classFsType, encrypted, own } = parseClassParameters(storageClass);
   const { volumeMode } = claim;
   // The file system of a class is for those of its claims that want one.
   const fsType = volumeMode === 'Block' ? undefined : classFsType;
-  const wish = { pool, backend, fsType, volumeMode };
+  const wish = { pool, backend, fsType, volumeMode, encrypted };
+  if (encrypted && volumeMode === 'Block') {
+    throw new Fault(
+      'unsupported',
+      `${describeClaim(claim)} wants a block device of StorageClass ${storageClass.name}, whose volumes are encrypted: only those with a file system can be`,
+    );
+  }
   resolveSecrets(storageClass, claim, volumeNameOf(claim.uid));
   const who = describeClaim(claim);
   const make = (

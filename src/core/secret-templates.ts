@@ -30,6 +30,11 @@ export function isSecretKey(key: string): boolean {
   return SECRET_USES.some((use) => use === KEY.exec(key)?.[1]);
 }
 
+/** Whether a class names a Secret for this step. */
+export function isSecretNamed(parameters: ClassView['parameters'], use: SecretUse): boolean {
+  return Object.hasOwn(parameters, keyOf(use, 'name'));
+}
+
 /**
  * The Secrets that a class names for the volume of a claim, its templates filled in. Throws `invalid` for a name without a namespace, a
  * template that is not known or whose annotation is not there, and what is no name then: a volume whose Secret cannot be found must not be

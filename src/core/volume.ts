@@ -17,6 +17,16 @@ export interface ContentForm {
 export interface VolumeShape extends ContentForm {
   readonly id: string;
   readonly sizeBytes: bigint;
+  /** Absent for one that is not encrypted. */
+  readonly encryption?: Encryption | undefined;
+}
+
+/** How a volume and all its copies are encrypted at rest. Nothing in it is secret. */
+export interface Encryption {
+  /** Makes of a passphrase the key of this volume and its copies alone; hexadecimal. */
+  readonly salt: string;
+  /** The kernel's name of the key, hexadecimal; undefined until the volume is staged for the first time, which decides it. */
+  readonly keyIdentifier?: string | undefined;
 }
 
 /** A volume as its durable record holds it. Sizes are bytes. */
@@ -45,6 +55,7 @@ export interface Snapshot extends ContentForm {
   readonly phase: 'creating' | 'ready' | 'deleting';
   readonly createdAtMs: number;
   readonly pins: Pins;
+  readonly encryption?: Encryption | undefined;
 }
 
 export interface ContentSource {

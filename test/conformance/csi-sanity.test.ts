@@ -2,6 +2,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { stringify } from 'yaml';
+import { PASSPHRASE_FIELD } from '../../src/core/encryption.ts';
 import { runCommand } from '../../src/runtime/child-process.ts';
 import { requireAgent, startAgent } from '../integration/agent-process.ts';
 import { requireTool } from '../tools/require-tool.ts';
@@ -63,71 +64,79 @@ const MUST_PASS = [
 const MUST_PASS_SPECS = 77;
 
 it.for([
-  ['btrfs', 'mount'],
-  ['btrfs', 'block'],
-  ['image', 'mount'],
-  ['image', 'block'],
-] as const)('csi-sanity finds no failure on backend %s in %s mode', async ([backend, mode], context) => {
-  await requireAgent(context);
-  const sanity = await requireTool(context, 'csi-sanity');
-  await using agent = await startAgent({
-    name: 'csi-sanity',
-    pools: (directory) => [
-      { name: 'default', backend, source: { file: join(directory, 'pool.img'), size: '8Gi' } },
-    ],
-  });
-  const report = join(agent.directory, 'report.json');
-  const secrets = join(agent.directory, 'secrets.yaml');
-  await writeFile(secrets, stringify(Object.fromEntries(SECRETS_OF.map((name) => [name, { key: SECRET }]))));
+  ['btrfs', 'mount', {}],
+  ['btrfs', 'block', {}],
+  ['image', 'mount', {}],
+  ['image', 'block', {}],
+  ['image', 'mount', { encrypted: 'true' }],
+] as const)(
+  'csi-sanity finds no failure on backend %s in %s mode %j',
+  async ([backend, mode, parameters], context) => {
+    await requireAgent(context);
+    const sanity = await requireTool(context, 'csi-sanity');
+    await using agent = await startAgent({
+      name: 'csi-sanity',
+      pools: (directory) => [
+        { name: 'default', backend, source: { file: join(directory, 'pool.img'), size: '8Gi' } },
+      ],
+    });
+    const report = join(agent.directory, 'report.json');
+    const secrets = join(agent.directory, 'secrets.yaml');
+    const secret = { key: SECRET, [PASSPHRASE_FIELD]: SECRET };
+    await writeFile(secrets, stringify(Object.fromEntries(SECRETS_OF.map((name) => [name, secret]))));
+    const parametersFile = join(agent.directory, 'parameters.yaml');
+    await writeFile(parametersFile, stringify(parameters));
 
-  const { stdout } = await runCommand(
-    sanity,
-    [
-      `--csi.endpoint=${agent.csiSocket}`,
-      `--csi.mountdir=${join(agent.directory, 'target')}`,
-      `--csi.stagingdir=${join(agent.directory, 'staging')}`,
-      `--csi.secrets=${secrets}`,
-      `--csi.testvolumesize=${64 * MEBIBYTE}`,
-      `--csi.testvolumeexpandsize=${128 * MEBIBYTE}`,
-      `--csi.testvolumeaccesstype=${mode}`,
-      `--ginkgo.json-report=${report}`,
-      '--ginkgo.no-color',
-    ],
-    { timeoutMs: 240_000, accept: [1] },
-  );
-  const specs = (JSON.parse(await readFile(report, 'utf8')) as { SpecReports: SpecReport[] }[])
-    .flatMap((suite) => suite.SpecReports)
-    .filter((spec) => spec.LeafNodeType === 'It' || !['passed', 'skipped'].includes(spec.State));
-  const inState = (...states: readonly string[]): SpecReport[] =>
-    specs.filter((spec) => states.includes(spec.State));
-  const passed = inState('passed');
-  const skipped = inState('skipped', 'pending');
-  const unhappy = specs.filter((spec) => !passed.includes(spec) && !skipped.includes(spec));
-  const failed = unhappy.filter((spec) => !isEqualAfterAll(spec));
-  const mistaken = unhappy.filter((spec) => !failed.includes(spec));
+    const { stdout } = await runCommand(
+      sanity,
+      [
+        `--csi.endpoint=${agent.csiSocket}`,
+        `--csi.mountdir=${join(agent.directory, 'target')}`,
+        `--csi.stagingdir=${join(agent.directory, 'staging')}`,
+        `--csi.secrets=${secrets}`,
+        `--csi.testvolumeparameters=${parametersFile}`,
+        `--csi.testvolumesize=${64 * MEBIBYTE}`,
+        `--csi.testvolumeexpandsize=${128 * MEBIBYTE}`,
+        `--csi.testvolumeaccesstype=${mode}`,
+        `--ginkgo.json-report=${report}`,
+        '--ginkgo.no-color',
+      ],
+      { timeoutMs: 240_000, accept: [1] },
+    );
+    const specs = (JSON.parse(await readFile(report, 'utf8')) as { SpecReports: SpecReport[] }[])
+      .flatMap((suite) => suite.SpecReports)
+      .filter((spec) => spec.LeafNodeType === 'It' || !['passed', 'skipped'].includes(spec.State));
+    const inState = (...states: readonly string[]): SpecReport[] =>
+      specs.filter((spec) => states.includes(spec.State));
+    const passed = inState('passed');
+    const skipped = inState('skipped', 'pending');
+    const unhappy = specs.filter((spec) => !passed.includes(spec) && !skipped.includes(spec));
+    const failed = unhappy.filter((spec) => !isEqualAfterAll(spec));
+    const mistaken = unhappy.filter((spec) => !failed.includes(spec));
 
-  console.log(
-    `csi-sanity, ${backend}, ${mode}: ${specs.length} specs, ran ${specs.length - skipped.length}, passed ${passed.length}, ` +
-      `failed ${failed.length}, skipped ${skipped.length}, compared wrongly ${mistaken.length}\n` +
-      [skipReasons(skipped), ...mistaken.map((spec) => `  compared wrongly: ${nameOf(spec)}`)].join('\n'),
-  );
-  expect(
-    failed.map((spec) => `${nameOf(spec)}: ${spec.Failure?.Message ?? spec.State}`),
-    stdout,
-  ).toEqual([]);
-  expect(mistaken.map(nameOf)).toEqual([
-    'CreateSnapshot [Controller Server] > should succeed when creating a snapshot with accessibility requirements',
-  ]);
-  expect(passed.length).toBeGreaterThanOrEqual(MUST_PASS_SPECS);
-  expect(MUST_PASS.filter((group) => !passed.some((spec) => isOf(group, spec)))).toEqual([]);
-  const mounts = await readFile('/proc/self/mountinfo', 'utf8');
-  expect(mounts).not.toContain(join(agent.directory, 'target'));
-  expect(mounts).not.toContain(join(agent.directory, 'staging'));
-  const log = await agent.readLog();
-  expect(log).toContain('CreateVolume');
-  const telling = log.split('\n').filter((line) => line.includes(SECRET));
-  expect(telling.map((line) => line.slice(0, 200))).toEqual([]);
-});
+    console.log(
+      `csi-sanity, ${backend}, ${mode}: ${specs.length} specs, ran ${specs.length - skipped.length}, passed ${passed.length}, ` +
+        `failed ${failed.length}, skipped ${skipped.length}, compared wrongly ${mistaken.length}\n` +
+        [skipReasons(skipped), ...mistaken.map((spec) => `  compared wrongly: ${nameOf(spec)}`)].join('\n'),
+    );
+    expect(
+      failed.map((spec) => `${nameOf(spec)}: ${spec.Failure?.Message ?? spec.State}`),
+      stdout,
+    ).toEqual([]);
+    expect(mistaken.map(nameOf)).toEqual([
+      'CreateSnapshot [Controller Server] > should succeed when creating a snapshot with accessibility requirements',
+    ]);
+    expect(passed.length).toBeGreaterThanOrEqual(MUST_PASS_SPECS);
+    expect(MUST_PASS.filter((group) => !passed.some((spec) => isOf(group, spec)))).toEqual([]);
+    const mounts = await readFile('/proc/self/mountinfo', 'utf8');
+    expect(mounts).not.toContain(join(agent.directory, 'target'));
+    expect(mounts).not.toContain(join(agent.directory, 'staging'));
+    const log = await agent.readLog();
+    expect(log).toContain('CreateVolume');
+    const telling = log.split('\n').filter((line) => line.includes(SECRET));
+    expect(telling.map((line) => line.slice(0, 200))).toEqual([]);
+  },
+);
 
 function nameOf(spec: SpecReport): string {
   return [...(spec.ContainerHierarchyTexts ?? []), spec.LeafNodeText].join(' > ');

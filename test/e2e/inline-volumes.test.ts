@@ -35,7 +35,9 @@ describe('a volume in the spec of a pod', { timeout: 240_000 }, () => {
   test('with an attribute that means nothing keeps its pod from starting, and says which', async () => {
     await lab.apply(podWith('typo', { sise: '64Mi' }));
     await lab.eventually('the pod says why', async () => {
-      expect(await lab.events('typo')).toContain('"sise" is unknown; possible are pool, backend, size');
+      expect(await lab.events('typo')).toContain(
+        '"sise" is unknown; possible are pool, backend, encrypted, size',
+      );
     });
     await lab.remove('pod/typo');
     await lab.expectNothingLeft();

@@ -1,0 +1,34 @@
+import { describe, expect, it } from 'vitest';
+import { parseClassParameters } from './provision-class.ts';
+
+const parse = (parameters: Record<string, string>): ReturnType<typeof parseClassParameters> =>
+  parseClassParameters({ name: 'fast', parameters });
+const secret = {
+  'csi.storage.k8s.io/node-stage-secret-name': 'key',
+  'csi.storage.k8s.io/node-stage-secret-namespace': 'default',
+};
+
+describe('the parameters of a class', () => {
+  it('are understood, and handed on where they are the driver’s own', () => {
+    const own = { pool: 'p', backend: 'image', encrypted: 'true' };
+    expect(parse({ ...own, ...secret, 'csi.storage.k8s.io/fstype': 'ext4' })).toEqual({
+      pool: 'p',
+      backend: 'image',
+      fsType: 'ext4',
+      encrypted: true,
+      own,
+    });
+    expect(parse({})).toMatchObject({ encrypted: false, own: {} });
+  });
+
+  it.each([
+    [{ pol: 'p' }, /"pol" is unknown; possible are pool, backend, encrypted, csi.storage.k8s.io\/fstype/],
+    [{ backend: 'zfs' }, /no backend "zfs"/],
+    [{ fstype: 'ext3' }, /no file system "ext3"/],
+    [{ fstype: 'xfs', 'csi.storage.k8s.io/fstype': 'xfs' }, /keep the first/],
+    [{ encrypted: 'yes', ...secret }, /StorageClass fast: encrypted is "yes"/],
+    [{ encrypted: 'true' }, /needs a Secret with the passphrase.*node-stage-secret-name/],
+  ] as readonly (readonly [Record<string, string>, RegExp])[])('are refused: %j', (parameters, words) => {
+    expect(() => parse(parameters)).toThrow(words);
+  });
+});
