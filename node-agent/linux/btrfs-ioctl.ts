@@ -15,6 +15,9 @@ export const TREE_SEARCH = request(READ | WRITE, 17, 4096);
 export const INO_LOOKUP = request(READ | WRITE, 18, 4096);
 export const SNAP_CREATE_V2 = request(WRITE, 23, VOL_ARGS_BYTES);
 export const SUBVOL_CREATE_V2 = request(WRITE, 24, VOL_ARGS_BYTES);
+export const START_SYNC = request(READ, 24, 8);
+export const SUBVOL_GETFLAGS = request(READ, 25, 8);
+export const SUBVOL_SETFLAGS = request(WRITE, 26, 8);
 export const FS_INFO = request(READ, 31, 1024);
 export const QUOTA_CTL = request(READ | WRITE, 40, 16);
 export const QGROUP_ASSIGN = request(WRITE, 41, 24);
@@ -23,6 +26,7 @@ export const QGROUP_LIMIT = request(READ, 43, 48);
 export const QUOTA_RESCAN = request(WRITE, 44, 64);
 export const QUOTA_RESCAN_STATUS = request(READ, 45, 64);
 export const QUOTA_RESCAN_WAIT = request(0, 46, 0);
+export const GET_SUBVOL_INFO = request(READ, 60, 504);
 export const SNAP_DESTROY_V2 = request(WRITE, 63, VOL_ARGS_BYTES);
 
 export const SUBVOL_RDONLY = 1n << 1n;
@@ -32,6 +36,10 @@ export const SUBVOL_NAME_MAX = 4039;
 export const QUOTA_ENABLE = 1n;
 export const QUOTA_ENABLE_SIMPLE = 4n;
 export const QGROUP_LIMIT_MAX_RFER = 1n;
+
+/** Where `struct btrfs_ioctl_get_subvol_info_args` has the transaction in which the subvolume was made. */
+export const SUBVOL_INFO_BYTES = 504;
+export const SUBVOL_INFO_OTRANSID = 352;
 
 /** Every subvolume's own directory has this inode number. */
 export const FIRST_FREE_OBJECTID = 256n;

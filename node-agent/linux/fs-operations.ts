@@ -17,6 +17,7 @@ export {
   syncFilesystem,
   waitForQuotaRescan,
 } from './btrfs.ts';
+export { protectSubvolume, readCreationTransaction, startCommit } from './btrfs-transaction.ts';
 export { readFilesystemUuid } from './filesystem-id.ts';
 export { flushDevice, readDeviceBytes, setReadOnly } from './block-device.ts';
 export {

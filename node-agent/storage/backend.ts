@@ -14,6 +14,8 @@ export interface VolumeBackend {
   ensureVolume(volume: VolumeShape, source: ContentSource | undefined): Promise<void>;
   /** Ensures a read-only copy of a volume; writes completed before the call are in it. */
   ensureSnapshot(id: string, volume: VolumeShape): Promise<void>;
+  /** Gets ready to copy several volumes of this pool at one instant. Nothing is held yet; disposing undoes what was not finished. */
+  prepareCut(orders: readonly SnapshotOrder[]): Promise<SnapshotCut>;
   /** Lets the volume hold its size, and `limitBytes` be charged to it. It never shrinks what is there. */
   setLimit(volume: VolumeShape, limitBytes: bigint): Promise<void>;
   /** Takes the data out of sight, for `collect` to remove; absent is fine. */
@@ -23,6 +25,23 @@ export interface VolumeBackend {
   usage(): Promise<PoolUsage>;
   /** Everything that is there and not discarded, whether or not anybody knows it. */
   list(): Promise<{ readonly volumes: readonly string[]; readonly snapshots: readonly string[] }>;
+}
+
+/** A read-only copy that is wanted of a volume. */
+export interface SnapshotOrder {
+  readonly id: string;
+  readonly of: VolumeShape;
+}
+
+/** Copies of several volumes of one pool, being made. */
+export interface SnapshotCut extends AsyncDisposable {
+  /**
+   * Takes them all. They show one instant if writers that `VolumeMounts.freeze` can hold are held meanwhile. The signal says that they are held
+   * for too long. Throws `unavailable` when it did not come off and may the next time.
+   */
+  take(signal: AbortSignal): Promise<void>;
+  /** Makes what was taken visible and lasting; writers may go on by then. */
+  finish(): Promise<void>;
 }
 
 /** Shows volumes of one pool at paths. */
@@ -39,6 +58,8 @@ export interface VolumeMounts {
   detach(volume: VolumeShape): Promise<void>;
   /** Makes an attached volume as large as its limit has become; nothing to do for one that is not attached. */
   grow(volume: VolumeShape): Promise<void>;
+  /** Writes what is dirty of an attached volume to the disk, so that holding its writers is short. */
+  flush(volume: VolumeShape): Promise<void>;
   /** Holds writers with all that they wrote on the disk, so that a copy is consistent, until the result is disposed. */
   freeze(volume: VolumeShape): Promise<AsyncDisposable>;
   /** What its own file system says of an attached volume; undefined where the pool counts. */

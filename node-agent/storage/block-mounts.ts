@@ -52,10 +52,14 @@ export class BlockMounts implements VolumeMounts {
     if (path !== undefined) await this.#kernel.call('refreshLoopCapacity', path);
   }
 
-  /** What is on the device is the workload's own: a copy is as consistent as after a power cut, with all that was written before. */
-  async freeze({ id }: VolumeShape): Promise<AsyncDisposable> {
+  async flush({ id }: VolumeShape): Promise<void> {
     const path = await this.#kernel.call('findLoopPath', this.#fileOf(id));
     if (path !== undefined) await this.#kernel.call('flushDevice', path);
+  }
+
+  /** What is on the device is the workload's own: a copy is as consistent as after a power cut, with all that was written before. */
+  async freeze(volume: VolumeShape): Promise<AsyncDisposable> {
+    await this.flush(volume);
     return { async [Symbol.asyncDispose]() {} };
   }
 
@@ -99,6 +103,7 @@ export function mountsByMode(
     attach: (volume, key) => of(volume).attach(volume, key),
     detach: (volume) => of(volume).detach(volume),
     grow: (volume) => of(volume).grow(volume),
+    flush: (volume) => of(volume).flush(volume),
     freeze: (volume) => of(volume).freeze(volume),
     stats: (volume) => of(volume).stats(volume),
     mount: (volume, target, plan) => of(volume).mount(volume, target, plan),

@@ -8,7 +8,8 @@ import type { QuotaMode } from '../../src/core/volume-quota.ts';
 import { Fault } from '../../src/core/fault.ts';
 import type { Kernel } from '../linux/kernel.ts';
 import { SysError } from '../linux/libc.ts';
-import type { VolumeBackend } from './backend.ts';
+import type { SnapshotCut, SnapshotOrder, VolumeBackend } from './backend.ts';
+import { BtrfsCut, removeCut } from './btrfs-cut.ts';
 
 export interface BtrfsBackendOptions {
   /** An open directory on btrfs: everything is done relative to it. */
@@ -24,19 +25,30 @@ const DIRECTORIES = { volume: 'volumes', snapshot: 'snapshots' } as const;
 const DEVICE_FILE = 'device';
 /** A read-only snapshot cannot move to another directory (the kernel would have to write its ".."), so the trash is a name. */
 const TRASH = 'trash-';
+/** A directory of snapshots with one that is being cut together with others; left by a crash, `collect` removes it. */
+const CUT = 'cut-';
 const LEVEL_ONE = 1n << 48n;
+
+export interface BtrfsBackendDeps {
+  readonly kernel: Kernel;
+  /** Starts another thread: snapshots that are to be cut together have to be asked for together. */
+  readonly startKernel: (options: { readonly name: string }) => Kernel;
+}
 
 /** Subvolumes and quota groups of one btrfs filesystem. */
 export class BtrfsBackend implements VolumeBackend {
   readonly features: BackendFeatures;
   readonly #options: BtrfsBackendOptions;
   readonly #kernel: Kernel;
+  readonly #deps: BtrfsBackendDeps;
+  /** Directories of cuts that are being made: those are not left over. */
+  readonly #cutting = new Set<string>();
   readonly #subvolumeIds = new Map<string, bigint>();
   readonly #retired = new Set<bigint>();
   #syncing: Promise<void> | undefined;
   #nextSync: Promise<void> | undefined;
 
-  constructor(options: BtrfsBackendOptions, { kernel }: { readonly kernel: Kernel }) {
+  constructor(options: BtrfsBackendOptions, deps: BtrfsBackendDeps) {
     this.features = {
       backend: 'btrfs',
       enforcement: options.quotaMode,
@@ -45,7 +57,8 @@ export class BtrfsBackend implements VolumeBackend {
       copies: 'constant',
     };
     this.#options = options;
-    this.#kernel = kernel;
+    this.#deps = deps;
+    this.#kernel = deps.kernel;
   }
 
   async ensureVolume({ id, volumeMode }: VolumeShape, source: ContentSource | undefined): Promise<void> {
@@ -75,6 +88,29 @@ export class BtrfsBackend implements VolumeBackend {
       }),
     );
     await this.#sync();
+  }
+
+  async prepareCut(orders: readonly SnapshotOrder[]): Promise<SnapshotCut> {
+    const members = orders.map(({ id, of }) => ({
+      id: checkedId(id),
+      source: pathOf({ kind: 'volume', id: of.id }),
+      name: `${CUT}${id}`,
+    }));
+    for (const { name } of members) this.#cutting.add(name);
+    const onEnd = (): void => {
+      for (const { name } of members) this.#cutting.delete(name);
+    };
+    const { root } = this.#options;
+    await using unready = new AsyncDisposableStack();
+    const cut = unready.use(
+      new BtrfsCut(
+        { root, directory: DIRECTORIES.snapshot, members, sync: () => this.#sync() },
+        { ...this.#deps, onEnd },
+      ),
+    );
+    await cut.muster();
+    unready.move();
+    return cut;
   }
 
   /**
@@ -124,6 +160,9 @@ export class BtrfsBackend implements VolumeBackend {
     let removed = 0;
     for (const directory of Object.values(DIRECTORIES)) {
       for (const name of await readdir(this.#path(directory))) {
+        if (name.startsWith(CUT) && !this.#cutting.has(name)) {
+          await removeCut({ root, directory, name }, this.#deps);
+        }
         if (!name.startsWith(TRASH)) continue;
         await this.#kernel.call('destroySubvolume', root, `${directory}/${name}`);
         removed += 1;

@@ -1,7 +1,7 @@
 import { Fault } from '../../src/core/fault.ts';
 import type { PoolSpec } from '../../src/core/pool.ts';
 import type { QuotaMode } from '../../src/core/volume-quota.ts';
-import type { Kernel } from '../linux/kernel.ts';
+import { type Kernel, startKernel } from '../linux/kernel.ts';
 import { SysError } from '../linux/libc.ts';
 import { BlockMounts, mountsByMode } from './block-mounts.ts';
 import { BtrfsBackend, pathOf } from './btrfs-backend.ts';
@@ -19,7 +19,7 @@ export async function openBtrfs(
   const quotaMode = await ensureQuota(root, fsUuid, spec, kernel);
   const backend = new BtrfsBackend(
     { root, fsUuid, quotaMode, ownsFilesystem: source.kind !== 'path' },
-    { kernel },
+    { kernel, startKernel },
   );
   const checkQuota = new QuotaCheck({ name, path, root, fsUuid }, { kernel, logger });
   return {

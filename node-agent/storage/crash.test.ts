@@ -24,19 +24,26 @@ interface World {
 function start({ pool, disk }: World, crash?: CrashPoint): Promise<Storage> {
   const inventory = openFakeInventory(disk);
   if (crash === undefined) return createStorage([pool], inventory, { logger: silentLogger });
+  const { backend } = pool;
+  const cutting = {
+    ...backend,
+    prepareCut: async (...orders: Parameters<typeof backend.prepareCut>) =>
+      crash.guard(await backend.prepareCut(...orders), ['take', 'finish']),
+  };
   const guarded = {
     name: pool.name,
     policy: pool.policy,
     checkHealth: () => pool.checkHealth(),
-    backend: crash.guard(pool.backend, [
+    backend: crash.guard(cutting, [
       'ensureVolume',
       'ensureSnapshot',
+      'prepareCut',
       'setLimit',
       'discard',
       'collect',
       'usage',
     ]),
-    mounts: crash.guard(pool.mounts, ['mount', 'unmount', 'attach', 'detach', 'grow', 'freeze']),
+    mounts: crash.guard(pool.mounts, ['mount', 'unmount', 'attach', 'detach', 'grow', 'flush', 'freeze']),
   };
   const records = crash.guard(inventory, ['saveVolume', 'saveSnapshot', 'remove']);
   return createStorage([guarded], records, { logger: silentLogger });
@@ -54,10 +61,12 @@ const ephemeral = (handle: string) => ({
 
 interface Prepared {
   readonly volumeId: string;
+  readonly volumeIds: readonly string[];
+  readonly groupId: string;
   readonly snapshotId: string;
 }
 
-/** A volume with data, a snapshot of it, staged. */
+/** A volume with data, a snapshot of it, staged; another one, and a group of both. */
 async function prepare(world: World): Promise<Prepared> {
   const storage = await start(world);
   const { id: volumeId } = await create(storage, 'first');
@@ -65,8 +74,10 @@ async function prepare(world: World): Promise<Prepared> {
   world.pool.charged.set(volumeId, GIB / 4n);
   const { id: snapshotId } = await storage.createSnapshot('before', volumeId);
   await storage.stage(volumeId, '/staging');
+  const volumeIds = [volumeId, (await create(storage, 'other')).id];
+  const { id: groupId } = await storage.createGroup('old-group', volumeIds);
   await storage.publishEphemeral(ephemeral('csi-old'));
-  return { volumeId, snapshotId };
+  return { volumeId, volumeIds, snapshotId, groupId };
 }
 
 const OPERATIONS: Readonly<Record<string, (storage: Storage, prepared: Prepared) => Promise<unknown>>> = {
@@ -75,6 +86,8 @@ const OPERATIONS: Readonly<Record<string, (storage: Storage, prepared: Prepared)
     create(storage, 'second', { kind: 'snapshot', id: snapshotId }),
   'clone a volume': (storage, { volumeId }) => create(storage, 'second', { kind: 'volume', id: volumeId }),
   'take a snapshot': (storage, { volumeId }) => storage.createSnapshot('second', volumeId),
+  'take a group snapshot': (storage, { volumeIds }) => storage.createGroup('second', volumeIds),
+  'delete a group snapshot': (storage, { groupId }) => storage.deleteGroup(groupId, []),
   'delete a volume': (storage, { volumeId }) => storage.deleteVolume(volumeId),
   'delete a snapshot': (storage, { snapshotId }) => storage.deleteSnapshot(snapshotId),
   'expand a volume': (storage, { volumeId }) =>
@@ -141,6 +154,7 @@ async function expectNothingLeaks(storage: Storage, { pool, disk }: World): Prom
   expect([...pool.volumes.keys()].sort()).toEqual(volumes.map(({ id }) => id));
   expect([...pool.snapshots.keys()].sort()).toEqual(snapshots.map(({ id }) => id));
   expect(new Set(volumes.map(({ name }) => name)).size).toBe(volumes.length);
+  for (const { members } of storage.listGroups()) expect(members).toHaveLength(2);
   const holders = [...volumes, ...snapshots];
   for (const { id, sizeBytes } of volumes) {
     const pinned = holders.reduce(
@@ -161,5 +175,6 @@ async function removeAll(storage: Storage): Promise<void> {
     for (const { target } of published) await storage.unpublish(id, target);
     await storage.deleteVolume(id);
   }
+  for (const { id } of storage.listGroups()) await storage.deleteGroup(id, []);
   for (const { id } of storage.listSnapshots()) await storage.deleteSnapshot(id);
 }

@@ -29,9 +29,7 @@ export async function copyFileWhole(
   {
     await using source = await open(from, 'r');
     await using target = await open(unfinished, 'wx+', mode | 0o200);
-    if (!(await kernel.call('cloneFile', source.fd, target.fd))) {
-      await copyData(source, target, { kernel, onProgress, signal });
-    }
+    await copyContent(source, target, { kernel, onProgress, signal });
     await finish(target);
     await target.chmod(mode);
     await target.sync();
@@ -46,7 +44,8 @@ export async function putInPlace(unfinished: string, path: string): Promise<void
   await directory.sync();
 }
 
-async function copyData(
+/** Gives `target`, which is empty, all that is in `source`: shared where the file system can, which is one instant, else copied. */
+export async function copyContent(
   source: FileHandle,
   target: FileHandle,
   {
@@ -55,6 +54,7 @@ async function copyData(
     signal,
   }: Pick<CopyFileOptions, 'onProgress' | 'signal'> & { readonly kernel: Kernel },
 ): Promise<void> {
+  if (await kernel.call('cloneFile', source.fd, target.fd)) return;
   const { size } = await source.stat();
   await target.truncate(size);
   const buffer = Buffer.alloc(CHUNK_BYTES);

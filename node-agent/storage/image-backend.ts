@@ -7,8 +7,9 @@ import type { ContentSource, VolumeShape } from '../../src/core/volume.ts';
 import { isId } from '../../src/core/volume-name.ts';
 import type { Logger } from '../../src/runtime/logger.ts';
 import type { Kernel } from '../linux/kernel.ts';
-import type { VolumeBackend } from './backend.ts';
+import type { SnapshotCut, SnapshotOrder, VolumeBackend } from './backend.ts';
 import { copyFileWhole, putInPlace } from './file-copy.ts';
+import { ImageCut } from './image-cut.ts';
 import { absent } from './target-mounts.ts';
 import { makeFilesystem, renewFilesystem } from './volume-filesystem.ts';
 
@@ -64,6 +65,25 @@ export class ImageBackend implements VolumeBackend {
         { from: this.fileOf(volume.id), to, unfinished, mode: 0o400, ...this.#watched(id) },
         this.#deps,
       ),
+    );
+  }
+
+  async prepareCut(orders: readonly SnapshotOrder[]): Promise<SnapshotCut> {
+    const names = orders.map(({ id }) => `${UNFINISHED}${checkedId(id)}${SUFFIX}`);
+    for (const name of names) this.#busy.add(name);
+    return new ImageCut(
+      orders.map(({ id, of }, index) => ({
+        from: this.fileOf(of.id),
+        to: this.#path('snapshot', id),
+        unfinished: `${this.#directory('snapshot')}/${names[index] ?? ''}`,
+        ...this.#watched(id),
+      })),
+      {
+        ...this.#deps,
+        onEnd: () => {
+          for (const name of names) this.#busy.delete(name);
+        },
+      },
     );
   }
 

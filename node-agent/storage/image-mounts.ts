@@ -100,6 +100,12 @@ export class ImageMounts implements VolumeMounts {
     await growFilesystem(fsTypeOf(volume), path, this.#placeOf(volume));
   }
 
+  async flush(volume: VolumeShape): Promise<void> {
+    if (!(await this.#isAttached(volume))) return;
+    await using place = await open(this.#placeOf(volume), 'r');
+    await this.#kernel.call('syncFilesystem', place.fd);
+  }
+
   async freeze(volume: VolumeShape): Promise<AsyncDisposable> {
     const place = this.#placeOf(volume);
     const held = (await this.#isAttached(volume)) && (await this.#kernel.call('freezeFilesystem', place));

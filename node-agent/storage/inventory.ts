@@ -2,7 +2,7 @@ import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { ACCESS_MODES, FS_TYPES, type Snapshot, type Volume, VOLUME_MODES } from '../../src/core/volume.ts';
-import { isId } from '../../src/core/volume-name.ts';
+import { isGroupId, isId } from '../../src/core/volume-name.ts';
 import type { Logger } from '../../src/runtime/logger.ts';
 import { removeDurably, writeDurably } from '../linux/durable-file.ts';
 
@@ -73,7 +73,14 @@ const volumeRecord = z.strictObject({
     }),
   ),
 });
-const snapshotRecord = z.strictObject({ ...common, sourceVolumeId: id });
+const snapshotRecord = z.strictObject({
+  ...common,
+  sourceVolumeId: id,
+  // Written for members alone.
+  group: z
+    .strictObject({ id: z.string().refine(isGroupId, 'is no id of ours'), name: z.string() })
+    .optional(),
+});
 
 /** Opens the records below `stateDir`: a file for each volume and snapshot, whole or absent. An unreadable one is set aside in memory only. */
 export async function openInventory(

@@ -1,5 +1,6 @@
 import type { Snapshot, Volume } from '../../src/core/volume.ts';
 import { isFault } from '../../src/core/fault.ts';
+import { unfinishedGroups } from '../../src/core/snapshot-group.ts';
 import { dissolve, type OperationDeps } from './copies.ts';
 
 /**
@@ -8,6 +9,7 @@ import { dissolve, type OperationDeps } from './copies.ts';
  */
 export async function recover(pool: string, deps: OperationDeps): Promise<void> {
   const { inventory, ledger, logger } = deps;
+  await condemnUnfinishedGroups(deps);
   const records = [
     ...[...inventory.volumes.values()].map((record) => ({ kind: 'volume' as const, record })),
     ...[...inventory.snapshots.values()].map((record) => ({ kind: 'snapshot' as const, record })),
@@ -34,6 +36,23 @@ export async function recover(pool: string, deps: OperationDeps): Promise<void> 
     if (found.limitBytes === ledger.limitOf(volume)) continue;
     logger.info({ volumeId: id, found: found.limitBytes, wanted: ledger.limitOf(volume) }, 'limit restored');
     await ledger.enforce(volume);
+  }
+}
+
+/**
+ * A group is whole or nothing. Marked first, all of them: once the record that shows it is gone, the rest of the group, perhaps in a pool
+ * that opens later, would look as if it were wanted.
+ */
+async function condemnUnfinishedGroups(deps: OperationDeps): Promise<void> {
+  const { inventory, logger } = deps;
+  const unfinished = unfinishedGroups(inventory.snapshots.values());
+  for (const { id, group, phase } of [...inventory.snapshots.values()]) {
+    if (group === undefined || phase !== 'ready' || !unfinished.has(group.id)) continue;
+    using lock = tryTake(id, deps);
+    const snapshot = inventory.snapshots.get(id);
+    if (lock === undefined || snapshot === undefined) continue;
+    logger.info({ snapshotId: id, groupId: group.id }, 'a group snapshot is incomplete');
+    await inventory.saveSnapshot({ ...snapshot, phase: 'deleting' });
   }
 }
 

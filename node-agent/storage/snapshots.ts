@@ -23,7 +23,7 @@ export class Snapshots {
     checkName(name, 'name');
     using _name = locks.take(`snapshot name ${name}`);
     for (const existing of inventory.snapshots.values()) {
-      if (existing.name !== name) continue;
+      if (existing.name !== name || existing.group !== undefined) continue;
       if (existing.phase === 'ready') {
         if (existing.sourceVolumeId === volumeId) return existing;
         throw new Fault('conflict', `snapshot ${name} exists, of volume ${existing.sourceVolumeId}`, {
@@ -99,6 +99,14 @@ export class Snapshots {
     using _lock = locks.take(id);
     const snapshot = inventory.snapshots.get(id);
     if (snapshot === undefined) return;
+    if (snapshot.group !== undefined) {
+      // CSI, DeleteSnapshot: INVALID_ARGUMENT for what cannot be deleted alone.
+      throw new Fault(
+        'invalid',
+        `snapshot ${id} is a member of group snapshot ${snapshot.group.id}; delete that one, with all its members`,
+        { fields: { snapshotId: id, groupId: snapshot.group.id } },
+      );
+    }
     const deleting: Snapshot = { ...snapshot, phase: 'deleting' };
     await inventory.saveSnapshot(deleting);
     await dissolve('snapshot', deleting, this.#deps);

@@ -1,6 +1,7 @@
 import { type BackendKind, featureWords } from '../../src/core/backend-features.ts';
 import { Fault, isFault } from '../../src/core/fault.ts';
 import type { PoolCapacity } from '../../src/core/pool-capacity.ts';
+import { type SnapshotGroup, unfinishedGroups } from '../../src/core/snapshot-group.ts';
 import type { Snapshot, Volume } from '../../src/core/volume.ts';
 import type { PoolSpec } from '../../src/core/pool.ts';
 import type { Enforcement } from '../../src/core/volume-quota.ts';
@@ -24,6 +25,7 @@ import { NodePools, type PoolHooks } from './node-pools.ts';
 import { openPool } from './open-pool.ts';
 import { Operations } from './operations.ts';
 import { fixedPools, type PoolOrigin, type PoolSet, type PoolState } from './pool-set.ts';
+import { SnapshotGroups } from './snapshot-groups.ts';
 import { Snapshots } from './snapshots.ts';
 import { type CreateVolume, type PoolChoice, Volumes } from './volumes.ts';
 
@@ -76,7 +78,14 @@ export interface Storage extends AsyncDisposable {
   listVolumes(): readonly Volume[];
   createSnapshot(name: string, volumeId: string): Promise<Snapshot>;
   deleteSnapshot(id: string): Promise<void>;
+  /** With the members of groups. */
   listSnapshots(): readonly Snapshot[];
+  createGroup(name: string, volumeIds: readonly string[]): Promise<SnapshotGroup>;
+  /** `snapshotIds` is what the caller takes for its members; empty where he does not know. */
+  deleteGroup(id: string, snapshotIds: readonly string[]): Promise<void>;
+  /** Throws `not-found`. */
+  getGroup(id: string, snapshotIds: readonly string[]): SnapshotGroup;
+  listGroups(): readonly SnapshotGroup[];
   /** The largest volume that could be made now where the choice allows; 0 where it allows no pool. Throws `invalid` for an unknown pool. */
   availableBytes(from: PoolChoice): Promise<bigint>;
   /** Takes what the volume needs of `secrets`; they are kept nowhere. */
@@ -188,12 +197,17 @@ export async function createStorage(
   for (const { name, pool } of pools.states()) if (pool !== undefined) await recoverPool(name);
   const volumes = new Volumes({ ...deps, pools });
   const snapshots = new Snapshots(deps);
+  const groups = new SnapshotGroups(deps);
   const attachments = new Attachments(deps);
   const ephemerals = new Ephemerals({ ...deps, volumes, attachments });
   const health = new VolumeHealth({ inventory, pools });
 
   const ready = <T extends Volume | Snapshot>(records: ReadonlyMap<string, T>): T[] =>
     [...records.values()].filter(({ phase }) => phase === 'ready').sort((a, b) => (a.id < b.id ? -1 : 1));
+  const readySnapshots = (): Snapshot[] => {
+    const unfinished = unfinishedGroups(inventory.snapshots.values());
+    return ready(inventory.snapshots).filter(({ group }) => group === undefined || !unfinished.has(group.id));
+  };
   const reportPools = (): Promise<PoolReport[]> =>
     operations.run(() => Promise.all(allPools(pools, inventory).map((state) => reportPool(state, ledger))));
   const metrics: StorageMetrics =
@@ -221,7 +235,11 @@ export async function createStorage(
     listVolumes: () => ready(inventory.volumes).filter(({ ephemeral }) => ephemeral !== true),
     createSnapshot: (name, id) => observe('create_snapshot', () => snapshots.create(name, id)),
     deleteSnapshot: (id) => observe('delete_snapshot', () => snapshots.delete(id)),
-    listSnapshots: () => ready(inventory.snapshots),
+    listSnapshots: readySnapshots,
+    createGroup: (name, ids) => observe('create_group_snapshot', () => groups.create(name, ids)),
+    deleteGroup: (id, ids) => observe('delete_group_snapshot', () => groups.delete(id, ids)),
+    getGroup: (id, ids) => groups.get(id, ids),
+    listGroups: () => groups.list(),
     availableBytes: async (from) => {
       try {
         return (await operations.run(() => volumes.roomiest(from))).availableBytes;
@@ -248,7 +266,7 @@ export async function createStorage(
       return {
         pools: await reportPools(),
         volumes: ready(inventory.volumes),
-        snapshots: ready(inventory.snapshots),
+        snapshots: readySnapshots(),
         quarantined: inventory.quarantined,
         orphans,
       };

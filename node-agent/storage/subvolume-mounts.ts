@@ -33,6 +33,7 @@ export class SubvolumeMounts implements VolumeMounts {
   async attach(): Promise<void> {}
   async detach(): Promise<void> {}
   async grow(): Promise<void> {}
+  async flush(): Promise<void> {}
 
   /** A subvolume is copied at one instant by itself. */
   async freeze(): Promise<AsyncDisposable> {

@@ -29,6 +29,20 @@ export function formatId(kind: 'vol' | 'snap', random: string): string {
   return id;
 }
 
+const GROUP_ID = /^group-[0-9a-f]{24}$/;
+
+/** The id of a group snapshot for 12 random bytes in hex. It names nothing on a disk, so it is no `isId`. */
+export function formatGroupId(random: string): string {
+  const id = `group-${random}`;
+  if (!isGroupId(id)) throw new Fault('bug', `${id} is no id of ours`);
+  return id;
+}
+
+/** Whether `text` has the form of our ids of group snapshots. */
+export function isGroupId(text: string): boolean {
+  return GROUP_ID.test(text);
+}
+
 /** Whether `text` has the form of our ids. */
 export function isId(text: string): boolean {
   return ID.test(text);

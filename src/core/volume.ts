@@ -50,6 +50,8 @@ export interface Snapshot extends ContentForm {
   readonly name: string;
   readonly pool: string;
   readonly sourceVolumeId: string;
+  /** Of which group it is a member. A group has no record of its own: it is its members. */
+  readonly group?: { readonly id: string; readonly name: string } | undefined;
   /** Size of the volume when it was taken: what a restored volume needs at least. */
   readonly sizeBytes: bigint;
   readonly phase: 'creating' | 'ready' | 'deleting';

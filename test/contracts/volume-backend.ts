@@ -74,6 +74,43 @@ export function describeBackend(under: () => BackendUnderTest): void {
     expect(await read(await copy(103, { kind: 'snapshot', id: snapshot(3) }))).toBe('before');
   });
 
+  it('cuts snapshots of several volumes, which appear when they are finished and not before', async () => {
+    const { pool, write, read } = under();
+    const sources = [await make(21), await make(22), await make(23)];
+    for (const shape of sources) await write(shape, `before ${shape.id}`);
+    const ids = [snapshot(21), snapshot(22), snapshot(23)];
+    const orders = sources.map((of, index) => ({ id: ids[index] ?? '', of }));
+    const listed = async (): Promise<string[]> =>
+      (await pool.backend.list()).snapshots.filter((id) => ids.includes(id)).sort();
+    const cut = async (isFinished: boolean): Promise<void> => {
+      await using taking = await pool.backend.prepareCut(orders);
+      {
+        await using still = new AsyncDisposableStack();
+        for (const shape of sources) {
+          await pool.mounts.flush(shape);
+          still.use(await pool.mounts.freeze(shape));
+        }
+        await taking.take(new AbortController().signal);
+      }
+      expect(await listed()).toEqual([]);
+      if (isFinished) await taking.finish();
+    };
+    await cut(false);
+    expect(await listed()).toEqual([]);
+    await cut(true);
+    expect(await listed()).toEqual(ids);
+    for (const shape of sources) await write(shape, 'after');
+    for (const [index, shape] of sources.entries()) {
+      const restored = await copy(121 + index, { kind: 'snapshot', id: ids[index] ?? '' });
+      expect(await read(restored)).toBe(`before ${shape.id}`);
+    }
+    const aborted = AbortSignal.abort(new Error('held for too long'));
+    await using late = await pool.backend.prepareCut(
+      orders.map(({ of }, index) => ({ id: snapshot(31 + index), of })),
+    );
+    await expect(late.take(aborted)).rejects.toThrow('held for too long');
+  });
+
   it('copies a snapshot and a volume into new volumes, which go their own way', async () => {
     const { pool, write, read } = under();
     const parent = await make(4);

@@ -23,6 +23,8 @@ export class FakePool implements Pool {
   /** Volumes that are attached, and those of them whose writers are held. */
   readonly attached = new Set<string>();
   readonly frozen = new Set<string>();
+  /** Called while copies of a group are taken. */
+  onCut: () => unknown = () => undefined;
   /** Bytes charged by volume, as a test says. */
   readonly charged = new Map<string, bigint>();
   readonly backend: VolumeBackend;
@@ -79,6 +81,22 @@ export class FakePool implements Pool {
           limitBytes: undefined,
         });
       },
+      prepareCut: async (orders) => {
+        const taken = new Map<string, readonly string[]>();
+        return {
+          take: async (signal) => {
+            for (const { id, of } of orders) {
+              signal.throwIfAborted();
+              taken.set(id, contentOf({ kind: 'volume', id: of.id }));
+              await this.onCut();
+            }
+          },
+          finish: async () => {
+            for (const [id, content] of taken) this.snapshots.set(id, { content, limitBytes: undefined });
+          },
+          async [Symbol.asyncDispose]() {},
+        };
+      },
       setLimit: async ({ id }, limitBytes) => {
         const volume = this.volumes.get(id);
         if (volume === undefined) throw new Fault('not-found', `volume ${id} is not there`);
@@ -115,6 +133,7 @@ export class FakePool implements Pool {
       },
       detach: async ({ id }) => void this.attached.delete(id),
       grow: async () => undefined,
+      flush: async () => undefined,
       freeze: async ({ id }) => {
         if (this.attached.has(id)) this.frozen.add(id);
         return { [Symbol.asyncDispose]: async () => void this.frozen.delete(id) };

@@ -65,6 +65,11 @@ it.for(['btrfs', 'image'] as const)(
       .filter(({ id }) => mounted.includes(join(stateDir, 'mounts', 'default', id)));
     if (backend === 'image') expect(attached.map(({ id }) => id)).toEqual(staged.map(({ id }) => id));
     for (const { id } of survivor.listVolumes()) await survivor.deleteVolume(id);
+    for (const { members } of survivor.listGroups()) {
+      // Of one volume or of two, as its name was asked for; never a part of it.
+      expect(new Set(members.map(({ createdAtMs }) => createdAtMs)).size).toBe(1);
+    }
+    for (const { id } of survivor.listGroups()) await survivor.deleteGroup(id, []);
     for (const { id } of survivor.listSnapshots()) await survivor.deleteSnapshot(id);
     const { orphans, volumes, snapshots } = await survivor.report();
     expect({ orphans, volumes, snapshots }).toEqual({ orphans: [], volumes: [], snapshots: [] });

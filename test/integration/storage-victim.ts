@@ -36,11 +36,18 @@ const operations = [
   () => storage.unstage(anyVolume(), '/staging'),
   () => storage.deleteVolume(anyVolume()),
   () => storage.deleteSnapshot(anySource('snapshot').id),
+  () => storage.createGroup(`g${random(5)}`, [...new Set([anyVolume(), anyVolume()])]),
+  () => storage.deleteGroup(anyGroup(), []),
   () => storage.expandVolume(anyVolume(), { requiredBytes: 17n << 20n, limitBytes: 0n }),
 ];
 
 function anyVolume(): string {
   return anySource('volume').id;
+}
+
+function anyGroup(): string {
+  const all = storage.listGroups();
+  return all[random(all.length || 1)]?.id ?? 'none';
 }
 
 function anySource<K extends 'volume' | 'snapshot'>(kind: K): { readonly kind: K; readonly id: string } {
@@ -54,7 +61,8 @@ async function work(): Promise<void> {
       await operations[random(operations.length)]?.();
     } catch (error) {
       // An ext4 that is staged does not grow without CAP_SYS_RESOURCE, which some sandboxes keep from root.
-      const kinds = ['busy', 'conflict', 'not-found', 'out-of-range'];
+      // `invalid` is a member of a group that is to be deleted alone.
+      const kinds = ['busy', 'conflict', 'not-found', 'out-of-range', 'invalid'];
       const expected =
         isFault(error) && (kinds.includes(error.kind) || error.fields['program'] === 'resize2fs');
       if (!expected) console.error(error);
