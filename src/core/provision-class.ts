@@ -1,7 +1,8 @@
 import { BACKENDS, type BackendKind } from './backend-features.ts';
 import { parseEncrypted } from './encryption.ts';
 import { Fault } from './fault.ts';
-import type { ClassView } from './provision.ts';
+import { type ClaimView, type ClassView, describeClaim } from './provision.ts';
+import type { PoolWish } from './provision-placement.ts';
 import { isSecretKey, isSecretNamed } from './secret-templates.ts';
 import { FS_TYPES, type FsType } from './volume.ts';
 
@@ -62,4 +63,22 @@ export function parseClassParameters({
     );
   }
   return { pool: own['pool'], backend, fsType, encrypted, own };
+}
+
+/**
+ * Which pools the volume of a claim of the class may be in: the file system of a class is for those of its claims that want one. Throws
+ * `unsupported` for a block device that would have to be encrypted.
+ */
+export function poolWish(
+  { pool, backend, fsType, encrypted }: ClassParameters,
+  claim: Pick<ClaimView, 'namespace' | 'name' | 'className' | 'volumeMode'>,
+): PoolWish {
+  const { volumeMode, className } = claim;
+  if (encrypted && volumeMode === 'Block') {
+    throw new Fault(
+      'unsupported',
+      `${describeClaim(claim)} wants a block device of StorageClass ${className}, whose volumes are encrypted: only those with a file system can be`,
+    );
+  }
+  return { pool, backend, fsType: volumeMode === 'Block' ? undefined : fsType, volumeMode, encrypted };
 }

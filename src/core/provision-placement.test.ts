@@ -85,9 +85,17 @@ test('a volume goes into a pool that can make it, and a node without one says wh
   expect(poolOf({ fsType: 'ext4' })).toBe('images');
   expect(poolOf({ backend: 'image' })).toBe('images');
   expect(describeRoom(mixed, { pool: 'big', fsType: 'ext4' })).toBe('pool big has no ext4');
-  expect(describeRoom(mixed, { backend: 'directory' })).toBe('pool big has backend btrfs, not directory');
+  expect(describeRoom(mixed, { backend: 'directory' })).toBe(
+    'pool big has backend btrfs, not directory; pool images has backend image, not directory',
+  );
+  const closed = node('c', 0n, {
+    pools: pools.map((pool) => ({ ...pool, isReady: false, reason: 'its disk is gone' })),
+  });
+  expect(describeRoom(closed, { fsType: 'ext4' })).toBe('pool images is not ready: its disk is gone');
   expect(describeRoom(mixed, { pool: 'big', volumeMode: 'Block' })).toBe('pool big makes no Block volumes');
-  expect(describeRoom(mixed, { encrypted: true })).toBe('pool big makes no encrypted volumes');
+  expect(describeRoom(mixed, { encrypted: true })).toBe(
+    'pool big makes no encrypted volumes; pool images makes no encrypted volumes',
+  );
   // An older agent does not say; it may refuse.
   const silent = node('b', 9n);
   expect(choosePool(silent, { fsType: 'xfs', volumeMode: 'Block', backend: 'image' })?.name).toBe('default');

@@ -72,13 +72,26 @@ export function choosePool(node: NodeView, wish: PoolWish): PoolView | undefined
 /** Why no pool of the node can be used, or how much room the best one has. */
 export function describeRoom(node: NodeView, wish: PoolWish, pool = choosePool(node, wish)): string {
   if (pool !== undefined) return `pool ${pool.name} has ${formatBytes(pool.freeBytes)} free`;
-  const named = node.pools.filter((candidate) => isNamed(candidate, wish));
-  const closed = named.find(({ isReady }) => !isReady);
-  if (closed !== undefined)
-    return `pool ${closed.name} is not ready: ${closed.reason ?? 'its agent gives no reason'}`;
-  const unfitting = named[0];
-  if (unfitting !== undefined) return `pool ${unfitting.name} ${lackOf(unfitting, wish) ?? 'does not fit'}`;
-  return wish.pool === undefined ? 'its agent offers no pool' : `its agent offers no pool ${wish.pool}`;
+  return explainNoPool(node, wish).text;
+}
+
+/** Why `choosePool` chooses none: there is none, or none that makes such volumes, or those that do are not ready. */
+export function explainNoPool(
+  { pools }: NodeView,
+  wish: PoolWish,
+): { readonly problem: 'none' | 'unfit' | 'closed'; readonly text: string } {
+  const named = pools.filter((candidate) => isNamed(candidate, wish));
+  const closed = named.find((candidate) => !candidate.isReady && lackOf(candidate, wish) === undefined);
+  if (closed !== undefined) {
+    const reason = closed.reason ?? 'its agent gives no reason';
+    return { problem: 'closed', text: `pool ${closed.name} is not ready: ${reason}` };
+  }
+  if (named.length > 0) {
+    const lacks = named.map((candidate) => `pool ${candidate.name} ${lackOf(candidate, wish) ?? ''}`);
+    return { problem: 'unfit', text: lacks.join('; ') };
+  }
+  const which = wish.pool === undefined ? 'no pool' : `no pool ${wish.pool}`;
+  return { problem: 'none', text: `its agent offers ${which}` };
 }
 
 function isNamed({ name }: PoolView, { pool }: PoolWish): boolean {

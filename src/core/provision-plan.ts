@@ -9,7 +9,7 @@ import {
   type VolumeView,
   volumeNameOf,
 } from './provision.ts';
-import { parseClassParameters } from './provision-class.ts';
+import { parseClassParameters, poolWish } from './provision-class.ts';
 import type { FsType } from './volume.ts';
 import { choosePool, describeRoom, placeAnywhere } from './provision-placement.ts';
 import { formatBytes } from './quantity.ts';
@@ -154,17 +154,8 @@ function planNew(state: ProvisionState, claim: ClaimView): ProvisionPlan {
   const { storageClass, nodes, source, avoid } = state;
   if (storageClass === undefined) return NOTHING;
   const sizeBytes = checkClaim(claim);
-  const { pool, backend, fsType: classFsType, encrypted, own } = parseClassParameters(storageClass);
-  const { volumeMode } = claim;
-  // The file system of a class is for those of its claims that want one.
-  const fsType = volumeMode === 'Block' ? undefined : classFsType;
-  const wish = { pool, backend, fsType, volumeMode, encrypted };
-  if (encrypted && volumeMode === 'Block') {
-    throw new Fault(
-      'unsupported',
-      `${describeClaim(claim)} wants a block device of StorageClass ${storageClass.name}, whose volumes are encrypted: only those with a file system can be`,
-    );
-  }
+  const parameters = parseClassParameters(storageClass);
+  const wish = poolWish(parameters, claim);
   resolveSecrets(storageClass, claim, volumeNameOf(claim.uid));
   const who = describeClaim(claim);
   const make = (
@@ -172,7 +163,7 @@ function planNew(state: ProvisionState, claim: ClaimView): ProvisionPlan {
     from?: SourceView['content'],
   ): ProvisionPlan => ({
     do: 'create',
-    volume: { ...place, sizeBytes, fsType, parameters: own, source: from },
+    volume: { ...place, sizeBytes, fsType: wish.fsType, parameters: parameters.own, source: from },
   });
   if (claim.dataSource !== undefined) {
     if (!isCopy(claim)) {
@@ -185,7 +176,7 @@ function planNew(state: ProvisionState, claim: ClaimView): ProvisionPlan {
     if (source === undefined || source instanceof Fault) {
       throw source ?? new Fault('bug', `${who}: its source was not looked up`);
     }
-    return make(placeAtSource(state, claim, sizeBytes, source, pool), source.content);
+    return make(placeAtSource(state, claim, sizeBytes, source, wish.pool), source.content);
   }
   if (!storageClass.waitsForConsumer) {
     const { allowedTopologies } = storageClass;

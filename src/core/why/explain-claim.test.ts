@@ -85,6 +85,15 @@ function node(name: string, freeGi: bigint, change: Partial<NodeFacts> = {}): No
   };
 }
 
+/** A node with room in a pool of btrfs that cannot make all that pools can. */
+function without(...features: readonly string[]): NodeFacts {
+  const roomy = node(`n${features.length}`, 100n);
+  const all = ['block', 'fs-btrfs', 'fs-ext4', 'fs-xfs'].filter((feature) => !features.includes(feature));
+  const pools = roomy.view.pools.map((pool) => ({ ...pool, backend: 'btrfs' as const, features: all }));
+  return { ...roomy, view: { ...roomy.view, pools } };
+}
+
+const FS_XFS = { 'csi.storage.k8s.io/fstype': 'xfs' };
 const ROOMY = [node('n1', 100n), node('n2', 50n)];
 const FULL = [node('n1', 11n), node('n2', 4n)];
 
@@ -160,6 +169,61 @@ describe('a claim without a volume', () => {
       'stuck',
       'NoPool',
       'offers pool fast, which StorageClass local names',
+    ],
+    [
+      'pools cannot make block volumes',
+      { pods: [POD], claim: { ...CLAIM, volumeMode: 'Block' }, nodes: [without('block'), without('block')] },
+      'stuck',
+      'PoolUnfit',
+      'no node that it may go to has a pool for a volume of volumeMode Block',
+    ],
+    [
+      'pools have another backend, and it is immediate',
+      {
+        claim: ASKED,
+        class: { ...IMMEDIATE, parameters: { backend: 'image' } },
+        nodes: [without(), without()],
+      },
+      'stuck',
+      'PoolUnfit',
+      'StorageClass local wants backend image',
+    ],
+    [
+      'the only pool has not its file system',
+      { pods: [POD], class: { ...CLASS, parameters: FS_XFS }, nodes: [without('fs-xfs')] },
+      'stuck',
+      'PoolUnfit',
+      'pool default has no xfs',
+    ],
+    [
+      'it is a block device of a class whose volumes are encrypted',
+      {
+        pods: [POD],
+        claim: { ...CLAIM, volumeMode: 'Block' },
+        class: {
+          ...CLASS,
+          parameters: {
+            encrypted: 'true',
+            'csi.storage.k8s.io/node-stage-secret-name': 'key',
+            'csi.storage.k8s.io/node-stage-secret-namespace': 'team',
+          },
+        },
+      },
+      'stuck',
+      'Unsupported',
+      'wants a block device of StorageClass local',
+    ],
+    [
+      'it is Block, and the pool lacks the file system that its class has for others',
+      {
+        pods: [POD],
+        claim: { ...CLAIM, volumeMode: 'Block' },
+        class: { ...CLASS, parameters: FS_XFS },
+        nodes: [without('fs-xfs')],
+      },
+      'waits',
+      'Scheduling',
+      'the scheduler places pod web',
     ],
     [
       'all nodes are cordoned',

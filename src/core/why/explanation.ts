@@ -41,6 +41,7 @@ export type LackCode =
   | 'NodeSelector'
   | 'Taint'
   | 'NoPool'
+  | 'PoolUnfit'
   | 'PoolNotReady'
   | 'NoRoom'
   | 'NotPublished'

@@ -1,4 +1,5 @@
 import type { NodeView, TopologyRequirement } from '../provision.ts';
+import type { PoolWish } from '../provision-placement.ts';
 import type { Amounts } from './amount.ts';
 
 /** A node, as scheduler and provisioner see it. */
@@ -75,8 +76,8 @@ export interface PodFacts {
 export interface VolumeNeed {
   readonly className: string;
   readonly sizeBytes: bigint;
-  /** The pool that the class names. */
-  readonly pool: string | undefined;
+  /** What class and claim ask of a pool. */
+  readonly wish: PoolWish;
   readonly waitsForConsumer: boolean;
   readonly allowedTopologies: readonly (readonly TopologyRequirement[])[];
 }

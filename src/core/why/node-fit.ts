@@ -1,5 +1,5 @@
 import { meetsRequirement } from '../label-selector.ts';
-import { choosePool, describeRoom, matchesTopology } from '../provision-placement.ts';
+import { choosePool, describeRoom, explainNoPool, matchesTopology } from '../provision-placement.ts';
 import { formatBytes } from '../quantity.ts';
 import type { Lack, LackCode } from './explanation.ts';
 import type {
@@ -16,6 +16,7 @@ import type {
 const STARTUP_TAINT = 'keelson.dev/agent-not-ready';
 const CORDON_TAINT = 'node.kubernetes.io/unschedulable';
 const NOT_READY_TAINTS = ['node.kubernetes.io/not-ready', 'node.kubernetes.io/unreachable'];
+const POOL_LACKS = { none: 'NoPool', unfit: 'PoolUnfit', closed: 'PoolNotReady' } as const;
 
 /** All that `node` lacks for a volume that is still to be made; the pool's part is the provisioner's own judgement. */
 export function lacksForVolume(node: NodeFacts, need: VolumeNeed): readonly Lack[] {
@@ -38,13 +39,13 @@ export function lacksForVolume(node: NodeFacts, need: VolumeNeed): readonly Lack
   const outside = describeTopologies(node, need);
   if (outside !== undefined) lacks.push(lack('Topology', outside));
   if (agent.state === 'unknown') return lacks;
-  const chosen = choosePool(view, { pool: need.pool });
+  const chosen = choosePool(view, need.wish);
   if (chosen === undefined) {
-    const isClosed = view.pools.some(({ name }) => need.pool === undefined || name === need.pool);
-    lacks.push(lack(isClosed ? 'PoolNotReady' : 'NoPool', describeRoom(view, { pool: need.pool })));
+    const { problem, text } = explainNoPool(view, need.wish);
+    lacks.push(lack(POOL_LACKS[problem], text));
   } else if (chosen.freeBytes < need.sizeBytes) {
     lacks.push(
-      lack('NoRoom', `${describeRoom(view, { pool: need.pool })}, ${formatBytes(need.sizeBytes)} is wanted`),
+      lack('NoRoom', `${describeRoom(view, need.wish, chosen)}, ${formatBytes(need.sizeBytes)} is wanted`),
     );
   } else if (need.waitsForConsumer && node.published !== undefined) {
     const told = node.published.get(need.className);

@@ -24,6 +24,7 @@ const ORDER: readonly LackCode[] = [
   'NodeSelector',
   'Taint',
   'NoPool',
+  'PoolUnfit',
   'PoolNotReady',
   'NoRoom',
   'Resources',
@@ -42,6 +43,7 @@ const SUMMARIES: Readonly<Record<LackCode, string>> = {
   NodeSelector: 'no node has the labels that the pod wants',
   Taint: 'every node has a taint that the pod does not tolerate',
   NoPool: 'no node offers the pool',
+  PoolUnfit: 'no pool makes such volumes',
   PoolNotReady: 'no pool is ready',
   NoRoom: 'no node has enough room in its pool',
   Resources: 'no node has enough free cpu, memory or other resources',
@@ -64,6 +66,8 @@ const ADVICE: Readonly<Record<LackCode, (nodes: string) => string>> = {
   Taint: (nodes) => `give the pod a toleration, or take the taint off ${nodes}`,
   NoPool: () =>
     'create a StoragePool that selects the node, or use a class whose parameter pool names one that is there ("kubectl keelson nodes")',
+  PoolUnfit: () =>
+    'use a class whose parameters a pool fits ("kubectl get nodeinventory NODE -o yaml" says what pools can make), or create a StoragePool that can',
   PoolNotReady: (nodes) => `mend the pool on ${nodes}: its reason is above`,
   NoRoom: () =>
     'ask for less, delete volumes that nobody needs ("kubectl keelson volumes"), or enlarge the pool',

@@ -1,9 +1,9 @@
 import { checkClaim } from '../claim-check.ts';
 import { DRIVER_NAME } from '../driver.ts';
 import { type Fault, isFault } from '../fault.ts';
-import { parseClassParameters } from '../provision-class.ts';
+import { parseClassParameters, poolWish } from '../provision-class.ts';
 import type { NodeView } from '../provision.ts';
-import { choosePool } from '../provision-placement.ts';
+import { choosePool, type PoolWish } from '../provision-placement.ts';
 import { formatBytes } from '../quantity.ts';
 import { type Answer, PATIENCE_SECONDS } from './answer.ts';
 import type { ClaimFacts } from './claim-facts.ts';
@@ -124,20 +124,34 @@ function refusalAnswer({ state }: ClaimFacts, nodes: readonly ConsideredNode[], 
 function storageSummary(
   nodes: readonly NodeView[],
   deciding: readonly string[],
-  { sizeBytes, pool, className }: VolumeNeed,
+  { sizeBytes, wish, className }: VolumeNeed,
   { reason, summary }: Pick<Answer, 'reason' | 'summary'>,
 ): string {
-  if (reason === 'NoPool' && pool !== undefined) {
-    return `no node that it may go to offers pool ${pool}, which StorageClass ${className} names`;
+  if (reason === 'NoPool' && wish.pool !== undefined) {
+    return `no node that it may go to offers pool ${wish.pool}, which StorageClass ${className} names`;
+  }
+  if (reason === 'PoolUnfit') {
+    return `no node that it may go to has a pool for a volume ${describeWish(wish, className)}`;
   }
   if (reason !== 'NoRoom' || deciding.length === 1) return summary;
   const [most] = nodes
     .filter(({ name }) => deciding.includes(name))
-    .flatMap((node) => [choosePool(node, { pool }) ?? []].flat().map((best) => ({ node: node.name, best })))
+    .flatMap((node) => [choosePool(node, wish) ?? []].flat().map((best) => ({ node: node.name, best })))
     .sort((a, b) => (a.best.freeBytes < b.best.freeBytes ? 1 : -1));
   const figure =
     most && `; the most is ${formatBytes(most.best.freeBytes)}, in pool ${most.best.name} on ${most.node}`;
   return `it wants ${formatBytes(sizeBytes)}, and no node that it may go to has the room${figure ?? ''}`;
+}
+
+function describeWish({ pool, backend, fsType, volumeMode, encrypted }: PoolWish, className: string): string {
+  const asked = [
+    ...(pool === undefined ? [] : [`pool ${pool}`]),
+    ...(backend === undefined ? [] : [`backend ${backend}`]),
+    ...(fsType === undefined ? [] : [`file system ${fsType}`]),
+    ...(encrypted === true ? ['encryption'] : []),
+  ];
+  const ofClass = asked.length === 0 ? '' : `, and StorageClass ${className} wants ${asked.join(' and ')}`;
+  return `of volumeMode ${volumeMode ?? 'Filesystem'}${ofClass}`;
 }
 
 /** Nothing can be done before something else changes; `fault` is what the controller says of it. */
@@ -167,7 +181,7 @@ export function explainWait(facts: ClaimFacts, fault: Fault): Answer {
 function checkFault({ state: { claim, storageClass } }: ClaimFacts): Fault | undefined {
   try {
     checkClaim(claim);
-    if (storageClass !== undefined) parseClassParameters(storageClass);
+    if (storageClass !== undefined) poolWish(parseClassParameters(storageClass), claim);
     return undefined;
   } catch (error) {
     if (isFault(error) && error.kind !== 'bug') return error;
@@ -180,7 +194,7 @@ function needOf({ state: { claim, storageClass } }: ClaimFacts): VolumeNeed {
   return {
     className: claim.className,
     sizeBytes: checkClaim(claim),
-    pool: storageClass && parseClassParameters(storageClass).pool,
+    wish: storageClass === undefined ? {} : poolWish(parseClassParameters(storageClass), claim),
     waitsForConsumer: storageClass?.waitsForConsumer ?? false,
     allowedTopologies: storageClass?.allowedTopologies ?? [],
   };
