@@ -57,7 +57,7 @@ cluster: packages build ## a real Kubernetes of two nodes on this machine, Keels
 cluster-down: node_modules/.package-lock.json ## take that cluster down, and prove that nothing is left
 	@node test/cluster/main.ts down $(ARGS)
 
-bench: packages build ## ratios against the peers, measured in the same run (ARGS="cni cri cluster scale --record")
+bench: packages build ## ratios against the peers, measured in the same run (ARGS="cni cri storage cluster scale --record")
 	@scripts/install-debian-packages.sh $(TEST_PACKAGES)
 	@node test/bench/main.ts $(ARGS)
 

@@ -8,6 +8,7 @@ import { benchCni, formatCniBench } from './cni.ts';
 import { benchCri, formatCriBench } from './cri.ts';
 import { type Section, updateDocument } from './document.ts';
 import { benchScale, formatScaleBench } from './scale.ts';
+import { benchStorage, formatStorageBench } from './storage.ts';
 
 // Ours and a peer in turn, in the same run: the ratios are what counts, the times are this machine's.
 const { values, positionals } = parseArgs({
@@ -38,6 +39,13 @@ Debian 12.`,
     title: 'CRI proxy',
     intro: 'Unary calls of one client to containerd, directly and through `keelson cri-proxy`.',
     run: async () => formatCriBench(await benchCri()),
+  },
+  storage: {
+    title: 'Volumes and snapshots',
+    intro: `CSI calls on the socket of a real agent, for a btrfs and an image pool in sparse files: volumes one after the other and all at once,
+snapshots and restores of volumes with so much data in them, and a whole run of csi-sanity. \`PEER_CSI=unix:///…\` names the socket of another CSI
+driver on this machine, which then does the same in turn.`,
+    run: async () => formatStorageBench(await benchStorage({ peer: process.env['PEER_CSI'] })),
   },
   cluster: {
     title: 'Claims and pods on a cluster',
