@@ -72,16 +72,21 @@ async function agnhostLayer(): Promise<Buffer> {
 }
 
 async function coreutilsLayer(): Promise<Buffer> {
-  const tree = await PackageTree.read(await unpackPackages(['coreutils']));
-  const dd = { path: '/usr/bin/dd', data: await readFile(tree.find('/usr/bin/dd').source) };
-  const { files } = await withLibraries([dd], tree, LIBRARIES);
+  const tree = await PackageTree.read(await unpackPackages(['coreutils', 'dash']));
+  const programs = ['/usr/bin/dash', '/usr/bin/dd'].map(async (path) => ({
+    path,
+    data: await readFile(tree.find(path).source),
+  }));
+  const { files } = await withLibraries(await Promise.all(programs), tree, LIBRARIES);
   const entries = [...files].map(
     ([path, data]): TarEntry => ({ type: 'file', path: path.slice(1), mode: 0o755, data }),
   );
-  const links = ['lib', 'lib64'].map(
-    (name): TarEntry => ({ type: 'symlink', path: name, target: `usr/${name}` }),
-  );
-  // busybox's own is in the way: it is found first.
-  const replaced: TarEntry = { type: 'symlink', path: 'bin/dd', target: '../usr/bin/dd' };
-  return encodeTar([...withParents(entries), ...links, replaced].sort((a, b) => (a.path < b.path ? -1 : 1)));
+  const link = (path: string, target: string): TarEntry => ({ type: 'symlink', path, target });
+  const links = [
+    link('lib', 'usr/lib'),
+    link('lib64', 'usr/lib64'),
+    // busybox's own shell takes its own dd, wherever another one is.
+    link('bin/sh', '../usr/bin/dash'),
+  ];
+  return encodeTar([...withParents(entries), ...links].sort((a, b) => (a.path < b.path ? -1 : 1)));
 }
