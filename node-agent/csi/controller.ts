@@ -2,6 +2,7 @@ import type { WantedForm } from '../../src/core/backend-features.ts';
 import { Fault } from '../../src/core/fault.ts';
 import type { Snapshot, Volume } from '../../src/core/volume.ts';
 import { paginate } from '../../src/core/volume-page.ts';
+import type { VolumeAttributes } from '../../src/core/volume-attributes.ts';
 import { MIN_VOLUME_BYTES, type SizeRange } from '../../src/core/volume-size.ts';
 import type { RpcHandlers } from '../../src/rpc/server.ts';
 import type { CreateVolume, PoolChoice } from '../storage/volumes.ts';
@@ -14,6 +15,8 @@ export interface VolumeProvider {
   createVolume(request: CreateVolume): Promise<Volume>;
   deleteVolume(id: string): Promise<void>;
   expandVolume(id: string, range: SizeRange): Promise<Volume>;
+  /** Sets all attributes of the volume anew. */
+  modifyVolume(id: string, attributes: VolumeAttributes): Promise<Volume>;
   /** Throws `not-found`. */
   getVolume(id: string): Volume;
   listVolumes(): readonly Volume[];
@@ -36,6 +39,7 @@ const CAPABILITIES = [
   'GET_SNAPSHOT',
   'CLONE_VOLUME',
   'EXPAND_VOLUME',
+  'MODIFY_VOLUME',
   'SINGLE_NODE_MULTI_WRITER',
   'GET_VOLUME_HEALTH',
   'LIST_VOLUME_HEALTH',
@@ -57,12 +61,13 @@ export function createController(
       wire.requireField(request.name, 'name');
       const form = parseForm(request.volume_capabilities);
       const choice = wire.parseParameters(request.parameters);
-      wire.refuseParameters(request.mutable_parameters, 'mutable_parameters');
+      const attributes = wire.parseMutable(request.mutable_parameters);
       wire.checkTopology(request.accessibility_requirements, nodeName);
       const volume = await storage.createVolume({
         name: request.name,
         ...choice,
         ...form,
+        attributes,
         range: wire.parseRange(request.capacity_range),
         source: wire.parseSource(request.volume_content_source),
       });
@@ -105,7 +110,7 @@ export function createController(
         const { volumeMode = 'Filesystem', fsType } = parseForm(request.volume_capabilities);
         checkForm(volume, { volumeMode, fsType });
         wire.parseParameters(request.parameters);
-        wire.refuseParameters(request.mutable_parameters, 'mutable_parameters');
+        wire.parseMutable(request.mutable_parameters);
       } catch (error) {
         // Not confirmed is an answer, with its reason, and no failure.
         return { confirmed: null, message: Fault.from(error).message };
@@ -145,6 +150,14 @@ export function createController(
       if (request.volume_capability !== null) parseForm([request.volume_capability]);
       const { sizeBytes } = await storage.expandVolume(id, wire.parseRange(request.capacity_range));
       return { capacity_bytes: String(sizeBytes), node_expansion_required: false };
+    },
+
+    async ControllerModifyVolume({ volume_id: id, mutable_parameters: parameters }) {
+      wire.requireField(id, 'volume_id');
+      // An unknown volume is told of before parameters that would be wrong for any.
+      storage.getVolume(id);
+      await storage.modifyVolume(id, wire.parseMutable(parameters));
+      return {};
     },
 
     async CreateSnapshot(request) {

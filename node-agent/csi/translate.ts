@@ -2,6 +2,7 @@ import { BACKENDS, type BackendKind } from '../../src/core/backend-features.ts';
 import { parseEncrypted } from '../../src/core/encryption.ts';
 import { Fault } from '../../src/core/fault.ts';
 import type { ContentSource, Snapshot, Volume } from '../../src/core/volume.ts';
+import { parseAttributes, type VolumeAttributes } from '../../src/core/volume-attributes.ts';
 import { ANY_SIZE, type SizeRange } from '../../src/core/volume-size.ts';
 import type { CapacityRange__Output } from '../../src/rpc/gen/csi/v1/CapacityRange.ts';
 import type { Snapshot as WireSnapshot } from '../../src/rpc/gen/csi/v1/Snapshot.ts';
@@ -53,7 +54,12 @@ function parseBackend(text: string | undefined, field: string): BackendKind | un
   );
 }
 
-/** Throws `invalid` for any key: nothing can be changed after creation yet. */
+/** A VolumeAttributesClass' parameters. Throws `invalid` for what is unknown or cannot be. */
+export function parseMutable(parameters: Readonly<Record<string, string>>): VolumeAttributes {
+  return parseAttributes(parameters, 'mutable_parameters', RESERVED_PREFIX);
+}
+
+/** Throws `invalid` for any key. */
 export function refuseParameters(parameters: Readonly<Record<string, string>>, field: string): void {
   for (const key of Object.keys(parameters)) {
     if (key.startsWith(RESERVED_PREFIX)) continue;

@@ -34,6 +34,7 @@ export {
   closeLoop,
   detachLoop,
   findLoop,
+  findLoopNumber,
   findLoopPath,
   readLoopBacking,
   refreshLoopCapacity,

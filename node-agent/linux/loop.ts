@@ -142,6 +142,18 @@ export function findLoopPath(file: string): string | undefined {
   }
 }
 
+/** Number, as `MAJOR:MINOR`, of the loop device of `file`; undefined when there is none, or no such file. */
+export function findLoopNumber(file: string): string | undefined {
+  const path = findLoopPath(file);
+  if (path === undefined) return undefined;
+  try {
+    return readFileSync(`/sys/block/${basename(path)}/dev`, 'utf8').trim();
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
 /** Lets go of a device: once nothing mounts it, the kernel detaches it. */
 export function closeLoop({ fd }: { readonly fd: number }): void {
   closeSync(fd);

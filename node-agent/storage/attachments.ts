@@ -2,6 +2,7 @@ import { isAbsolute } from 'node:path';
 import { passphraseFor, requireSameKey } from '../../src/core/encryption.ts';
 import { Fault } from '../../src/core/fault.ts';
 import type { Publication, Volume } from '../../src/core/volume.ts';
+import { limitsIo } from '../../src/core/volume-attributes.ts';
 import { decidePublish, planMount } from '../../src/core/volume-access.ts';
 import { KeyedLock } from '../../src/runtime/keyed-lock.ts';
 import type { FilesystemStats } from './backend.ts';
@@ -32,7 +33,7 @@ export class Attachments {
    */
   async stage(volumeId: string, path: string, secrets: Readonly<Record<string, string>> = {}): Promise<void> {
     checkPath(path, 'staging_target_path');
-    const { inventory, ledger, locks } = this.#deps;
+    const { inventory, ledger, locks, limiter } = this.#deps;
     this.#get(volumeId);
     using _lock = locks.take(volumeId);
     const volume = this.#get(volumeId);
@@ -49,6 +50,8 @@ export class Attachments {
     if (isNew) await inventory.saveVolume(staged);
     try {
       await mounts.attach(staged, key);
+      // Before anybody writes to it: staging fails where a limit that is asked for cannot be had.
+      if (limitsIo(volume.attributes ?? {})) await limiter.refresh();
     } catch (error) {
       if (isNew) await inventory.saveVolume(volume);
       throw error;
@@ -81,6 +84,7 @@ export class Attachments {
       await ledger.pool(volume.pool).mounts.detach(volume);
     }
     await inventory.saveVolume({ ...volume, staged });
+    if (staged.length === 0) await this.#deps.limiter.lift(volume);
   }
 
   /**

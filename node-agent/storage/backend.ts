@@ -62,6 +62,8 @@ export interface VolumeMounts {
   flush(volume: VolumeShape): Promise<void>;
   /** Holds writers with all that they wrote on the disk, so that a copy is consistent, until the result is disposed. */
   freeze(volume: VolumeShape): Promise<AsyncDisposable>;
+  /** The block device, as `MAJOR:MINOR`, that all I/O of an attached volume goes through and no other; undefined where there is none. */
+  deviceOf(volume: VolumeShape): Promise<string | undefined>;
   /** What its own file system says of an attached volume; undefined where the pool counts. */
   stats(volume: VolumeShape): Promise<FilesystemStats | undefined>;
   /**

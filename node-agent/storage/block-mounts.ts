@@ -63,6 +63,10 @@ export class BlockMounts implements VolumeMounts {
     return { async [Symbol.asyncDispose]() {} };
   }
 
+  deviceOf({ id }: VolumeShape): Promise<string | undefined> {
+    return this.#kernel.call('findLoopNumber', this.#fileOf(id));
+  }
+
   async stats({ id, sizeBytes }: VolumeShape): Promise<FilesystemStats> {
     const { blocks } = await stat(this.#fileOf(id), { bigint: true });
     const allocated = blocks * 512n;
@@ -105,6 +109,7 @@ export function mountsByMode(
     grow: (volume) => of(volume).grow(volume),
     flush: (volume) => of(volume).flush(volume),
     freeze: (volume) => of(volume).freeze(volume),
+    deviceOf: (volume) => of(volume).deviceOf(volume),
     stats: (volume) => of(volume).stats(volume),
     mount: (volume, target, plan) => of(volume).mount(volume, target, plan),
     unmount: (volume, target) => of(volume).unmount(volume, target),

@@ -3,6 +3,7 @@ import { open, readdir, rename, statfs } from 'node:fs/promises';
 import type { BackendFeatures } from '../../src/core/backend-features.ts';
 import type { PoolUsage, VolumeUsage } from '../../src/core/pool-capacity.ts';
 import type { ContentSource, VolumeShape } from '../../src/core/volume.ts';
+import { IO_ATTRIBUTES } from '../../src/core/volume-attributes.ts';
 import { isId } from '../../src/core/volume-name.ts';
 import type { QuotaMode } from '../../src/core/volume-quota.ts';
 import { Fault } from '../../src/core/fault.ts';
@@ -55,6 +56,8 @@ export class BtrfsBackend implements VolumeBackend {
       volumeModes: ['Filesystem', 'Block'],
       fsTypes: ['btrfs'],
       copies: 'constant',
+      // A subvolume has no device that its I/O alone goes through.
+      attributes: { Filesystem: [], Block: IO_ATTRIBUTES },
     };
     this.#options = options;
     this.#deps = deps;

@@ -116,6 +116,10 @@ export class ImageMounts implements VolumeMounts {
     };
   }
 
+  deviceOf({ id }: VolumeShape): Promise<string | undefined> {
+    return this.#kernel.call('findLoopNumber', this.#options.fileOf(id));
+  }
+
   async stats(volume: VolumeShape): Promise<FilesystemStats | undefined> {
     if (!(await this.#isAttached(volume))) return undefined;
     const found = await statfs(this.#placeOf(volume), { bigint: true });

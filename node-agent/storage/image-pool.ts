@@ -2,6 +2,7 @@ import { access, mkdir, open, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { BackendFeatures } from '../../src/core/backend-features.ts';
 import { FS_TYPES, type FsType } from '../../src/core/volume.ts';
+import { IO_ATTRIBUTES } from '../../src/core/volume-attributes.ts';
 import type { Kernel } from '../linux/kernel.ts';
 import { BlockMounts, mountsByMode } from './block-mounts.ts';
 import { ImageBackend } from './image-backend.ts';
@@ -27,6 +28,7 @@ export async function openImages(
     fsTypes: await mountableTypes(),
     encryptedFsTypes: (await canEncryptExt4()) ? ['ext4'] : [],
     copies: (await canShare(root, kernel)) ? 'constant' : 'proportional',
+    attributes: { Filesystem: IO_ATTRIBUTES, Block: IO_ATTRIBUTES },
   };
   if (features.copies === 'proportional') {
     logger.warn({ pool: name }, 'files of this pool cannot share data: snapshots and clones are full copies');

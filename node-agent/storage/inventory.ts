@@ -2,6 +2,7 @@ import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { ACCESS_MODES, FS_TYPES, type Snapshot, type Volume, VOLUME_MODES } from '../../src/core/volume.ts';
+import { ATTRIBUTES } from '../../src/core/volume-attributes.ts';
 import { isGroupId, isId } from '../../src/core/volume-name.ts';
 import type { Logger } from '../../src/runtime/logger.ts';
 import { removeDurably, writeDurably } from '../linux/durable-file.ts';
@@ -63,6 +64,7 @@ const volumeRecord = z.strictObject({
     .transform((source) => source ?? undefined),
   // Written for these alone: a record of any other volume is as older versions know it.
   ephemeral: z.literal(true).optional(),
+  attributes: z.partialRecord(z.enum(ATTRIBUTES), bytes).optional(),
   staged: z.array(z.string()),
   published: z.array(
     z.strictObject({

@@ -8,7 +8,7 @@ import { dissolve, type OperationDeps } from './copies.ts';
  * what was staged is attached. What an operation has in hand meanwhile is left to it.
  */
 export async function recover(pool: string, deps: OperationDeps): Promise<void> {
-  const { inventory, ledger, logger } = deps;
+  const { inventory, ledger, limiter, logger } = deps;
   await condemnUnfinishedGroups(deps);
   const records = [
     ...[...inventory.volumes.values()].map((record) => ({ kind: 'volume' as const, record })),
@@ -37,6 +37,9 @@ export async function recover(pool: string, deps: OperationDeps): Promise<void> 
     logger.info({ volumeId: id, found: found.limitBytes, wanted: ledger.limitOf(volume) }, 'limit restored');
     await ledger.enforce(volume);
   }
+  await limiter.refresh().catch((err: unknown) => {
+    logger.error({ pool, err }, 'limits of I/O cannot be set; it is tried again');
+  });
 }
 
 /**

@@ -5,12 +5,14 @@ import { type SnapshotGroup, unfinishedGroups } from '../../src/core/snapshot-gr
 import type { Snapshot, Volume } from '../../src/core/volume.ts';
 import type { PoolSpec } from '../../src/core/pool.ts';
 import type { Enforcement } from '../../src/core/volume-quota.ts';
+import type { VolumeAttributes } from '../../src/core/volume-attributes.ts';
 import type { SizeRange } from '../../src/core/volume-size.ts';
 import { BoundedRunner } from '../../src/runtime/bounded-runner.ts';
 import { type Clock, systemClock } from '../../src/runtime/clock.ts';
 import type { Logger } from '../../src/runtime/logger.ts';
 import type { MetricsRegistry } from '../../src/runtime/metrics.ts';
 import type { StorageProblem, VolumeProblem } from '../../src/core/volume-health.ts';
+import { findIoCgroups, type IoCgroups } from '../linux/io-cgroups.ts';
 import type { Kernel } from '../linux/kernel.ts';
 import { Attachments, type Publish, type VolumeStats } from './attachments.ts';
 import type { Pool } from './backend.ts';
@@ -18,7 +20,9 @@ import { type OperationDeps, OperationLocks } from './copies.ts';
 import { type SickVolume, VolumeHealth } from './health.ts';
 import { type Inventory, openInventory, type Quarantined } from './inventory.ts';
 import { Ephemerals, type PublishEphemeral } from './ephemeral.ts';
+import { IoLimiter } from './io-limiter.ts';
 import { Ledger } from './ledger.ts';
+import { type LimitedDevices, openLimitedDevices } from './limited-devices.ts';
 import { createStorageMetrics, type StorageMetrics } from './metrics.ts';
 import { recover } from './recovery.ts';
 import { NodePools, type PoolHooks } from './node-pools.ts';
@@ -39,6 +43,8 @@ export interface StorageDeps {
   readonly logger: Logger;
   readonly metrics?: MetricsRegistry | undefined;
   readonly clock?: Clock | undefined;
+  /** Default: the machine's, below /sys/fs/cgroup. */
+  readonly cgroups?: IoCgroups | undefined;
 }
 
 /** One pool of the node. */
@@ -67,11 +73,19 @@ export interface StorageReport {
   readonly orphans: readonly { readonly pool: string; readonly id: string }[];
 }
 
+const CGROUP_ROOT = '/sys/fs/cgroup';
+const WITHOUT_IO = {
+  cgroups: undefined,
+  devices: { read: async () => new Map<string, string>(), write: async () => undefined },
+};
+
 /** The volumes of one node. All methods can be repeated; a second one on the same volume meanwhile throws `busy`. */
 export interface Storage extends AsyncDisposable {
   createVolume(request: CreateVolume): Promise<Volume>;
   deleteVolume(id: string): Promise<void>;
   expandVolume(id: string, range: SizeRange): Promise<Volume>;
+  /** Sets all attributes of the volume anew, also while it is in use. */
+  modifyVolume(id: string, attributes: VolumeAttributes): Promise<Volume>;
   /** Throws `not-found`. */
   getVolume(id: string): Volume;
   /** Without those that go with a pod: nobody asked for them by themselves. */
@@ -136,7 +150,11 @@ export async function openStorage({ stateDir, pools }: StorageOptions, deps: Sto
       },
     ),
   );
-  const service = await createStorage(nodePools, inventory, deps);
+  const io = {
+    cgroups: deps.cgroups ?? (await findIoCgroups(CGROUP_ROOT)),
+    devices: await openLimitedDevices({ stateDir }, deps),
+  };
+  const service = await createStorage(nodePools, inventory, { ...deps, io });
   const changes = new Set<() => void>();
   await nodePools.start({
     recover: (pool) => service.recoverPool(pool),
@@ -165,14 +183,20 @@ export type VolumeService = Omit<
 > &
   Pick<PoolHooks, 'settled'> & { recoverPool(pool: string): Promise<void> };
 
+export interface VolumeServiceDeps extends Omit<StorageDeps, 'kernel' | 'cgroups'> {
+  /** Absent: the I/O of volumes cannot be limited. */
+  readonly io?: { readonly cgroups: IoCgroups | undefined; readonly devices: LimitedDevices };
+}
+
 /** The service on given pools and records; what is open is recovered. */
 export async function createStorage(
   given: PoolSet | readonly Pool[],
   inventory: Inventory,
-  { logger, metrics: registry, clock = systemClock }: Omit<StorageDeps, 'kernel'>,
+  { logger, metrics: registry, clock = systemClock, io = WITHOUT_IO }: VolumeServiceDeps,
 ): Promise<VolumeService> {
   const pools: PoolSet = 'states' in given ? given : fixedPools(given);
   const ledger = new Ledger({ pools, inventory });
+  const limiter = new IoLimiter({ inventory, pools, ...io, logger, clock });
   const operations = new Operations();
   const collector = new BoundedRunner(
     // Extents of what was removed are freed within the filesystem's commit interval of 30 s: a later run finds the groups empty.
@@ -188,6 +212,7 @@ export async function createStorage(
   const deps: OperationDeps = {
     inventory,
     ledger,
+    limiter,
     clock,
     logger,
     locks: new OperationLocks(),
@@ -209,7 +234,7 @@ export async function createStorage(
     return ready(inventory.snapshots).filter(({ group }) => group === undefined || !unfinished.has(group.id));
   };
   const reportPools = (): Promise<PoolReport[]> =>
-    operations.run(() => Promise.all(allPools(pools, inventory).map((state) => reportPool(state, ledger))));
+    operations.run(() => Promise.all(allPools(pools, inventory).map((state) => reportPool(state, deps))));
   const metrics: StorageMetrics =
     registry === undefined
       ? { observe: (_, work) => work() }
@@ -231,6 +256,7 @@ export async function createStorage(
     createVolume: (request) => observe('create_volume', () => volumes.create(request)),
     deleteVolume: (id) => observe('delete_volume', () => volumes.delete(id)),
     expandVolume: (id, range) => observe('expand_volume', () => volumes.expand(id, range)),
+    modifyVolume: (id, attributes) => observe('modify_volume', () => volumes.modify(id, attributes)),
     getVolume: (id) => volumes.get(id),
     listVolumes: () => ready(inventory.volumes).filter(({ ephemeral }) => ephemeral !== true),
     createSnapshot: (name, id) => observe('create_snapshot', () => snapshots.create(name, id)),
@@ -271,7 +297,9 @@ export async function createStorage(
         orphans,
       };
     },
-    run: (signal) => collector.run(signal),
+    run: async (signal) => {
+      await Promise.all([collector.run(signal), limiter.run(signal)]);
+    },
     recoverPool,
     settled: () => operations.settled(),
   };
@@ -304,7 +332,10 @@ function allPools(pools: PoolSet, inventory: Inventory): readonly PoolState[] {
   ];
 }
 
-async function reportPool(state: PoolState, ledger: Ledger): Promise<PoolReport> {
+async function reportPool(
+  state: PoolState,
+  { ledger, limiter }: Pick<OperationDeps, 'ledger' | 'limiter'>,
+): Promise<PoolReport> {
   const { name, backend, origin, pool, isAccepting } = state;
   const common = { name, backend, origin, isAccepting };
   if (pool === undefined) {
@@ -315,7 +346,8 @@ async function reportPool(state: PoolState, ledger: Ledger): Promise<PoolReport>
   try {
     const problem = state.problem ?? (await pool.checkHealth());
     const capacity = (await ledger.measure(name)).capacity();
-    return { ...common, problem, capacity, quota: features.enforcement, features: featureWords(features) };
+    const words = featureWords(features, { limitsIo: limiter.isAvailable });
+    return { ...common, problem, capacity, quota: features.enforcement, features: words };
   } catch (error) {
     const problem = state.problem ?? Fault.from(error).message;
     return { ...common, problem, capacity: undefined, quota: features.enforcement, features: [] };

@@ -35,6 +35,11 @@ export class SubvolumeMounts implements VolumeMounts {
   async grow(): Promise<void> {}
   async flush(): Promise<void> {}
 
+  /** Its I/O goes through the device of the whole pool. */
+  async deviceOf(): Promise<undefined> {
+    return undefined;
+  }
+
   /** A subvolume is copied at one instant by itself. */
   async freeze(): Promise<AsyncDisposable> {
     return { async [Symbol.asyncDispose]() {} };

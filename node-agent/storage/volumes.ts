@@ -1,14 +1,17 @@
 import {
   type BackendKind,
+  hasAttributes,
   leastBytes,
   makesForm,
   planForm,
+  requireAttributes,
   requireCopies,
   type WantedForm,
 } from '../../src/core/backend-features.ts';
 import { Fault } from '../../src/core/fault.ts';
 import { checkRoom } from '../../src/core/pool-capacity.ts';
 import type { ContentSource, Pins, Snapshot, Volume } from '../../src/core/volume.ts';
+import { attributeNames, sameAttributes, type VolumeAttributes } from '../../src/core/volume-attributes.ts';
 import { checkName, formatId } from '../../src/core/volume-name.ts';
 import { pinsOfCopy } from '../../src/core/volume-quota.ts';
 import { fitsRange, planExpansion, planSize, type SizeRange } from '../../src/core/volume-size.ts';
@@ -21,6 +24,8 @@ import { newSalt } from './volume-key.ts';
 export interface PoolChoice extends Partial<WantedForm> {
   readonly pool: string | undefined;
   readonly backend?: BackendKind | undefined;
+  /** What the volume is to have from the start; nothing of it is limited when absent. */
+  readonly attributes?: VolumeAttributes | undefined;
 }
 
 /** Without a pool it is the source's, or the one with most room that can make such a volume. */
@@ -62,12 +67,15 @@ export class Volumes {
   }
 
   async #make(request: CreateVolume, source: Volume | Snapshot | undefined): Promise<Volume> {
-    const { inventory, ledger, locks, clock, logger } = this.#deps;
+    const { inventory, ledger, locks, limiter, clock, logger } = this.#deps;
+    const { attributes = {} } = request;
+    limiter.require(attributes);
     const pool = await this.#choosePool(request, source);
     const { backend } = ledger.pool(pool);
     this.#requireAccepting(pool);
     if (source !== undefined) requireCopies(pool, backend.features);
     const form = planForm(pool, backend.features, request, source);
+    requireAttributes(pool, backend.features, form.volumeMode, attributes);
     const sizeBytes = planSize(request.range, source?.sizeBytes, leastBytes(backend.features, form));
     const { usage, capacity } = await ledger.measure(pool);
     const parent = request.source?.kind === 'volume' ? inventory.volumes.get(request.source.id) : undefined;
@@ -80,6 +88,7 @@ export class Volumes {
       pool,
       sizeBytes,
       ...form,
+      attributes: recorded(attributes),
       source: request.source,
       encryption: source?.encryption ?? (request.encrypted === true ? { salt: newSalt() } : undefined),
       ephemeral: request.ephemeral,
@@ -143,6 +152,24 @@ export class Volumes {
     return volume;
   }
 
+  /** Sets all attributes of the volume anew, also while it is in use. Throws `invalid` for those that it cannot have. */
+  async modify(id: string, attributes: VolumeAttributes): Promise<Volume> {
+    const { inventory, ledger, limiter, locks, logger } = this.#deps;
+    this.get(id);
+    using _lock = locks.take(id);
+    const before = this.get(id);
+    limiter.require(attributes);
+    requireAttributes(before.pool, ledger.pool(before.pool).backend.features, before.volumeMode, attributes);
+    const volume: Volume = { ...before, attributes: recorded(attributes) };
+    const isNew = !sameAttributes(before.attributes ?? {}, attributes);
+    // Crash window: on record, not in force. The next start, or the same call again, puts it in force.
+    if (isNew) await inventory.saveVolume(volume);
+    await ledger.enforce(volume);
+    await limiter.refresh();
+    if (isNew) logger.info({ volumeId: id, attributes }, 'volume modified');
+    return volume;
+  }
+
   /** Ensures that the volume is gone. Unknown ids are fine. Throws `precondition` while it is published. */
   async delete(id: string): Promise<void> {
     const { inventory, ledger, locks, logger } = this.#deps;
@@ -161,6 +188,7 @@ export class Volumes {
     const deleting: Volume = { ...volume, phase: 'deleting', staged: [], published: [] };
     await inventory.saveVolume(deleting);
     await dissolve('volume', deleting, this.#deps);
+    await this.#deps.limiter.lift(volume);
     logger.info({ volumeId: id, pool: volume.pool }, 'volume deleted');
   }
 
@@ -211,7 +239,7 @@ export class Volumes {
   /** The pool with the most room of those that come into question, and how much that is. Throws `exhausted` when there is none. */
   async roomiest(choice: PoolChoice): Promise<{ readonly pool: string; readonly availableBytes: bigint }> {
     const { ledger } = this.#deps;
-    const { volumeMode, fsType, encrypted, backend } = choice;
+    const { volumeMode, fsType, encrypted, backend, attributes = {} } = choice;
     let best: { readonly pool: string; readonly availableBytes: bigint } | undefined;
     const accepting = this.#pools.states().filter(({ isAccepting }) => isAccepting);
     const names = accepting.map(({ name }) => name);
@@ -220,11 +248,13 @@ export class Volumes {
       const { features } = ledger.pool(pool).backend;
       if (backend !== undefined && features.backend !== backend) continue;
       if (!makesForm(features, { volumeMode, fsType, encrypted })) continue;
+      if (!hasAttributes(features, { volumeMode }, attributes)) continue;
       const { availableBytes } = (await ledger.measure(pool)).capacity();
       if (best === undefined || availableBytes > best.availableBytes) best = { pool, availableBytes };
     }
     if (best !== undefined) return best;
-    const wanted = [encrypted === true ? 'encryption' : undefined, backend, volumeMode, fsType]
+    const special = encrypted === true ? 'encryption' : undefined;
+    const wanted = [special, backend, volumeMode, fsType, ...attributeNames(attributes)]
       .filter((word) => word !== undefined)
       .join(', ');
     throw new Fault('exhausted', `this node has no storage pool${wanted === '' ? '' : ` for ${wanted}`}`);
@@ -238,8 +268,13 @@ function requireBackend({ name, backend: { features } }: Pool, wanted: BackendKi
   });
 }
 
+/** As a record has them: a volume without any is as older versions know it. */
+function recorded(attributes: VolumeAttributes): VolumeAttributes | undefined {
+  return attributeNames(attributes).length === 0 ? undefined : attributes;
+}
+
 function requireSame(existing: Volume, request: CreateVolume): Volume {
-  const { name, pool, range, source, volumeMode, fsType, encrypted } = request;
+  const { name, pool, range, source, volumeMode, fsType, encrypted, attributes = {} } = request;
   const same =
     fitsRange(existing.sizeBytes, range) &&
     (pool === undefined || pool === existing.pool) &&
@@ -247,6 +282,7 @@ function requireSame(existing: Volume, request: CreateVolume): Volume {
     (fsType === undefined || fsType === existing.fsType) &&
     (encrypted === undefined || encrypted === (existing.encryption !== undefined)) &&
     existing.ephemeral === request.ephemeral &&
+    sameAttributes(existing.attributes ?? {}, attributes) &&
     existing.source?.kind === source?.kind &&
     existing.source?.id === source?.id;
   if (same) return existing;

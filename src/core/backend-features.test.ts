@@ -5,8 +5,10 @@ import {
   leastBytes,
   makesForm,
   planForm,
+  requireAttributes,
   requireCopies,
 } from './backend-features.ts';
+import { IO_ATTRIBUTES } from './volume-attributes.ts';
 
 const image: BackendFeatures = {
   backend: 'image',
@@ -14,6 +16,7 @@ const image: BackendFeatures = {
   volumeModes: ['Filesystem', 'Block'],
   fsTypes: ['ext4', 'xfs'],
   copies: 'constant',
+  attributes: { Filesystem: IO_ATTRIBUTES, Block: IO_ATTRIBUTES },
 };
 /** One whose first file system cannot be encrypted. */
 const encrypting: BackendFeatures = { ...image, fsTypes: ['xfs', 'ext4'], encryptedFsTypes: ['ext4'] };
@@ -24,6 +27,7 @@ const directory: BackendFeatures = {
   volumeModes: ['Filesystem'],
   fsTypes: [],
   copies: 'none',
+  attributes: { Filesystem: ['quotaInodes'], Block: [] },
 };
 const nothing = { volumeMode: undefined, fsType: undefined };
 const block = { volumeMode: 'Block', fsType: undefined } as const;
@@ -130,8 +134,20 @@ it('refuses copies where there are none', () => {
   expect(() => requireCopies('p', image)).not.toThrow();
 });
 
+it('says which backend can set what another cannot', () => {
+  const io = { readIOPS: 100n };
+  expect(() => requireAttributes('p', image, 'Block', io)).not.toThrow();
+  expect(() => requireAttributes('p', directory, 'Filesystem', { quotaInodes: 100n })).not.toThrow();
+  expect(() => requireAttributes('p', directory, 'Filesystem', io)).toThrow(
+    /cannot set readIOPS of a Filesystem volume; .* all of backend image/,
+  );
+  expect(() => requireAttributes('p', image, 'Filesystem', { quotaInodes: 100n })).toThrow(
+    /cannot set quotaInodes .* backend directory/,
+  );
+});
+
 it('names the features', () => {
-  expect(featureWords(image)).toEqual([
+  expect(featureWords(image, { limitsIo: false })).toEqual([
     'block',
     'clone',
     'enforced-size',
@@ -141,6 +157,9 @@ it('names the features', () => {
     'instant-copies',
     'snapshot',
   ]);
-  expect(featureWords(encrypting)).toContain('encryption');
-  expect(featureWords(directory)).toEqual(['expand']);
+  expect(featureWords(image, { limitsIo: true })).toEqual(
+    expect.arrayContaining(['block-io-limits', 'io-limits']),
+  );
+  expect(featureWords(encrypting, { limitsIo: false })).toContain('encryption');
+  expect(featureWords(directory, { limitsIo: true })).toEqual(['expand', 'inode-limits']);
 });

@@ -1,4 +1,5 @@
 import { Fault } from './fault.ts';
+import { type AttributeName, attributeNames, type VolumeAttributes } from './volume-attributes.ts';
 import type { ContentForm, Encryption, FsType, VolumeMode } from './volume.ts';
 import type { Enforcement } from './volume-quota.ts';
 import { MIN_VOLUME_BYTES } from './volume-size.ts';
@@ -18,6 +19,8 @@ export interface BackendFeatures {
   readonly encryptedFsTypes?: readonly FsType[];
   /** How long a snapshot, a restore or a clone takes: the same for any volume, in proportion to its data, or impossible. */
   readonly copies: 'constant' | 'proportional' | 'none';
+  /** What can be set of a volume of each mode. */
+  readonly attributes: Readonly<Record<VolumeMode, readonly AttributeName[]>>;
 }
 
 /** What a caller wants of a new volume; undefined leaves it to the pool, or to the source. */
@@ -37,6 +40,34 @@ export function makesForm(features: BackendFeatures, wanted: WantedForm): boolea
   return (
     volumeMode === 'Filesystem' && (fsType === undefined ? possible.length > 0 : possible.includes(fsType))
   );
+}
+
+/** Throws `invalid` for an attribute that volumes of this mode cannot have here, and says where they can. */
+export function requireAttributes(
+  pool: string,
+  { backend, attributes: possible }: BackendFeatures,
+  volumeMode: VolumeMode,
+  attributes: VolumeAttributes,
+): void {
+  const refused = attributeNames(attributes).filter((name) => !possible[volumeMode].includes(name));
+  if (refused.length === 0) return;
+  const elsewhere = refused.includes('quotaInodes')
+    ? 'the number of inodes can be limited by backend directory alone'
+    : 'the I/O of volumes that have a device of their own can be limited: all of backend image, and those of volumeMode Block';
+  throw new Fault(
+    'invalid',
+    `pool ${pool} (${backend}) cannot set ${refused.join(', ')} of a ${volumeMode} volume; ${elsewhere}`,
+    { fields: { pool, backend } },
+  );
+}
+
+/** Whether volumes of the wanted mode can have all of these. */
+export function hasAttributes(
+  { attributes: possible }: BackendFeatures,
+  { volumeMode = 'Filesystem' }: Pick<WantedForm, 'volumeMode'>,
+  attributes: VolumeAttributes,
+): boolean {
+  return attributeNames(attributes).every((name) => possible[volumeMode].includes(name));
 }
 
 /** Below this, mkfs refuses, or leaves no room for files. */
@@ -114,9 +145,13 @@ export function requireCopies(pool: string, { backend, copies }: BackendFeatures
   );
 }
 
-/** The features as words, sorted, as an inventory lists them. */
-export function featureWords(features: BackendFeatures): string[] {
+/** The features as words, sorted, as an inventory lists them; without those of I/O where the node cannot limit any. */
+export function featureWords(
+  features: BackendFeatures,
+  { limitsIo }: { readonly limitsIo: boolean },
+): string[] {
   const { volumeModes, copies, enforcement, fsTypes, encryptedFsTypes = [] } = features;
+  const { Filesystem: ofFiles, Block: ofDevices } = features.attributes;
   return [
     'expand',
     ...(volumeModes.includes('Block') ? ['block'] : []),
@@ -124,6 +159,9 @@ export function featureWords(features: BackendFeatures): string[] {
     ...(copies === 'constant' ? ['instant-copies'] : []),
     ...(encryptedFsTypes.length === 0 ? [] : ['encryption']),
     ...(enforcement === 'none' ? [] : ['enforced-size']),
+    ...(limitsIo && ofFiles.includes('readIOPS') ? ['io-limits'] : []),
+    ...(limitsIo && ofDevices.includes('readIOPS') ? ['block-io-limits'] : []),
+    ...(ofFiles.includes('quotaInodes') ? ['inode-limits'] : []),
     ...fsTypes.map((type) => `fs-${type}`),
   ].sort();
 }

@@ -1,3 +1,5 @@
+import type { VolumeAttributes } from './volume-attributes.ts';
+
 /** Whether pods get a directory or a block device: Kubernetes' volumeMode. */
 export const VOLUME_MODES = ['Filesystem', 'Block'] as const;
 export type VolumeMode = (typeof VOLUME_MODES)[number];
@@ -19,6 +21,8 @@ export interface VolumeShape extends ContentForm {
   readonly sizeBytes: bigint;
   /** Absent for one that is not encrypted. */
   readonly encryption?: Encryption | undefined;
+  /** Absent when nothing of it is limited. */
+  readonly attributes?: VolumeAttributes | undefined;
 }
 
 /** How a volume and all its copies are encrypted at rest. Nothing in it is secret. */

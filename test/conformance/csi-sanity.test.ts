@@ -29,6 +29,7 @@ const SECRETS_OF = [
   'ListSnapshotsSecret',
   'GetSnapshotSecret',
   'ControllerExpandVolumeSecret',
+  'ControllerModifyVolumeSecret',
 ];
 
 /** Groups of which some must pass: what this driver says that it can do. A capability that gets lost skips its group silently. */
@@ -42,6 +43,7 @@ const MUST_PASS = [
   'DeleteVolume',
   'ListVolumes',
   'ExpandVolume',
+  'ModifyVolume',
   'ValidateVolumeCapabilities',
   'CreateSnapshot',
   'DeleteSnapshot',
@@ -61,7 +63,7 @@ const MUST_PASS = [
   'NodeGetStorageHealth',
 ];
 /** How many of the 103 specs passed when this was written. It only goes up. */
-const MUST_PASS_SPECS = 77;
+const MUST_PASS_SPECS = 85;
 
 it.for([
   ['btrfs', 'mount', {}],
@@ -86,6 +88,10 @@ it.for([
     await writeFile(secrets, stringify(Object.fromEntries(SECRETS_OF.map((name) => [name, secret]))));
     const parametersFile = join(agent.directory, 'parameters.yaml');
     await writeFile(parametersFile, stringify(parameters));
+    const mutable = join(agent.directory, 'mutable.yaml');
+    // Directories of a btrfs have no device that could be limited.
+    const hasDevice = backend === 'image' || mode === 'block';
+    await writeFile(mutable, stringify(hasDevice ? { writeBandwidth: '64Mi', readIOPS: '10k' } : {}));
 
     const { stdout } = await runCommand(
       sanity,
@@ -95,6 +101,7 @@ it.for([
         `--csi.stagingdir=${join(agent.directory, 'staging')}`,
         `--csi.secrets=${secrets}`,
         `--csi.testvolumeparameters=${parametersFile}`,
+        `--csi.testvolumemutableparameters=${mutable}`,
         `--csi.testvolumesize=${64 * MEBIBYTE}`,
         `--csi.testvolumeexpandsize=${128 * MEBIBYTE}`,
         `--csi.testvolumeaccesstype=${mode}`,

@@ -1,5 +1,6 @@
 import { type CapacityPolicy, PLAIN_POLICY, type PoolUsage } from '../../src/core/pool-capacity.ts';
 import type { ContentSource, Snapshot, Volume, VolumeShape } from '../../src/core/volume.ts';
+import { IO_ATTRIBUTES } from '../../src/core/volume-attributes.ts';
 import type { MountPlan } from '../../src/core/volume-access.ts';
 import type { Enforcement } from '../../src/core/volume-quota.ts';
 import { Fault } from '../../src/core/fault.ts';
@@ -25,6 +26,8 @@ export class FakePool implements Pool {
   readonly frozen = new Set<string>();
   /** Called while copies of a group are taken. */
   onCut: () => unknown = () => undefined;
+  /** Device numbers by volume, as a test says. */
+  readonly devices = new Map<string, string>();
   /** Bytes charged by volume, as a test says. */
   readonly charged = new Map<string, bigint>();
   readonly backend: VolumeBackend;
@@ -66,6 +69,7 @@ export class FakePool implements Pool {
         volumeModes: ['Filesystem', 'Block'],
         fsTypes: enforcement === 'file' ? ['ext4', 'xfs'] : ['btrfs'],
         copies: 'constant',
+        attributes: { Filesystem: enforcement === 'file' ? IO_ATTRIBUTES : [], Block: IO_ATTRIBUTES },
       },
       ensureVolume: async ({ id }, source) => {
         if (this.volumes.has(id)) return;
@@ -138,6 +142,7 @@ export class FakePool implements Pool {
         if (this.attached.has(id)) this.frozen.add(id);
         return { [Symbol.asyncDispose]: async () => void this.frozen.delete(id) };
       },
+      deviceOf: async ({ id }) => (this.attached.has(id) ? this.devices.get(id) : undefined),
       stats: async () => undefined,
       mount: async (volume, target, plan) => {
         requireThere(volume);
