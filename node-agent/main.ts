@@ -18,6 +18,7 @@ import { serveCni } from './cni/server.ts';
 import { createController } from './csi/controller.ts';
 import { createIdentity } from './csi/identity.ts';
 import { createNode } from './csi/node.ts';
+import { createSnapshotMetadata } from './csi/snapshot-metadata.ts';
 import { serveRegistration } from './csi/registration.ts';
 import { systemFiles } from './inventory/file-reader.ts';
 import { askProxy } from './kube/ask-proxy.ts';
@@ -194,6 +195,7 @@ async function serveStorage(
   );
   csi.add('csi.v1.Identity', createIdentity({ version }, { isReady: () => true }));
   csi.add('csi.v1.Controller', createController({ nodeName }, { storage }));
+  csi.addStreams('csi.v1.SnapshotMetadata', createSnapshotMetadata({ storage }));
   csi.add('csi.v1.Node', createNode({ nodeName, maxVolumesPerNode }, { storage }));
   await csi.listen(endpoint);
   logger.info({ socket: endpoint, pools: config.pools.map(({ name }) => name) }, 'serving CSI');

@@ -22,6 +22,7 @@ export function createIdentity(
         { service: { type: 'CONTROLLER_SERVICE' } },
         { service: { type: 'VOLUME_ACCESSIBILITY_CONSTRAINTS' } },
         { service: { type: 'SNAPSHOT_ACCESSIBILITY_CONSTRAINTS' } },
+        { service: { type: 'SNAPSHOT_METADATA_SERVICE' } },
         { volume_expansion: { type: 'ONLINE' } },
       ],
     }),

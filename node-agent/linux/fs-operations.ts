@@ -28,6 +28,7 @@ export {
   setEncryptionPolicy,
 } from './encryption.ts';
 export { cloneFile, disableCopyOnWrite, findData } from './file-data.ts';
+export { readExtents } from './fiemap.ts';
 export { freezeFilesystem, thawFilesystem } from './freeze.ts';
 export {
   attachLoop,

@@ -2,6 +2,7 @@ import type { BackendFeatures } from '../../src/core/backend-features.ts';
 import type { CapacityPolicy, PoolUsage } from '../../src/core/pool-capacity.ts';
 import type { ContentSource, VolumeShape } from '../../src/core/volume.ts';
 import type { MountPlan } from '../../src/core/volume-access.ts';
+import type { BlockMaps } from './block-maps.ts';
 import type { VolumeKey } from './volume-key.ts';
 
 /**
@@ -92,6 +93,8 @@ export interface Pool {
   readonly backend: VolumeBackend;
   readonly mounts: VolumeMounts;
   readonly policy: CapacityPolicy;
+  /** Absent where there are no Block volumes. */
+  readonly blockMaps?: BlockMaps;
   /** Whether what was written is still counted right; undefined when all is well, else why not. */
   checkHealth(): Promise<string | undefined>;
 }

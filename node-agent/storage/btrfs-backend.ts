@@ -132,9 +132,9 @@ export class BtrfsBackend implements VolumeBackend {
     await this.#sync();
   }
 
-  /** The file with a Block volume's bytes, through the open root. */
-  deviceFileOf(id: string): string {
-    return this.#path(`${pathOf({ kind: 'volume', id })}/${DEVICE_FILE}`);
+  /** The file with the bytes of a Block volume or snapshot, through the open root. */
+  deviceFileOf(id: string, kind: ContentSource['kind'] = 'volume'): string {
+    return this.#path(`${pathOf({ kind, id })}/${DEVICE_FILE}`);
   }
 
   async #ensureDeviceFile(id: string): Promise<void> {

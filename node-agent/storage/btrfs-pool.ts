@@ -3,6 +3,7 @@ import type { PoolSpec } from '../../src/core/pool.ts';
 import type { QuotaMode } from '../../src/core/volume-quota.ts';
 import { type Kernel, startKernel } from '../linux/kernel.ts';
 import { SysError } from '../linux/libc.ts';
+import { FileBlockMaps } from './block-maps.ts';
 import { BlockMounts, mountsByMode } from './block-mounts.ts';
 import { BtrfsBackend, pathOf } from './btrfs-backend.ts';
 import type { OpenPoolDeps, PoolContents, PoolDirectory } from './open-pool.ts';
@@ -28,6 +29,7 @@ export async function openBtrfs(
       Filesystem: new SubvolumeMounts({ root, pathOf: (id) => pathOf({ kind: 'volume', id }) }, { kernel }),
       Block: new BlockMounts({ fileOf: (id) => backend.deviceFileOf(id) }, { kernel }),
     }),
+    blockMaps: new FileBlockMaps({ fileOf: (id) => backend.deviceFileOf(id, 'snapshot') }, { kernel }),
     checkHealth: () => checkQuota.check(),
   };
 }

@@ -170,9 +170,9 @@ export class ImageBackend implements VolumeBackend {
     return { volumes: volumes ?? [], snapshots: snapshots ?? [] };
   }
 
-  /** Path of a volume's file through the open root, for this process. */
-  fileOf(id: string): string {
-    return this.#path('volume', id);
+  /** Path of a volume's or snapshot's file through the open root, for this process. */
+  fileOf(id: string, kind: ContentSource['kind'] = 'volume'): string {
+    return this.#path(kind, id);
   }
 
   async #makeVolume(

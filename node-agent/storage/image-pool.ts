@@ -4,6 +4,7 @@ import type { BackendFeatures } from '../../src/core/backend-features.ts';
 import { FS_TYPES, type FsType } from '../../src/core/volume.ts';
 import { IO_ATTRIBUTES } from '../../src/core/volume-attributes.ts';
 import type { Kernel } from '../linux/kernel.ts';
+import { FileBlockMaps } from './block-maps.ts';
 import { BlockMounts, mountsByMode } from './block-mounts.ts';
 import { ImageBackend } from './image-backend.ts';
 import { ImageMounts } from './image-mounts.ts';
@@ -43,6 +44,7 @@ export async function openImages(
       Filesystem: new ImageMounts({ fileOf, mountDir }, { kernel }),
       Block: new BlockMounts({ fileOf }, { kernel }),
     }),
+    blockMaps: new FileBlockMaps({ fileOf: (id) => backend.fileOf(id, 'snapshot') }, { kernel }),
     checkHealth: async () => undefined,
   };
 }

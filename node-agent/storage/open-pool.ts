@@ -8,6 +8,7 @@ import { retry } from '../../src/runtime/retry.ts';
 import type { Kernel } from '../linux/kernel.ts';
 import { SysError } from '../linux/libc.ts';
 import type { Pool, VolumeBackend, VolumeMounts } from './backend.ts';
+import type { BlockMaps } from './block-maps.ts';
 import { openBtrfs } from './btrfs-pool.ts';
 import { openImages } from './image-pool.ts';
 import { ensurePoolDevices } from './pool-devices.ts';
@@ -43,6 +44,7 @@ export interface PoolDirectory {
 export interface PoolContents {
   readonly backend: VolumeBackend;
   readonly mounts: VolumeMounts;
+  readonly blockMaps?: BlockMaps;
   checkHealth(): Promise<string | undefined>;
 }
 

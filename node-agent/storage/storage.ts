@@ -29,6 +29,7 @@ import { NodePools, type PoolHooks } from './node-pools.ts';
 import { openPool } from './open-pool.ts';
 import { Operations } from './operations.ts';
 import { fixedPools, type PoolOrigin, type PoolSet, type PoolState } from './pool-set.ts';
+import { type BlocksWanted, SnapshotBlockReader, type SnapshotBlocks } from './snapshot-blocks.ts';
 import { SnapshotGroups } from './snapshot-groups.ts';
 import { Snapshots } from './snapshots.ts';
 import { type CreateVolume, type PoolChoice, Volumes } from './volumes.ts';
@@ -100,6 +101,8 @@ export interface Storage extends AsyncDisposable {
   /** Throws `not-found`. */
   getGroup(id: string, snapshotIds: readonly string[]): SnapshotGroup;
   listGroups(): readonly SnapshotGroup[];
+  /** Where a Block snapshot holds data, or may differ from an older one. Dispose it. */
+  openBlocks(wanted: BlocksWanted): Promise<SnapshotBlocks>;
   /** The largest volume that could be made now where the choice allows; 0 where it allows no pool. Throws `invalid` for an unknown pool. */
   availableBytes(from: PoolChoice): Promise<bigint>;
   /** Takes what the volume needs of `secrets`; they are kept nowhere. */
@@ -223,6 +226,7 @@ export async function createStorage(
   const volumes = new Volumes({ ...deps, pools });
   const snapshots = new Snapshots(deps);
   const groups = new SnapshotGroups(deps);
+  const blocks = new SnapshotBlockReader(deps);
   const attachments = new Attachments(deps);
   const ephemerals = new Ephemerals({ ...deps, volumes, attachments });
   const health = new VolumeHealth({ inventory, pools });
@@ -266,6 +270,7 @@ export async function createStorage(
     deleteGroup: (id, ids) => observe('delete_group_snapshot', () => groups.delete(id, ids)),
     getGroup: (id, ids) => groups.get(id, ids),
     listGroups: () => groups.list(),
+    openBlocks: (wanted) => operations.run(() => blocks.open(wanted)),
     availableBytes: async (from) => {
       try {
         return (await operations.run(() => volumes.roomiest(from))).availableBytes;

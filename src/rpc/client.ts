@@ -19,6 +19,13 @@ export interface RpcClient extends Disposable {
     request: RequestOf<S, M>,
     options?: CallOptions,
   ): Promise<ResponseIn<S, M>>;
+  /** The messages of a method that answers with a stream; ending the iteration early cancels the call. */
+  stream<S extends ServiceName, M extends MethodOf<S>>(
+    service: S,
+    method: M,
+    request: RequestOf<S, M>,
+    options?: CallOptions,
+  ): AsyncGenerator<ResponseIn<S, M>>;
 }
 
 /** As kubelet's client: 16 MiB messages, authority `localhost`, quick reconnects. */
@@ -60,6 +67,31 @@ export function connectRpc(socketPath: string): RpcClient {
         const cancel = (): void => call.cancel();
         signal?.addEventListener('abort', cancel, { once: true });
       });
+    },
+    async *stream(service, method, request, { signal, timeoutMs = 120_000 } = {}) {
+      const definition = serviceDefinition(service)[method];
+      if (definition === undefined || !definition.responseStream || definition.requestStream) {
+        throw new Fault('bug', `${service} has no method ${String(method)} that answers with a stream`);
+      }
+      signal?.throwIfAborted();
+      const call = client.makeServerStreamRequest(
+        definition.path,
+        definition.requestSerialize,
+        definition.responseDeserialize,
+        request,
+        new Metadata(),
+        { deadline: Date.now() + timeoutMs },
+      );
+      const cancel = (): void => call.cancel();
+      signal?.addEventListener('abort', cancel, { once: true });
+      try {
+        for await (const message of call) yield message as never;
+      } catch (error) {
+        throw faultOfStatus(error as ServiceError, definition.path);
+      } finally {
+        signal?.removeEventListener('abort', cancel);
+        cancel();
+      }
     },
     [Symbol.dispose]: () => client.close(),
   };

@@ -1,9 +1,11 @@
 import { randomUUID } from 'node:crypto';
+import { once } from 'node:events';
 import { unlink } from 'node:fs/promises';
 import {
   Server,
   ServerCredentials,
   type ServerUnaryCall,
+  type ServerWritableStream,
   type sendUnaryData,
   status,
   type UntypedServiceImplementation,
@@ -29,6 +31,14 @@ export type RpcHandlers<S extends ServiceName> = {
   readonly [M in MethodOf<S>]?: (request: RequestIn<S, M>, context: CallContext) => Promise<ResponseOf<S, M>>;
 };
 
+/** Handlers that answer with a stream, by method: it ends when all is sent, and fails by a Fault. What the caller does not read is not asked for. */
+export type RpcStreamHandlers<S extends ServiceName> = {
+  readonly [M in MethodOf<S>]?: (
+    request: RequestIn<S, M>,
+    context: CallContext,
+  ) => AsyncIterable<ResponseOf<S, M>>;
+};
+
 /** Told of every finished call, for metrics. `code` is the gRPC status name. */
 export type CallObserver = (call: {
   readonly method: string;
@@ -44,6 +54,8 @@ export interface RpcServerDeps {
 /** A gRPC server on one unix socket. Disposing it drains the calls in flight for up to `drainMs`, then ends them. */
 export interface RpcServer extends AsyncDisposable {
   add<S extends ServiceName>(service: S, handlers: RpcHandlers<S>): void;
+  /** A service all of whose methods answer with streams. */
+  addStreams<S extends ServiceName>(service: S, handlers: RpcStreamHandlers<S>): void;
   /** Resolves when the socket (mode 0600) accepts calls. */
   listen(socketPath: string): Promise<void>;
 }
@@ -65,6 +77,16 @@ const CHATTER = new Set([
 ]);
 
 type AnyHandler = (request: unknown, context: CallContext) => Promise<unknown>;
+type AnyStreamHandler = (request: unknown, context: CallContext) => AsyncIterable<unknown>;
+type AnyCall = ServerUnaryCall<unknown, unknown> | ServerWritableStream<unknown, unknown>;
+
+/** A call that is logged, counted and can be cancelled. */
+interface BegunCall {
+  readonly context: CallContext;
+  readonly done: () => void;
+  /** What to tell the peer. */
+  readonly failed: (error: unknown) => { readonly code: status; readonly details: string };
+}
 
 /** Creates a server without binding anything yet. */
 export function createRpcServer(
@@ -77,59 +99,99 @@ export function createRpcServer(
   });
   let listening: string | undefined;
 
-  const wrap =
+  const begin = (method: string, path: string, call: AnyCall): BegunCall => {
+    const callId = randomUUID().slice(0, 8);
+    const callLogger = logger.child({ rpc: path, callId });
+    const level = CHATTER.has(method) ? 'trace' : 'debug';
+    const startedMs = performance.now();
+    const cancelled = new AbortController();
+    call.on('cancelled', () => cancelled.abort(new DOMException('the caller went away', 'AbortError')));
+    callLogger[level]({ request: call.request }, 'rpc received');
+
+    const finish = (code: status): number => {
+      const durationMs = performance.now() - startedMs;
+      onCall?.({ method: path, code: status[code], durationMs });
+      return Math.round(durationMs * 10) / 10;
+    };
+    return {
+      context: { signal: cancelled.signal, logger: callLogger },
+      done: () => callLogger[level]({ durationMs: finish(status.OK) }, 'rpc done'),
+      failed(error) {
+        const fault = Fault.from(error);
+        const code = statusOfKind(fault.kind);
+        const durationMs = finish(code);
+        const fields = {
+          code: status[code],
+          kind: fault.kind,
+          fault: fault.message,
+          ...fault.fields,
+          durationMs,
+        };
+        if (fault.kind === 'bug') callLogger.error({ ...fields, err: fault }, 'rpc failed');
+        else callLogger.info(fields, 'rpc refused');
+        return { code, details: messageForPeer(fault, callId) };
+      },
+    };
+  };
+
+  const answer =
     (method: string, path: string, handler: AnyHandler) =>
     (call: ServerUnaryCall<unknown, unknown>, reply: sendUnaryData<unknown>): void => {
-      const callId = randomUUID().slice(0, 8);
-      const callLogger = logger.child({ rpc: path, callId });
-      const level = CHATTER.has(method) ? 'trace' : 'debug';
-      const startedMs = performance.now();
-      const cancelled = new AbortController();
-      call.on('cancelled', () => cancelled.abort(new DOMException('the caller went away', 'AbortError')));
-      callLogger[level]({ request: call.request }, 'rpc received');
-
-      const finish = (code: status): number => {
-        const durationMs = performance.now() - startedMs;
-        onCall?.({ method: path, code: status[code], durationMs });
-        return Math.round(durationMs * 10) / 10;
-      };
+      const { context, done, failed } = begin(method, path, call);
       // The handler is called inside a promise: grpc-js would take a rejected async handler down with the process.
       Promise.resolve()
-        .then(() => handler(call.request, { signal: cancelled.signal, logger: callLogger }))
+        .then(() => handler(call.request, context))
         .then(
           (response) => {
-            callLogger[level]({ durationMs: finish(status.OK) }, 'rpc done');
+            done();
             reply(null, response);
           },
-          (error: unknown) => {
-            const fault = Fault.from(error);
-            const code = statusOfKind(fault.kind);
-            const durationMs = finish(code);
-            const fields = {
-              code: status[code],
-              kind: fault.kind,
-              fault: fault.message,
-              ...fault.fields,
-              durationMs,
-            };
-            if (fault.kind === 'bug') callLogger.error({ ...fields, err: fault }, 'rpc failed');
-            else callLogger.info(fields, 'rpc refused');
-            reply({ code, details: messageForPeer(fault, callId) });
-          },
+          (error: unknown) => reply(failed(error)),
         );
     };
 
+  const stream =
+    (method: string, path: string, handler: AnyStreamHandler) =>
+    (call: ServerWritableStream<unknown, unknown>): void => {
+      const { context, done, failed } = begin(method, path, call);
+      const send = async (): Promise<void> => {
+        for await (const message of handler(call.request, context)) {
+          context.signal.throwIfAborted();
+          // The peer reads slower than we write: what is not asked for yet stays unmade.
+          if (!call.write(message)) await once(call, 'drain', { signal: context.signal });
+        }
+      };
+      send().then(
+        () => {
+          done();
+          call.end();
+        },
+        (error: unknown) => void call.emit('error', failed(error)),
+      );
+    };
+
+  const register = (
+    service: ServiceName,
+    handlers: object,
+    wrap: (method: string, path: string, handler: unknown) => unknown,
+  ): void => {
+    const definition = serviceDefinition(service);
+    const implementation: Record<string, unknown> = {};
+    for (const [method, handler] of Object.entries(handlers)) {
+      const path = definition[method]?.path;
+      if (path === undefined) throw new Fault('bug', `service ${service} has no method ${method}`);
+      implementation[method] = wrap(method, path, handler);
+    }
+    server.addService(definition, implementation as UntypedServiceImplementation);
+  };
+
   return {
-    add(service, handlers) {
-      const definition = serviceDefinition(service);
-      const implementation: UntypedServiceImplementation = {};
-      for (const [method, handler] of Object.entries(handlers)) {
-        const path = definition[method]?.path;
-        if (path === undefined) throw new Fault('bug', `service ${service} has no method ${method}`);
-        implementation[method] = wrap(method, path, handler as AnyHandler);
-      }
-      server.addService(definition, implementation);
-    },
+    add: (service, handlers) =>
+      register(service, handlers, (method, path, handler) => answer(method, path, handler as AnyHandler)),
+    addStreams: (service, handlers) =>
+      register(service, handlers, (method, path, handler) =>
+        stream(method, path, handler as AnyStreamHandler),
+      ),
     async listen(socketPath) {
       await publishSocket(socketPath, 0o600, (temporary) => bind(server, temporary));
       listening = socketPath;

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { createController } from '../../node-agent/csi/controller.ts';
 import { createIdentity } from '../../node-agent/csi/identity.ts';
 import { createNode } from '../../node-agent/csi/node.ts';
+import { createSnapshotMetadata } from '../../node-agent/csi/snapshot-metadata.ts';
 import { connectRpc, type RpcClient } from '../../src/rpc/client.ts';
 import type { VolumeCapability } from '../../src/rpc/gen/csi/v1/VolumeCapability.ts';
 import { createRpcServer } from '../../src/rpc/server.ts';
@@ -60,6 +61,7 @@ export async function startCsiLab(options: StorageLabOptions = {}): Promise<CsiL
   const { storage } = lab;
   server.add('csi.v1.Identity', createIdentity({ version: '1.2.3' }, { isReady: () => true }));
   server.add('csi.v1.Controller', createController({ nodeName: 'node-a' }, { storage }));
+  server.addStreams('csi.v1.SnapshotMetadata', createSnapshotMetadata({ storage }));
   server.add('csi.v1.Node', createNode({ nodeName: 'node-a', maxVolumesPerNode: 7 }, { storage }));
   const socket = join(lab.directory, 'csi.sock');
   await server.listen(socket);

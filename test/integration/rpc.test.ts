@@ -2,9 +2,10 @@ import { mkdtemp, rm, stat } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { Fault } from '../../src/core/fault.ts';
 import { connectRpc } from '../../src/rpc/client.ts';
+import type { GetMetadataAllocatedResponse } from '../../src/rpc/gen/csi/v1/GetMetadataAllocatedResponse.ts';
 import { createRpcServer } from '../../src/rpc/server.ts';
 import { silentLogger } from '../../src/runtime/logger.ts';
 
@@ -125,6 +126,76 @@ test('disposing waits for the call in flight and removes the socket', async () =
   expect(await call).toMatchObject({ ready: { value: true } });
   await disposed;
   await expect(stat(socket)).rejects.toMatchObject({ code: 'ENOENT' });
+});
+
+describe('a stream', () => {
+  const METHOD = ['csi.v1.SnapshotMetadata', 'GetMetadataAllocated', { snapshot_id: 's' }] as const;
+  const message = (size: number): GetMetadataAllocatedResponse => ({
+    block_metadata: Array.from({ length: size }, (_, index) => ({
+      byte_offset: String(index),
+      size_bytes: '1',
+    })),
+  });
+
+  test('arrives whole and in order, and a fault in the middle is no end', async () => {
+    await using server = createRpcServer({}, deps);
+    server.addStreams('csi.v1.SnapshotMetadata', {
+      async *GetMetadataAllocated() {
+        for (let size = 0; size < 50; size += 1) yield message(size);
+      },
+      async *GetMetadataDelta() {
+        yield message(1);
+        throw new Fault('out-of-range', 'the offset is 9 of 8');
+      },
+    });
+    await server.listen(socket);
+    using client = connectRpc(socket);
+    const sizes: number[] = [];
+    for await (const { block_metadata: blocks } of client.stream(...METHOD)) sizes.push(blocks.length);
+    expect(sizes).toEqual(Array.from({ length: 50 }, (_, size) => size));
+    const failing = client.stream('csi.v1.SnapshotMetadata', 'GetMetadataDelta', {});
+    expect(await failing.next()).toMatchObject({
+      done: false,
+      value: { block_metadata: [{ size_bytes: '1' }] },
+    });
+    await expect(failing.next()).rejects.toMatchObject({
+      kind: 'out-of-range',
+      message: 'the offset is 9 of 8',
+    });
+    await expect(client.stream('csi.v1.Identity', 'Probe', {}).next()).rejects.toMatchObject({ kind: 'bug' });
+    await expect(client.call(...METHOD)).rejects.toMatchObject({ kind: 'bug' });
+  });
+
+  test('is made as it is read, and ends with its reader', async () => {
+    await using server = createRpcServer({}, deps);
+    const ended = Promise.withResolvers<undefined>();
+    let made = 0;
+    server.addStreams('csi.v1.SnapshotMetadata', {
+      async *GetMetadataAllocated() {
+        try {
+          for (;;) {
+            made += 1;
+            yield message(1_000);
+          }
+        } finally {
+          ended.resolve(undefined);
+        }
+      },
+    });
+    await server.listen(socket);
+    using client = connectRpc(socket);
+    for await (const _ of client.stream(...METHOD)) {
+      // Only the flow control of HTTP/2 ends this loop: the buffers of both sides hold a few hundred at the most.
+      let before = -1;
+      while (before !== made) {
+        before = made;
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      break;
+    }
+    await ended.promise;
+    expect(made).toBeLessThan(5_000);
+  });
 });
 
 test('a socket that a live process serves is left alone, a stale one is replaced', async () => {
