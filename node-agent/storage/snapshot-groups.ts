@@ -122,6 +122,7 @@ export class SnapshotGroups {
         sizeBytes: volume.sizeBytes,
         volumeMode: volume.volumeMode,
         fsType: volume.fsType,
+        encryption: volume.encryption,
         phase: 'creating',
         createdAtMs: clock.nowMs(),
         pins: pinsOfCopy(volume, charged(volume)),

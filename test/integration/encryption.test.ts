@@ -150,15 +150,17 @@ describe('an encrypted volume', () => {
     const id = await make(lab, 'v');
     await writeDurably(join(await show(lab, id, SECRET), 'file'), 'data');
     const snapshot = await lab.storage.createSnapshot('s', id);
+    const [member] = (await lab.storage.createGroup('g', [id])).members;
     const sources = [
       { kind: 'volume', id },
       { kind: 'snapshot', id: snapshot.id },
+      { kind: 'snapshot', id: member?.id ?? '' },
     ] as const;
     for (const source of sources) {
       const copy = (name: string, encrypted: boolean): Promise<string> =>
         make(lab, name, { source, encrypted, range: exactly(64) });
-      await expect(copy(`plain-${source.kind}`, false)).rejects.toThrow(/the source is encrypted, and so is/);
-      const copied = await copy(`copy-${source.kind}`, true);
+      await expect(copy(`plain-${source.id}`, false)).rejects.toThrow(/the source is encrypted, and so is/);
+      const copied = await copy(`copy-${source.id}`, true);
       await expect(stage(lab, copied, OTHER)).rejects.toMatchObject({ kind: 'precondition' });
       const target = await show(lab, copied, SECRET);
       expect(await readFile(join(target, 'file'), 'utf8')).toBe('data');
