@@ -20,6 +20,7 @@ import { provisioning } from './provisioning.ts';
 import { releasing } from './releaser.ts';
 import { resizing } from './resizer.ts';
 import { reportingStoragePools } from './storage-pool-reporter.ts';
+import { watchingAgents } from './silent-agents.ts';
 import { watchingStranded } from './stranded-volumes.ts';
 import { createSnapshotKinds } from './snapshots/kinds.ts';
 import { RestoreSources } from './snapshots/restore-sources.ts';
@@ -101,6 +102,7 @@ function createConcerns(
     resizing(context),
     watchingStranded(context),
     keepingInventories(context),
+    watchingAgents(context, { namespace }),
     releasingSources(context, sources),
     publishingCapacity(context, { namespace }),
     reportingPolicies(context),

@@ -136,6 +136,7 @@ describe('the roles of deploy/rbac.yaml, each by a token of its service account'
       'create persistentvolumes',
       'patch persistentvolumeclaims/status',
       'patch nodes/status',
+      'patch nodeinventories.keelson.dev/status',
       'create events.events.k8s.io',
     ];
     expect(await allowedOf('keelson-controller', work)).toEqual(work);
@@ -147,7 +148,8 @@ describe('the roles of deploy/rbac.yaml, each by a token of its service account'
       'delete persistentvolumeclaims',
       'list pods',
       'get configmaps',
-      'patch nodeinventories.keelson.dev/status',
+      'create nodeinventories.keelson.dev',
+      'patch nodeinventories.keelson.dev',
       'patch runtimepolicies.keelson.dev',
       // Only in its own namespace, and there only the one that it holds.
       'update leases.coordination.k8s.io',

@@ -29,6 +29,10 @@ export const NEEDED_RIGHTS: Readonly<Record<string, readonly Right[]>> = {
     ...rights('snapshot.storage.k8s.io', 'volumesnapshotcontents/status', ['patch']),
     ...rights('coordination.k8s.io', 'leases', FOLLOW, { name: 'snapshot-controller-leader' }),
     ...rights('keelson.dev', 'nodeinventories', [...READ, 'delete']),
+    // That nobody keeps one true any more.
+    ...rights('keelson.dev', 'nodeinventories/status', ['patch']),
+    // Those of the agents.
+    ...rights('', 'pods', FOLLOW, { isOwnNamespace: true }),
     ...rights('', 'nodes', [...READ, 'patch']),
     ...rights('', 'nodes/status', ['patch']),
     ...['networkpools', 'nodelabelrules', 'runtimepolicies', 'storagepools'].flatMap((plural) => [

@@ -1,5 +1,6 @@
 import { NODE_INVENTORIES, type NodeInventory } from '../../api/node-inventory.ts';
 import type { Cluster } from '../../controller/cluster.ts';
+import { AGENT_PODS } from '../../controller/silent-agents.ts';
 import { nodeView } from '../../controller/views.ts';
 import { DRIVER_NAME, TOPOLOGY_KEY } from '../../core/driver.ts';
 import { parseQuantity } from '../../core/quantity.ts';
@@ -37,8 +38,6 @@ export interface NodeReadOptions {
   readonly withPods: boolean;
 }
 
-const AGENTS = 'app.kubernetes.io/name=keelson,app.kubernetes.io/component=agent';
-
 /** Pods that hold resources: those that are over hold none. */
 const ON_NODES = 'spec.nodeName!=,status.phase!=Succeeded,status.phase!=Failed';
 
@@ -53,7 +52,7 @@ export async function readNodeObjects(
     reader.list(NODE_INVENTORIES),
     reader.list(CSI_STORAGE_CAPACITIES, { labelSelector: `csi.storage.k8s.io/drivername=${DRIVER_NAME}` }),
     withPods ? reader.list(PODS, { fieldSelector: ON_NODES }) : [],
-    reader.list(PODS, { namespace: systemNamespace, labelSelector: AGENTS }),
+    reader.list(PODS, { namespace: systemNamespace, labelSelector: AGENT_PODS }),
   ]);
   return { nodes, csiNodes, inventories, capacities, pods, agentPods };
 }
