@@ -16,6 +16,7 @@ import { retry } from '../src/runtime/retry.ts';
 import { TaskGroup } from '../src/runtime/task-group.ts';
 import { serveCni } from './cni/server.ts';
 import { createController } from './csi/controller.ts';
+import { createGroupController } from './csi/group-controller.ts';
 import { createIdentity } from './csi/identity.ts';
 import { createNode } from './csi/node.ts';
 import { createSnapshotMetadata } from './csi/snapshot-metadata.ts';
@@ -196,6 +197,7 @@ async function serveStorage(
   csi.add('csi.v1.Identity', createIdentity({ version }, { isReady: () => true }));
   csi.add('csi.v1.Controller', createController({ nodeName }, { storage }));
   csi.addStreams('csi.v1.SnapshotMetadata', createSnapshotMetadata({ storage }));
+  csi.add('csi.v1.GroupController', createGroupController({ nodeName }, { storage }));
   csi.add('csi.v1.Node', createNode({ nodeName, maxVolumesPerNode }, { storage }));
   await csi.listen(endpoint);
   logger.info({ socket: endpoint, pools: config.pools.map(({ name }) => name) }, 'serving CSI');

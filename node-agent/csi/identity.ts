@@ -20,6 +20,7 @@ export function createIdentity(
     GetPluginCapabilities: async () => ({
       capabilities: [
         { service: { type: 'CONTROLLER_SERVICE' } },
+        { service: { type: 'GROUP_CONTROLLER_SERVICE' } },
         { service: { type: 'VOLUME_ACCESSIBILITY_CONSTRAINTS' } },
         { service: { type: 'SNAPSHOT_ACCESSIBILITY_CONSTRAINTS' } },
         { service: { type: 'SNAPSHOT_METADATA_SERVICE' } },

@@ -118,21 +118,23 @@ export function toWireVolume({ id, sizeBytes, source, pool }: Volume, nodeName: 
 }
 
 export function toWireSnapshot(
-  { id, sourceVolumeId, sizeBytes, createdAtMs }: Snapshot,
+  { id, sourceVolumeId, sizeBytes, createdAtMs, group }: Snapshot,
   nodeName: string,
 ): WireSnapshot {
   return {
     snapshot_id: id,
     source_volume_id: sourceVolumeId,
     size_bytes: String(sizeBytes),
-    creation_time: {
-      seconds: String(Math.floor(createdAtMs / 1_000)),
-      nanos: (createdAtMs % 1_000) * 1_000_000,
-    },
+    creation_time: toTimestamp(createdAtMs),
     ready_to_use: true,
+    group_snapshot_id: group?.id ?? '',
     // It is in the pool of its source: only there can it be restored.
     accessible_topology: [topologyOf(nodeName)],
   };
+}
+
+export function toTimestamp(ms: number): { readonly seconds: string; readonly nanos: number } {
+  return { seconds: String(Math.floor(ms / 1_000)), nanos: (ms % 1_000) * 1_000_000 };
 }
 
 /** Throws `invalid` when a required field is empty. */

@@ -144,6 +144,70 @@ describe.each(['btrfs', 'image'] as const)('on backend %s, beyond what csi-sanit
     expect(ofOne.entries.every(({ snapshot }) => snapshot?.source_volume_id === volumes[0])).toBe(true);
   });
 
+  it('a group snapshot is of all its volumes or of none, and its members go with it', async () => {
+    await using csi = await start();
+    const volumes = [await csi.createVolume('a', 32), await csi.createVolume('b', 32)];
+    const places: string[] = [];
+    for (const [index, id] of volumes.entries()) {
+      const place = await csi.publish(id, `target-${index}`);
+      await writeFile(join(place, 'file'), `before ${index}`);
+      places.push(place);
+    }
+    const wanted = { name: 'g', source_volume_ids: volumes };
+    const refusals: readonly (readonly [
+      RequestOf<'csi.v1.GroupController', 'CreateVolumeGroupSnapshot'>,
+      string,
+    ])[] = [
+      [{ ...wanted, source_volume_ids: [] }, 'invalid'],
+      [{ ...wanted, source_volume_ids: [...volumes, volumes[0] ?? ''] }, 'invalid'],
+      [{ ...wanted, source_volume_ids: [...volumes, '../../etc'] }, 'not-found'],
+      [{ ...wanted, parameters: { colour: 'blue' } }, 'invalid'],
+      [{ ...wanted, name: 'a\u0007b' }, 'invalid'],
+    ];
+    for (const [refused, kind] of refusals) {
+      await expect(csi.group('CreateVolumeGroupSnapshot', refused)).rejects.toMatchObject({ kind });
+    }
+    expect((await csi.controller('ListSnapshots', {})).entries).toEqual([]);
+    const { group_snapshot: group } = await csi.group('CreateVolumeGroupSnapshot', wanted);
+    const again = await csi.group('CreateVolumeGroupSnapshot', wanted);
+    expect(again.group_snapshot).toEqual(group);
+    expect(group).toMatchObject({ ready_to_use: true });
+    await expect(
+      csi.group('CreateVolumeGroupSnapshot', { ...wanted, source_volume_ids: volumes.slice(1) }),
+    ).rejects.toMatchObject({ kind: 'conflict' });
+    for (const [index, place] of places.entries()) await writeFile(join(place, 'file'), `after ${index}`);
+
+    const groupId = group?.group_snapshot_id ?? '';
+    const members = group?.snapshots ?? [];
+    const memberIds = members.map(({ snapshot_id: id }) => id);
+    for (const [index, id] of volumes.entries()) {
+      const member = members.find(({ source_volume_id: source }) => source === id);
+      expect(member?.group_snapshot_id).toBe(groupId);
+      const { snapshot } = await csi.controller('GetSnapshot', { snapshot_id: member?.snapshot_id ?? '' });
+      expect(snapshot).toEqual(member);
+      const restored = await csi.createVolume(`restored-${index}`, 32, {
+        volume_content_source: { snapshot: { snapshot_id: member?.snapshot_id ?? '' } },
+      });
+      const shown = await csi.publish(restored, `restored-${index}`);
+      expect(await readFile(join(shown, 'file'), 'utf8')).toBe(`before ${index}`);
+    }
+
+    const known = { group_snapshot_id: groupId, snapshot_ids: memberIds };
+    const part = { ...known, snapshot_ids: memberIds.slice(1) };
+    await expect(csi.controller('DeleteSnapshot', { snapshot_id: memberIds[0] ?? '' })).rejects.toMatchObject(
+      {
+        kind: 'invalid',
+      },
+    );
+    await expect(csi.group('GetVolumeGroupSnapshot', part)).rejects.toMatchObject({ kind: 'invalid' });
+    await expect(csi.group('DeleteVolumeGroupSnapshot', part)).rejects.toMatchObject({ kind: 'invalid' });
+    expect((await csi.group('GetVolumeGroupSnapshot', known)).group_snapshot).toEqual(group);
+    await csi.group('DeleteVolumeGroupSnapshot', known);
+    await csi.group('DeleteVolumeGroupSnapshot', known);
+    await expect(csi.group('GetVolumeGroupSnapshot', known)).rejects.toMatchObject({ kind: 'not-found' });
+    expect((await csi.controller('ListSnapshots', {})).entries).toEqual([]);
+  });
+
   it('an id that is a path is the id of nothing', async () => {
     await using csi = await start();
     await csi.createVolume('bystander');
@@ -164,12 +228,15 @@ describe.each(['btrfs', 'image'] as const)('on backend %s, beyond what csi-sanit
         csi.node('NodeGetVolumeStats', { volume_id: id, volume_path: target }),
         csi.node('NodeGetVolumeHealth', { volume_id: id }),
         csi.node('NodeExpandVolume', { volume_id: id, volume_path: target }),
+        csi.group('CreateVolumeGroupSnapshot', { name: 'g', source_volume_ids: [id] }),
+        csi.group('GetVolumeGroupSnapshot', { group_snapshot_id: id }),
       ];
       for (const outcome of await Promise.allSettled(notFound)) {
         expect(outcome, id.slice(0, 40)).toMatchObject({ status: 'rejected', reason: { kind: 'not-found' } });
       }
       await csi.controller('DeleteVolume', { volume_id: id });
       await csi.controller('DeleteSnapshot', { snapshot_id: id });
+      await csi.group('DeleteVolumeGroupSnapshot', { group_snapshot_id: id, snapshot_ids: [id] });
       await csi.node('NodeUnstageVolume', { volume_id: id, ...staged });
       await csi.node('NodeUnpublishVolume', { volume_id: id, target_path: target });
     }
@@ -205,6 +272,39 @@ describe.each(['btrfs', 'image'] as const)('on backend %s, beyond what csi-sanit
     expect(await readFile(join(victim, 'file'), 'utf8')).toBe('precious');
   });
 
+  it('a page of volumes shows what stays exactly once, whatever comes and goes', async () => {
+    await using csi = await start();
+    const ids: string[] = [];
+    for (let number = 0; number < 6; number += 1) ids.push(await csi.createVolume(`v${number}`));
+    ids.sort();
+    const shown: (string | undefined)[] = [];
+    let token = '';
+    do {
+      const page = await csi.controller('ListVolumes', { max_entries: 2, starting_token: token });
+      expect(page.entries.length).toBeLessThanOrEqual(2);
+      shown.push(...page.entries.map(({ volume }) => volume?.volume_id));
+      if (token === '') await csi.controller('DeleteVolume', { volume_id: ids[1] ?? '' });
+      if (token === '') await csi.createVolume('late');
+      token = page.next_token;
+    } while (token !== '');
+    const late = csi.lab.storage.listVolumes().find(({ name }) => name === 'late')?.id;
+    expect(shown.filter((id) => id !== late)).toEqual(ids);
+    expect(new Set(shown).size).toBe(shown.length);
+  });
+
+  it('what is published read-only cannot be written, and what is in it stays', async () => {
+    await using csi = await start();
+    const id = await csi.createVolume('v', 32);
+    const target = await csi.publish(id, 'writable');
+    await writeFile(join(target, 'file'), 'kept');
+    const shown = await csi.publish(id, 'read-only', { readonly: true });
+    await expect(writeFile(join(shown, 'file'), 'lost')).rejects.toMatchObject({ code: 'EROFS' });
+    await expect(mkdir(join(shown, 'directory'))).rejects.toMatchObject({ code: 'EROFS' });
+    expect(await readFile(join(shown, 'file'), 'utf8')).toBe('kept');
+    await writeFile(join(target, 'file'), 'written elsewhere');
+    expect(await readFile(join(shown, 'file'), 'utf8')).toBe('written elsewhere');
+  });
+
   it('200 operations at once on 20 volumes end as they must, and leave nothing', async () => {
     await using csi = await start();
     const random = sequence(20_261_121);
@@ -217,6 +317,11 @@ describe.each(['btrfs', 'image'] as const)('on backend %s, beyond what csi-sanit
       (name) => create(csi, name, small),
       (name) => csi.controller('DeleteVolume', { volume_id: idOf(name) }),
       (name) => csi.controller('CreateSnapshot', { name: `s-${name}`, source_volume_id: idOf(name) }),
+      (name) =>
+        csi.group('CreateVolumeGroupSnapshot', {
+          name: `g-${name}`,
+          source_volume_ids: [...new Set([idOf(name), idOf(names[0] ?? '')])],
+        }),
       (name) => csi.publish(idOf(name), `t-${name}`),
       (name) =>
         csi.node('NodeUnpublishVolume', {
@@ -250,7 +355,12 @@ describe.each(['btrfs', 'image'] as const)('on backend %s, beyond what csi-sanit
         await csi.node('NodeUnpublishVolume', { volume_id: id, target_path: target });
       await csi.controller('DeleteVolume', { volume_id: id });
     }
-    for (const { id } of snapshots) await csi.controller('DeleteSnapshot', { snapshot_id: id });
+    for (const { id } of csi.lab.storage.listGroups()) {
+      await csi.group('DeleteVolumeGroupSnapshot', { group_snapshot_id: id });
+    }
+    for (const { id, group } of snapshots) {
+      if (group === undefined) await csi.controller('DeleteSnapshot', { snapshot_id: id });
+    }
     expect(await csi.lab.storage.report()).toMatchObject({ orphans: [], volumes: [], snapshots: [] });
     expect(await readFile('/proc/self/mountinfo', 'utf8')).not.toContain(`${csi.lab.directory}/t-`);
   });

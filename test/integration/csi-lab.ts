@@ -1,6 +1,7 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createController } from '../../node-agent/csi/controller.ts';
+import { createGroupController } from '../../node-agent/csi/group-controller.ts';
 import { createIdentity } from '../../node-agent/csi/identity.ts';
 import { createNode } from '../../node-agent/csi/node.ts';
 import { createSnapshotMetadata } from '../../node-agent/csi/snapshot-metadata.ts';
@@ -40,6 +41,10 @@ export interface CsiLab extends AsyncDisposable {
     method: M,
     request: RequestOf<'csi.v1.Node', M>,
   ): Promise<ResponseIn<'csi.v1.Node', M>>;
+  group<M extends MethodOf<'csi.v1.GroupController'>>(
+    method: M,
+    request: RequestOf<'csi.v1.GroupController', M>,
+  ): Promise<ResponseIn<'csi.v1.GroupController', M>>;
   /** Resolves to the id of a volume of exactly this size. */
   createVolume(
     name: string,
@@ -62,6 +67,7 @@ export async function startCsiLab(options: StorageLabOptions = {}): Promise<CsiL
   server.add('csi.v1.Identity', createIdentity({ version: '1.2.3' }, { isReady: () => true }));
   server.add('csi.v1.Controller', createController({ nodeName: 'node-a' }, { storage }));
   server.addStreams('csi.v1.SnapshotMetadata', createSnapshotMetadata({ storage }));
+  server.add('csi.v1.GroupController', createGroupController({ nodeName: 'node-a' }, { storage }));
   server.add('csi.v1.Node', createNode({ nodeName: 'node-a', maxVolumesPerNode: 7 }, { storage }));
   const socket = join(lab.directory, 'csi.sock');
   await server.listen(socket);
@@ -75,6 +81,7 @@ export async function startCsiLab(options: StorageLabOptions = {}): Promise<CsiL
     client,
     controller,
     node,
+    group: (method, request) => client.call('csi.v1.GroupController', method, request, {}),
     async createVolume(name, mebibytes = 16, more = {}) {
       const bytes = String(mebibytes * MIB);
       const { volume } = await controller('CreateVolume', {

@@ -1,0 +1,51 @@
+import { Fault } from '../../src/core/fault.ts';
+import type { SnapshotGroup } from '../../src/core/snapshot-group.ts';
+import type { VolumeGroupSnapshot } from '../../src/rpc/gen/csi/v1/VolumeGroupSnapshot.ts';
+import type { RpcHandlers } from '../../src/rpc/server.ts';
+import * as wire from './translate.ts';
+
+/** What the GroupController service needs of the storage service. */
+export interface GroupProvider {
+  createGroup(name: string, volumeIds: readonly string[]): Promise<SnapshotGroup>;
+  deleteGroup(id: string, snapshotIds: readonly string[]): Promise<void>;
+  /** Throws `not-found`. */
+  getGroup(id: string, snapshotIds: readonly string[]): SnapshotGroup;
+}
+
+/** CSI GroupController: snapshots of several volumes at one instant. */
+export function createGroupController(
+  { nodeName }: { readonly nodeName: string },
+  { storage }: { readonly storage: GroupProvider },
+): RpcHandlers<'csi.v1.GroupController'> {
+  return {
+    GroupControllerGetCapabilities: async () => ({
+      capabilities: [{ rpc: { type: 'CREATE_DELETE_GET_VOLUME_GROUP_SNAPSHOT' } }],
+    }),
+
+    async CreateVolumeGroupSnapshot({ name, source_volume_ids: volumeIds, parameters }) {
+      wire.requireField(name, 'name');
+      wire.refuseParameters(parameters, 'parameters');
+      if (volumeIds.includes('')) throw new Fault('invalid', 'source_volume_ids names an empty id');
+      return { group_snapshot: toWireGroup(await storage.createGroup(name, volumeIds), nodeName) };
+    },
+
+    async DeleteVolumeGroupSnapshot({ group_snapshot_id: id, snapshot_ids: snapshotIds }) {
+      await storage.deleteGroup(wire.requireField(id, 'group_snapshot_id'), snapshotIds);
+      return {};
+    },
+
+    async GetVolumeGroupSnapshot({ group_snapshot_id: id, snapshot_ids: snapshotIds }) {
+      const group = storage.getGroup(wire.requireField(id, 'group_snapshot_id'), snapshotIds);
+      return { group_snapshot: toWireGroup(group, nodeName) };
+    },
+  };
+}
+
+function toWireGroup({ id, createdAtMs, members }: SnapshotGroup, nodeName: string): VolumeGroupSnapshot {
+  return {
+    group_snapshot_id: id,
+    snapshots: members.map((member) => wire.toWireSnapshot(member, nodeName)),
+    creation_time: wire.toTimestamp(createdAtMs),
+    ready_to_use: true,
+  };
+}
