@@ -1,35 +1,11 @@
 import { countResults, type TestResult } from './results.ts';
+import { whyNotAsked, whySkipped } from './selection.ts';
 
 /** The results of one profile. */
 export interface ProfileResults {
   readonly title: string;
   readonly results: readonly TestResult[];
 }
-
-/** Why a test does not run here, for what it says itself. */
-const REASONS: readonly { readonly says: RegExp; readonly why: string }[] = [
-  {
-    says: /SSH/i,
-    why: 'restarts kubelet by SSH and systemd, which nodes in namespaces do not have; `test/e2e` does the same in its own way',
-  },
-  { says: /RWX|ReadWriteMany|only supports singleNodeVolume/i, why: 'a volume is on one node' },
-  {
-    says: /ROX|ReadOnlyMany|read only raw block/i,
-    why: 'ReadOnlyMany means pods on many nodes; a volume is on one',
-  },
-  {
-    says: /"?(ext3|ext4|xfs|ntfs|btrfs)"? ?(fs type)?/i,
-    why: 'a profile has one file system; the others have profiles of their own, or do not exist here',
-  },
-  { says: /ntfs|Windows/i, why: 'for Windows' },
-  { says: /SELinux/i, why: 'needs SELinux on the host' },
-  {
-    says: /does not support volume type "(PreprovisionedPV|InlineVolume)"/,
-    why: 'the tests make such volumes with drivers of their own alone',
-  },
-];
-
-const NOT_SELECTED = 'not selected: for Windows, or for SELinux';
 
 /** The page as the command writes it, with all that failed or did not run. */
 export function resultsPage(profiles: readonly ProfileResults[], machine: string): string {
@@ -72,24 +48,22 @@ function failures(profiles: readonly ProfileResults[]): string {
 }
 
 function skips(profiles: readonly ProfileResults[]): string {
-  const says = new Map<string, number[]>();
+  const says = new Map<string, { readonly why: string; readonly counts: number[] }>();
   profiles.forEach(({ results }, index) => {
-    for (const { state, message } of results) {
+    for (const { state, message, pattern, suite, name } of results) {
       if (state !== 'skipped') continue;
-      const text = message === '' ? NOT_SELECTED : firstLine(message);
-      const counts = says.get(text) ?? profiles.map(() => 0);
-      counts[index] = (counts[index] ?? 0) + 1;
-      says.set(text, counts);
+      const text = message === '' ? 'not asked' : firstLine(message);
+      const why = message === '' ? whyNotAsked(`${pattern} ${suite} ${name}`) : whySkipped(text);
+      const key = `${text} | ${why ?? ''}`;
+      const entry = says.get(key) ?? { why: why ?? '', counts: profiles.map(() => 0) };
+      entry.counts[index] = (entry.counts[index] ?? 0) + 1;
+      says.set(key, entry);
     }
   });
   const rows = [...says]
     .sort(([left], [right]) => (left < right ? -1 : 1))
-    .map(([text, counts]) => [text, ...counts.map(String), reasonFor(text)]);
+    .map(([key, { why, counts }]) => [key.slice(0, key.indexOf(' | ')), ...counts.map(String), why]);
   return table(['the test says', ...profiles.map(({ title }) => title), 'because'], rows);
-}
-
-function reasonFor(message: string): string {
-  return REASONS.find(({ says }) => says.test(message))?.why ?? '';
 }
 
 function firstLine(text: string): string {

@@ -12,6 +12,8 @@ export interface Profile {
   /** Smallest volume. */
   readonly minSize: string;
   readonly inlineAttributes: Readonly<Record<string, string>>;
+  /** Where it differs from what all can do. */
+  readonly capabilities?: Readonly<Record<string, boolean>>;
 }
 
 export const IMAGE_POOL = 'images';
@@ -32,6 +34,8 @@ export const PROFILES: readonly Profile[] = [
     fileSystems: ['btrfs'],
     minSize: BIG_ENOUGH,
     inlineAttributes: { pool: 'default', size: '64Mi' },
+    // statfs(2) tells the size of the whole pool, so a larger restored volume looks no larger.
+    capabilities: { FSResizeFromSourceNotSupported: true },
   },
   {
     name: 'ext4',
@@ -84,7 +88,7 @@ const CAPABILITIES: Readonly<Record<string, boolean>> = {
 
 /** The definition that `-storage.testdriver` reads (test/e2e/storage/external of Kubernetes). */
 export function driverDefinition(profile: Profile): object {
-  const { storageClass, fileSystems, minSize, inlineAttributes } = profile;
+  const { storageClass, fileSystems, minSize, inlineAttributes, capabilities } = profile;
   return {
     StorageClass: { FromExistingClassName: storageClass },
     SnapshotClass: { FromName: true },
@@ -96,7 +100,7 @@ export function driverDefinition(profile: Profile): object {
       SupportedFsType: Object.fromEntries(['', ...fileSystems].map((name) => [name, {}])),
       SupportedMountOption: { noatime: {}, nodev: {} },
       TopologyKeys: [TOPOLOGY_KEY],
-      Capabilities: CAPABILITIES,
+      Capabilities: { ...CAPABILITIES, ...capabilities },
       StressTestOptions: { NumPods: 5, NumRestarts: 3 },
       VolumeSnapshotStressTestOptions: { NumPods: 4, NumSnapshots: 4 },
       PerformanceTestOptions: {

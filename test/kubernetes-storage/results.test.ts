@@ -30,7 +30,7 @@ test('a report gives the suite, the kind of volume and what came of each storage
   ]);
 });
 
-test('a container between the suite and the test is part of its name; tags of a suite are not part of its name', () => {
+test('a container between the suite and the test is part of its name, and the tags of the suite are', () => {
   const [result] = parse(
     spec({
       ContainerHierarchyTexts: [
@@ -42,8 +42,15 @@ test('a container between the suite and the test is part of its name; tags of a 
   );
   expect(result).toMatchObject({
     suite: 'snapshottable',
-    name: 'volume snapshot controller should provision storage',
+    name: 'volume snapshot controller should provision storage [Feature:VolumeSnapshotDataSource]',
   });
+});
+
+test('a suite is called by its name, not by its tags', () => {
+  const text = '[Testpattern: Dynamic PV (xfs)] [Slow] multiVolume [Slow]';
+  expect(parse(spec({ ContainerHierarchyTexts: [EXTERNAL, text] }))).toMatchObject([
+    { suite: 'multiVolume', pattern: 'Dynamic PV (xfs)', name: 'should provision storage [Slow] [Slow]' },
+  ]);
 });
 
 test('whatever is not passed and not skipped has failed, also what is no test', () => {
@@ -62,15 +69,15 @@ test('the page lists what failed and every reason for what did not run', () => {
     spec({}),
     spec({ State: 'failed', Failure: { Message: 'timed out\nat x.go' } }),
     spec({ State: 'skipped', Failure: { Message: 'No SSH Key for provider local' } }),
-    spec({ State: 'skipped' }),
+    spec({ State: 'skipped', LeafNodeText: 'should provision storage with any volume data source' }),
   );
   const page = resultsPage([{ title: 'image: ext4', results }], 'Run on a machine');
   expect(page).toContain('| provisioning | 1 / 1 / 2 |');
   expect(page).toContain(
     '| image: ext4 | provisioning | Dynamic PV (default fs) | should provision storage | timed out |',
   );
-  expect(page).toMatch(/No SSH Key for provider local \| 1 \| restarts kubelet/);
-  expect(page).toMatch(/not selected: .* \| 1 \|/);
+  expect(page).toMatch(/No SSH Key for provider local \| 1 \| stops kubelet/);
+  expect(page).toMatch(/not asked \| 1 \| needs the images of two other projects/);
 });
 
 test.each(PROFILES)('profile $name names file systems that it really has, and the default one', (profile) => {

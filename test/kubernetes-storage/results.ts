@@ -30,7 +30,8 @@ const report = z.array(
   }),
 );
 
-const PATTERN = /^\[Testpattern: (.*?)\] (\S+)/;
+/** The suite's name follows its tags, such as [Slow]. */
+const PATTERN = /^\[Testpattern: (.*?)\] (?:\[[^\]]*\] )*(\S+)/;
 const NANOSECONDS = 1_000_000_000;
 
 /** The storage tests of a JSON report of ginkgo, in its order. What has failed outside of any test counts as one that failed. */
@@ -55,7 +56,8 @@ export function parseResults(text: string): TestResult[] {
     const [, pattern = '', suite = ''] =
       hierarchy.map((part) => PATTERN.exec(part)).find((match) => match !== null) ?? [];
     const at = hierarchy.findIndex((part) => PATTERN.test(part));
-    const name = [...hierarchy.slice(at + 1), LeafNodeText].join(' ');
+    const tags = [...(hierarchy[at] ?? '').matchAll(/\[(?!Testpattern)[^\]]*\]/g)].map(([tag]) => tag);
+    const name = [...hierarchy.slice(at + 1), LeafNodeText, ...tags].join(' ');
     return [{ suite, pattern, name, state, message, seconds }];
   });
 }
