@@ -347,7 +347,7 @@ export class Cluster {
 
   #nodes(parts: Parts, select: (node: NodeRecord) => boolean): ClusterNode[] {
     const { record, addresses, controlPlane, containerdBinDir } = parts;
-    const { proxy } = record.settings;
+    const { proxy, kubeletFeatures } = record.settings;
     return record.nodes.filter(select).map(
       ({ name, index }) =>
         new ClusterNode(
@@ -357,6 +357,8 @@ export class Cluster {
             proxy,
             containerdBinDir,
             server: controlPlane.server,
+            // A cluster of an older record has none.
+            kubeletFeatures: (kubeletFeatures ?? '').split(',').filter((name) => name !== ''),
           },
           parts,
         ),

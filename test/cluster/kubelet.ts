@@ -11,6 +11,8 @@ export interface KubeletOptions {
   readonly criSocket: string;
   /** Whether the node comes with the taint that keeps pods off until Keelson's agent serves. */
   readonly startupTaint: boolean;
+  /** Gates that are off by default. */
+  readonly features: readonly string[];
 }
 
 /** Files of kubelet on its machine. */
@@ -38,10 +40,11 @@ export function kubeletDaemon({ binary, nodeName, address }: KubeletOptions): Da
 }
 
 /** KubeletConfiguration (kubelet.config.k8s.io/v1beta1): defaults but for what a namespace needs and what a test cannot wait for. */
-export function kubeletConfig({ cgroupRoot, criSocket, startupTaint }: KubeletOptions): object {
+export function kubeletConfig({ cgroupRoot, criSocket, startupTaint, features }: KubeletOptions): object {
   return {
     apiVersion: 'kubelet.config.k8s.io/v1beta1',
     kind: 'KubeletConfiguration',
+    featureGates: Object.fromEntries(features.map((name) => [name, true])),
     authentication: {
       anonymous: { enabled: false },
       webhook: { enabled: true },

@@ -19,6 +19,7 @@ export interface NodeOptions {
   readonly proxy: boolean;
   readonly containerdBinDir: string | undefined;
   readonly server: string;
+  readonly kubeletFeatures: readonly string[];
 }
 
 export interface NodeDeps {
@@ -147,6 +148,7 @@ export class ClusterNode {
       cgroupRoot: machine.cgroupPath,
       criSocket: proxy ? PROXY_SOCKET : CONTAINERD_SOCKET,
       startupTaint: this.#deps.keelson.startupTaint,
+      features: this.#options.kubeletFeatures,
     };
   }
 

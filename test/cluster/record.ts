@@ -21,6 +21,8 @@ export interface ClusterSettings {
   readonly controller: boolean;
   /** Size of the pool of each agent that is a member, as in a configuration: 20Gi. */
   readonly poolSize: string;
+  /** Feature gates of kubelet that are off by default, with commas between. */
+  readonly kubeletFeatures: string;
 }
 
 export interface NodeRecord {
@@ -53,6 +55,7 @@ export const DEFAULT_SETTINGS: ClusterSettings = {
   controllerQps: 20,
   controller: false,
   poolSize: '20Gi',
+  kubeletFeatures: '',
 };
 
 const FILE = 'cluster.json';
