@@ -66,7 +66,7 @@ test.each<[string, LocalVolume, Partial<Observed>, object]>([
     'a larger spec grows it',
     volume({ spec: { size: '2Gi' } }),
     { copy },
-    { step: 'expand', sizeBytes: 2n * GIB },
+    { step: 'change', sizeBytes: 2n * GIB, attributes: undefined },
   ],
   ['a smaller spec changes nothing', volume({ spec: { size: '1Mi' } }), { copy }, { step: 'report-ready' }],
   [

@@ -1,7 +1,8 @@
 import type { LocalVolume } from '../../src/api/local-volume.ts';
-import { Fault } from '../../src/core/fault.ts';
+import { Fault, isFault } from '../../src/core/fault.ts';
 import { parseQuantity } from '../../src/core/quantity.ts';
 import type { ContentSource } from '../../src/core/volume.ts';
+import { parseAttributes, sameAttributes, type VolumeAttributes } from '../../src/core/volume-attributes.ts';
 
 /** Keeps a LocalVolume in the API for as long as its data may be on this node. Only the agent puts it there and takes it away. */
 export const DATA_FINALIZER = 'keelson.dev/data';
@@ -17,6 +18,8 @@ export interface Copy {
   readonly needsNodeExpansion?: boolean | undefined;
   /** What a volume was made from; a snapshot has none here. */
   readonly source?: ContentSource | undefined;
+  /** What is limited of a volume. */
+  readonly attributes?: VolumeAttributes | undefined;
 }
 
 /** Where the content of a LocalVolume comes from: on this node, announced in the API alone, or nowhere. */
@@ -36,9 +39,20 @@ export type VolumePlan =
   | { readonly step: 'none' }
   /** Put the finalizer there; no data is made without it. */
   | { readonly step: 'protect' }
-  | { readonly step: 'create'; readonly sizeBytes: bigint; readonly source: ContentSource | undefined }
+  | {
+      readonly step: 'create';
+      readonly sizeBytes: bigint;
+      readonly source: ContentSource | undefined;
+      readonly attributes: VolumeAttributes;
+    }
   | { readonly step: 'snapshot'; readonly volumeId: string }
-  | { readonly step: 'expand'; readonly copy: Copy; readonly sizeBytes: bigint }
+  /** Make it larger, give it other attributes, or both; undefined leaves it. */
+  | {
+      readonly step: 'change';
+      readonly copy: Copy;
+      readonly sizeBytes: bigint | undefined;
+      readonly attributes: VolumeAttributes | undefined;
+    }
   | { readonly step: 'report-ready'; readonly copy: Copy }
   | { readonly step: 'report'; readonly phase: 'Failed' | 'Lost' | 'Pending'; readonly fault: Fault }
   /** Remove the data, then the finalizer. */
@@ -86,8 +100,18 @@ function planPresent({ spec, status }: LocalVolume, copy: Copy): VolumePlan {
     return { step: 'report', phase: 'Failed', fault: new Fault('conflict', message) };
   }
   const sizeBytes = parseQuantity(spec.size, 'spec.size');
-  if (spec.type === 'Volume' && sizeBytes > copy.sizeBytes) return { step: 'expand', copy, sizeBytes };
-  return { step: 'report-ready', copy };
+  if (spec.type !== 'Volume') return { step: 'report-ready', copy };
+  const attributes = attributesOf(spec);
+  const grows = sizeBytes > copy.sizeBytes;
+  // Attributes that cannot be read change nothing; the status says so.
+  const modifies = !isFault(attributes) && !sameAttributes(copy.attributes ?? {}, attributes);
+  if (!grows && !modifies) return { step: 'report-ready', copy };
+  return {
+    step: 'change',
+    copy,
+    sizeBytes: grows ? sizeBytes : undefined,
+    attributes: modifies ? attributes : undefined,
+  };
 }
 
 function planAbsent({ spec }: LocalVolume, source: FoundSource): VolumePlan {
@@ -109,7 +133,18 @@ function planAbsent({ spec }: LocalVolume, source: FoundSource): VolumePlan {
     if (source?.kind === 'volume') return { step: 'snapshot', volumeId: source.id };
     return failed('a Snapshot is taken of a volume; name it in source.volumeName');
   }
-  return { step: 'create', sizeBytes: parseQuantity(spec.size, 'spec.size'), source };
+  const attributes = attributesOf(spec);
+  if (isFault(attributes)) return { step: 'report', phase: 'Failed', fault: attributes };
+  return { step: 'create', sizeBytes: parseQuantity(spec.size, 'spec.size'), source, attributes };
+}
+
+/** What the volume is to have, or why that cannot be read. */
+export function attributesOf({ mutableParameters = {} }: LocalVolume['spec']): VolumeAttributes | Fault {
+  try {
+    return parseAttributes(mutableParameters, 'spec.mutableParameters');
+  } catch (error) {
+    return Fault.from(error);
+  }
 }
 
 function isObserved({ metadata, status }: LocalVolume): boolean {

@@ -1,5 +1,6 @@
 import {
   type LocalVolume,
+  MODIFIED,
   NODE_EXPANSION_REQUIRED,
   OWNED,
   REACHABLE,
@@ -7,16 +8,17 @@ import {
 } from '../../src/api/local-volume.ts';
 import type { Condition } from '../../src/api/schema.ts';
 import { apiTime, canonicalJson, clip, reasonOf, settleConditions } from '../../src/core/api-status.ts';
-import type { Fault, FaultKind } from '../../src/core/fault.ts';
+import { type Fault, type FaultKind, isFault } from '../../src/core/fault.ts';
 import { formatQuantity } from '../../src/core/quantity.ts';
-import type { Copy } from './local-volume-plan.ts';
+import { attributeNames, sameAttributes } from '../../src/core/volume-attributes.ts';
+import { attributesOf, type Copy } from './local-volume-plan.ts';
 
 export type VolumeStatus = NonNullable<LocalVolume['status']>;
 export type Phase = NonNullable<VolumeStatus['phase']>;
 
-/** How a step ended. `fault` with a copy: it serves, but its size could not be changed. */
+/** How a step ended. `fault` or `attributesFault` with a copy: it serves, but its size, or its attributes, could not be changed. */
 export type Outcome =
-  | { readonly copy: Copy; readonly fault?: Fault }
+  | { readonly copy: Copy; readonly fault?: Fault | undefined; readonly attributesFault?: Fault | undefined }
   | { readonly phase: Exclude<Phase, 'Ready'>; readonly fault: Fault };
 
 /** What becomes of a LocalVolume without data after `fault`; undefined when it passes by itself and is not worth a word. */
@@ -44,6 +46,7 @@ const PHASES: Readonly<Record<FaultKind, 'Exhausted' | 'Failed' | 'Pending' | un
 export function planStatus(object: LocalVolume, outcome: Outcome, now: Date): VolumeStatus | undefined {
   const { metadata, status: previous } = object;
   const { fault } = outcome;
+  const attributesFault = 'attributesFault' in outcome ? outcome.attributesFault : undefined;
   const copy = 'copy' in outcome ? outcome.copy : undefined;
   const made =
     copy === undefined
@@ -52,30 +55,53 @@ export function planStatus(object: LocalVolume, outcome: Outcome, now: Date): Vo
           capacity: formatQuantity(copy.sizeBytes),
           volumeHandle: copy.id,
           creationTime: apiTime(new Date(copy.createdAtMs)),
+          ...inForce(copy),
         };
   const generation = metadata?.generation === undefined ? {} : { observedGeneration: metadata.generation };
-  const condition = (type: string, problem: Fault | undefined, well: string): Condition => ({
+  const condition = (type: string, why: Fault | undefined, well: string): Condition => ({
     type,
-    status: problem === undefined ? 'True' : 'False',
+    status: why === undefined ? 'True' : 'False',
     ...generation,
-    reason: problem === undefined ? well : reasonOf(problem),
-    message: clip(problem?.message ?? '', 32_768),
+    reason: why === undefined ? well : reasonOf(why),
+    message: clip(why?.message ?? '', 32_768),
     lastTransitionTime: apiTime(now),
   });
+  const problem = fault ?? attributesFault;
   const next: VolumeStatus = {
     ...generation,
     phase: 'phase' in outcome ? outcome.phase : 'Ready',
     ...made,
-    ...(fault === undefined ? {} : { message: clip(fault.message, 1024) }),
+    ...(problem === undefined ? {} : { message: clip(problem.message, 1024) }),
     conditions: [
       condition('Ready', copy === undefined ? fault : undefined, 'Made'),
       ...(copy === undefined ? [] : [condition(SIZED, fault, 'AsAsked')]),
+      ...(copy === undefined ? [] : modified(object, copy, attributesFault, condition)),
       ...(copy?.needsNodeExpansion === true
         ? [condition(NODE_EXPANSION_REQUIRED, undefined, 'FileSystemIsSmaller')]
         : []),
     ],
   };
   return settle(previous, next);
+}
+
+/** Whether the attributes are in force; nothing of a volume that never had any, or of which that is not known yet. */
+function modified(
+  { spec }: LocalVolume,
+  { attributes: found = {} }: Copy,
+  fault: Fault | undefined,
+  condition: (type: string, why: Fault | undefined, well: string) => Condition,
+): Condition[] {
+  const wanted = attributesOf(spec);
+  if (isFault(wanted)) return [condition(MODIFIED, wanted, '')];
+  if (fault !== undefined) return [condition(MODIFIED, fault, '')];
+  const isPlain = spec.mutableParameters === undefined && attributeNames(found).length === 0;
+  return isPlain || !sameAttributes(found, wanted) ? [] : [condition(MODIFIED, undefined, 'AsAsked')];
+}
+
+function inForce({ attributes = {} }: Copy): Pick<VolumeStatus, 'mutableParameters'> {
+  const names = attributeNames(attributes);
+  if (names.length === 0) return {};
+  return { mutableParameters: Object.fromEntries(names.map((name) => [name, String(attributes[name])])) };
 }
 
 /** The status of an object whose deletion is held up by `fault`: all that was said before, and that. */

@@ -17,15 +17,17 @@ afterEach(async () => {
 
 async function setup({
   totalBytes = 100n * GIB,
+  limitsIo = false,
   before,
 }: {
   totalBytes?: bigint;
+  limitsIo?: boolean;
   before?: (api: FakeApiClient) => void;
 } = {}) {
   const client = new FakeApiClient();
   before?.(client);
   const clock = new FakeClock();
-  const { pool, storage } = await startMemoryStorage({ totalBytes });
+  const { pool, storage } = await startMemoryStorage({ totalBytes, limitsIo });
   const start = async () => {
     const end = new AbortController();
     const volumes = new LocalVolumes({ nodeName: 'n1' }, { client, storage, logger: silentLogger, clock });
@@ -231,4 +233,52 @@ test('an outage of the API, and objects that vanish during it, change nothing on
   await client.delete(LOCAL_VOLUMES, { name: 'pvc-1' });
   await clock.advance(600_000);
   expect(storage.listVolumes()).toHaveLength(1);
+});
+
+const modifiedOf = ({ status }: LocalVolume) => status?.conditions?.find(({ type }) => type === 'Modified');
+
+test('a volume has the attributes that its LocalVolume says, and others when that changes', async () => {
+  const { client, clock, storage, start } = await setup({ limitsIo: true });
+  await start();
+  await create(client, 'pvc-1', { mutableParameters: { writeBandwidth: '4Mi', readIOPS: 'max' } });
+  await clock.advance(100);
+  expect(storage.listVolumes()[0]?.attributes).toEqual({ writeBandwidth: 4n << 20n });
+  const made = await read(client, 'pvc-1');
+  expect(made.status?.mutableParameters).toEqual({ writeBandwidth: '4194304' });
+  expect(modifiedOf(made)).toMatchObject({ status: 'True', observedGeneration: made.metadata?.generation });
+
+  const change = async (mutableParameters: Record<string, string | null>, size = '1Gi') => {
+    await client.patch(LOCAL_VOLUMES, { name: 'pvc-1' }, { merge: { spec: { mutableParameters, size } } });
+    await clock.advance(100);
+    return await read(client, 'pvc-1');
+  };
+  const changed = await change({ writeBandwidth: null, readIOPS: '100' });
+  expect(storage.listVolumes()[0]?.attributes).toEqual({ readIOPS: 100n });
+  expect(changed.status?.mutableParameters).toEqual({ readIOPS: '100' });
+  expect(modifiedOf(changed)).toMatchObject({
+    status: 'True',
+    observedGeneration: changed.metadata?.generation,
+  });
+
+  // What cannot be leaves what is, and does not keep the volume from growing.
+  const refused = await change({ speed: '1' }, '2Gi');
+  expect(refused.status).toMatchObject({ capacity: '2Gi', mutableParameters: { readIOPS: '100' } });
+  expect(modifiedOf(refused)).toMatchObject({ status: 'False', reason: 'Invalid' });
+  expect(modifiedOf(refused)?.message).toContain('"speed" is unknown');
+  const lifted = await change({ speed: null, readIOPS: 'max' }, '2Gi');
+  expect(storage.listVolumes()[0]?.attributes).toBeUndefined();
+  expect(modifiedOf(lifted)).toMatchObject({ status: 'True' });
+});
+
+test('attributes that the pool cannot hold are refused, and the volume serves on', async () => {
+  const { client, clock, start } = await setup();
+  await start();
+  await create(client, 'pvc-1');
+  await clock.advance(100);
+  const merge = { spec: { mutableParameters: { readIOPS: '100' } } };
+  await client.patch(LOCAL_VOLUMES, { name: 'pvc-1' }, { merge });
+  await clock.advance(100);
+  const object = await read(client, 'pvc-1');
+  expect(object.status?.phase).toBe('Ready');
+  expect(modifiedOf(object)).toMatchObject({ status: 'False', reason: 'Invalid' });
 });

@@ -2,6 +2,7 @@ import { LOCAL_VOLUMES, type LocalVolume } from '../../src/api/local-volume.ts';
 import { parseEncrypted } from '../../src/core/encryption.ts';
 import { Fault } from '../../src/core/fault.ts';
 import type { Snapshot, Volume } from '../../src/core/volume.ts';
+import type { VolumeAttributes } from '../../src/core/volume-attributes.ts';
 import type { SizeRange } from '../../src/core/volume-size.ts';
 import type { KubeClient } from '../../src/kube/client.ts';
 import { Informer, type InformerObserver } from '../../src/kube/informer.ts';
@@ -26,6 +27,7 @@ export const FIELD_MANAGER = 'keelson-agent';
 export interface VolumeStore {
   createVolume(request: CreateVolume): Promise<Volume>;
   expandVolume(id: string, range: SizeRange): Promise<Volume>;
+  modifyVolume(id: string, attributes: VolumeAttributes): Promise<Volume>;
   deleteVolume(id: string): Promise<void>;
   listVolumes(): readonly Volume[];
   createSnapshot(name: string, volumeId: string): Promise<Snapshot>;
@@ -49,8 +51,8 @@ export interface LocalVolumesDeps {
 
 /** Volumes that are worked on at the same time. */
 const WORKERS = 4;
-/** A volume that could not grow is tried again after this: room may have turned up. */
-const REGROW_MS = 60_000;
+/** A volume that could not be changed is tried again after this: room may have turned up. */
+const RETRY_MS = 60_000;
 
 /**
  * Makes this node's volumes what its LocalVolumes say, and says what they are. An API server that cannot be reached changes nothing on disk,
@@ -119,8 +121,8 @@ export class LocalVolumes {
       case 'create':
       case 'snapshot':
         return await this.#make(object, plan);
-      case 'expand':
-        return await this.#expand(object, plan);
+      case 'change':
+        return await this.#change(object, plan);
       case 'report-ready':
         await this.#report(object, { copy: plan.copy });
         return undefined;
@@ -160,6 +162,7 @@ export class LocalVolumes {
               encrypted: parseEncrypted(object.spec.parameters?.['encrypted'], 'spec.parameters'),
               range: { requiredBytes: plan.sizeBytes, limitBytes: 0n },
               source: plan.source,
+              attributes: plan.attributes,
             });
       await this.#report(object, { copy });
       return undefined;
@@ -174,21 +177,30 @@ export class LocalVolumes {
     }
   }
 
-  async #expand(
+  /** The one does not wait for the other: a full pool keeps no limit from coming into force. */
+  async #change(
     object: LocalVolume,
-    { copy, sizeBytes }: Extract<VolumePlan, { readonly step: 'expand' }>,
+    { copy, sizeBytes, attributes }: Extract<VolumePlan, { readonly step: 'change' }>,
   ): Promise<WorkResult> {
-    let outcome: Outcome;
-    try {
-      const range = { requiredBytes: sizeBytes, limitBytes: 0n };
-      outcome = { copy: await this.#deps.storage.expandVolume(copy.id, range) };
-    } catch (error) {
-      const fault = Fault.from(error);
-      if (phaseAfter(fault) === undefined) throw fault;
-      outcome = { copy, fault };
-    }
-    await this.#report(object, outcome);
-    return 'fault' in outcome ? { afterMs: REGROW_MS } : undefined;
+    const { storage } = this.#deps;
+    let changed = copy;
+    const attempt = async (work: () => Promise<Copy>): Promise<Fault | undefined> => {
+      try {
+        changed = await work();
+        return undefined;
+      } catch (error) {
+        const fault = Fault.from(error);
+        if (phaseAfter(fault) === undefined) throw fault;
+        return fault;
+      }
+    };
+    const range = { requiredBytes: sizeBytes ?? 0n, limitBytes: 0n };
+    const fault =
+      sizeBytes === undefined ? undefined : await attempt(() => storage.expandVolume(copy.id, range));
+    const attributesFault =
+      attributes === undefined ? undefined : await attempt(() => storage.modifyVolume(copy.id, attributes));
+    await this.#report(object, { copy: changed, fault, attributesFault });
+    return fault === undefined && attributesFault === undefined ? undefined : { afterMs: RETRY_MS };
   }
 
   async #deleteData(object: LocalVolume, id: string): Promise<void> {

@@ -38,6 +38,10 @@ const spec = z.object({
     'The claim (or VolumeSnapshot) that this was made for.',
   ).optional(),
   parameters: field(parameters, 'Parameters of the StorageClass.', { maxProperties: 64 }).optional(),
+  attributesClassName: field(
+    objectName,
+    'The VolumeAttributesClass that mutableParameters are those of.',
+  ).optional(),
   mutableParameters: field(parameters, 'Parameters of the VolumeAttributesClass; these may change.', {
     maxProperties: 64,
   }).optional(),
@@ -51,6 +55,9 @@ const status = z.object({
   ).optional(),
   capacity: field(quantity, 'What the volume has.').optional(),
   volumeHandle: field(z.string().max(128), 'Its CSI volume or snapshot id.').optional(),
+  mutableParameters: field(parameters, 'Those of spec.mutableParameters that are in force, as numbers.', {
+    maxProperties: 64,
+  }).optional(),
   creationTime: field(z.string(), 'The moment of a snapshot, the making of a volume.', {
     format: 'date-time',
   }).optional(),
@@ -62,6 +69,8 @@ const status = z.object({
 export const NODE_EXPANSION_REQUIRED = 'NodeExpansionRequired';
 /** A condition: whether the volume has the size that is asked for, and why not. */
 export const SIZED = 'Sized';
+/** A condition: whether spec.mutableParameters are in force, and why not; there where there are any, or were. */
+export const MODIFIED = 'Modified';
 /** A condition of the controller, there only while it is False: the node of the volume is gone from the cluster. */
 export const REACHABLE = 'Reachable';
 /** A condition of the controller, there only while it is False: no PersistentVolume has the volume any more. */

@@ -37,6 +37,7 @@ export function createCluster(deps: InformerDeps): Cluster {
         indexers: {
           volume: ({ metadata }) => [volumeNameOf(metadata?.uid ?? '')],
           class: (claim) => [classNameOf(claim)],
+          attributesClass: ({ spec }) => [spec?.volumeAttributesClassName ?? []].flat(),
           source: (claim) => [sourceKeyOf(claim) ?? []].flat(),
           snapshot: (claim) => [snapshotKeyOf(claim) ?? []].flat(),
         },

@@ -6,6 +6,7 @@ import type { Logger } from '../runtime/logger.ts';
 import { TaskGroup } from '../runtime/task-group.ts';
 import { WorkQueue } from '../runtime/work-queue.ts';
 import { publishingCapacity } from './capacity-publisher.ts';
+import { createAttributesClasses } from './attributes-classes.ts';
 import { allSources } from './claim-sources.ts';
 import { CloneSources, releasingSources } from './clone-sources.ts';
 import { createCluster, runInformers } from './cluster.ts';
@@ -14,6 +15,7 @@ import { keepingInventories } from './inventory-keeper.ts';
 import { labellingNodes } from './labels/labelling.ts';
 import type { RuleEvaluator } from './labels/rule-evaluator.ts';
 import type { ControllerMetrics } from './metrics.ts';
+import { modifying } from './modifier.ts';
 import { reportingNetworkPools } from './network-pool-reporter.ts';
 import { reportingPolicies } from './policy-reporter.ts';
 import { provisioning } from './provisioning.ts';
@@ -95,11 +97,13 @@ function createConcerns(
 ): readonly Concern[] {
   const sources = new CloneSources(context);
   const kinds = createSnapshotKinds(context.informerDeps);
+  const attributesClasses = createAttributesClasses(context.informerDeps);
   const restores = new RestoreSources({ ...context, kinds });
   return [
-    provisioning(context, { workers, sources: allSources(sources, restores), kinds }),
+    provisioning(context, { workers, sources: allSources(sources, restores), attributesClasses, kinds }),
     releasing(context, { workers }),
     resizing(context),
+    modifying(context, attributesClasses),
     watchingStranded(context),
     keepingInventories(context),
     watchingAgents(context, { namespace }),

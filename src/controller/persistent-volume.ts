@@ -43,6 +43,7 @@ export function persistentVolumeOf(
       persistentVolumeReclaimPolicy: storageClass.reclaimPolicy ?? 'Delete',
       storageClassName: className,
       ...(mountOptions === undefined ? {} : { mountOptions }),
+      ...(spec.attributesClassName && { volumeAttributesClassName: spec.attributesClassName }),
       claimRef: { apiVersion: 'v1', kind: 'PersistentVolumeClaim', namespace, name, uid },
       nodeAffinity: nodeAffinityOf(volume),
       csi: {

@@ -22,6 +22,7 @@ import type { KubeObject, ObjectName, Resource } from '../kube/resource.ts';
 import { type Clock, systemClock } from '../runtime/clock.ts';
 import type { Logger } from '../runtime/logger.ts';
 import type { WorkResult } from '../runtime/work-queue.ts';
+import { type AttributesClasses, findAttributesClass } from './attributes-classes.ts';
 import type { ClaimSources } from './claim-sources.ts';
 import type { Cluster } from './cluster.ts';
 import type { ControllerMetrics } from './metrics.ts';
@@ -33,6 +34,7 @@ export interface ProvisionerDeps {
   readonly client: KubeClient;
   readonly cluster: Cluster;
   readonly sources: ClaimSources;
+  readonly attributesClasses: Pick<AttributesClasses, 'store'>;
   readonly events: Pick<EventRecorder, 'record'>;
   readonly metrics: ControllerMetrics;
   readonly logger: Logger;
@@ -239,12 +241,13 @@ export class Provisioner {
   }
 
   #stateOf(name: string, { claim, volume }: Found, isOwned: boolean): ProvisionState {
-    const { cluster, sources } = this.#deps;
+    const { cluster, sources, attributesClasses } = this.#deps;
     const view = claim === undefined ? undefined : claimView(claim);
     const storageClass = view && classView(cluster.classes.store.get(view.className));
     return {
       claim: view,
       storageClass,
+      attributesClass: findAttributesClass(attributesClasses, view?.attributesClassName),
       volume: volume === undefined ? undefined : volumeView(volume),
       isOwned,
       nodes: this.#nodes.without(name),
@@ -328,7 +331,7 @@ export class Provisioner {
 }
 
 function localVolumeOf(name: string, volume: NewVolume, claim: PersistentVolumeClaim): LocalVolume {
-  const { nodeName, poolName, sizeBytes, fsType, parameters, source } = volume;
+  const { nodeName, poolName, sizeBytes, fsType, parameters, attributesClass, source } = volume;
   const { name: claimName = '', namespace = '', uid = '' } = claim.metadata ?? {};
   return {
     apiVersion: 'keelson.dev/v1alpha1',
@@ -344,6 +347,10 @@ function localVolumeOf(name: string, volume: NewVolume, claim: PersistentVolumeC
       ...(fsType === undefined ? {} : { fsType }),
       ...(source === undefined ? {} : { source }),
       ...(Object.keys(parameters).length === 0 ? {} : { parameters }),
+      ...(attributesClass && {
+        attributesClassName: attributesClass.name,
+        mutableParameters: attributesClass.parameters,
+      }),
     },
   };
 }

@@ -1,6 +1,7 @@
 import { DRIVER_NAME } from '../core/driver.ts';
 import { volumeNameOf } from '../core/provision.ts';
 import type { PersistentVolumeClaim } from '../kube/built-in.ts';
+import type { AttributesClasses } from './attributes-classes.ts';
 import type { ClaimSources } from './claim-sources.ts';
 import { type Concern, type ConcernContext, onEach, subscriptions } from './concern.ts';
 import { Provisioner } from './provisioner.ts';
@@ -9,6 +10,7 @@ import type { SnapshotKinds } from './snapshots/kinds.ts';
 export interface ProvisioningOptions {
   readonly workers: number;
   readonly sources: ClaimSources;
+  readonly attributesClasses: AttributesClasses;
   /** Claims wait for snapshots to be ready. */
   readonly kinds: Pick<SnapshotKinds, 'snapshots' | 'contents'>;
 }
@@ -16,10 +18,10 @@ export interface ProvisioningOptions {
 /** Makes claims volumes. Keys are names of volumes. */
 export function provisioning(
   context: ConcernContext,
-  { workers, sources, kinds }: ProvisioningOptions,
+  { workers, sources, attributesClasses, kinds }: ProvisioningOptions,
 ): Concern {
   const { cluster } = context;
-  const provisioner = new Provisioner({ ...context, sources });
+  const provisioner = new Provisioner({ ...context, sources, attributesClasses });
   const queue = context.queue('provision', workers, (name, signal) => provisioner.reconcile(name, signal));
   const addClaim = ({ metadata }: PersistentVolumeClaim): void =>
     queue.add(volumeNameOf(metadata?.uid ?? ''));
@@ -48,6 +50,9 @@ export function provisioning(
         }),
         onEach(cluster.classes, (_class, name) => {
           for (const claim of cluster.claims.store.byIndex('class', name)) addClaim(claim);
+        }),
+        onEach(attributesClasses, (_class, name) => {
+          for (const claim of cluster.claims.store.byIndex('attributesClass', name)) addClaim(claim);
         }),
         onEach(cluster.nodes, (_node, name) => {
           addWaiting();

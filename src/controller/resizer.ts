@@ -1,6 +1,4 @@
 import { LOCAL_VOLUMES, type LocalVolume, NODE_EXPANSION_REQUIRED, SIZED } from '../api/local-volume.ts';
-import { canonicalJson, settleConditions, apiTime, type ApiCondition } from '../core/api-status.ts';
-import { DRIVER_NAME } from '../core/driver.ts';
 import { type Fault, isFault } from '../core/fault.ts';
 import { exactQuantity } from '../core/provision-quantity.ts';
 import { formatBytes, parseQuantity } from '../core/quantity.ts';
@@ -11,14 +9,15 @@ import {
   type PersistentVolume,
   type PersistentVolumeClaim,
 } from '../kube/built-in.ts';
-import type { KubeClient, Precondition } from '../kube/client.ts';
+import type { KubeClient } from '../kube/client.ts';
 import type { EventNote, EventRecorder } from '../kube/event-recorder.ts';
-import { type KubeObject, keyOf, nameOfKey } from '../kube/resource.ts';
 import type { Clock } from '../runtime/clock.ts';
 import type { Logger } from '../runtime/logger.ts';
 import type { WorkResult } from '../runtime/work-queue.ts';
+import { type Bound, findBound, onBound, versionOf } from './bound-claim.ts';
+import { writeClaimStatus } from './claim-status.ts';
 import type { Cluster } from './cluster.ts';
-import { type Concern, type ConcernContext, onEach, subscriptions } from './concern.ts';
+import type { Concern, ConcernContext } from './concern.ts';
 
 export interface ResizerDeps {
   readonly client: Pick<KubeClient, 'patch'>;
@@ -26,13 +25,6 @@ export interface ResizerDeps {
   readonly events: Pick<EventRecorder, 'record'>;
   readonly logger: Logger;
   readonly clock: Clock;
-}
-
-/** A bound claim with all that its size is written on. */
-interface Bound {
-  readonly claim: PersistentVolumeClaim;
-  readonly owner: PersistentVolume;
-  readonly volume: LocalVolume;
 }
 
 /** The size that the PersistentVolume had before a file system that kubelet has still to grow; kubelet reads it. */
@@ -46,24 +38,9 @@ const CONDITIONS: ReadonlySet<string> = new Set([
 
 /** Gives claims the size that they ask for. Keys are those of claims. */
 export function resizing(context: ConcernContext): Concern {
-  const { claims, owners, volumes } = context.cluster;
   const resizer = new Resizer(context);
   const queue = context.queue('resize', 4, (key, signal) => resizer.reconcile(key, signal));
-  const addClaimOf = ({ spec }: PersistentVolume): void => {
-    if (spec?.claimRef !== undefined && spec.csi?.driver === DRIVER_NAME)
-      queue.add(keyOfClaim(spec.claimRef));
-  };
-  return {
-    queue,
-    subscribe: () =>
-      subscriptions(
-        onEach(claims, (_claim, key) => queue.add(key)),
-        onEach(owners, addClaimOf),
-        onEach(volumes, ({ status }) => {
-          for (const owner of owners.store.byIndex('handle', status?.volumeHandle ?? '')) addClaimOf(owner);
-        }),
-      ),
-  };
+  return { queue, subscribe: () => onBound(context.cluster, queue) };
 }
 
 /**
@@ -79,7 +56,7 @@ export class Resizer {
 
   /** One step. The write that it makes brings the next one. */
   async reconcile(key: string, signal: AbortSignal): Promise<WorkResult> {
-    const bound = this.#find(key);
+    const bound = findBound(this.#deps.cluster, key);
     if (bound === undefined) return undefined;
     try {
       await this.#carryOut(bound, planResize(inputOf(bound)), signal);
@@ -214,49 +191,17 @@ export class Resizer {
     this.#record(claim, 'Normal', 'VolumeResizeSuccessful', note);
   }
 
-  /** The claim's status with `conditions` in place of those that speak of a resize; no write when it says so already. */
   async #writeStatus(
     claim: PersistentVolumeClaim,
     status: object,
     conditions: readonly { readonly type: string; readonly reason: string; readonly message: string }[],
     signal: AbortSignal,
   ): Promise<void> {
-    const known = (claim.status?.conditions ?? []) as readonly ApiCondition[];
-    const now = apiTime(new Date(this.#deps.clock.nowMs()));
-    const said = conditions.map((each) => ({ ...each, status: 'True' as const, lastTransitionTime: now }));
-    const next = settleConditions(known, [...known.filter(({ type }) => !CONDITIONS.has(type)), ...said]);
-    const isSaid =
-      canonicalJson(said.map(({ type, message }) => [type, message])) ===
-      canonicalJson(
-        known.filter(({ type }) => CONDITIONS.has(type)).map(({ type, message }) => [type, message]),
-      );
-    const merge = { status: { ...status, ...(isSaid ? {} : { conditions: next }) } };
-    if (isSaid && hasAll(claim.status, status)) return;
-    const written = await this.#deps.client.patch(
-      PERSISTENT_VOLUME_CLAIMS,
-      nameOfKey(keyOf(claim)),
-      { merge, precondition: versionOf(claim) },
-      { subresource: 'status', signal },
-    );
-    this.#deps.cluster.claims.remember(written);
+    await writeClaimStatus(claim, { status, own: CONDITIONS, conditions }, this.#deps, signal);
   }
 
   #record(claim: PersistentVolumeClaim, type: EventNote['type'], reason: string, note: string): void {
     this.#deps.events.record(PERSISTENT_VOLUME_CLAIMS, claim, { type, reason, action: 'Resize', note });
-  }
-
-  #find(key: string): Bound | undefined {
-    const { claims, owners, volumes } = this.#deps.cluster;
-    const claim = claims.store.get(key);
-    if (claim?.status?.phase !== 'Bound' || claim.metadata?.deletionTimestamp !== undefined) return undefined;
-    const owner = owners.store.get(claim.spec?.volumeName ?? '');
-    if (owner?.spec?.csi?.driver !== DRIVER_NAME) return undefined;
-    // A claim that says that it has a volume does not have it (CVE-2019-11255).
-    if (owner.spec.claimRef?.uid !== claim.metadata?.uid) return undefined;
-    const [volume] = volumes.store.byIndex('handle', owner.spec.csi.volumeHandle);
-    return volume === undefined || volume.metadata?.deletionTimestamp !== undefined
-      ? undefined
-      : { claim, owner, volume };
   }
 }
 
@@ -291,27 +236,4 @@ function needsNodeExpansion({ status }: LocalVolume): boolean {
 
 function errorCondition({ message }: Fault): { type: string; reason: string; message: string } {
   return { type: 'ControllerResizeError', reason: '', message };
-}
-
-/** Whether merging `patch` into `value` would change nothing. */
-function hasAll(value: unknown, patch: unknown): boolean {
-  if (patch === null) return value === undefined;
-  if (typeof patch !== 'object') return value === patch;
-  return Object.entries(patch).every(([key, part]) =>
-    hasAll((value as Record<string, unknown> | undefined)?.[key], part),
-  );
-}
-
-function keyOfClaim({
-  namespace = '',
-  name = '',
-}: {
-  readonly namespace?: string;
-  readonly name?: string;
-}): string {
-  return `${namespace}/${name}`;
-}
-
-function versionOf({ metadata }: KubeObject): Precondition {
-  return { uid: metadata?.uid, resourceVersion: metadata?.resourceVersion };
 }

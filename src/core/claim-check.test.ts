@@ -27,7 +27,6 @@ test.each([
   ['an unknown mode', { volumeMode: 'Tape' }, 'claim team/data wants volumeMode Tape'],
   ['a selector', { hasSelector: true }, 'has a selector'],
   ['several nodes', { accessModes: ['ReadWriteOnce', 'ReadWriteMany'] }, 'wants ReadWriteMany'],
-  ['an attributes class', { attributesClassName: 'gold' }, 'VolumeAttributesClass gold'],
   ['no space', { request: '0' }, 'asks for no space'],
   ['nonsense for space', { request: 'much' }, 'spec.resources.requests.storage'],
 ])('a claim with %s is refused in words for its author', (_name, change, words) => {

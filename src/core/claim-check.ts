@@ -49,12 +49,6 @@ export function checkClaim(claim: ClaimView): bigint {
       'a volume that is made for a claim has no labels to select: leave spec.selector out',
     );
   }
-  if (claim.attributesClassName !== undefined) {
-    throw refuse(
-      `names VolumeAttributesClass ${claim.attributesClassName}`,
-      'volumes of this driver have no such attributes: leave it out',
-    );
-  }
   const foreign = claim.accessModes.filter((mode) => !ACCESS_MODES.has(mode));
   if (foreign.length > 0) {
     throw refuse(

@@ -2,6 +2,7 @@ import type { BackendKind } from './backend-features.ts';
 import type { ClassView, NodeView, PoolView, TopologyRequirement } from './provision.ts';
 import { formatBytes } from './quantity.ts';
 import type { FsType } from './volume.ts';
+import { limitsIo, type VolumeAttributes } from './volume-attributes.ts';
 
 /** Which pools a volume can be in; all when nothing is said. */
 export interface PoolWish {
@@ -10,6 +11,8 @@ export interface PoolWish {
   readonly fsType?: FsType | undefined;
   readonly volumeMode?: string | undefined;
   readonly encrypted?: boolean | undefined;
+  /** What it is to have from the start. */
+  readonly attributes?: VolumeAttributes | undefined;
 }
 
 export interface PlacementRequest {
@@ -99,7 +102,8 @@ function isNamed({ name }: PoolView, { pool }: PoolWish): boolean {
 }
 
 /** Why the pool cannot make such a volume. One whose agent does not say what it can is given the chance to refuse. */
-function lackOf(pool: PoolView, { backend, fsType, volumeMode, encrypted }: PoolWish): string | undefined {
+function lackOf(pool: PoolView, wish: PoolWish): string | undefined {
+  const { backend, fsType, volumeMode, encrypted, attributes = {} } = wish;
   const can = (word: string): boolean => pool.features?.includes(word) ?? true;
   if (backend !== undefined && (pool.backend ?? backend) !== backend) {
     return `has backend ${pool.backend ?? 'unknown'}, not ${backend}`;
@@ -107,6 +111,10 @@ function lackOf(pool: PoolView, { backend, fsType, volumeMode, encrypted }: Pool
   if (volumeMode === 'Block' && !can('block')) return 'makes no Block volumes';
   if (fsType !== undefined && !can(`fs-${fsType}`)) return `has no ${fsType}`;
   if (encrypted === true && !can('encryption')) return 'makes no encrypted volumes';
+  if (limitsIo(attributes) && !can(volumeMode === 'Block' ? 'block-io-limits' : 'io-limits')) {
+    return 'cannot limit the I/O of such volumes';
+  }
+  if (attributes.quotaInodes !== undefined && !can('inode-limits')) return 'cannot limit inodes';
   return undefined;
 }
 

@@ -1,3 +1,4 @@
+import { type AttributesClassView, attributesOfClass, requireAttributesClass } from './attributes-class.ts';
 import { checkClaim, decideTurn, isCopy } from './claim-check.ts';
 import { Fault, isFault } from './fault.ts';
 import {
@@ -21,6 +22,8 @@ export interface ProvisionState {
   readonly claim: ClaimView | undefined;
   /** Its class, when that is ours. */
   readonly storageClass: ClassView | undefined;
+  /** The VolumeAttributesClass that the claim names. */
+  readonly attributesClass?: AttributesClassView | undefined;
   readonly volume: VolumeView | undefined;
   /** A PersistentVolume of the volume's name, or with its handle, exists. */
   readonly isOwned: boolean;
@@ -40,6 +43,7 @@ export interface NewVolume {
   readonly sizeBytes: bigint;
   readonly fsType: FsType | undefined;
   readonly parameters: Readonly<Record<string, string>>;
+  readonly attributesClass?: AttributesClassView | undefined;
   /** What its content starts as; undefined: empty. */
   readonly source: SourceView['content'] | undefined;
 }
@@ -155,7 +159,9 @@ function planNew(state: ProvisionState, claim: ClaimView): ProvisionPlan {
   if (storageClass === undefined) return NOTHING;
   const sizeBytes = checkClaim(claim);
   const parameters = parseClassParameters(storageClass);
-  const wish = poolWish(parameters, claim);
+  const attributesClass = requireAttributesClass(claim.attributesClassName, state.attributesClass);
+  const attributes = attributesClass && attributesOfClass(attributesClass);
+  const wish = { ...poolWish(parameters, claim), attributes };
   resolveSecrets(storageClass, claim, volumeNameOf(claim.uid));
   const who = describeClaim(claim);
   const make = (
@@ -163,7 +169,14 @@ function planNew(state: ProvisionState, claim: ClaimView): ProvisionPlan {
     from?: SourceView['content'],
   ): ProvisionPlan => ({
     do: 'create',
-    volume: { ...place, sizeBytes, fsType: wish.fsType, parameters: parameters.own, source: from },
+    volume: {
+      ...place,
+      sizeBytes,
+      fsType: wish.fsType,
+      parameters: parameters.own,
+      attributesClass,
+      source: from,
+    },
   });
   if (claim.dataSource !== undefined) {
     if (!isCopy(claim)) {

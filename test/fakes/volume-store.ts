@@ -9,17 +9,25 @@ import { FakePool, openFakeInventory, createFakeDisk } from './fake-storage.ts';
 export async function startMemoryStorage({
   name = 'default',
   totalBytes,
+  limitsIo = false,
 }: {
   readonly name?: string;
   readonly totalBytes: bigint;
+  /** Its volumes are files then, on a machine whose cgroups take every limit. */
+  readonly limitsIo?: boolean;
 }): Promise<{
   readonly pool: FakePool;
   readonly storage: VolumeStore & PoolKeeper & VolumeService;
   /** What the API wished for last. */
   readonly wanted: () => readonly PoolSpec[];
 }> {
-  const pool = new FakePool({ name, totalBytes });
-  const storage = await createStorage([pool], openFakeInventory(createFakeDisk()), { logger: silentLogger });
+  const pool = new FakePool({ name, totalBytes, quotaMode: limitsIo ? 'file' : 'simple' });
+  const cgroups = { isFlat: false, list: async () => [], limit: async () => undefined };
+  const devices = { read: async () => new Map<string, string>(), write: async () => undefined };
+  const storage = await createStorage([pool], openFakeInventory(createFakeDisk()), {
+    logger: silentLogger,
+    ...(limitsIo ? { io: { cgroups, devices } } : {}),
+  });
   let wanted: readonly PoolSpec[] = [];
   return {
     pool,

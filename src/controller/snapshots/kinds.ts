@@ -6,15 +6,12 @@ import {
   type VolumeSnapshotClass,
   type VolumeSnapshotContent,
 } from '../../api/snapshot-kinds.ts';
-import { isFault } from '../../core/fault.ts';
 import { cutNameOf } from '../../core/snapshot.ts';
-import type { KubeClient } from '../../kube/client.ts';
 import { Informer, type InformerDeps } from '../../kube/informer.ts';
 import type { KubeObject, Resource } from '../../kube/resource.ts';
-import { type Clock, sleep } from '../../runtime/clock.ts';
-import type { Logger } from '../../runtime/logger.ts';
 import type { TaskGroup } from '../../runtime/task-group.ts';
 import { runInformers } from '../cluster.ts';
+import { type ServedKindsDeps, untilServed } from '../served-kinds.ts';
 import { isOurs } from './views.ts';
 
 /** The objects of the standard snapshot kinds, of all drivers. Empty as long as the cluster does not serve them. */
@@ -23,9 +20,6 @@ export interface SnapshotKinds {
   readonly contents: Informer<VolumeSnapshotContent>;
   readonly classes: Informer<VolumeSnapshotClass>;
 }
-
-/** Kinds that are not there yet are looked for again after this. */
-const LOOK_MS = 10_000;
 
 /** Nothing is read before `runSnapshotKinds`. */
 export function createSnapshotKinds(deps: InformerDeps): SnapshotKinds {
@@ -67,17 +61,11 @@ export function handlesOf({ spec, status }: VolumeSnapshotContent): readonly str
   return [...new Set(handles.filter((handle) => handle !== undefined && handle !== ''))] as string[];
 }
 
-export interface SnapshotKindsDeps {
-  readonly client: Pick<KubeClient, 'list'>;
-  readonly logger: Logger;
-  readonly clock: Clock;
-}
-
 /** Waits until the cluster serves all three kinds, follows them in `tasks`, and resolves when they were read once. */
 export async function runSnapshotKinds(
   kinds: SnapshotKinds,
   tasks: TaskGroup,
-  { client, logger, clock }: SnapshotKindsDeps,
+  deps: ServedKindsDeps,
   signal: AbortSignal,
 ): Promise<void> {
   const resources: readonly Resource<KubeObject>[] = [
@@ -85,29 +73,6 @@ export async function runSnapshotKinds(
     VOLUME_SNAPSHOT_CONTENTS,
     VOLUME_SNAPSHOTS,
   ];
-  let isTold = false;
-  for (const resource of resources) {
-    while (!(await isServed(resource, client, signal))) {
-      if (!isTold) {
-        logger.info({ missing: resource.plural }, 'no snapshots: the cluster does not serve their kinds');
-      }
-      isTold = true;
-      await sleep(LOOK_MS, { signal, clock });
-    }
-  }
+  await untilServed(resources, 'snapshots', deps, signal);
   await runInformers({ ...kinds }, tasks, signal);
-}
-
-async function isServed(
-  resource: Resource<KubeObject>,
-  client: Pick<KubeClient, 'list'>,
-  signal: AbortSignal,
-): Promise<boolean> {
-  try {
-    await client.list(resource, { limit: 1, signal });
-    return true;
-  } catch (error) {
-    // Whatever else is wrong, informers say it and try again.
-    return !isFault(error, 'not-found');
-  }
 }

@@ -1,0 +1,52 @@
+import type { LocalVolume } from '../api/local-volume.ts';
+import { DRIVER_NAME } from '../core/driver.ts';
+import type { PersistentVolume, PersistentVolumeClaim } from '../kube/built-in.ts';
+import type { Precondition } from '../kube/client.ts';
+import type { KubeObject } from '../kube/resource.ts';
+import type { WorkQueue } from '../runtime/work-queue.ts';
+import type { Cluster } from './cluster.ts';
+import { onEach, subscriptions } from './concern.ts';
+
+/** A bound claim of ours with all that is written of it. */
+export interface Bound {
+  readonly claim: PersistentVolumeClaim;
+  readonly owner: PersistentVolume;
+  readonly volume: LocalVolume;
+}
+
+/** Undefined for a claim, by its key, that is not bound to a volume of ours, or goes. */
+export function findBound({ claims, owners, volumes }: Cluster, key: string): Bound | undefined {
+  const claim = claims.store.get(key);
+  if (claim?.status?.phase !== 'Bound' || claim.metadata?.deletionTimestamp !== undefined) return undefined;
+  const owner = owners.store.get(claim.spec?.volumeName ?? '');
+  if (owner?.spec?.csi?.driver !== DRIVER_NAME) return undefined;
+  // A claim that says that it has a volume does not have it (CVE-2019-11255).
+  if (owner.spec.claimRef?.uid !== claim.metadata?.uid) return undefined;
+  const [volume] = volumes.store.byIndex('handle', owner.spec.csi.volumeHandle);
+  return volume === undefined || volume.metadata?.deletionTimestamp !== undefined
+    ? undefined
+    : { claim, owner, volume };
+}
+
+/** Adds the keys of claims when they, their PersistentVolumes or their LocalVolumes change. */
+export function onBound(
+  { claims, owners, volumes }: Cluster,
+  queue: Pick<WorkQueue<string>, 'add'>,
+): Disposable {
+  const addClaimOf = ({ spec }: PersistentVolume): void => {
+    if (spec?.claimRef === undefined || spec.csi?.driver !== DRIVER_NAME) return;
+    queue.add(`${spec.claimRef.namespace ?? ''}/${spec.claimRef.name ?? ''}`);
+  };
+  return subscriptions(
+    onEach(claims, (_claim, key) => queue.add(key)),
+    onEach(owners, addClaimOf),
+    onEach(volumes, ({ status }) => {
+      for (const owner of owners.store.byIndex('handle', status?.volumeHandle ?? '')) addClaimOf(owner);
+    }),
+  );
+}
+
+/** A write on this very version of the object alone. */
+export function versionOf({ metadata }: KubeObject): Precondition {
+  return { uid: metadata?.uid, resourceVersion: metadata?.resourceVersion };
+}
