@@ -8,10 +8,9 @@ const root = new URL('..', import.meta.url).pathname;
 const LEVELS: Readonly<Record<string, readonly string[]>> = {
   integration: [],
   conformance: [],
-  e2e: [
-    ...['shipped', 'claims', 'snapshots', 'storage-pools', 'inline-volumes', 'pod-network'],
-    'runtime-policies',
-  ].map((name) => `test/e2e/${name}.test.ts`),
+  e2e: ['shipped', 'claims', 'snapshots', 'storage-pools', 'pod-network', 'runtime-policies'].map(
+    (name) => `test/e2e/${name}.test.ts`,
+  ),
 };
 
 function run(command: string, args: readonly string[], summaryFile?: string): number {

@@ -1,5 +1,6 @@
 import { readFile, stat } from 'node:fs/promises';
 import { listProcesses, type ProcessEntry } from '../../src/cli/demo/processes.ts';
+import { Fault } from '../../src/core/fault.ts';
 import { endProcess } from '../../src/runtime/child-process.ts';
 import { KeyedLock } from '../../src/runtime/keyed-lock.ts';
 import type { AgentNode, KeelsonPrograms } from './keelson.ts';
@@ -25,12 +26,19 @@ export interface KeelsonPodsDeps {
 
 /** Which image the node's containerd has; it lasts as long as that. */
 const IMAGE_RECORD = '/var/lib/containerd/keelson-image';
-const AGENTS = ['daemonset/keelson-agent', '--namespace', NAMESPACE] as const;
-const CONTROLLERS = ['deployment/keelson-controller', '--namespace', NAMESPACE] as const;
-const CONTROLLER_PODS = ['--namespace', NAMESPACE, '--selector', 'app.kubernetes.io/component=controller'];
-const AGENT_PODS = ['--namespace', NAMESPACE, '--selector', 'app.kubernetes.io/component=agent'];
+const IN_NAMESPACE = ['--namespace', NAMESPACE] as const;
+const AGENTS = ['daemonset/keelson-agent', ...IN_NAMESPACE] as const;
+const CONTROLLERS = ['deployment/keelson-controller', ...IN_NAMESPACE] as const;
+const CONTROLLER_PODS = [...IN_NAMESPACE, '--selector', 'app.kubernetes.io/component=controller'] as const;
+const LEASE = 'lease/keelson-controller';
+const AT_ONCE = ['--force', '--grace-period=0'] as const;
 const HOST_NAME = 'kubernetes.io/hostname';
 const GONE_WITHIN_MS = 60_000;
+const LEADS_WITHIN_MS = 60_000;
+
+interface Lease {
+  readonly spec: { readonly holderIdentity?: string };
+}
 
 interface AgentSet {
   readonly spec: {
@@ -82,16 +90,25 @@ export class KeelsonPods implements KeelsonPrograms {
   }
 
   async stopAgent({ name, machine }: AgentNode, graceMs?: number): Promise<void> {
-    const process = { args: ['agent', '--config=/etc/keelson/agent.yaml', `--node-name=${name}`] };
+    const process = agentOf(name);
     const found = await machine.findDaemon(process);
     if (graceMs === 0 && found !== undefined) await endProcess(found.pid, { graceMs });
     // kubelet starts what was killed again at once, until its pod is no longer wanted.
     await this.#keepAway((names) => [...new Set([...names, name])]);
     const gone = async (): Promise<true | undefined> => {
-      const pods = await this.#podNames([...AGENT_PODS, '--field-selector', `spec.nodeName=${name}`]);
+      const pods = await this.#podNames(agentPodsOf(name));
       return pods.length === 0 && (await machine.findDaemon(process)) === undefined ? true : undefined;
     };
     await waitFor(`${name} has no agent`, gone, { timeoutMs: GONE_WITHIN_MS, everyMs: 200 });
+  }
+
+  async killAgent({ name, machine }: AgentNode): Promise<void> {
+    const found = await machine.findDaemon(agentOf(name));
+    if (found === undefined) throw new Fault('precondition', `${name} has no agent that could be killed`);
+    await endProcess(found.pid, { graceMs: 0 });
+    // Of a pod that is killed again and again kubelet waits longer each time; a new pod starts at once.
+    await this.#deps.kubectl.run(['delete', 'pods', ...agentPodsOf(name), ...AT_ONCE]);
+    await untilAgentServes({ name, machine });
   }
 
   async startController(signal?: AbortSignal): Promise<void> {
@@ -105,20 +122,28 @@ export class KeelsonPods implements KeelsonPrograms {
     if (kill)
       await Promise.all((await this.#controllers()).map(({ pid }) => endProcess(pid, { graceMs: 0 })));
     await kubectl.run(['scale', ...CONTROLLERS, '--replicas=0']);
-    if (kill) await kubectl.run(['delete', 'pods', ...CONTROLLER_PODS, '--force', '--grace-period=0']);
+    if (kill) await kubectl.run(['delete', 'pods', ...CONTROLLER_PODS, ...AT_ONCE]);
     const gone = async (): Promise<true | undefined> =>
       (await this.#podNames(CONTROLLER_PODS)).length === 0 && (await this.#controllers()).length === 0
         ? true
         : undefined;
     await waitFor('no controller is left', gone, { timeoutMs: GONE_WITHIN_MS, everyMs: 200 });
-    // Whoever was killed has not given it back, and others would wait until it has run out; that they do is for other tests to show.
-    if (kill) {
-      await kubectl.run([
-        'delete',
-        'lease/keelson-controller',
-        ...['--namespace', NAMESPACE, '--ignore-not-found'],
-      ]);
-    }
+    if (kill) await this.#endLease();
+  }
+
+  async killController(): Promise<void> {
+    const { kubectl } = this.#deps;
+    const leader = await waitFor('a controller leads', () => this.#leader(), { timeoutMs: LEADS_WITHIN_MS });
+    const { metadata } = await kubectl.get<{ metadata: { uid: string } }>([`pod/${leader}`, ...IN_NAMESPACE]);
+    const processes = await this.#controllers();
+    const found = processes.find(({ cgroups }) => cgroups.some((path) => path.includes(metadata.uid)));
+    if (found === undefined) throw new Fault('precondition', `${leader}, which leads, does not run`);
+    await endProcess(found.pid, { graceMs: 0 });
+    await this.#endLease();
+    await kubectl.run(['delete', `pod/${leader}`, ...IN_NAMESPACE, ...AT_ONCE, '--wait=false']);
+    const next = async (): Promise<true | undefined> =>
+      (await this.#leader()) === leader ? undefined : true;
+    await waitFor('another controller leads', next, { timeoutMs: LEADS_WITHIN_MS, everyMs: 200 });
   }
 
   async untilControllerRuns(signal?: AbortSignal): Promise<void> {
@@ -128,6 +153,19 @@ export class KeelsonPods implements KeelsonPrograms {
   async controllerLog(): Promise<string> {
     const all = ['--tail=-1', '--max-log-requests=10'];
     return await this.#deps.kubectl.run(['logs', ...CONTROLLER_PODS, ...all]);
+  }
+
+  /** Whoever was killed has not given it back, and others would wait for its end: that they do is for other tests to show. */
+  async #endLease(): Promise<void> {
+    await this.#deps.kubectl.run(['delete', LEASE, ...IN_NAMESPACE, '--ignore-not-found']);
+  }
+
+  /** Name of the pod that leads. Rejects when none does. */
+  async #leader(): Promise<string> {
+    const { spec } = await this.#deps.kubectl.get<Lease>([LEASE, ...IN_NAMESPACE]);
+    const [pod = ''] = (spec.holderIdentity ?? '').split('_');
+    if (pod === '') throw new Fault('unavailable', 'no controller leads');
+    return pod;
   }
 
   /**
@@ -166,6 +204,16 @@ export class KeelsonPods implements KeelsonPrograms {
         args.at(-2) === 'controller' && cgroups.some((path) => path.startsWith(this.#options.cgroupPrefix)),
     );
   }
+}
+
+function agentPodsOf(node: string): readonly string[] {
+  const selector = ['--selector', 'app.kubernetes.io/component=agent'];
+  return [...IN_NAMESPACE, ...selector, '--field-selector', `spec.nodeName=${node}`];
+}
+
+/** How the command line of a node's agent ends. */
+export function agentOf(node: string): { readonly args: readonly string[] } {
+  return { args: ['agent', '--config=/etc/keelson/agent.yaml', `--node-name=${node}`] };
 }
 
 function affinityAwayFrom(names: readonly string[]): object {

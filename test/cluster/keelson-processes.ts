@@ -64,6 +64,11 @@ export class KeelsonProcesses implements KeelsonPrograms {
     await stopAgent(machine, graceMs);
   }
 
+  async killAgent(node: AgentNode, podRange: string): Promise<void> {
+    await this.stopAgent(node, 0);
+    await this.ensureAgent(node, podRange);
+  }
+
   async startController(): Promise<void> {
     const { controlPlane: machine, pki, kubectl } = this.#deps;
     await ensureController({ machine, server: this.#options.server, pki, kubectl });
@@ -71,6 +76,11 @@ export class KeelsonProcesses implements KeelsonPrograms {
 
   async stopController(graceMs?: number): Promise<void> {
     await stopController(this.#deps.controlPlane, graceMs);
+  }
+
+  async killController(): Promise<void> {
+    await this.stopController(0);
+    await this.startController();
   }
 
   async untilControllerRuns(): Promise<void> {

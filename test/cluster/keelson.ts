@@ -22,10 +22,14 @@ export interface KeelsonPrograms {
   ensureAgent(node: AgentNode, podRange: string, signal?: AbortSignal): Promise<void>;
   /** SIGTERM for the agent, or SIGKILL with a grace of 0. It stays away until `ensureAgent`. */
   stopAgent(node: AgentNode, graceMs?: number): Promise<void>;
+  /** SIGKILL for the agent of a node that works; resolves when the next one serves. */
+  killAgent(node: AgentNode, podRange: string): Promise<void>;
   /** Starts the controller, if it does not run; what `install` makes is there. */
   startController(signal?: AbortSignal): Promise<void>;
   /** SIGTERM for every controller, or SIGKILL with a grace of 0. None comes back until `startController`. */
   stopController(graceMs?: number): Promise<void>;
+  /** SIGKILL for the controller that leads; resolves when another is on its way, and has its lease where there is one. */
+  killController(): Promise<void>;
   /** Resolves when there is a controller to work, where there shall be one. */
   untilControllerRuns(signal?: AbortSignal): Promise<void>;
   /** What the controllers that run have logged. */

@@ -40,6 +40,8 @@ export async function ensureLink(
   addresses: ClusterAddresses,
 ): Promise<void> {
   if (!(await hasLink(machine, 'eth0'))) {
+    // Of an earlier boot, whose namespace the kernel has not ended yet.
+    await controlPlane.runInNetwork(['ip', 'link', 'delete', portName(address)], { accept: [1] });
     await plug(controlPlane, address, await machine.initPid(), 'eth0');
   }
   await machine.runInNetwork(['ip', 'addr', 'replace', `${address}/24`, 'dev', 'eth0']);

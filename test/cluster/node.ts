@@ -104,13 +104,9 @@ export class ClusterNode {
 
   /** Waits for the range that Kubernetes gives the node, and for what gives pods of this node their network; resolves with the range. */
   async ensureNetwork(signal?: AbortSignal): Promise<string> {
-    const { kubectl } = this.#deps;
-    const node = `node/${this.name}`;
-    await kubectl.wait(node, 'create', { signal, timeoutMs: READY_WITHIN_MS });
-    await kubectl.wait(node, 'jsonpath={.spec.podCIDR}', { signal, timeoutMs: READY_WITHIN_MS });
-    const { spec } = await kubectl.get<{ spec: { podCIDR: string } }>([node], { signal });
-    await this.#deps.keelson.ensureAgent(this, spec.podCIDR, signal);
-    return spec.podCIDR;
+    const podRange = await this.#podRange(signal);
+    await this.#deps.keelson.ensureAgent(this, podRange, signal);
+    return podRange;
   }
 
   /** Resolves when Kubernetes says that the node is Ready, and says it of the kubelet that runs now. */
@@ -137,6 +133,19 @@ export class ClusterNode {
   /** SIGTERM for the agent, or SIGKILL with a grace of 0; `ensureNetwork` brings it back. */
   async stopAgent(graceMs?: number): Promise<void> {
     await this.#deps.keelson.stopAgent(this, graceMs);
+  }
+
+  /** SIGKILL for the agent; resolves when the next one serves. */
+  async killAgent(): Promise<void> {
+    await this.#deps.keelson.killAgent(this, await this.#podRange());
+  }
+
+  async #podRange(signal?: AbortSignal): Promise<string> {
+    const { kubectl } = this.#deps;
+    const node = `node/${this.name}`;
+    await kubectl.wait(node, 'create', { signal, timeoutMs: READY_WITHIN_MS });
+    await kubectl.wait(node, 'jsonpath={.spec.podCIDR}', { signal, timeoutMs: READY_WITHIN_MS });
+    return (await kubectl.get<{ spec: { podCIDR: string } }>([node], { signal })).spec.podCIDR;
   }
 
   #kubelet(): KubeletOptions {

@@ -10,7 +10,7 @@ import { Cluster } from '../cluster/cluster.ts';
 import type { Kubectl } from '../cluster/kubectl.ts';
 import { waitFor } from '../cluster/wait.ts';
 
-/** A whole Kubernetes with real controller and agents, and what tests of claims say again and again. */
+/** A whole Kubernetes with controller and agents as they ship, and what tests of claims say again and again. */
 export interface ClaimsLab extends AsyncDisposable {
   readonly cluster: Cluster;
   readonly kubectl: Kubectl;
@@ -29,8 +29,17 @@ export interface ClaimsLab extends AsyncDisposable {
   eventually(what: string, check: () => Promise<void>, timeoutMs?: number): Promise<void>;
   /** Names of what a node has on disk, as its agent says. */
   onDisk(node: string): Promise<readonly string[]>;
+  /** These claims are all that there are, each is Bound, and there is one PersistentVolume, LocalVolume and volume on disk for each. */
+  expectOneEach(claims: readonly string[], timeoutMs?: number): Promise<void>;
   /** No PersistentVolume, LocalVolume or volume on disk is left. */
-  expectNothingLeft(): Promise<void>;
+  expectNothingLeft(timeoutMs?: number): Promise<void>;
+}
+
+interface Listed {
+  readonly items: readonly {
+    readonly metadata: { readonly name: string; readonly deletionTimestamp?: string };
+    readonly status?: { readonly phase?: string };
+  }[];
 }
 
 export async function startClaimsLab({ poolSize }: { readonly poolSize: string }): Promise<ClaimsLab> {
@@ -41,9 +50,10 @@ export async function startClaimsLab({ poolSize }: { readonly poolSize: string }
   undo.defer(() => cluster.down());
   await cluster.up({
     nodes: 2,
-    settings: { controller: true, proxy: false, controllerQps: 200, poolSize },
+    settings: { keelson: 'shipped', proxy: false, controllerQps: 200, poolSize },
   });
   const kubectl = await cluster.kubectl();
+  await kubectl.apply([IMMEDIATE]);
   const stack = undo.move();
   const eventually: ClaimsLab['eventually'] = async (what, check, timeoutMs = 60_000) => {
     await waitFor(
@@ -96,17 +106,42 @@ export async function startClaimsLab({ poolSize }: { readonly poolSize: string }
       ]);
       return [...stdout.matchAll(/"name":\s*"([^"]+)"/g)].map(([, name = '']) => name);
     },
-    async expectNothingLeft() {
-      await eventually('nothing is left', async () => {
+    async expectOneEach(claims, timeoutMs = 120_000) {
+      await eventually(
+        `${claims.length} claims have a volume each`,
+        async () => {
+          const bound = await kubectl.get<Listed>(['pvc']);
+          expect(bound.items.map(({ metadata }) => metadata.name).sort()).toEqual([...claims].sort());
+          expect(new Set(bound.items.map(({ status }) => status?.phase))).toEqual(new Set(['Bound']));
+          const owners = await kubectl.get<Listed>(['pv']);
+          const volumes = await kubectl.get<Listed>(['localvolumes']);
+          const names = owners.items.map(({ metadata }) => metadata.name).sort();
+          expect(names).toHaveLength(claims.length);
+          expect(volumes.items.map(({ metadata }) => metadata.name).sort()).toEqual(names);
+          expect([...(await lab.onDisk('node-1')), ...(await lab.onDisk('node-2'))].sort()).toEqual(names);
+          const ending = [...owners.items, ...volumes.items].filter(
+            ({ metadata }) => metadata.deletionTimestamp,
+          );
+          expect(ending).toEqual([]);
+        },
+        timeoutMs,
+      );
+    },
+    async expectNothingLeft(timeoutMs) {
+      const nothing = async (): Promise<void> => {
         const left = await kubectl.run(['get', 'pv,localvolumes', '--output=name']);
         expect(left).toBe('');
         for (const node of ['node-1', 'node-2']) expect(await lab.onDisk(node)).toEqual([]);
-      });
+      };
+      await eventually('nothing is left', nothing, timeoutMs);
     },
     [Symbol.asyncDispose]: () => stack.disposeAsync(),
   };
   return lab;
 }
+
+/** Its claims do not wait for a pod. */
+export const IMMEDIATE = classOf('keelson-immediate', { volumeBindingMode: 'Immediate' });
 
 /** A claim; `keelson` waits for its pod, `keelson-immediate` does not. */
 export function claimOf(name: string, size = '64Mi', fields: object = {}): object {

@@ -80,6 +80,34 @@ describe('a claim', { timeout: 300_000 }, () => {
     await lab.expectNothingLeft();
   });
 
+  test('is not needed for a volume in the spec of a pod, which has its size and lives as long, through a restart of kubelet', async () => {
+    await lab.apply(podWithInline('scratch', { size: '64Mi' }));
+    const { spec } = await lab.untilReady('scratch');
+    const node = spec?.nodeName ?? '';
+    expect(await lab.onDisk(node)).toEqual([expect.stringMatching(/^csi-[0-9a-f]{64}$/)]);
+    await lab.inPod('scratch', 'echo kept >/data/file; sync');
+    const fill = 'dd if=/dev/urandom of=/data/big bs=1M count=100 2>&1; sync';
+    expect(await lab.inPod('scratch', `${fill} || true`)).toMatch(/quota|space/i);
+
+    await restartKubelet(lab.cluster, node);
+    await lab.untilReady('scratch');
+    expect(await lab.inPod('scratch', 'cat /data/file')).toBe('kept\n');
+
+    await lab.remove('pod/scratch');
+    await lab.expectNothingLeft();
+  });
+
+  test('is not needed there, and an attribute that means nothing keeps the pod from starting, and is named', async () => {
+    await lab.apply(podWithInline('typo', { sise: '64Mi' }));
+    await lab.eventually('the pod says why', async () => {
+      expect(await lab.events('typo')).toContain(
+        '"sise" is unknown; possible are pool, backend, encrypted, size',
+      );
+    });
+    await lab.remove('pod/typo');
+    await lab.expectNothingLeft();
+  });
+
   test('goes where its class allows, with or without a pod', async () => {
     await lab.apply(
       claimOf('pinned', '64Mi', { storageClassName: 'on-node-2' }),
@@ -219,6 +247,12 @@ describe('a claim', { timeout: 300_000 }, () => {
     return { node: pod.spec?.nodeName ?? '', name: volume.metadata?.name ?? '' };
   };
 });
+
+function podWithInline(name: string, volumeAttributes: Readonly<Record<string, string>>): object {
+  return podOf(name, ['inline'], {
+    volumes: [{ name: 'v0', csi: { driver: DRIVER_NAME, volumeAttributes } }],
+  });
+}
 
 function specOf(object: object): object {
   return (object as { readonly spec: object }).spec;

@@ -5,6 +5,7 @@ import { type CommandOutput, runCommand } from '../../src/runtime/child-process.
 import { Cluster } from '../cluster/cluster.ts';
 import type { Kubectl } from '../cluster/kubectl.ts';
 import { waitFor } from '../cluster/wait.ts';
+import { classOf, IMMEDIATE } from './claims-lab.ts';
 
 const MINUTES = 60_000;
 const BIN = join(import.meta.dirname, '../../bin');
@@ -13,8 +14,9 @@ let kubectl: Kubectl;
 
 beforeAll(async () => {
   await cluster.down();
-  await cluster.up({ settings: { controller: true, poolSize: '4Gi' } });
+  await cluster.up({ settings: { keelson: 'shipped', poolSize: '4Gi' } });
   kubectl = await cluster.kubectl();
+  await kubectl.apply([IMMEDIATE]);
 }, 10 * MINUTES);
 
 afterAll(async () => {
@@ -128,6 +130,19 @@ describe('kubectl keelson on a real cluster', { timeout: 5 * MINUTES }, () => {
     expect(code).toBe(1);
     expect(stdout).toContain('class fast names pool fast, which no node has');
     await kubectl.run(['delete', 'pod/fast', 'pvc/fast', 'storageclass/fast']);
+  });
+
+  test('a class that no pool can serve says what each pool lacks', async () => {
+    const images = classOf('images', {
+      volumeBindingMode: 'WaitForFirstConsumer',
+      parameters: { backend: 'image' },
+    });
+    await kubectl.apply([images, claim('images', 'images', '64Mi'), pod('images')]);
+    const answer = await untilReason('pvc/images', 'PoolUnfit');
+    expect(answer.verdict).toBe('stuck');
+    expect(answer.summary).toContain('StorageClass images wants backend image');
+    expect(JSON.stringify(answer.nodes)).toContain('pool default has backend btrfs, not image');
+    await kubectl.run(['delete', 'pod/images', 'pvc/images', 'storageclass/images']);
   });
 
   test('a class that does not exist, and a claim that no pod uses', async () => {

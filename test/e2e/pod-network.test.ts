@@ -25,7 +25,7 @@ describe('pods on two nodes', { timeout: 180_000 }, () => {
 
   beforeAll(async () => {
     cluster = new Cluster({ name: `flow-${process.pid}` });
-    await cluster.up({ nodes: 2, settings: { controller: true, poolSize: '1Gi' } });
+    await cluster.up({ nodes: 2, settings: { keelson: 'shipped', poolSize: '1Gi' } });
     kubectl = await cluster.kubectl();
     await kubectl.apply([statefulSet()]);
     await kubectl.run(['rollout', 'status', 'statefulset/talk', '--timeout=120s'], { timeoutMs: 130_000 });

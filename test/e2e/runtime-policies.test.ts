@@ -22,7 +22,7 @@ describe('a RuntimePolicy', { timeout: 180_000 }, () => {
 
   beforeAll(async () => {
     cluster = new Cluster({ name: `policies-${process.pid}` });
-    await cluster.up({ nodes: 2, settings: { controller: true, poolSize: '1Gi' } });
+    await cluster.up({ nodes: 2, settings: { keelson: 'shipped', poolSize: '1Gi' } });
     kubectl = await cluster.kubectl();
   }, 900_000);
 

@@ -21,7 +21,7 @@ export interface Thing {
 export const SNAPSHOT_API = 'snapshot.storage.k8s.io/v1';
 const CRDS = join(import.meta.dirname, '../../deploy/snapshot-crds');
 
-/** A real cluster of two nodes with our controller and agents as processes, and what people do with snapshots in it. */
+/** A real cluster of two nodes with our controller and agents as they ship, and what people do with snapshots in it. */
 export class SnapshotLab implements AsyncDisposable {
   readonly cluster: Cluster;
   readonly kubectl: Kubectl;
@@ -37,7 +37,7 @@ export class SnapshotLab implements AsyncDisposable {
     const base = await mkdtemp(join(homedir(), '.cache/keelson-snapshots-test-'));
     const cluster = new Cluster({ name: `${name}-${process.pid}`, baseDirectory: base });
     try {
-      await cluster.up({ nodes: 2, settings: { controller: true, proxy: false, poolSize: '2Gi' } });
+      await cluster.up({ nodes: 2, settings: { keelson: 'shipped', proxy: false, poolSize: '2Gi' } });
       return new SnapshotLab(cluster, await cluster.kubectl(), base);
     } catch (error) {
       await cluster.down();

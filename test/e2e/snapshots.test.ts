@@ -119,8 +119,7 @@ describe('snapshots in a cluster', { timeout: 5 * MINUTES }, () => {
     await lab.gone('volumesnapshot', 'keeper');
     await lab.delete('volumesnapshotcontent', contentName);
     await lab.gone('volumesnapshotcontent', contentName);
-    await (await lab.cluster.keelson()).stopController(0);
-    await (await lab.cluster.keelson()).startController();
+    await (await lab.cluster.keelson()).killController();
     await lab.addExisting('again', handle, 'Delete');
     expect((await lab.ready('again')).status).toMatchObject({
       boundVolumeSnapshotContentName: 'static-again',
@@ -216,8 +215,7 @@ describe('snapshots in a cluster', { timeout: 5 * MINUTES }, () => {
       await lab.addClaim(`${name}-copy`, 'keelson', '64Mi', name);
       const [earlier] = names.slice(index - 2, index - 1);
       if (index >= 2 && index % 2 === 0 && earlier !== undefined) await lab.delete('volumesnapshot', earlier);
-      await (await lab.cluster.keelson()).stopController(0);
-      await (await lab.cluster.keelson()).startController();
+      await (await lab.cluster.keelson()).killController();
     }
     const deleted = names.filter((_, index) => index % 2 === 0 && index < KILLS - 2);
     const kept = names.filter((name) => !deleted.includes(name));
