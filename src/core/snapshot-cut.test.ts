@@ -1,19 +1,9 @@
 import { describe, expect, test } from 'vitest';
+import { SNAPSHOT_CONTENT } from '../../test/fakes/snapshot-content.ts';
 import type { ContentView } from './snapshot.ts';
 import { type CutState, type CutView, planCut, planOrphan } from './snapshot-cut.ts';
 
-const content: ContentView = {
-  name: 'snapcontent-1',
-  driver: 'keelson.dev',
-  isDeleting: false,
-  hasFinalizer: true,
-  isReleased: false,
-  deletionPolicy: 'Delete',
-  volumeHandle: 'vol-1',
-  snapshotHandle: undefined,
-  snapshot: { namespace: 'team', name: 'before', uid: '1' },
-  status: { handle: undefined, isReady: false, createdMs: undefined, sizeBytes: undefined, error: undefined },
-};
+const content = SNAPSHOT_CONTENT;
 const existing: ContentView = { ...content, volumeHandle: undefined, snapshotHandle: 'snap-1' };
 const cut: CutView = {
   name: 'snapshot-1',

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { SNAPSHOT_CONTENT } from '../../test/fakes/snapshot-content.ts';
 import { Fault } from './fault.ts';
 import {
   type ContentView,
@@ -28,18 +29,7 @@ const fresh: SnapshotView = {
 const kept: SnapshotView = { ...fresh, finalizers: ['x', ...SNAPSHOT_FINALIZERS] };
 const given: SnapshotView = { ...kept, claimName: undefined, contentName: 'static' };
 const ready = { isReady: true, createdMs: 5_000, sizeBytes: 1n, error: undefined };
-const content: ContentView = {
-  name: 'snapcontent-1',
-  driver: 'keelson.dev',
-  isDeleting: false,
-  hasFinalizer: true,
-  isReleased: false,
-  deletionPolicy: 'Delete',
-  volumeHandle: 'vol-1',
-  snapshotHandle: undefined,
-  snapshot: { namespace: 'team', name: 'before', uid: '1' },
-  status: { handle: undefined, ...nothingYet },
-};
+const content = SNAPSHOT_CONTENT;
 const existing: ContentView = {
   ...content,
   name: 'static',

@@ -1,8 +1,6 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { systemFiles } from '../../node-agent/inventory/file-reader.ts';
-import { ClusterMember } from '../../node-agent/kube/cluster-member.ts';
 import { STARTUP_TAINT } from '../../node-agent/kube/startup-taint.ts';
 import { tellChanges } from '../../node-agent/kube/storage-changes.ts';
 import { LOCAL_VOLUMES, type LocalVolume } from '../../src/api/local-volume.ts';
@@ -18,6 +16,7 @@ import { type ApiServer, startApiServer } from '../integration/kube-api-server.t
 import { installCrds } from '../integration/kube-manifests.ts';
 import { startStorageLab, type StorageLab } from '../integration/storage-lab.ts';
 import { requireTool } from '../tools/require-tool.ts';
+import { agentMember } from './agent-member.ts';
 
 const NODE = 'n1';
 const KILLS = 12;
@@ -240,24 +239,7 @@ function startAgent(server: ApiServer, lab: StorageLab): RunningAgent {
       },
     },
   );
-  const member = new ClusterMember(
-    {
-      nodeName: NODE,
-      agentVersion: 'test',
-      architecture: process.arch,
-      kubeletDir: undefined,
-      pools: [{ name: 'default', backend: 'btrfs' }],
-      network: { mtu: 'auto' },
-    },
-    {
-      client,
-      files: systemFiles,
-      network: () => ({ ranges: ['10.88.0.0/24'], unreachable: [], strays: [] }),
-      proxy: { files: { replace: async () => false }, directory: '/none', askProxy: async () => undefined },
-      notServing: () => undefined,
-      logger: silentLogger,
-    },
-  );
+  const member = agentMember(NODE, { client, logger: silentLogger });
   const end = new AbortController();
   const storage = tellChanges(lab.storage, () => member.storageChanged());
   member.storageOpened(storage);

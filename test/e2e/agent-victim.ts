@@ -1,12 +1,11 @@
-import { ClusterMember } from '../../node-agent/kube/cluster-member.ts';
 import { tellChanges } from '../../node-agent/kube/storage-changes.ts';
-import { systemFiles } from '../../node-agent/inventory/file-reader.ts';
 import { startKernel } from '../../node-agent/linux/kernel.ts';
 import { openStorage } from '../../node-agent/storage/storage.ts';
 import { findCluster } from '../../src/kube/cluster-access.ts';
 import { HttpKubeClient } from '../../src/kube/http-client.ts';
 import { filePool } from '../integration/storage-lab.ts';
 import { createLogger } from '../../src/runtime/logger.ts';
+import { agentMember } from './agent-member.ts';
 
 /** A node's storage in its cluster, until it is killed. Arguments: state directory, pool file, kubeconfig, node name. */
 const [stateDir = '', file = '', kubeconfig = '', nodeName = ''] = process.argv.slice(2);
@@ -14,24 +13,7 @@ const [stateDir = '', file = '', kubeconfig = '', nodeName = ''] = process.argv.
 const logger = createLogger({ level: 'error', name: 'victim' });
 const access = await findCluster({ env: {}, homeDirectory: '/nonexistent', kubeconfig });
 const client = new HttpKubeClient({ access, userAgent: 'keelson-agent/test', qps: 500, burst: 500 });
-const member = new ClusterMember(
-  {
-    nodeName,
-    agentVersion: 'test',
-    architecture: process.arch,
-    kubeletDir: undefined,
-    pools: [{ name: 'default', backend: 'btrfs' }],
-    network: { mtu: 'auto' },
-  },
-  {
-    client,
-    files: systemFiles,
-    network: () => ({ ranges: ['10.88.0.0/24'], unreachable: [], strays: [] }),
-    proxy: { files: { replace: async () => false }, directory: '/none', askProxy: async () => undefined },
-    notServing: () => undefined,
-    logger,
-  },
-);
+const member = agentMember(nodeName, { client, logger });
 const opened = await openStorage(
   {
     stateDir,
