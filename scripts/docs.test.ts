@@ -26,7 +26,7 @@ test('the configuration that the documentation shows is accepted', () => {
   const [text, ...others] = yamlBlocks('docs/configuration.md');
   expect(others).toEqual([]);
   const config = parseAgentConfig({ text, document: 'docs', overrides: {}, hostname: 'host-1' });
-  expect(config.pools.map(({ name }) => name)).toEqual(['default', 'fast', 'images']);
+  expect(config.pools.map(({ name }) => name)).toEqual(['default', 'fast', 'images', 'shared']);
 });
 
 test('the policies that the documentation shows are accepted', () => {

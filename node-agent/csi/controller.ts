@@ -81,7 +81,7 @@ export function createController(
 
     async ControllerGetVolume({ volume_id: id }) {
       const volume = storage.getVolume(wire.requireField(id, 'volume_id'));
-      const condition = toWireCondition(await storage.checkVolume(volume.id));
+      const condition = toWireCondition(await storage.checkVolume(volume.id), storage.remarkOn(volume.id));
       return {
         volume: wire.toWireVolume(volume, nodeName),
         status: { published_node_ids: [], volume_condition: condition },
@@ -125,7 +125,10 @@ export function createController(
       return {
         entries: entries.map((volume) => ({
           volume: wire.toWireVolume(volume, nodeName),
-          status: { published_node_ids: [], volume_condition: toWireCondition(sick.get(volume.id) ?? []) },
+          status: {
+            published_node_ids: [],
+            volume_condition: toWireCondition(sick.get(volume.id) ?? [], storage.remarkOn(volume.id)),
+          },
         })),
         next_token: nextToken,
       };

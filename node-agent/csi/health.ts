@@ -10,6 +10,8 @@ export interface HealthSource {
   /** All volumes that are not well. */
   listSickVolumes(): Promise<readonly { readonly id: string; readonly problems: readonly VolumeProblem[] }[]>;
   checkPools(): Promise<readonly StorageProblem[]>;
+  /** What is worth knowing of a volume although it is as it was wished for; undefined for nothing. */
+  remarkOn(id: string): string | undefined;
 }
 
 const VOLUME_STATUS = {
@@ -32,8 +34,8 @@ export function toWireHealth(id: string, problems: readonly VolumeProblem[]): Vo
 }
 
 /** The same as CSI told it up to 1.12, in one word. */
-export function toWireCondition(problems: readonly VolumeProblem[]): VolumeCondition {
-  if (problems.length === 0) return { abnormal: false, message: 'the volume is as it should be' };
+export function toWireCondition(problems: readonly VolumeProblem[], remark?: string): VolumeCondition {
+  if (problems.length === 0) return { abnormal: false, message: remark ?? 'the volume is as it should be' };
   return {
     abnormal: true,
     message: problems.map(({ reason, message }) => `${reason}: ${message}`).join('; '),

@@ -15,11 +15,16 @@ const AWAY: VolumeProblem = {
 const request = { volume_id: 'v', volume_path: '/pods/a', staging_target_path: '' };
 
 /** The answer to NodeGetVolumeStats when the storage service says this. */
-async function ask(stats: VolumeStats | Fault, problems: readonly VolumeProblem[]): Promise<unknown> {
+async function ask(
+  stats: VolumeStats | Fault,
+  problems: readonly VolumeProblem[],
+  remark?: string,
+): Promise<unknown> {
   const inventory = openFakeInventory(createFakeDisk());
   const storage = {
     ...(await createStorage([new FakePool()], inventory, { logger: silentLogger })),
     checkVolume: async () => problems,
+    remarkOn: () => remark,
     stats: async () => {
       if (stats instanceof Fault) throw stats;
       return stats;
@@ -43,6 +48,12 @@ describe('the statistics of a volume', () => {
     expect(await ask({ ...stats, inodes }, [])).toEqual({
       usage: [bytes, { unit: 'INODES', total: '10', used: '3', available: '7' }],
       volume_condition: well,
+    });
+  });
+
+  it('say what is worth knowing of a volume that is well', async () => {
+    expect(await ask(stats, [], 'its size is not enforced')).toMatchObject({
+      volume_condition: { abnormal: false, message: 'its size is not enforced' },
     });
   });
 

@@ -135,7 +135,7 @@ export function createNode(
       const problems = await storage.checkVolume(id, path);
       return {
         usage: await readUsage(storage.stats(id, path), problems.length > 0),
-        volume_condition: toWireCondition(problems),
+        volume_condition: toWireCondition(problems, storage.remarkOn(id)),
       };
     },
 

@@ -40,4 +40,11 @@ export {
   readLoopBacking,
   refreshLoopCapacity,
 } from './loop.ts';
-export { bindBeneath, bindDevice, mountFilesystem, umount } from './mount.ts';
+export { bindBeneath, bindDevice, knowsFilesystem, mountFilesystem, umount } from './mount.ts';
+export {
+  readProject,
+  readProjectQuotas,
+  readProjectQuotaState,
+  setProject,
+  setProjectLimits,
+} from './project-quota.ts';

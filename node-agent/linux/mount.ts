@@ -1,10 +1,11 @@
 import { closeSync, constants, openSync } from 'node:fs';
 import { O_PATH, openBeneath, ownFd } from './beneath.ts';
-import { checked, libc } from './libc.ts';
+import { checked, libc, SysError } from './libc.ts';
 
 /** The new mount calls have the same numbers on every architecture. */
 const SYS_OPEN_TREE = 428;
 const SYS_MOVE_MOUNT = 429;
+const SYS_FSOPEN = 430;
 const SYS_MOUNT_SETATTR = 442;
 const OPEN_TREE_CLONE = 1;
 const OPEN_TREE_CLOEXEC = 0o2000000;
@@ -17,6 +18,17 @@ const MOUNT_ATTR_BYTES = 32;
 export interface MountAttributes {
   readonly set: bigint;
   readonly clear: bigint;
+}
+
+/** Whether the kernel has such a file system; a module of it is loaded, as a mount would do. */
+export function knowsFilesystem(type: string): boolean {
+  try {
+    using context = ownFd(checked(Number(libc.fsopen(SYS_FSOPEN, type, 1)), 'fsopen', type));
+    return context.fd >= 0;
+  } catch (error) {
+    if (error instanceof SysError && error.code === 'ENODEV') return false;
+    throw error;
+  }
 }
 
 /** Mounts a filesystem. Throws SysError. */

@@ -11,6 +11,7 @@ import type { Kernel } from '../linux/kernel.ts';
 import { SysError } from '../linux/libc.ts';
 import type { SnapshotCut, SnapshotOrder, VolumeBackend } from './backend.ts';
 import { BtrfsCut, removeCut } from './btrfs-cut.ts';
+import { SharedSync } from './shared-sync.ts';
 
 export interface BtrfsBackendOptions {
   /** An open directory on btrfs: everything is done relative to it. */
@@ -46,8 +47,7 @@ export class BtrfsBackend implements VolumeBackend {
   readonly #cutting = new Set<string>();
   readonly #subvolumeIds = new Map<string, bigint>();
   readonly #retired = new Set<bigint>();
-  #syncing: Promise<void> | undefined;
-  #nextSync: Promise<void> | undefined;
+  readonly #sync: SharedSync;
 
   constructor(options: BtrfsBackendOptions, deps: BtrfsBackendDeps) {
     this.features = {
@@ -62,6 +62,7 @@ export class BtrfsBackend implements VolumeBackend {
     this.#options = options;
     this.#deps = deps;
     this.#kernel = deps.kernel;
+    this.#sync = new SharedSync(() => deps.kernel.call('syncFilesystem', options.root));
   }
 
   async ensureVolume({ id, volumeMode }: VolumeShape, source: ContentSource | undefined): Promise<void> {
@@ -80,7 +81,7 @@ export class BtrfsBackend implements VolumeBackend {
       await this.#kernel.call('assignQgroup', root, subvolume, LEVEL_ONE | subvolume);
     }
     if (volumeMode === 'Block') await this.#ensureDeviceFile(id);
-    await this.#sync();
+    await this.#sync.run();
   }
 
   async ensureSnapshot(id: string, volume: VolumeShape): Promise<void> {
@@ -90,7 +91,7 @@ export class BtrfsBackend implements VolumeBackend {
         readonly: true,
       }),
     );
-    await this.#sync();
+    await this.#sync.run();
   }
 
   async prepareCut(orders: readonly SnapshotOrder[]): Promise<SnapshotCut> {
@@ -107,7 +108,7 @@ export class BtrfsBackend implements VolumeBackend {
     await using unready = new AsyncDisposableStack();
     const cut = unready.use(
       new BtrfsCut(
-        { root, directory: DIRECTORIES.snapshot, members, sync: () => this.#sync() },
+        { root, directory: DIRECTORIES.snapshot, members, sync: () => this.#sync.run() },
         { ...this.#deps, onEnd },
       ),
     );
@@ -129,7 +130,7 @@ export class BtrfsBackend implements VolumeBackend {
     } else {
       await this.#kernel.call('limitQgroup', this.#options.root, qgroup, limitBytes);
     }
-    await this.#sync();
+    await this.#sync.run();
   }
 
   /** The file with the bytes of a Block volume or snapshot, through the open root. */
@@ -155,7 +156,7 @@ export class BtrfsBackend implements VolumeBackend {
     const subvolume = this.#subvolumeIds.get(id);
     if (subvolume !== undefined) this.#retired.add(subvolume);
     this.#subvolumeIds.delete(id);
-    await this.#sync();
+    await this.#sync.run();
   }
 
   async collect(): Promise<number> {
@@ -171,7 +172,7 @@ export class BtrfsBackend implements VolumeBackend {
         removed += 1;
       }
     }
-    await this.#sync();
+    await this.#sync.run();
     await this.#removeEmptyQgroups();
     return removed;
   }
@@ -252,20 +253,6 @@ export class BtrfsBackend implements VolumeBackend {
     } catch (error) {
       if (!(error instanceof SysError && error.code === 'EEXIST')) throw error;
     }
-  }
-
-  /** One syncfs serves all who ask before it begins. */
-  async #sync(): Promise<void> {
-    this.#nextSync ??= this.#syncAfter(this.#syncing);
-    await this.#nextSync;
-  }
-
-  async #syncAfter(running: Promise<void> | undefined): Promise<void> {
-    await running?.catch(() => undefined);
-    const sync = this.#kernel.call('syncFilesystem', this.#options.root);
-    this.#syncing = sync;
-    this.#nextSync = undefined;
-    await sync;
   }
 }
 

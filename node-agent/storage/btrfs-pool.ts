@@ -6,9 +6,9 @@ import { SysError } from '../linux/libc.ts';
 import { FileBlockMaps } from './block-maps.ts';
 import { BlockMounts, mountsByMode } from './block-mounts.ts';
 import { BtrfsBackend, pathOf } from './btrfs-backend.ts';
+import { DirectoryMounts } from './directory-mounts.ts';
 import type { OpenPoolDeps, PoolContents, PoolDirectory } from './open-pool.ts';
 import { QuotaCheck } from './quota-check.ts';
-import { SubvolumeMounts } from './subvolume-mounts.ts';
 
 /** A pool on btrfs, with quotas on. */
 export async function openBtrfs(
@@ -26,7 +26,7 @@ export async function openBtrfs(
   return {
     backend,
     mounts: mountsByMode({
-      Filesystem: new SubvolumeMounts({ root, pathOf: (id) => pathOf({ kind: 'volume', id }) }, { kernel }),
+      Filesystem: new DirectoryMounts({ root, pathOf: (id) => pathOf({ kind: 'volume', id }) }, { kernel }),
       Block: new BlockMounts({ fileOf: (id) => backend.deviceFileOf(id) }, { kernel }),
     }),
     blockMaps: new FileBlockMaps({ fileOf: (id) => backend.deviceFileOf(id, 'snapshot') }, { kernel }),

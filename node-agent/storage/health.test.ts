@@ -39,6 +39,26 @@ it('a volume that is well is in no list', async () => {
   expect(await storage.checkPools()).toEqual([]);
 });
 
+it('a volume that nothing holds to its size is well, and that is worth knowing', async () => {
+  const { storage, pool, id } = await startWorld();
+  expect([storage.remarkOn(id), storage.remarkOn('vol-none')]).toEqual([undefined, undefined]);
+  const features = { ...pool.backend.features, enforcement: 'none' as const };
+  const { name, policy, mounts } = pool;
+  const unheld: Pool = {
+    name,
+    policy,
+    mounts,
+    checkHealth: async () => undefined,
+    backend: { ...pool.backend, features },
+  };
+  const inventory = openFakeInventory(createFakeDisk());
+  const other = await createStorage([unheld], inventory, { logger: silentLogger });
+  const range = { requiredBytes: 1n << 30n, limitBytes: 0n };
+  const volume = await other.createVolume({ name: 'v', pool: undefined, range, source: undefined });
+  expect(await other.checkVolume(volume.id)).toEqual([]);
+  expect(other.remarkOn(volume.id)).toBe('its size is not enforced: pool default has no quota');
+});
+
 it('an unknown volume is not found', async () => {
   const { storage } = await startWorld();
   await expect(storage.checkVolume('../../etc')).rejects.toMatchObject({ kind: 'not-found' });

@@ -82,6 +82,14 @@ export class VolumeHealth {
     return found;
   }
 
+  /** What is worth knowing of a volume although it is as it was wished for; undefined for nothing. */
+  remarkOn(id: string): string | undefined {
+    const volume = this.#find(id);
+    const state = this.#pools.states().find(({ name }) => name === volume?.pool);
+    if (state?.pool?.backend.features.enforcement !== 'none') return undefined;
+    return `its size is not enforced: pool ${state.name} has no quota`;
+  }
+
   /** What is wrong with the pools of this node. */
   async checkPools(): Promise<readonly StorageProblem[]> {
     const states = this.#pools.states();

@@ -1,7 +1,7 @@
-import { access, mkdir, open, readFile, rm, writeFile } from 'node:fs/promises';
+import { access, mkdir, open, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { BackendFeatures } from '../../src/core/backend-features.ts';
-import { FS_TYPES, type FsType } from '../../src/core/volume.ts';
+import type { FsType } from '../../src/core/volume.ts';
 import { IO_ATTRIBUTES } from '../../src/core/volume-attributes.ts';
 import type { Kernel } from '../linux/kernel.ts';
 import { FileBlockMaps } from './block-maps.ts';
@@ -26,7 +26,7 @@ export async function openImages(
     backend: 'image',
     enforcement: 'file',
     volumeModes: ['Filesystem', 'Block'],
-    fsTypes: await mountableTypes(),
+    fsTypes: await mountableTypes(kernel),
     encryptedFsTypes: (await canEncryptExt4()) ? ['ext4'] : [],
     copies: (await canShare(root, kernel)) ? 'constant' : 'proportional',
     attributes: { Filesystem: IO_ATTRIBUTES, Block: IO_ATTRIBUTES },
@@ -49,11 +49,10 @@ export async function openImages(
   };
 }
 
-async function mountableTypes(): Promise<FsType[]> {
-  const known = await readFile('/proc/filesystems', 'utf8');
-  const present = PREFERRED.filter((type) => new RegExp(`^\\s*${type}$`, 'm').test(known));
-  // The kernel may load it as a module at the first mount.
-  return [...present, ...FS_TYPES.filter((type) => !present.includes(type))];
+async function mountableTypes(kernel: Kernel): Promise<FsType[]> {
+  const present: FsType[] = [];
+  for (const type of PREFERRED) if (await kernel.call('knowsFilesystem', type)) present.push(type);
+  return present;
 }
 
 /** Whether the kernel was built with encryption for ext4 (CONFIG_FS_ENCRYPTION). */

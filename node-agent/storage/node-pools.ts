@@ -94,8 +94,8 @@ export class NodePools implements PoolSet {
       backend: spec.backend,
       origin,
       pool,
-      problem: isWanted ? problem : this.#describeDraining(spec.name),
-      isAccepting: pool !== undefined && isRecovered && isWanted,
+      problem: isWanted ? (problem ?? pool?.unfit) : this.#describeDraining(spec.name),
+      isAccepting: pool !== undefined && isRecovered && isWanted && pool.unfit === undefined,
     }));
   }
 

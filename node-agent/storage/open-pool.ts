@@ -1,5 +1,6 @@
 import { mkdir, open } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { BackendKind } from '../../src/core/backend-features.ts';
 import { Fault } from '../../src/core/fault.ts';
 import type { PoolSpec } from '../../src/core/pool.ts';
 import type { CapacityPolicy } from '../../src/core/pool-capacity.ts';
@@ -10,10 +11,17 @@ import { SysError } from '../linux/libc.ts';
 import type { Pool, VolumeBackend, VolumeMounts } from './backend.ts';
 import type { BlockMaps } from './block-maps.ts';
 import { openBtrfs } from './btrfs-pool.ts';
+import { openDirectories } from './directory-pool.ts';
 import { openImages } from './image-pool.ts';
 import { ensurePoolDevices } from './pool-devices.ts';
 import { ensurePoolFile } from './pool-file.ts';
-import { ensurePoolFileMounted, mountedAt, poolFilesystems, poolMountPoint } from './pool-filesystem.ts';
+import {
+  ensurePoolFileMounted,
+  mountedAt,
+  poolFilesystems,
+  poolMountOptions,
+  poolMountPoint,
+} from './pool-filesystem.ts';
 import { requirePermanence } from './pool-permanence.ts';
 import { ensureIdentity, readIdentityFile } from './pool-marker.ts';
 
@@ -23,6 +31,8 @@ export interface OpenPool extends Pool, AsyncDisposable {
   unmount(): Promise<void>;
   /** Makes a pool in service what `spec` says: larger, with another reserve, with more devices. Its kind stays. */
   update(spec: PoolSpec): Promise<void>;
+  /** Why it takes no new volumes, and serves those that it has; undefined when it takes them. */
+  readonly unfit: string | undefined;
 }
 
 export interface OpenPoolDeps {
@@ -45,8 +55,14 @@ export interface PoolContents {
   readonly backend: VolumeBackend;
   readonly mounts: VolumeMounts;
   readonly blockMaps?: BlockMaps;
+  /** Why volumes cannot be held to their size here; absent when they are. */
+  readonly unenforced?: string | undefined;
   checkHealth(): Promise<string | undefined>;
 }
+
+const OPEN: Readonly<
+  Record<BackendKind, (directory: PoolDirectory, deps: OpenPoolDeps) => Promise<PoolContents>>
+> = { btrfs: openBtrfs, image: openImages, directory: openDirectories };
 
 const UMOUNT_NOFOLLOW = 8;
 
@@ -57,13 +73,6 @@ export async function openPool(
 ): Promise<OpenPool> {
   const { name, backend } = spec;
   const { kernel, logger } = deps;
-  if (backend === 'directory') {
-    throw new Fault(
-      'unsupported',
-      `pool ${name}: backend directory is not there yet; use image, which keeps volumes to their size on any file system`,
-      { fields: { pool: name, backend } },
-    );
-  }
   const records = join(stateDir, 'pools');
   await mkdir(records, { recursive: true, mode: 0o700 });
   const recordPath = join(records, `${name}.json`);
@@ -102,12 +111,17 @@ export async function openPool(
     await mkdir(`${inside}/${directory}`, { recursive: true, mode: 0o700 });
   }
   const directory: PoolDirectory = { spec, stateDir, path, root, fsUuid };
-  const contents = backend === 'btrfs' ? await openBtrfs(directory, deps) : await openImages(directory, deps);
+  const { unenforced, ...contents } = await OPEN[backend](directory, deps);
   await kernel.call('syncFilesystem', root);
   cleanup.move();
   const { features } = contents.backend;
   logger.info({ pool: name, poolUuid: identity.poolUuid, fsUuid, path, features }, 'pool opened');
+  let { enforce } = spec;
   let policy = policyOf(spec);
+  const unfit = (): string | undefined =>
+    enforce && unenforced !== undefined
+      ? `${unenforced}; "enforce: false" makes volumes without that`
+      : undefined;
   let isOpen = true;
   const close = async (): Promise<void> => {
     if (isOpen) await handle.close();
@@ -119,9 +133,14 @@ export async function openPool(
     get policy() {
       return policy;
     },
+    get unfit() {
+      return unfit();
+    },
+    checkHealth: async () => unfit() ?? (await contents.checkHealth()),
     async update(next) {
       await ensureMounted({ spec: next, mountPoint, recorded: identity }, deps);
       policy = policyOf(next);
+      ({ enforce } = next);
     },
     async unmount() {
       await close();
@@ -158,16 +177,17 @@ async function ensureMounted(
 ): Promise<void> {
   const { name, backend, source } = spec;
   if (source.kind === 'path') return;
-  const types = await poolFilesystems(backend);
+  const types = await poolFilesystems(backend, deps);
+  const options = poolMountOptions(backend);
   if (source.kind === 'file') {
     const { file, sizeBytes } = source;
     const known = recorded !== undefined;
     const type = await ensurePoolFile({ pool: name, file, sizeBytes, known, types });
-    await ensurePoolFileMounted({ pool: name, file, mountPoint, type, data: '' }, deps);
+    await ensurePoolFileMounted({ pool: name, file, mountPoint, type, options }, deps);
     return;
   }
   await ensurePoolDevices(
-    { pool: name, devices: source.devices, mountPoint, knownUuid: recorded?.fsUuid, types, mountData: '' },
+    { pool: name, devices: source.devices, mountPoint, knownUuid: recorded?.fsUuid, types, options },
     deps,
   );
 }

@@ -7,7 +7,7 @@ import type { FsType } from '../../src/core/volume.ts';
 import { runCommand } from '../../src/runtime/child-process.ts';
 import type { Logger } from '../../src/runtime/logger.ts';
 import type { Kernel } from '../linux/kernel.ts';
-import { makePoolFilesystem, mountedAt, POOL_LABEL } from './pool-filesystem.ts';
+import { makePoolFilesystem, mountedAt, mountPool, POOL_LABEL, type PoolMount } from './pool-filesystem.ts';
 import { absent } from './target-mounts.ts';
 
 export interface DevicesSource {
@@ -18,7 +18,7 @@ export interface DevicesSource {
   /** UUID of the file system that was in service under this name before. */
   readonly knownUuid: string | undefined;
   readonly types: readonly FsType[];
-  readonly mountData: string;
+  readonly options: readonly string[];
 }
 
 /** One device and what is on it. */
@@ -39,7 +39,7 @@ export async function ensurePoolDevices(
   source: DevicesSource,
   { kernel, logger }: { readonly kernel: Kernel; readonly logger: Logger },
 ): Promise<FsType> {
-  const { pool, mountPoint, knownUuid, types, mountData } = source;
+  const { pool, mountPoint, knownUuid, types, options } = source;
   const candidates = await readCandidates(source, { kernel });
   const members = candidates.filter(
     ({ ours }) => ours !== undefined && (knownUuid === undefined || ours.uuid === knownUuid),
@@ -53,9 +53,8 @@ export async function ensurePoolDevices(
       throw refusal(pool, 'the devices hold file systems that do not belong together', candidates);
     }
     if ((await mountedAt(mountPoint)) === undefined) {
-      const list = type === 'btrfs' ? members.map(({ path }) => `device=${path}`) : [];
-      const data = [...list, mountData].filter((option) => option !== '').join(',');
-      await kernel.call('mountFilesystem', first.path, mountPoint, type, data);
+      const paths = members.map(({ path }) => path);
+      await mountDevices(paths, { mountPoint, type, options }, { kernel });
     }
     if (type === 'btrfs') await addDevices(empty, { pool, mountPoint, logger });
     return type;
@@ -78,10 +77,19 @@ export async function ensurePoolDevices(
   logger.info({ pool, devices: paths, type }, 'formatting empty devices');
   // Crash window: some of them formatted, no marker yet. They carry our label then, and are taken as they are.
   await makePoolFilesystem(type, paths);
-  const list = type === 'btrfs' ? paths.map((path) => `device=${path}`) : [];
-  const data = [...list, mountData].filter((option) => option !== '').join(',');
-  await kernel.call('mountFilesystem', paths[0] ?? '', mountPoint, type, data);
+  await mountDevices(paths, { mountPoint, type, options }, { kernel });
   return type;
+}
+
+/** Several devices are one btrfs, which wants to be told of all. */
+async function mountDevices(
+  paths: readonly string[],
+  { mountPoint, type, options }: Pick<PoolMount, 'mountPoint' | 'type' | 'options'>,
+  { kernel }: { readonly kernel: Kernel },
+): Promise<void> {
+  const list = type === 'btrfs' ? paths.map((path) => `device=${path}`) : [];
+  const whole = options.map((option) => [...list, option].filter((word) => word !== '').join(','));
+  await mountPool({ device: paths[0] ?? '', mountPoint, type, options: whole }, { kernel });
 }
 
 async function addDevices(

@@ -1,11 +1,12 @@
 import { randomUUID } from 'node:crypto';
-import { mkdir, readFile, stat } from 'node:fs/promises';
+import { mkdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { BackendKind } from '../../src/core/backend-features.ts';
 import { Fault } from '../../src/core/fault.ts';
 import type { FsType } from '../../src/core/volume.ts';
 import { runCommand } from '../../src/runtime/child-process.ts';
 import type { Kernel } from '../linux/kernel.ts';
+import { SysError } from '../linux/libc.ts';
 import { readMountTable } from '../linux/mount-table.ts';
 import { growFilesystem } from './volume-filesystem.ts';
 
@@ -23,12 +24,40 @@ export const POOL_LABEL = 'keelson';
  * File systems that a pool of this backend can be on, the best first. Images are best where files can share data: XFS does not scatter them
  * as btrfs would.
  */
-export async function poolFilesystems(backend: BackendKind): Promise<readonly FsType[]> {
-  if (backend === 'btrfs') return ['btrfs'];
-  const known = await readFile('/proc/filesystems', 'utf8');
-  const all: readonly FsType[] = backend === 'image' ? ['xfs', 'btrfs', 'ext4'] : ['xfs', 'ext4'];
-  const present = all.filter((type) => new RegExp(`^\\s*${type}$`, 'm').test(known));
+export async function poolFilesystems(
+  backend: BackendKind,
+  { kernel }: { readonly kernel: Kernel },
+): Promise<readonly FsType[]> {
+  const all = POOL_FILESYSTEMS[backend];
+  const present: FsType[] = [];
+  for (const type of all) if (await kernel.call('knowsFilesystem', type)) present.push(type);
   return present.length === 0 ? all : present;
+}
+
+const POOL_FILESYSTEMS: Readonly<Record<BackendKind, readonly FsType[]>> = {
+  btrfs: ['btrfs'],
+  image: ['xfs', 'btrfs', 'ext4'],
+  // An ext4 that is made for quota cannot be mounted at all by a kernel without it.
+  directory: ['xfs'],
+};
+
+/** Mount options of a pool's own file system, the best first: the first that the kernel takes are its. */
+export function poolMountOptions(backend: BackendKind): readonly string[] {
+  return backend === 'directory' ? ['prjquota', ''] : [''];
+}
+
+/** Mounts the file system of a pool with the first of `options` that the kernel takes. */
+export async function mountPool(
+  { device, mountPoint, type, options }: Omit<PoolMount, 'pool' | 'file'> & { readonly device: string },
+  { kernel }: { readonly kernel: Kernel },
+): Promise<void> {
+  const [data = '', ...others] = options;
+  try {
+    await kernel.call('mountFilesystem', device, mountPoint, type, data);
+  } catch (error) {
+    if (others.length === 0 || !(error instanceof SysError && error.code === 'EINVAL')) throw error;
+    await mountPool({ device, mountPoint, type, options: others }, { kernel });
+  }
 }
 
 /** Makes the file system of a pool on a file or on devices. Whatever was on them is gone. */
@@ -49,19 +78,7 @@ const MAKE: Readonly<Record<FsType, (devices: number) => readonly [string, ...st
     ...(devices > 1 ? ['--data', 'single', '--metadata', 'raid1'] : []),
   ],
   xfs: () => ['mkfs.xfs', '-q', '-K', '-L', POOL_LABEL, '-m', 'reflink=1', '-s', 'size=4096'],
-  ext4: () => [
-    'mkfs.ext4',
-    '-q',
-    '-F',
-    '-m',
-    '0',
-    '-L',
-    POOL_LABEL,
-    '-O',
-    'quota,project',
-    '-E',
-    'nodiscard',
-  ],
+  ext4: () => ['mkfs.ext4', '-q', '-F', '-m', '0', '-L', POOL_LABEL, '-E', 'nodiscard'],
 };
 
 export interface PoolMount {
@@ -69,13 +86,12 @@ export interface PoolMount {
   readonly file: string;
   readonly mountPoint: string;
   readonly type: FsType;
-  /** Options of the file system, e.g. `prjquota`. */
-  readonly data: string;
+  readonly options: readonly string[];
 }
 
 /** Ensures that `file` is mounted at `mountPoint`, all of it. What the mount is, is checked by the pool's marker and not here. */
 export async function ensurePoolFileMounted(
-  { pool, file, mountPoint, type, data }: PoolMount,
+  { pool, file, mountPoint, type, options }: PoolMount,
   { kernel }: { readonly kernel: Kernel },
 ): Promise<void> {
   await mkdir(mountPoint, { recursive: true, mode: 0o700 });
@@ -95,7 +111,7 @@ export async function ensurePoolFileMounted(
   }
   const device = await kernel.call('attachLoop', file);
   try {
-    await kernel.call('mountFilesystem', device.path, mountPoint, type, data);
+    await mountPool({ device: device.path, mountPoint, type, options }, { kernel });
     await growTo(file, device.path, { type, mountPoint, kernel });
   } finally {
     await kernel.call('closeLoop', { fd: device.fd });

@@ -21,7 +21,8 @@ export async function recover(pool: string, deps: OperationDeps): Promise<void> 
     logger.info({ [kind]: record.id, phase: record.phase }, 'finishing what a crash left');
     await dissolve(kind, record, deps);
   }
-  const usage = await ledger.pool(pool).backend.usage();
+  const { backend } = ledger.pool(pool);
+  const usage = await backend.usage();
   for (const { id } of [...inventory.volumes.values()]) {
     using lock = tryTake(id, deps);
     const volume = inventory.volumes.get(id);
@@ -33,7 +34,9 @@ export async function recover(pool: string, deps: OperationDeps): Promise<void> 
       continue;
     }
     await attachAgain(volume, deps);
-    if (found.limitBytes === ledger.limitOf(volume)) continue;
+    const isHeld =
+      found.limitBytes === ledger.limitOf(volume) && found.limitInodes === volume.attributes?.quotaInodes;
+    if (isHeld || backend.features.enforcement === 'none') continue;
     logger.info({ volumeId: id, found: found.limitBytes, wanted: ledger.limitOf(volume) }, 'limit restored');
     await ledger.enforce(volume);
   }

@@ -124,6 +124,8 @@ export interface Storage extends AsyncDisposable {
   /** All volumes that are not well. */
   listSickVolumes(): Promise<readonly SickVolume[]>;
   checkPools(): Promise<readonly StorageProblem[]>;
+  /** What is worth knowing of a volume although it is as it was wished for; undefined for nothing. */
+  remarkOn(id: string): string | undefined;
   report(): Promise<StorageReport>;
   /** Opens and closes pools, and collects what was deleted, until the signal aborts. Run it once, in the process's task group. */
   run(signal: AbortSignal): Promise<void>;
@@ -292,6 +294,7 @@ export async function createStorage(
     checkVolume: (id, path) => operations.run(() => health.check(id, path)),
     listSickVolumes: () => operations.run(() => health.list()),
     checkPools: () => operations.run(() => health.checkPools()),
+    remarkOn: (id) => health.remarkOn(id),
     async report() {
       const orphans = await operations.run(() => findOrphans(pools, inventory));
       return {

@@ -5,6 +5,7 @@ import type { TarEntry } from '../../src/core/oci-tar.ts';
 /** Packages that the image takes files of; what these need is found by reading the files. */
 export const PACKAGES = [
   'btrfs-progs',
+  'coreutils',
   'e2fsprogs',
   'libstdc++6',
   'nftables',
@@ -14,6 +15,9 @@ export const PACKAGES = [
 
 /** What the agent executes, by where Debian has it. */
 export const PROGRAMS = [
+  '/usr/bin/nice',
+  '/usr/bin/rm',
+  '/usr/bin/chattr',
   '/usr/sbin/nft',
   '/usr/bin/btrfs',
   '/usr/bin/btrfstune',

@@ -15,6 +15,8 @@ export interface VolumeUsage {
   readonly usedBytes: bigint;
   /** As the kernel enforces it; undefined for none. */
   readonly limitBytes: bigint | undefined;
+  /** How many inodes it may have, where that is limited. */
+  readonly limitInodes?: bigint | undefined;
 }
 
 export interface PoolCapacity {

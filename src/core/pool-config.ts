@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { BACKENDS } from './backend-features.ts';
 import { POOL_DEFAULTS, type PoolSpec } from './pool.ts';
 import { parseReserve } from './pool-capacity.ts';
 import { parseQuantity } from './quantity.ts';
@@ -60,7 +61,7 @@ const poolSource = z.union(
 /** One pool of the configuration file. */
 export const poolConfig = z.strictObject({
   name: configName,
-  backend: z.enum(['btrfs', 'image'], 'must be btrfs or image'),
+  backend: z.enum(BACKENDS, 'must be btrfs, image or directory'),
   source: poolSource,
   /** `auto` takes simple quotas where the kernel has them. */
   quota: z

@@ -13,6 +13,15 @@ export interface BackendUnderTest {
   read(volume: VolumeShape): Promise<string>;
   /** Whether a volume can grow while it is attached here; default: yes. */
   readonly growsInUse?: boolean;
+  /** Writes so many MiB as a workload does; resolves to `ok` or the name of the error. */
+  readonly fill?: (volume: VolumeShape, mebibytes: number) => Promise<string>;
+}
+
+/** What the pool under test can do, known before it is opened. */
+export interface BackendTraits {
+  readonly copies: boolean;
+  /** Whether a volume cannot be written beyond its size; undefined where `fill` is not given. */
+  readonly holdsSize?: boolean | undefined;
 }
 
 const MIB = 1n << 20n;
@@ -20,7 +29,13 @@ const volumeId = (number: number): string => `vol-${number.toString(16).padStart
 const snapshot = (number: number): string => `snap-${number.toString(16).padStart(24, '0')}`;
 
 /** What every backend has to do, the fake one included. Each test uses ids of its own. */
-export function describeBackend(under: () => BackendUnderTest): void {
+export function describeBackend(
+  under: () => BackendUnderTest,
+  { copies, holdsSize }: BackendTraits = { copies: true },
+): void {
+  const copying = (sentence: string, test: () => Promise<void>): void => {
+    if (copies) it(sentence, test);
+  };
   const volume = (number: number, sizeBytes = 0n): VolumeShape => {
     const { pool, form } = under();
     const least = leastBytes(pool.backend.features, form);
@@ -63,7 +78,7 @@ export function describeBackend(under: () => BackendUnderTest): void {
     expect(await read(shape)).toBe('kept');
   });
 
-  it('takes a snapshot that later writes do not change', async () => {
+  copying('takes a snapshot that later writes do not change', async () => {
     const { write, read } = under();
     const shape = await make(3);
     await write(shape, 'before');
@@ -74,44 +89,47 @@ export function describeBackend(under: () => BackendUnderTest): void {
     expect(await read(await copy(103, { kind: 'snapshot', id: snapshot(3) }))).toBe('before');
   });
 
-  it('cuts snapshots of several volumes, which appear when they are finished and not before', async () => {
-    const { pool, write, read } = under();
-    const sources = [await make(21), await make(22), await make(23)];
-    for (const shape of sources) await write(shape, `before ${shape.id}`);
-    const ids = [snapshot(21), snapshot(22), snapshot(23)];
-    const orders = sources.map((of, index) => ({ id: ids[index] ?? '', of }));
-    const listed = async (): Promise<string[]> =>
-      (await pool.backend.list()).snapshots.filter((id) => ids.includes(id)).sort();
-    const cut = async (isFinished: boolean): Promise<void> => {
-      await using taking = await pool.backend.prepareCut(orders);
-      {
-        await using still = new AsyncDisposableStack();
-        for (const shape of sources) {
-          await pool.mounts.flush(shape);
-          still.use(await pool.mounts.freeze(shape));
+  copying(
+    'cuts snapshots of several volumes, which appear when they are finished and not before',
+    async () => {
+      const { pool, write, read } = under();
+      const sources = [await make(21), await make(22), await make(23)];
+      for (const shape of sources) await write(shape, `before ${shape.id}`);
+      const ids = [snapshot(21), snapshot(22), snapshot(23)];
+      const orders = sources.map((of, index) => ({ id: ids[index] ?? '', of }));
+      const listed = async (): Promise<string[]> =>
+        (await pool.backend.list()).snapshots.filter((id) => ids.includes(id)).sort();
+      const cut = async (isFinished: boolean): Promise<void> => {
+        await using taking = await pool.backend.prepareCut(orders);
+        {
+          await using still = new AsyncDisposableStack();
+          for (const shape of sources) {
+            await pool.mounts.flush(shape);
+            still.use(await pool.mounts.freeze(shape));
+          }
+          await taking.take(new AbortController().signal);
         }
-        await taking.take(new AbortController().signal);
-      }
+        expect(await listed()).toEqual([]);
+        if (isFinished) await taking.finish();
+      };
+      await cut(false);
       expect(await listed()).toEqual([]);
-      if (isFinished) await taking.finish();
-    };
-    await cut(false);
-    expect(await listed()).toEqual([]);
-    await cut(true);
-    expect(await listed()).toEqual(ids);
-    for (const shape of sources) await write(shape, 'after');
-    for (const [index, shape] of sources.entries()) {
-      const restored = await copy(121 + index, { kind: 'snapshot', id: ids[index] ?? '' });
-      expect(await read(restored)).toBe(`before ${shape.id}`);
-    }
-    const aborted = AbortSignal.abort(new Error('held for too long'));
-    await using late = await pool.backend.prepareCut(
-      orders.map(({ of }, index) => ({ id: snapshot(31 + index), of })),
-    );
-    await expect(late.take(aborted)).rejects.toThrow('held for too long');
-  });
+      await cut(true);
+      expect(await listed()).toEqual(ids);
+      for (const shape of sources) await write(shape, 'after');
+      for (const [index, shape] of sources.entries()) {
+        const restored = await copy(121 + index, { kind: 'snapshot', id: ids[index] ?? '' });
+        expect(await read(restored)).toBe(`before ${shape.id}`);
+      }
+      const aborted = AbortSignal.abort(new Error('held for too long'));
+      await using late = await pool.backend.prepareCut(
+        orders.map(({ of }, index) => ({ id: snapshot(31 + index), of })),
+      );
+      await expect(late.take(aborted)).rejects.toThrow('held for too long');
+    },
+  );
 
-  it('copies a snapshot and a volume into new volumes, which go their own way', async () => {
+  copying('copies a snapshot and a volume into new volumes, which go their own way', async () => {
     const { pool, write, read } = under();
     const parent = await make(4);
     await write(parent, 'data');
@@ -160,7 +178,7 @@ export function describeBackend(under: () => BackendUnderTest): void {
   it('takes discarded data out of sight at once, and removes it when it collects', async () => {
     const { backend, mounts } = under().pool;
     const shape = await make(8);
-    await takeSnapshot(snapshot(8), shape);
+    if (copies) await takeSnapshot(snapshot(8), shape);
     for (let time = 0; time < 2; time += 1) {
       await mounts.detach(shape);
       await backend.discard('volume', shape.id);
@@ -169,9 +187,40 @@ export function describeBackend(under: () => BackendUnderTest): void {
     const { volumes, snapshots } = await backend.list();
     expect(volumes).not.toContain(shape.id);
     expect(snapshots).not.toContain(snapshot(8));
-    expect(await backend.collect()).toBeGreaterThanOrEqual(2);
+    expect(await backend.collect()).toBeGreaterThanOrEqual(copies ? 2 : 1);
     expect(await backend.collect()).toBe(0);
   });
+
+  if (!copies) {
+    it('says that it makes no copies, and makes none', async () => {
+      const { backend } = under().pool;
+      expect(backend.features.copies).toBe('none');
+      const shape = await make(12);
+      await expect(backend.ensureSnapshot(snapshot(12), shape)).rejects.toMatchObject({
+        kind: 'unsupported',
+      });
+      const source = { kind: 'volume' as const, id: shape.id };
+      await expect(backend.ensureVolume(volume(13), source)).rejects.toMatchObject({ kind: 'unsupported' });
+      const { volumes, snapshots } = await backend.list();
+      expect([volumes.includes(volumeId(13)), snapshots]).toEqual([false, []]);
+    });
+  }
+
+  if (holdsSize !== undefined) {
+    it(`${holdsSize ? 'holds' : 'does not hold'} a volume to its size, and says so`, async () => {
+      const { pool, fill, form } = under();
+      const shape = await make(14);
+      const mebibytes = Number(shape.sizeBytes / MIB) + 8;
+      const outcome = await fill?.(shape, mebibytes);
+      if (holdsSize) expect(['EDQUOT', 'ENOSPC']).toContain(outcome);
+      else expect(outcome).toBe('ok');
+      expect(pool.backend.features.enforcement === 'none').toBe(!holdsSize);
+      const grown: VolumeShape = { ...shape, ...form, sizeBytes: shape.sizeBytes * 2n };
+      await pool.backend.setLimit(grown, grown.sizeBytes);
+      await pool.mounts.grow(grown);
+      expect(await fill?.(grown, mebibytes)).toBe('ok');
+    });
+  }
 
   it('counts what volumes and snapshots hold', async () => {
     const { pool, write } = under();

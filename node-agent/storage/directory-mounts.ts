@@ -2,7 +2,7 @@ import { stat } from 'node:fs/promises';
 import type { VolumeShape } from '../../src/core/volume.ts';
 import type { MountPlan } from '../../src/core/volume-access.ts';
 import type { Kernel } from '../linux/kernel.ts';
-import type { VolumeMounts } from './backend.ts';
+import type { FilesystemStats, VolumeMounts } from './backend.ts';
 import { absent, TargetMounts } from './target-mounts.ts';
 
 export interface DirectoryMountsOptions {
@@ -10,13 +10,18 @@ export interface DirectoryMountsOptions {
   readonly root: number;
   /** Where a volume's directory is below it. */
   readonly pathOf: (id: string) => string;
+  /** What the kernel says of a volume's directory; absent where the pool counts. */
+  readonly readStats?: (id: string) => Promise<FilesystemStats | undefined>;
 }
 
 /** Bind mounts of directories of the pool itself: there is nothing to attach, to grow or to hold. */
-export class SubvolumeMounts implements VolumeMounts {
+export class DirectoryMounts implements VolumeMounts {
+  readonly #options: DirectoryMountsOptions;
   readonly #targets: TargetMounts;
 
-  constructor({ root, pathOf }: DirectoryMountsOptions, { kernel }: { readonly kernel: Kernel }) {
+  constructor(options: DirectoryMountsOptions, { kernel }: { readonly kernel: Kernel }) {
+    const { root, pathOf } = options;
+    this.#options = options;
     this.#targets = new TargetMounts(
       {
         kind: 'directory',
@@ -40,13 +45,13 @@ export class SubvolumeMounts implements VolumeMounts {
     return undefined;
   }
 
-  /** A subvolume is copied at one instant by itself. */
+  /** A subvolume is copied at one instant by itself, and of a plain directory no copies are made. */
   async freeze(): Promise<AsyncDisposable> {
     return { async [Symbol.asyncDispose]() {} };
   }
 
-  async stats(): Promise<undefined> {
-    return undefined;
+  async stats({ id }: VolumeShape): Promise<FilesystemStats | undefined> {
+    return await this.#options.readStats?.(id);
   }
 
   mount(volume: VolumeShape, target: string, plan: MountPlan): Promise<void> {
