@@ -262,6 +262,18 @@ describe('an informer', () => {
     expect(bench.informer.store.get('a/x')?.data).toEqual({ v: '3' });
   });
 
+  it('does not take back an object that it has seen deleted, when an answer of before comes late', async () => {
+    await using bench = new Bench();
+    const created = bench.create('x');
+    await bench.start();
+    const answer = bench.update(created, { v: '2' });
+    bench.client.store.delete(CONFIG_MAPS, { namespace: 'a', name: 'x' });
+    await settle();
+    expect(bench.keys()).toEqual([]);
+    bench.informer.remember(answer);
+    expect(bench.keys()).toEqual([]);
+  });
+
   it('does not lose a write of its own to a list that is older, and loses it to one that is newer', async () => {
     await using bench = new Bench();
     await bench.start();

@@ -113,11 +113,16 @@ export class Informer<T extends KubeObject> {
     return { [Symbol.dispose]: () => this.#handlers.delete(handler) };
   }
 
-  /** Puts the answer to a write of our own into the store, so that the next look sees it before its event comes. */
+  /**
+   * Puts the answer to a write or a read of our own into the store, so that the next look sees it before its event comes. One that the
+   * stream has passed already says nothing new: where the store does not have it, it has been deleted since, and nobody would take it out again.
+   */
   remember(object: T): void {
     const kept = this.#transform(object);
     const key = keyOf(kept);
-    if (!isNewerVersion(versionOf(kept), versionOf(this.#store.get(key) ?? {}) ?? '0')) return;
+    const version = versionOf(kept);
+    if (!isNewerVersion(version, versionOf(this.#store.get(key) ?? {}) ?? '0')) return;
+    if (this.#version !== undefined && !isNewerVersion(version, this.#version)) return;
     this.#unconfirmed.add(key);
     this.#put(kept);
   }
