@@ -207,7 +207,12 @@ export class SnapshotLab implements AsyncDisposable {
       await check();
       return true;
     };
-    await waitFor(what, tried, { timeoutMs, everyMs: 300 });
+    try {
+      await waitFor(what, tried, { timeoutMs, everyMs: 300 });
+    } catch (error) {
+      console.error((await this.controllerLog()).split('\n').slice(-40).join('\n'));
+      throw error;
+    }
   }
 
   /** Names of the snapshots that the nodes' agents have on record, whatever the API server says. */
