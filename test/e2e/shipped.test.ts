@@ -1,8 +1,10 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { readFile, readdir } from 'node:fs/promises';
+import { copyFile, readFile, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Cluster } from '../cluster/cluster.ts';
-import type { Kubectl } from '../cluster/kubectl.ts';
+import { RELEASE } from '../../src/controller/stranded-volumes.ts';
+import { agentOf } from '../cluster/keelson-pods.ts';
+import { Kubectl } from '../cluster/kubectl.ts';
 import { NAMESPACE } from '../cluster/shipped.ts';
 import { waitFor } from '../cluster/wait.ts';
 
@@ -95,6 +97,16 @@ describe('what ships', { timeout: 10 * MINUTES }, () => {
     await cluster.down();
   }, 2 * MINUTES);
 
+  /** kubectl with that token alone. */
+  const withToken = async (token: string): Promise<Kubectl> => {
+    const file = `${kubectl.kubeconfig}.token`;
+    await copyFile(kubectl.kubeconfig, file);
+    const limited = new Kubectl(kubectl.file, file);
+    await limited.run(['config', 'set-credentials', 'limited', `--token=${token}`]);
+    const context = (await limited.run(['config', 'current-context'])).trim();
+    await limited.run(['config', 'set-context', context, '--user=limited']);
+    return limited;
+  };
   const pods = async (selector: string, namespace = 'default'): Promise<readonly Pod[]> =>
     (
       await kubectl.get<{ readonly items: readonly Pod[] }>([
@@ -238,6 +250,71 @@ describe('what ships', { timeout: 10 * MINUTES }, () => {
   test('asks nothing of the API server that it may not ask', async () => {
     for (const component of ['agent', 'controller']) {
       expect(await logs(component), component).not.toMatch(/forbidden/i);
+    }
+  });
+
+  test("lets the token of a node's agent do what is that node's, and nothing else", async () => {
+    const { machine } = await cluster.node('node-1');
+    const process = await machine.findDaemon(agentOf('node-1'));
+    const inPod = `/proc/${process?.pid ?? ''}/root/var/run/secrets/kubernetes.io/serviceaccount/token`;
+    const agent = await withToken((await readFile(inPod, 'utf8')).trim());
+    const volumes = await kubectl.get<{
+      items: { metadata: { name: string }; spec: { nodeName: string } }[];
+    }>(['localvolumes']);
+    const volumeOn = (node: string): string =>
+      volumes.items.find(({ spec }) => spec.nodeName === node)?.metadata.name ?? '';
+    // Whatever is let through by mistake is not done.
+    const dryRun = '--dry-run=server';
+    type Attempt = readonly [args: readonly string[], input?: string];
+    const send = (args: readonly string[], kind: string, name: string, fields: object): Attempt => {
+      const apiVersion = kind === 'Pod' ? 'v1' : 'keelson.dev/v1alpha1';
+      const object = { apiVersion, kind, metadata: { name }, ...fields };
+      return [[...args, dryRun, '--filename=-'], JSON.stringify(object)];
+    };
+    const create = (kind: string, name: string, fields: object = {}): Attempt =>
+      send(['create'], kind, name, fields);
+    // kubectl reads before it writes, but for a server-side apply.
+    const report = (kind: string, name: string, status: object): Attempt =>
+      send(['apply', '--server-side', '--force-conflicts', '--subresource=status'], kind, name, { status });
+    const attempt = async ([args, input]: Attempt): Promise<string> =>
+      await agent.run(args, input === undefined ? {} : { input }).then(
+        () => 'done',
+        (error: unknown) => String(error),
+      );
+    expect(await attempt(report('NodeInventory', 'node-1', { agentVersion: '9' }))).toBe('done');
+    expect(await attempt(report('LocalVolume', volumeOn('node-1'), { message: 'x' }))).toBe('done');
+
+    const mine = { spec: { nodeName: 'node-1', poolName: 'default', size: '1Gi' } };
+    const main = { spec: { containers: [{ name: 'main', image: 'x' }] } };
+    const release = `${RELEASE}=yes`;
+    const unschedulable = '--patch={"spec":{"unschedulable":true}}';
+    const refused: readonly Attempt[] = [
+      report('LocalVolume', volumeOn('node-2'), { message: 'x' }),
+      report('NodeInventory', 'node-2', { agentVersion: '9' }),
+      [['annotate', 'localvolume', volumeOn('node-1'), release, dryRun]],
+      [['delete', 'localvolume', volumeOn('node-1'), dryRun]],
+      create('LocalVolume', 'mine', mine),
+      [['delete', 'nodeinventory', 'node-2', dryRun]],
+      create('NodeInventory', 'node-3'),
+      [['label', 'node', 'node-1', 'example.com/mine=yes', dryRun]],
+      [['label', 'node', 'node-1', 'disk.keelson.dev/nvme=yes', '--overwrite', dryRun]],
+      [['label', 'node', 'node-2', 'disk.keelson.dev/nvme=yes', '--overwrite', dryRun]],
+      [['annotate', 'node', 'node-1', 'example.com/mine=yes', dryRun]],
+      [['taint', 'node', 'node-1', 'example.com/mine:NoSchedule', dryRun]],
+      [['patch', 'node', 'node-1', unschedulable, dryRun]],
+      [['patch', 'node', 'node-2', unschedulable, dryRun]],
+      [['delete', 'node', 'node-2', dryRun]],
+      create('StoragePool', 'mine', { spec: { backend: 'btrfs', source: { path: '/' } } }),
+      create('NodeLabelRule', 'mine', { spec: { labels: [{ key: 'example.com/a', value: 'b' }] } }),
+      create('Pod', 'mine', main),
+      [['get', 'persistentvolumes']],
+      [['get', 'persistentvolumeclaims', '--all-namespaces']],
+      [['get', 'secrets', '--all-namespaces']],
+      [['get', 'pods', '--all-namespaces']],
+      [['create', 'token', 'keelson-controller', '--namespace', NAMESPACE]],
+    ];
+    for (const each of refused) {
+      expect(await attempt(each), each.join(' ')).toMatch(/forbidden/i);
     }
   });
 
