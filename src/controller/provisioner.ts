@@ -16,15 +16,15 @@ import {
   type PersistentVolume,
   type PersistentVolumeClaim,
 } from '../kube/built-in.ts';
-import type { KubeClient } from '../kube/client.ts';
+import { findObject, type KubeClient } from '../kube/client.ts';
 import type { EventRecorder } from '../kube/event-recorder.ts';
-import type { KubeObject, ObjectName, Resource } from '../kube/resource.ts';
 import { type Clock, systemClock } from '../runtime/clock.ts';
 import type { Logger } from '../runtime/logger.ts';
 import type { WorkResult } from '../runtime/work-queue.ts';
 import { type AttributesClasses, findAttributesClass } from './attributes-classes.ts';
 import type { ClaimSources } from './claim-sources.ts';
 import type { Cluster } from './cluster.ts';
+import { releaseVolume } from './local-volume-writes.ts';
 import type { ControllerMetrics } from './metrics.ts';
 import { NodeViews } from './node-views.ts';
 import { persistentVolumeOf } from './persistent-volume.ts';
@@ -209,24 +209,16 @@ export class Provisioner {
     signal: AbortSignal,
   ): Promise<WorkResult> {
     const { client, logger } = this.#deps;
-    const volume = await this.#find(LOCAL_VOLUMES, { name }, signal);
+    const volume = await findObject(client, LOCAL_VOLUMES, { name }, { signal });
     if (volume === undefined || claimOf(volume) === undefined) return undefined;
     const claim = await this.#liveClaim(claimOf(volume), signal);
-    const owner = await this.#find(PERSISTENT_VOLUMES, { name }, signal);
+    const owner = await findObject(client, PERSISTENT_VOLUMES, { name }, { signal });
     await this.#checkNodeIsKnown(volume.spec.nodeName, signal);
     const isOwned = owner !== undefined || this.#ownersOf(name, volume).length > 0;
     if (planProvision(this.#stateOf(name, { claim, volume }, isOwned)).do !== plan.do)
       return { afterMs: 200 };
-    const { uid, resourceVersion, finalizers = [] } = volume.metadata ?? {};
-    const precondition = { uid, resourceVersion };
     if (plan.do === 'abandon') {
-      const others = finalizers.filter((finalizer) => !finalizer.startsWith('keelson.dev/'));
-      await client.patch(
-        LOCAL_VOLUMES,
-        { name },
-        { merge: { metadata: { finalizers: others } }, precondition },
-        { signal },
-      );
+      await releaseVolume(volume, { client }, signal);
       logger.info(
         { volume: name, node: volume.spec.nodeName },
         'an unused volume of a lost node was given up',
@@ -234,7 +226,8 @@ export class Provisioner {
       return undefined;
     }
     this.#avoid(name, volume);
-    await client.delete(LOCAL_VOLUMES, { name }, { precondition, signal });
+    const { uid, resourceVersion } = volume.metadata ?? {};
+    await client.delete(LOCAL_VOLUMES, { name }, { precondition: { uid, resourceVersion }, signal });
     if (plan.fault !== undefined) this.#say(claim, plan.fault);
     logger.info({ volume: name, node: volume.spec.nodeName }, 'an unused volume is deleted');
     return undefined;
@@ -271,31 +264,20 @@ export class Provisioner {
   ): Promise<PersistentVolumeClaim | undefined> {
     if (known === undefined) return undefined;
     const { name = '', namespace, uid } = known.metadata ?? {};
-    const claim = await this.#find(PERSISTENT_VOLUME_CLAIMS, { name, namespace }, signal);
+    const { client } = this.#deps;
+    const claim = await findObject(client, PERSISTENT_VOLUME_CLAIMS, { name, namespace }, { signal });
     return claim?.metadata?.uid === uid ? claim : undefined;
   }
 
   /** Brings a node that the server has but we do not know yet into our copy: nothing is done because of a late watch. */
   async #checkNodeIsKnown(name: string, signal: AbortSignal): Promise<void> {
-    const { nodes } = this.#deps.cluster;
+    const { client, cluster } = this.#deps;
+    const { nodes } = cluster;
     if (name === '' || nodes.store.get(name) !== undefined) return;
-    const node = await this.#find(NODES, { name }, signal);
+    const node = await findObject(client, NODES, { name }, { signal });
     if (node === undefined) return;
     nodes.remember(node);
     throw new Fault('busy', `node ${name} is new; the plan is made again`);
-  }
-
-  async #find<T extends KubeObject>(
-    resource: Resource<T>,
-    name: ObjectName,
-    signal: AbortSignal,
-  ): Promise<T | undefined> {
-    try {
-      return await this.#deps.client.get(resource, name, { signal });
-    } catch (error) {
-      if (isFault(error, 'not-found')) return undefined;
-      throw error;
-    }
   }
 
   #avoid(name: string, { spec: { nodeName }, status }: LocalVolume): void {

@@ -3,12 +3,13 @@ import { isFault } from '../core/fault.ts';
 import { DRIVER_NAME } from '../core/driver.ts';
 import { planRelease, type ReleasePlan } from '../core/provision-release.ts';
 import { PERSISTENT_VOLUMES, type PersistentVolume } from '../kube/built-in.ts';
-import type { KubeClient, Precondition } from '../kube/client.ts';
+import { findObject, type KubeClient, type Precondition } from '../kube/client.ts';
 import type { EventRecorder } from '../kube/event-recorder.ts';
 import type { Logger } from '../runtime/logger.ts';
 import type { WorkResult } from '../runtime/work-queue.ts';
 import type { Cluster } from './cluster.ts';
 import { type Concern, type ConcernContext, onEach, subscriptions } from './concern.ts';
+import { annotateVolume } from './local-volume-writes.ts';
 import type { ControllerMetrics } from './metrics.ts';
 import { FINALIZER, nodeAffinityOf } from './persistent-volume.ts';
 import { PUBLISHED_AS } from './views.ts';
@@ -122,15 +123,7 @@ export class Releaser {
   }
 
   async #mark(volume: LocalVolume, owner: PersistentVolume, signal: AbortSignal): Promise<void> {
-    const { name = '', uid } = volume.metadata ?? {};
-    const annotations = { [PUBLISHED_AS]: owner.metadata?.name ?? '' };
-    const marked = await this.#deps.client.patch(
-      LOCAL_VOLUMES,
-      { name },
-      { merge: { metadata: { annotations } }, precondition: { uid } },
-      { signal },
-    );
-    this.#deps.cluster.volumes.remember(marked);
+    await annotateVolume(volume, { [PUBLISHED_AS]: owner.metadata?.name ?? '' }, this.#deps, signal);
   }
 
   /** The owner is read from the server first: a policy that was just set to Retain counts. */
@@ -156,10 +149,7 @@ export class Releaser {
   async #deletePersistentVolume(owner: PersistentVolume, signal: AbortSignal): Promise<void> {
     const { client, cluster } = this.#deps;
     const { name } = nameOf(owner);
-    const missed = await client.get(LOCAL_VOLUMES, { name }, { signal }).catch((error: unknown) => {
-      if (isFault(error, 'not-found')) return undefined;
-      throw error;
-    });
+    const missed = await findObject(client, LOCAL_VOLUMES, { name }, { signal });
     const { volumeHandle } = owner.spec?.csi ?? {};
     if (missed !== undefined && missed.status?.volumeHandle === volumeHandle) {
       cluster.volumes.remember(missed);

@@ -17,6 +17,7 @@ import type { Logger } from '../runtime/logger.ts';
 import type { WorkResult } from '../runtime/work-queue.ts';
 import type { Cluster } from './cluster.ts';
 import { type Concern, type ConcernContext, onEach, subscriptions } from './concern.ts';
+import { releaseVolume } from './local-volume-writes.ts';
 import { isSilent, PUBLISHED_AS } from './views.ts';
 
 /** On a LocalVolume, with its own UID for a value: its data on that node is given up, whatever becomes of the node. */
@@ -117,18 +118,11 @@ export class StrandedVolumes {
   }
 
   /** In this very version: with the annotation on it. */
-  async #letGo({ metadata, spec }: LocalVolume, signal: AbortSignal): Promise<void> {
+  async #letGo(volume: LocalVolume, signal: AbortSignal): Promise<void> {
     const { client, logger } = this.#deps;
-    const { name = '', uid, resourceVersion, finalizers = [] } = metadata ?? {};
-    const others = finalizers.filter((finalizer) => !finalizer.startsWith('keelson.dev/'));
-    if (others.length === finalizers.length) return;
-    await client.patch(
-      LOCAL_VOLUMES,
-      { name },
-      { merge: { metadata: { finalizers: others } }, precondition: { uid, resourceVersion } },
-      { signal },
-    );
-    logger.warn({ volume: name, node: spec.nodeName }, 'a given up volume is gone from the API');
+    if (!(await releaseVolume(volume, { client }, signal))) return;
+    const fields = { volume: volume.metadata?.name, node: volume.spec.nodeName };
+    logger.warn(fields, 'a given up volume is gone from the API');
   }
 
   /** As conditions of our own beside those of the agent; they are there only while there is something to say. */

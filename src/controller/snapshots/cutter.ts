@@ -10,6 +10,7 @@ import type { Clock } from '../../runtime/clock.ts';
 import type { Logger } from '../../runtime/logger.ts';
 import type { WorkResult } from '../../runtime/work-queue.ts';
 import type { Cluster } from '../cluster.ts';
+import { annotateVolume, releaseVolume } from '../local-volume-writes.ts';
 import { handlesOf, type SnapshotKinds } from './kinds.ts';
 import { contentView, cutSource, cutView, isOurs, nanoseconds, TOLD_BY } from './views.ts';
 
@@ -87,7 +88,9 @@ export class SnapshotCutter {
       case 'create':
         return await this.#create(content, plan.source, signal);
       case 'mark':
-        if (cut !== undefined) await this.#mark(content, cut, signal);
+        if (cut !== undefined) {
+          await annotateVolume(cut, { [TOLD_BY]: content.metadata?.name ?? '' }, this.#deps, signal);
+        }
         return undefined;
       case 'report':
         await this.#report(content, plan.status, signal);
@@ -134,18 +137,6 @@ export class SnapshotCutter {
     return undefined;
   }
 
-  async #mark(content: VolumeSnapshotContent, cut: LocalVolume, signal: AbortSignal): Promise<void> {
-    const { name = '', uid } = cut.metadata ?? {};
-    const annotations = { [TOLD_BY]: content.metadata?.name ?? '' };
-    const marked = await this.#deps.client.patch(
-      LOCAL_VOLUMES,
-      { name },
-      { merge: { metadata: { annotations } }, precondition: { uid } },
-      { signal },
-    );
-    this.#deps.cluster.volumes.remember(marked);
-  }
-
   /** Everything that could be a reason to keep the snapshot is read from the server: this is the step that loses data when it errs. */
   async #end(
     content: VolumeSnapshotContent,
@@ -179,12 +170,10 @@ export class SnapshotCutter {
   }
 
   async #abandon(cut: LocalVolume, signal: AbortSignal): Promise<void> {
-    const { name = '', uid, resourceVersion, finalizers = [] } = cut.metadata ?? {};
-    const others = finalizers.filter((finalizer) => !finalizer.startsWith('keelson.dev/'));
-    const merge = { metadata: { finalizers: others } };
-    const precondition = { uid, resourceVersion };
-    await this.#deps.client.patch(LOCAL_VOLUMES, { name }, { merge, precondition }, { signal });
-    this.#deps.logger.info({ volume: name, node: cut.spec.nodeName }, 'an unheard-of snapshot was given up');
+    const { client, logger } = this.#deps;
+    await releaseVolume(cut, { client }, signal);
+    const fields = { volume: cut.metadata?.name, node: cut.spec.nodeName };
+    logger.info(fields, 'an unheard-of snapshot was given up');
   }
 
   /** Without a LocalVolume behind it the server is asked whether there really is none. */
