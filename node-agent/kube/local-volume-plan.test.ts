@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import type { LocalVolume } from '../../src/api/local-volume.ts';
-import { type Copy, DATA_FINALIZER, type Observed, planVolume } from './local-volume-plan.ts';
+import { DATA_FINALIZER, type LocalVolume } from '../../src/api/local-volume.ts';
+import { type Copy, type Observed, planVolume } from './local-volume-plan.ts';
 
 const GIB = 1n << 30n;
 const copy: Copy = { id: 'vol-1', name: 'pvc-1', pool: 'fast', sizeBytes: GIB, createdAtMs: 0 };

@@ -1,11 +1,8 @@
-import type { LocalVolume } from '../../src/api/local-volume.ts';
+import { DATA_FINALIZER, type LocalVolume } from '../../src/api/local-volume.ts';
 import { Fault, isFault } from '../../src/core/fault.ts';
 import { parseQuantity } from '../../src/core/quantity.ts';
 import type { ContentSource } from '../../src/core/volume.ts';
 import { parseAttributes, sameAttributes, type VolumeAttributes } from '../../src/core/volume-attributes.ts';
-
-/** Keeps a LocalVolume in the API for as long as its data may be on this node. Only the agent puts it there and takes it away. */
-export const DATA_FINALIZER = 'keelson.dev/data';
 
 /** A volume or snapshot as it is on this node. */
 export interface Copy {
@@ -37,7 +34,7 @@ export interface Observed {
 /** The one next step for a LocalVolume. */
 export type VolumePlan =
   | { readonly step: 'none' }
-  /** Put the finalizer there; no data is made without it. */
+  /** Put the finalizer there; no data is made without it. The controller's own intents have it, those that are written by hand may not. */
   | { readonly step: 'protect' }
   | {
       readonly step: 'create';

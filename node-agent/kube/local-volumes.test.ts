@@ -1,11 +1,10 @@
 import { afterEach, expect, test } from 'vitest';
-import { LOCAL_VOLUMES, type LocalVolume } from '../../src/api/local-volume.ts';
+import { DATA_FINALIZER, LOCAL_VOLUMES, type LocalVolume } from '../../src/api/local-volume.ts';
 import { Fault } from '../../src/core/fault.ts';
 import { silentLogger } from '../../src/runtime/logger.ts';
 import { FakeApiClient } from '../../test/fakes/fake-api-client.ts';
 import { FakeClock } from '../../test/fakes/fake-clock.ts';
 import { startMemoryStorage } from '../../test/fakes/volume-store.ts';
-import { DATA_FINALIZER } from './local-volume-plan.ts';
 import { LocalVolumes } from './local-volumes.ts';
 
 const GIB = 1n << 30n;
@@ -103,6 +102,20 @@ test('an agent that died after making the volume finds it by its name', async ()
   await clock.advance(100);
   expect((await read(client, 'pvc-1')).status?.volumeHandle).toBe(made.id);
   expect(storage.listVolumes()).toHaveLength(1);
+});
+
+test('what was made for an intent that was given up meanwhile is removed again', async () => {
+  const { client, clock, storage, start } = await setup();
+  const gone = new Fault('not-found', 'it was given up');
+  await client.create(LOCAL_VOLUMES, {
+    metadata: { name: 'pvc-1', finalizers: [DATA_FINALIZER] },
+    spec: { nodeName: 'n1', poolName: 'default', type: 'Volume', size: '1Gi', volumeMode: 'Filesystem' },
+  });
+  client.failures.push({ verb: 'patch', error: gone });
+  await start();
+  await clock.advance(10);
+  expect(client.failures).toEqual([]);
+  expect(storage.listVolumes()).toEqual([]);
 });
 
 test('a pool without room says Exhausted, and says it for good', async () => {

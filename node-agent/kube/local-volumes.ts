@@ -1,4 +1,4 @@
-import { LOCAL_VOLUMES, type LocalVolume } from '../../src/api/local-volume.ts';
+import { DATA_FINALIZER, LOCAL_VOLUMES, type LocalVolume } from '../../src/api/local-volume.ts';
 import { parseEncrypted } from '../../src/core/encryption.ts';
 import { Fault } from '../../src/core/fault.ts';
 import type { Snapshot, Volume } from '../../src/core/volume.ts';
@@ -13,7 +13,6 @@ import { WorkQueue, type WorkResult } from '../../src/runtime/work-queue.ts';
 import type { CreateVolume } from '../storage/volumes.ts';
 import {
   type Copy,
-  DATA_FINALIZER,
   type FoundSource,
   planVolume,
   type VolumePlan,
@@ -169,12 +168,29 @@ export class LocalVolumes {
     } catch (error) {
       const fault = Fault.from(error);
       // The API's faults come from the report above: the volume is made, so its phase is not theirs to say.
-      const phase = this.#findCopy(object) === undefined ? phaseAfter(fault) : undefined;
+      const copy = this.#findCopy(object);
+      if (copy !== undefined && fault.kind === 'not-found') {
+        await this.#takeBack(object, copy);
+        return undefined;
+      }
+      const phase = copy === undefined ? phaseAfter(fault) : undefined;
       if (phase !== undefined) await this.#report(object, { phase, fault });
       if (phase === undefined || phase === 'Pending') throw fault;
       this.#deps.logger.warn({ volume: name, phase, err: fault }, 'volume cannot be made');
       return undefined;
     }
+  }
+
+  /**
+   * The intent was given up while its volume was made, because nothing was heard of this node. Nobody knows the handle, so nobody has used
+   * it. Crash window: the volume stays, and the inventory lists it as one without an object.
+   */
+  async #takeBack(object: LocalVolume, { id }: Copy): Promise<void> {
+    await this.#removeData(object, id);
+    this.#deps.logger.info(
+      { volume: nameOf(object), volumeId: id },
+      'a volume that nobody waits for is removed',
+    );
   }
 
   /** The one does not wait for the other: a full pool keeps no limit from coming into force. */
@@ -204,10 +220,8 @@ export class LocalVolumes {
   }
 
   async #deleteData(object: LocalVolume, id: string): Promise<void> {
-    const { storage } = this.#deps;
     try {
-      if (object.spec.type === 'Snapshot') await storage.deleteSnapshot(id);
-      else await storage.deleteVolume(id);
+      await this.#removeData(object, id);
     } catch (error) {
       const fault = Fault.from(error);
       if (phaseAfter(fault) !== undefined) {
@@ -215,6 +229,12 @@ export class LocalVolumes {
       }
       throw fault;
     }
+  }
+
+  async #removeData({ spec }: LocalVolume, id: string): Promise<void> {
+    const { storage } = this.#deps;
+    if (spec.type === 'Snapshot') await storage.deleteSnapshot(id);
+    else await storage.deleteVolume(id);
   }
 
   async #release(object: LocalVolume): Promise<void> {

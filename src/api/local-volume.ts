@@ -65,6 +65,11 @@ const status = z.object({
   conditions,
 });
 
+/**
+ * A finalizer: keeps a LocalVolume in the API for as long as its data may be on its node. It is there before any data is, so whoever creates
+ * one puts it there; the agent of the node takes it off when the data is gone, and the controller for a node that never will.
+ */
+export const DATA_FINALIZER = 'keelson.dev/data';
 /** A condition: True while the volume has grown and its file system has not; it will when kubelet asks (NodeExpandVolume). */
 export const NODE_EXPANSION_REQUIRED = 'NodeExpansionRequired';
 /** A condition: whether the volume has the size that is asked for, and why not. */

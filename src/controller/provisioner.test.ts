@@ -73,10 +73,54 @@ test('a claim that is gone before its volume is made leaves nothing', async () =
   await lab.addNode('n1');
   const name = await lab.addClaim('data');
   await deleteClaim(lab);
-  await lab.answer(name, READY).catch(() => undefined);
+  await lab.answer(name, READY);
+  await lab.cleanUp(name);
   await lab.settle(10_000);
   expect(await listAll(lab.client, LOCAL_VOLUMES)).toEqual([]);
   expect(await listAll(lab.client, PERSISTENT_VOLUMES)).toEqual([]);
+});
+
+test('a node without an agent does not hold the name of a volume that it has never heard of', async () => {
+  await using lab = await startControllerOnFakes();
+  await lab.addNode('silent');
+  await lab.addNode('n1');
+  const name = await lab.addClaim('data', waiting('silent'));
+  const merge = { metadata: { annotations: { [SELECTED]: 'n1' } } };
+  await lab.client.patch(PERSISTENT_VOLUME_CLAIMS, { namespace: SPACE, name: 'data' }, { merge });
+  await lab.settle(20_000);
+  expect((await lab.volume(name)).spec.nodeName).toBe('silent');
+  await lab.settle(20_000);
+  expect((await lab.volume(name)).spec.nodeName).toBe('n1');
+});
+
+test('an intent for a claim that is gone already is taken back', async () => {
+  await using lab = await startControllerOnFakes();
+  await lab.addNode('n1');
+  const metadata = { name: 'data', namespace: SPACE };
+  await lab.addClaim('data', { metadata, spec: { ...CLAIM, storageClassName: 'local' } });
+  const merge = { metadata: { annotations: { ...ASKED, [SELECTED]: 'n1' } } };
+  // Both are news by the time that the controller acts on the first.
+  await lab.client.patch(PERSISTENT_VOLUME_CLAIMS, metadata, { merge });
+  await deleteClaim(lab);
+  for (const { metadata } of await listAll(lab.client, LOCAL_VOLUMES)) {
+    expect(metadata?.deletionTimestamp).toBeDefined();
+    await lab.cleanUp(metadata?.name ?? '');
+  }
+  expect(await listAll(lab.client, LOCAL_VOLUMES)).toEqual([]);
+  expect(await listAll(lab.client, PERSISTENT_VOLUMES)).toEqual([]);
+});
+
+test('with Retain nothing is published for a claim that is gone already', async () => {
+  await using lab = await startControllerOnFakes();
+  await lab.addNode('n1');
+  const metadata = { name: 'data', namespace: SPACE };
+  const name = await lab.addClaim('data', { metadata, spec: { ...CLAIM, storageClassName: 'kept' } });
+  // Both are news by the time that the controller acts on the first.
+  await lab.client.patch(LOCAL_VOLUMES, { name }, { merge: { status: READY } }, { subresource: 'status' });
+  await deleteClaim(lab);
+  await lab.settle(60_000);
+  expect(await listAll(lab.client, PERSISTENT_VOLUMES)).toEqual([]);
+  expect((await lab.volume(name)).metadata?.deletionTimestamp).toBeDefined();
 });
 
 test('a claim on a node that is full is handed back to the scheduler, and its intent goes', async () => {
@@ -87,6 +131,8 @@ test('a claim on a node that is full is handed back to the scheduler, and its in
   const { metadata } = await lab.claim('data');
   expect(metadata?.annotations).toEqual(ASKED);
   expect(lab.events.at(-1)).toContain('pool default on node n1 has no room: the pool is full');
+  expect((await lab.volume(name)).metadata?.deletionTimestamp).toBeDefined();
+  await lab.cleanUp(name);
   expect(await listAll(lab.client, LOCAL_VOLUMES)).toEqual([]);
 });
 

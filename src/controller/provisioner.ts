@@ -1,4 +1,4 @@
-import { LOCAL_VOLUMES, type LocalVolume } from '../api/local-volume.ts';
+import { DATA_FINALIZER, LOCAL_VOLUMES, type LocalVolume } from '../api/local-volume.ts';
 import { Fault, isFault } from '../core/fault.ts';
 import { describeClaim, volumeNameOf } from '../core/provision.ts';
 import {
@@ -47,6 +47,8 @@ const AVOID_MS: Readonly<Record<Refusal, number>> = { exhausted: 60_000, failed:
 const WAIT_MS = 60_000;
 /** A volume that takes longer than this is announced on its claim; most are ready before. */
 const ANNOUNCE_MS = 2_000;
+/** An agent lets go of a volume that it has not made within a second. */
+const OVERDUE_MS = 30_000;
 
 interface Avoided {
   readonly refusal: Refusal;
@@ -68,6 +70,8 @@ export class Provisioner {
   readonly #waiting = new Set<string>();
   /** Since when volumes are being made, by the monotonic clock; Infinity once that was announced. */
   readonly #madeSinceMs = new Map<string, number>();
+  /** Since when volumes of which no node has said a word are seen to be deleted, by the monotonic clock. */
+  readonly #deletedSinceMs = new Map<string, number>();
 
   constructor(deps: ProvisionerDeps) {
     this.#deps = deps;
@@ -90,7 +94,10 @@ export class Provisioner {
     const isOwned = this.#ownersOf(name, volume).length > 0;
     const plan = planProvision(this.#stateOf(name, found, isOwned));
     this.#waiting.delete(name);
-    if (volume === undefined) this.#madeSinceMs.delete(name);
+    if (volume === undefined) {
+      this.#madeSinceMs.delete(name);
+      this.#deletedSinceMs.delete(name);
+    }
     if (found.claim === undefined && volume === undefined) this.#avoided.delete(name);
     try {
       return await this.#carryOut(name, plan, found, signal);
@@ -106,7 +113,7 @@ export class Provisioner {
   async #carryOut(name: string, plan: ProvisionPlan, found: Found, signal: AbortSignal): Promise<WorkResult> {
     switch (plan.do) {
       case 'nothing':
-        return this.#announce(name, found);
+        return this.#awaitEnd(name, found.volume) ?? this.#announce(name, found);
       case 'wait':
         this.#waiting.add(name);
         this.#say(found.claim, plan.fault);
@@ -124,18 +131,31 @@ export class Provisioner {
     }
   }
 
-  /** The intent comes first. Its claim is read from the server: one that is gone by now must not get a volume. */
-  async #create(name: string, volume: NewVolume, found: Found, signal: AbortSignal): Promise<WorkResult> {
-    const { client, cluster, sources } = this.#deps;
-    const claim = await this.#liveClaim(found.claim, signal);
-    if (planProvision(this.#stateOf(name, { claim, volume: undefined }, false)).do !== 'create') {
-      return { afterMs: 200 };
-    }
+  /**
+   * The intent comes first. Its claim may be gone by now, or want something else: then the news of that is on its way, or in the list that
+   * a controller starts with after a crash, and the intent is discarded.
+   */
+  async #create(
+    name: string,
+    volume: NewVolume,
+    { claim }: Found,
+    signal: AbortSignal,
+  ): Promise<WorkResult> {
     if (claim === undefined) return undefined;
+    const { client, cluster, sources } = this.#deps;
     await sources.protect(claim, signal);
     const created = await client.create(LOCAL_VOLUMES, localVolumeOf(name, volume, claim), { signal });
     cluster.volumes.remember(created);
     return undefined;
+  }
+
+  /** Looks again at a volume that is being deleted and of which its node has not said a word. */
+  #awaitEnd(name: string, volume: LocalVolume | undefined): WorkResult {
+    if (volume?.metadata?.deletionTimestamp === undefined || volumeView(volume).isAnswered) return undefined;
+    const nowMs = this.#clock.monotonicMs();
+    const sinceMs = this.#deletedSinceMs.get(name) ?? nowMs;
+    this.#deletedSinceMs.set(name, sinceMs);
+    return { afterMs: Math.max(0, sinceMs + OVERDUE_MS - nowMs) };
   }
 
   /** Says where a volume is being made, once, when that takes so long that somebody may ask. */
@@ -162,11 +182,15 @@ export class Provisioner {
   async #publish(name: string, found: Found, signal: AbortSignal): Promise<WorkResult> {
     const { client, cluster, events, metrics } = this.#deps;
     const { volume } = found;
-    const claim = await this.#liveClaim(found.claim, signal);
-    if (planProvision(this.#stateOf(name, { claim, volume }, false)).do !== 'publish')
-      return { afterMs: 200 };
+    let { claim } = found;
     const storageClass = claim && cluster.classes.store.get(classNameOf(claim));
     if (claim === undefined || volume === undefined || storageClass === undefined) return { afterMs: 200 };
+    // What is made for a claim that is gone by now is Released, and goes again; but with Retain it would stay, and nobody has asked for it.
+    if (storageClass.reclaimPolicy === 'Retain') {
+      claim = await this.#liveClaim(claim, signal);
+      if (planProvision(this.#stateOf(name, { claim, volume }, false)).do !== 'publish') return { afterMs: 200 };
+      if (claim === undefined) return undefined;
+    }
     // Another run of ours may have made it: then its event is on its way, and `conflict` brings us back to see it.
     const owner = await client.create(PERSISTENT_VOLUMES, persistentVolumeOf(volume, claim, storageClass), {
       signal,
@@ -243,6 +267,9 @@ export class Provisioner {
       attributesClass: findAttributesClass(attributesClasses, view?.attributesClassName),
       volume: volume === undefined ? undefined : volumeView(volume),
       isOwned,
+      isOverdue:
+        (this.#deletedSinceMs.get(name) ?? Number.POSITIVE_INFINITY) + OVERDUE_MS <=
+        this.#clock.monotonicMs(),
       nodes: this.#nodes.without(name),
       source: view && storageClass && sources.find(view),
       avoid: this.#avoidedBy(name),
@@ -318,7 +345,7 @@ function localVolumeOf(name: string, volume: NewVolume, claim: PersistentVolumeC
   return {
     apiVersion: 'keelson.dev/v1alpha1',
     kind: LOCAL_VOLUMES.kind,
-    metadata: { name },
+    metadata: { name, finalizers: [DATA_FINALIZER] },
     spec: {
       nodeName,
       poolName,

@@ -19,12 +19,6 @@ async function releaseClaim(lab: ControllerOnFakes, name: string): Promise<void>
   await lab.settle();
 }
 
-/** As the agent does when the data is gone. */
-async function cleanUp(lab: ControllerOnFakes, name: string): Promise<void> {
-  await lab.client.patch(LOCAL_VOLUMES, { name }, { merge: { metadata: { finalizers: [] } } });
-  await lab.settle();
-}
-
 test('data goes first, then the PersistentVolume', async () => {
   await using lab = await startControllerOnFakes();
   await lab.addNode('n1');
@@ -32,7 +26,7 @@ test('data goes first, then the PersistentVolume', async () => {
   await releaseClaim(lab, name);
   expect((await lab.volume(name)).metadata?.deletionTimestamp).toBeDefined();
   expect((await lab.client.get(PERSISTENT_VOLUMES, { name })).metadata?.deletionTimestamp).toBeUndefined();
-  await cleanUp(lab, name);
+  await lab.cleanUp(name);
   expect(await listAll(lab.client, LOCAL_VOLUMES)).toEqual([]);
   expect(await listAll(lab.client, PERSISTENT_VOLUMES)).toEqual([]);
 });
@@ -45,7 +39,7 @@ test('a server that fails in the middle is asked again', async () => {
   await releaseClaim(lab, name);
   await lab.settle(10_000);
   lab.client.failures.push({ verb: 'delete', error: new Fault('unavailable', 'not now') });
-  await cleanUp(lab, name);
+  await lab.cleanUp(name);
   await lab.settle(10_000);
   expect(await listAll(lab.client, PERSISTENT_VOLUMES)).toEqual([]);
 });

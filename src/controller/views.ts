@@ -97,6 +97,8 @@ export function volumeView(volume: LocalVolume): VolumeView {
     isDeleting: metadata?.deletionTimestamp !== undefined,
     phase: status?.phase ?? 'Pending',
     hasHandle: (status?.volumeHandle ?? '') !== '',
+    // By its phase: conditions may be the controller's own.
+    isAnswered: status?.phase !== undefined,
     sizeBytes: parseQuantity(status?.capacity ?? spec.size, 'LocalVolume size'),
     message: status?.message ?? '',
     isPublished: metadata?.annotations?.[PUBLISHED_AS] !== undefined,

@@ -46,6 +46,7 @@ const volume: VolumeView = {
   sizeBytes: 2n * GI,
   message: '',
   isPublished: false,
+  isAnswered: true,
 };
 const ready: VolumeView = { ...volume, phase: 'Ready', hasHandle: true };
 const clone = { apiGroup: '', kind: 'PersistentVolumeClaim', name: 'source', namespace: undefined };
@@ -57,6 +58,7 @@ function plan(change: Partial<ProvisionState>): ReturnType<typeof planProvision>
     storageClass: waiting,
     volume: undefined,
     isOwned: false,
+    isOverdue: false,
     nodes,
     source: undefined,
     avoid: new Map(),
@@ -118,6 +120,21 @@ describe('the next step', () => {
       'no wait for a node that will not clean up',
       { volume: { ...volume, isDeleting: true }, nodes: cluster() },
       'abandon',
+    ],
+    [
+      'no wait for a node that has never said a word',
+      { volume: { ...volume, isDeleting: true, isAnswered: false }, isOverdue: true },
+      'abandon',
+    ],
+    [
+      'patience with a node that has just been told',
+      { volume: { ...volume, isDeleting: true, isAnswered: false } },
+      'nothing',
+    ],
+    [
+      'patience with a node that has the volume',
+      { volume: { ...ready, isDeleting: true }, isOverdue: true },
+      'nothing',
     ],
     [
       'a published volume of a lost node is kept',

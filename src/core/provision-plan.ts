@@ -30,6 +30,8 @@ export interface ProvisionState {
   readonly nodes: NodeDirectory;
   /** For a copy: its source, or why there is none yet. */
   readonly source: SourceView | Fault | undefined;
+  /** The volume is being deleted for so long that a node that knows of it would have said so. */
+  readonly isOverdue: boolean;
   /** Nodes that have just refused this volume, and how. */
   readonly avoid: ReadonlyMap<string, Refusal>;
 }
@@ -58,7 +60,7 @@ export type ProvisionPlan =
   | { readonly do: 'publish' }
   /** Delete the intent, which nobody can have used; `fault` says why when that is of interest to the claim's author. */
   | { readonly do: 'discard'; readonly fault: Fault | undefined }
-  /** Its node is gone and will never say that it is cleaned up: take off the finalizers, so that its name is free. */
+  /** Its node is gone, or has never heard of it, and will not say that it is cleaned up: take off the finalizers, so that its name is free. */
   | { readonly do: 'abandon' }
   /** Ask the scheduler for another node. */
   | { readonly do: 'reschedule'; readonly fault: Fault };
@@ -73,8 +75,9 @@ export function planProvision(state: ProvisionState): ProvisionPlan {
   const { claim, volume, isOwned } = state;
   if (isOwned || volume?.isPublished === true) return NOTHING;
   if (volume?.isDeleting === true) {
-    // Its name is free again when its node has cleaned up.
-    return state.nodes.has(volume.nodeName) ? NOTHING : { do: 'abandon' };
+    // Its name is free again when its node has cleaned up. A node without an agent has nothing of it, and must not hold the claim back.
+    const isUnheard = state.isOverdue && !volume.isAnswered;
+    return state.nodes.has(volume.nodeName) && !isUnheard ? NOTHING : { do: 'abandon' };
   }
   try {
     if (volume !== undefined) return planForVolume(state, volume);

@@ -75,6 +75,8 @@ export interface VolumeView {
   readonly isDeleting: boolean;
   readonly phase: 'Pending' | 'Ready' | 'Exhausted' | 'Failed' | 'Lost';
   readonly hasHandle: boolean;
+  /** Its node has said anything of it. */
+  readonly isAnswered: boolean;
   readonly sizeBytes: bigint;
   readonly message: string;
   /** A PersistentVolume was made of it once: from then on only deleting that, under policy Delete, may delete this. */

@@ -1,4 +1,4 @@
-import { LOCAL_VOLUMES, type LocalVolume } from '../../src/api/local-volume.ts';
+import { DATA_FINALIZER, LOCAL_VOLUMES, type LocalVolume } from '../../src/api/local-volume.ts';
 import { NODE_INVENTORIES } from '../../src/api/node-inventory.ts';
 import { TOPOLOGY_KEY } from '../../src/core/driver.ts';
 import { isFault } from '../../src/core/fault.ts';
@@ -12,7 +12,7 @@ import { WorkQueue } from '../../src/runtime/work-queue.ts';
 import { InventoryCollector } from '../../node-agent/inventory/collector.ts';
 import { systemFiles } from '../../node-agent/inventory/file-reader.ts';
 import { machineSources, networkSource } from '../../node-agent/inventory/sources.ts';
-import { type Copy, DATA_FINALIZER, planVolume } from '../../node-agent/kube/local-volume-plan.ts';
+import { type Copy, planVolume } from '../../node-agent/kube/local-volume-plan.ts';
 import { planStatus } from '../../node-agent/kube/local-volume-status.ts';
 import { FIELD_MANAGER } from '../../node-agent/kube/local-volumes.ts';
 import { inParallel } from './claim-load.ts';

@@ -1,4 +1,4 @@
-import { LOCAL_VOLUMES, type LocalVolume } from '../../src/api/local-volume.ts';
+import { DATA_FINALIZER, LOCAL_VOLUMES, type LocalVolume } from '../../src/api/local-volume.ts';
 import { NODE_INVENTORIES } from '../../src/api/node-inventory.ts';
 import { isFault } from '../../src/core/fault.ts';
 import { parseQuantity } from '../../src/core/quantity.ts';
@@ -8,7 +8,6 @@ import { KeyedLock } from '../../src/runtime/keyed-lock.ts';
 import { silentLogger } from '../../src/runtime/logger.ts';
 import { type WorkResult, WorkQueue } from '../../src/runtime/work-queue.ts';
 
-const FINALIZER = 'keelson.dev/agent';
 const POOL = 'default';
 
 /** Stands in for the agents of some nodes: keeps volumes in a map where they keep them on disk. */
@@ -93,8 +92,8 @@ export class FakeAgents {
   async #make(volume: LocalVolume): Promise<void> {
     const { name = '', uid = '', finalizers = [] } = volume.metadata ?? {};
     const { nodeName, size, claim } = volume.spec;
-    if (!finalizers.includes(FINALIZER)) {
-      const merge = { metadata: { finalizers: [...finalizers, FINALIZER] } };
+    if (!finalizers.includes(DATA_FINALIZER)) {
+      const merge = { metadata: { finalizers: [...finalizers, DATA_FINALIZER] } };
       await this.#client.patch(LOCAL_VOLUMES, { name }, { merge });
       return;
     }
@@ -119,7 +118,7 @@ export class FakeAgents {
     const { name = '', finalizers = [] } = volume.metadata ?? {};
     for (const [handle, kept] of this.disk) if (kept.name === name) this.disk.delete(handle);
     await this.publish(volume.spec.nodeName);
-    const rest = finalizers.filter((finalizer) => finalizer !== FINALIZER);
+    const rest = finalizers.filter((finalizer) => finalizer !== DATA_FINALIZER);
     if (rest.length === finalizers.length) return;
     await this.#client.patch(LOCAL_VOLUMES, { name }, { merge: { metadata: { finalizers: rest } } });
   }

@@ -32,6 +32,8 @@ export interface ControllerOnFakes extends AsyncDisposable {
   addClaim(name: string, change?: Partial<PersistentVolumeClaim>): Promise<string>;
   /** The agent's answer. */
   answer(volume: string, status: LocalVolume['status']): Promise<void>;
+  /** The agent has removed the data of a volume that is being deleted. */
+  cleanUp(volume: string): Promise<void>;
   /** A claim bound to a volume of 2Gi on `node`; the name of that. */
   addBound(claim: string, node: string): Promise<string>;
   volume(name: string): Promise<LocalVolume>;
@@ -118,6 +120,10 @@ export async function startControllerOnFakes(): Promise<ControllerOnFakes> {
       await client.patch(LOCAL_VOLUMES, { name }, { merge }, { subresource: 'status' });
       await settle();
     },
+    async cleanUp(name) {
+      await client.patch(LOCAL_VOLUMES, { name }, { merge: { metadata: { finalizers: [] } } });
+      await settle();
+    },
     async addBound(claim, node) {
       const annotations = {
         'volume.kubernetes.io/storage-provisioner': DRIVER_NAME,
@@ -131,9 +137,6 @@ export async function startControllerOnFakes(): Promise<ControllerOnFakes> {
           resources: { requests: { storage: '2Gi' } },
         },
       });
-      // As the agent does before it makes anything.
-      const merge = { metadata: { finalizers: ['keelson.dev/data'] } };
-      await client.patch(LOCAL_VOLUMES, { name: volume }, { merge });
       await lab.answer(volume, { phase: 'Ready', capacity: '2Gi', volumeHandle: `vol-${claim}` });
       const where = { name: claim, namespace: SPACE };
       await client.patch(

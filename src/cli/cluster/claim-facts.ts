@@ -92,6 +92,7 @@ export async function claimFacts(picture: Picture, claim: PersistentVolumeClaim)
       storageClass: ours,
       volume: volume === undefined ? undefined : volumeView(volume),
       isOwned: owner !== undefined,
+      isOverdue: false,
       nodes: new Map(
         nodeObjects.nodes.map((node) => {
           const nodeName = node.metadata?.name ?? '';

@@ -35,6 +35,7 @@ const VOLUME: VolumeView = {
   sizeBytes: 20n * GI,
   message: '',
   isPublished: false,
+  isAnswered: true,
 };
 const OWNER: OwnerFacts = {
   name: 'pvc-1',
@@ -113,6 +114,7 @@ function explain(change: Change): ReturnType<typeof explainClaim> {
       storageClass,
       volume: made,
       isOwned: owner !== undefined,
+      isOverdue: false,
       nodes: new Map(nodes.map(({ view }) => [view.name, view])),
       source,
       avoid: new Map(),
