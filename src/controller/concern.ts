@@ -5,8 +5,10 @@ import type { KubeObject } from '../kube/resource.ts';
 import type { Clock } from '../runtime/clock.ts';
 import type { Logger } from '../runtime/logger.ts';
 import type { WorkQueue, WorkResult } from '../runtime/work-queue.ts';
+import type { Calm } from './calm.ts';
 import type { Cluster, Runnable } from './cluster.ts';
 import type { ControllerMetrics } from './metrics.ts';
+import type { UnmarkedVolumes } from './unmarked-volumes.ts';
 
 /** One thing that the controller takes care of: what it works on, and which changes are of interest to it. */
 export interface Concern {
@@ -25,6 +27,8 @@ export interface ConcernContext {
   readonly metrics: ControllerMetrics;
   readonly logger: Logger;
   readonly clock: Clock;
+  readonly calm: Calm;
+  readonly unmarked: UnmarkedVolumes;
   /** For informers of its own. */
   readonly informerDeps: InformerDeps;
   /** A queue with the usual backoff and metrics. */

@@ -5,6 +5,7 @@ import { type Clock, systemClock } from '../runtime/clock.ts';
 import type { Logger } from '../runtime/logger.ts';
 import { TaskGroup } from '../runtime/task-group.ts';
 import { WorkQueue } from '../runtime/work-queue.ts';
+import { Calm } from './calm.ts';
 import { publishingCapacity } from './capacity-publisher.ts';
 import { createAttributesClasses } from './attributes-classes.ts';
 import { allSources } from './claim-sources.ts';
@@ -24,6 +25,7 @@ import { resizing } from './resizer.ts';
 import { reportingStoragePools } from './storage-pool-reporter.ts';
 import { watchingAgents } from './silent-agents.ts';
 import { watchingStranded } from './stranded-volumes.ts';
+import { UnmarkedVolumes } from './unmarked-volumes.ts';
 import { createSnapshotKinds } from './snapshots/kinds.ts';
 import { RestoreSources } from './snapshots/restore-sources.ts';
 import { type SnapshotMode, snapshotting } from './snapshots/snapshotting.ts';
@@ -123,6 +125,8 @@ function createContext(deps: ControllerDeps): ConcernContext {
   return {
     ...{ client, logger, metrics, events, clock, informerDeps },
     cluster: createCluster(informerDeps),
+    calm: new Calm({}, { clock }),
+    unmarked: new UnmarkedVolumes(),
     queue: (name, workers, work) =>
       new WorkQueue({ name, workers, backoff: { baseMs: 250, maxMs: 300_000 } }, work, {
         logger,

@@ -1,6 +1,6 @@
 import { DATA_FINALIZER, LOCAL_VOLUMES, type LocalVolume } from '../api/local-volume.ts';
 import { Fault, isFault } from '../core/fault.ts';
-import { describeClaim, volumeNameOf } from '../core/provision.ts';
+import { describeClaim, volumeNameOf, type VolumeView } from '../core/provision.ts';
 import {
   type NewVolume,
   type ProvisionPlan,
@@ -22,12 +22,14 @@ import { type Clock, systemClock } from '../runtime/clock.ts';
 import type { Logger } from '../runtime/logger.ts';
 import type { WorkResult } from '../runtime/work-queue.ts';
 import { type AttributesClasses, findAttributesClass } from './attributes-classes.ts';
+import type { Calm } from './calm.ts';
 import type { ClaimSources } from './claim-sources.ts';
 import type { Cluster } from './cluster.ts';
 import { releaseVolume } from './local-volume-writes.ts';
 import type { ControllerMetrics } from './metrics.ts';
 import { NodeViews } from './node-views.ts';
 import { persistentVolumeOf } from './persistent-volume.ts';
+import type { UnmarkedVolumes } from './unmarked-volumes.ts';
 import { classNameOf, classView, claimView, SELECTED_NODE, volumeView } from './views.ts';
 
 export interface ProvisionerDeps {
@@ -36,6 +38,8 @@ export interface ProvisionerDeps {
   readonly sources: ClaimSources;
   readonly attributesClasses: Pick<AttributesClasses, 'store'>;
   readonly events: Pick<EventRecorder, 'record'>;
+  readonly calm: Pick<Calm, 'stir'>;
+  readonly unmarked: Pick<UnmarkedVolumes, 'has'>;
   readonly metrics: ControllerMetrics;
   readonly logger: Logger;
   readonly clock?: Clock;
@@ -135,14 +139,10 @@ export class Provisioner {
    * The intent comes first. Its claim may be gone by now, or want something else: then the news of that is on its way, or in the list that
    * a controller starts with after a crash, and the intent is discarded.
    */
-  async #create(
-    name: string,
-    volume: NewVolume,
-    { claim }: Found,
-    signal: AbortSignal,
-  ): Promise<WorkResult> {
+  async #create(name: string, volume: NewVolume, { claim }: Found, signal: AbortSignal): Promise<WorkResult> {
     if (claim === undefined) return undefined;
-    const { client, cluster, sources } = this.#deps;
+    const { client, cluster, sources, calm } = this.#deps;
+    calm.stir();
     await sources.protect(claim, signal);
     const created = await client.create(LOCAL_VOLUMES, localVolumeOf(name, volume, claim), { signal });
     cluster.volumes.remember(created);
@@ -180,7 +180,8 @@ export class Provisioner {
   }
 
   async #publish(name: string, found: Found, signal: AbortSignal): Promise<WorkResult> {
-    const { client, cluster, events, metrics } = this.#deps;
+    const { client, cluster, metrics, calm } = this.#deps;
+    calm.stir();
     const { volume } = found;
     let { claim } = found;
     const storageClass = claim && cluster.classes.store.get(classNameOf(claim));
@@ -188,22 +189,17 @@ export class Provisioner {
     // What is made for a claim that is gone by now is Released, and goes again; but with Retain it would stay, and nobody has asked for it.
     if (storageClass.reclaimPolicy === 'Retain') {
       claim = await this.#liveClaim(claim, signal);
-      if (planProvision(this.#stateOf(name, { claim, volume }, false)).do !== 'publish') return { afterMs: 200 };
+      if (planProvision(this.#stateOf(name, { claim, volume }, false)).do !== 'publish')
+        return { afterMs: 200 };
       if (claim === undefined) return undefined;
     }
-    // Another run of ours may have made it: then its event is on its way, and `conflict` brings us back to see it.
+    // Another run of ours may have made it: then the news of it is on its way, and `conflict` brings us back to see it.
     const owner = await client.create(PERSISTENT_VOLUMES, persistentVolumeOf(volume, claim, storageClass), {
       signal,
     });
     cluster.owners.remember(owner);
     const createdMs = Date.parse(claim.metadata?.creationTimestamp ?? '');
     metrics.provisioned((this.#clock.nowMs() - createdMs) / 1_000);
-    events.record(PERSISTENT_VOLUME_CLAIMS, claim, {
-      type: 'Normal',
-      reason: 'ProvisioningSucceeded',
-      action: 'Provision',
-      note: `volume ${name} is ready in pool ${volume.spec.poolName} on node ${volume.spec.nodeName}`,
-    });
     return undefined;
   }
 
@@ -265,7 +261,7 @@ export class Provisioner {
       claim: view,
       storageClass,
       attributesClass: findAttributesClass(attributesClasses, view?.attributesClassName),
-      volume: volume === undefined ? undefined : volumeView(volume),
+      volume: volume === undefined ? undefined : this.#viewOf(name, volume),
       isOwned,
       isOverdue:
         (this.#deletedSinceMs.get(name) ?? Number.POSITIVE_INFINITY) + OVERDUE_MS <=
@@ -274,6 +270,11 @@ export class Provisioner {
       source: view && storageClass && sources.find(view),
       avoid: this.#avoidedBy(name),
     };
+  }
+
+  #viewOf(name: string, volume: LocalVolume): VolumeView {
+    const view = volumeView(volume);
+    return this.#deps.unmarked.has(name) ? { ...view, isPublished: true } : view;
   }
 
   /** PersistentVolumes of that name or with that handle. */

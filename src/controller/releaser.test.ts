@@ -105,3 +105,50 @@ test('data that two PersistentVolumes have outlives the first of them', async ()
   expect((await lab.volume(name)).metadata?.deletionTimestamp).toBeUndefined();
   expect(lab.events.at(-1)).toContain('VolumeFailedDelete: PersistentVolume second has the same volume');
 });
+
+const marks = ({ client }: ControllerOnFakes): number =>
+  client.calls.filter((call) => call === 'patch localvolumes').length;
+/** The agent's answer, and no more than what the controller does upon it at once. */
+async function makeReady(lab: ControllerOnFakes, name: string): Promise<void> {
+  const status = { phase: 'Ready', capacity: '2Gi', volumeHandle: `vol-${name}` } as const;
+  await lab.client.patch(LOCAL_VOLUMES, { name }, { merge: { status } }, { subresource: 'status' });
+  await lab.settle(10);
+}
+
+test('a claim that is gone at once costs no note of its PersistentVolume; another one is noted and told when nobody waits', async () => {
+  await using lab = await startControllerOnFakes();
+  await lab.addNode('n1', 100);
+  const short = await lab.addClaim('data');
+  await makeReady(lab, short);
+  const before = marks(lab);
+  await releaseClaim(lab, short);
+  await lab.cleanUp(short);
+  // The agent's, whom the test plays.
+  expect(marks(lab) - before).toBe(1);
+  expect(await listAll(lab.client, PERSISTENT_VOLUMES)).toEqual([]);
+  const long = await lab.addClaim('kept');
+  await makeReady(lab, long);
+  await lab.settle(2_000);
+  expect((await lab.volume(long)).metadata?.annotations).toEqual({ 'keelson.dev/persistent-volume': long });
+  expect(lab.events).toEqual([
+    `PersistentVolumeClaim kept ProvisioningSucceeded: volume ${long} is ready in pool default on node n1`,
+  ]);
+});
+
+test('data outlives a PersistentVolume that is torn away before it was noted', async () => {
+  await using lab = await startControllerOnFakes();
+  await lab.addNode('n1');
+  const name = await lab.addClaim('data');
+  await makeReady(lab, name);
+  expect((await lab.volume(name)).metadata?.annotations).toBeUndefined();
+  // Both are news at once.
+  await lab.client.patch(PERSISTENT_VOLUMES, { name }, { merge: { metadata: { finalizers: [] } } });
+  await lab.client.delete(PERSISTENT_VOLUMES, { name });
+  await lab.client.delete(PERSISTENT_VOLUME_CLAIMS, { namespace: SPACE, name: 'data' });
+  await lab.settle(60_000);
+  expect(await listAll(lab.client, PERSISTENT_VOLUMES)).toEqual([]);
+  expect((await lab.volume(name)).metadata).toMatchObject({
+    annotations: { 'keelson.dev/persistent-volume': name },
+  });
+  expect((await lab.volume(name)).metadata?.deletionTimestamp).toBeUndefined();
+});

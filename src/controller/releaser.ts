@@ -2,16 +2,19 @@ import { LOCAL_VOLUMES, type LocalVolume } from '../api/local-volume.ts';
 import { isFault } from '../core/fault.ts';
 import { DRIVER_NAME } from '../core/driver.ts';
 import { planRelease, type ReleasePlan } from '../core/provision-release.ts';
-import { PERSISTENT_VOLUMES, type PersistentVolume } from '../kube/built-in.ts';
+import { PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, type PersistentVolume } from '../kube/built-in.ts';
 import { findObject, type KubeClient, type Precondition } from '../kube/client.ts';
 import type { EventRecorder } from '../kube/event-recorder.ts';
+import type { Clock } from '../runtime/clock.ts';
 import type { Logger } from '../runtime/logger.ts';
 import type { WorkResult } from '../runtime/work-queue.ts';
+import type { Calm } from './calm.ts';
 import type { Cluster } from './cluster.ts';
 import { type Concern, type ConcernContext, onEach, subscriptions } from './concern.ts';
 import { annotateVolume } from './local-volume-writes.ts';
 import type { ControllerMetrics } from './metrics.ts';
 import { FINALIZER, nodeAffinityOf } from './persistent-volume.ts';
+import type { UnmarkedVolumes } from './unmarked-volumes.ts';
 import { PUBLISHED_AS } from './views.ts';
 
 export interface ReleaserDeps {
@@ -20,6 +23,9 @@ export interface ReleaserDeps {
   readonly events: Pick<EventRecorder, 'record'>;
   readonly metrics: ControllerMetrics;
   readonly logger: Logger;
+  readonly clock: Clock;
+  readonly calm: Calm;
+  readonly unmarked: UnmarkedVolumes;
 }
 
 /** Sees PersistentVolumes to their end. Keys are their names. */
@@ -50,6 +56,8 @@ export class Releaser {
   readonly #deps: ReleaserDeps;
   /** UIDs of what was deleted and is not seen to be so yet, by name: the news of the step before it must not delete it again. */
   readonly #deleted = new Map<string, string | undefined>();
+  /** Since when PersistentVolumes are to be noted on their volumes, by name and the monotonic clock. */
+  readonly #unmarkedSinceMs = new Map<string, number>();
 
   constructor(deps: ReleaserDeps) {
     this.#deps = deps;
@@ -60,12 +68,15 @@ export class Releaser {
     const known = this.#deps.cluster.owners.store.get(name);
     const isNews = known?.metadata?.deletionTimestamp !== undefined;
     if (known?.metadata?.uid !== this.#deleted.get(name) || isNews) this.#deleted.delete(name);
-    if (known?.spec?.csi?.driver !== DRIVER_NAME || this.#deleted.has(name)) return undefined;
-    const volume = this.#volumeOf(known);
-    const plan = this.#plan(known, volume);
     try {
-      await this.#carryOut(known, volume, plan, signal);
-      return undefined;
+      if (known === undefined) {
+        await this.#keepData(name, signal);
+        return undefined;
+      }
+      if (known.spec?.csi?.driver !== DRIVER_NAME || this.#deleted.has(name)) return undefined;
+      const volume = this.#volumeOf(known);
+      if (volume !== undefined) this.#noteOwner(volume, name);
+      return await this.#carryOut(known, volume, this.#plan(known, volume), signal);
     } catch (error) {
       if (!isFault(error, 'busy') && !isFault(error, 'not-found')) throw error;
       this.#deps.logger.debug({ persistentVolume: name, err: error }, 'a plan met a newer state');
@@ -78,29 +89,28 @@ export class Releaser {
     volume: LocalVolume | undefined,
     plan: ReleasePlan,
     signal: AbortSignal,
-  ): Promise<void> {
+  ): Promise<WorkResult> {
     const finalizers = owner.metadata?.finalizers ?? [];
     switch (plan.do) {
       case 'nothing':
-        return;
+        return undefined;
       case 'mark':
-        if (volume !== undefined) await this.#mark(volume, owner, signal);
-        return;
+        return volume && (await this.#mark(volume, owner, plan.isHeld, signal));
       case 'pin':
         if (volume !== undefined) await this.#pin(owner, volume, signal);
-        return;
+        return undefined;
       case 'add-finalizer':
         await this.#setFinalizers(owner, [...finalizers, FINALIZER], signal);
-        return;
+        return undefined;
       case 'remove-finalizer':
         await this.#removeFinalizer(owner, signal);
-        return;
+        return undefined;
       case 'delete-volume':
         if (volume !== undefined) await this.#deleteVolume(owner, volume, signal);
-        return;
+        return undefined;
       case 'delete-persistent-volume':
         await this.#deletePersistentVolume(owner, signal);
-        return;
+        return undefined;
       case 'refuse':
         this.#deps.events.record(PERSISTENT_VOLUMES, owner, {
           type: 'Warning',
@@ -108,7 +118,28 @@ export class Releaser {
           action: 'Delete',
           note: plan.note,
         });
+        return undefined;
     }
+  }
+
+  /** What is seen now counts, also when the PersistentVolume is gone before its volume bears the note. */
+  #noteOwner({ metadata, spec }: LocalVolume, owner: string): void {
+    const { unmarked } = this.#deps;
+    const { name = '', annotations } = metadata ?? {};
+    if (annotations?.[PUBLISHED_AS] === undefined && spec.type === 'Volume') unmarked.add(name, owner);
+    else unmarked.delete(name);
+  }
+
+  /** A PersistentVolume that is gone has left its data, unless that is being deleted. */
+  async #keepData(owner: string, signal: AbortSignal): Promise<void> {
+    const { cluster, unmarked } = this.#deps;
+    this.#unmarkedSinceMs.delete(owner);
+    const name = unmarked.volumeOf(owner);
+    if (name === undefined) return;
+    const volume = cluster.volumes.store.get(name);
+    const isKept = volume !== undefined && volume.metadata?.deletionTimestamp === undefined;
+    if (isKept) await annotateVolume(volume, { [PUBLISHED_AS]: owner }, this.#deps, signal);
+    unmarked.delete(name);
   }
 
   async #pin(owner: PersistentVolume, volume: LocalVolume, signal: AbortSignal): Promise<void> {
@@ -122,13 +153,46 @@ export class Releaser {
     this.#deps.cluster.owners.remember(pinned);
   }
 
-  async #mark(volume: LocalVolume, owner: PersistentVolume, signal: AbortSignal): Promise<void> {
-    await annotateVolume(volume, { [PUBLISHED_AS]: owner.metadata?.name ?? '' }, this.#deps, signal);
+  /** Nobody waits for the note and for the event, and a claim that is gone soon needs neither: they give way to claims that wait. */
+  async #mark(
+    volume: LocalVolume,
+    owner: PersistentVolume,
+    isHeld: boolean,
+    signal: AbortSignal,
+  ): Promise<WorkResult> {
+    const { calm, clock, unmarked } = this.#deps;
+    const { name } = nameOf(owner);
+    const sinceMs = this.#unmarkedSinceMs.get(name) ?? clock.monotonicMs();
+    const afterMs = isHeld ? calm.waitMs(sinceMs) : 0;
+    if (afterMs > 0) {
+      this.#unmarkedSinceMs.set(name, sinceMs);
+      return { afterMs };
+    }
+    await annotateVolume(volume, { [PUBLISHED_AS]: name }, this.#deps, signal);
+    this.#unmarkedSinceMs.delete(name);
+    unmarked.delete(volume.metadata?.name ?? '');
+    this.#tellClaim(volume, owner);
+    return undefined;
+  }
+
+  #tellClaim({ metadata, spec }: LocalVolume, owner: PersistentVolume): void {
+    const { cluster, events } = this.#deps;
+    const { name: claimName = '', namespace = '', uid } = owner.spec?.claimRef ?? {};
+    const claim = cluster.claims.store.get(`${namespace}/${claimName}`);
+    // Others than the one that it was made for have no use for it.
+    if (claim === undefined || claim.metadata?.uid !== uid || spec.claim?.uid !== uid) return;
+    events.record(PERSISTENT_VOLUME_CLAIMS, claim, {
+      type: 'Normal',
+      reason: 'ProvisioningSucceeded',
+      action: 'Provision',
+      note: `volume ${metadata?.name ?? ''} is ready in pool ${spec.poolName} on node ${spec.nodeName}`,
+    });
   }
 
   /** The owner is read from the server first: a policy that was just set to Retain counts. */
   async #deleteVolume(owner: PersistentVolume, volume: LocalVolume, signal: AbortSignal): Promise<void> {
-    const { client, cluster, logger, metrics } = this.#deps;
+    const { client, cluster, logger, metrics, calm } = this.#deps;
+    calm.stir();
     const live = await client.get(PERSISTENT_VOLUMES, nameOf(owner), { signal });
     const isSame = live.metadata?.uid === owner.metadata?.uid;
     if (!isSame || this.#plan(live, volume).do !== 'delete-volume') {
@@ -147,7 +211,8 @@ export class Releaser {
    * After a crash in between, the object is still Released, and is deleted by the next step.
    */
   async #deletePersistentVolume(owner: PersistentVolume, signal: AbortSignal): Promise<void> {
-    const { client, cluster } = this.#deps;
+    const { client, cluster, calm } = this.#deps;
+    calm.stir();
     const { name } = nameOf(owner);
     const missed = await findObject(client, LOCAL_VOLUMES, { name }, { signal });
     const { volumeHandle } = owner.spec?.csi ?? {};

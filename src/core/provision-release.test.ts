@@ -11,12 +11,14 @@ const owner: PersistentVolumeView = {
   sharers: [],
 };
 const released = { phase: 'Released' };
+const bare = { hasFinalizer: false, isPinned: false };
 const retain = { reclaimPolicy: 'Retain' };
 const volume: ReleasedVolumeView = { isDeleting: false, isPublished: true };
 
 test.each<[string, Partial<PersistentVolumeView>, ReleasedVolumeView | undefined, string]>([
-  ['a new owner is noted before anything else', {}, { ...volume, isPublished: false }, 'mark'],
-  ['also one that is released already', released, { ...volume, isPublished: false }, 'mark'],
+  ['a new owner is noted', {}, { ...volume, isPublished: false }, 'mark'],
+  ['one that nothing holds before anything else', bare, { ...volume, isPublished: false }, 'mark'],
+  ['one that goes with its data needs no note', released, { ...volume, isPublished: false }, 'delete-volume'],
   ['one that is written by hand learns where it is', { phase: 'Available', isPinned: false }, volume, 'pin'],
   ['a bound one is left alone', {}, volume, 'nothing'],
   ['a bound one without finalizer gets it', { hasFinalizer: false }, volume, 'add-finalizer'],
@@ -43,4 +45,16 @@ test.each<[string, Partial<PersistentVolumeView>, ReleasedVolumeView | undefined
   ['data that two have stays', { ...released, sharers: ['other'] }, volume, 'refuse'],
 ])('%s', (_name, change, behind, expected) => {
   expect(planRelease({ ...owner, ...change }, behind).do).toBe(expected);
+});
+
+test('the note of an owner can wait while the finalizer keeps it, and not with Retain or without that', () => {
+  const unmarked = { ...volume, isPublished: false };
+  const marks = [owner, { ...owner, ...retain }, { ...owner, hasFinalizer: false }].map((each) =>
+    planRelease(each, unmarked),
+  );
+  expect(marks).toEqual([
+    { do: 'mark', isHeld: true },
+    { do: 'mark', isHeld: false },
+    { do: 'mark', isHeld: false },
+  ]);
 });

@@ -19,8 +19,8 @@ export interface ReleasedVolumeView {
 
 export type ReleasePlan =
   | { readonly do: 'nothing' }
-  /** Note on the LocalVolume that it has an owner; until then the finalizer keeps that owner. */
-  | { readonly do: 'mark' }
+  /** Note on the LocalVolume that it has an owner. `isHeld`: that can wait, for the finalizer keeps the owner until then. */
+  | { readonly do: 'mark'; readonly isHeld: boolean }
   /** Say where it is, so that pods go there. */
   | { readonly do: 'pin' }
   | { readonly do: 'add-finalizer' }
@@ -40,7 +40,10 @@ export function planRelease(
   owner: PersistentVolumeView,
   volume: ReleasedVolumeView | undefined,
 ): ReleasePlan {
-  if (volume !== undefined && !volume.isPublished && !volume.isDeleting) return { do: 'mark' };
+  const isUnmarked = volume !== undefined && !volume.isPublished && !volume.isDeleting;
+  // With Delete and the finalizer there is an owner until the volume is being deleted, so the note is for later, or for nothing.
+  const isHeld = owner.hasFinalizer && owner.reclaimPolicy === 'Delete';
+  if (isUnmarked && !isHeld) return { do: 'mark', isHeld };
   if (volume !== undefined && !volume.isDeleting && !owner.isDeleting && !owner.isPinned) {
     return { do: 'pin' };
   }
@@ -49,7 +52,8 @@ export function planRelease(
   }
   if (!isReleased(owner)) {
     const lacks = !owner.isDeleting && !owner.hasFinalizer;
-    return lacks && owner.phase === 'Bound' ? { do: 'add-finalizer' } : { do: 'nothing' };
+    if (lacks && owner.phase === 'Bound') return { do: 'add-finalizer' };
+    return isUnmarked ? { do: 'mark', isHeld } : { do: 'nothing' };
   }
   // Without our finalizer, somebody who is deleting it has taken it off to keep the data.
   if (owner.isDeleting && !owner.hasFinalizer) return { do: 'nothing' };

@@ -90,7 +90,7 @@ describe('the controller on a real API server, binder and scheduler', { timeout:
       csi: { driver: 'keelson.dev' },
       claimRef: { name: 'first', uid: volumeName.slice('pvc-'.length) },
     });
-    expect(await notes('first')).toContain('ProvisioningSucceeded');
+    await eventually(async () => expect(await notes('first')).toContain('ProvisioningSucceeded'));
     const lease = await lab.client.get(LEASES, { namespace: 'default', name: 'keelson-controller' });
     expect(lease.spec?.holderIdentity).toBeTruthy();
     expect(await lab.isReady()).toBe(true);
