@@ -32,7 +32,7 @@ export interface InventoryPublisherDeps {
 }
 
 /** Pokes within this are one write: well below the second in which capacity has to be true. */
-const GATHER_MS = 200;
+const GATHER_MS = 300;
 const RETRY_MS = 5_000;
 
 /** Keeps the NodeInventory of this node true. It writes when something has changed, and then only. */

@@ -29,8 +29,11 @@ export interface CapacityPublisherDeps {
   readonly clock: Clock;
 }
 
-/** A node's first change is published at once, those that follow within this time together: a burst of claims is a few writes. */
-const GATHER_MS = 300;
+/**
+ * A node's first change is published at once, those that follow within this time together: a burst of claims is a few writes. With what an
+ * agent gathers (GATHER_MS of its publisher) it stays below the second within which capacity has to be true.
+ */
+const GATHER_MS = 500;
 
 /** Publishes what nodes have left. Keys are names of nodes. */
 export function publishingCapacity(context: ConcernContext, options: CapacityPublisherOptions): Concern {

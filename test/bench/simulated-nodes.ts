@@ -25,7 +25,7 @@ export interface SimulatedNodesOptions {
 const POOL = 'default';
 const WORKERS = 64;
 /** As an agent gathers what its inventory says. */
-const GATHER_MS = 200;
+const GATHER_MS = 300;
 const NEVER_MS = 24 * 3_600_000;
 
 interface SimulatedNode {
