@@ -31,6 +31,29 @@ test('data goes first, then the PersistentVolume', async () => {
   expect(await listAll(lab.client, PERSISTENT_VOLUMES)).toEqual([]);
 });
 
+test('whether the data is gone is asked of the server only where its end was not seen', async () => {
+  await using lab = await startControllerOnFakes();
+  await lab.addNode('n1');
+  const name = await lab.addBound('data', 'n1');
+  await releaseClaim(lab, name);
+  const before = lab.client.calls.length;
+  await lab.cleanUp(name);
+  expect(lab.client.calls.slice(before).filter((call) => call.startsWith('get'))).toEqual([]);
+  expect(await listAll(lab.client, PERSISTENT_VOLUMES)).toEqual([]);
+  await lab.client.create(PERSISTENT_VOLUMES, {
+    metadata: { name: 'stranger', finalizers: [FINALIZER] },
+    spec: {
+      persistentVolumeReclaimPolicy: 'Delete',
+      csi: { driver: DRIVER_NAME, volumeHandle: 'vol-unseen' },
+      nodeAffinity: {},
+    },
+    status: { phase: 'Released' },
+  });
+  await lab.settle();
+  expect(lab.client.calls.slice(before)).toContain('get localvolumes');
+  expect(await listAll(lab.client, PERSISTENT_VOLUMES)).toEqual([]);
+});
+
 test('a server that fails in the middle is asked again', async () => {
   await using lab = await startControllerOnFakes();
   await lab.addNode('n1');

@@ -40,7 +40,11 @@ export function releasing(context: ConcernContext, { workers }: { readonly worke
     queue,
     subscribe: () =>
       subscriptions(
-        onEach(volumes, ({ status }) => addAllOf(status?.volumeHandle)),
+        volumes.subscribe(({ previous, current }) => {
+          if (current === undefined) releaser.volumeGone(previous?.status?.volumeHandle ?? '');
+          addAllOf(previous?.status?.volumeHandle);
+          addAllOf(current?.status?.volumeHandle);
+        }),
         onEach(owners, ({ spec }, name) => {
           if (spec?.csi?.driver !== DRIVER_NAME) return;
           queue.add(name);
@@ -56,11 +60,20 @@ export class Releaser {
   readonly #deps: ReleaserDeps;
   /** UIDs of what was deleted and is not seen to be so yet, by name: the news of the step before it must not delete it again. */
   readonly #deleted = new Map<string, string | undefined>();
+  /** Handles of volumes whose end was seen, by the names of the PersistentVolumes that had them. */
+  readonly #ended = new Map<string, string>();
   /** Since when PersistentVolumes are to be noted on their volumes, by name and the monotonic clock. */
   readonly #unmarkedSinceMs = new Map<string, number>();
 
   constructor(deps: ReleaserDeps) {
     this.#deps = deps;
+  }
+
+  /** The LocalVolume with this handle was there, and the server has said that it is no more. */
+  volumeGone(handle: string): void {
+    for (const { metadata } of this.#deps.cluster.owners.store.byIndex('handle', handle)) {
+      this.#ended.set(metadata?.name ?? '', handle);
+    }
   }
 
   /** One step. The write that it makes brings the next one. */
@@ -134,6 +147,7 @@ export class Releaser {
   async #keepData(owner: string, signal: AbortSignal): Promise<void> {
     const { cluster, unmarked } = this.#deps;
     this.#unmarkedSinceMs.delete(owner);
+    this.#ended.delete(owner);
     const name = unmarked.volumeOf(owner);
     if (name === undefined) return;
     const volume = cluster.volumes.store.get(name);
@@ -206,7 +220,7 @@ export class Releaser {
   }
 
   /**
-   * Without a LocalVolume behind it the server is asked whether there really is none. The finalizer has done its work then and goes first:
+   * Without a LocalVolume behind it the server is asked whether there really is none, unless its end was seen. The finalizer has done its work then and goes first:
    * once the deletion has begun, Kubernetes takes off its own at the same time, and one of the two writes would have to be made again.
    * After a crash in between, the object is still Released, and is deleted by the next step.
    */
@@ -214,8 +228,9 @@ export class Releaser {
     const { client, cluster, calm } = this.#deps;
     calm.stir();
     const { name } = nameOf(owner);
-    const missed = await findObject(client, LOCAL_VOLUMES, { name }, { signal });
     const { volumeHandle } = owner.spec?.csi ?? {};
+    const isSeen = volumeHandle !== undefined && this.#ended.get(name) === volumeHandle;
+    const missed = isSeen ? undefined : await findObject(client, LOCAL_VOLUMES, { name }, { signal });
     if (missed !== undefined && missed.status?.volumeHandle === volumeHandle) {
       cluster.volumes.remember(missed);
       return;
