@@ -45,6 +45,9 @@ export const SUBVOL_INFO_OTRANSID = 352;
 export const FIRST_FREE_OBJECTID = 256n;
 export const ROOT_TREE = 1n;
 export const ROOT_REF_KEY = 156;
+export const QUOTA_TREE = 8n;
+export const QGROUP_INFO_KEY = 242;
+export const QGROUP_LIMIT_KEY = 244;
 
 export function ioctl(fd: number, number: number, argument: Buffer | null, what: string): void {
   checked(libc.ioctl(fd, number, argument) as number, what);

@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, statfsSync } from 'node:fs';
+import { readFileSync, statfsSync } from 'node:fs';
 import { openBeneath } from './beneath.ts';
 import * as uapi from './btrfs-ioctl.ts';
 import { checked, libc, SysError } from './libc.ts';
@@ -101,31 +101,10 @@ export function readSubvolumeId(root: number, path: string): bigint | undefined 
   }
 }
 
-const SEARCH_KEY_BYTES = 104;
-const SEARCH_HEADER_BYTES = 32;
-
 /** Ids of the subvolumes whose directory entry is inside subvolume `id`. */
 export function readNestedSubvolumes(root: number, id: bigint): bigint[] {
-  const found: bigint[] = [];
-  let from = 0n;
-  for (;;) {
-    const args = Buffer.alloc(4096);
-    // tree, objectid from and to, offset from and to, transaction from and to
-    uapi.words(uapi.ROOT_TREE, id, id, from, 2n ** 64n - 1n, 0n, 2n ** 64n - 1n).copy(args);
-    args.writeUInt32LE(uapi.ROOT_REF_KEY, 56);
-    args.writeUInt32LE(uapi.ROOT_REF_KEY, 60);
-    args.writeUInt32LE(4096, 64);
-    uapi.ioctl(root, uapi.TREE_SEARCH, args, 'BTRFS_IOC_TREE_SEARCH');
-    const items = args.readUInt32LE(64);
-    if (items === 0) return found;
-    let position = SEARCH_KEY_BYTES;
-    for (let item = 0; item < items; item += 1) {
-      const child = args.readBigUInt64LE(position + 16);
-      found.push(child);
-      from = child + 1n;
-      position += SEARCH_HEADER_BYTES + args.readUInt32LE(position + 28);
-    }
-  }
+  const within = { tree: uapi.ROOT_TREE, objectid: id, type: uapi.ROOT_REF_KEY };
+  return [...searchTree(root, within)].map(({ offset }) => offset);
 }
 
 /** Creates a quota group; one that exists is no error. */
@@ -166,33 +145,60 @@ export function limitQgroup(fd: number, id: bigint, limitBytes: bigint): void {
   uapi.ioctl(fd, uapi.QGROUP_LIMIT, args, `BTRFS_IOC_QGROUP_LIMIT ${id}`);
 }
 
-/** Every quota group of the filesystem, as sysfs shows them; none when quotas are off. */
-export function readQgroups(fsUuid: string): Qgroup[] {
-  const directory = `/sys/fs/btrfs/${fsUuid}/qgroups`;
-  const qgroups: Qgroup[] = [];
-  for (const entry of readdirOrNone(directory)) {
-    const match = /^(\d+)_(\d+)$/.exec(entry);
-    if (match?.[1] === undefined || match[2] === undefined) continue;
-    try {
-      const value = (file: string): bigint =>
-        BigInt(readFileSync(`${directory}/${entry}/${file}`, 'utf8').trim());
-      const limited = (value('limit_flags') & uapi.QGROUP_LIMIT_MAX_RFER) !== 0n;
-      qgroups.push({
-        id: (BigInt(match[1]) << 48n) | BigInt(match[2]),
-        referencedBytes: value('referenced'),
-        limitBytes: limited ? value('max_referenced') : undefined,
-      });
-    } catch (error) {
-      // Gone between the listing and the read.
-      if (
-        (error as NodeJS.ErrnoException).code !== 'ENOENT' &&
-        (error as NodeJS.ErrnoException).code !== 'ENODEV'
-      ) {
-        throw error;
-      }
+/**
+ * Every quota group of the filesystem at `root`; none when quotas are off. Read from the quota tree, a few calls for all of them: sysfs has the
+ * same figures in three files for each group. The kernel brings both up to date when it commits a transaction.
+ */
+export function readQgroups(root: number): Qgroup[] {
+  const find = (type: number): SearchedItem[] =>
+    ignoring('ENOENT', () => [...searchTree(root, { tree: uapi.QUOTA_TREE, objectid: 0n, type })]) ?? [];
+  const limits = new Map(
+    find(uapi.QGROUP_LIMIT_KEY).flatMap(({ offset, data }) => {
+      const isLimited = (data.readBigUInt64LE(0) & uapi.QGROUP_LIMIT_MAX_RFER) !== 0n;
+      return isLimited ? [[offset, data.readBigUInt64LE(8)] as const] : [];
+    }),
+  );
+  return find(uapi.QGROUP_INFO_KEY).map(({ offset: id, data }) => ({
+    id,
+    // After the number of the transaction.
+    referencedBytes: data.readBigUInt64LE(8),
+    limitBytes: limits.get(id),
+  }));
+}
+
+interface SearchedItem {
+  readonly offset: bigint;
+  readonly data: Buffer;
+}
+
+const SEARCH_KEY_BYTES = 104;
+const SEARCH_HEADER_BYTES = 32;
+const LARGEST = 2n ** 64n - 1n;
+
+/** The items of one object and type in a tree, by their offsets. Throws SysError ENOENT when there is no such tree. */
+function* searchTree(
+  root: number,
+  { tree, objectid, type }: { readonly tree: bigint; readonly objectid: bigint; readonly type: number },
+): Generator<SearchedItem> {
+  for (let from = 0n; from <= LARGEST; ) {
+    const args = Buffer.alloc(4096);
+    // tree, objectid from and to, offset from and to, transaction from and to
+    uapi.words(tree, objectid, objectid, from, LARGEST, 0n, LARGEST).copy(args);
+    args.writeUInt32LE(type, 56);
+    args.writeUInt32LE(type, 60);
+    args.writeUInt32LE(4096, 64);
+    uapi.ioctl(root, uapi.TREE_SEARCH, args, 'BTRFS_IOC_TREE_SEARCH');
+    const items = args.readUInt32LE(64);
+    if (items === 0) return;
+    let position = SEARCH_KEY_BYTES;
+    for (let item = 0; item < items; item += 1) {
+      const offset = args.readBigUInt64LE(position + 16);
+      const start = position + SEARCH_HEADER_BYTES;
+      position = start + args.readUInt32LE(position + 28);
+      from = offset + 1n;
+      yield { offset, data: args.subarray(start, position) };
     }
   }
-  return qgroups;
 }
 
 export interface QuotaState {
@@ -219,19 +225,12 @@ export function syncFilesystem(fd: number): void {
   checked(libc.syncfs(fd) as number, 'syncfs');
 }
 
-function readdirOrNone(directory: string): string[] {
+/** Undefined where `work` throws that SysError. */
+function ignoring<T>(code: string, work: () => T): T | undefined {
   try {
-    return readdirSync(directory);
+    return work();
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+    if (error instanceof SysError && error.code === code) return undefined;
     throw error;
-  }
-}
-
-function ignoring(code: string, work: () => void): void {
-  try {
-    work();
-  } catch (error) {
-    if (!(error instanceof SysError && error.code === code)) throw error;
   }
 }

@@ -16,7 +16,6 @@ import { SharedSync } from './shared-sync.ts';
 export interface BtrfsBackendOptions {
   /** An open directory on btrfs: everything is done relative to it. */
   readonly root: number;
-  readonly fsUuid: string;
   readonly quotaMode: QuotaMode;
   /** Whether nobody else uses the filesystem, so that every unknown quota group is a leftover of ours. */
   readonly ownsFilesystem: boolean;
@@ -178,11 +177,11 @@ export class BtrfsBackend implements VolumeBackend {
   }
 
   async usage(): Promise<PoolUsage> {
-    const { root, fsUuid } = this.#options;
+    const { root } = this.#options;
     const { volumes: ids } = await this.list();
     for (const id of ids) await this.#subvolumeId(id).catch(() => undefined);
     const [qgroups, filesystem] = await Promise.all([
-      this.#kernel.call('readQgroups', fsUuid),
+      this.#kernel.call('readQgroups', root),
       statfs(`/proc/self/fd/${root}`, { bigint: true }),
     ]);
     const byId = new Map(qgroups.map((qgroup) => [qgroup.id, qgroup]));
@@ -217,10 +216,10 @@ export class BtrfsBackend implements VolumeBackend {
 
   /** A group can go only when the cleaner has freed the last extent; until then it says how much a dead volume still holds. */
   async #removeEmptyQgroups(): Promise<void> {
-    const { root, fsUuid, ownsFilesystem } = this.#options;
+    const { root, ownsFilesystem } = this.#options;
     // Whatever exists references its own root node; only a group that is being made right now can be empty and wanted.
     const known = new Set(this.#subvolumeIds.values());
-    for (const { id, referencedBytes } of await this.#kernel.call('readQgroups', fsUuid)) {
+    for (const { id, referencedBytes } of await this.#kernel.call('readQgroups', root)) {
       const subvolume = id & (LEVEL_ONE - 1n);
       if (subvolume < 256n || referencedBytes > 0n || known.has(subvolume)) continue;
       if (!ownsFilesystem && !this.#retired.has(subvolume)) continue;

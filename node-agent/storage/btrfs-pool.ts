@@ -19,7 +19,7 @@ export async function openBtrfs(
   if (fsUuid === undefined) throw new Fault('bug', `pool ${name} is on btrfs, which has a UUID`);
   const quotaMode = await ensureQuota(root, fsUuid, spec, kernel);
   const backend = new BtrfsBackend(
-    { root, fsUuid, quotaMode, ownsFilesystem: source.kind !== 'path' },
+    { root, quotaMode, ownsFilesystem: source.kind !== 'path' },
     { kernel, startKernel },
   );
   const checkQuota = new QuotaCheck({ name, path, root, fsUuid }, { kernel, logger });
