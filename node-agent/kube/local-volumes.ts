@@ -11,12 +11,7 @@ import { type Clock, systemClock } from '../../src/runtime/clock.ts';
 import type { Logger } from '../../src/runtime/logger.ts';
 import { WorkQueue, type WorkResult } from '../../src/runtime/work-queue.ts';
 import type { CreateVolume } from '../storage/volumes.ts';
-import {
-  type Copy,
-  type FoundSource,
-  planVolume,
-  type VolumePlan,
-} from './local-volume-plan.ts';
+import { type Copy, type FoundSource, planVolume, type VolumePlan } from './local-volume-plan.ts';
 import { type Outcome, phaseAfter, planHeldStatus, planStatus } from './local-volume-status.ts';
 
 /** Who owns the fields that the agent applies. */
@@ -48,8 +43,8 @@ export interface LocalVolumesDeps {
   readonly observer?: InformerObserver;
 }
 
-/** Volumes that are worked on at the same time. */
-const WORKERS = 4;
+/** Volumes that are worked on at the same time: those that are share what the disk has to do, and the measuring of their pool. */
+const WORKERS = 16;
 /** A volume that could not be changed is tried again after this: room may have turned up. */
 const RETRY_MS = 60_000;
 

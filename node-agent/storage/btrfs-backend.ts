@@ -7,11 +7,11 @@ import { IO_ATTRIBUTES } from '../../src/core/volume-attributes.ts';
 import { isId } from '../../src/core/volume-name.ts';
 import type { QuotaMode } from '../../src/core/volume-quota.ts';
 import { Fault } from '../../src/core/fault.ts';
+import { SharedRun } from '../../src/runtime/shared-run.ts';
 import type { Kernel } from '../linux/kernel.ts';
 import { SysError } from '../linux/libc.ts';
 import type { SnapshotCut, SnapshotOrder, VolumeBackend } from './backend.ts';
 import { BtrfsCut, removeCut } from './btrfs-cut.ts';
-import { SharedSync } from './shared-sync.ts';
 
 export interface BtrfsBackendOptions {
   /** An open directory on btrfs: everything is done relative to it. */
@@ -46,7 +46,8 @@ export class BtrfsBackend implements VolumeBackend {
   readonly #cutting = new Set<string>();
   readonly #subvolumeIds = new Map<string, bigint>();
   readonly #retired = new Set<bigint>();
-  readonly #sync: SharedSync;
+  readonly #sync: SharedRun<void>;
+  readonly #measurements: SharedRun<PoolUsage>;
 
   constructor(options: BtrfsBackendOptions, deps: BtrfsBackendDeps) {
     this.features = {
@@ -60,8 +61,10 @@ export class BtrfsBackend implements VolumeBackend {
     };
     this.#options = options;
     this.#deps = deps;
-    this.#kernel = deps.kernel;
-    this.#sync = new SharedSync(() => deps.kernel.call('syncFilesystem', options.root));
+    const { kernel } = deps;
+    this.#kernel = kernel;
+    this.#sync = new SharedRun(() => kernel.call('syncFilesystem', options.root));
+    this.#measurements = new SharedRun(() => this.#measure());
   }
 
   async ensureVolume({ id, volumeMode }: VolumeShape, source: ContentSource | undefined): Promise<void> {
@@ -177,6 +180,10 @@ export class BtrfsBackend implements VolumeBackend {
   }
 
   async usage(): Promise<PoolUsage> {
+    return await this.#measurements.run();
+  }
+
+  async #measure(): Promise<PoolUsage> {
     const { root } = this.#options;
     const { volumes: ids } = await this.list();
     for (const id of ids) await this.#subvolumeId(id).catch(() => undefined);

@@ -7,10 +7,10 @@ import { isVolumeProject, parseProjectFiles, pickProject } from '../../src/core/
 import type { ContentSource, VolumeShape } from '../../src/core/volume.ts';
 import { isId } from '../../src/core/volume-name.ts';
 import type { Logger } from '../../src/runtime/logger.ts';
+import { SharedRun } from '../../src/runtime/shared-run.ts';
 import type { Kernel } from '../linux/kernel.ts';
 import type { FilesystemStats, SnapshotCut, VolumeBackend } from './backend.ts';
 import { removeTree } from './remove-tree.ts';
-import { SharedSync } from './shared-sync.ts';
 import { absent } from './target-mounts.ts';
 
 export interface DirectoryBackendOptions {
@@ -48,13 +48,13 @@ export class DirectoryBackend implements VolumeBackend {
   readonly #claimed = new Set<number>();
   /** Directories that are being made: those are not left over. */
   readonly #busy = new Set<string>();
-  readonly #sync: SharedSync;
+  readonly #sync: SharedRun<void>;
 
   constructor(options: DirectoryBackendOptions, deps: DirectoryBackendDeps) {
     this.features = options.features;
     this.#options = options;
     this.#deps = deps;
-    this.#sync = new SharedSync(() => deps.kernel.call('syncFilesystem', options.root));
+    this.#sync = new SharedRun(() => deps.kernel.call('syncFilesystem', options.root));
   }
 
   /** Volumes that were made where nobody could hold them to a size, and still have no project. */
