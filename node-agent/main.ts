@@ -195,7 +195,13 @@ async function serveStorage(
     ),
   );
   csi.add('csi.v1.Identity', createIdentity({ version }, { isReady: () => true }));
-  csi.add('csi.v1.Controller', createController({ nodeName }, { storage }));
+  csi.add(
+    'csi.v1.Controller',
+    createController(
+      { nodeName, publishing: config.controllerPublish ? { maxVolumesPerNode } : undefined },
+      { storage },
+    ),
+  );
   csi.addStreams('csi.v1.SnapshotMetadata', createSnapshotMetadata({ storage }));
   csi.add('csi.v1.GroupController', createGroupController({ nodeName }, { storage }));
   csi.add('csi.v1.Node', createNode({ nodeName, maxVolumesPerNode }, { storage }));

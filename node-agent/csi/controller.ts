@@ -7,6 +7,12 @@ import { MIN_VOLUME_BYTES, type SizeRange } from '../../src/core/volume-size.ts'
 import type { RpcHandlers } from '../../src/rpc/server.ts';
 import type { CreateVolume, PoolChoice } from '../storage/volumes.ts';
 import { checkForm, parseForm } from './capabilities.ts';
+import {
+  type ControllerPublisher,
+  createPublishing,
+  PUBLISH_CAPABILITIES,
+  requireUnpublished,
+} from './controller-publish.ts';
 import { type HealthSource, toWireCondition, toWireHealth } from './health.ts';
 import * as wire from './translate.ts';
 
@@ -47,14 +53,27 @@ const CAPABILITIES = [
   'VOLUME_CONDITION',
 ] as const;
 
+export interface ControllerOptions {
+  readonly nodeName: string;
+  /** Offers ControllerPublishVolume, for orchestrators that want to be asked; absent: volumes need no attaching. */
+  readonly publishing?: { readonly maxVolumesPerNode: number } | undefined;
+}
+
 /** CSI Controller: translates between the wire and the storage service, and decides nothing. */
 export function createController(
-  { nodeName }: { readonly nodeName: string },
-  { storage }: { readonly storage: VolumeProvider & SnapshotProvider & HealthSource },
+  { nodeName, publishing }: ControllerOptions,
+  { storage }: { readonly storage: VolumeProvider & SnapshotProvider & HealthSource & ControllerPublisher },
 ): RpcHandlers<'csi.v1.Controller'> {
+  /** What is on record from a time when it was asked for keeps nobody from anything. */
+  const publishedNodes = ({ controllerPublication }: Volume): string[] =>
+    publishing === undefined || controllerPublication === undefined ? [] : [nodeName];
   return {
+    ...(publishing && createPublishing({ nodeName, ...publishing }, { storage })),
+
     ControllerGetCapabilities: async () => ({
-      capabilities: CAPABILITIES.map((type) => ({ rpc: { type } })),
+      capabilities: [...CAPABILITIES, ...(publishing ? PUBLISH_CAPABILITIES : [])].map((type) => ({
+        rpc: { type },
+      })),
     }),
 
     async CreateVolume(request) {
@@ -75,7 +94,9 @@ export function createController(
     },
 
     async DeleteVolume({ volume_id: id }) {
-      await storage.deleteVolume(wire.requireField(id, 'volume_id'));
+      wire.requireField(id, 'volume_id');
+      if (publishing !== undefined) requireUnpublished(id, storage);
+      await storage.deleteVolume(id);
       return {};
     },
 
@@ -84,7 +105,7 @@ export function createController(
       const condition = toWireCondition(await storage.checkVolume(volume.id), storage.remarkOn(volume.id));
       return {
         volume: wire.toWireVolume(volume, nodeName),
-        status: { published_node_ids: [], volume_condition: condition },
+        status: { published_node_ids: publishedNodes(volume), volume_condition: condition },
       };
     },
 
@@ -126,7 +147,7 @@ export function createController(
         entries: entries.map((volume) => ({
           volume: wire.toWireVolume(volume, nodeName),
           status: {
-            published_node_ids: [],
+            published_node_ids: publishedNodes(volume),
             volume_condition: toWireCondition(sick.get(volume.id) ?? [], storage.remarkOn(volume.id)),
           },
         })),

@@ -66,6 +66,9 @@ const volumeRecord = z.strictObject({
   ephemeral: z.literal(true).optional(),
   attributes: z.partialRecord(z.enum(ATTRIBUTES), bytes).optional(),
   staged: z.array(z.string()),
+  controllerPublication: z
+    .strictObject({ readonly: z.boolean(), accessMode: z.enum(ACCESS_MODES) })
+    .optional(),
   published: z.array(
     z.strictObject({
       target: z.string(),

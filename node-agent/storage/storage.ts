@@ -2,7 +2,7 @@ import { type BackendKind, featureWords } from '../../src/core/backend-features.
 import { Fault, isFault } from '../../src/core/fault.ts';
 import type { PoolCapacity } from '../../src/core/pool-capacity.ts';
 import { type SnapshotGroup, unfinishedGroups } from '../../src/core/snapshot-group.ts';
-import type { Snapshot, Volume } from '../../src/core/volume.ts';
+import type { ControllerPublication, Snapshot, Volume } from '../../src/core/volume.ts';
 import type { PoolSpec } from '../../src/core/pool.ts';
 import type { Enforcement } from '../../src/core/volume-quota.ts';
 import type { VolumeAttributes } from '../../src/core/volume-attributes.ts';
@@ -16,6 +16,7 @@ import { findIoCgroups, type IoCgroups } from '../linux/io-cgroups.ts';
 import type { Kernel } from '../linux/kernel.ts';
 import { Attachments, type Publish, type VolumeStats } from './attachments.ts';
 import type { Pool } from './backend.ts';
+import { ControllerPublications } from './controller-publications.ts';
 import { type OperationDeps, OperationLocks } from './copies.ts';
 import { type SickVolume, VolumeHealth } from './health.ts';
 import { type Inventory, openInventory, type Quarantined } from './inventory.ts';
@@ -106,6 +107,9 @@ export interface Storage extends AsyncDisposable {
   /** The largest volume that could be made now where the choice allows; 0 where it allows no pool. Throws `invalid` for an unknown pool. */
   availableBytes(from: PoolChoice): Promise<bigint>;
   /** Takes what the volume needs of `secrets`; they are kept nowhere. */
+  /** Promises the volume to an orchestrator that asks before it uses it here; to at most so many. */
+  controllerPublish(id: string, wanted: ControllerPublication, most: number): Promise<void>;
+  controllerUnpublish(id: string): Promise<void>;
   stage(volumeId: string, path: string, secrets?: Readonly<Record<string, string>>): Promise<void>;
   unstage(volumeId: string, path: string): Promise<void>;
   publish(request: Publish): Promise<void>;
@@ -230,6 +234,7 @@ export async function createStorage(
   const groups = new SnapshotGroups(deps);
   const blocks = new SnapshotBlockReader(deps);
   const attachments = new Attachments(deps);
+  const publications = new ControllerPublications(deps);
   const ephemerals = new Ephemerals({ ...deps, volumes, attachments });
   const health = new VolumeHealth({ inventory, pools });
 
@@ -281,6 +286,9 @@ export async function createStorage(
         throw error;
       }
     },
+    controllerPublish: (id, wanted, most) =>
+      observe('controller_publish', () => publications.publish(id, wanted, most)),
+    controllerUnpublish: (id) => observe('controller_unpublish', () => publications.unpublish(id)),
     stage: (id, path, secrets) => observe('stage', () => attachments.stage(id, path, secrets)),
     unstage: (id, path) => observe('unstage', () => attachments.unstage(id, path)),
     publish: (request) => observe('publish', () => attachments.publish(request)),

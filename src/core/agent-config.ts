@@ -35,6 +35,12 @@ const schema = z.strictObject({
   kubeletDir: absolutePath.optional(),
   /** How many volumes the scheduler may put on this node. Mounts are cheap; the kernel allows 100 000 in one namespace. */
   maxVolumesPerNode: z.int().min(1).max(100_000).default(10_000),
+  csi: z
+    .strictObject({
+      /** Whether orchestrators have to publish a volume to this node before they use it (ControllerPublishVolume). */
+      controllerPublish: z.boolean().default(false),
+    })
+    .prefault({}),
   log: z.strictObject({ level: z.enum(LOG_LEVELS).default('info') }).prefault({}),
   metrics: z
     .strictObject({
@@ -59,6 +65,8 @@ export interface AgentConfig {
   readonly runDir: string;
   readonly kubeletDir: string | undefined;
   readonly maxVolumesPerNode: number;
+  /** Whether orchestrators have to publish a volume to this node before they use it. */
+  readonly controllerPublish: boolean;
   readonly logLevel: (typeof LOG_LEVELS)[number];
   readonly metricsAddress: string | undefined;
   readonly pools: readonly PoolSpec[];
@@ -110,6 +118,7 @@ export function parseAgentConfig({ text, document, overrides, hostname }: Config
     runDir: config.runDir,
     kubeletDir: config.kubeletDir,
     maxVolumesPerNode: config.maxVolumesPerNode,
+    controllerPublish: config.csi.controllerPublish,
     logLevel: config.log.level,
     metricsAddress: config.metrics.address === 'off' ? undefined : config.metrics.address,
     pools,

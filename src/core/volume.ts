@@ -46,7 +46,12 @@ export interface Volume extends VolumeShape {
   readonly pins: Pins;
   readonly staged: readonly string[];
   readonly published: readonly Publication[];
+  /** That an orchestrator which asks has been promised the volume on this node; absent for all others. */
+  readonly controllerPublication?: ControllerPublication | undefined;
 }
+
+/** How a volume was published to the node as a whole. */
+export type ControllerPublication = Pick<Publication, 'readonly' | 'accessMode'>;
 
 /** A read-only copy of a volume at one moment. */
 export interface Snapshot extends ContentForm {

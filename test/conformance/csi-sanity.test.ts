@@ -30,6 +30,8 @@ const SECRETS_OF = [
   'GetSnapshotSecret',
   'ControllerExpandVolumeSecret',
   'ControllerModifyVolumeSecret',
+  'ControllerPublishVolumeSecret',
+  'ControllerUnpublishVolumeSecret',
 ];
 
 /** Groups of which some must pass: what this driver says that it can do. A capability that gets lost skips its group silently. */
@@ -70,14 +72,14 @@ const MUST_PASS = [
 const MUST_PASS_SPECS = 91;
 
 it.for([
-  ['btrfs', 'mount', {}],
-  ['btrfs', 'block', {}],
-  ['image', 'mount', {}],
-  ['image', 'block', {}],
-  ['image', 'mount', { encrypted: 'true' }],
+  ['btrfs', 'mount', {}, 'publishing'],
+  ['btrfs', 'block', {}, ''],
+  ['image', 'mount', {}, ''],
+  ['image', 'block', {}, 'publishing'],
+  ['image', 'mount', { encrypted: 'true' }, ''],
 ] as const)(
-  'csi-sanity finds no failure on backend %s in %s mode %j',
-  async ([backend, mode, parameters], context) => {
+  'csi-sanity finds no failure on backend %s in %s mode %j %s',
+  async ([backend, mode, parameters, publishing], context) => {
     await requireAgent(context);
     const sanity = await requireTool(context, 'csi-sanity');
     await using agent = await startAgent({
@@ -85,6 +87,8 @@ it.for([
       pools: (directory) => [
         { name: 'default', backend, source: { file: join(directory, 'pool.img'), size: '8Gi' } },
       ],
+      // Few, so that the specs can reach the limit.
+      ...(publishing && { config: { csi: { controllerPublish: true }, maxVolumesPerNode: 4 } }),
     });
     const report = join(agent.directory, 'report.json');
     const secrets = join(agent.directory, 'secrets.yaml');
@@ -106,6 +110,7 @@ it.for([
         `--csi.secrets=${secrets}`,
         `--csi.testvolumeparameters=${parametersFile}`,
         `--csi.testvolumemutableparameters=${mutable}`,
+        ...(publishing ? ['--csi.testnodevolumeattachlimit'] : []),
         `--csi.testvolumesize=${64 * MEBIBYTE}`,
         `--csi.testvolumeexpandsize=${128 * MEBIBYTE}`,
         `--csi.testvolumeaccesstype=${mode}`,
@@ -138,6 +143,7 @@ it.for([
       'CreateSnapshot [Controller Server] > should succeed when creating a snapshot with accessibility requirements',
     ]);
     expect(passed.length).toBeGreaterThanOrEqual(MUST_PASS_SPECS);
+    if (publishing) expect(skipped.map(nameOf).filter((name) => /[pP]ublish/.test(name))).toEqual([]);
     expect(MUST_PASS.filter((group) => !passed.some((spec) => isOf(group, spec)))).toEqual([]);
     const mounts = await readFile('/proc/self/mountinfo', 'utf8');
     expect(mounts).not.toContain(join(agent.directory, 'target'));
