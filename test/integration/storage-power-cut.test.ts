@@ -1,0 +1,170 @@
+import { mkdir, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect, it } from 'vitest';
+import { type Kernel, startKernel } from '../../node-agent/linux/kernel.ts';
+import { readMountTable } from '../../node-agent/linux/mount-table.ts';
+import { openStorage } from '../../node-agent/storage/storage.ts';
+import type { BackendKind } from '../../src/core/backend-features.ts';
+import { runCommand, startProcess } from '../../src/runtime/child-process.ts';
+import { silentLogger } from '../../src/runtime/logger.ts';
+import { waitFor } from '../cluster/wait.ts';
+import { type Promised, readPromised } from './power-cut-acks.ts';
+import { filePool, requireRoot } from './storage-lab.ts';
+
+const CUTS = 4;
+/** So many more promises before each cut; odd, so that cuts fall into different steps of the workers. */
+const BETWEEN_CUTS = 11;
+
+async function mountImage(file: string, place: string): Promise<AsyncDisposable> {
+  await runCommand('mount', ['--mkdir', '--options', 'loop', file, place]);
+  return {
+    async [Symbol.asyncDispose]() {
+      // The kernel lets go of the loop devices inside a moment after their last user.
+      await waitFor(
+        `unmount ${place}`,
+        async () => {
+          if ((await readMountTable()).every(({ mountPoint }) => mountPoint !== place)) return true;
+          await runCommand('umount', [place]);
+          return true;
+        },
+        { timeoutMs: 30_000 },
+      );
+    },
+  };
+}
+
+/** What the machine finds when its power comes back: all that it promised, and nothing half-made. */
+async function checkAfterCut(
+  {
+    disk,
+    places,
+    backend,
+  }: { readonly disk: string; readonly places: string; readonly backend: BackendKind },
+  promised: Promised,
+  kernel: Kernel,
+): Promise<void> {
+  const stateDir = join(disk, 'state');
+  await using storage = await openStorage(
+    {
+      stateDir,
+      pools: [{ ...filePool('default', join(disk, 'pool.img'), 2n << 30n), backend, enforce: false }],
+    },
+    { kernel, logger: silentLogger },
+  );
+  const report = await storage.report();
+  expect(report.pools).toMatchObject([{ problem: undefined, isAccepting: true }]);
+  expect(report).toMatchObject({ orphans: [], quarantined: [] });
+  const found = new Map(report.volumes.map((volume) => [volume.id, volume]));
+  for (const [id, bytes] of promised.volumes)
+    expect(Number(found.get(id)?.sizeBytes)).toBeGreaterThanOrEqual(bytes);
+  const snapshots = new Set(report.snapshots.map(({ id }) => id));
+  for (const id of promised.snapshots) expect(snapshots).toContain(id);
+  for (const id of promised.gone) expect([found.has(id), snapshots.has(id)]).toEqual([false, false]);
+
+  for (const [id, text] of promised.texts) {
+    const restored = promised.snapshots.has(id)
+      ? await storage.createVolume({
+          ...{ name: `restored ${id}`, pool: undefined, range: { requiredBytes: 0n, limitBytes: 0n } },
+          source: { kind: 'snapshot', id },
+        })
+      : storage.getVolume(id);
+    const [stagingPath, target] = [join(places, `${id}-check`), join(places, `${id}-look`)];
+    await storage.stage(restored.id, stagingPath);
+    const accessMode = 'SINGLE_NODE_MULTI_WRITER' as const;
+    await storage.publish({
+      volumeId: restored.id,
+      stagingPath,
+      target,
+      readonly: false,
+      flags: [],
+      accessMode,
+    });
+    expect(await readFile(join(target, 'data'), 'utf8')).toBe(text.repeat(1_000));
+    await storage.unpublish(restored.id, target);
+  }
+  for (const { id } of storage.listVolumes()) await storage.deleteVolume(id);
+  for (const { id } of storage.listSnapshots()) await storage.deleteSnapshot(id);
+  for (const kind of ['volumes', 'snapshots']) expect(await readdir(join(stateDir, kind))).toEqual([]);
+  await storage.unmountPools();
+}
+
+/**
+ * The disk of the machine is a file on XFS, and a cut is a reflink of it: all that had reached the disk at that instant, and nothing of what was
+ * still in memory. A disk that loses its own cache is not simulated.
+ */
+it.for(['btrfs', 'image', 'directory'] as const)(
+  '%s has all that it promised after the power was cut at any moment',
+  { timeout: 300_000 },
+  async (backend, context) => {
+    requireRoot(context);
+    await using cleanup = new AsyncDisposableStack();
+    const directory = await mkdtemp(join(tmpdir(), 'keelson-power-'));
+    cleanup.defer(() => rm(directory, { recursive: true, force: true }));
+    const kernel = cleanup.use(startKernel({ name: 'power-test' }));
+    const [host, disk, places] = [
+      join(directory, 'host'),
+      join(directory, 'disk'),
+      join(directory, 'places'),
+    ];
+    await mkdir(places);
+    await runCommand('truncate', ['--size', String(12n << 30n), `${host}.img`]);
+    await runCommand('mkfs.xfs', ['-q', '-m', 'reflink=1', `${host}.img`]);
+    cleanup.use(await mountImage(`${host}.img`, host));
+    const diskFile = join(host, 'disk.img');
+    await runCommand('truncate', ['--size', String(4n << 30n), diskFile]);
+    await runCommand('mkfs.ext4', ['-q', diskFile]);
+
+    const logFile = join(directory, 'victim.log');
+    const cuts: { readonly file: string; readonly promised: Promised }[] = [];
+    {
+      await using _disk = await mountImage(diskFile, disk);
+      // In a mount namespace of its own: with its last process all that it mounted is gone, as after a power cut.
+      const victim = join(import.meta.dirname, 'power-cut-victim.ts');
+      await using child = await startProcess({
+        name: 'victim',
+        file: 'unshare',
+        args: ['--mount', '--propagation', 'private', process.execPath, victim, disk, places, backend],
+        logFile,
+      });
+      for (let number = 1; number <= CUTS; number += 1) {
+        const log = await waitFor(
+          `promises for cut ${number}`,
+          async () => {
+            expect(child.running, await child.tail(20)).toBe(true);
+            const text = await readFile(logFile, 'utf8');
+            return text.split('\n').length > number * BETWEEN_CUTS ? text : undefined;
+          },
+          { timeoutMs: 120_000 },
+        );
+        const file = join(host, `cut-${number}.img`);
+        await runCommand('cp', ['--reflink=always', diskFile, file]);
+        // What is half-deleted by now may be gone in the copy already: what was said until now decides about that.
+        const later = readPromised(await readFile(logFile, 'utf8'));
+        const { gone, ...before } = readPromised(log);
+        cuts.push({
+          file,
+          promised: {
+            gone,
+            volumes: new Map([...before.volumes].filter(([id]) => later.volumes.has(id))),
+            texts: new Map([...before.texts].filter(([id]) => later.texts.has(id))),
+            snapshots: new Set([...before.snapshots].filter((id) => later.snapshots.has(id))),
+          },
+        });
+      }
+      process.kill(child.pid, 'SIGKILL');
+      await child.exited;
+    }
+    for (const { file, promised } of cuts) {
+      expect(promised.volumes.size).toBeGreaterThan(0);
+      const again = join(directory, 'again');
+      await using _disk = await mountImage(file, again);
+      try {
+        await checkAfterCut({ disk: again, places, backend }, promised, kernel);
+      } catch (error) {
+        await runCommand('umount', ['--recursive', '--lazy', again]);
+        throw error;
+      }
+    }
+  },
+);
