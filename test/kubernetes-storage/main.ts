@@ -9,7 +9,7 @@ import { ensureTool } from '../tools/build-tool.ts';
 import { ensureSuiteLab, type SuiteLab } from './lab.ts';
 import { type ProfileResults, resultsPage } from './page.ts';
 import { driverDefinition, type Profile, PROFILES } from './profiles.ts';
-import { countResults, parseResults } from './results.ts';
+import { countResults, mergeResults, parseResults, type TestResult } from './results.ts';
 import { NOT_ASKED } from './selection.ts';
 
 const HELP = `node test/kubernetes-storage/main.ts [--profile NAME]... [--focus REGEX] [--skip REGEX] [--procs N] [--keep] [--record] [--dry]
@@ -19,13 +19,13 @@ const HELP = `node test/kubernetes-storage/main.ts [--profile NAME]... [--focus 
   --skip      not those
   --procs     tests at once, default 3
   --keep      leaves the cluster; the next run goes on with it
-  --record    writes docs/storage-conformance.md of the last runs of all profiles, which must have had all tests
+  --record    writes docs/storage-conformance.md of the last whole run of each profile, and of what was run again since
   --dry       runs nothing, for --record
 `;
 
 const ROOT = join(import.meta.dirname, '../..');
-/** The report of the last run that had all tests. */
-const WHOLE = 'whole.json';
+/** Results of the last run that had all tests, with those that were run again since. */
+const RESULTS = 'results.json';
 const OUT = join(ROOT, 'build/kubernetes-storage');
 
 async function main(argv: readonly string[]): Promise<number> {
@@ -96,8 +96,8 @@ async function runProfiles({ profile: names, keep, ...selection }: Selection): P
 async function record(): Promise<void> {
   const all = await Promise.all(
     PROFILES.map(async ({ name, title }) => {
-      const text = await readFile(join(OUT, name, WHOLE), 'utf8').catch(() => undefined);
-      if (text !== undefined) return { title, results: parseResults(text) };
+      const results = await readResults(name);
+      if (results !== undefined) return { title, results };
       throw new Fault('precondition', `--record: there is no run of profile ${name} with all of its tests`);
     }),
   );
@@ -139,8 +139,16 @@ async function runProfile(
   if (text === undefined) {
     throw new Fault('unavailable', `ginkgo ended with ${code} and has written no report for ${profile.name}`);
   }
-  if (focus === undefined && skip === undefined) await writeFile(join(directory, WHOLE), text);
-  return { title: profile.title, results: parseResults(text) };
+  const results = parseResults(text);
+  const isWhole = focus === undefined && skip === undefined;
+  const all = isWhole ? results : mergeResults((await readResults(profile.name)) ?? [], results);
+  if (all.length > 0) await writeFile(join(directory, RESULTS), JSON.stringify(all, undefined, 2));
+  return { title: profile.title, results };
+}
+
+async function readResults(profile: string): Promise<TestResult[] | undefined> {
+  const text = await readFile(join(OUT, profile, RESULTS), 'utf8').catch(() => undefined);
+  return text === undefined ? undefined : (JSON.parse(text) as TestResult[]);
 }
 
 function findProfile(name: string): Profile {

@@ -26,6 +26,7 @@ export function resultsPage(profiles: readonly ProfileResults[], machine: string
     table(['suite', ...profiles.map(({ title }) => title)], [...rows, total]),
     '\n## Failed\n',
     failures(profiles),
+    ...again(profiles),
     '\n## Skipped\n',
     skips(profiles),
   ].join('\n');
@@ -45,6 +46,20 @@ function failures(profiles: readonly ProfileResults[]): string {
       .map(({ suite, pattern, name, message }) => [title, suite, pattern, name, firstLine(message)]),
   );
   return failed.length === 0 ? 'None.\n' : table(['profile', 'suite', 'volumes', 'test', 'says'], failed);
+}
+
+/** A run of all tests takes long: what has failed by a fault that is mended is run again alone, and said to be. */
+function again(profiles: readonly ProfileResults[]): string[] {
+  const rows = profiles.flatMap(({ title, results }) =>
+    results
+      .filter((result) => result.again)
+      .map(({ suite, pattern, name, state }) => [title, suite, pattern, name, state]),
+  );
+  if (rows.length === 0) return [];
+  return [
+    '\n## Run again\n\nCounted as they ended when they were run again alone.\n',
+    table(['profile', 'suite', 'volumes', 'test', 'state'], rows),
+  ];
 }
 
 function skips(profiles: readonly ProfileResults[]): string {
@@ -67,7 +82,8 @@ function skips(profiles: readonly ProfileResults[]): string {
 }
 
 function firstLine(text: string): string {
-  const line = text.split('\n').find((candidate) => candidate.trim() !== '') ?? '';
+  // What follows a colon and a quote is of this machine: the path of a key.
+  const line = (text.split('\n').find((candidate) => candidate.trim() !== '') ?? '').replace(/: '.*$/, '');
   return line.length > 240 ? `${line.slice(0, 240)}…` : line;
 }
 

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { resultsPage } from './page.ts';
 import { driverDefinition, PROFILES } from './profiles.ts';
-import { countResults, parseResults } from './results.ts';
+import { countResults, mergeResults, parseResults } from './results.ts';
 
 const EXTERNAL = '[sig-storage] External Storage [Driver: keelson.dev]';
 const spec = (over: object): object => ({
@@ -62,6 +62,17 @@ test('whatever is not passed and not skipped has failed, also what is no test', 
     spec({ LeafNodeType: 'SynchronizedAfterSuite', LeafNodeText: '' }),
   );
   expect(countResults(results)).toEqual({ passed: 0, failed: 3, skipped: 1 });
+});
+
+test('a test that was run again counts as it ended then, and the page says so', () => {
+  const failed = spec({ State: 'failed', Failure: { Message: 'timed out' } });
+  const other = spec({ LeafNodeText: 'should do more' });
+  const later = parse(spec({}), { ...other, State: 'skipped' });
+  const results = mergeResults(parse(failed, other), later);
+  expect(countResults(results)).toEqual({ passed: 2, failed: 0, skipped: 0 });
+  const page = resultsPage([{ title: 'image: xfs', results }], 'Run on a machine');
+  expect(page).toMatch(/## Run again[^#]*should provision storage \| passed \|\n/);
+  expect(page).not.toMatch(/## Run again[^#]*should do more/);
 });
 
 test('the page lists what failed and every reason for what did not run', () => {

@@ -10,6 +10,8 @@ export interface TestResult {
   /** Why it failed, or why it skipped itself; empty where it was not selected at all. */
   readonly message: string;
   readonly seconds: number;
+  /** It is of a later run, of some tests alone. */
+  readonly again?: true;
 }
 
 /** The parts of ginkgo's JSON report that matter here. */
@@ -59,6 +61,18 @@ export function parseResults(text: string): TestResult[] {
     const tags = [...(hierarchy[at] ?? '').matchAll(/\[(?!Testpattern)[^\]]*\]/g)].map(([tag]) => tag);
     const name = [...hierarchy.slice(at + 1), LeafNodeText, ...tags].join(' ');
     return [{ suite, pattern, name, state, message, seconds }];
+  });
+}
+
+/** A run of all tests, with what came of those that were run again later. */
+export function mergeResults(all: readonly TestResult[], later: readonly TestResult[]): TestResult[] {
+  const keyOf = ({ suite, pattern, name }: TestResult): string => JSON.stringify([suite, pattern, name]);
+  const ran = new Map(
+    later.filter(({ state }) => state !== 'skipped').map((result) => [keyOf(result), result]),
+  );
+  return all.map((result) => {
+    const newer = ran.get(keyOf(result));
+    return newer === undefined ? result : { ...newer, again: true };
   });
 }
 
