@@ -1,5 +1,6 @@
 import { homedir } from 'node:os';
 import { join } from 'node:path';
+import { VOLUME_STREAM_PATH } from '../src/core/admin-paths.ts';
 import type { AgentConfig } from '../src/core/agent-config.ts';
 import { Fault, isFault } from '../src/core/fault.ts';
 import { PROXY_ADMIN_SOCKET } from '../src/core/policy-report.ts';
@@ -31,6 +32,7 @@ import type { Network } from './network/network.ts';
 import { openPodNetwork } from './pod-network.ts';
 import { createRpcMetrics } from './rpc-metrics.ts';
 import { readStatus } from './status.ts';
+import { createVolumeStreamRoute } from './volume-stream-route.ts';
 import { openStorage, type Storage } from './storage/storage.ts';
 
 export interface AgentOptions {
@@ -101,6 +103,7 @@ export async function runAgent(
         health,
         logger,
         status: () => readStatus({ config, version, startedAt, sockets, storage, network }),
+        routes: { [VOLUME_STREAM_PATH]: createVolumeStreamRoute({ storage: () => storage }) },
       },
     ),
   );

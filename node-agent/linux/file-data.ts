@@ -5,6 +5,8 @@ const FICLONE = 0x40049409;
 const FS_IOC_GETFLAGS = 0x80086601;
 const FS_IOC_SETFLAGS = 0x40086602;
 const FS_NOCOW_FL = 0x00800000;
+/** FALLOC_FL_PUNCH_HOLE and FALLOC_FL_KEEP_SIZE, include/uapi/linux/falloc.h. */
+const PUNCH_HOLE = 3;
 const SEEK_DATA = 3;
 const SEEK_HOLE = 4;
 
@@ -20,6 +22,11 @@ export function cloneFile(from: number, to: number): boolean {
     if (error instanceof SysError && CANNOT_CLONE.includes(error.code)) return false;
     throw error;
   }
+}
+
+/** Makes zeros of so many bytes, and gives back what they took. Throws SysError where the file system has no holes. */
+export function punchHole(fd: number, start: bigint, length: bigint): void {
+  checked(libc.fallocate(fd, PUNCH_HOLE, start, length) as number, 'fallocate');
 }
 
 /** The first stretch of data at or after `offset`; undefined when only a hole is left. */

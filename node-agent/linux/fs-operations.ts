@@ -27,7 +27,7 @@ export {
   removeEncryptionKey,
   setEncryptionPolicy,
 } from './encryption.ts';
-export { cloneFile, disableCopyOnWrite, findData } from './file-data.ts';
+export { cloneFile, disableCopyOnWrite, findData, punchHole } from './file-data.ts';
 export { readExtents } from './fiemap.ts';
 export { freezeFilesystem, thawFilesystem } from './freeze.ts';
 export {

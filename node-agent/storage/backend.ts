@@ -3,6 +3,7 @@ import type { CapacityPolicy, PoolUsage } from '../../src/core/pool-capacity.ts'
 import type { ContentSource, VolumeShape } from '../../src/core/volume.ts';
 import type { MountPlan } from '../../src/core/volume-access.ts';
 import type { BlockMaps } from './block-maps.ts';
+import type { TransfersByMode } from './transfers.ts';
 import type { VolumeKey } from './volume-key.ts';
 
 /**
@@ -95,6 +96,8 @@ export interface Pool {
   readonly policy: CapacityPolicy;
   /** Absent where there are no Block volumes. */
   readonly blockMaps?: BlockMaps;
+  /** Absent where contents cannot leave and come as streams. */
+  readonly transfers?: TransfersByMode;
   /** Whether what was written is still counted right; undefined when all is well, else why not. */
   checkHealth(): Promise<string | undefined>;
 }

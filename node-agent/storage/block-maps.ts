@@ -1,6 +1,7 @@
 import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
 import type { ExtentList } from '../../src/core/block-map.ts';
+import { Fault } from '../../src/core/fault.ts';
 import type { Kernel } from '../linux/kernel.ts';
 
 /** Knows where the data of a pool's Block snapshots lies. */
@@ -14,6 +15,8 @@ export interface BlockMap extends AsyncDisposable {
   readonly sizeBytes: bigint;
   /** The extents from `start` on, as far as one call tells; the list says how far that is. */
   read(start: bigint): Promise<ExtentList>;
+  /** So many bytes, which are within the file; fewer where it pleases, but never none. */
+  readBytes(start: bigint, length: number): Promise<Buffer>;
 }
 
 export interface FileBlockMapsOptions {
@@ -45,6 +48,11 @@ export class FileBlockMaps implements BlockMaps {
     return {
       sizeBytes: size,
       read: (start) => this.#kernel.call('readExtents', file.fd, start, size),
+      async readBytes(start, length) {
+        const { buffer, bytesRead } = await file.read(Buffer.alloc(length), 0, length, Number(start));
+        if (bytesRead > 0) return buffer.subarray(0, bytesRead);
+        throw new Fault('bug', `snapshot ${snapshotId} ends before byte ${start}`);
+      },
       [Symbol.asyncDispose]: () => owned.disposeAsync(),
     };
   }

@@ -1,5 +1,5 @@
 import { constants } from 'node:fs';
-import { open, readdir, rename, statfs } from 'node:fs/promises';
+import { type FileHandle, open, readdir, rename, statfs } from 'node:fs/promises';
 import type { BackendFeatures } from '../../src/core/backend-features.ts';
 import type { PoolUsage, VolumeUsage } from '../../src/core/pool-capacity.ts';
 import type { ContentSource, VolumeShape } from '../../src/core/volume.ts';
@@ -10,6 +10,7 @@ import { Fault } from '../../src/core/fault.ts';
 import { SharedRun } from '../../src/runtime/shared-run.ts';
 import type { Kernel } from '../linux/kernel.ts';
 import { SysError } from '../linux/libc.ts';
+import { randomId } from './copies.ts';
 import type { SnapshotCut, SnapshotOrder, VolumeBackend } from './backend.ts';
 import { BtrfsCut, removeCut } from './btrfs-cut.ts';
 
@@ -140,17 +141,45 @@ export class BtrfsBackend implements VolumeBackend {
     return this.#path(`${pathOf({ kind, id })}/${DEVICE_FILE}`);
   }
 
-  async #ensureDeviceFile(id: string): Promise<void> {
-    await using directory = await open(this.#path(pathOf({ kind: 'volume', id })), constants.O_DIRECTORY);
+  /**
+   * Makes a snapshot of a device's content that comes from elsewhere: `fill` writes what differs from `parentId`, or from nothing. What a
+   * failure leaves, `discard` takes away.
+   */
+  async receiveDevice(
+    id: string,
+    { sizeBytes, parentId }: { readonly sizeBytes: bigint; readonly parentId: string | undefined },
+    fill: (file: FileHandle) => Promise<void>,
+  ): Promise<void> {
+    const { root } = this.#options;
+    // It stays writable, and nobody ever shows it.
+    if (parentId === undefined) {
+      await this.#kernel.call('createSubvolume', root, DIRECTORIES.snapshot, id);
+      await this.#ensureDeviceFile(id, 'snapshot');
+    } else {
+      const parent = pathOf({ kind: 'snapshot', id: parentId });
+      await this.#kernel.call('snapshotSubvolume', root, parent, DIRECTORIES.snapshot, id, {
+        readonly: false,
+      });
+    }
+    await using file = await open(this.deviceFileOf(id, 'snapshot'), constants.O_RDWR | constants.O_NOFOLLOW);
+    await file.truncate(Number(sizeBytes));
+    await fill(file);
+    await file.sync();
+    await this.#sync.run();
+  }
+
+  async #ensureDeviceFile(id: string, kind: ContentSource['kind'] = 'volume'): Promise<void> {
+    await using directory = await open(this.#path(pathOf({ kind, id })), constants.O_DIRECTORY);
     await this.#kernel.call('disableCopyOnWrite', directory.fd);
     const flags = constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW;
-    await (await open(this.deviceFileOf(id), flags, 0o600)).close();
+    await (await open(this.deviceFileOf(id, kind), flags, 0o600)).close();
   }
 
   async discard(kind: ContentSource['kind'], id: string): Promise<void> {
     const directory = this.#path(DIRECTORIES[kind]);
+    // An id may come again before its last data is gone: an import that failed and is tried again.
     try {
-      await rename(`${directory}/${checkedId(id)}`, `${directory}/${TRASH}${id}`);
+      await rename(`${directory}/${checkedId(id)}`, `${directory}/${TRASH}${id}-${randomId()}`);
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return;
       throw error;

@@ -9,6 +9,8 @@ import { BtrfsBackend, pathOf } from './btrfs-backend.ts';
 import { DirectoryMounts } from './directory-mounts.ts';
 import type { OpenPoolDeps, PoolContents, PoolDirectory } from './open-pool.ts';
 import { QuotaCheck } from './quota-check.ts';
+import { SubvolumeTransfers } from './subvolume-transfers.ts';
+import { FileTransfers } from './transfers.ts';
 
 /** A pool on btrfs, with quotas on. */
 export async function openBtrfs(
@@ -22,6 +24,7 @@ export async function openBtrfs(
     { root, quotaMode, ownsFilesystem: source.kind !== 'path' },
     { kernel, startKernel },
   );
+  const blockMaps = new FileBlockMaps({ fileOf: (id) => backend.deviceFileOf(id, 'snapshot') }, { kernel });
   const checkQuota = new QuotaCheck({ name, path, root, fsUuid }, { kernel, logger });
   return {
     backend,
@@ -29,7 +32,14 @@ export async function openBtrfs(
       Filesystem: new DirectoryMounts({ root, pathOf: (id) => pathOf({ kind: 'volume', id }) }, { kernel }),
       Block: new BlockMounts({ fileOf: (id) => backend.deviceFileOf(id) }, { kernel }),
     }),
-    blockMaps: new FileBlockMaps({ fileOf: (id) => backend.deviceFileOf(id, 'snapshot') }, { kernel }),
+    blockMaps,
+    transfers: {
+      Filesystem: new SubvolumeTransfers({ path }),
+      Block: new FileTransfers(
+        { maps: blockMaps, make: (id, content, fill) => backend.receiveDevice(id, content, fill) },
+        { kernel },
+      ),
+    },
     checkHealth: () => checkQuota.check(),
   };
 }

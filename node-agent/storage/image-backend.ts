@@ -1,5 +1,5 @@
 import { constants } from 'node:fs';
-import { open, readdir, rename, rm, stat, statfs } from 'node:fs/promises';
+import { type FileHandle, open, readdir, rename, rm, stat, statfs } from 'node:fs/promises';
 import type { BackendFeatures } from '../../src/core/backend-features.ts';
 import { Fault } from '../../src/core/fault.ts';
 import type { PoolUsage, VolumeUsage } from '../../src/core/pool-capacity.ts';
@@ -85,6 +85,34 @@ export class ImageBackend implements VolumeBackend {
         },
       },
     );
+  }
+
+  /** Makes a snapshot of a content that comes from elsewhere: `fill` writes what differs from `parentId`, or from nothing. */
+  async receiveSnapshot(
+    id: string,
+    { sizeBytes, parentId }: { readonly sizeBytes: bigint; readonly parentId: string | undefined },
+    fill: (file: FileHandle) => Promise<void>,
+  ): Promise<void> {
+    const to = this.#path('snapshot', id);
+    await this.#unfinished('snapshot', id, async (unfinished) => {
+      const finish = async (file: FileHandle): Promise<void> => {
+        await file.truncate(Number(sizeBytes));
+        await fill(file);
+      };
+      if (parentId !== undefined) {
+        const from = this.#path('snapshot', parentId);
+        await copyFileWhole({ from, to, unfinished, mode: 0o400, ...this.#watched(id) }, this.#deps, finish);
+        return;
+      }
+      await rm(unfinished, { force: true });
+      {
+        await using file = await open(unfinished, 'wx+', 0o600);
+        await finish(file);
+        await file.chmod(0o400);
+        await file.sync();
+      }
+      await putInPlace(unfinished, to);
+    });
   }
 
   /** The file is the limit. What is added to it is a hole. */

@@ -9,6 +9,7 @@ import { BlockMounts, mountsByMode } from './block-mounts.ts';
 import { ImageBackend } from './image-backend.ts';
 import { ImageMounts } from './image-mounts.ts';
 import type { OpenPoolDeps, PoolContents, PoolDirectory } from './open-pool.ts';
+import { FileTransfers } from './transfers.ts';
 
 /** First choice for a volume of which nobody says what file system it should have. */
 const PREFERRED: readonly FsType[] = ['ext4', 'xfs', 'btrfs'];
@@ -38,13 +39,19 @@ export async function openImages(
   await mkdir(mountDir, { recursive: true, mode: 0o700 });
   const backend = new ImageBackend({ pool: name, root, features }, { kernel, logger });
   const fileOf = (id: string): string => backend.fileOf(id);
+  const blockMaps = new FileBlockMaps({ fileOf: (id) => backend.fileOf(id, 'snapshot') }, { kernel });
+  const files = new FileTransfers(
+    { maps: blockMaps, make: (id, content, fill) => backend.receiveSnapshot(id, content, fill) },
+    { kernel },
+  );
   return {
     backend,
     mounts: mountsByMode({
       Filesystem: new ImageMounts({ fileOf, mountDir }, { kernel }),
       Block: new BlockMounts({ fileOf }, { kernel }),
     }),
-    blockMaps: new FileBlockMaps({ fileOf: (id) => backend.fileOf(id, 'snapshot') }, { kernel }),
+    blockMaps,
+    transfers: { Filesystem: files, Block: files },
     checkHealth: async () => undefined,
   };
 }

@@ -24,6 +24,7 @@ import {
 } from './pool-filesystem.ts';
 import { requirePermanence } from './pool-permanence.ts';
 import { ensureIdentity, readIdentityFile } from './pool-marker.ts';
+import type { TransfersByMode } from './transfers.ts';
 
 /** A pool that is open; disposing closes it and leaves it mounted, for the pods that use it. */
 export interface OpenPool extends Pool, AsyncDisposable {
@@ -55,6 +56,7 @@ export interface PoolContents {
   readonly backend: VolumeBackend;
   readonly mounts: VolumeMounts;
   readonly blockMaps?: BlockMaps;
+  readonly transfers?: TransfersByMode;
   /** Why volumes cannot be held to their size here; absent when they are. */
   readonly unenforced?: string | undefined;
   checkHealth(): Promise<string | undefined>;

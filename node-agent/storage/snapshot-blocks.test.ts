@@ -42,6 +42,7 @@ function mapOf(layout: () => Layout, step: number, onRead: () => void): BlockMap
       }
       return { start, end: BigInt(index * BLOCK), extents };
     },
+    readBytes: () => Promise.reject(new Error('data is not read')),
     async [Symbol.asyncDispose]() {},
   };
 }

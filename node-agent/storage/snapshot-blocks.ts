@@ -121,11 +121,26 @@ async function* allocated(map: BlockMap, start: bigint): AsyncGenerator<BlockRan
 }
 
 async function* changed(base: BlockMap, target: BlockMap, start: bigint): AsyncGenerator<BlockRange> {
+  for await (const { ranges } of changedLists(base, target, start)) yield* ranges;
+}
+
+/** Where two files may differ, piece by piece, with where the newer one holds data. Without a base: against zeros. */
+export async function* changedLists(
+  base: BlockMap | undefined,
+  target: BlockMap,
+  start: bigint,
+): AsyncGenerator<{ readonly ranges: readonly BlockRange[]; readonly after: ExtentList }> {
   for (let from = start; from < target.sizeBytes; ) {
-    const [before, after] = await readBoth(base, target, from);
-    yield* changedRanges(before, after);
+    const [before, after] =
+      base === undefined ? await readAlone(target, from) : await readBoth(base, target, from);
+    yield { ranges: changedRanges(before, after), after };
     from = after.end;
   }
+}
+
+async function readAlone(target: BlockMap, from: bigint): Promise<readonly [ExtentList, ExtentList]> {
+  const after = await target.read(from);
+  return [{ ...after, extents: [] }, after];
 }
 
 /**

@@ -41,8 +41,43 @@ export class Snapshots {
     return await this.#take(name, volume);
   }
 
+  /**
+   * A snapshot of the volume as it is now, until the result is disposed: for reading a volume that is in use. It is never listed, and does not
+   * outlive a crash.
+   */
+  async borrow(volumeId: string): Promise<AsyncDisposable & { readonly snapshot: Snapshot }> {
+    const { inventory, locks } = this.#deps;
+    await using made = new AsyncDisposableStack();
+    using _volume = locks.take(volumeId);
+    const volume = inventory.volumes.get(volumeId);
+    if (volume?.phase !== 'ready') {
+      throw new Fault('not-found', `volume ${volumeId.slice(0, 128)} does not exist on this node`);
+    }
+    const snapshot = await this.#intend(`borrowed-${randomId()}`, volume, (lock) => made.use(lock));
+    made.defer(() => undo('snapshot', snapshot, this.#deps));
+    await this.#copy(snapshot, volume);
+    const owned = made.move();
+    return { snapshot, [Symbol.asyncDispose]: () => owned.disposeAsync() };
+  }
+
   async #take(name: string, volume: Volume): Promise<Snapshot> {
-    const { inventory, ledger, locks, clock, logger } = this.#deps;
+    const { inventory, logger } = this.#deps;
+    using held = new DisposableStack();
+    const snapshot = await this.#intend(name, volume, (lock) => held.use(lock));
+    try {
+      const ready = await this.#copy(snapshot, volume);
+      await inventory.saveSnapshot(ready);
+      logger.info({ snapshotId: ready.id, volumeId: volume.id, pool: volume.pool }, 'snapshot created');
+      return ready;
+    } catch (error) {
+      await undo('snapshot', snapshot, this.#deps);
+      throw error;
+    }
+  }
+
+  /** Puts a snapshot on record that is to be taken, and hands its lock to `hold`. */
+  async #intend(name: string, volume: Volume, hold: (lock: Disposable) => void): Promise<Snapshot> {
+    const { inventory, ledger, locks, clock } = this.#deps;
     const { backend } = ledger.pool(volume.pool);
     requireCopies(volume.pool, backend.features);
     const { usage, capacity } = await ledger.measure(volume.pool);
@@ -64,21 +99,14 @@ export class Snapshots {
       pins: pinsOfCopy(volume, charged),
     };
     // It is seen as soon as its last record is on its way to the disk: whoever wants it has to wait for that.
-    using _snapshot = locks.take(snapshot.id);
-    try {
-      // Crash window: intent on record, the volume's limit raised, perhaps the snapshot taken. The next start dissolves it.
-      await inventory.saveSnapshot(snapshot);
-      const ready = await this.#copy(snapshot, volume);
-      logger.info({ snapshotId: ready.id, volumeId: volume.id, pool: volume.pool }, 'snapshot created');
-      return ready;
-    } catch (error) {
-      await undo('snapshot', snapshot, this.#deps);
-      throw error;
-    }
+    hold(locks.take(snapshot.id));
+    // Crash window: intent on record, the volume's limit raised, perhaps the snapshot taken. The next start dissolves it.
+    await inventory.saveSnapshot(snapshot);
+    return snapshot;
   }
 
   async #copy(snapshot: Snapshot, volume: Volume): Promise<Snapshot> {
-    const { inventory, ledger } = this.#deps;
+    const { ledger } = this.#deps;
     const { backend, mounts } = ledger.pool(volume.pool);
     await using _raised = await ledger.raise(volume);
     {
@@ -87,9 +115,7 @@ export class Snapshots {
     }
     const { volumes } = await backend.usage();
     const pins = pinsOfCopy(volume, volumes.get(volume.id)?.usedBytes ?? 0n);
-    const ready: Snapshot = { ...snapshot, phase: 'ready', pins };
-    await inventory.saveSnapshot(ready);
-    return ready;
+    return { ...snapshot, phase: 'ready', pins };
   }
 
   /** Ensures that the snapshot is gone. Unknown ids are fine; volumes restored from it do not need it. */

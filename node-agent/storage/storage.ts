@@ -26,6 +26,7 @@ import { Ledger } from './ledger.ts';
 import { type LimitedDevices, openLimitedDevices } from './limited-devices.ts';
 import { createStorageMetrics, type StorageMetrics } from './metrics.ts';
 import { recover } from './recovery.ts';
+import { type ExportedStream, type ExportRequest, type ImportRequest, Moves } from './moves.ts';
 import { NodePools, type PoolHooks } from './node-pools.ts';
 import { openPool } from './open-pool.ts';
 import { Operations } from './operations.ts';
@@ -104,6 +105,10 @@ export interface Storage extends AsyncDisposable {
   listGroups(): readonly SnapshotGroup[];
   /** Where a Block snapshot holds data, or may differ from an older one. Dispose it. */
   openBlocks(wanted: BlocksWanted): Promise<SnapshotBlocks>;
+  /** A stream with the content of a volume or snapshot. Dispose it. */
+  exportVolume(request: ExportRequest): Promise<ExportedStream>;
+  /** Makes a whole volume of such a stream, or nothing. */
+  importVolume(request: ImportRequest): Promise<Volume>;
   /** The largest volume that could be made now where the choice allows; 0 where it allows no pool. Throws `invalid` for an unknown pool. */
   availableBytes(from: PoolChoice): Promise<bigint>;
   /** Takes what the volume needs of `secrets`; they are kept nowhere. */
@@ -233,6 +238,7 @@ export async function createStorage(
   const snapshots = new Snapshots(deps);
   const groups = new SnapshotGroups(deps);
   const blocks = new SnapshotBlockReader(deps);
+  const moves = new Moves({ ...deps, volumes, snapshots });
   const attachments = new Attachments(deps);
   const publications = new ControllerPublications(deps);
   const ephemerals = new Ephemerals({ ...deps, volumes, attachments });
@@ -278,6 +284,8 @@ export async function createStorage(
     getGroup: (id, ids) => groups.get(id, ids),
     listGroups: () => groups.list(),
     openBlocks: (wanted) => operations.run(() => blocks.open(wanted)),
+    exportVolume: (request) => observe('export_volume', () => moves.export(request)),
+    importVolume: (request) => observe('import_volume', () => moves.import(request)),
     availableBytes: async (from) => {
       try {
         return (await operations.run(() => volumes.roomiest(from))).availableBytes;

@@ -49,9 +49,10 @@ export class Volumes {
 
   /**
    * Ensures the volume of that name. Throws `conflict` when the name is taken by another kind of volume, `not-found` for an unknown source,
-   * `exhausted` when the pool has no room, `busy` while the same name or source is worked on.
+   * `exhausted` when the pool has no room, `busy` while the same name or source is worked on. `held` is its
+   * source where the caller holds that: it may be no more than whole yet.
    */
-  async create(request: CreateVolume): Promise<Volume> {
+  async create(request: CreateVolume, held?: Snapshot): Promise<Volume> {
     const { inventory, locks } = this.#deps;
     checkName(request.name, 'name');
     using _name = locks.take(`volume name ${request.name}`);
@@ -61,7 +62,7 @@ export class Volumes {
       using _volume = locks.take(existing.id);
       await dissolve('volume', existing, this.#deps);
     }
-    if (request.source === undefined) return await this.#make(request, undefined);
+    if (request.source === undefined || held !== undefined) return await this.#make(request, held);
     using _source = locks.take(request.source.id);
     return await this.#make(request, this.#findSource(request.source));
   }

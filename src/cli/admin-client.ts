@@ -27,19 +27,17 @@ export function getFromAgent(socketPath: string, path: string, signal: AbortSign
     call.on('timeout', () =>
       call.destroy(new Fault('timeout', `the agent at ${socketPath} did not answer in 5 s`)),
     );
-    call.on('error', (error: NodeJS.ErrnoException) => {
-      if (error.code !== 'ENOENT' && error.code !== 'ECONNREFUSED') {
-        reject(Fault.from(error));
-        return;
-      }
-      reject(
-        new Fault(
-          'unavailable',
-          `no agent listens at ${socketPath}; start it with 'keelson agent', or name its directory with --run-dir`,
-          { cause: error },
-        ),
-      );
-    });
+    call.on('error', (error) => reject(unreachable(socketPath, error)));
     call.end();
   });
+}
+
+/** What a failed call of the admin socket means. */
+export function unreachable(socketPath: string, error: NodeJS.ErrnoException): Fault {
+  if (error.code !== 'ENOENT' && error.code !== 'ECONNREFUSED') return Fault.from(error);
+  return new Fault(
+    'unavailable',
+    `no agent listens at ${socketPath}; start it with 'keelson agent', or name its directory with --run-dir`,
+    { cause: error },
+  );
 }

@@ -11,6 +11,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   'install-host': async () => (await import('./install-host-command.ts')).installHostCommand,
   'uninstall-node': async () => (await import('./uninstall-node-command.ts')).uninstallNodeCommand,
   status: async () => (await import('./status-command.ts')).statusCommand,
+  volume: async () => (await import('./volume-command.ts')).volumeCommand,
   doctor: async () => (await import('./doctor-command.ts')).doctorCommand,
   cluster: async () => (await import('./cluster-command.ts')).clusterCommand,
   demo: async () => (await import('./demo-command.ts')).demoCommand,

@@ -6,6 +6,7 @@ import {
   type DataExtent,
   type ExtentList,
   joinRanges,
+  splitByData,
 } from './block-map.ts';
 
 const range = (start: number, end: number): BlockRange => ({ start: BigInt(start), end: BigInt(end) });
@@ -46,6 +47,17 @@ it('takes what lies before an end', () => {
   expect(clipExtents(whole, 100n)).toEqual(whole);
   expect(clipExtents(whole, 70n)).toEqual(list(70, extent(0, 40, 500), extent(60, 70, 900)));
   expect(clipExtents(whole, 60n)).toEqual(list(60, extent(0, 40, 500)));
+});
+
+it('tells data from zeros within a range', () => {
+  const data = list(100, extent(10, 20, 1), extent(20, 30, 9), extent(50, 60, 3));
+  const pieces = (start: number, end: number): string =>
+    splitByData(range(start, end), data)
+      .map(({ start: from, end: to, isData }) => `${isData ? 'data' : 'zeros'} ${from}-${to}`)
+      .join(', ');
+  expect(pieces(0, 100)).toBe('zeros 0-10, data 10-20, data 20-30, zeros 30-50, data 50-60, zeros 60-100');
+  expect(pieces(15, 55)).toBe('data 15-20, data 20-30, zeros 30-50, data 50-55');
+  expect(pieces(70, 80)).toBe('zeros 70-80');
 });
 
 it('joins ranges that touch', () => {

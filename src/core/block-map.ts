@@ -57,6 +57,25 @@ export function changedRanges(base: ExtentList, target: ExtentList): BlockRange[
   return joinRanges(changed);
 }
 
+/** `range` in pieces that hold data, and pieces that are zeros, as `list` says. */
+export function splitByData(
+  range: BlockRange,
+  { extents }: ExtentList,
+): readonly (BlockRange & { readonly isData: boolean })[] {
+  const pieces: (BlockRange & { readonly isData: boolean })[] = [];
+  let at = range.start;
+  for (const extent of extents) {
+    const start = extent.start > at ? extent.start : at;
+    const end = extent.end < range.end ? extent.end : range.end;
+    if (start >= end) continue;
+    if (start > at) pieces.push({ start: at, end: start, isData: false });
+    pieces.push({ start, end, isData: true });
+    at = end;
+  }
+  if (at < range.end) pieces.push({ start: at, end: range.end, isData: false });
+  return pieces;
+}
+
 /** Both zeros, or both the same bytes of the disk. */
 function isSame(base: DataExtent | undefined, target: DataExtent | undefined, at: bigint): boolean {
   if (base === undefined || target === undefined) return base === target;

@@ -1,5 +1,6 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { pipeline } from 'node:stream/promises';
 import { Fault } from '../core/fault.ts';
 import type { Health } from './health.ts';
 import type { Logger } from './logger.ts';
@@ -19,6 +20,28 @@ export interface AdminServerDeps {
   readonly logger: Logger;
   /** What `keelson status` shows; a plain JSON object. */
   readonly status: () => Promise<object>;
+  /** More paths of the unix socket. */
+  readonly routes?: Readonly<Record<string, AdminRoute>>;
+}
+
+/** What is asked of a route. */
+export interface AdminCall {
+  readonly query: URLSearchParams;
+  /** Aborts when the caller goes away. */
+  readonly signal: AbortSignal;
+}
+
+/** Streams that an owner of the unix socket can read and write. Faults before the first byte reach the caller as JSON. */
+export interface AdminRoute {
+  /** What it resolves to is sent as it is asked for; one that fails breaks the connection off. */
+  get(call: AdminCall): Promise<{
+    readonly type: string;
+    readonly content: AsyncIterable<Uint8Array>;
+    /** Disposed at the end, whatever that was. */
+    readonly close: AsyncDisposable;
+  }>;
+  /** Reads a stream to its end, and resolves to what is told of it, as JSON. */
+  post(call: AdminCall & { readonly body: AsyncIterable<Uint8Array> }): Promise<object>;
 }
 
 /** `/metrics`, `/healthz` and `/readyz`. Disposing closes both listeners. */
@@ -36,6 +59,8 @@ export async function startAdminServer(
   let address: string | undefined;
   if (options.socketPath !== undefined) {
     const server = createServer((request, response) => void answer(request, response, deps, true));
+    // A stream takes as long as it takes.
+    server.requestTimeout = 0;
     started.defer(() => close(server));
     await publishSocket(options.socketPath, 0o600, (path) => listen(server, { path }));
   }
@@ -55,7 +80,7 @@ export async function startAdminServer(
 async function answer(
   request: IncomingMessage,
   response: ServerResponse,
-  { metrics, health, status, logger }: AdminServerDeps,
+  { metrics, health, status, routes, logger }: AdminServerDeps,
   local: boolean,
 ): Promise<void> {
   try {
@@ -82,10 +107,48 @@ async function answer(
         return;
       default:
     }
-    send(response, 404, 'not found\n');
+    const url = new URL(request.url ?? '/', 'http://localhost');
+    const route = local ? routes?.[url.pathname] : undefined;
+    if (route === undefined) send(response, 404, 'not found\n');
+    else await serveRoute(route, url.searchParams, request, response, logger);
   } catch (error) {
     logger.error({ url: request.url, err: error }, 'admin request failed');
     send(response, 500, `${Fault.from(error).message}\n`);
+  }
+}
+
+/** Refusals are 400 with their kind. After the first byte all that is left is to break off, which the caller takes for no end. */
+async function serveRoute(
+  route: AdminRoute,
+  query: URLSearchParams,
+  request: IncomingMessage,
+  response: ServerResponse,
+  logger: Logger,
+): Promise<void> {
+  const gone = new AbortController();
+  response.once('close', () => {
+    if (!response.writableFinished) gone.abort(new DOMException('the caller went away', 'AbortError'));
+  });
+  try {
+    if (request.method === 'POST') {
+      const told = await route.post({ query, signal: gone.signal, body: request });
+      send(response, 200, `${JSON.stringify(told)}\n`, 'application/json');
+      return;
+    }
+    const { type, content, close: end } = await route.get({ query, signal: gone.signal });
+    await using _end = end;
+    response.writeHead(200, { 'content-type': type });
+    await pipeline(content, response);
+  } catch (error) {
+    const { kind, message } = Fault.from(error);
+    if (!gone.signal.aborted) {
+      logger.warn({ path: request.url?.split('?')[0], kind, err: error }, 'admin call failed');
+    }
+    if (response.headersSent) response.destroy();
+    else {
+      const text = kind === 'bug' ? "internal error; see the agent's log" : message;
+      send(response, 400, `${JSON.stringify({ kind, message: text })}\n`, 'application/json');
+    }
   }
 }
 

@@ -1,0 +1,44 @@
+import { Fault } from '../src/core/fault.ts';
+import type { AdminRoute } from '../src/runtime/admin-server.ts';
+import type { Storage } from './storage/storage.ts';
+
+/** `keelson volume export` and `import`, as the admin socket serves them. */
+export function createVolumeStreamRoute({
+  storage,
+}: {
+  /** Undefined until pools are open. */
+  readonly storage: () => Pick<Storage, 'exportVolume' | 'importVolume'> | undefined;
+}): AdminRoute {
+  const opened = (): Pick<Storage, 'exportVolume' | 'importVolume'> => {
+    const found = storage();
+    if (found !== undefined) return found;
+    throw new Fault('unavailable', 'the pools of this node are being opened; try again');
+  };
+  const wanted = (query: URLSearchParams, key: string): string => {
+    const value = query.get(key) ?? '';
+    if (value === '') throw new Fault('invalid', `${key} is missing`);
+    return value;
+  };
+  return {
+    async get({ query, signal }) {
+      const source = wanted(query, 'source');
+      const exported = await opened().exportVolume({
+        source,
+        parent: query.get('parent') ?? undefined,
+        signal,
+      });
+      return { type: 'application/octet-stream', content: exported.chunks(), close: exported };
+    },
+    async post({ query, body, signal }) {
+      const volume = await opened().importVolume({
+        name: wanted(query, 'name'),
+        pool: query.get('pool') ?? undefined,
+        keepBase: query.get('keepBase') === 'true',
+        input: body,
+        signal,
+      });
+      const { id, name, pool, sizeBytes } = volume;
+      return { id, name, pool, sizeBytes: String(sizeBytes) };
+    },
+  };
+}

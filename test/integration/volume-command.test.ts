@@ -1,0 +1,94 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { expect, it } from 'vitest';
+import type { AgentStatus } from '../../src/core/agent-status.ts';
+import { connectRpc } from '../../src/rpc/client.ts';
+import { type CommandOutput, runCommand } from '../../src/runtime/child-process.ts';
+import { capability } from './csi-lab.ts';
+import { type AgentProcess, KEELSON, requireAgent, startAgent } from './agent-process.ts';
+
+const FAILED = [1, 64];
+
+it('`keelson volume` writes a volume of a running agent to a file and makes one of it, whole or not at all', async (context) => {
+  await requireAgent(context);
+  await using agent = await startAgent({
+    name: 'volume-command',
+    pools: (directory) => [
+      { name: 'default', backend: 'image', source: { file: join(directory, 'pool.img'), size: '1Gi' } },
+    ],
+  });
+  using csi = connectRpc(agent.csiSocket);
+  const { volume } = await csi.call('csi.v1.Controller', 'CreateVolume', {
+    name: 'data',
+    capacity_range: { required_bytes: String(64 << 20) },
+    volume_capabilities: [capability('SINGLE_NODE_WRITER', 'block')],
+  });
+  const id = volume?.volume_id ?? '';
+  const content = Buffer.alloc(32 << 20, 'content of a volume. ');
+  await writeFile(fileOf(agent, id), content, { flag: 'r+' });
+
+  const file = join(agent.directory, 'data.keelson');
+  await keelson(agent, ['export', 'data', '-o', file]);
+  expect((await readdir(agent.directory)).filter((name) => name.startsWith('data.keelson'))).toHaveLength(1);
+  const { stdout } = await keelson(agent, ['import', 'copy', '-i', file]);
+  expect(stdout).toMatch(/^vol-[0-9a-f]{24}\tcopy, 64 MiB in pool default\n$/);
+  const copy = await readFile(fileOf(agent, stdout.split('\t')[0] ?? ''));
+  expect(copy.subarray(0, content.length).equals(content)).toBe(true);
+  const piped = await runCommand('sh', [
+    '-c',
+    `${KEELSON} volume export data --run-dir ${agent.directory}/run | ${KEELSON} volume import piped --keep-base --run-dir ${agent.directory}/run`,
+  ]);
+  expect(piped.stdout).toContain('piped, 64 MiB');
+  const base = (await status(agent)).snapshots[0]?.id ?? '';
+
+  const refusals: readonly (readonly [readonly string[], string])[] = [
+    [
+      ['export', 'nothing', '-o', `${file}.no`],
+      'keelson: there is no volume and no snapshot nothing on this node',
+    ],
+    [['import', 'copy', '-i', file], 'keelson: there is a volume copy on this node; choose another name'],
+    [['import', 'other', '-i', join(agent.directory, 'agent.yaml')], 'is no whole export of a volume'],
+    [
+      ['export', 'data', '--from', 'nothing', '-o', `${file}.no`],
+      'there is no snapshot nothing on this node',
+    ],
+    [['copy', 'data'], 'say export or import, not copy'],
+  ];
+  for (const [args, words] of refusals) {
+    expect((await keelson(agent, args, FAILED)).stderr, args.join(' ')).toContain(words);
+  }
+  expect((await readdir(agent.directory)).filter((name) => name.includes('.no'))).toEqual([]);
+
+  const importing = spawn(KEELSON, ['volume', 'import', 'cut', '--run-dir', join(agent.directory, 'run')], {
+    stdio: ['pipe', 'ignore', 'inherit'],
+  });
+  importing.stdin.on('error', () => undefined);
+  importing.stdin.write((await readFile(file)).subarray(0, 20 << 20));
+  const snapshots = join(agent.directory, 'state/snapshots');
+  await expect.poll(async () => await readdir(snapshots), { timeout: 20_000 }).toHaveLength(2);
+  importing.kill('SIGKILL');
+  await once(importing, 'exit');
+  await expect.poll(async () => await readdir(snapshots), { timeout: 20_000 }).toEqual([`${base}.json`]);
+  const { volumes, orphans } = await status(agent);
+  expect(volumes.map(({ name }) => name).sort()).toEqual(['copy', 'data', 'piped']);
+  expect(orphans).toEqual([]);
+});
+
+function fileOf({ directory }: AgentProcess, id: string): string {
+  return join(directory, 'state/pools/default/volumes', `${id}.img`);
+}
+
+async function keelson(
+  { directory }: AgentProcess,
+  args: readonly string[],
+  accept: readonly number[] = [],
+): Promise<CommandOutput> {
+  return await runCommand(KEELSON, ['volume', ...args, '--run-dir', join(directory, 'run')], { accept });
+}
+
+async function status({ directory }: AgentProcess): Promise<AgentStatus> {
+  const { stdout } = await runCommand(KEELSON, ['status', '-o', 'json', '--run-dir', join(directory, 'run')]);
+  return JSON.parse(stdout) as AgentStatus;
+}
