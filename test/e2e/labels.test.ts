@@ -168,6 +168,11 @@ describe('nodes that say what they are', { timeout: 240_000 }, () => {
     await pretend({ disks: null });
     await until('the rule tells', async () => (await ruleStatus('fast')).includes('No such key: disks'));
     expect(await labels('node-2')).toMatchObject({ [FAST]: 'yes', 'disk.keelson.dev/nvme': 'true' });
+    await until('the inventory says that its agent is gone', async () => {
+      const ready = '--output=jsonpath={.status.conditions[?(@.type=="Ready")]}';
+      const condition = await kubectl.run(['get', 'ninv', 'node-2', ready]);
+      return condition.includes('"Unknown"') && condition.includes('its agent has no pod on this node');
+    });
     await kubectl.run(['delete', 'ninv', 'node-2']);
     // Another rule reaches the node, so this deletion has been seen and has taken nothing.
     await rule('seen', { labels: [{ key: 'example.com/seen', value: 'yes' }] });
@@ -246,15 +251,21 @@ describe('nodes that say what they are', { timeout: 240_000 }, () => {
   });
 
   test('are not written in a minute in which nothing happens', async () => {
-    const controllers = '/api/v1/namespaces/keelson-system/pods';
+    interface Controller {
+      readonly spec: { readonly nodeName: string };
+      readonly status: { readonly podIP: string };
+    }
     const written = async (): Promise<readonly string[]> => {
-      const { items } = await kubectl.get<{ items: readonly { metadata: { name: string } }[] }>([
+      const { items } = await kubectl.get<{ items: readonly Controller[] }>([
         ...['pods', '--namespace=keelson-system', '--selector=app.kubernetes.io/component=controller'],
       ]);
+      // From its own node: node-2 has been deleted, and a pod that was there has an address that is no longer routed to it.
       const metrics = await Promise.all(
-        items.map(({ metadata }) =>
-          kubectl.run(['get', '--raw', `${controllers}/${metadata.name}:9812/proxy/metrics`]),
-        ),
+        items.map(async ({ spec, status }) => {
+          const ask = `fetch('http://${status.podIP}:9812/metrics').then(r => r.text()).then(t => console.log(t))`;
+          const read = [process.execPath, '--eval', ask];
+          return (await cluster.machine(spec.nodeName).runInNetwork(read)).stdout;
+        }),
       );
       return metrics
         .flatMap((text) => text.split('\n'))
