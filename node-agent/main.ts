@@ -169,7 +169,11 @@ async function serveStorage(
     await retry(
       () =>
         openStorage(
-          { stateDir: config.stateDir, pools: config.pools },
+          {
+            stateDir: config.stateDir,
+            pools: config.pools,
+            trashBytesPerSecond: config.trashBytesPerSecond,
+          },
           { kernel, logger, metrics: deps.metrics },
         ),
       {

@@ -1,5 +1,6 @@
 import type { BackendFeatures } from '../../src/core/backend-features.ts';
 import type { CapacityPolicy, PoolUsage } from '../../src/core/pool-capacity.ts';
+import type { RemovalBudget } from './removal-budget.ts';
 import type { ContentSource, VolumeShape } from '../../src/core/volume.ts';
 import type { MountPlan } from '../../src/core/volume-access.ts';
 import type { BlockMaps } from './block-maps.ts';
@@ -22,8 +23,8 @@ export interface VolumeBackend {
   setLimit(volume: VolumeShape, limitBytes: bigint): Promise<void>;
   /** Takes the data out of sight, for `collect` to remove; absent is fine. */
   discard(kind: ContentSource['kind'], id: string): Promise<void>;
-  /** Removes what was discarded. Resolves to how many. */
-  collect(): Promise<number>;
+  /** Removes what was discarded, as far as the budget goes (default: all), and says in it when something is left. Resolves to how many. */
+  collect(budget?: RemovalBudget): Promise<number>;
   usage(): Promise<PoolUsage>;
   /** Everything that is there and not discarded, whether or not anybody knows it. */
   list(): Promise<{ readonly volumes: readonly string[]; readonly snapshots: readonly string[] }>;

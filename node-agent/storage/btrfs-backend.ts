@@ -12,6 +12,7 @@ import type { Kernel } from '../linux/kernel.ts';
 import { SysError } from '../linux/libc.ts';
 import { randomId } from './copies.ts';
 import type { SnapshotCut, SnapshotOrder, VolumeBackend } from './backend.ts';
+import { type RemovalBudget, unlimitedRemoval } from './removal-budget.ts';
 import { BtrfsCut, removeCut } from './btrfs-cut.ts';
 
 export interface BtrfsBackendOptions {
@@ -190,7 +191,8 @@ export class BtrfsBackend implements VolumeBackend {
     await this.#sync.run();
   }
 
-  async collect(): Promise<number> {
+  /** The kernel frees a subvolume in the background, all of it: what the budget bounds is how many are given to it. */
+  async collect(budget: RemovalBudget = unlimitedRemoval()): Promise<number> {
     const { root } = this.#options;
     let removed = 0;
     for (const directory of Object.values(DIRECTORIES)) {
@@ -199,6 +201,11 @@ export class BtrfsBackend implements VolumeBackend {
           await removeCut({ root, directory, name }, this.#deps);
         }
         if (!name.startsWith(TRASH)) continue;
+        if (budget.isSpent) {
+          budget.postpone();
+          continue;
+        }
+        budget.spend(await this.#chargedTo(`${directory}/${name}`));
         await this.#kernel.call('destroySubvolume', root, `${directory}/${name}`);
         removed += 1;
       }
@@ -206,6 +213,15 @@ export class BtrfsBackend implements VolumeBackend {
     await this.#sync.run();
     await this.#removeEmptyQgroups();
     return removed;
+  }
+
+  /** What is charged to a subvolume by its path; nothing where that cannot be told. */
+  async #chargedTo(path: string): Promise<bigint> {
+    const { root } = this.#options;
+    const subvolume = await this.#kernel.call('readSubvolumeId', root, path);
+    if (subvolume === undefined) return 0n;
+    const qgroups = await this.#kernel.call('readQgroups', root);
+    return qgroups.find(({ id }) => id === subvolume)?.referencedBytes ?? 0n;
   }
 
   async usage(): Promise<PoolUsage> {

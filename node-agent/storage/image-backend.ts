@@ -10,7 +10,9 @@ import type { Kernel } from '../linux/kernel.ts';
 import type { SnapshotCut, SnapshotOrder, VolumeBackend } from './backend.ts';
 import { copyFileWhole, putInPlace } from './file-copy.ts';
 import { ImageCut } from './image-cut.ts';
+import { type RemovalBudget, unlimitedRemoval } from './removal-budget.ts';
 import { absent } from './target-mounts.ts';
+import { removeTrashFile } from './trash-file.ts';
 import { makeFilesystem, renewFilesystem } from './volume-filesystem.ts';
 
 export interface ImageBackendOptions {
@@ -144,15 +146,17 @@ export class ImageBackend implements VolumeBackend {
     await handle.sync();
   }
 
-  async collect(): Promise<number> {
+  async collect(budget: RemovalBudget = unlimitedRemoval()): Promise<number> {
     let removed = 0;
+    const isInUse = async (path: string): Promise<boolean> =>
+      (await this.#deps.kernel.call('findLoopPath', path)) !== undefined;
     for (const kind of ['volume', 'snapshot'] as const) {
       const directory = this.#directory(kind);
       for (const name of await readdir(directory)) {
         const leftover = name.startsWith(UNFINISHED) && !this.#busy.has(name);
         if (!leftover && !name.startsWith(TRASH)) continue;
-        await rm(`${directory}/${name}`, { force: true });
-        if (!leftover) removed += 1;
+        const isGone = await removeTrashFile(`${directory}/${name}`, budget, { isInUse });
+        if (isGone && !leftover) removed += 1;
       }
     }
     return removed;

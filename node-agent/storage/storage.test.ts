@@ -2,6 +2,7 @@ import { Registry } from 'prom-client';
 import { describe, expect, it } from 'vitest';
 import { ANY_SIZE } from '../../src/core/volume-size.ts';
 import { silentLogger } from '../../src/runtime/logger.ts';
+import { FakeClock } from '../../test/fakes/fake-clock.ts';
 import { createFakeDisk, FakePool, openFakeInventory } from '../../test/fakes/fake-storage.ts';
 import { createStorage } from './storage.ts';
 
@@ -171,4 +172,28 @@ it('counts operations by outcome, and shows the pools at each scrape', async () 
   expect(text).toContain('keelson_storage_operations_total{operation="create_volume",outcome="invalid"} 1');
   expect(text).toContain(`keelson_pool_bytes{pool="default",state="allocated"} ${GIB}`);
   expect(text).toContain('keelson_pool_objects{pool="default",kind="volume"} 1');
+});
+
+it('frees what was deleted bit by bit, and does not rest before the trash is empty', async () => {
+  const clock = new FakeClock();
+  const pool = new FakePool();
+  const storage = await createStorage([pool], openFakeInventory(createFakeDisk()), {
+    logger: silentLogger,
+    clock,
+  });
+  for (const name of ['a', 'b', 'c']) {
+    const { id } = await storage.createVolume({ name, pool: undefined, range: ANY_SIZE, source: undefined });
+    await storage.deleteVolume(id);
+  }
+  pool.removedPerRun = 1;
+  const ended = new AbortController();
+  const running = storage.run(ended.signal);
+  await clock.advance(100);
+  expect(pool.trash).toHaveLength(2);
+  await clock.advance(1_000);
+  expect(pool.trash).toHaveLength(1);
+  await clock.advance(1_000);
+  expect(pool.trash).toEqual([]);
+  ended.abort();
+  await running;
 });

@@ -7,7 +7,6 @@ import type { PoolSpec } from '../../src/core/pool.ts';
 import type { Enforcement } from '../../src/core/volume-quota.ts';
 import type { VolumeAttributes } from '../../src/core/volume-attributes.ts';
 import type { SizeRange } from '../../src/core/volume-size.ts';
-import { BoundedRunner } from '../../src/runtime/bounded-runner.ts';
 import { type Clock, systemClock } from '../../src/runtime/clock.ts';
 import type { Logger } from '../../src/runtime/logger.ts';
 import type { MetricsRegistry } from '../../src/runtime/metrics.ts';
@@ -34,11 +33,14 @@ import { fixedPools, type PoolOrigin, type PoolSet, type PoolState } from './poo
 import { type BlocksWanted, SnapshotBlockReader, type SnapshotBlocks } from './snapshot-blocks.ts';
 import { SnapshotGroups } from './snapshot-groups.ts';
 import { Snapshots } from './snapshots.ts';
+import { createTrashCollector } from './trash-collector.ts';
 import { type CreateVolume, type PoolChoice, Volumes } from './volumes.ts';
 
 export interface StorageOptions {
   readonly stateDir: string;
   readonly pools: readonly PoolSpec[];
+  /** How much of deleted volumes a pool frees each second, at most; default 1 GiB. */
+  readonly trashBytesPerSecond?: bigint | undefined;
 }
 
 export interface StorageDeps {
@@ -150,7 +152,10 @@ export interface Storage extends AsyncDisposable {
  * Tries to open every pool once, and puts right what a crash or a reboot left. A pool that fails does not keep the others from service: it is
  * tried again by `run`, and the report says why.
  */
-export async function openStorage({ stateDir, pools }: StorageOptions, deps: StorageDeps): Promise<Storage> {
+export async function openStorage(
+  { stateDir, pools, trashBytesPerSecond }: StorageOptions,
+  deps: StorageDeps,
+): Promise<Storage> {
   await using cleanup = new AsyncDisposableStack();
   const inventory = await openInventory({ stateDir }, deps);
   const nodePools = cleanup.use(
@@ -168,7 +173,11 @@ export async function openStorage({ stateDir, pools }: StorageOptions, deps: Sto
     cgroups: deps.cgroups ?? (await findIoCgroups(CGROUP_ROOT)),
     devices: await openLimitedDevices({ stateDir }, deps),
   };
-  const service = await createStorage(nodePools, inventory, { ...deps, io });
+  const service = await createStorage(nodePools, inventory, {
+    ...deps,
+    io,
+    trashBytesPerRun: trashBytesPerSecond,
+  });
   const changes = new Set<() => void>();
   await nodePools.start({
     recover: (pool) => service.recoverPool(pool),
@@ -198,6 +207,8 @@ export type VolumeService = Omit<
   Pick<PoolHooks, 'settled'> & { recoverPool(pool: string): Promise<void> };
 
 export interface VolumeServiceDeps extends Omit<StorageDeps, 'kernel' | 'cgroups'> {
+  /** How much of deleted volumes a run frees in each pool; runs are a second apart at least. Default 1 GiB. */
+  readonly trashBytesPerRun?: bigint | undefined;
   /** Absent: the I/O of volumes cannot be limited. */
   readonly io?: { readonly cgroups: IoCgroups | undefined; readonly devices: LimitedDevices };
 }
@@ -206,22 +217,15 @@ export interface VolumeServiceDeps extends Omit<StorageDeps, 'kernel' | 'cgroups
 export async function createStorage(
   given: PoolSet | readonly Pool[],
   inventory: Inventory,
-  { logger, metrics: registry, clock = systemClock, io = WITHOUT_IO }: VolumeServiceDeps,
+  { logger, metrics: registry, clock = systemClock, io = WITHOUT_IO, trashBytesPerRun }: VolumeServiceDeps,
 ): Promise<VolumeService> {
   const pools: PoolSet = 'states' in given ? given : fixedPools(given);
   const ledger = new Ledger({ pools, inventory });
   const limiter = new IoLimiter({ inventory, pools, ...io, logger, clock });
   const operations = new Operations();
-  const collector = new BoundedRunner(
-    // Extents of what was removed are freed within the filesystem's commit interval of 30 s: a later run finds the groups empty.
-    { name: 'storage-collector', minIntervalMs: 1_000, maxIntervalMs: 60_000, retryMs: 10_000 },
-    async (signal) => {
-      for (const { pool } of pools.states()) {
-        signal.throwIfAborted();
-        if (pool !== undefined) await operations.run(() => pool.backend.collect());
-      }
-    },
-    { logger, clock },
+  const collector = createTrashCollector(
+    { bytesPerRun: trashBytesPerRun },
+    { pools, operations, logger, clock },
   );
   const deps: OperationDeps = {
     inventory,

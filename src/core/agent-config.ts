@@ -3,11 +3,13 @@ import { z } from 'zod';
 import { configFault } from './config-faults.ts';
 import { Fault } from './fault.ts';
 import { POOL_DEFAULTS, type PoolSpec } from './pool.ts';
-import { absolutePath, configName, poolConfig } from './pool-config.ts';
+import { absolutePath, configName, poolConfig, size } from './pool-config.ts';
 
 const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'silent'] as const;
 
 const cidr = z.string().regex(/^[0-9a-fA-F:.]+\/\d{1,3}$/, 'must be an address range like 10.88.0.0/24');
+
+const LEAST_TRASH_BYTES = 1n << 20n;
 
 const network = z
   .strictObject({
@@ -41,6 +43,14 @@ const schema = z.strictObject({
       controllerPublish: z.boolean().default(false),
     })
     .prefault({}),
+  trash: z
+    .strictObject({
+      /** How much of deleted volumes a pool frees each second, at most. */
+      bytesPerSecond: size
+        .refine((bytes) => bytes >= LEAST_TRASH_BYTES, 'must be 1Mi or more')
+        .default(1n << 30n),
+    })
+    .prefault({}),
   log: z.strictObject({ level: z.enum(LOG_LEVELS).default('info') }).prefault({}),
   metrics: z
     .strictObject({
@@ -67,6 +77,8 @@ export interface AgentConfig {
   readonly maxVolumesPerNode: number;
   /** Whether orchestrators have to publish a volume to this node before they use it. */
   readonly controllerPublish: boolean;
+  /** How much of deleted volumes a pool frees each second, at most. */
+  readonly trashBytesPerSecond: bigint;
   readonly logLevel: (typeof LOG_LEVELS)[number];
   readonly metricsAddress: string | undefined;
   readonly pools: readonly PoolSpec[];
@@ -119,6 +131,7 @@ export function parseAgentConfig({ text, document, overrides, hostname }: Config
     kubeletDir: config.kubeletDir,
     maxVolumesPerNode: config.maxVolumesPerNode,
     controllerPublish: config.csi.controllerPublish,
+    trashBytesPerSecond: config.trash.bytesPerSecond,
     logLevel: config.log.level,
     metricsAddress: config.metrics.address === 'off' ? undefined : config.metrics.address,
     pools,

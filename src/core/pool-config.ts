@@ -19,7 +19,8 @@ export const absolutePath = z
 
 const text = z.union([z.string(), z.number().int().nonnegative()]);
 
-const size = text.transform((value, context) => {
+/** A size like `20Gi`, in bytes. */
+export const size = text.transform((value, context) => {
   try {
     return parseQuantity(String(value), 'size');
   } catch {

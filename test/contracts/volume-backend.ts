@@ -1,5 +1,6 @@
 import { expect, it } from 'vitest';
 import type { Pool } from '../../node-agent/storage/backend.ts';
+import { RemovalBudget } from '../../node-agent/storage/removal-budget.ts';
 import { leastBytes } from '../../src/core/backend-features.ts';
 import type { ContentForm, VolumeShape } from '../../src/core/volume.ts';
 
@@ -188,6 +189,19 @@ export function describeBackend(
     expect(volumes).not.toContain(shape.id);
     expect(snapshots).not.toContain(snapshot(8));
     expect(await backend.collect()).toBeGreaterThanOrEqual(copies ? 2 : 1);
+    expect(await backend.collect()).toBe(0);
+  });
+
+  it('leaves to the next run what the budget of one does not allow', async () => {
+    const { backend } = under().pool;
+    for (const number of [21, 22]) {
+      const shape = await make(number);
+      await backend.discard('volume', shape.id);
+    }
+    const budget = new RemovalBudget(1n);
+    const first = await backend.collect(budget);
+    expect(budget.hasPostponed).toBe(first < 2);
+    expect(first + (await backend.collect())).toBe(2);
     expect(await backend.collect()).toBe(0);
   });
 

@@ -19,6 +19,8 @@ export class FakePool implements Pool {
   readonly volumes = new Map<string, Copy>();
   readonly snapshots = new Map<string, Copy>();
   readonly trash: string[] = [];
+  /** How many of those fit into the budget of a run. */
+  removedPerRun = Number.POSITIVE_INFINITY;
   /** Mounted volume by target. */
   readonly mounted = new Map<string, { readonly volumeId: string; readonly plan: MountPlan }>();
   /** Volumes that are attached, and those of them whose writers are held. */
@@ -109,7 +111,11 @@ export class FakePool implements Pool {
       discard: async (kind, id) => {
         if (shelf(kind).delete(id)) this.trash.push(id);
       },
-      collect: async () => this.trash.splice(0).length,
+      collect: async (budget) => {
+        const removed = this.trash.splice(0, budget === undefined ? this.trash.length : this.removedPerRun);
+        if (this.trash.length > 0) budget?.postpone();
+        return removed.length;
+      },
       usage: async (): Promise<PoolUsage> => ({
         totalBytes: this.totalBytes,
         freeBytes: this.totalBytes,
