@@ -17,6 +17,8 @@ export interface Copy {
   readonly source?: ContentSource | undefined;
   /** What is limited of a volume. */
   readonly attributes?: VolumeAttributes | undefined;
+  /** The group snapshot that a snapshot is a member of. */
+  readonly group?: { readonly id: string } | undefined;
 }
 
 /** Where the content of a LocalVolume comes from: on this node, announced in the API alone, or nowhere. */
@@ -29,6 +31,10 @@ export interface Observed {
   /** Why its record cannot be read, where that is so; the data is there. */
   readonly unreadable: string | undefined;
   readonly source: FoundSource;
+  /** The volumes of its group, where it has one. */
+  readonly groupSources?: readonly FoundSource[] | undefined;
+  /** Members of its group that are not to be deleted. */
+  readonly groupKeepers?: readonly string[] | undefined;
 }
 
 /** The one next step for a LocalVolume. */
@@ -50,10 +56,13 @@ export type VolumePlan =
       readonly sizeBytes: bigint | undefined;
       readonly attributes: VolumeAttributes | undefined;
     }
+  | { readonly step: 'group-snapshot'; readonly name: string; readonly volumeIds: readonly string[] }
   | { readonly step: 'report-ready'; readonly copy: Copy }
   | { readonly step: 'report'; readonly phase: 'Failed' | 'Lost' | 'Pending'; readonly fault: Fault }
   /** Remove the data, then the finalizer. */
   | { readonly step: 'delete'; readonly id: string }
+  /** Remove the data of its whole group, then the finalizer. */
+  | { readonly step: 'delete-group'; readonly groupId: string }
   /** There is no data (any more): take the finalizer away. */
   | { readonly step: 'release' }
   /** The data can neither be served nor removed. */
@@ -77,10 +86,24 @@ export function planVolume(object: LocalVolume, observed: Observed): VolumePlan 
   }
   // The claim goes elsewhere once it has read this: room that turns up later must not make a second volume for it.
   if (object.status?.phase === 'Exhausted' && isObserved(object)) return { step: 'none' };
-  return planAbsent(object, observed.source);
+  const group = object.spec.group;
+  if (group === undefined) return planAbsent(object, observed.source);
+  // All or none: what is true of one volume of the group is true of each.
+  const sources = observed.groupSources ?? [];
+  const missing = sources.findIndex((source) => source === 'missing' || source === 'awaited');
+  const found = sources.flatMap((source) => (typeof source === 'object' ? [source.id] : []));
+  if (missing < 0) return { step: 'group-snapshot', name: group.name, volumeIds: found };
+  const volumeName = group.volumeNames[missing];
+  return planAbsent({ ...object, spec: { ...object.spec, source: { volumeName } } }, sources[missing]);
 }
 
-function planDeletion({ copy, unreadable: reason }: Observed): VolumePlan {
+function planDeletion({ copy, unreadable: reason, groupKeepers = [] }: Observed): VolumePlan {
+  const [keeper] = groupKeepers;
+  if (copy?.group !== undefined) {
+    if (keeper === undefined) return { step: 'delete-group', groupId: copy.group.id };
+    const message = `snapshot ${copy.id} is a member of group snapshot ${copy.group.id}; its data goes with that of ${keeper}, which is not being deleted`;
+    return { step: 'hold', fault: new Fault('precondition', message) };
+  }
   if (copy !== undefined) return { step: 'delete', id: copy.id };
   return reason === undefined ? { step: 'release' } : { step: 'hold', fault: unreadable(reason) };
 }

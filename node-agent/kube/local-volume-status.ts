@@ -50,10 +50,11 @@ export function planStatus(object: LocalVolume, outcome: Outcome, now: Date): Vo
   const copy = 'copy' in outcome ? outcome.copy : undefined;
   const made =
     copy === undefined
-      ? pick(previous, ['capacity', 'volumeHandle', 'creationTime'])
+      ? pick(previous, ['capacity', 'volumeHandle', 'groupHandle', 'creationTime'])
       : {
           capacity: formatQuantity(copy.sizeBytes),
           volumeHandle: copy.id,
+          ...(copy.group === undefined ? {} : { groupHandle: copy.group.id }),
           creationTime: apiTime(new Date(copy.createdAtMs)),
           ...inForce(copy),
         };

@@ -295,3 +295,64 @@ test('attributes that the pool cannot hold are refused, and the volume serves on
   expect(object.status?.phase).toBe('Ready');
   expect(modifiedOf(object)).toMatchObject({ status: 'False', reason: 'Invalid' });
 });
+
+test('members of a group are taken together, and their data goes with the last of them', async () => {
+  const { client, clock, storage, start } = await setup();
+  await start();
+  await create(client, 'pvc-1');
+  await create(client, 'pvc-2');
+  await clock.advance(100);
+  const volumeNames = ['pvc-1', 'pvc-2'];
+  const nameOfMember = (volumeName: string): string => {
+    const id = storage.listVolumes().find(({ name }) => name === volumeName)?.id ?? '';
+    return `group-of-two.${id}`;
+  };
+  const members = volumeNames.map(nameOfMember);
+  for (const [index, volumeName] of volumeNames.entries()) {
+    await create(client, members[index] ?? '', {
+      type: 'Snapshot',
+      source: { volumeName },
+      group: { name: 'group-of-two', volumeNames },
+    });
+  }
+  await clock.advance(5_000);
+  const [group, ...others] = storage.listGroups();
+  expect(others).toEqual([]);
+  for (const [index, member] of members.entries()) {
+    expect((await read(client, member)).status).toMatchObject({
+      phase: 'Ready',
+      volumeHandle: group?.members.find(({ name }) => name === member)?.id,
+      groupHandle: group?.id,
+    });
+    expect(
+      group?.members.map(({ name }) => name),
+      String(index),
+    ).toContain(member);
+  }
+  await create(client, 'restored', { source: { snapshotName: members[0] } });
+  await clock.advance(1_000);
+  expect((await read(client, 'restored')).status?.phase).toBe('Ready');
+
+  await client.delete(LOCAL_VOLUMES, { name: members[0] ?? '' });
+  await clock.advance(1_000);
+  expect((await read(client, members[0] ?? '')).status?.message).toContain('which is not being deleted');
+  expect(storage.listSnapshots()).toHaveLength(2);
+  await client.delete(LOCAL_VOLUMES, { name: members[1] ?? '' });
+  await clock.advance(60_000);
+  expect(storage.listSnapshots()).toEqual([]);
+  for (const name of members) await expect(read(client, name)).rejects.toMatchObject({ kind: 'not-found' });
+});
+
+test('a group of which a volume is not there is not taken, and each member says so', async () => {
+  const { client, clock, storage, start } = await setup();
+  await start();
+  await create(client, 'pvc-1');
+  const group = { name: 'group-of-two', volumeNames: ['pvc-1', 'pvc-9'] };
+  await create(client, 'group-of-two.a', { type: 'Snapshot', source: { volumeName: 'pvc-1' }, group });
+  await clock.advance(5_000);
+  expect((await read(client, 'group-of-two.a')).status).toMatchObject({
+    phase: 'Failed',
+    message: 'the source pvc-9 does not exist on this node',
+  });
+  expect(storage.listSnapshots()).toEqual([]);
+});

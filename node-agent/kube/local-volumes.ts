@@ -1,6 +1,7 @@
 import { DATA_FINALIZER, LOCAL_VOLUMES, type LocalVolume } from '../../src/api/local-volume.ts';
 import { parseEncrypted } from '../../src/core/encryption.ts';
 import { Fault } from '../../src/core/fault.ts';
+import type { SnapshotGroup } from '../../src/core/snapshot-group.ts';
 import type { Snapshot, Volume } from '../../src/core/volume.ts';
 import type { VolumeAttributes } from '../../src/core/volume-attributes.ts';
 import type { SizeRange } from '../../src/core/volume-size.ts';
@@ -11,7 +12,13 @@ import { type Clock, systemClock } from '../../src/runtime/clock.ts';
 import type { Logger } from '../../src/runtime/logger.ts';
 import { WorkQueue, type WorkResult } from '../../src/runtime/work-queue.ts';
 import type { CreateVolume } from '../storage/volumes.ts';
-import { type Copy, type FoundSource, planVolume, type VolumePlan } from './local-volume-plan.ts';
+import {
+  type Copy,
+  type FoundSource,
+  type Observed,
+  planVolume,
+  type VolumePlan,
+} from './local-volume-plan.ts';
 import { type Outcome, phaseAfter, planHeldStatus, planStatus } from './local-volume-status.ts';
 
 /** Who owns the fields that the agent applies. */
@@ -26,6 +33,8 @@ export interface VolumeStore {
   listVolumes(): readonly Volume[];
   createSnapshot(name: string, volumeId: string): Promise<Snapshot>;
   deleteSnapshot(id: string): Promise<void>;
+  createGroup(name: string, volumeIds: readonly string[]): Promise<SnapshotGroup>;
+  deleteGroup(id: string, snapshotIds: readonly string[]): Promise<void>;
   listSnapshots(): readonly Snapshot[];
   /** Files of records that cannot be read, and why. */
   report(): Promise<{ readonly quarantined: readonly { readonly file: string; readonly reason: string }[] }>;
@@ -100,7 +109,11 @@ export class LocalVolumes {
     if (object === undefined) return undefined;
     const copy = this.#findCopy(object);
     const unreadable = copy === undefined ? await this.#findUnreadable(object) : undefined;
-    const plan = planVolume(object, { copy, unreadable, source: this.#findSource(object) });
+    const plan = planVolume(object, {
+      ...{ copy, unreadable },
+      source: this.#findSource(object.spec.source ?? {}),
+      ...this.#findGroup(object),
+    });
     return await this.#perform(object, plan);
   }
 
@@ -114,6 +127,7 @@ export class LocalVolumes {
         return undefined;
       case 'create':
       case 'snapshot':
+      case 'group-snapshot':
         return await this.#make(object, plan);
       case 'change':
         return await this.#change(object, plan);
@@ -125,7 +139,8 @@ export class LocalVolumes {
         if (plan.phase === 'Pending') throw plan.fault;
         return undefined;
       case 'delete':
-        await this.#deleteData(object, plan.id);
+      case 'delete-group':
+        await this.#deleteData(object, plan);
         await this.#release(object);
         return undefined;
       case 'release':
@@ -139,12 +154,17 @@ export class LocalVolumes {
 
   async #make(
     object: LocalVolume,
-    plan: Extract<VolumePlan, { readonly step: 'create' | 'snapshot' }>,
+    plan: Extract<VolumePlan, { readonly step: 'create' | 'snapshot' | 'group-snapshot' }>,
   ): Promise<WorkResult> {
     const name = nameOf(object);
     const { storage } = this.#deps;
     try {
       // Crash window: the volume is there and its status does not say so. It is found by its name then.
+      if (plan.step === 'group-snapshot') {
+        // The other members find their snapshots there.
+        await storage.createGroup(plan.name, plan.volumeIds);
+        return { afterMs: 0 };
+      }
       const copy =
         plan.step === 'snapshot'
           ? await storage.createSnapshot(name, plan.volumeId)
@@ -214,9 +234,13 @@ export class LocalVolumes {
     return fault === undefined && attributesFault === undefined ? undefined : { afterMs: RETRY_MS };
   }
 
-  async #deleteData(object: LocalVolume, id: string): Promise<void> {
+  async #deleteData(
+    object: LocalVolume,
+    plan: Extract<VolumePlan, { readonly step: 'delete' | 'delete-group' }>,
+  ): Promise<void> {
     try {
-      await this.#removeData(object, id);
+      if (plan.step === 'delete-group') await this.#deps.storage.deleteGroup(plan.groupId, []);
+      else await this.#removeData(object, plan.id);
     } catch (error) {
       const fault = Fault.from(error);
       if (phaseAfter(fault) !== undefined) {
@@ -294,8 +318,21 @@ export class LocalVolumes {
     return found === undefined ? undefined : `${found.file}: ${found.reason}`;
   }
 
-  #findSource({ spec }: LocalVolume): FoundSource {
-    const { volumeName, snapshotName } = spec.source ?? {};
+  #findGroup({ metadata, spec: { group } }: LocalVolume): Pick<Observed, 'groupSources' | 'groupKeepers'> {
+    if (group === undefined) return {};
+    const keepers = [...this.#informer.store.values()].filter(
+      (other) =>
+        other.spec.group?.name === group.name &&
+        other.metadata?.uid !== metadata?.uid &&
+        other.metadata?.deletionTimestamp === undefined,
+    );
+    return {
+      groupSources: group.volumeNames.map((volumeName) => this.#findSource({ volumeName })),
+      groupKeepers: keepers.map(nameOf),
+    };
+  }
+
+  #findSource({ volumeName, snapshotName }: NonNullable<LocalVolume['spec']['source']>): FoundSource {
     const name = volumeName ?? snapshotName;
     if (name === undefined) return undefined;
     const { storage } = this.#deps;

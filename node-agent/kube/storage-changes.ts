@@ -7,6 +7,8 @@ type Changing = Pick<
   | 'deleteVolume'
   | 'createSnapshot'
   | 'deleteSnapshot'
+  | 'createGroup'
+  | 'deleteGroup'
   | 'publishEphemeral'
   | 'unpublishEphemeral'
 >;
@@ -29,5 +31,7 @@ export function tellChanges<S extends Changing>(storage: S, onChange: () => void
     unpublishEphemeral: (handle, target) => telling(storage.unpublishEphemeral(handle, target)),
     createSnapshot: (name, volumeId) => telling(storage.createSnapshot(name, volumeId)),
     deleteSnapshot: (id) => telling(storage.deleteSnapshot(id)),
+    createGroup: (name, volumeIds) => telling(storage.createGroup(name, volumeIds)),
+    deleteGroup: (id, snapshotIds) => telling(storage.deleteGroup(id, snapshotIds)),
   };
 }

@@ -37,6 +37,19 @@ const spec = z.object({
     }),
     'The claim (or VolumeSnapshot) that this was made for.',
   ).optional(),
+  group: field(
+    z.object({
+      name: field(
+        objectName,
+        'Name of the group; the name of each member is this, a dot, and the id of its volume.',
+      ),
+      volumeNames: field(
+        z.array(objectName).min(1).max(16),
+        'LocalVolumes of which snapshots are taken at one instant: those of all members.',
+      ),
+    }),
+    'A Snapshot of a group is taken and deleted with all other members, or not at all.',
+  ).optional(),
   parameters: field(parameters, 'Parameters of the StorageClass.', { maxProperties: 64 }).optional(),
   attributesClassName: field(
     objectName,
@@ -58,6 +71,10 @@ const status = z.object({
   mutableParameters: field(parameters, 'Those of spec.mutableParameters that are in force, as numbers.', {
     maxProperties: 64,
   }).optional(),
+  groupHandle: field(
+    z.string().max(128),
+    'The CSI id of the group snapshot that it is a member of.',
+  ).optional(),
   creationTime: field(z.string(), 'The moment of a snapshot, the making of a volume.', {
     format: 'date-time',
   }).optional(),
@@ -92,12 +109,17 @@ export const LOCAL_VOLUME_KIND: KindDefinition = {
     rules: [
       ...immutable({
         required: ['nodeName', 'poolName', 'type', 'volumeMode'],
-        optional: ['fsType', 'source', 'claim', 'parameters'],
+        optional: ['fsType', 'source', 'claim', 'group', 'parameters'],
       }),
       {
         rule: "self.type != 'Snapshot' || (has(self.source) && has(self.source.volumeName))",
         message: 'a Snapshot names the volume that it is taken of, in source.volumeName',
         fieldPath: '.source',
+      },
+      {
+        rule: "!has(self.group) || (self.type == 'Snapshot' && has(self.source) && has(self.source.volumeName) && self.source.volumeName in self.group.volumeNames)",
+        message: 'a member of a group is a Snapshot, of one of the volumes of the group',
+        fieldPath: '.group',
       },
       {
         rule: "self.volumeMode != 'Block' || !has(self.fsType)",
