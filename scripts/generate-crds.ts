@@ -2,11 +2,12 @@
 import { mkdir, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { crdFiles } from '../src/api/crd-files.ts';
-import { snapshotCrdFiles } from '../src/api/snapshot-crds.ts';
+import { groupSnapshotCrdFiles, snapshotCrdFiles } from '../src/api/snapshot-crds.ts';
 
 for (const [folder, files] of [
   ['crds', crdFiles()],
   ['snapshot-crds', snapshotCrdFiles()],
+  ['group-snapshot-crds', groupSnapshotCrdFiles()],
 ] as const) {
   const directory = join(import.meta.dirname, '../deploy', folder);
   await mkdir(directory, { recursive: true });

@@ -4,13 +4,15 @@ import { describe, expect, it } from 'vitest';
 import { customResourceDefinition } from './crd.ts';
 import { crdFiles } from './crd-files.ts';
 import { KINDS } from './kinds.ts';
-import { snapshotCrdFiles, snapshotDefinition } from './snapshot-crds.ts';
+import { groupSnapshotCrdFiles, snapshotCrdFiles, snapshotDefinition } from './snapshot-crds.ts';
+import { GROUP_SNAPSHOT_KINDS } from './group-snapshot-kinds.ts';
 import { SNAPSHOT_KINDS } from './snapshot-kinds.ts';
 
 describe('the CustomResourceDefinitions in deploy', () => {
   it.each([
     ['crds', crdFiles()],
     ['snapshot-crds', snapshotCrdFiles()],
+    ['group-snapshot-crds', groupSnapshotCrdFiles()],
   ])('/%s are those that src/api describes: run node scripts/generate-crds.ts', async (folder, files) => {
     const directory = join(import.meta.dirname, '../../deploy', folder);
     const committed = new Map<string, string>();
@@ -22,7 +24,9 @@ describe('the CustomResourceDefinitions in deploy', () => {
 
   it('describe every field, so that kubectl explain has an answer', () => {
     const ours = KINDS.map((kind) => [kind.kind, schemaOf(customResourceDefinition(kind))] as const);
-    const standard = SNAPSHOT_KINDS.map((kind) => [kind.kind, schemaOf(snapshotDefinition(kind))] as const);
+    const standard = [...SNAPSHOT_KINDS, ...GROUP_SNAPSHOT_KINDS].map(
+      (kind) => [kind.kind, schemaOf(snapshotDefinition(kind))] as const,
+    );
     expect([...ours, ...standard].flatMap(([kind, schema]) => undescribed(schema, kind))).toEqual([]);
   });
 });

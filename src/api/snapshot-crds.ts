@@ -1,21 +1,22 @@
 import { stringify } from 'yaml';
 import { GENERATED } from './crd-files.ts';
 import { structural } from './crd.ts';
-import { SNAPSHOT_GROUP, SNAPSHOT_KINDS, type SnapshotKindDefinition } from './snapshot-kinds.ts';
+import { GROUP_SNAPSHOT_KINDS } from './group-snapshot-kinds.ts';
+import { SNAPSHOT_KINDS, type SnapshotKindDefinition } from './snapshot-kinds.ts';
 
 /** The CustomResourceDefinition of a standard snapshot kind, as a plain object. */
 export function snapshotDefinition(definition: SnapshotKindDefinition): object {
-  const { kind, plural, singular, shortNames, namespaced, description, fields, required } = definition;
+  const { group, kind, plural, singular, shortNames, namespaced, description, fields, required } = definition;
   const hasStatus = fields['status'] !== undefined;
   return {
     apiVersion: 'apiextensions.k8s.io/v1',
     kind: 'CustomResourceDefinition',
     metadata: {
-      name: `${plural}.${SNAPSHOT_GROUP}`,
+      name: `${plural}.${group}`,
       annotations: { 'api-approved.kubernetes.io': definition.approval },
     },
     spec: {
-      group: SNAPSHOT_GROUP,
+      group,
       names: { kind, listKind: `${kind}List`, plural, singular, shortNames },
       scope: namespaced ? 'Namespaced' : 'Cluster',
       versions: [
@@ -48,10 +49,17 @@ export function snapshotDefinition(definition: SnapshotKindDefinition): object {
 
 /** The files of `deploy/snapshot-crds`: text by name. */
 export function snapshotCrdFiles(): Map<string, string> {
-  const names = SNAPSHOT_KINDS.map(({ plural }) => `${SNAPSHOT_GROUP}_${plural}.yaml`);
-  const files = SNAPSHOT_KINDS.map(
-    (kind, index) => [names[index] ?? '', yaml(snapshotDefinition(kind))] as const,
-  );
+  return filesOf(SNAPSHOT_KINDS);
+}
+
+/** The files of `deploy/group-snapshot-crds`, for clusters that have the others already. */
+export function groupSnapshotCrdFiles(): Map<string, string> {
+  return filesOf(GROUP_SNAPSHOT_KINDS);
+}
+
+function filesOf(kinds: readonly SnapshotKindDefinition[]): Map<string, string> {
+  const names = kinds.map(({ group, plural }) => `${group}_${plural}.yaml`);
+  const files = kinds.map((kind, index) => [names[index] ?? '', yaml(snapshotDefinition(kind))] as const);
   const kustomization = {
     apiVersion: 'kustomize.config.k8s.io/v1beta1',
     kind: 'Kustomization',

@@ -9,6 +9,7 @@ export const SNAPSHOT_GROUP = 'snapshot.storage.k8s.io';
 
 /** What a standard kind is, for its types and for the CustomResourceDefinition that we ship where nobody else did. */
 export interface SnapshotKindDefinition {
+  readonly group: string;
   readonly kind: string;
   readonly plural: string;
   readonly singular: string;
@@ -24,7 +25,7 @@ export interface SnapshotKindDefinition {
 }
 
 /** Fields of releases to come survive where our definitions stand in for newer ones. */
-const OPEN = { 'x-kubernetes-preserve-unknown-fields': true } as const;
+export const OPEN = { 'x-kubernetes-preserve-unknown-fields': true } as const;
 
 /** resource.Quantity, in every way that Kubernetes can write it. */
 const anyQuantity = z
@@ -32,21 +33,21 @@ const anyQuantity = z
   .max(64)
   .regex(/^[+-]?(\d+(\.\d*)?|\.\d+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?\d+)?$/);
 
-const error = z.object({
+export const snapshotError = z.object({
   message: field(z.string(), 'What went wrong, for people. It may be logged: no secrets.').optional(),
   time: field(z.string(), 'When it was met.', { format: 'date-time' }).optional(),
 });
 
-const deletionPolicy = z.enum(['Delete', 'Retain']);
+export const deletionPolicy = z.enum(['Delete', 'Retain']);
 
-function kept(name: string): Rule {
+export function kept(name: string): Rule {
   return {
     rule: `!has(oldSelf.${name}) || has(self.${name})`,
     message: `${name} cannot be removed once it is set`,
   };
 }
 
-function fixed(name: string): Rule {
+export function fixed(name: string): Rule {
   return { rule: 'self == oldSelf', message: `${name} cannot be changed; create another object instead` };
 }
 
@@ -103,7 +104,7 @@ const snapshotStatus = z
     }).optional(),
     readyToUse: field(z.boolean(), 'Whether volumes can be made from it.').optional(),
     restoreSize: field(anyQuantity, 'The least size of a volume that is made from it.').optional(),
-    error: field(error, 'The last failure, until it is overcome.').optional(),
+    error: field(snapshotError, 'The last failure, until it is overcome.').optional(),
     volumeGroupSnapshotName: field(
       z.string(),
       'The VolumeGroupSnapshot that it was taken with, in the same namespace.',
@@ -176,7 +177,7 @@ const contentStatus = z
       'The least size in bytes of a volume that is made from it.',
     ).optional(),
     readyToUse: field(z.boolean(), 'Whether volumes can be made from it.').optional(),
-    error: field(error, 'The last failure, until it is overcome.').optional(),
+    error: field(snapshotError, 'The last failure, until it is overcome.').optional(),
     volumeGroupSnapshotHandle: field(
       z.string(),
       'CSI id of the group snapshot that it was taken with.',
@@ -184,9 +185,10 @@ const contentStatus = z
   })
   .meta(OPEN);
 
-const READY: Column = { name: 'ReadyToUse', type: 'boolean', jsonPath: '.status.readyToUse' };
+export const READY: Column = { name: 'ReadyToUse', type: 'boolean', jsonPath: '.status.readyToUse' };
 
 export const VOLUME_SNAPSHOT_KIND: SnapshotKindDefinition = {
+  group: SNAPSHOT_GROUP,
   kind: 'VolumeSnapshot',
   plural: 'volumesnapshots',
   singular: 'volumesnapshot',
@@ -212,6 +214,7 @@ export const VOLUME_SNAPSHOT_KIND: SnapshotKindDefinition = {
 };
 
 export const VOLUME_SNAPSHOT_CONTENT_KIND: SnapshotKindDefinition = {
+  group: SNAPSHOT_GROUP,
   kind: 'VolumeSnapshotContent',
   plural: 'volumesnapshotcontents',
   singular: 'volumesnapshotcontent',
@@ -240,6 +243,7 @@ export const VOLUME_SNAPSHOT_CONTENT_KIND: SnapshotKindDefinition = {
 const parameters = z.record(z.string(), z.string());
 
 export const VOLUME_SNAPSHOT_CLASS_KIND: SnapshotKindDefinition = {
+  group: SNAPSHOT_GROUP,
   kind: 'VolumeSnapshotClass',
   plural: 'volumesnapshotclasses',
   singular: 'volumesnapshotclass',
@@ -285,10 +289,18 @@ export interface VolumeSnapshotClass extends KubeObject {
   readonly parameters?: Frozen<z.output<typeof parameters>>;
 }
 
-function resourceOf<T extends KubeObject>({ kind, plural, namespaced }: SnapshotKindDefinition): Resource<T> {
-  return { group: SNAPSHOT_GROUP, version: 'v1', plural, kind, namespaced };
+/** How the API server is asked for objects of a kind. */
+export function snapshotResourceOf<T extends KubeObject>({
+  group,
+  kind,
+  plural,
+  namespaced,
+}: SnapshotKindDefinition): Resource<T> {
+  return { group, version: 'v1', plural, kind, namespaced };
 }
 
-export const VOLUME_SNAPSHOTS = resourceOf<VolumeSnapshot>(VOLUME_SNAPSHOT_KIND);
-export const VOLUME_SNAPSHOT_CONTENTS = resourceOf<VolumeSnapshotContent>(VOLUME_SNAPSHOT_CONTENT_KIND);
-export const VOLUME_SNAPSHOT_CLASSES = resourceOf<VolumeSnapshotClass>(VOLUME_SNAPSHOT_CLASS_KIND);
+export const VOLUME_SNAPSHOTS = snapshotResourceOf<VolumeSnapshot>(VOLUME_SNAPSHOT_KIND);
+export const VOLUME_SNAPSHOT_CONTENTS = snapshotResourceOf<VolumeSnapshotContent>(
+  VOLUME_SNAPSHOT_CONTENT_KIND,
+);
+export const VOLUME_SNAPSHOT_CLASSES = snapshotResourceOf<VolumeSnapshotClass>(VOLUME_SNAPSHOT_CLASS_KIND);

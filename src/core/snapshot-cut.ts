@@ -106,7 +106,7 @@ function planMissing({ content, source, isRefused }: CutState): CutPlan {
     return say(content, `no node knows its snapshot ${status.handle} any more`);
   // Without finalizer or UID it is not yet in the state that others rely on; they come in a moment.
   if (volumeHandle === undefined || !content.hasFinalizer || content.snapshot.uid === '') return NOTHING;
-  if (content.isReleased || isRefused) return NOTHING;
+  if (content.isReleased || isRefused || content.isMember) return NOTHING;
   if (source === undefined) return say(content, `no node knows volume ${volumeHandle}`);
   return { do: 'create', source };
 }

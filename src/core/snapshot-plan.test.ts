@@ -21,6 +21,7 @@ const fresh: SnapshotView = {
   name: 'before',
   isDeleting: false,
   finalizers: [],
+  isMember: false,
   claimName: 'data',
   contentName: undefined,
   className: 'local',

@@ -1,5 +1,6 @@
 import { DRIVER_NAME } from './driver.ts';
 import { Fault, isFault } from './fault.ts';
+import { IN_GROUP_FINALIZER } from './group-snapshot.ts';
 import {
   contentNameOf,
   type ContentView,
@@ -66,6 +67,10 @@ const NOTHING = { do: 'nothing' } as const;
 export function planSnapshot(state: SnapshotState): SnapshotPlan {
   const { snapshot, content } = state;
   if (isForeign(state)) return NOTHING;
+  // Its group keeps it, also when somebody deletes it alone, and makes its content.
+  if (snapshot.isMember && snapshot.finalizers.includes(IN_GROUP_FINALIZER) && snapshot.isDeleting)
+    return NOTHING;
+  if (snapshot.isMember && content === undefined && !snapshot.isDeleting) return NOTHING;
   if (snapshot.isDeleting) return planEnd(state);
   if (content !== undefined) return planBound(snapshot, content);
   const who = describeSnapshot(snapshot);

@@ -20,6 +20,8 @@ export interface SnapshotView {
   readonly name: string;
   readonly isDeleting: boolean;
   readonly finalizers: readonly string[];
+  /** It was made for a VolumeGroupSnapshot, which also makes its content. */
+  readonly isMember: boolean;
   /** The claim to take it of; undefined where `contentName` is given. */
   readonly claimName: string | undefined;
   /** The content that it wants to be bound to; undefined where it is to be taken. */
@@ -52,6 +54,8 @@ export interface ContentView {
   readonly volumeHandle: string | undefined;
   /** The snapshot that it stands for, where that was there before. */
   readonly snapshotHandle: string | undefined;
+  /** It is a member of a group: no snapshot is taken for it alone. */
+  readonly isMember: boolean;
   /** `uid` is empty until it is bound. */
   readonly snapshot: { readonly namespace: string; readonly name: string; readonly uid: string };
   readonly status: ContentStatus;

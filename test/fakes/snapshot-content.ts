@@ -6,6 +6,7 @@ export const SNAPSHOT_CONTENT: ContentView = {
   driver: 'keelson.dev',
   isDeleting: false,
   hasFinalizer: true,
+  isMember: false,
   isReleased: false,
   deletionPolicy: 'Delete',
   volumeHandle: 'vol-1',

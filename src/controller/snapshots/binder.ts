@@ -31,7 +31,7 @@ import type { WorkResult } from '../../runtime/work-queue.ts';
 import type { Cluster } from '../cluster.ts';
 import { handlesOf, type SnapshotKinds } from './kinds.ts';
 import type { SourceClaims } from './source-claims.ts';
-import { contentView, snapshotClassView, snapshotSource, snapshotView } from './views.ts';
+import { contentView, groupUidsOf, snapshotClassView, snapshotSource, snapshotView } from './views.ts';
 
 export interface SnapshotBinderDeps {
   readonly client: KubeClient;
@@ -312,7 +312,7 @@ export class SnapshotBinder {
 }
 
 /** Volumes that are being made from the snapshot of a content. Those that are ready do not need it. */
-function restoringFrom(content: VolumeSnapshotContent, { volumes }: Cluster): readonly string[] {
+export function restoringFrom(content: VolumeSnapshotContent, { volumes }: Cluster): readonly string[] {
   return handlesOf(content)
     .flatMap((handle) => volumes.store.byIndex('handle', handle))
     .flatMap(({ metadata }) => volumes.store.byIndex('snapshot', metadata?.name ?? ''))
@@ -323,8 +323,13 @@ function restoringFrom(content: VolumeSnapshotContent, { volumes }: Cluster): re
     .map(({ metadata }) => metadata?.name ?? '');
 }
 
-function contentKeyOf({ metadata, spec }: VolumeSnapshot): string {
-  return spec.source.volumeSnapshotContentName ?? contentNameOf(metadata?.uid ?? '');
+/** That of a member has the name that its group gave it, and is found by the status. */
+function contentKeyOf({ metadata, spec, status }: VolumeSnapshot): string {
+  const { volumeSnapshotContentName: given } = spec.source;
+  if (given !== undefined) return given;
+  const isMember = groupUidsOf(metadata).length > 0;
+  const own = contentNameOf(metadata?.uid ?? '');
+  return isMember ? (status?.boundVolumeSnapshotContentName ?? own) : own;
 }
 
 /** To this very object in this very version: what was decided rests on it. */

@@ -12,7 +12,7 @@ import type { KubeObject, Resource } from '../../kube/resource.ts';
 import type { TaskGroup } from '../../runtime/task-group.ts';
 import { runInformers } from '../cluster.ts';
 import { type ServedKindsDeps, untilServed } from '../served-kinds.ts';
-import { isOurs } from './views.ts';
+import { groupUidsOf, isOurs } from './views.ts';
 
 /** The objects of the standard snapshot kinds, of all drivers. Empty as long as the cluster does not serve them. */
 export interface SnapshotKinds {
@@ -32,7 +32,9 @@ export function createSnapshotKinds(deps: InformerDeps): SnapshotKinds {
             const claim = spec.source.persistentVolumeClaimName;
             return claim === undefined ? [] : [`${metadata?.namespace ?? ''}/${claim}`];
           },
-          content: ({ spec }) => [spec.source.volumeSnapshotContentName ?? []].flat(),
+          content: ({ spec, status }) =>
+            [spec.source.volumeSnapshotContentName ?? status?.boundVolumeSnapshotContentName ?? []].flat(),
+          group: ({ metadata }) => [...groupUidsOf(metadata)],
         },
       },
       deps,

@@ -1,13 +1,14 @@
 import type { LocalVolume } from '../../api/local-volume.ts';
 import type { VolumeSnapshot } from '../../api/snapshot-kinds.ts';
-import { isFault } from '../../core/fault.ts';
 import { cutNameOf } from '../../core/snapshot.ts';
 import { keyOf } from '../../kube/resource.ts';
 import { TaskGroup } from '../../runtime/task-group.ts';
-import type { WorkQueue, WorkResult } from '../../runtime/work-queue.ts';
+import type { WorkQueue } from '../../runtime/work-queue.ts';
 import { type Concern, type ConcernContext, onEach, subscriptions } from '../concern.ts';
+import { again } from './again.ts';
 import { SnapshotBinder } from './binder.ts';
 import { SnapshotCutter } from './cutter.ts';
+import { groupSnapshots } from './grouping.ts';
 import { handlesOf, runSnapshotKinds, type SnapshotKinds } from './kinds.ts';
 import { SourceClaims } from './source-claims.ts';
 import { StandardController } from './standard-controller.ts';
@@ -49,7 +50,9 @@ export function snapshotting(context: ConcernContext, { mode, kinds }: Snapshott
   const sources = context.queue('snapshot-sources', 1, async (key, signal) =>
     isBinding() ? await again(() => claims.release(key, signal)) : undefined,
   );
+  const groups = groupSnapshots(context, { kinds, isBinding });
   standard.onTurn(() => {
+    groups.onTurn();
     for (const key of kinds.snapshots.store.keys()) snapshots.add(key);
     for (const name of kinds.contents.store.keys()) contents.add(name);
     for (const key of cluster.claims.store.keys()) sources.add(key);
@@ -68,23 +71,16 @@ export function snapshotting(context: ConcernContext, { mode, kinds }: Snapshott
           context.logger.info({ snapshots: kinds.snapshots.store.size }, 'snapshots are served');
           await Promise.all([snapshots, contents, cuts, sources].map((queue) => queue.run(signal)));
         });
+        tasks.run('group snapshots', async (signal) => {
+          if (mode === 'auto') await standard.synced({ signal });
+          await groups.run(tasks, signal);
+        });
         await tasks.wait();
       },
     },
     // Only once there are snapshots, in `run`: keys that nobody works on would pile up.
     subscribe: () => subscriptions(),
   };
-}
-
-/** Something moved since it was read: the plan is made anew when the news is here. */
-async function again(step: () => Promise<WorkResult>): Promise<WorkResult> {
-  try {
-    return await step();
-  } catch (error) {
-    const isStale = isFault(error, 'busy') || isFault(error, 'not-found') || isFault(error, 'conflict');
-    if (!isStale) throw error;
-    return { afterMs: 200 };
-  }
 }
 
 type Queues = Readonly<Record<'snapshots' | 'contents' | 'cuts' | 'sources', WorkQueue<string>>>;

@@ -1,7 +1,10 @@
 import type { LocalVolume } from '../../api/local-volume.ts';
 import type { VolumeSnapshot, VolumeSnapshotClass, VolumeSnapshotContent } from '../../api/snapshot-kinds.ts';
+import { GROUP_SNAPSHOT_GROUP } from '../../api/group-snapshot-kinds.ts';
 import { DRIVER_NAME } from '../../core/driver.ts';
 import { Fault } from '../../core/fault.ts';
+import { GROUP_HANDLE } from '../../core/group-snapshot.ts';
+import type { KubeObject } from '../../kube/resource.ts';
 import { parseQuantity } from '../../core/quantity.ts';
 import {
   BEING_DELETED,
@@ -32,6 +35,7 @@ export function snapshotView({ metadata, spec, status }: VolumeSnapshot): Snapsh
     name: metadata?.name ?? '',
     isDeleting: metadata?.deletionTimestamp !== undefined,
     finalizers: metadata?.finalizers ?? [],
+    isMember: groupUidsOf(metadata).length > 0,
     claimName: spec.source.persistentVolumeClaimName,
     contentName: spec.source.volumeSnapshotContentName,
     className: spec.volumeSnapshotClassName,
@@ -43,6 +47,16 @@ export function snapshotView({ metadata, spec, status }: VolumeSnapshot): Snapsh
       error: status?.error?.message,
     },
   };
+}
+
+/** The VolumeGroupSnapshots that own an object, by UID. */
+export function groupUidsOf(metadata: KubeObject['metadata']): readonly string[] {
+  return (metadata?.ownerReferences ?? [])
+    .filter(
+      ({ apiVersion, kind }) =>
+        kind === 'VolumeGroupSnapshot' && apiVersion.startsWith(`${GROUP_SNAPSHOT_GROUP}/`),
+    )
+    .map(({ uid }) => uid);
 }
 
 /** Another controller may have written it in a way that we do not: then it is different from everything that we want. */
@@ -67,6 +81,7 @@ export function contentView({ metadata, spec, status }: VolumeSnapshotContent): 
     deletionPolicy: spec.deletionPolicy,
     volumeHandle: spec.source.volumeHandle,
     snapshotHandle: spec.source.snapshotHandle,
+    isMember: metadata?.annotations?.[GROUP_HANDLE] !== undefined,
     snapshot: { namespace, name, uid },
     status: {
       handle: status?.snapshotHandle,

@@ -1,0 +1,13 @@
+import { isFault } from '../../core/fault.ts';
+import type { WorkResult } from '../../runtime/work-queue.ts';
+
+/** `step`, which is to be planned anew in a moment when something moved since it was read. */
+export async function again(step: () => Promise<WorkResult>): Promise<WorkResult> {
+  try {
+    return await step();
+  } catch (error) {
+    const isStale = isFault(error, 'busy') || isFault(error, 'not-found') || isFault(error, 'conflict');
+    if (!isStale) throw error;
+    return { afterMs: 200 };
+  }
+}

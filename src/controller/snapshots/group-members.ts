@@ -1,0 +1,143 @@
+import {
+  GROUP_SNAPSHOT_GROUP,
+  VOLUME_GROUP_SNAPSHOTS,
+  type VolumeGroupSnapshot,
+  type VolumeGroupSnapshotContent,
+} from '../../api/group-snapshot-kinds.ts';
+import {
+  VOLUME_SNAPSHOT_CONTENTS,
+  VOLUME_SNAPSHOTS,
+  type VolumeSnapshot,
+  type VolumeSnapshotContent,
+} from '../../api/snapshot-kinds.ts';
+import { Fault, isFault } from '../../core/fault.ts';
+import { GROUP_HANDLE, type GroupMember, IN_GROUP_FINALIZER } from '../../core/group-snapshot.ts';
+import { CONTENT_FINALIZER } from '../../core/snapshot.ts';
+import type { KubeClient } from '../../kube/client.ts';
+import type { KubeObject, ObjectName, Resource } from '../../kube/resource.ts';
+import type { Cluster } from '../cluster.ts';
+import { memberNamesOf } from './group-kinds.ts';
+import type { SnapshotKinds } from './kinds.ts';
+import { nanoseconds } from './views.ts';
+
+export interface MemberRequest {
+  readonly group: VolumeGroupSnapshot;
+  readonly content: VolumeGroupSnapshotContent;
+  readonly member: GroupMember;
+}
+
+export interface MemberDeps {
+  readonly client: KubeClient;
+  readonly cluster: Cluster;
+  readonly kinds: SnapshotKinds;
+}
+
+const API_VERSION = 'snapshot.storage.k8s.io/v1';
+
+/**
+ * Ensures the VolumeSnapshot of a member and its VolumeSnapshotContent, bound to each other. The binding in the status is written last: as
+ * long as it is absent nobody takes a snapshot for them, and this is repeated.
+ */
+export async function makeMember(
+  { group, content, member }: MemberRequest,
+  { client, cluster, kinds }: MemberDeps,
+  signal: AbortSignal,
+): Promise<void> {
+  const { namespace = '', name: groupName = '', uid: groupUid = '' } = group.metadata ?? {};
+  const names = memberNamesOf(groupUid, member.volumeHandle);
+  const [owner] = cluster.owners.store.byIndex('handle', member.volumeHandle);
+  const groupHandle = content.status?.volumeGroupSnapshotHandle ?? '';
+  const wanted: VolumeSnapshot = {
+    apiVersion: API_VERSION,
+    kind: VOLUME_SNAPSHOTS.kind,
+    metadata: {
+      name: names.snapshot,
+      namespace,
+      finalizers: [IN_GROUP_FINALIZER],
+      ownerReferences: [
+        {
+          apiVersion: `${GROUP_SNAPSHOT_GROUP}/v1`,
+          kind: VOLUME_GROUP_SNAPSHOTS.kind,
+          name: groupName,
+          uid: groupUid,
+          controller: true,
+        },
+      ],
+    },
+    spec: { source: { persistentVolumeClaimName: owner?.spec?.claimRef?.name ?? '' } },
+  };
+  const snapshot = await ensure(client, VOLUME_SNAPSHOTS, wanted, signal);
+  if (snapshot.metadata?.ownerReferences?.some(({ uid }) => uid === groupUid) !== true) {
+    throw new Fault(
+      'conflict',
+      `VolumeSnapshot ${namespace}/${names.snapshot} is not of group snapshot ${groupName}`,
+    );
+  }
+  const own = await ensure<VolumeSnapshotContent>(
+    client,
+    VOLUME_SNAPSHOT_CONTENTS,
+    {
+      apiVersion: API_VERSION,
+      kind: VOLUME_SNAPSHOT_CONTENTS.kind,
+      metadata: {
+        name: names.content,
+        finalizers: [CONTENT_FINALIZER],
+        annotations: { [GROUP_HANDLE]: groupHandle },
+      },
+      spec: {
+        volumeSnapshotRef: {
+          apiVersion: API_VERSION,
+          kind: VOLUME_SNAPSHOTS.kind,
+          namespace,
+          name: names.snapshot,
+          uid: snapshot.metadata.uid ?? '',
+        },
+        driver: content.spec.driver,
+        deletionPolicy: content.spec.deletionPolicy,
+        source: { volumeHandle: member.volumeHandle },
+        ...(owner?.spec?.volumeMode === undefined ? {} : { sourceVolumeMode: owner.spec.volumeMode }),
+      },
+    },
+    signal,
+  );
+  const told = {
+    snapshotHandle: member.snapshotHandle,
+    volumeGroupSnapshotHandle: groupHandle,
+    creationTime: nanoseconds(member.createdMs ?? 0),
+    restoreSize: Number(member.sizeBytes),
+    readyToUse: true,
+  };
+  const options = { subresource: 'status', signal };
+  const withStatus = await client.patch(
+    VOLUME_SNAPSHOT_CONTENTS,
+    { name: names.content },
+    { merge: { status: told }, precondition: { uid: own.metadata?.uid } },
+    options,
+  );
+  kinds.contents.remember(withStatus);
+  const bound = { boundVolumeSnapshotContentName: names.content, volumeGroupSnapshotName: groupName };
+  const written = await client.patch(
+    VOLUME_SNAPSHOTS,
+    { namespace, name: names.snapshot },
+    { merge: { status: bound }, precondition: { uid: snapshot.metadata.uid } },
+    options,
+  );
+  kinds.snapshots.remember(written);
+}
+
+/** The object of that name, made where it is not there. */
+async function ensure<T extends KubeObject>(
+  client: KubeClient,
+  resource: Resource<T>,
+  object: T,
+  signal: AbortSignal,
+): Promise<T> {
+  const { name = '', namespace } = object.metadata ?? {};
+  try {
+    return await client.create(resource, object, { signal });
+  } catch (error) {
+    if (!isFault(error, 'conflict')) throw error;
+    const at: ObjectName = namespace === undefined ? { name } : { name, namespace };
+    return await client.get(resource, at, { signal });
+  }
+}
