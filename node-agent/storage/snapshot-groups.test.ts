@@ -134,6 +134,17 @@ describe('a group snapshot', () => {
     expect(named.id).not.toBe(members[0]?.id);
   });
 
+  it('has members that are encrypted as their volumes are', async () => {
+    const disk = createFakeDisk();
+    const pool = new FakePool();
+    const id = await make(await start([pool], disk), 'a');
+    const encryption = { salt: 'AAAA' };
+    const volume = disk.volumes.get(id);
+    if (volume !== undefined) disk.volumes.set(id, { ...volume, encryption });
+    const { members } = await (await start([pool], disk)).createGroup('g', [id]);
+    expect(members[0]?.encryption).toEqual(encryption);
+  });
+
   it('goes as a whole when a member was half made, also where that one is in a pool that opens later', async () => {
     const disk = createFakeDisk();
     const pools = [new FakePool({ name: 'fast' }), new FakePool({ name: 'slow' })];
