@@ -20,6 +20,7 @@ export const NEEDED_RIGHTS: Readonly<Record<string, readonly Right[]>> = {
     ...rights('', 'persistentvolumeclaims/status', ['patch']),
     ...rights('', 'persistentvolumes', [...READ, 'create', 'patch', 'delete']),
     ...rights('storage.k8s.io', 'storageclasses', READ),
+    ...rights('storage.k8s.io', 'volumeattributesclasses', READ),
     ...rights('keelson.dev', 'localvolumes', [...READ, 'create', 'patch', 'delete']),
     ...rights('keelson.dev', 'localvolumes/status', ['patch']),
     ...rights('snapshot.storage.k8s.io', 'volumesnapshotclasses', READ),
