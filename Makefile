@@ -9,7 +9,7 @@ TEST_PACKAGES := containernetworking-plugins xfsprogs conntrack etcd-server open
 SOURCES := $(shell find src node-agent proto scripts -type f 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help build image demo test e2e e2e-storage check bench cluster cluster-down gen clean packages
+.PHONY: help build image demo test e2e e2e-storage e2e-machine machine check bench cluster cluster-down gen clean packages
 
 help: ## list these commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -49,6 +49,16 @@ e2e: packages build ## all tests that need a whole Kubernetes, built from its Go
 e2e-storage: packages build ## Kubernetes' own storage tests on Keelson, an hour or two (ARGS="--profile ext4 --focus snapshottable")
 	@scripts/install-debian-packages.sh $(TEST_PACKAGES)
 	@node test/kubernetes-storage/main.ts $(ARGS)
+
+MACHINE_PACKAGES := qemu-system-x86 qemu-utils mmdebstrap e2fsprogs
+
+machine: build ## an emulated machine with a kernel of its own runs a script: make machine ARGS="'uname -r'"
+	@scripts/install-debian-packages.sh $(MACHINE_PACKAGES)
+	@nice -n 10 node test/machine/main.ts $(ARGS)
+
+e2e-machine: build ## what needs a kernel of its own: project quota, reboots, power cuts; takes an hour or so, no part of make test
+	@scripts/install-debian-packages.sh $(MACHINE_PACKAGES)
+	@vitest run --project machine --reporter=verbose $(ARGS)
 
 cluster: packages build ## a real Kubernetes of two nodes on this machine, Keelson's agent, network and proxy in place
 	@scripts/install-debian-packages.sh $(TEST_PACKAGES)

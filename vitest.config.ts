@@ -37,6 +37,15 @@ export default defineConfig({
       },
       {
         test: {
+          name: 'machine',
+          include: ['test/machine/*.test.ts'],
+          testTimeout: 3_600_000,
+          hookTimeout: 1_800_000,
+          fileParallelism: false,
+        },
+      },
+      {
+        test: {
           name: 'e2e',
           include: ['test/e2e/**/*.test.ts'],
           testTimeout: 300_000,

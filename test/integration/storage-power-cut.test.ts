@@ -1,16 +1,14 @@
-import { mkdir, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { type Kernel, startKernel } from '../../node-agent/linux/kernel.ts';
+import { startKernel } from '../../node-agent/linux/kernel.ts';
 import { readMountTable } from '../../node-agent/linux/mount-table.ts';
-import { openStorage } from '../../node-agent/storage/storage.ts';
-import type { BackendKind } from '../../src/core/backend-features.ts';
 import { runCommand, startProcess } from '../../src/runtime/child-process.ts';
-import { silentLogger } from '../../src/runtime/logger.ts';
 import { waitFor } from '../cluster/wait.ts';
 import { type Promised, readPromised } from './power-cut-acks.ts';
-import { filePool, requireRoot } from './storage-lab.ts';
+import { checkPromised } from './power-cut-check.ts';
+import { requireRoot } from './storage-lab.ts';
 
 const CUTS = 4;
 /** So many more promises before each cut; odd, so that cuts fall into different steps of the workers. */
@@ -32,61 +30,6 @@ async function mountImage(file: string, place: string): Promise<AsyncDisposable>
       );
     },
   };
-}
-
-/** What the machine finds when its power comes back: all that it promised, and nothing half-made. */
-async function checkAfterCut(
-  {
-    disk,
-    places,
-    backend,
-  }: { readonly disk: string; readonly places: string; readonly backend: BackendKind },
-  promised: Promised,
-  kernel: Kernel,
-): Promise<void> {
-  const stateDir = join(disk, 'state');
-  await using storage = await openStorage(
-    {
-      stateDir,
-      pools: [{ ...filePool('default', join(disk, 'pool.img'), 2n << 30n), backend, enforce: false }],
-    },
-    { kernel, logger: silentLogger },
-  );
-  const report = await storage.report();
-  expect(report.pools).toMatchObject([{ problem: undefined, isAccepting: true }]);
-  expect(report).toMatchObject({ orphans: [], quarantined: [] });
-  const found = new Map(report.volumes.map((volume) => [volume.id, volume]));
-  for (const [id, bytes] of promised.volumes)
-    expect(Number(found.get(id)?.sizeBytes)).toBeGreaterThanOrEqual(bytes);
-  const snapshots = new Set(report.snapshots.map(({ id }) => id));
-  for (const id of promised.snapshots) expect(snapshots).toContain(id);
-  for (const id of promised.gone) expect([found.has(id), snapshots.has(id)]).toEqual([false, false]);
-
-  for (const [id, text] of promised.texts) {
-    const restored = promised.snapshots.has(id)
-      ? await storage.createVolume({
-          ...{ name: `restored ${id}`, pool: undefined, range: { requiredBytes: 0n, limitBytes: 0n } },
-          source: { kind: 'snapshot', id },
-        })
-      : storage.getVolume(id);
-    const [stagingPath, target] = [join(places, `${id}-check`), join(places, `${id}-look`)];
-    await storage.stage(restored.id, stagingPath);
-    const accessMode = 'SINGLE_NODE_MULTI_WRITER' as const;
-    await storage.publish({
-      volumeId: restored.id,
-      stagingPath,
-      target,
-      readonly: false,
-      flags: [],
-      accessMode,
-    });
-    expect(await readFile(join(target, 'data'), 'utf8')).toBe(text.repeat(1_000));
-    await storage.unpublish(restored.id, target);
-  }
-  for (const { id } of storage.listVolumes()) await storage.deleteVolume(id);
-  for (const { id } of storage.listSnapshots()) await storage.deleteSnapshot(id);
-  for (const kind of ['volumes', 'snapshots']) expect(await readdir(join(stateDir, kind))).toEqual([]);
-  await storage.unmountPools();
 }
 
 /**
@@ -160,7 +103,7 @@ it.for(['btrfs', 'image', 'directory'] as const)(
       const again = join(directory, 'again');
       await using _disk = await mountImage(file, again);
       try {
-        await checkAfterCut({ disk: again, places, backend }, promised, kernel);
+        await checkPromised({ disk: again, places, backend }, promised, kernel);
       } catch (error) {
         await runCommand('umount', ['--recursive', '--lazy', again]);
         throw error;

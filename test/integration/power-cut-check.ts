@@ -1,0 +1,70 @@
+import assert from 'node:assert/strict';
+import { mkdir, readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Kernel } from '../../node-agent/linux/kernel.ts';
+import { openStorage, type Storage } from '../../node-agent/storage/storage.ts';
+import type { BackendKind } from '../../src/core/backend-features.ts';
+import { silentLogger } from '../../src/runtime/logger.ts';
+import type { Promised } from './power-cut-acks.ts';
+import { filePool } from './storage-lab.ts';
+
+export interface CutDisk {
+  /** The disk whose power was cut, mounted again. */
+  readonly disk: string;
+  /** A directory elsewhere, for mounts. */
+  readonly places: string;
+  readonly backend: BackendKind;
+}
+
+/** Throws unless the service finds all that it promised, and nothing half-made; then removes it all. */
+export async function checkPromised(
+  { disk, places, backend }: CutDisk,
+  promised: Promised,
+  kernel: Kernel,
+): Promise<void> {
+  const stateDir = join(disk, 'state');
+  const source = filePool('default', join(disk, 'pool.img'), 2n << 30n);
+  await using storage = await openStorage(
+    { stateDir, pools: [{ ...source, backend, enforce: false }] },
+    { kernel, logger: silentLogger },
+  );
+  const { pools, volumes, snapshots, orphans, quarantined } = await storage.report();
+  assert.deepEqual({ orphans, quarantined }, { orphans: [], quarantined: [] });
+  const usable = pools.map(({ problem, isAccepting }) => ({ problem, isAccepting }));
+  assert.deepEqual(usable, [{ problem: undefined, isAccepting: true }]);
+  const sizes = new Map(volumes.map(({ id, sizeBytes }) => [id, sizeBytes]));
+  for (const [id, bytes] of promised.volumes) {
+    assert.ok((sizes.get(id) ?? 0n) >= BigInt(bytes), `volume ${id} has ${sizes.get(id)}, not ${bytes}`);
+  }
+  const present = new Set([...sizes.keys(), ...snapshots.map(({ id }) => id)]);
+  for (const id of promised.snapshots) assert.ok(present.has(id), `snapshot ${id} is not there`);
+  for (const id of promised.gone) assert.ok(!present.has(id), `${id} was deleted and is there`);
+
+  for (const [id, text] of promised.texts) {
+    const holder = promised.snapshots.has(id) ? await restore(id, storage) : id;
+    assert.equal(await readData(holder, places, storage), text.repeat(1_000), `the data of ${id}`);
+  }
+  for (const { id } of storage.listVolumes()) await storage.deleteVolume(id);
+  for (const { id } of storage.listSnapshots()) await storage.deleteSnapshot(id);
+  for (const kind of ['volumes', 'snapshots']) assert.deepEqual(await readdir(join(stateDir, kind)), []);
+  await storage.unmountPools();
+}
+
+async function restore(snapshotId: string, storage: Storage): Promise<string> {
+  const { id } = await storage.createVolume({
+    ...{ name: `restored ${snapshotId}`, pool: undefined, range: { requiredBytes: 0n, limitBytes: 0n } },
+    source: { kind: 'snapshot', id: snapshotId },
+  });
+  return id;
+}
+
+async function readData(volumeId: string, places: string, storage: Storage): Promise<string> {
+  const [stagingPath, target] = [join(places, `${volumeId}-check`), join(places, `${volumeId}-look`)];
+  await mkdir(places, { recursive: true });
+  await storage.stage(volumeId, stagingPath);
+  const accessMode = 'SINGLE_NODE_MULTI_WRITER' as const;
+  await storage.publish({ volumeId, stagingPath, target, readonly: false, flags: [], accessMode });
+  const text = await readFile(join(target, 'data'), 'utf8');
+  await storage.unpublish(volumeId, target);
+  return text;
+}
