@@ -1,4 +1,4 @@
-import { readFileSync, statfsSync } from 'node:fs';
+import { existsSync, readFileSync, statfsSync } from 'node:fs';
 import { openBeneath } from './beneath.ts';
 import * as uapi from './btrfs-ioctl.ts';
 import { checked, libc, SysError } from './libc.ts';
@@ -207,13 +207,19 @@ export interface QuotaState {
   readonly inconsistent: boolean;
 }
 
-/** What quotas are on, or undefined for none. */
+/** What quotas are on, or undefined for none. Files of sysfs came one by one: `enabled` and `inconsistent` with Linux 6.1, `mode` with 6.7. */
 export function readQuotaState(fsUuid: string): QuotaState | undefined {
   const directory = `/sys/fs/btrfs/${fsUuid}/qgroups`;
+  const read = (file: string): string | undefined => readOrNone(`${directory}/${file}`)?.trim();
+  // Before 6.1, the directory itself is there while quotas are on.
+  if (!existsSync(directory) || read('enabled') === '0') return undefined;
+  const mode = read('mode') === 'squota' ? 'simple' : 'classic';
+  return { mode, inconsistent: read('inconsistent') === '1' };
+}
+
+function readOrNone(path: string): string | undefined {
   try {
-    if (readFileSync(`${directory}/enabled`, 'utf8').trim() !== '1') return undefined;
-    const mode = readFileSync(`${directory}/mode`, 'utf8').trim() === 'squota' ? 'simple' : 'classic';
-    return { mode, inconsistent: readFileSync(`${directory}/inconsistent`, 'utf8').trim() === '1' };
+    return readFileSync(path, 'utf8');
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw error;

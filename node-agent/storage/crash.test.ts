@@ -104,6 +104,7 @@ const OPERATIONS: Readonly<Record<string, (storage: Storage, prepared: Prepared)
   'unpublish a volume': (storage, { volumeId }) => storage.unpublish(volumeId, '/target'),
   'publish an ephemeral volume': (storage) => storage.publishEphemeral(ephemeral('csi-new')),
   'unpublish an ephemeral volume': (storage) => storage.unpublishEphemeral('csi-old', '/pods/csi-old'),
+  'stage a volume': (storage, { volumeId }) => storage.stage(volumeId, '/staging-of-another'),
   'unstage a volume': (storage, { volumeId }) => storage.unstage(volumeId, '/staging'),
 };
 

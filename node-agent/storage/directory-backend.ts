@@ -9,6 +9,7 @@ import { isId } from '../../src/core/volume-name.ts';
 import type { Logger } from '../../src/runtime/logger.ts';
 import { SharedRun } from '../../src/runtime/shared-run.ts';
 import type { Kernel } from '../linux/kernel.ts';
+import { SysError } from '../linux/libc.ts';
 import type { FilesystemStats, SnapshotCut, VolumeBackend } from './backend.ts';
 import { removeTree } from './remove-tree.ts';
 import { absent } from './target-mounts.ts';
@@ -242,10 +243,15 @@ export class DirectoryBackend implements VolumeBackend {
   async #projectOf(name: string): Promise<number | undefined> {
     const known = this.#projects.get(name);
     if (known !== undefined) return known;
-    if ((await stat(this.#path(name)).catch(absent)) === undefined) return undefined;
-    const found = await this.#deps.kernel.call('readProject', this.#options.root, `${VOLUMES}/${name}`);
-    if (isId(name)) this.#projects.set(name, found);
-    return found;
+    try {
+      const found = await this.#deps.kernel.call('readProject', this.#options.root, `${VOLUMES}/${name}`);
+      if (isId(name)) this.#projects.set(name, found);
+      return found;
+    } catch (error) {
+      // Others are made, renamed and removed meanwhile.
+      if (error instanceof SysError && error.code === 'ENOENT') return undefined;
+      throw error;
+    }
   }
 
   async #syncDirectory(): Promise<void> {
