@@ -37,7 +37,8 @@ export class WorkQueue<K> {
   readonly #again = new Set<K>();
   readonly #failures = new Map<K, number>();
   readonly #delayed = new Map<K, Disposable>();
-  #wake = Promise.withResolvers<undefined>();
+  /** Workers without work. What is added wakes one of them: a worker that is busy looks again by itself. */
+  readonly #idle: (() => void)[] = [];
 
   constructor(
     options: WorkQueueOptions,
@@ -60,7 +61,8 @@ export class WorkQueue<K> {
     this.#cancelDelay(key);
     if (this.#active.has(key)) this.#again.add(key);
     else this.#ready.add(key);
-    this.#changed();
+    this.#tellDepth();
+    this.#idle.pop()?.();
   }
 
   /** Adds `key` after `delayMs`, unless it is added earlier. */
@@ -74,7 +76,9 @@ export class WorkQueue<K> {
 
   /** Works until the signal aborts and the items in hand are done. */
   async run(signal: AbortSignal): Promise<void> {
-    const wake = (): void => this.#wake.resolve(undefined);
+    const wake = (): void => {
+      for (const resume of this.#idle.splice(0)) resume();
+    };
     signal.addEventListener('abort', wake, { once: true });
     try {
       await Promise.all(Array.from({ length: this.#options.workers }, () => this.#worker(signal)));
@@ -88,12 +92,12 @@ export class WorkQueue<K> {
     while (!signal.aborted) {
       const [key] = this.#ready;
       if (key === undefined) {
-        await this.#wake.promise;
+        await new Promise<void>((resolve) => this.#idle.push(resolve));
         continue;
       }
       this.#ready.delete(key);
       this.#active.add(key);
-      this.#changed();
+      this.#tellDepth();
       await this.#process(key, signal);
       this.#active.delete(key);
       if (this.#again.delete(key)) this.add(key);
@@ -126,10 +130,7 @@ export class WorkQueue<K> {
     this.#delayed.delete(key);
   }
 
-  #changed(): void {
+  #tellDepth(): void {
     this.#deps.observer?.depth(this.#ready.size);
-    const { resolve } = this.#wake;
-    this.#wake = Promise.withResolvers();
-    resolve(undefined);
   }
 }
