@@ -11,6 +11,7 @@ import { SharedRun } from '../../src/runtime/shared-run.ts';
 import type { Kernel } from '../linux/kernel.ts';
 import { SysError } from '../linux/libc.ts';
 import type { FilesystemStats, SnapshotCut, VolumeBackend } from './backend.ts';
+import { filesystemStats } from './filesystem-stats.ts';
 import { removeTree } from './remove-tree.ts';
 import { absent } from './target-mounts.ts';
 
@@ -179,14 +180,7 @@ export class DirectoryBackend implements VolumeBackend {
   /** By the kernel's own count of the volume's project; of the whole file system where it has none. */
   async stats(id: string): Promise<FilesystemStats | undefined> {
     const found = await statfs(this.#path(checkedId(id)), { bigint: true }).catch(absent);
-    if (found === undefined) return undefined;
-    const { blocks, bfree, bavail, bsize, files, ffree } = found;
-    return {
-      totalBytes: blocks * bsize,
-      usedBytes: (blocks - bfree) * bsize,
-      availableBytes: bavail * bsize,
-      ...(files === 0n ? {} : { inodes: { total: files, used: files - ffree, available: ffree } }),
-    };
+    return found && filesystemStats(found);
   }
 
   /**

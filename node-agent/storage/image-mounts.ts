@@ -7,6 +7,7 @@ import type { Kernel } from '../linux/kernel.ts';
 import { readMountTable } from '../linux/mount-table.ts';
 import type { FilesystemStats, VolumeMounts } from './backend.ts';
 import { ENCRYPTED_DIRECTORY, EncryptedDirectories, lacksKey } from './encrypted-directory.ts';
+import { filesystemStats } from './filesystem-stats.ts';
 import { forPrograms } from './image-backend.ts';
 import { absent, TargetMounts } from './target-mounts.ts';
 import { growFilesystem, growUnmounted, mountDataOf, readFilesystem } from './volume-filesystem.ts';
@@ -122,14 +123,7 @@ export class ImageMounts implements VolumeMounts {
 
   async stats(volume: VolumeShape): Promise<FilesystemStats | undefined> {
     if (!(await this.#isAttached(volume))) return undefined;
-    const found = await statfs(this.#placeOf(volume), { bigint: true });
-    const { blocks, bfree, bavail, bsize, files, ffree } = found;
-    return {
-      totalBytes: blocks * bsize,
-      usedBytes: (blocks - bfree) * bsize,
-      availableBytes: bavail * bsize,
-      ...(files === 0n ? {} : { inodes: { total: files, used: files - ffree, available: ffree } }),
-    };
+    return filesystemStats(await statfs(this.#placeOf(volume), { bigint: true }));
   }
 
   mount(volume: VolumeShape, target: string, plan: MountPlan): Promise<void> {
