@@ -1,6 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { Fault } from '../../src/core/fault.ts';
 import type { Snapshot, Volume } from '../../src/core/volume.ts';
+import { formatId } from '../../src/core/volume-name.ts';
+import { pinsOfCopy } from '../../src/core/volume-quota.ts';
 import type { Clock } from '../../src/runtime/clock.ts';
 import { KeyedLock } from '../../src/runtime/keyed-lock.ts';
 import type { Logger } from '../../src/runtime/logger.ts';
@@ -36,6 +38,32 @@ export class OperationLocks {
 
 export function randomId(): string {
   return randomBytes(12).toString('hex');
+}
+
+/** The record of a snapshot of `volume` that is to be taken: it is all that its volume is, and pins what that is charged with. */
+export function snapshotIntent(
+  volume: Volume,
+  {
+    name,
+    group,
+    chargedBytes,
+    createdAtMs,
+  }: Pick<Snapshot, 'name' | 'group' | 'createdAtMs'> & { readonly chargedBytes: bigint },
+): Snapshot {
+  return {
+    id: formatId('snap', randomId()),
+    name,
+    pool: volume.pool,
+    sourceVolumeId: volume.id,
+    ...(group === undefined ? {} : { group }),
+    sizeBytes: volume.sizeBytes,
+    volumeMode: volume.volumeMode,
+    fsType: volume.fsType,
+    encryption: volume.encryption,
+    phase: 'creating',
+    createdAtMs,
+    pins: pinsOfCopy(volume, chargedBytes),
+  };
 }
 
 /**

@@ -11,10 +11,10 @@ import {
   type SnapshotGroup,
 } from '../../src/core/snapshot-group.ts';
 import type { Pins, Snapshot, Volume } from '../../src/core/volume.ts';
-import { checkName, formatGroupId, formatId } from '../../src/core/volume-name.ts';
+import { checkName, formatGroupId } from '../../src/core/volume-name.ts';
 import { pinsOfCopy } from '../../src/core/volume-quota.ts';
 import type { SnapshotCut } from './backend.ts';
-import { dissolve, type OperationDeps, randomId, undo } from './copies.ts';
+import { dissolve, type OperationDeps, randomId, snapshotIntent, undo } from './copies.ts';
 
 /** Nobody's writers are held longer for a group. Sharing data takes milliseconds; only full copies can come here. */
 const HOLD_MS = 10_000;
@@ -111,21 +111,13 @@ export class SnapshotGroups {
       );
     }
     const group = { id: formatGroupId(randomId()), name };
-    const snapshots = volumes.map(
-      (volume): Snapshot => ({
-        id: formatId('snap', randomId()),
+    const snapshots = volumes.map((volume) =>
+      snapshotIntent(volume, {
         // Nobody else's: names of snapshots have no such id in them unless somebody means this one.
         name: memberName(name, volume.id),
-        pool: volume.pool,
-        sourceVolumeId: volume.id,
         group,
-        sizeBytes: volume.sizeBytes,
-        volumeMode: volume.volumeMode,
-        fsType: volume.fsType,
-        encryption: volume.encryption,
-        phase: 'creating',
+        chargedBytes: charged(volume),
         createdAtMs: clock.nowMs(),
-        pins: pinsOfCopy(volume, charged(volume)),
       }),
     );
     using taken = new DisposableStack();

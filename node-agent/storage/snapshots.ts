@@ -2,9 +2,9 @@ import { requireCopies } from '../../src/core/backend-features.ts';
 import { Fault } from '../../src/core/fault.ts';
 import { checkRoom } from '../../src/core/pool-capacity.ts';
 import type { Snapshot, Volume } from '../../src/core/volume.ts';
-import { checkName, formatId } from '../../src/core/volume-name.ts';
+import { checkName } from '../../src/core/volume-name.ts';
 import { pinsOfCopy } from '../../src/core/volume-quota.ts';
-import { dissolve, type OperationDeps, randomId, undo } from './copies.ts';
+import { dissolve, type OperationDeps, randomId, snapshotIntent, undo } from './copies.ts';
 
 /** Takes and deletes snapshots. */
 export class Snapshots {
@@ -85,19 +85,7 @@ export class Snapshots {
     // What it keeps is counted where the filesystem counts it: in the volume's raised limit, or as the snapshot's own.
     const kept = backend.features.enforcement === 'simple' ? ledger.extraForPin(volume, charged) : charged;
     checkRoom(volume.pool, kept, capacity(), `snapshot ${name}`);
-    const snapshot: Snapshot = {
-      id: formatId('snap', randomId()),
-      name,
-      pool: volume.pool,
-      sourceVolumeId: volume.id,
-      sizeBytes: volume.sizeBytes,
-      volumeMode: volume.volumeMode,
-      fsType: volume.fsType,
-      encryption: volume.encryption,
-      phase: 'creating',
-      createdAtMs: clock.nowMs(),
-      pins: pinsOfCopy(volume, charged),
-    };
+    const snapshot = snapshotIntent(volume, { name, chargedBytes: charged, createdAtMs: clock.nowMs() });
     // It is seen as soon as its last record is on its way to the disk: whoever wants it has to wait for that.
     hold(locks.take(snapshot.id));
     // Crash window: intent on record, the volume's limit raised, perhaps the snapshot taken. The next start dissolves it.
