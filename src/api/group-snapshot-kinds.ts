@@ -4,11 +4,13 @@ import type { KubeObject } from '../kube/resource.ts';
 import { AGE } from './kind.ts';
 import type { Frozen } from './schema.ts';
 import {
+  classDefinition,
   deletionPolicy,
   fixed,
   kept,
   OPEN,
   READY,
+  referenceTo,
   snapshotError,
   type SnapshotKindDefinition,
   snapshotResourceOf,
@@ -74,28 +76,7 @@ const status = z
 
 const contentSpec = z
   .object({
-    volumeGroupSnapshotRef: field(
-      z
-        .object({
-          apiVersion: field(z.string(), 'API version of the referent.').optional(),
-          fieldPath: field(z.string(), 'Not used here.').optional(),
-          kind: field(z.string(), 'VolumeGroupSnapshot.').optional(),
-          name: field(z.string(), 'Its name.').optional(),
-          namespace: field(z.string(), 'Its namespace.').optional(),
-          resourceVersion: field(z.string(), 'Not used here.').optional(),
-          uid: field(z.string(), 'Its UID; empty until it is bound.').optional(),
-        })
-        .meta({ 'x-kubernetes-map-type': 'atomic' }),
-      'The VolumeGroupSnapshot that this belongs to.',
-      {
-        rules: [
-          {
-            rule: 'has(self.name) && has(self.__namespace__)',
-            message: 'both name and namespace of the VolumeGroupSnapshot must be given',
-          },
-        ],
-      },
-    ),
+    volumeGroupSnapshotRef: referenceTo('VolumeGroupSnapshot'),
     deletionPolicy: field(
       deletionPolicy,
       'Delete: the group snapshot goes with its VolumeGroupSnapshot. Retain: it stays, and so does this object.',
@@ -218,31 +199,17 @@ export const VOLUME_GROUP_SNAPSHOT_CONTENT_KIND: SnapshotKindDefinition = {
   ],
 };
 
-const parameters = z.record(z.string(), z.string());
-
 export const VOLUME_GROUP_SNAPSHOT_CLASS_KIND: SnapshotKindDefinition = {
   group: GROUP_SNAPSHOT_GROUP,
   kind: 'VolumeGroupSnapshotClass',
   plural: 'volumegroupsnapshotclasses',
   singular: 'volumegroupsnapshotclass',
   shortNames: ['vgsclass', 'vgsclasses'],
-  namespaced: false,
   approval: APPROVAL,
   description: 'How the group snapshots of a driver are taken, and what becomes of them.',
-  fields: {
-    driver: field(z.string(), 'The CSI driver.'),
-    deletionPolicy: field(
-      deletionPolicy,
-      'Whether a group snapshot goes with its VolumeGroupSnapshot, or stays when that is deleted.',
-    ),
-    parameters: field(parameters, 'What the driver is told.').optional(),
-  },
-  required: ['driver', 'deletionPolicy'],
-  columns: [
-    { name: 'Driver', type: 'string', jsonPath: '.driver' },
-    { name: 'DeletionPolicy', type: 'string', jsonPath: '.deletionPolicy' },
-    AGE,
-  ],
+  ...classDefinition(
+    'Whether a group snapshot goes with its VolumeGroupSnapshot, or stays when that is deleted.',
+  ),
 };
 
 export const GROUP_SNAPSHOT_KINDS: readonly SnapshotKindDefinition[] = [
@@ -264,7 +231,7 @@ export interface VolumeGroupSnapshotContent extends KubeObject {
 export interface VolumeGroupSnapshotClass extends KubeObject {
   readonly driver: string;
   readonly deletionPolicy: z.output<typeof deletionPolicy>;
-  readonly parameters?: Frozen<z.output<typeof parameters>>;
+  readonly parameters?: Readonly<Record<string, string>>;
 }
 
 export const VOLUME_GROUP_SNAPSHOTS = snapshotResourceOf<VolumeGroupSnapshot>(VOLUME_GROUP_SNAPSHOT_KIND);

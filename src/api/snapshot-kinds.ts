@@ -51,6 +51,34 @@ export function fixed(name: string): Rule {
   return { rule: 'self == oldSelf', message: `${name} cannot be changed; create another object instead` };
 }
 
+type ReferenceField = 'apiVersion' | 'fieldPath' | 'kind' | 'name' | 'namespace' | 'resourceVersion' | 'uid';
+
+/** The object of `kind` that a content belongs to. */
+export function referenceTo(kind: string): z.ZodObject<Record<ReferenceField, z.ZodOptional<z.ZodString>>> {
+  return field(
+    z
+      .object({
+        apiVersion: field(z.string(), 'API version of the referent.').optional(),
+        fieldPath: field(z.string(), 'Not used here.').optional(),
+        kind: field(z.string(), `${kind}.`).optional(),
+        name: field(z.string(), 'Its name.').optional(),
+        namespace: field(z.string(), 'Its namespace.').optional(),
+        resourceVersion: field(z.string(), 'Not used here.').optional(),
+        uid: field(z.string(), 'Its UID; empty until it is bound.').optional(),
+      })
+      .meta({ 'x-kubernetes-map-type': 'atomic' }),
+    `The ${kind} that this belongs to.`,
+    {
+      rules: [
+        {
+          rule: 'has(self.name) && has(self.__namespace__)',
+          message: `both name and namespace of the ${kind} must be given`,
+        },
+      ],
+    },
+  );
+}
+
 const snapshotSpec = z
   .object({
     source: field(
@@ -114,28 +142,7 @@ const snapshotStatus = z
 
 const contentSpec = z
   .object({
-    volumeSnapshotRef: field(
-      z
-        .object({
-          apiVersion: field(z.string(), 'API version of the referent.').optional(),
-          fieldPath: field(z.string(), 'Not used here.').optional(),
-          kind: field(z.string(), 'VolumeSnapshot.').optional(),
-          name: field(z.string(), 'Its name.').optional(),
-          namespace: field(z.string(), 'Its namespace.').optional(),
-          resourceVersion: field(z.string(), 'Not used here.').optional(),
-          uid: field(z.string(), 'Its UID; empty until it is bound.').optional(),
-        })
-        .meta({ 'x-kubernetes-map-type': 'atomic' }),
-      'The VolumeSnapshot that this belongs to.',
-      {
-        rules: [
-          {
-            rule: 'has(self.name) && has(self.__namespace__)',
-            message: 'both name and namespace of the VolumeSnapshot must be given',
-          },
-        ],
-      },
-    ),
+    volumeSnapshotRef: referenceTo('VolumeSnapshot'),
     deletionPolicy: field(
       deletionPolicy,
       'Delete: the snapshot goes with its VolumeSnapshot. Retain: it stays, and so does this object.',
@@ -242,29 +249,35 @@ export const VOLUME_SNAPSHOT_CONTENT_KIND: SnapshotKindDefinition = {
 
 const parameters = z.record(z.string(), z.string());
 
+/** What classes of snapshots and of group snapshots have alike. */
+export function classDefinition(
+  policyDescription: string,
+): Pick<SnapshotKindDefinition, 'namespaced' | 'fields' | 'required' | 'columns'> {
+  return {
+    namespaced: false,
+    fields: {
+      driver: field(z.string(), 'The CSI driver.'),
+      deletionPolicy: field(deletionPolicy, policyDescription),
+      parameters: field(parameters, 'What the driver is told.').optional(),
+    },
+    required: ['driver', 'deletionPolicy'],
+    columns: [
+      { name: 'Driver', type: 'string', jsonPath: '.driver' },
+      { name: 'DeletionPolicy', type: 'string', jsonPath: '.deletionPolicy' },
+      AGE,
+    ],
+  };
+}
+
 export const VOLUME_SNAPSHOT_CLASS_KIND: SnapshotKindDefinition = {
   group: SNAPSHOT_GROUP,
   kind: 'VolumeSnapshotClass',
   plural: 'volumesnapshotclasses',
   singular: 'volumesnapshotclass',
   shortNames: ['vsclass', 'vsclasses'],
-  namespaced: false,
   approval: 'https://github.com/kubernetes-csi/external-snapshotter/pull/814',
   description: 'How the snapshots of a driver are taken, and what becomes of them.',
-  fields: {
-    driver: field(z.string(), 'The CSI driver.'),
-    deletionPolicy: field(
-      deletionPolicy,
-      'Whether a snapshot goes with its VolumeSnapshot, or stays when that is deleted.',
-    ),
-    parameters: field(parameters, 'What the driver is told.').optional(),
-  },
-  required: ['driver', 'deletionPolicy'],
-  columns: [
-    { name: 'Driver', type: 'string', jsonPath: '.driver' },
-    { name: 'DeletionPolicy', type: 'string', jsonPath: '.deletionPolicy' },
-    AGE,
-  ],
+  ...classDefinition('Whether a snapshot goes with its VolumeSnapshot, or stays when that is deleted.'),
 };
 
 export const SNAPSHOT_KINDS: readonly SnapshotKindDefinition[] = [
