@@ -19,6 +19,7 @@ import type { Clock } from '../../runtime/clock.ts';
 import type { Logger } from '../../runtime/logger.ts';
 import type { WorkResult } from '../../runtime/work-queue.ts';
 import type { Cluster } from '../cluster.ts';
+import { annotateVolume } from '../local-volume-writes.ts';
 import { groupContentView, groupCutView, type GroupKinds } from './group-kinds.ts';
 import { handlesOf, type SnapshotKinds } from './kinds.ts';
 import { cutSource, nanoseconds, TOLD_BY } from './views.ts';
@@ -93,7 +94,11 @@ export class GroupCutter {
       case 'create':
         return await this.#create(content, plan.volumeHandles, signal);
       case 'mark':
-        for (const name of plan.names) await this.#mark(content, name, signal);
+        for (const name of plan.names) {
+          const cut = this.#deps.cluster.volumes.store.get(name);
+          if (cut === undefined) continue;
+          await annotateVolume(cut, { [TOLD_BY]: content.metadata?.name ?? '' }, this.#deps, signal);
+        }
         return undefined;
       case 'report':
         await this.#report(content, plan.status, signal);
@@ -147,15 +152,6 @@ export class GroupCutter {
       cluster.volumes.remember(cut);
     }
     return undefined;
-  }
-
-  async #mark(content: VolumeGroupSnapshotContent, name: string, signal: AbortSignal): Promise<void> {
-    const { client, cluster } = this.#deps;
-    const uid = cluster.volumes.store.get(name)?.metadata?.uid;
-    const merge = { metadata: { annotations: { [TOLD_BY]: content.metadata?.name ?? '' } } };
-    cluster.volumes.remember(
-      await client.patch(LOCAL_VOLUMES, { name }, { merge, precondition: { uid } }, { signal }),
-    );
   }
 
   /** Everything that could be a reason to keep the snapshots is read from the server: this is the step that loses data when it errs. */
