@@ -1,9 +1,11 @@
 import type { LocalVolume } from '../api/local-volume.ts';
 import { DRIVER_NAME } from '../core/driver.ts';
+import { isFault } from '../core/fault.ts';
 import type { PersistentVolume, PersistentVolumeClaim } from '../kube/built-in.ts';
 import type { Precondition } from '../kube/client.ts';
 import type { KubeObject } from '../kube/resource.ts';
-import type { WorkQueue } from '../runtime/work-queue.ts';
+import type { Logger } from '../runtime/logger.ts';
+import type { WorkQueue, WorkResult } from '../runtime/work-queue.ts';
 import type { Cluster } from './cluster.ts';
 import { onEach, subscriptions } from './concern.ts';
 
@@ -26,6 +28,24 @@ export function findBound({ claims, owners, volumes }: Cluster, key: string): Bo
   return volume === undefined || volume.metadata?.deletionTimestamp !== undefined
     ? undefined
     : { claim, owner, volume };
+}
+
+/** One step for the claim `key`, if it is bound to a volume of ours; planned anew in a moment when something moved since it was read. */
+export async function stepBound(
+  key: string,
+  { cluster, logger }: { readonly cluster: Cluster; readonly logger: Logger },
+  step: (bound: Bound) => Promise<void>,
+): Promise<WorkResult> {
+  const bound = findBound(cluster, key);
+  if (bound === undefined) return undefined;
+  try {
+    await step(bound);
+    return undefined;
+  } catch (error) {
+    if (!isFault(error, 'busy') && !isFault(error, 'not-found')) throw error;
+    logger.debug({ claim: key, err: error }, 'a plan met a newer state');
+    return { afterMs: 200 };
+  }
 }
 
 /** Adds the keys of claims when they, their PersistentVolumes or their LocalVolumes change. */

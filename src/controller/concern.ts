@@ -4,6 +4,7 @@ import type { Informer, InformerDeps } from '../kube/informer.ts';
 import type { KubeObject } from '../kube/resource.ts';
 import type { Clock } from '../runtime/clock.ts';
 import type { Logger } from '../runtime/logger.ts';
+import { TaskGroup } from '../runtime/task-group.ts';
 import type { WorkQueue, WorkResult } from '../runtime/work-queue.ts';
 import type { Calm } from './calm.ts';
 import type { Cluster, Runnable } from './cluster.ts';
@@ -48,6 +49,22 @@ export function onEach<T extends KubeObject>(
     if (previous !== undefined) handle(previous, key);
     if (current !== undefined) handle(current, key);
   });
+}
+
+/** A concern that follows kinds of its own, once the cluster serves them: it subscribes in its tasks, since keys that nobody works on would pile up. */
+export function concernOfTasks(context: ConcernContext, start: (tasks: TaskGroup) => void): Concern {
+  return {
+    queue: {
+      async run(stopping) {
+        if (stopping.aborted) return;
+        const tasks = new TaskGroup(context);
+        stopping.addEventListener('abort', () => tasks.stop(), { once: true });
+        start(tasks);
+        await tasks.wait();
+      },
+    },
+    subscribe: () => subscriptions(),
+  };
 }
 
 /** Several subscriptions as one. */

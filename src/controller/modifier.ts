@@ -1,5 +1,5 @@
 import { LOCAL_VOLUMES, type LocalVolume, MODIFIED } from '../api/local-volume.ts';
-import { type Fault, isFault } from '../core/fault.ts';
+import type { Fault } from '../core/fault.ts';
 import { type ModifyInput, type ModifyPlan, type ModifyVolume, planModify } from '../core/modify-plan.ts';
 import {
   PERSISTENT_VOLUME_CLAIMS,
@@ -12,13 +12,12 @@ import type { EventNote, EventRecorder } from '../kube/event-recorder.ts';
 import { keyOf } from '../kube/resource.ts';
 import type { Clock } from '../runtime/clock.ts';
 import type { Logger } from '../runtime/logger.ts';
-import { TaskGroup } from '../runtime/task-group.ts';
 import type { WorkResult } from '../runtime/work-queue.ts';
 import { type AttributesClasses, findAttributesClass } from './attributes-classes.ts';
-import { type Bound, findBound, onBound, versionOf } from './bound-claim.ts';
+import { type Bound, onBound, stepBound, versionOf } from './bound-claim.ts';
 import { writeClaimStatus } from './claim-status.ts';
 import { type Cluster, runInformers } from './cluster.ts';
-import { type Concern, type ConcernContext, onEach, subscriptions } from './concern.ts';
+import { type Concern, type ConcernContext, concernOfTasks, onEach, subscriptions } from './concern.ts';
 import { untilServed } from './served-kinds.ts';
 
 export interface ModifierDeps {
@@ -43,27 +42,17 @@ export function modifying(context: ConcernContext, classes: AttributesClasses): 
   const addByClass = (name: string): void => {
     for (const claim of cluster.claims.store.byIndex('attributesClass', name)) queue.add(keyOf(claim));
   };
-  return {
-    queue: {
-      async run(stopping) {
-        if (stopping.aborted) return;
-        const tasks = new TaskGroup(context);
-        stopping.addEventListener('abort', () => tasks.stop(), { once: true });
-        tasks.run('volume attributes classes', async (signal) => {
-          await untilServed([VOLUME_ATTRIBUTES_CLASSES], 'volume attributes classes', context, signal);
-          await runInformers({ classes }, tasks, signal);
-          using _subscribed = subscriptions(
-            onBound(cluster, queue),
-            onEach(classes, (_class, name) => addByClass(name)),
-          );
-          await queue.run(signal);
-        });
-        await tasks.wait();
-      },
-    },
-    // Only once there are classes, in `run`: keys that nobody works on would pile up.
-    subscribe: () => subscriptions(),
-  };
+  return concernOfTasks(context, (tasks) => {
+    tasks.run('volume attributes classes', async (signal) => {
+      await untilServed([VOLUME_ATTRIBUTES_CLASSES], 'volume attributes classes', context, signal);
+      await runInformers({ classes }, tasks, signal);
+      using _subscribed = subscriptions(
+        onBound(cluster, queue),
+        onEach(classes, (_class, name) => addByClass(name)),
+      );
+      await queue.run(signal);
+    });
+  });
 }
 
 /** Takes the change of a claim's class, by the claim's key, one step further. */
@@ -76,16 +65,9 @@ export class Modifier {
 
   /** One step. The write that it makes brings the next one. */
   async reconcile(key: string, signal: AbortSignal): Promise<WorkResult> {
-    const bound = findBound(this.#deps.cluster, key);
-    if (bound === undefined) return undefined;
-    try {
-      await this.#carryOut(bound, planModify(this.#inputOf(bound)), signal);
-      return undefined;
-    } catch (error) {
-      if (!isFault(error, 'busy') && !isFault(error, 'not-found')) throw error;
-      this.#deps.logger.debug({ claim: key, err: error }, 'a plan met a newer state');
-      return { afterMs: 200 };
-    }
+    return await stepBound(key, this.#deps, (bound) =>
+      this.#carryOut(bound, planModify(this.#inputOf(bound)), signal),
+    );
   }
 
   async #carryOut({ claim, owner, volume }: Bound, plan: ModifyPlan, signal: AbortSignal): Promise<void> {

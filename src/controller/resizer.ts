@@ -1,5 +1,5 @@
 import { LOCAL_VOLUMES, type LocalVolume, NODE_EXPANSION_REQUIRED, SIZED } from '../api/local-volume.ts';
-import { type Fault, isFault } from '../core/fault.ts';
+import type { Fault } from '../core/fault.ts';
 import { exactQuantity } from '../core/provision-quantity.ts';
 import { formatBytes, parseQuantity } from '../core/quantity.ts';
 import { planResize, type ResizeInput, type ResizePlan } from '../core/resize-plan.ts';
@@ -14,7 +14,7 @@ import type { EventNote, EventRecorder } from '../kube/event-recorder.ts';
 import type { Clock } from '../runtime/clock.ts';
 import type { Logger } from '../runtime/logger.ts';
 import type { WorkResult } from '../runtime/work-queue.ts';
-import { type Bound, findBound, onBound, versionOf } from './bound-claim.ts';
+import { type Bound, onBound, stepBound, versionOf } from './bound-claim.ts';
 import { writeClaimStatus } from './claim-status.ts';
 import type { Cluster } from './cluster.ts';
 import type { Concern, ConcernContext } from './concern.ts';
@@ -56,16 +56,9 @@ export class Resizer {
 
   /** One step. The write that it makes brings the next one. */
   async reconcile(key: string, signal: AbortSignal): Promise<WorkResult> {
-    const bound = findBound(this.#deps.cluster, key);
-    if (bound === undefined) return undefined;
-    try {
-      await this.#carryOut(bound, planResize(inputOf(bound)), signal);
-      return undefined;
-    } catch (error) {
-      if (!isFault(error, 'busy') && !isFault(error, 'not-found')) throw error;
-      this.#deps.logger.debug({ claim: key, err: error }, 'a plan met a newer state');
-      return { afterMs: 200 };
-    }
+    return await stepBound(key, this.#deps, (bound) =>
+      this.#carryOut(bound, planResize(inputOf(bound)), signal),
+    );
   }
 
   async #carryOut(bound: Bound, plan: ResizePlan, signal: AbortSignal): Promise<void> {

@@ -2,9 +2,8 @@ import type { LocalVolume } from '../../api/local-volume.ts';
 import type { VolumeSnapshot } from '../../api/snapshot-kinds.ts';
 import { cutNameOf } from '../../core/snapshot.ts';
 import { keyOf } from '../../kube/resource.ts';
-import { TaskGroup } from '../../runtime/task-group.ts';
 import type { WorkQueue } from '../../runtime/work-queue.ts';
-import { type Concern, type ConcernContext, onEach, subscriptions } from '../concern.ts';
+import { type Concern, type ConcernContext, concernOfTasks, onEach, subscriptions } from '../concern.ts';
 import { again } from './again.ts';
 import { SnapshotBinder } from './binder.ts';
 import { SnapshotCutter } from './cutter.ts';
@@ -57,30 +56,20 @@ export function snapshotting(context: ConcernContext, { mode, kinds }: Snapshott
     for (const name of kinds.contents.store.keys()) contents.add(name);
     for (const key of cluster.claims.store.keys()) sources.add(key);
   });
-  return {
-    queue: {
-      async run(stopping) {
-        if (stopping.aborted) return;
-        const tasks = new TaskGroup(context);
-        stopping.addEventListener('abort', () => tasks.stop(), { once: true });
-        if (mode === 'auto') tasks.run('informer leases', (signal) => standard.run(signal));
-        tasks.run('snapshots', async (signal) => {
-          await runSnapshotKinds(kinds, tasks, context, signal);
-          if (mode === 'auto') await standard.synced({ signal });
-          using _subscribed = subscribe(context, kinds, { snapshots, contents, cuts, sources });
-          context.logger.info({ snapshots: kinds.snapshots.store.size }, 'snapshots are served');
-          await Promise.all([snapshots, contents, cuts, sources].map((queue) => queue.run(signal)));
-        });
-        tasks.run('group snapshots', async (signal) => {
-          if (mode === 'auto') await standard.synced({ signal });
-          await groups.run(tasks, signal);
-        });
-        await tasks.wait();
-      },
-    },
-    // Only once there are snapshots, in `run`: keys that nobody works on would pile up.
-    subscribe: () => subscriptions(),
-  };
+  return concernOfTasks(context, (tasks) => {
+    if (mode === 'auto') tasks.run('informer leases', (signal) => standard.run(signal));
+    tasks.run('snapshots', async (signal) => {
+      await runSnapshotKinds(kinds, tasks, context, signal);
+      if (mode === 'auto') await standard.synced({ signal });
+      using _subscribed = subscribe(context, kinds, { snapshots, contents, cuts, sources });
+      context.logger.info({ snapshots: kinds.snapshots.store.size }, 'snapshots are served');
+      await Promise.all([snapshots, contents, cuts, sources].map((queue) => queue.run(signal)));
+    });
+    tasks.run('group snapshots', async (signal) => {
+      if (mode === 'auto') await standard.synced({ signal });
+      await groups.run(tasks, signal);
+    });
+  });
 }
 
 type Queues = Readonly<Record<'snapshots' | 'contents' | 'cuts' | 'sources', WorkQueue<string>>>;
