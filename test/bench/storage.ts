@@ -121,11 +121,14 @@ async function measure(contender: Contender, load: Load): Promise<ContenderResul
   report(`${load.volumes} volumes at once`);
   const copies: CopyRow[] = [];
   for (const dataMib of load.dataMib) {
-    copies.push(await copy(target, dataMib, load.rounds));
-    report(`snapshots and restores with ${dataMib} MiB of data`);
+    const row = await copy(target, dataMib, load.rounds);
+    copies.push(row);
+    report(
+      `${dataMib} MiB of data: snapshot ${row.snapshotMs.toFixed(0)} ms, restore ${row.restoreMs.toFixed(0)} ms`,
+    );
   }
   const sanity = await runSanity(contender, load.directory);
-  report(`csi-sanity: ${sanity.summary}`);
+  report(`csi-sanity: ${sanity.summary}, ${sanity.seconds.toFixed(0)} s`);
   return {
     who,
     description,
