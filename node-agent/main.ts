@@ -250,8 +250,6 @@ interface JoinedCluster {
   readonly member: ClusterMember;
   /** The network has got other settings. */
   readonly onChange: () => void;
-  /** What the network says of itself has changed. */
-  readonly onStatus: () => void;
 }
 
 /** Why no pod can have a network here. */
@@ -304,11 +302,5 @@ async function joinCluster(
       observer: informers,
     },
   );
-  return {
-    client,
-    observer: informers,
-    member,
-    onChange: () => member.readinessChanged(),
-    onStatus: () => member.networkChanged(),
-  };
+  return { client, observer: informers, member, onChange: () => member.readinessChanged() };
 }

@@ -9,14 +9,7 @@ export interface PodNetworkDeps {
   readonly logger: Logger;
   /** The cluster that says what the network is like; undefined: the configuration alone does. */
   readonly cluster:
-    | {
-        readonly client: KubeClient;
-        readonly observer: InformerObserver;
-        /** Other settings are in force. */
-        readonly onChange: () => void;
-        /** See NetworkDeps. */
-        readonly onStatus: () => void;
-      }
+    | { readonly client: KubeClient; readonly observer: InformerObserver; readonly onChange: () => void }
     | undefined;
 }
 
@@ -42,7 +35,7 @@ export async function openPodNetwork(
       masqueradeExclusions: options.masqueradeExclusions,
       cooldownMs: options.cooldownSeconds * 1_000,
     },
-    { logger, ...(cluster === undefined ? {} : { onStatus: cluster.onStatus }) },
+    { logger },
   );
   if (cluster === undefined) return { network, follow: () => Promise.resolve() };
   let inForce = written;

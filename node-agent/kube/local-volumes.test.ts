@@ -171,6 +171,26 @@ test('snapshots are taken and restored by name, in whatever order they are asked
   expect(storage.listVolumes().find(({ name }) => name === 'a-restored')?.source?.id).toBe(snapshot?.id);
 });
 
+test('what waits for its source goes on as soon as that is there', async () => {
+  const { client, clock, pool, start } = await setup();
+  const { ensureVolume } = pool.backend;
+  Object.assign(pool.backend, {
+    ensureVolume: () => Promise.reject(new Fault('unavailable', 'the pool is slow')),
+  });
+  await start();
+  await create(client, 'pvc-1');
+  await create(client, 'restored', { source: { snapshotName: 'snapshot' } });
+  await create(client, 'snapshot', { type: 'Snapshot', source: { volumeName: 'pvc-1' } });
+  // By now all of them look again every 30 s.
+  await clock.advance(600_000);
+  expect((await read(client, 'restored')).status?.phase).toBe('Pending');
+  Object.assign(pool.backend, { ensureVolume });
+  const merge = { metadata: { annotations: { seen: 'yes' } } };
+  await client.patch(LOCAL_VOLUMES, { name: 'pvc-1' }, { merge });
+  await clock.advance(10);
+  expect((await read(client, 'restored')).status?.phase).toBe('Ready');
+});
+
 test('the data is gone before the object is', async () => {
   const { client, clock, pool, start } = await setup();
   await start();
@@ -337,8 +357,10 @@ test('members of a group are taken together, and their data goes with the last o
   await clock.advance(1_000);
   expect((await read(client, members[0] ?? '')).status?.message).toContain('which is not being deleted');
   expect(storage.listSnapshots()).toHaveLength(2);
+  // By now the one that waits looks again every 30 s.
+  await clock.advance(600_000);
   await client.delete(LOCAL_VOLUMES, { name: members[1] ?? '' });
-  await clock.advance(60_000);
+  await clock.advance(10);
   expect(storage.listSnapshots()).toEqual([]);
   for (const name of members) await expect(read(client, name)).rejects.toMatchObject({ kind: 'not-found' });
 });

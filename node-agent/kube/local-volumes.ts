@@ -6,7 +6,7 @@ import type { Snapshot, Volume } from '../../src/core/volume.ts';
 import type { VolumeAttributes } from '../../src/core/volume-attributes.ts';
 import type { SizeRange } from '../../src/core/volume-size.ts';
 import type { KubeClient } from '../../src/kube/client.ts';
-import { Informer, type InformerObserver } from '../../src/kube/informer.ts';
+import { type Change, Informer, type InformerObserver } from '../../src/kube/informer.ts';
 import type { ReadonlyStore } from '../../src/kube/object-store.ts';
 import { type Clock, systemClock } from '../../src/runtime/clock.ts';
 import type { Logger } from '../../src/runtime/logger.ts';
@@ -72,7 +72,11 @@ export class LocalVolumes {
     this.#deps = deps;
     this.#clock = clock;
     this.#informer = new Informer(
-      { resource: LOCAL_VOLUMES, fieldSelector: `spec.nodeName=${nodeName}` },
+      {
+        resource: LOCAL_VOLUMES,
+        fieldSelector: `spec.nodeName=${nodeName}`,
+        indexers: { group: ({ spec }) => [spec.group?.name ?? []].flat(), source: sourcesOf },
+      },
       { client, logger, clock, ...(observer === undefined ? {} : { observer }) },
     );
     this.#queue = new WorkQueue(
@@ -94,14 +98,27 @@ export class LocalVolumes {
 
   /** Works until the signal aborts; what is in hand then is finished. */
   async run(signal: AbortSignal): Promise<void> {
-    using _subscribed = this.#informer.subscribe(({ key, current }) => {
-      if (current !== undefined) this.#queue.add(key);
+    using _subscribed = this.#informer.subscribe((change) => {
+      if (change.current !== undefined) this.#queue.add(change.key);
+      for (const waiting of this.#waitingFor(change)) this.#queue.add(nameOf(waiting));
     });
     const worked = this.#informer.synced({ signal }).then(
       () => this.#queue.run(signal),
       () => undefined,
     );
     await Promise.all([this.#informer.run(signal), worked]);
+  }
+
+  /** Those that may wait for what has changed: copies for their source, members of a group that are to go for the others. */
+  #waitingFor({ key, previous, current }: Change<LocalVolume>): readonly LocalVolume[] {
+    const isNews =
+      previous?.status?.phase !== current?.status?.phase ||
+      previous?.metadata?.deletionTimestamp !== current?.metadata?.deletionTimestamp;
+    if (!isNews) return [];
+    const { store } = this.#informer;
+    const group = (current ?? previous)?.spec.group?.name;
+    const members = group === undefined ? [] : store.byIndex('group', group);
+    return [...store.byIndex('source', key), ...members.filter((member) => nameOf(member) !== key)];
   }
 
   async #reconcile(key: string): Promise<WorkResult> {
@@ -320,12 +337,11 @@ export class LocalVolumes {
 
   #findGroup({ metadata, spec: { group } }: LocalVolume): Pick<Observed, 'groupSources' | 'groupKeepers'> {
     if (group === undefined) return {};
-    const keepers = [...this.#informer.store.values()].filter(
-      (other) =>
-        other.spec.group?.name === group.name &&
-        other.metadata?.uid !== metadata?.uid &&
-        other.metadata?.deletionTimestamp === undefined,
-    );
+    const keepers = this.#informer.store
+      .byIndex('group', group.name)
+      .filter(
+        (other) => other.metadata?.uid !== metadata?.uid && other.metadata?.deletionTimestamp === undefined,
+      );
     return {
       groupSources: group.volumeNames.map((volumeName) => this.#findSource({ volumeName })),
       groupKeepers: keepers.map(nameOf),
@@ -357,4 +373,9 @@ function nameOf({ metadata }: LocalVolume): string {
 
 function finalizersOf({ metadata }: LocalVolume): readonly string[] {
   return metadata?.finalizers ?? [];
+}
+
+/** Names of the LocalVolumes that have to be there before it can be made. */
+function sourcesOf({ spec: { source, group } }: LocalVolume): readonly string[] {
+  return [source?.volumeName ?? source?.snapshotName ?? [], group?.volumeNames ?? []].flat();
 }

@@ -59,8 +59,6 @@ export interface AttachmentsDeps {
   /** A clock that never goes back. */
   readonly nowMs: () => number;
   readonly mtu: () => number;
-  /** Told of an attachment that is not listed any more. */
-  readonly onForgotten?: (attachment: Attachment) => void;
 }
 
 const INDEX_ATTEMPTS = 4;
@@ -246,7 +244,6 @@ export class Attachments {
       if (resting) this.#deps.allocator.release(address, this.#deps.nowMs());
       else this.#deps.allocator.cancel(address);
     }
-    this.#deps.onForgotten?.(attachment);
   }
 
   #linkNames(): ReadonlySet<string> {
