@@ -133,6 +133,8 @@ const contentStatus = z
   })
   .meta(OPEN);
 
+/** Manifests and tools of before v1 name it. */
+const EARLIER_VERSIONS = ['v1beta2'];
 const APPROVAL = 'https://github.com/kubernetes-csi/external-snapshotter/pull/1337';
 
 export const VOLUME_GROUP_SNAPSHOT_KIND: SnapshotKindDefinition = {
@@ -143,6 +145,7 @@ export const VOLUME_GROUP_SNAPSHOT_KIND: SnapshotKindDefinition = {
   shortNames: ['vgs'],
   namespaced: true,
   approval: APPROVAL,
+  earlierVersions: EARLIER_VERSIONS,
   description: "A user's wish for the state of several volumes at one moment.",
   fields: {
     spec: field(spec, 'What is asked for.'),
@@ -174,6 +177,7 @@ export const VOLUME_GROUP_SNAPSHOT_CONTENT_KIND: SnapshotKindDefinition = {
   shortNames: ['vgsc', 'vgscs'],
   namespaced: false,
   approval: APPROVAL,
+  earlierVersions: EARLIER_VERSIONS,
   description: 'A group snapshot as it is in the storage system.',
   fields: {
     spec: field(contentSpec, 'Which group snapshot it is.'),
@@ -206,6 +210,7 @@ export const VOLUME_GROUP_SNAPSHOT_CLASS_KIND: SnapshotKindDefinition = {
   singular: 'volumegroupsnapshotclass',
   shortNames: ['vgsclass', 'vgsclasses'],
   approval: APPROVAL,
+  earlierVersions: EARLIER_VERSIONS,
   description: 'How the group snapshots of a driver are taken, and what becomes of them.',
   ...classDefinition(
     'Whether a group snapshot goes with its VolumeGroupSnapshot, or stays when that is deleted.',

@@ -7,7 +7,30 @@ import { SNAPSHOT_KINDS, type SnapshotKindDefinition } from './snapshot-kinds.ts
 /** The CustomResourceDefinition of a standard snapshot kind, as a plain object. */
 export function snapshotDefinition(definition: SnapshotKindDefinition): object {
   const { group, kind, plural, singular, shortNames, namespaced, description, fields, required } = definition;
+  const { earlierVersions = [] } = definition;
   const hasStatus = fields['status'] !== undefined;
+  const version = (name: string, storage: boolean): object => ({
+    name,
+    served: true,
+    storage,
+    schema: {
+      openAPIV3Schema: {
+        type: 'object',
+        description,
+        required,
+        properties: {
+          apiVersion: { type: 'string' },
+          kind: { type: 'string' },
+          metadata: { type: 'object' },
+          ...Object.fromEntries(Object.entries(fields).map(([field, type]) => [field, structural(type)])),
+        },
+        // Where there is no spec and status, fields of releases to come are here.
+        ...(hasStatus ? {} : { 'x-kubernetes-preserve-unknown-fields': true }),
+      },
+    },
+    ...(hasStatus ? { subresources: { status: {} } } : {}),
+    additionalPrinterColumns: definition.columns,
+  });
   return {
     apiVersion: 'apiextensions.k8s.io/v1',
     kind: 'CustomResourceDefinition',
@@ -20,28 +43,9 @@ export function snapshotDefinition(definition: SnapshotKindDefinition): object {
       names: { kind, listKind: `${kind}List`, plural, singular, shortNames },
       scope: namespaced ? 'Namespaced' : 'Cluster',
       versions: [
-        {
-          name: 'v1',
-          served: true,
-          storage: true,
-          schema: {
-            openAPIV3Schema: {
-              type: 'object',
-              description,
-              required,
-              properties: {
-                apiVersion: { type: 'string' },
-                kind: { type: 'string' },
-                metadata: { type: 'object' },
-                ...Object.fromEntries(Object.entries(fields).map(([name, type]) => [name, structural(type)])),
-              },
-              // Where there is no spec and status, fields of releases to come are here.
-              ...(hasStatus ? {} : { 'x-kubernetes-preserve-unknown-fields': true }),
-            },
-          },
-          ...(hasStatus ? { subresources: { status: {} } } : {}),
-          additionalPrinterColumns: definition.columns,
-        },
+        version('v1', true),
+        // The same words mean the same in it, so nothing is converted.
+        ...earlierVersions.map((name) => version(name, false)),
       ],
     },
   };

@@ -18,6 +18,8 @@ export interface SnapshotKindDefinition {
   readonly description: string;
   /** The review that lets a kind be in a group of Kubernetes; the API server asks for it. */
   readonly approval: string;
+  /** Served beside `v1`, with the same fields. */
+  readonly earlierVersions?: readonly string[];
   /** Fields beside metadata, by name; `status` among them is a subresource. */
   readonly fields: Readonly<Record<string, z.ZodType>>;
   readonly required: readonly string[];
