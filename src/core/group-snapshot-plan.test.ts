@@ -120,11 +120,11 @@ describe('a group snapshot', () => {
       },
       'claim team/b is of driver other',
     ],
-    ['no class', { group: unclassed, classes: [] }, 'no default VolumeGroupSnapshotClass'],
+    ['no class', { group: unclassed, classes: [] }, 'cannot find default group snapshot class'],
     [
       'two default classes',
       { group: unclassed, classes: [keelson, { ...keelson, name: 'more' }] },
-      '2 VolumeGroupSnapshotClasses',
+      '2 default snapshot classes were found',
     ],
     ['a class that is not there', { classes: [] }, 'VolumeGroupSnapshotClass keelson does not exist'],
     [

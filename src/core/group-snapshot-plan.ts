@@ -111,7 +111,7 @@ function planNew({ group, sources, classes }: GroupState): GroupPlan {
   return { do: 'create-content', content: { name, className, deletionPolicy, volumeHandles } };
 }
 
-/** The class, or what is wrong. */
+/** The class, or what is wrong. The words about default classes are those of every snapshot controller: Kubernetes' own tests look for them. */
 function chooseClass(
   className: string | undefined,
   classes: readonly SnapshotClassView[],
@@ -120,12 +120,12 @@ function chooseClass(
   const [only, ...more] = className === undefined ? ours : classes.filter(({ name }) => name === className);
   if (only === undefined) {
     return className === undefined
-      ? `there is no default VolumeGroupSnapshotClass of driver ${DRIVER_NAME}; name one in spec.volumeGroupSnapshotClassName`
+      ? `cannot find default group snapshot class: no VolumeGroupSnapshotClass of driver ${DRIVER_NAME} is marked as such; name one in spec.volumeGroupSnapshotClassName`
       : `VolumeGroupSnapshotClass ${className} does not exist`;
   }
   if (more.length > 0) {
     const names = [only, ...more].map(({ name }) => name).sort();
-    return `${names.length} VolumeGroupSnapshotClasses of driver ${DRIVER_NAME} are the default: ${names.join(', ')}; name one in spec.volumeGroupSnapshotClassName`;
+    return `${names.length} default snapshot classes were found: VolumeGroupSnapshotClasses ${names.join(', ')} of driver ${DRIVER_NAME}; name one in spec.volumeGroupSnapshotClassName`;
   }
   const unknown = Object.keys(only.parameters).find((key) => !key.startsWith('csi.storage.k8s.io/'));
   if (unknown === undefined) return only;
