@@ -16,7 +16,8 @@ export interface SuiteLab {
   readonly registryListFile: string;
 }
 
-const SNAPSHOT_KINDS = join(import.meta.dirname, '../../deploy/snapshot-crds');
+const DEPLOY = join(import.meta.dirname, '../../deploy');
+const SNAPSHOT_KINDS = ['snapshot-crds', 'group-snapshot-crds'];
 const NODES = 2;
 
 /** Brings the cluster up with Keelson as it is shipped, images, pools and classes; goes on with one that is there already. */
@@ -36,7 +37,9 @@ export async function ensureSuiteLab(
   await cluster.loadImages(archive, signal);
   report('images: loaded');
   const kubectl = await cluster.kubectl();
-  await kubectl.run(['apply', '--kustomize', SNAPSHOT_KINDS], { signal });
+  for (const kinds of SNAPSHOT_KINDS) {
+    await kubectl.run(['apply', '--kustomize', join(DEPLOY, kinds)], { signal });
+  }
   await limitVolumes(kubectl, signal);
   await kubectl.apply(profileObjects(profiles), { signal });
   const poolIsReady = async (): Promise<true | undefined> => {

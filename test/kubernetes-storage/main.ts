@@ -1,6 +1,6 @@
 /** Kubernetes' own storage tests on Keelson: `node test/kubernetes-storage/main.ts --help`. */
 import { spawn } from 'node:child_process';
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { cpus, release, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -8,9 +8,9 @@ import { Fault, isFault } from '../../src/core/fault.ts';
 import { ensureTool } from '../tools/build-tool.ts';
 import { ensureSuiteLab, type SuiteLab } from './lab.ts';
 import { type ProfileResults, resultsPage } from './page.ts';
-import { driverDefinition, type Profile, PROFILES } from './profiles.ts';
-import { countResults, mergeResults, parseResults, type TestResult } from './results.ts';
-import { NOT_ASKED } from './selection.ts';
+import { driverDefinition, type Placement, PLACEMENTS, type Profile, PROFILES } from './profiles.ts';
+import { countResults, mergeResults, parseResults, type TestResult, uniteResults } from './results.ts';
+import { selectTests, type Wish } from './selection.ts';
 
 const HELP = `node test/kubernetes-storage/main.ts [--profile NAME]... [--focus REGEX] [--skip REGEX] [--procs N] [--keep] [--record] [--dry]
 
@@ -51,10 +51,8 @@ async function main(argv: readonly string[]): Promise<number> {
   return failed === 0 ? 0 : 1;
 }
 
-interface Selection {
+interface Selection extends Wish {
   readonly profile: readonly string[];
-  readonly focus?: string | undefined;
-  readonly skip?: string | undefined;
   readonly procs: string;
   readonly keep: boolean;
 }
@@ -106,20 +104,41 @@ async function record(): Promise<void> {
   console.log(`recorded in ${file}`);
 }
 
+type Selected = Wish & Pick<Selection, 'procs'>;
+
 async function runProfile(
   profile: Profile,
-  { cluster, kubectl, registryListFile }: SuiteLab,
-  { focus, skip, procs }: Pick<Selection, 'focus' | 'skip' | 'procs'>,
+  lab: SuiteLab,
+  selected: Selected,
   signal: AbortSignal,
 ): Promise<ProfileResults> {
   const directory = join(OUT, profile.name);
+  const runs: TestResult[][] = [];
+  for (const placement of PLACEMENTS) {
+    runs.push(await runTests(profile, placement, lab, selected, signal));
+  }
+  const results = uniteResults(runs);
+  const isWhole = selected.focus === undefined && selected.skip === undefined;
+  const all = isWhole ? results : mergeResults((await readResults(profile.name)) ?? [], results);
+  if (all.length > 0) await writeFile(join(directory, RESULTS), JSON.stringify(all, undefined, 2));
+  return { title: profile.title, results };
+}
+
+async function runTests(
+  profile: Profile,
+  placement: Placement,
+  { cluster, kubectl, registryListFile }: SuiteLab,
+  { procs, ...wish }: Selected,
+  signal: AbortSignal,
+): Promise<TestResult[]> {
+  const { focus, skip } = selectTests(placement, wish);
+  const directory = join(OUT, profile.name, placement);
   await mkdir(directory, { recursive: true });
   const driver = join(directory, 'driver.json');
-  await writeFile(driver, JSON.stringify(driverDefinition(profile), undefined, 2));
+  await writeFile(driver, JSON.stringify(driverDefinition(profile, placement), undefined, 2));
   const args = [
     ...['--no-color', '--silence-skips', `--procs=${procs}`, '--timeout=6h', '--keep-going'],
-    `--focus=External Storage${focus === undefined ? '' : `.*(${focus})`}`,
-    `--skip=${[...NOT_ASKED.map(({ name }) => name), ...(skip === undefined ? [] : [skip])].join('|')}`,
+    ...[`--focus=${focus}`, `--skip=${skip}`],
     `--output-dir=${directory}`,
     '--json-report=report.json',
     await ensureTool('e2e.test'),
@@ -130,6 +149,8 @@ async function runProfile(
     '--dump-logs-on-failure=false',
   ];
   const env = { ...process.env, KUBE_TEST_REPO_LIST: registryListFile };
+  // One of an earlier run must not be taken for this one's.
+  await rm(join(directory, 'report.json'), { force: true });
   const child = spawn(await ensureTool('ginkgo'), args, { stdio: 'inherit', env, signal });
   const code = await new Promise<number | null>((resolve, reject) => {
     child.once('error', reject);
@@ -139,11 +160,7 @@ async function runProfile(
   if (text === undefined) {
     throw new Fault('unavailable', `ginkgo ended with ${code} and has written no report for ${profile.name}`);
   }
-  const results = parseResults(text);
-  const isWhole = focus === undefined && skip === undefined;
-  const all = isWhole ? results : mergeResults((await readResults(profile.name)) ?? [], results);
-  if (all.length > 0) await writeFile(join(directory, RESULTS), JSON.stringify(all, undefined, 2));
-  return { title: profile.title, results };
+  return parseResults(text);
 }
 
 async function readResults(profile: string): Promise<TestResult[] | undefined> {

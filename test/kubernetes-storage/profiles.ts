@@ -12,6 +12,8 @@ export interface Profile {
   /** Smallest volume. */
   readonly minSize: string;
   readonly inlineAttributes: Readonly<Record<string, string>>;
+  /** Of the VolumeAttributesClass: what volumes of both modes can have. */
+  readonly limits: Readonly<Record<string, string>>;
   /** Where it differs from what all can do. */
   readonly capabilities?: Readonly<Record<string, boolean>>;
 }
@@ -24,6 +26,15 @@ export const MAX_VOLUMES_PER_NODE = 40;
 const BIG_ENOUGH = '160Mi';
 const MAX_FILE_BYTES = 100 * 2 ** 20;
 const NANOSECONDS = 1_000_000_000;
+const LIMITS = { writeIOPS: '5k', writeBandwidth: '200Mi' };
+
+/**
+ * What a StorageClass says of where and when volumes are made. `one-node`: a group snapshot is of volumes of one node, and its tests let the
+ * scheduler spread the pods of a StatefulSet, so the class allows one node alone. `at-once`: some tests wait for claims that no pod uses.
+ */
+export const PLACEMENTS = ['any-node', 'one-node', 'at-once'] as const;
+export type Placement = (typeof PLACEMENTS)[number];
+const ONE_NODE = 'node-1';
 
 export const PROFILES: readonly Profile[] = [
   {
@@ -34,6 +45,8 @@ export const PROFILES: readonly Profile[] = [
     fileSystems: ['btrfs'],
     minSize: BIG_ENOUGH,
     inlineAttributes: { pool: 'default', size: '64Mi' },
+    // The I/O of volumes that have no block device of their own cannot be limited, only said to be unlimited.
+    limits: { writeIOPS: 'max' },
     // statfs(2) tells the size of the whole pool, so a larger restored volume looks no larger.
     capabilities: { FSResizeFromSourceNotSupported: true },
   },
@@ -45,6 +58,7 @@ export const PROFILES: readonly Profile[] = [
     fileSystems: ['ext4'],
     minSize: BIG_ENOUGH,
     inlineAttributes: { pool: IMAGE_POOL, size: '64Mi' },
+    limits: LIMITS,
   },
   {
     name: 'xfs',
@@ -54,6 +68,7 @@ export const PROFILES: readonly Profile[] = [
     fileSystems: ['xfs'],
     minSize: '320Mi',
     inlineAttributes: { pool: IMAGE_POOL, size: '320Mi' },
+    limits: LIMITS,
   },
 ];
 
@@ -65,6 +80,7 @@ const CAPABILITIES: Readonly<Record<string, boolean>> = {
   exec: true,
   multipods: true,
   snapshotDataSource: true,
+  groupSnapshot: true,
   pvcDataSource: true,
   controllerExpansion: true,
   nodeExpansion: true,
@@ -84,14 +100,18 @@ const CAPABILITIES: Readonly<Record<string, boolean>> = {
   volumeMountGroup: false,
   // Needs SELinux on the host.
   seLinuxMount: false,
+  // The test installs its client with Go from the network, and asks a service that a sidecar serves to clients in the cluster.
+  snapshotMetadata: false,
 };
 
 /** The definition that `-storage.testdriver` reads (test/e2e/storage/external of Kubernetes). */
-export function driverDefinition(profile: Profile): object {
-  const { storageClass, fileSystems, minSize, inlineAttributes, capabilities } = profile;
+export function driverDefinition(profile: Profile, placement: Placement): object {
+  const { fileSystems, minSize, inlineAttributes, capabilities } = profile;
   return {
-    StorageClass: { FromExistingClassName: storageClass },
+    StorageClass: { FromExistingClassName: classNameOf(profile, placement) },
+    VolumeAttributesClass: { FromExistingClassName: profile.storageClass },
     SnapshotClass: { FromName: true },
+    GroupSnapshotClass: { FromName: true },
     InlineVolumes: [{ Attributes: inlineAttributes }],
     DriverInfo: {
       Name: DRIVER_NAME,
@@ -103,6 +123,8 @@ export function driverDefinition(profile: Profile): object {
       Capabilities: { ...CAPABILITIES, ...capabilities },
       StressTestOptions: { NumPods: 5, NumRestarts: 3 },
       VolumeSnapshotStressTestOptions: { NumPods: 4, NumSnapshots: 4 },
+      VolumeModifyStressTestOptions: { NumPods: 5 },
+      VolumeGroupSnapshotStressTestOptions: { NumPods: 3, NumSnapshots: 4 },
       PerformanceTestOptions: {
         ProvisioningOptions: {
           VolumeSize: minSize,
@@ -115,7 +137,7 @@ export function driverDefinition(profile: Profile): object {
   };
 }
 
-/** What the cluster needs so that profiles work: the second pool, and a class each. */
+/** What the cluster needs so that profiles work: the second pool, and classes for each. */
 export function profileObjects(profiles: readonly Profile[]): object[] {
   return [
     {
@@ -124,14 +146,33 @@ export function profileObjects(profiles: readonly Profile[]): object[] {
       metadata: { name: IMAGE_POOL },
       spec: { backend: 'image', source: { file: '/var/lib/keelson/images.img', fileSize: '40Gi' } },
     },
-    ...profiles.map(({ storageClass, parameters }) => ({
-      apiVersion: 'storage.k8s.io/v1',
-      kind: 'StorageClass',
-      metadata: { name: storageClass },
-      provisioner: DRIVER_NAME,
-      volumeBindingMode: 'WaitForFirstConsumer',
-      allowVolumeExpansion: true,
-      parameters,
-    })),
+    ...profiles.flatMap((profile) => [
+      ...PLACEMENTS.map((placement) => storageClassObject(profile, placement)),
+      {
+        apiVersion: 'storage.k8s.io/v1',
+        kind: 'VolumeAttributesClass',
+        metadata: { name: profile.storageClass },
+        driverName: DRIVER_NAME,
+        parameters: profile.limits,
+      },
+    ]),
   ];
+}
+
+function storageClassObject(profile: Profile, placement: Placement): object {
+  const onOneNode = { matchLabelExpressions: [{ key: TOPOLOGY_KEY, values: [ONE_NODE] }] };
+  return {
+    apiVersion: 'storage.k8s.io/v1',
+    kind: 'StorageClass',
+    metadata: { name: classNameOf(profile, placement) },
+    provisioner: DRIVER_NAME,
+    volumeBindingMode: placement === 'at-once' ? 'Immediate' : 'WaitForFirstConsumer',
+    allowVolumeExpansion: true,
+    parameters: profile.parameters,
+    ...(placement === 'one-node' ? { allowedTopologies: [onOneNode] } : {}),
+  };
+}
+
+function classNameOf({ storageClass }: Profile, placement: Placement): string {
+  return placement === 'any-node' ? storageClass : `${storageClass}-${placement}`;
 }

@@ -1,7 +1,8 @@
 import { expect, test } from 'vitest';
 import { resultsPage } from './page.ts';
-import { driverDefinition, PROFILES } from './profiles.ts';
-import { countResults, mergeResults, parseResults } from './results.ts';
+import { driverDefinition, PLACEMENTS, profileObjects, PROFILES } from './profiles.ts';
+import { countResults, mergeResults, parseResults, uniteResults } from './results.ts';
+import { selectTests } from './selection.ts';
 
 const EXTERNAL = '[sig-storage] External Storage [Driver: keelson.dev]';
 const spec = (over: object): object => ({
@@ -92,8 +93,63 @@ test('the page lists what failed and every reason for what did not run', () => {
 });
 
 test.each(PROFILES)('profile $name names file systems that it really has, and the default one', (profile) => {
-  expect(driverDefinition(profile)).toMatchObject({
+  expect(driverDefinition(profile, 'any-node')).toMatchObject({
     StorageClass: { FromExistingClassName: profile.storageClass },
     DriverInfo: { Name: 'keelson.dev', SupportedFsType: { '': {}, [profile.fileSystems[0] ?? '']: {} } },
   });
+});
+
+test.each(PLACEMENTS)('the classes that profiles name for %s are made', (placement) => {
+  const made = profileObjects(PROFILES);
+  for (const profile of PROFILES) {
+    const { StorageClass, VolumeAttributesClass } = driverDefinition(profile, placement) as Record<
+      string,
+      { readonly FromExistingClassName: string }
+    >;
+    const name = StorageClass?.FromExistingClassName;
+    expect(made).toContainEqual(expect.objectContaining({ kind: 'StorageClass', metadata: { name } }));
+    expect(made).toContainEqual(
+      expect.objectContaining({
+        kind: 'VolumeAttributesClass',
+        metadata: { name: VolumeAttributesClass?.FromExistingClassName },
+      }),
+    );
+  }
+});
+
+test('runs that asked different tests are one result for each', () => {
+  const group = spec({ LeafNodeText: 'should take groups' });
+  const skips = { State: 'skipped', Failure: { Message: 'Driver has no X' } };
+  const one = parse(spec({}), { ...group, State: 'skipped' }, spec({ ...skips, LeafNodeText: 'other' }));
+  const two = parse(
+    spec({ State: 'skipped' }),
+    { ...group, State: 'failed' },
+    spec({ LeafNodeText: 'other', State: 'skipped' }),
+  );
+  expect(uniteResults([one, two]).map(({ name, state, message }) => [name, state, message])).toEqual([
+    ['should provision storage', 'passed', ''],
+    ['should take groups', 'failed', ''],
+    ['other', 'skipped', 'Driver has no X'],
+  ]);
+});
+
+const GROUP_NAME =
+  '[sig-storage] External Storage [Driver: keelson.dev] [Testpattern:  (delete policy)] volumegroupsnapshottable [Feature:X] should take groups';
+const OTHER_NAME = GROUP_NAME.replace('volumegroupsnapshottable', 'volume-expand');
+
+test.each([
+  ['all', undefined, [GROUP_NAME], [OTHER_NAME]],
+  ['a part of a name of a suite', 'groupsnapshot', [GROUP_NAME], []],
+  ['words after the suite', 'take groups', [GROUP_NAME], [OTHER_NAME]],
+  ['words before the suite', 'delete policy', [GROUP_NAME], [OTHER_NAME]],
+  ['another suite', 'volume-expand', [], [OTHER_NAME]],
+])('whoever asks for %s gets each test once, with its class', (_what, focus, ofGroups, others) => {
+  const chosen = (placement: 'one-node' | 'any-node'): string[] => {
+    const wanted = selectTests(placement, { focus });
+    const isChosen = (name: string): boolean =>
+      new RegExp(wanted.focus).test(name) && !new RegExp(wanted.skip).test(name);
+    return [GROUP_NAME, OTHER_NAME].filter(isChosen);
+  };
+  expect(chosen('one-node')).toEqual(ofGroups);
+  expect(chosen('any-node')).toEqual(others);
 });

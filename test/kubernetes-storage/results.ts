@@ -64,9 +64,27 @@ export function parseResults(text: string): TestResult[] {
   });
 }
 
+/** One result for each test of several runs of the same tests, each of which asked some of them. */
+export function uniteResults(runs: readonly (readonly TestResult[])[]): TestResult[] {
+  const all = new Map<string, TestResult>();
+  for (const result of runs.flat()) {
+    const known = all.get(keyOf(result));
+    if (known === undefined || isNotAsked(known)) all.set(keyOf(result), result);
+  }
+  return [...all.values()];
+}
+
+/** Skipped by the command line: a test that skips itself says why. */
+function isNotAsked({ state, message }: TestResult): boolean {
+  return state === 'skipped' && message === '';
+}
+
+function keyOf({ suite, pattern, name }: TestResult): string {
+  return JSON.stringify([suite, pattern, name]);
+}
+
 /** A run of all tests, with what came of those that were run again later. */
 export function mergeResults(all: readonly TestResult[], later: readonly TestResult[]): TestResult[] {
-  const keyOf = ({ suite, pattern, name }: TestResult): string => JSON.stringify([suite, pattern, name]);
   const ran = new Map(
     later.filter(({ state }) => state !== 'skipped').map((result) => [keyOf(result), result]),
   );

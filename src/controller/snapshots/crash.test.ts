@@ -1,16 +1,18 @@
-import { describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, test } from 'vitest';
 import { LOCAL_VOLUMES, type LocalVolume } from '../../api/local-volume.ts';
 import {
   VOLUME_SNAPSHOT_CLASSES,
   VOLUME_SNAPSHOT_CONTENTS,
   VOLUME_SNAPSHOTS,
 } from '../../api/snapshot-kinds.ts';
+import { Fault, isFault } from '../../core/fault.ts';
 import { NODES, PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, STORAGE_CLASSES } from '../../kube/built-in.ts';
 import type { KubeClient } from '../../kube/client.ts';
+import type { Informer } from '../../kube/informer.ts';
+import { type KubeObject, keyOf, type Resource } from '../../kube/resource.ts';
 import { systemClock } from '../../runtime/clock.ts';
 import { silentLogger } from '../../runtime/logger.ts';
 import { FakeApiClient } from '../../../test/fakes/fake-api-client.ts';
-import { type Death, type Life, settle as settleStory } from '../../../test/fakes/mortal-controller.ts';
 import { createCluster } from '../cluster.ts';
 import { SnapshotBinder } from './binder.ts';
 import { SnapshotCutter } from './cutter.ts';
@@ -22,35 +24,89 @@ const CLAIM = { namespace: 'team', name: 'data' };
 const SNAPSHOT = { namespace: 'team', name: 'before' };
 
 let server: FakeApiClient;
+const lives: AbortController[] = [];
+
+afterEach(() => {
+  for (const life of lives.splice(0)) life.abort();
+});
+
+/** Dies at its `at`th write: before it, or after the server has carried it out. */
+function mortal(at: number, when: 'before' | 'after'): KubeClient {
+  let writes = 0;
+  const write = async <R>(work: () => Promise<R>): Promise<R> => {
+    writes += 1;
+    const isLast = writes === at;
+    if (isLast && when === 'before') throw new Fault('bug', 'killed');
+    const result = await work();
+    if (isLast) throw new Fault('bug', 'killed');
+    return result;
+  };
+  return {
+    get: (resource, name) => server.get(resource, name),
+    list: (resource, options) => server.list(resource, options),
+    watch: (...args) => server.watch(...args),
+    update: (resource, object, options) => write(() => server.update(resource, object, options)),
+    create: (...args) => write(() => server.create(...args)),
+    patch: (...args) => write(() => server.patch(...args)),
+    delete: (...args) => write(() => server.delete(...args)),
+  };
+}
+
+type Followed = Pick<Informer<KubeObject>, 'run' | 'synced' | 'store'>;
 
 /** A controller of its own memory. */
-function startLife(client: KubeClient): Life {
+function startLife(client: KubeClient): { round(): Promise<void> } {
+  const life = new AbortController();
+  lives.push(life);
   const cluster = createCluster({ client, logger: silentLogger });
   const kinds = createSnapshotKinds({ client, logger: silentLogger });
+  const informers: readonly (readonly [Resource<KubeObject>, Followed])[] = [
+    [PERSISTENT_VOLUME_CLAIMS, cluster.claims],
+    [STORAGE_CLASSES, cluster.classes],
+    [LOCAL_VOLUMES, cluster.volumes],
+    [PERSISTENT_VOLUMES, cluster.owners],
+    [NODES, cluster.nodes],
+    [VOLUME_SNAPSHOTS, kinds.snapshots],
+    [VOLUME_SNAPSHOT_CONTENTS, kinds.contents],
+    [VOLUME_SNAPSHOT_CLASSES, kinds.classes],
+  ];
+  for (const [, informer] of informers) void informer.run(life.signal);
   const events = { record: () => undefined };
   const deps = { client, cluster, kinds, events, logger: silentLogger, clock: systemClock };
   const claims = new SourceClaims(deps);
   const binder = new SnapshotBinder({ ...deps, claims });
   const cutter = new SnapshotCutter(deps);
-  return {
-    informers: [
-      [PERSISTENT_VOLUME_CLAIMS, cluster.claims],
-      [STORAGE_CLASSES, cluster.classes],
-      [LOCAL_VOLUMES, cluster.volumes],
-      [PERSISTENT_VOLUMES, cluster.owners],
-      [NODES, cluster.nodes],
-      [VOLUME_SNAPSHOTS, kinds.snapshots],
-      [VOLUME_SNAPSHOT_CONTENTS, kinds.contents],
-      [VOLUME_SNAPSHOT_CLASSES, kinds.classes],
-    ],
-    *work(signal) {
-      for (const key of [...kinds.snapshots.store.keys()]) yield binder.reconcile(key, signal);
-      for (const name of [...kinds.contents.store.keys()]) {
-        yield binder.reconcileContent(name, signal);
-        yield cutter.reconcile(name, signal);
+  const versions = (objects: Iterable<KubeObject>): string =>
+    [...objects]
+      .map((each) => `${keyOf(each)} ${each.metadata?.resourceVersion ?? ''}`)
+      .sort()
+      .join();
+  const catchUp = async (): Promise<void> => {
+    for (const [resource, informer] of informers) {
+      await informer.synced();
+      while (versions(informer.store.values()) !== versions((await server.list(resource)).items)) {
+        await new Promise(setImmediate);
       }
-      for (const name of [...cluster.volumes.store.keys()]) yield cutter.reconcileCut(name, signal);
-      for (const key of [...cluster.claims.store.keys()]) yield claims.release(key, signal);
+    }
+  };
+  const step = async (work: Promise<unknown>): Promise<void> => {
+    try {
+      await work;
+    } catch (error) {
+      if (isFault(error, 'bug')) throw error;
+    }
+  };
+  return {
+    async round() {
+      await catchUp();
+      const { signal } = life;
+      for (const key of [...kinds.snapshots.store.keys()]) await step(binder.reconcile(key, signal));
+      for (const name of [...kinds.contents.store.keys()]) {
+        await step(binder.reconcileContent(name, signal));
+        await step(cutter.reconcile(name, signal));
+      }
+      for (const name of [...cluster.volumes.store.keys()]) await step(cutter.reconcileCut(name, signal));
+      for (const key of [...cluster.claims.store.keys()]) await step(claims.release(key, signal));
     },
   };
 }
@@ -72,9 +128,22 @@ async function actAsAgent(): Promise<void> {
   }
 }
 
-/** Tells how many controllers died until all was done. */
-function settle(death?: Death, meanwhile?: () => Promise<void>): Promise<number> {
-  return settleStory({ server, startLife, others: actAsAgent, meanwhile }, death);
+/** Until nothing changes any more; another controller goes on where one was killed. Tells how many were needed. */
+async function settle(client: KubeClient, meanwhile?: () => Promise<void>): Promise<number> {
+  let life = startLife(client);
+  for (let deaths = 0; ; ) {
+    const before = server.store.version;
+    try {
+      await life.round();
+    } catch {
+      deaths += 1;
+      life = startLife(server);
+      await meanwhile?.();
+      continue;
+    }
+    await actAsAgent();
+    if (server.store.version === before) return deaths;
+  }
 }
 
 async function prepare(deletionPolicy: 'Delete' | 'Retain'): Promise<void> {
@@ -132,7 +201,7 @@ describe.each(MOMENTS)('a controller that is killed %s a write', (when) => {
     for (let at = 1; at <= MOST_WRITES; at += 1) {
       await prepare('Delete');
       await take();
-      survived = (await settle({ at, when })) === 0;
+      survived = (await settle(mortal(at, when))) === 0;
       const snapshot = await server.get(VOLUME_SNAPSHOTS, SNAPSHOT);
       expect(snapshot.status, `write ${at}`).toEqual({
         boundVolumeSnapshotContentName: `snapcontent-${snapshot.metadata?.uid ?? ''}`,
@@ -151,8 +220,8 @@ describe.each(MOMENTS)('a controller that is killed %s a write', (when) => {
       await prepare('Delete');
       await take();
       const deleted = async (): Promise<void> => await server.delete(VOLUME_SNAPSHOTS, SNAPSHOT);
-      if ((await settle({ at, when }, deleted)) === 0) await deleted();
-      await settle();
+      if ((await settle(mortal(at, when), deleted)) === 0) await deleted();
+      await settle(server);
       await expectNothingLeft();
     }
   });
@@ -162,9 +231,9 @@ describe.each(MOMENTS)('a controller that is killed %s a write', (when) => {
     for (let at = 1; at <= MOST_WRITES; at += 1) {
       await prepare('Delete');
       await take();
-      await settle();
+      await settle(server);
       await server.delete(VOLUME_SNAPSHOTS, SNAPSHOT);
-      survived = (await settle({ at, when })) === 0;
+      survived = (await settle(mortal(at, when))) === 0;
       await expectNothingLeft();
     }
     expect(survived).toBe(true);
@@ -174,13 +243,13 @@ describe.each(MOMENTS)('a controller that is killed %s a write', (when) => {
     for (let at = 1; at <= MOST_WRITES; at += 1) {
       await prepare('Retain');
       await take();
-      await settle();
+      await settle(server);
       await server.delete(VOLUME_SNAPSHOTS, SNAPSHOT);
-      await settle({ at, when });
+      await settle(mortal(at, when));
       const [content, ...others] = (await server.list(VOLUME_SNAPSHOT_CONTENTS)).items;
       expect(others).toEqual([]);
       await server.delete(VOLUME_SNAPSHOT_CONTENTS, { name: content?.metadata?.name ?? '' });
-      await settle({ at, when });
+      await settle(mortal(at, when));
       expect((await server.list(VOLUME_SNAPSHOT_CONTENTS)).items).toEqual([]);
       const [cut] = await cuts();
       expect(cut?.status?.volumeHandle).toBe(content?.status?.snapshotHandle);
@@ -192,13 +261,13 @@ describe.each(MOMENTS)('a controller that is killed %s a write', (when) => {
 test('a content whose snapshot vanished keeps its data until it is deleted itself', async () => {
   await prepare('Delete');
   await take();
-  await settle();
+  await settle(server);
   await server.patch(VOLUME_SNAPSHOTS, SNAPSHOT, { merge: { metadata: { finalizers: [] } } });
   await server.delete(VOLUME_SNAPSHOTS, SNAPSHOT);
-  await settle();
+  await settle(server);
   expect(await cuts()).toHaveLength(1);
   const [content] = (await server.list(VOLUME_SNAPSHOT_CONTENTS)).items;
   await server.delete(VOLUME_SNAPSHOT_CONTENTS, { name: content?.metadata?.name ?? '' });
-  await settle();
+  await settle(server);
   await expectNothingLeft();
 });
