@@ -1,7 +1,7 @@
 import { Fault } from '../../src/core/fault.ts';
+import { POOL_PARAMETERS, type PoolParameters } from '../../src/core/pool-parameters.ts';
 import { parseQuantity } from '../../src/core/quantity.ts';
 import { ANY_SIZE, type SizeRange } from '../../src/core/volume-size.ts';
-import type { PoolChoice } from '../storage/volumes.ts';
 import { parseParameters } from './translate.ts';
 
 /** Says that a volume is written in its pod and lives as long; kubelet adds it, whatever a pod says itself. */
@@ -15,9 +15,9 @@ export function isInline(context: Readonly<Record<string, string>>): boolean {
 /** The attributes of a volume in a pod: those of a StorageClass, and a size. Throws `invalid` for others. */
 export function parseInline(
   context: Readonly<Record<string, string>>,
-): Pick<PoolChoice, 'pool' | 'backend' | 'encrypted'> & { readonly range: SizeRange } {
+): PoolParameters & { readonly range: SizeRange } {
   const { size, ...parameters } = context;
-  const choice = parseParameters(parameters, 'volumeAttributes', ['pool', 'backend', 'encrypted', 'size']);
+  const choice = parseParameters(parameters, 'volumeAttributes', [...POOL_PARAMETERS, 'size']);
   if (size === undefined) return { ...choice, range: ANY_SIZE };
   const requiredBytes = parseQuantity(size, 'volumeAttributes: size');
   if (requiredBytes === 0n) throw new Fault('invalid', 'volumeAttributes: size is 0; write for example 1Gi');

@@ -1,6 +1,5 @@
-import { BACKENDS, type BackendKind } from '../../src/core/backend-features.ts';
-import { parseEncrypted } from '../../src/core/encryption.ts';
 import { Fault } from '../../src/core/fault.ts';
+import { parsePoolParameters, POOL_PARAMETERS, type PoolParameters } from '../../src/core/pool-parameters.ts';
 import type { ContentSource, Snapshot, Volume } from '../../src/core/volume.ts';
 import { parseAttributes, type VolumeAttributes } from '../../src/core/volume-attributes.ts';
 import { ANY_SIZE, type SizeRange } from '../../src/core/volume-size.ts';
@@ -10,14 +9,10 @@ import type { Topology } from '../../src/rpc/gen/csi/v1/Topology.ts';
 import type { TopologyRequirement__Output } from '../../src/rpc/gen/csi/v1/TopologyRequirement.ts';
 import type { Volume as WireVolume } from '../../src/rpc/gen/csi/v1/Volume.ts';
 import type { VolumeContentSource__Output } from '../../src/rpc/gen/csi/v1/VolumeContentSource.ts';
-import type { PoolChoice } from '../storage/volumes.ts';
 import { TOPOLOGY_KEY } from '../../src/core/driver.ts';
 
 /** Keys that external-provisioner adds by itself; they say who asks and change nothing. */
 const RESERVED_PREFIX = 'csi.storage.k8s.io/';
-
-/** What a StorageClass can say. */
-const PARAMETERS = ['pool', 'backend', 'encrypted'];
 
 /**
  * A StorageClass' parameters, and others that are `known` to the caller. Throws `invalid` for a key that means nothing, so that a typing
@@ -26,8 +21,8 @@ const PARAMETERS = ['pool', 'backend', 'encrypted'];
 export function parseParameters(
   parameters: Readonly<Record<string, string>>,
   field = 'parameters',
-  known: readonly string[] = PARAMETERS,
-): Pick<PoolChoice, 'pool' | 'backend' | 'encrypted'> {
+  known: readonly string[] = POOL_PARAMETERS,
+): PoolParameters {
   for (const key of Object.keys(parameters)) {
     if (known.includes(key) || key.startsWith(RESERVED_PREFIX)) continue;
     throw new Fault(
@@ -35,23 +30,7 @@ export function parseParameters(
       `${field}: ${JSON.stringify(key)} is unknown; possible are ${known.join(', ')}`,
     );
   }
-  const value = (key: string): string | undefined =>
-    Object.hasOwn(parameters, key) ? parameters[key] : undefined;
-  return {
-    pool: value('pool'),
-    backend: parseBackend(value('backend'), field),
-    encrypted: parseEncrypted(value('encrypted'), field),
-  };
-}
-
-function parseBackend(text: string | undefined, field: string): BackendKind | undefined {
-  if (text === undefined) return undefined;
-  const backend = BACKENDS.find((known) => known === text);
-  if (backend !== undefined) return backend;
-  throw new Fault(
-    'invalid',
-    `${field}: there is no backend ${JSON.stringify(text)}; possible are ${BACKENDS.join(', ')}`,
-  );
+  return parsePoolParameters(parameters, field);
 }
 
 /** A VolumeAttributesClass' parameters. Throws `invalid` for what is unknown or cannot be. */

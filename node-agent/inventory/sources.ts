@@ -132,7 +132,7 @@ export interface StorageSourceDeps {
 
 /** The pools. One that cannot be asked takes no volumes, which is an answer and no failure. */
 export function storageSource(
-  configured: readonly Pick<PoolFacts, 'name' | 'backend'>[],
+  configured: readonly Pick<PoolFacts, 'name' | 'backend' | 'labels'>[],
   { measure, takeChanged }: StorageSourceDeps,
 ): InventorySource {
   return {

@@ -47,6 +47,11 @@ test.each([
   expect(poolSpecOf(pool('p', over))).toMatchObject({ name: 'p', ...expected });
 });
 
+test('the labels of a StoragePool are those of its pool', () => {
+  expect(poolSpecOf(pool('p', {}, { labels: { media: 'ssd' } })).labels).toEqual({ media: 'ssd' });
+  expect(poolSpecOf(pool('p')).labels).toEqual({});
+});
+
 test('wishes follow the objects and the labels of the node, and nothing is wished for before both are known', async () => {
   const client = new FakeApiClient();
   await client.create(STORAGE_POOLS, pool('fast', { nodeSelector: { matchLabels: { disk: 'nvme' } } }));

@@ -86,6 +86,7 @@ export function poolSpecOf({ metadata, spec }: StoragePool): PoolSpec {
   return {
     name: metadata?.name ?? '',
     backend: spec.backend,
+    labels: metadata?.labels ?? {},
     source: sourceOf(spec.source),
     quota: spec.quota,
     reserve: parseReserve(spec.reserve, 'spec.reserve'),

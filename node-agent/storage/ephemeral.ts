@@ -44,6 +44,7 @@ export class Ephemerals {
     handle,
     range,
     pool,
+    poolSelector,
     backend,
     volumeMode,
     fsType,
@@ -62,7 +63,7 @@ export class Ephemerals {
     using _handle = locks.take(`ephemeral volume ${handle}`);
     const isNew = this.find(handle) === undefined;
     // Crash window: made, not published. The next start removes what is on record without a publication.
-    const choice = { pool, backend, volumeMode, fsType, encrypted };
+    const choice = { pool, poolSelector, backend, volumeMode, fsType, encrypted };
     const { id } = await volumes.create({
       name: handle,
       ...choice,

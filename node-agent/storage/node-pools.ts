@@ -93,6 +93,7 @@ export class NodePools implements PoolSet {
       name: spec.name,
       backend: spec.backend,
       origin,
+      labels: spec.labels,
       pool,
       problem: isWanted ? (problem ?? pool?.unfit) : this.#describeDraining(spec.name),
       isAccepting: pool !== undefined && isRecovered && isWanted && pool.unfit === undefined,

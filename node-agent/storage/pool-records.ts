@@ -12,6 +12,8 @@ const record = z.strictObject({
     z.strictObject({
       name: z.string(),
       backend: z.enum(BACKENDS),
+      // Written for pools that have any: the record of others is as older versions know it.
+      labels: z.record(z.string(), z.string()).default({}),
       source: z.discriminatedUnion('kind', [
         z.strictObject({ kind: z.literal('path'), path: z.string() }),
         z.strictObject({ kind: z.literal('file'), file: z.string(), sizeBytes: bytes }),
@@ -51,9 +53,13 @@ export async function readPoolSpecs(path: string): Promise<readonly PoolSpec[]> 
 /** Replaces the record at `path`. */
 export async function writePoolSpecs(path: string, pools: readonly PoolSpec[]): Promise<void> {
   const text = JSON.stringify(
-    { version: 1, pools },
+    { version: 1, pools: pools.map(withoutNone) },
     (_, value: unknown) => (typeof value === 'bigint' ? String(value) : value),
     2,
   );
   await writeDurably(path, `${text}\n`);
+}
+
+function withoutNone({ labels, ...spec }: PoolSpec): object {
+  return Object.keys(labels).length === 0 ? spec : { ...spec, labels };
 }

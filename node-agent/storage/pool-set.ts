@@ -10,6 +10,7 @@ export interface PoolState {
   readonly name: string;
   readonly backend: BackendKind;
   readonly origin: PoolOrigin;
+  readonly labels: Readonly<Record<string, string>>;
   /** Undefined while it is not open. */
   readonly pool: Pool | undefined;
   /** Why it takes no volumes, or not as it should; undefined when all is well. */
@@ -25,13 +26,14 @@ export interface PoolSet {
   states(): readonly PoolState[];
 }
 
-/** Pools that are open for good. */
+/** Pools that are open for good, without labels. */
 export function fixedPools(pools: readonly Pool[]): PoolSet {
   const states = pools.map(
     (pool): PoolState => ({
       name: pool.name,
       backend: pool.backend.features.backend,
       origin: 'config',
+      labels: {},
       pool,
       problem: undefined,
       isAccepting: true,

@@ -57,6 +57,7 @@ export interface PoolReport {
   readonly name: string;
   readonly backend: BackendKind;
   readonly origin: PoolOrigin;
+  readonly labels: Readonly<Record<string, string>>;
   /** Undefined when all is well. */
   readonly problem: string | undefined;
   /** Undefined while the pool is not open. */
@@ -352,6 +353,7 @@ function allPools(pools: PoolSet, inventory: Inventory): readonly PoolState[] {
         name,
         backend: 'btrfs',
         origin: 'config',
+        labels: {},
         pool: undefined,
         problem: `${records.length} volumes and snapshots are on record in it, but the pool is not configured; configure it again`,
         isAccepting: false,
@@ -364,8 +366,8 @@ async function reportPool(
   state: PoolState,
   { ledger, limiter }: Pick<OperationDeps, 'ledger' | 'limiter'>,
 ): Promise<PoolReport> {
-  const { name, backend, origin, pool, isAccepting } = state;
-  const common = { name, backend, origin, isAccepting };
+  const { name, backend, origin, labels, pool, isAccepting } = state;
+  const common = { name, backend, origin, labels, isAccepting };
   if (pool === undefined) {
     const problem = state.problem ?? 'the pool is being opened';
     return { ...common, problem, capacity: undefined, quota: undefined, features: [] };

@@ -9,20 +9,21 @@ import {
   type WantedForm,
 } from '../../src/core/backend-features.ts';
 import { Fault } from '../../src/core/fault.ts';
+import { type PoolSelector, refuseLabels } from '../../src/core/pool-selector.ts';
 import { checkRoom } from '../../src/core/pool-capacity.ts';
 import type { ContentSource, Pins, Snapshot, Volume } from '../../src/core/volume.ts';
 import { attributeNames, sameAttributes, type VolumeAttributes } from '../../src/core/volume-attributes.ts';
 import { checkName, formatId } from '../../src/core/volume-name.ts';
 import { pinsOfCopy } from '../../src/core/volume-quota.ts';
 import { fitsRange, planExpansion, planSize, type SizeRange } from '../../src/core/volume-size.ts';
-import type { Pool } from './backend.ts';
-import type { PoolSet } from './pool-set.ts';
+import type { PoolSet, PoolState } from './pool-set.ts';
 import { dissolve, type OperationDeps, randomId, undo } from './copies.ts';
 import { newSalt } from './volume-key.ts';
 
 /** Which pools come into question; all when nothing is named. */
 export interface PoolChoice extends Partial<WantedForm> {
   readonly pool: string | undefined;
+  readonly poolSelector?: PoolSelector | undefined;
   readonly backend?: BackendKind | undefined;
   /** What the volume is to have from the start; nothing of it is limited when absent. */
   readonly attributes?: VolumeAttributes | undefined;
@@ -212,12 +213,11 @@ export class Volumes {
   }
 
   async #choosePool(request: CreateVolume, source: Volume | Snapshot | undefined): Promise<string> {
-    const { ledger } = this.#deps;
-    const { pool: wanted, backend } = request;
-    if (wanted !== undefined) requireBackend(ledger.pool(wanted), backend);
+    const { pool: wanted } = request;
+    if (wanted !== undefined) this.#requireAskedFor(wanted, request);
     if (source !== undefined) {
       if (wanted === undefined || wanted === source.pool) {
-        requireBackend(ledger.pool(source.pool), backend);
+        this.#requireAskedFor(source.pool, request);
         return source.pool;
       }
       throw new Fault('invalid', `the source is in pool ${source.pool}; a copy cannot be in pool ${wanted}`, {
@@ -227,8 +227,20 @@ export class Volumes {
     return wanted ?? (await this.roomiest(request)).pool;
   }
 
+  /** Throws `invalid` for a pool that this node does not have or that is not of those that are asked for, `unavailable` for a closed one. */
+  #requireAskedFor(name: string, choice: PoolChoice): void {
+    this.#deps.ledger.pool(name);
+    const state = this.#stateOf(name);
+    const why = state && refusePool(state, choice);
+    if (why !== undefined) throw new Fault('invalid', `pool ${name} ${why}`, { fields: { pool: name } });
+  }
+
+  #stateOf(name: string): PoolState | undefined {
+    return this.#pools.states().find((state) => state.name === name);
+  }
+
   #requireAccepting(name: string): void {
-    const state = this.#pools.states().find((candidate) => candidate.name === name);
+    const state = this.#stateOf(name);
     if (state?.isAccepting === true) return;
     throw new Fault(
       'exhausted',
@@ -240,14 +252,15 @@ export class Volumes {
   /** The pool with the most room of those that come into question, and how much that is. Throws `exhausted` when there is none. */
   async roomiest(choice: PoolChoice): Promise<{ readonly pool: string; readonly availableBytes: bigint }> {
     const { ledger } = this.#deps;
-    const { volumeMode, fsType, encrypted, backend, attributes = {} } = choice;
+    const { volumeMode, fsType, encrypted, backend, poolSelector, attributes = {} } = choice;
     let best: { readonly pool: string; readonly availableBytes: bigint } | undefined;
-    const accepting = this.#pools.states().filter(({ isAccepting }) => isAccepting);
-    const names = accepting.map(({ name }) => name);
+    const fitting = this.#pools
+      .states()
+      .filter((state) => state.isAccepting && refusePool(state, choice) === undefined);
+    const names = fitting.map(({ name }) => name);
     if (choice.pool !== undefined) ledger.pool(choice.pool);
     for (const pool of choice.pool === undefined ? names : names.filter((name) => name === choice.pool)) {
       const { features } = ledger.pool(pool).backend;
-      if (backend !== undefined && features.backend !== backend) continue;
       if (!makesForm(features, { volumeMode, fsType, encrypted })) continue;
       if (!hasAttributes(features, { volumeMode }, attributes)) continue;
       const { availableBytes } = (await ledger.measure(pool)).capacity();
@@ -255,18 +268,21 @@ export class Volumes {
     }
     if (best !== undefined) return best;
     const special = encrypted === true ? 'encryption' : undefined;
-    const wanted = [special, backend, volumeMode, fsType, ...attributeNames(attributes)]
+    const labels = poolSelector && `poolSelector ${poolSelector.text}`;
+    const wanted = [labels, special, backend, volumeMode, fsType, ...attributeNames(attributes)]
       .filter((word) => word !== undefined)
       .join(', ');
     throw new Fault('exhausted', `this node has no storage pool${wanted === '' ? '' : ` for ${wanted}`}`);
   }
 }
 
-function requireBackend({ name, backend: { features } }: Pool, wanted: BackendKind | undefined): void {
-  if (wanted === undefined || wanted === features.backend) return;
-  throw new Fault('invalid', `pool ${name} has backend ${features.backend}, and ${wanted} is asked for`, {
-    fields: { pool: name, backend: wanted },
-  });
+/** Why the pool is not of those that are asked for; undefined when it is. */
+function refusePool(
+  { backend, labels }: PoolState,
+  { backend: wanted, poolSelector }: PoolChoice,
+): string | undefined {
+  if (wanted !== undefined && wanted !== backend) return `has backend ${backend}, and ${wanted} is asked for`;
+  return poolSelector && refuseLabels(poolSelector, labels);
 }
 
 /** As a record has them: a volume without any is as older versions know it. */
@@ -274,6 +290,7 @@ function recorded(attributes: VolumeAttributes): VolumeAttributes | undefined {
   return attributeNames(attributes).length === 0 ? undefined : attributes;
 }
 
+/** A selector of pools is not asked again: the labels of a pool may have changed since the volume was made in it. */
 function requireSame(existing: Volume, request: CreateVolume): Volume {
   const { name, pool, range, source, volumeMode, fsType, encrypted, attributes = {} } = request;
   const same =

@@ -15,6 +15,10 @@ const pool = z.object({
     z.enum(['config', 'api']),
     "Who wishes for it: the node's configuration file (config), or the StoragePool of its name (api).",
   ).optional(),
+  labels: field(
+    z.record(z.string(), z.string().max(63)),
+    'Those of the StoragePool, or of the pool in the configuration file; the poolSelector of StorageClasses selects by them.',
+  ).optional(),
   ready: field(z.boolean(), 'Whether it takes volumes.'),
   reason: field(z.string().max(1024), 'Why it does not.').optional(),
   capacity: field(quantity, 'What volumes may have in all, without the reserve and with the overcommit.'),

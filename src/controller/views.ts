@@ -125,6 +125,7 @@ export function nodeView(
       return {
         name: pool.name,
         backend: pool.backend,
+        labels: pool.labels,
         features: pool.features,
         isReady: pool.ready,
         reason: pool.reason,

@@ -25,6 +25,7 @@ test('an empty file is the embedded default: one btrfs pool in a sparse file und
     {
       name: 'default',
       backend: 'btrfs',
+      labels: {},
       source: { kind: 'file', file: '/tmp/state/pools/default.img', sizeBytes: 20n * 2n ** 30n },
       quota: 'auto',
       reserve: { kind: 'bytes', bytes: 0n },
@@ -68,6 +69,19 @@ pools:
     { kind: 'path', path: '/mnt/fast' },
     { kind: 'file', file: '/var/pool.img', sizeBytes: 1_610_612_736n },
   ]);
+});
+
+test('pools have labels, as Kubernetes has them', () => {
+  const { pools } = parse(
+    'pools: [{name: a, backend: btrfs, source: {path: /a}, labels: {media: ssd, example.com/tier: "1"}}]',
+  );
+  expect(pools[0]?.labels).toEqual({ media: 'ssd', 'example.com/tier': '1' });
+  const message = faultOf(
+    'pools: [{name: a, backend: btrfs, source: {path: /a}, labels: {tier: 1}}, {name: b, backend: btrfs, source: {path: /b}, labels: {-a: b, media: "s s"}}]',
+  );
+  expect(message).toContain('pools[0].labels.tier: must be a text; put numbers and booleans in quotes');
+  expect(message).toContain('pools[1].labels.-a: must be named like media');
+  expect(message).toContain('pools[1].labels.media: found "s s", expected letters');
 });
 
 test('every fault is reported at once, each with the path of its field', () => {

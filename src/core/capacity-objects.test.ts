@@ -5,9 +5,10 @@ import { type ClassView, type NodeView } from './provision.ts';
 import { exactQuantity } from './provision-quantity.ts';
 
 const GI = 1n << 30n;
-const pool = (name: string, free: bigint, isReady = true) => ({
+const pool = (name: string, free: bigint, isReady = true, labels: Record<string, string> = {}) => ({
   name,
   isReady,
+  labels,
   reason: undefined,
   freeBytes: free * GI,
 });
@@ -15,13 +16,24 @@ const node: NodeView = {
   name: 'n1',
   labels: { [TOPOLOGY_KEY]: 'n1' },
   isUsable: true,
-  pools: [pool('hdd', 9n), pool('ssd', 4n), pool('broken', 99n, false)],
+  pools: [
+    pool('hdd', 9n),
+    pool('ssd', 4n, true, { media: 'ssd' }),
+    pool('ssd-2', 6n, true, { media: 'ssd' }),
+    pool('broken', 99n, false, { media: 'nvme' }),
+  ],
 };
 const local: ClassView = { name: 'local', waitsForConsumer: true, parameters: {}, allowedTopologies: [] };
 
 test.each([
   ['the largest single pool, not the sum', local, [9n * GI]],
   ['the pool that the class names', { ...local, parameters: { pool: 'ssd' } }, [4n * GI]],
+  [
+    'the largest of the pools that the class selects by labels',
+    { ...local, parameters: { poolSelector: 'media in (ssd,nvme)' } },
+    [6n * GI],
+  ],
+  ['nothing where the class selects no pool', { ...local, parameters: { poolSelector: 'media=tape' } }, [0n]],
   ['nothing in a pool that is not ready', { ...local, parameters: { pool: 'broken' } }, [0n]],
   ['nothing for a class that cannot be understood', { ...local, parameters: { pol: 'ssd' } }, [0n]],
   ['no figure for an immediate class', { ...local, waitsForConsumer: false }, []],

@@ -8,6 +8,7 @@ export interface MeasuredPool {
   readonly name: string;
   readonly backend: PoolFacts['backend'];
   readonly origin: PoolFacts['origin'];
+  readonly labels: Readonly<Record<string, string>>;
   readonly problem: string | undefined;
   /** Undefined while it cannot be asked. */
   readonly capacity: PoolCapacity | undefined;
@@ -36,28 +37,29 @@ export function describePools(pools: readonly MeasuredPool[], previous?: Storage
 
 /** Pools that cannot be asked: what was known of them, and that they take no volumes now. */
 export function closePools(
-  configured: readonly Pick<PoolFacts, 'name' | 'backend'>[],
+  configured: readonly Pick<PoolFacts, 'name' | 'backend' | 'labels'>[],
   reason: string,
   previous?: StorageFacts,
 ): StorageFacts {
   return sum(
-    configured.map(({ name, backend }) => {
+    configured.map(({ name, backend, labels }) => {
       const before = previous?.pools.find((pool) => pool.name === name);
-      const known = before ?? { name, backend, capacity: '0', allocated: '0', volumes: 0 };
+      const known = before ?? { name, backend, labels, capacity: '0', allocated: '0', volumes: 0 };
       return { ...known, ready: false, reason: clip(reason, 1024), largestVolume: '0' };
     }),
   );
 }
 
 function describePool(
-  { name, backend, origin, problem, isAccepting, copies, features }: MeasuredPool,
+  { name, backend, origin, labels, problem, isAccepting, copies, features }: MeasuredPool,
   capacity: PoolCapacity | undefined,
   before: PoolFacts | undefined,
 ): PoolFacts {
   const reason = problem === undefined ? {} : { reason: clip(problem, 1024) };
   if (capacity === undefined) {
     const known = before ?? { capacity: '0', allocated: '0' };
-    return { ...known, name, backend, origin, ready: false, ...reason, largestVolume: '0', volumes: copies };
+    const now = { name, backend, origin, labels, ready: false, ...reason };
+    return { ...known, ...now, largestVolume: '0', volumes: copies };
   }
   const { promisableBytes, allocatedBytes, availableBytes } = capacity;
   // Sizes that are not enforced now make a pool unfit for new volumes as well.
@@ -66,6 +68,7 @@ function describePool(
     name,
     backend,
     origin,
+    labels,
     ready,
     ...reason,
     capacity: formatQuantity(promisableBytes),
@@ -86,6 +89,7 @@ function isNoise(before: PoolFacts, now: PoolFacts): boolean {
     before.ready === now.ready &&
     before.reason === now.reason &&
     before.origin === now.origin &&
+    canonicalJson(before.labels) === canonicalJson(now.labels) &&
     canonicalJson(before.features ?? []) === canonicalJson(now.features ?? []) &&
     before.capacity === now.capacity &&
     before.volumes === now.volumes &&

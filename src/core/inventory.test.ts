@@ -68,6 +68,7 @@ const pool = (over: Partial<MeasuredPool> = {}): MeasuredPool => ({
   copies: 1,
   features: [],
   origin: 'config',
+  labels: {},
   isAccepting: true,
   capacity: figures(),
   ...over,
@@ -92,11 +93,20 @@ test('noise of the filesystem is not published; a volume operation, or much of i
   const less = pool({ capacity: figures({ availableBytes: 84n * GIB }) });
   expect(describePools([less], before).pools[0]?.largestVolume).toBe('84Gi');
   expect(describePools([pool({ copies: 2 })], before).volumes).toBe(2);
+  const labels = { media: 'ssd' };
+  expect(describePools([pool({ labels })], before).pools[0]?.labels).toEqual(labels);
 });
 
 test('a pool that is not open keeps its figures and takes no volumes; one that is drained says so', () => {
   const before = describePools([pool()]);
-  const closed = pool({ capacity: undefined, isAccepting: false, problem: 'disk gone', features: [] });
+  const labels = { media: 'ssd' };
+  const closed = pool({
+    capacity: undefined,
+    isAccepting: false,
+    problem: 'disk gone',
+    features: [],
+    labels,
+  });
   expect(describePools([closed], before).pools).toMatchObject([
     {
       ready: false,
@@ -105,6 +115,7 @@ test('a pool that is not open keeps its figures and takes no volumes; one that i
       allocated: '10Gi',
       largestVolume: '0',
       volumes: 1,
+      labels,
     },
   ]);
   expect(describePools([pool({ isAccepting: false, problem: 'removed' })]).pools).toMatchObject([

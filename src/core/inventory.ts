@@ -76,6 +76,8 @@ export interface PoolFacts {
   readonly backend: BackendKind;
   /** Who wishes for it: the node's configuration file, or a StoragePool. Absent: its agent does not say. */
   readonly origin?: 'config' | 'api' | undefined;
+  /** By these classes select it. Absent: its agent does not say. */
+  readonly labels?: Readonly<Record<string, string>> | undefined;
   readonly ready: boolean;
   readonly reason?: string | undefined;
   readonly capacity: string;

@@ -49,6 +49,7 @@ export const FACT_TYPES = {
     name: 'string',
     backend: 'string',
     origin: 'string',
+    labels: 'map<string, string>',
     ready: 'bool',
     capacity: 'string',
     features: 'list<string>',

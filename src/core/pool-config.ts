@@ -1,5 +1,7 @@
 import { z } from 'zod';
 import { BACKENDS } from './backend-features.ts';
+import { isLabelKey } from './document-schema.ts';
+import { isLabelValue } from './label-keys.ts';
 import { POOL_DEFAULTS, type PoolSpec } from './pool.ts';
 import { parseReserve } from './pool-capacity.ts';
 import { parseQuantity } from './quantity.ts';
@@ -59,10 +61,23 @@ const poolSource = z.union(
   'must be {path: DIR} for a directory of a mounted file system, {file: FILE, size: SIZE} for a sparse file that Keelson makes, or {devices: [DEVICE]} for empty devices that it formats',
 );
 
+const labels = z
+  .record(z.string(), z.string('must be a text; put numbers and booleans in quotes'))
+  .superRefine((given, context) => {
+    for (const [key, value] of Object.entries(given)) {
+      const say = (message: string): void => context.addIssue({ code: 'custom', message, path: [key] });
+      if (!isLabelKey(key)) say('must be named like media or example.com/media');
+      if (!isLabelValue(value)) {
+        say(`found ${JSON.stringify(value)}, expected letters, digits, ".", "_" and "-", at most 63`);
+      }
+    }
+  });
+
 /** One pool of the configuration file. */
 export const poolConfig = z.strictObject({
   name: configName,
   backend: z.enum(BACKENDS, 'must be btrfs, image or directory'),
+  labels: labels.default(POOL_DEFAULTS.labels),
   source: poolSource,
   /** `auto` takes simple quotas where the kernel has them. */
   quota: z

@@ -15,6 +15,8 @@ export type PoolSource =
 export interface PoolSpec {
   readonly name: string;
   readonly backend: BackendKind;
+  /** By these StorageClasses select it. */
+  readonly labels: Readonly<Record<string, string>>;
   readonly source: PoolSource;
   /** Of backend btrfs: the kind of quota groups; `auto` takes simple ones where the kernel has them. */
   readonly quota: 'auto' | QuotaMode;
@@ -28,6 +30,7 @@ export interface PoolSpec {
 
 /** What a pool has when nothing is said. */
 export const POOL_DEFAULTS = {
+  labels: {},
   quota: 'auto',
   reserve: { kind: 'bytes', bytes: 0n },
   overcommitPercent: 100,

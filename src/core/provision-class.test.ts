@@ -10,9 +10,13 @@ const secret = {
 
 describe('the parameters of a class', () => {
   it('are understood, and handed on where they are the driver’s own', () => {
-    const own = { pool: 'p', backend: 'image', encrypted: 'true' };
+    const own = { pool: 'p', poolSelector: 'media=ssd', backend: 'image', encrypted: 'true' };
     expect(parse({ ...own, ...secret, 'csi.storage.k8s.io/fstype': 'ext4' })).toEqual({
       pool: 'p',
+      poolSelector: {
+        text: 'media=ssd',
+        selector: { matchExpressions: [{ key: 'media', operator: 'In', values: ['ssd'] }] },
+      },
       backend: 'image',
       fsType: 'ext4',
       encrypted: true,
@@ -22,8 +26,12 @@ describe('the parameters of a class', () => {
   });
 
   it.each([
-    [{ pol: 'p' }, /"pol" is unknown; possible are pool, backend, encrypted, csi.storage.k8s.io\/fstype/],
-    [{ backend: 'zfs' }, /no backend "zfs"/],
+    [
+      { pol: 'p' },
+      /"pol" is unknown; possible are pool, poolSelector, backend, encrypted, csi.storage.k8s.io\/fstype/,
+    ],
+    [{ backend: 'zfs' }, /StorageClass fast: there is no backend "zfs"/],
+    [{ poolSelector: 'media=' + 'é' }, /StorageClass fast: poolSelector: "media=é" is no label selector/],
     [{ fstype: 'ext3' }, /no file system "ext3"/],
     [{ fstype: 'xfs', 'csi.storage.k8s.io/fstype': 'xfs' }, /keep the first/],
     [{ encrypted: 'yes', ...secret }, /StorageClass fast: encrypted is "yes"/],

@@ -1,19 +1,13 @@
-import { BACKENDS, type BackendKind } from './backend-features.ts';
-import { parseEncrypted } from './encryption.ts';
 import { Fault } from './fault.ts';
+import { parsePoolParameters, POOL_PARAMETERS, type PoolParameters } from './pool-parameters.ts';
 import { type ClaimView, type ClassView, describeClaim } from './provision.ts';
 import type { PoolWish } from './provision-placement.ts';
 import { isSecretKey, isSecretNamed } from './secret-templates.ts';
 import { FS_TYPES, type FsType } from './volume.ts';
 
-export interface ClassParameters {
-  /** The StoragePool; undefined: the one with the most room. */
-  readonly pool: string | undefined;
-  /** Pools of this backend only. */
-  readonly backend: BackendKind | undefined;
+/** What a class says of its volumes; without a pool each is in the one with the most room. */
+export interface ClassParameters extends PoolParameters {
   readonly fsType: FsType | undefined;
-  /** Whether its volumes are encrypted at rest. */
-  readonly encrypted: boolean;
   /** Those that are the driver's own: what a volume records of its class. */
   readonly own: Readonly<Record<string, string>>;
 }
@@ -22,8 +16,6 @@ export interface ClassParameters {
 const RESERVED = 'csi.storage.k8s.io/';
 const FS_TYPE_KEY = `${RESERVED}fstype`;
 const OLD_FS_TYPE_KEY = 'fstype';
-/** Keys that are the driver's own. */
-const OWN_KEYS = ['pool', 'backend', 'encrypted'];
 
 /** The parameters of a class. Throws `invalid` for one that means nothing, so that a typing error does not go unnoticed. */
 export function parseClassParameters({
@@ -41,8 +33,8 @@ export function parseClassParameters({
   const own: Record<string, string> = {};
   for (const [key, value] of Object.entries(parameters)) {
     if (key === FS_TYPE_KEY || key === OLD_FS_TYPE_KEY || isSecretKey(key)) continue;
-    if (!OWN_KEYS.includes(key)) {
-      const possible = [...OWN_KEYS, FS_TYPE_KEY].join(', ');
+    if (!POOL_PARAMETERS.includes(key)) {
+      const possible = [...POOL_PARAMETERS, FS_TYPE_KEY].join(', ');
       throw fault(`parameter ${JSON.stringify(key)} is unknown; possible are ${possible}`);
     }
     own[key] = value;
@@ -52,17 +44,13 @@ export function parseClassParameters({
   if (wanted !== '' && fsType === undefined) {
     throw fault(`there is no file system ${JSON.stringify(wanted)}; possible are ${FS_TYPES.join(', ')}`);
   }
-  const backend = BACKENDS.find((kind) => kind === own['backend']);
-  if (own['backend'] !== undefined && backend === undefined) {
-    throw fault(`there is no backend ${JSON.stringify(own['backend'])}; possible are ${BACKENDS.join(', ')}`);
-  }
-  const encrypted = parseEncrypted(own['encrypted'], `StorageClass ${name}`);
-  if (encrypted && !isSecretNamed(parameters, 'node-stage')) {
+  const pools = parsePoolParameters(own, `StorageClass ${name}`);
+  if (pools.encrypted && !isSecretNamed(parameters, 'node-stage')) {
     throw fault(
       'encrypted: "true" needs a Secret with the passphrase: name it in csi.storage.k8s.io/node-stage-secret-name and -namespace',
     );
   }
-  return { pool: own['pool'], backend, fsType, encrypted, own };
+  return { ...pools, fsType, own };
 }
 
 /**
@@ -70,15 +58,15 @@ export function parseClassParameters({
  * `unsupported` for a block device that would have to be encrypted.
  */
 export function poolWish(
-  { pool, backend, fsType, encrypted }: ClassParameters,
+  { own: _own, fsType, ...pools }: ClassParameters,
   claim: Pick<ClaimView, 'namespace' | 'name' | 'className' | 'volumeMode'>,
 ): PoolWish {
   const { volumeMode, className } = claim;
-  if (encrypted && volumeMode === 'Block') {
+  if (pools.encrypted && volumeMode === 'Block') {
     throw new Fault(
       'unsupported',
       `${describeClaim(claim)} wants a block device of StorageClass ${className}, whose volumes are encrypted: only those with a file system can be`,
     );
   }
-  return { pool, backend, fsType: volumeMode === 'Block' ? undefined : fsType, volumeMode, encrypted };
+  return { ...pools, fsType: volumeMode === 'Block' ? undefined : fsType, volumeMode };
 }

@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { parsePoolSelector } from './pool-selector.ts';
 import type { NodeView } from './provision.ts';
 import {
   choosePool,
@@ -96,7 +97,17 @@ test('a volume goes into a pool that can make it, and a node without one says wh
   expect(describeRoom(mixed, { encrypted: true })).toBe(
     'pool big makes no encrypted volumes; pool images makes no encrypted volumes',
   );
-  // An older agent does not say; it may refuse.
+  const selecting = (text: string): PoolWish => ({ poolSelector: parsePoolSelector(text, 'poolSelector') });
+  const labelled = node('d', 0n, {
+    pools: pools.map((pool) => ({ ...pool, labels: pool.name === 'big' ? { media: 'hdd' } : {} })),
+  });
+  expect(choosePool(labelled, selecting('media=hdd'))?.name).toBe('big');
+  expect(choosePool(labelled, selecting('media!=hdd'))?.name).toBe('images');
+  expect(describeRoom(labelled, selecting('media=ssd'))).toBe(
+    'pool big has label media=hdd, and poolSelector media=ssd is asked for; pool images has no labels, and poolSelector media=ssd is asked for',
+  );
+  // An agent that says nothing of labels knows of none; for all else it may refuse.
+  expect(choosePool(mixed, selecting('media=hdd'))).toBeUndefined();
   const silent = node('b', 9n);
   expect(choosePool(silent, { fsType: 'xfs', volumeMode: 'Block', backend: 'image' })?.name).toBe('default');
 });

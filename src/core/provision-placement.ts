@@ -1,16 +1,14 @@
-import type { BackendKind } from './backend-features.ts';
+import type { PoolParameters } from './pool-parameters.ts';
+import { refuseLabels } from './pool-selector.ts';
 import type { ClassView, NodeView, PoolView, TopologyRequirement } from './provision.ts';
 import { formatBytes } from './quantity.ts';
 import type { FsType } from './volume.ts';
 import { limitsIo, type VolumeAttributes } from './volume-attributes.ts';
 
 /** Which pools a volume can be in; all when nothing is said. */
-export interface PoolWish {
-  readonly pool?: string | undefined;
-  readonly backend?: BackendKind | undefined;
+export interface PoolWish extends Partial<PoolParameters> {
   readonly fsType?: FsType | undefined;
   readonly volumeMode?: string | undefined;
-  readonly encrypted?: boolean | undefined;
   /** What it is to have from the start. */
   readonly attributes?: VolumeAttributes | undefined;
 }
@@ -101,13 +99,24 @@ function isNamed({ name }: PoolView, { pool }: PoolWish): boolean {
   return pool === undefined || name === pool;
 }
 
-/** Why the pool cannot make such a volume. One whose agent does not say what it can is given the chance to refuse. */
-function lackOf(pool: PoolView, wish: PoolWish): string | undefined {
-  const { backend, fsType, volumeMode, encrypted, attributes = {} } = wish;
-  const can = (word: string): boolean => pool.features?.includes(word) ?? true;
+/** Why the pool is not one of those that a class asks for, by what the pool is; undefined when it is. */
+export function strangenessOf(
+  pool: Pick<PoolView, 'backend' | 'labels'>,
+  { backend, poolSelector }: Pick<PoolWish, 'backend' | 'poolSelector'>,
+): string | undefined {
   if (backend !== undefined && (pool.backend ?? backend) !== backend) {
     return `has backend ${pool.backend ?? 'unknown'}, not ${backend}`;
   }
+  // An agent that does not say which labels its pools have knows of none.
+  return poolSelector && refuseLabels(poolSelector, pool.labels ?? {});
+}
+
+/** Why the pool cannot make such a volume. One whose agent does not say what it can is given the chance to refuse. */
+function lackOf(pool: PoolView, wish: PoolWish): string | undefined {
+  const { fsType, volumeMode, encrypted, attributes = {} } = wish;
+  const can = (word: string): boolean => pool.features?.includes(word) ?? true;
+  const stranger = strangenessOf(pool, wish);
+  if (stranger !== undefined) return stranger;
   if (volumeMode === 'Block' && !can('block')) return 'makes no Block volumes';
   if (fsType !== undefined && !can(`fs-${fsType}`)) return `has no ${fsType}`;
   if (encrypted === true && !can('encryption')) return 'makes no encrypted volumes';

@@ -182,6 +182,24 @@ describe('the next step', () => {
   });
 });
 
+test('a volume is made in a pool that its class selects by labels, and what selected it goes with it', () => {
+  const selecting = { ...waiting, parameters: { poolSelector: 'media in (ssd,nvme)' } };
+  const labelled = (name: string, media: string, free: bigint): PoolView => ({
+    ...pool,
+    name,
+    labels: { media },
+    freeBytes: free * GI,
+  });
+  const there = [labelled('disks', 'hdd', 90n), labelled('old', 'ssd', 4n), labelled('new', 'nvme', 9n)];
+  expect(plan({ storageClass: selecting, nodes: cluster(node('n1', ...there)) })).toMatchObject({
+    do: 'create',
+    volume: { poolName: 'new', parameters: selecting.parameters },
+  });
+  expect(plan({ storageClass: selecting, nodes: cluster(node('n1', there[0] ?? pool)) })).toMatchObject({
+    do: 'reschedule',
+  });
+});
+
 test('an encrypted volume is made in a pool that can encrypt, and its class goes with it', () => {
   const [plain, able] = [
     { ...pool, name: 'plain', freeBytes: 90n * GI, features: ['fs-ext4'] },
@@ -224,6 +242,20 @@ describe('a clone', () => {
       'its class has another pool',
       { source, storageClass: { ...waiting, parameters: { pool: 'x' } } },
       'pool x',
+    ],
+    [
+      'its class has pools with other labels',
+      { source, storageClass: { ...waiting, parameters: { poolSelector: 'media=ssd' } } },
+      'pool default has no labels, and poolSelector media=ssd',
+    ],
+    [
+      'its class has pools of another backend',
+      {
+        source,
+        nodes: cluster(node('n2', { ...pool, backend: 'btrfs' })),
+        storageClass: { ...waiting, parameters: { backend: 'image' } },
+      },
+      'pool default has backend btrfs, not image',
     ],
   ])('waits, and is never sent elsewhere, when %s', (_name, change, words) => {
     const found = plan({ claim: { ...claim, dataSource: clone }, ...change });

@@ -12,7 +12,13 @@ import {
 } from './provision.ts';
 import { parseClassParameters, poolWish } from './provision-class.ts';
 import type { FsType } from './volume.ts';
-import { choosePool, describeRoom, placeAnywhere } from './provision-placement.ts';
+import {
+  choosePool,
+  describeRoom,
+  placeAnywhere,
+  type PoolWish,
+  strangenessOf,
+} from './provision-placement.ts';
 import { formatBytes } from './quantity.ts';
 import { resolveSecrets } from './secret-templates.ts';
 
@@ -192,7 +198,7 @@ function planNew(state: ProvisionState, claim: ClaimView): ProvisionPlan {
     if (source === undefined || source instanceof Fault) {
       throw source ?? new Fault('bug', `${who}: its source was not looked up`);
     }
-    return make(placeAtSource(state, claim, sizeBytes, source, wish.pool), source.content);
+    return make(placeAtSource(state, claim, sizeBytes, source, wish), source.content);
   }
   if (!storageClass.waitsForConsumer) {
     const { allowedTopologies } = storageClass;
@@ -227,7 +233,7 @@ function placeAtSource(
   claim: ClaimView,
   sizeBytes: bigint,
   source: SourceView,
-  pool: string | undefined,
+  wish: PoolWish,
 ): { readonly nodeName: string; readonly poolName: string } {
   const { nodeName, poolName } = source;
   const who = describeClaim(claim);
@@ -236,12 +242,16 @@ function placeAtSource(
     const [wanted, least] = [formatBytes(sizeBytes), formatBytes(source.sizeBytes)];
     throw fail('invalid', `wants ${wanted}, but its source has ${least}; ask for that or more`);
   }
-  if (pool !== undefined && pool !== poolName) {
-    throw fail('invalid', `is of a class with pool ${pool}, but its source is in pool ${poolName}`);
+  if (wish.pool !== undefined && wish.pool !== poolName) {
+    throw fail('invalid', `is of a class with pool ${wish.pool}, but its source is in pool ${poolName}`);
   }
   const node = nodes.get(nodeName);
   if (node === undefined)
     throw fail('precondition', `starts from a volume on node ${nodeName}, which is gone`);
+  const stranger = strangenessOf(node.pools.find(({ name }) => name === poolName) ?? {}, wish);
+  if (stranger !== undefined) {
+    throw fail('invalid', `is of a class with other pools than its source: pool ${poolName} ${stranger}`);
+  }
   if (choosePool(node, { pool: poolName }) === undefined) {
     const why = describeRoom(node, { pool: poolName });
     throw fail('precondition', `starts from a volume on node ${nodeName}: ${why}`);

@@ -59,6 +59,8 @@ export interface PoolView {
   readonly name: string;
   /** Absent where its agent does not say. */
   readonly backend?: BackendKind | undefined;
+  /** By these classes select it; absent where its agent does not say. */
+  readonly labels?: Readonly<Record<string, string>> | undefined;
   /** What it can, in the words of the inventory; absent where its agent does not say. */
   readonly features?: readonly string[] | undefined;
   readonly isReady: boolean;

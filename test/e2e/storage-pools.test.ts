@@ -18,6 +18,15 @@ interface PoolObject {
   };
 }
 
+interface CapacityObject {
+  readonly storageClassName: string;
+  readonly capacity: string;
+}
+
+interface VolumeObject {
+  readonly spec: { readonly poolName: string; readonly claim?: { readonly name: string } };
+}
+
 const API = 'keelson.dev/v1alpha1';
 const WITHIN = { timeout: 60_000, interval: 300 };
 
@@ -33,6 +42,7 @@ describe('StoragePools', { timeout: 240_000 }, () => {
       storageClass('images', { pool: 'images' }),
       storageClass('any-image', { backend: 'image' }),
       storageClass('default-pool', { pool: 'default' }),
+      storageClass('by-labels', { poolSelector: 'media=ssd,tier in (gold,silver)' }),
     ]);
   }, 900_000);
 
@@ -72,6 +82,28 @@ describe('StoragePools', { timeout: 240_000 }, () => {
     expect(await inPod('grep " /other " /proc/mounts')).toContain(' btrfs ');
     await inPod('echo kept > /data/file && printf device | dd of=/dev/raw conv=fsync 2>/dev/null');
     expect(await inPod('dd if=/dev/raw bs=6 count=1 2>/dev/null')).toBe('device');
+  });
+
+  test('are chosen by their labels, and the scheduler knows at once where these are', async () => {
+    const roomOfClass = async (): Promise<readonly string[]> => {
+      const { items } = await kubectl.get<{ readonly items: readonly CapacityObject[] }>([
+        'csistoragecapacities',
+        '--namespace=keelson-system',
+      ]);
+      return items
+        .filter(({ storageClassName }) => storageClassName === 'by-labels')
+        .map(({ capacity }) => capacity);
+    };
+    expect(await roomOfClass()).toEqual(['0', '0']);
+    await kubectl.apply([claim('labelled', 'by-labels', {}), podWith('label-user', ['labelled'])]);
+    await kubectl.run(['label', 'storagepool', 'images', 'media=ssd', 'tier=silver']);
+    await kubectl.wait('pod/label-user', 'condition=Ready', { timeoutMs: 120_000 });
+    const { items } = await kubectl.get<{ readonly items: readonly VolumeObject[] }>(['localvolumes']);
+    expect(items.find(({ spec }) => spec.claim?.name === 'labelled')?.spec.poolName).toBe('images');
+    expect(await roomOfClass()).not.toContain('0');
+    await kubectl.run(['delete', 'pod/label-user', 'pvc/labelled']);
+    await kubectl.run(['label', 'storagepool', 'images', 'tier-']);
+    await expect.poll(roomOfClass, WITHIN).toEqual(['0', '0']);
   });
 
   test('that grow in the API grow on the nodes', async () => {

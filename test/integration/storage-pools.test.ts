@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { openPool, type OpenPool } from '../../node-agent/storage/open-pool.ts';
 import { POOL_DEFAULTS, type PoolSpec } from '../../src/core/pool.ts';
+import { parsePoolSelector } from '../../src/core/pool-selector.ts';
 import { runCommand } from '../../src/runtime/child-process.ts';
 import { silentLogger } from '../../src/runtime/logger.ts';
 import { fill, filePool, MIB, requireRoot, startStorageLab, type StorageLab } from './storage-lab.ts';
@@ -79,6 +80,39 @@ describe('pools that the API wishes for', () => {
       await expect
         .poll(() => poolOf(lab, 'missing'), { timeout: 25_000 })
         .toMatchObject({ isAccepting: true });
+    });
+  });
+
+  it('are chosen by their labels, which may change, and are known again at the next start', async () => {
+    await using lab = await startStorageLab();
+    const labelled = (name: string, labels: Readonly<Record<string, string>>): PoolSpec => ({
+      ...filePool(name, join(lab.directory, `${name}.img`), 512n * MIB),
+      labels,
+    });
+    const fast = labelled('fast', { media: 'ssd' });
+    const select = (text: string) => ({
+      name: text,
+      pool: undefined,
+      poolSelector: parsePoolSelector(text, 'poolSelector'),
+      range: exactly(16n),
+      source: undefined,
+    });
+    await running(lab, async () => {
+      await lab.storage.wantPools([fast, labelled('slow', { media: 'hdd' })]);
+      await expect.poll(() => poolOf(lab, 'slow')).toMatchObject({ isAccepting: true });
+    });
+    await lab.restart();
+    expect(await lab.storage.createVolume(select('media=hdd'))).toMatchObject({ pool: 'slow' });
+    const { pool } = await lab.storage.createVolume(select('media'));
+    expect(['fast', 'slow']).toContain(pool);
+    await expect(lab.storage.createVolume(select('media=tape'))).rejects.toMatchObject({ kind: 'exhausted' });
+    await running(lab, async () => {
+      await lab.storage.wantPools([
+        { ...fast, labels: { media: 'tape' } },
+        labelled('slow', { media: 'hdd' }),
+      ]);
+      await expect.poll(() => poolOf(lab, 'fast')).toMatchObject({ labels: { media: 'tape' } });
+      expect(await lab.storage.createVolume(select('media=tape'))).toMatchObject({ pool: 'fast' });
     });
   });
 

@@ -99,6 +99,11 @@ test.each<[string, Partial<ClusterCondition>, string]>([
     { overview: overview({}, [{ ...local, parameters: { pool: 'fast' } }]) },
     'names pool fast',
   ],
+  [
+    'a class selects pools that are nowhere',
+    { overview: overview({}, [{ ...local, parameters: { poolSelector: 'media=ssd' } }]) },
+    'class local selects pools with media=ssd, and no pool of any node is one',
+  ],
   ['data is lost', { overview: overview({ volumes: [lost] }) }, 'pvc-1 on n1 is lost: empty disk'],
   [
     'a clock is wrong',

@@ -2,6 +2,7 @@ import { canonicalJson } from '../../core/api-status.ts';
 import { DRIVER_NAME, TOPOLOGY_KEY } from '../../core/driver.ts';
 import { Fault } from '../../core/fault.ts';
 import { parseClassParameters } from '../../core/provision-class.ts';
+import { strangenessOf } from '../../core/provision-placement.ts';
 import { customResourceDefinition } from '../../api/crd.ts';
 import { KINDS } from '../../api/kinds.ts';
 import { FINALIZER } from '../../controller/persistent-volume.ts';
@@ -179,16 +180,22 @@ function checkAgents({ overview: { nodes, nodeObjects } }: ClusterCondition): Fi
 function checkClasses({ overview: { cluster, nodes } }: ClusterCondition): Finding {
   const classes = [...cluster.classes.store.values()];
   const ours = classes.flatMap((storageClass) => classView(storageClass) ?? []);
-  const pools = new Set(nodes.flatMap(({ view }) => view.pools.map(({ name }) => name)));
+  const pools = nodes.flatMap(({ view }) => view.pools);
   const defaults = classes.filter(
     ({ metadata }) => metadata?.annotations?.['storageclass.kubernetes.io/is-default-class'] === 'true',
   );
   const faults = ours.flatMap((storageClass) => {
     try {
-      const { pool } = parseClassParameters(storageClass);
-      return pool === undefined || pools.has(pool)
-        ? []
-        : [`class ${storageClass.name} names pool ${pool}, which no node has`];
+      const { pool, poolSelector } = parseClassParameters(storageClass);
+      if (pool !== undefined && !pools.some(({ name }) => name === pool)) {
+        return [`class ${storageClass.name} names pool ${pool}, which no node has`];
+      }
+      return pools.every((candidate) => strangenessOf(candidate, { poolSelector }) !== undefined) &&
+        poolSelector
+        ? [
+            `class ${storageClass.name} selects pools with ${poolSelector.text}, and no pool of any node is one`,
+          ]
+        : [];
     } catch (error) {
       return [Fault.from(error).message];
     }

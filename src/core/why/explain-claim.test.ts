@@ -191,6 +191,17 @@ describe('a claim without a volume', () => {
       'StorageClass local wants backend image',
     ],
     [
+      'no pool has the labels that its class selects',
+      {
+        pods: [POD],
+        class: { ...CLASS, parameters: { poolSelector: 'media=ssd' } },
+        nodes: [without(), without('block')],
+      },
+      'stuck',
+      'PoolUnfit',
+      'StorageClass local wants a pool with media=ssd',
+    ],
+    [
       'the only pool has not its file system',
       { pods: [POD], class: { ...CLASS, parameters: FS_XFS }, nodes: [without('fs-xfs')] },
       'stuck',

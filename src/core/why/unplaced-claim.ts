@@ -143,9 +143,11 @@ function storageSummary(
   return `it wants ${formatBytes(sizeBytes)}, and no node that it may go to has the room${figure ?? ''}`;
 }
 
-function describeWish({ pool, backend, fsType, volumeMode, encrypted }: PoolWish, className: string): string {
+function describeWish(wish: PoolWish, className: string): string {
+  const { pool, poolSelector, backend, fsType, volumeMode, encrypted } = wish;
   const asked = [
     ...(pool === undefined ? [] : [`pool ${pool}`]),
+    ...(poolSelector === undefined ? [] : [`a pool with ${poolSelector.text}`]),
     ...(backend === undefined ? [] : [`backend ${backend}`]),
     ...(fsType === undefined ? [] : [`file system ${fsType}`]),
     ...(encrypted === true ? ['encryption'] : []),
