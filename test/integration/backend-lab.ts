@@ -9,7 +9,7 @@ import type { ContentForm, VolumeShape } from '../../src/core/volume.ts';
 import { runCommand } from '../../src/runtime/child-process.ts';
 import { silentLogger } from '../../src/runtime/logger.ts';
 import { type BackendTraits, describeBackend } from '../contracts/volume-backend.ts';
-import { fill, filePool, MIB } from './storage-lab.ts';
+import { filePool, fillAsPod, MIB } from './storage-lab.ts';
 
 /** Growing a mounted ext4 needs CAP_SYS_RESOURCE (24), which some sandboxes keep even from root. */
 const mayGrowExt4 = await (async () => {
@@ -107,7 +107,7 @@ export function describeRealBackend({ spec: over, form, mkfs, mountedWith, trait
       },
       async fill(volume, mebibytes) {
         const target = await show(volume);
-        const outcome = await fill(join(target, 'filling'), mebibytes);
+        const outcome = await fillAsPod(join(target, 'filling'), mebibytes);
         await pool.mounts.unmount(volume, target);
         return outcome;
       },

@@ -6,6 +6,7 @@ import { type Kernel, startKernel } from '../../node-agent/linux/kernel.ts';
 import { openStorage, type Storage } from '../../node-agent/storage/storage.ts';
 import type { BackendKind } from '../../src/core/backend-features.ts';
 import { POOL_DEFAULTS, type PoolSpec } from '../../src/core/pool.ts';
+import { runCommand } from '../../src/runtime/child-process.ts';
 import { silentLogger } from '../../src/runtime/logger.ts';
 
 export const MIB = 1n << 20n;
@@ -99,6 +100,36 @@ export function filePool(name: string, file: string, sizeBytes: bigint): PoolSpe
 /** Skips the test where nothing can be mounted. */
 export function requireRoot(context: TestContext): void {
   if (process.getuid?.() !== 0) context.skip('needs root: loop devices and mounts');
+}
+
+/**
+ * What a pod that is not privileged hears when it runs this: `ok` or the name of the error. With CAP_SYS_RESOURCE, ext4 would let it pass its
+ * quota.
+ */
+export async function asPod(...command: readonly string[]): Promise<string> {
+  const args = ['--bounding-set', '-sys_resource', '--', ...command];
+  const { code, stderr } = await runCommand('setpriv', args, { accept: [1], timeoutMs: 600_000 });
+  if (code === 0) return 'ok';
+  const known = REASONS.find(([text]) => stderr.includes(text));
+  return known?.[1] ?? stderr;
+}
+
+const REASONS = [
+  ['No space left on device', 'ENOSPC'],
+  ['Disk quota exceeded', 'EDQUOT'],
+] as const;
+
+/** Writes so much as a pod does, and to the disk; resolves as `asPod`. */
+export function fillAsPod(file: string, mebibytes: number): Promise<string> {
+  return asPod(
+    'dd',
+    'if=/dev/zero',
+    `of=${file}`,
+    'bs=1M',
+    `count=${mebibytes}`,
+    'conv=fsync',
+    'status=none',
+  );
 }
 
 const NAME_BY_ERRNO: Readonly<Record<number, string>> = { [-28]: 'ENOSPC', [-122]: 'EDQUOT', [-30]: 'EROFS' };

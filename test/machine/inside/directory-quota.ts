@@ -6,14 +6,14 @@ import assert from 'node:assert/strict';
 import { mkdir, mkdtemp, open, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { startKernel } from '../../../node-agent/linux/kernel.ts';
+import { type Kernel, startKernel } from '../../../node-agent/linux/kernel.ts';
 import { openPool } from '../../../node-agent/storage/open-pool.ts';
 import { POOL_DEFAULTS, type PoolSpec } from '../../../src/core/pool.ts';
 import { isVolumeProject } from '../../../src/core/project-id.ts';
 import type { VolumeShape } from '../../../src/core/volume.ts';
 import { runCommand } from '../../../src/runtime/child-process.ts';
 import { silentLogger } from '../../../src/runtime/logger.ts';
-import { MIB } from '../../integration/storage-lab.ts';
+import { asPod, fillAsPod, MIB } from '../../integration/storage-lab.ts';
 
 const POOL_MIB = 1024n;
 const shape = (number: number, fsType: 'xfs' | 'ext4', mebibytes = 16n): VolumeShape => ({
@@ -23,19 +23,11 @@ const shape = (number: number, fsType: 'xfs' | 'ext4', mebibytes = 16n): VolumeS
   fsType,
 });
 
-/**
- * What a pod that is not privileged hears when it runs this: `ok` or the name of the error. With CAP_SYS_RESOURCE, ext4 would let it pass.
- */
-async function asPod(...command: readonly string[]): Promise<string> {
-  const args = ['--bounding-set', '-sys_resource', '--', ...command];
-  const { code, stderr } = await runCommand('setpriv', args, { accept: [1] });
-  if (code === 0) return 'ok';
-  if (stderr.includes('No space left on device')) return 'ENOSPC';
-  return stderr.includes('Disk quota exceeded') ? 'EDQUOT' : stderr;
+/** What the kernel holds these projects to. Nothing is open afterwards: the pool can be unmounted. */
+async function readQuotas(root: string, projects: readonly number[], kernel: Kernel) {
+  await using probe = await open(root, 'r');
+  return await kernel.call('readProjectQuotas', probe.fd, projects);
 }
-
-const fill = (file: string, mebibytes: number): Promise<string> =>
-  asPod('dd', 'if=/dev/zero', `of=${file}`, 'bs=1M', `count=${mebibytes}`, 'conv=fsync', 'status=none');
 
 /** A directory of the test, with a file system mounted on `mounted` unless the pool makes its own. */
 async function withPlace(
@@ -84,7 +76,7 @@ for (const [fsType, what, mount] of PLACES) {
       }
       const target = join(directory, 'target');
       await mounts.mount(first, target, { readonly: false, set: 0n, clear: 0n });
-      const full = await fill(join(target, 'large'), 24);
+      const full = await fillAsPod(join(target, 'large'), 24);
       console.log(`# beyond the size, ${fsType} answers ${full}`);
       assert.equal(full, fsType === 'xfs' ? 'ENOSPC' : 'EDQUOT');
 
@@ -100,7 +92,7 @@ for (const [fsType, what, mount] of PLACES) {
 
       const grown: VolumeShape = { ...first, sizeBytes: 64n * MIB, attributes: { quotaInodes: 20n } };
       await backend.setLimit(grown, grown.sizeBytes);
-      assert.equal(await fill(join(target, 'large'), 24), 'ok');
+      assert.equal(await fillAsPod(join(target, 'large'), 24), 'ok');
       // The root of the volume and the large file are two of them.
       const names = Array.from({ length: 18 }, (_, number) => join(target, `f${number}`));
       assert.equal(await asPod('touch', ...names), 'ok');
@@ -132,14 +124,9 @@ for (const [fsType, what, mount] of PLACES) {
       for (const { id } of [first, second]) await backend.discard('volume', id);
       assert.equal(await backend.collect(), 2);
       assert.deepEqual(await readdir(join(root, 'volumes')), []);
-      await using probe = await open(root, 'r');
-      for (const quota of await kernel.call('readProjectQuotas', probe.fd, projects)) {
-        const { project, ...rest } = quota;
-        assert.deepEqual(
-          rest,
-          { usedBytes: 0n, usedInodes: 0n, limitBytes: undefined, limitInodes: undefined },
-          String(project),
-        );
+      for (const { project, ...rest } of await readQuotas(root, projects, kernel)) {
+        const nothing = { usedBytes: 0n, usedInodes: 0n, limitBytes: undefined, limitInodes: undefined };
+        assert.deepEqual(rest, nothing, String(project));
       }
       await pool.unmount();
     }));
