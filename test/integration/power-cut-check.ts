@@ -1,31 +1,30 @@
 import assert from 'node:assert/strict';
-import { mkdir, readdir, readFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Kernel } from '../../node-agent/linux/kernel.ts';
 import { openStorage, type Storage } from '../../node-agent/storage/storage.ts';
-import type { BackendKind } from '../../src/core/backend-features.ts';
 import { silentLogger } from '../../src/runtime/logger.ts';
 import type { Promised } from './power-cut-acks.ts';
-import { filePool } from './storage-lab.ts';
+import { type CutPool, cutPool } from './power-cut-pools.ts';
+import { fillAsPod } from './storage-lab.ts';
 
 export interface CutDisk {
   /** The disk whose power was cut, mounted again. */
   readonly disk: string;
   /** A directory elsewhere, for mounts. */
   readonly places: string;
-  readonly backend: BackendKind;
+  readonly pool: CutPool;
 }
 
-/** Throws unless the service finds all that it promised, and nothing half-made; then removes it all. */
+/** Throws unless the service finds all that it promised, held to its size, and nothing half-made; then removes it all. */
 export async function checkPromised(
-  { disk, places, backend }: CutDisk,
+  { disk, places, pool }: CutDisk,
   promised: Promised,
   kernel: Kernel,
 ): Promise<void> {
   const stateDir = join(disk, 'state');
-  const source = filePool('default', join(disk, 'pool.img'), 2n << 30n);
   await using storage = await openStorage(
-    { stateDir, pools: [{ ...source, backend, enforce: false }] },
+    { stateDir, pools: [cutPool(pool, disk)] },
     { kernel, logger: silentLogger },
   );
   const { pools, volumes, snapshots, orphans, quarantined } = await storage.report();
@@ -44,6 +43,12 @@ export async function checkPromised(
     const holder = promised.snapshots.has(id) ? await restore(id, storage) : id;
     assert.equal(await readData(holder, places, storage), text.repeat(1_000), `the data of ${id}`);
   }
+  if (pools.every(({ quota }) => quota !== 'none')) {
+    for (const { id, sizeBytes } of storage.listVolumes()) {
+      const outcome = await fillVolume(id, Number(sizeBytes >> 20n) + 8, places, storage);
+      assert.match(outcome, /^(ENOSPC|EDQUOT)$/, `${id} is written beyond its size`);
+    }
+  }
   for (const { id } of storage.listVolumes()) await storage.deleteVolume(id);
   for (const { id } of storage.listSnapshots()) await storage.deleteSnapshot(id);
   for (const kind of ['volumes', 'snapshots']) assert.deepEqual(await readdir(join(stateDir, kind)), []);
@@ -59,12 +64,33 @@ async function restore(snapshotId: string, storage: Storage): Promise<string> {
 }
 
 async function readData(volumeId: string, places: string, storage: Storage): Promise<string> {
+  return await withVolume(volumeId, { places, storage }, (target) => readFile(join(target, 'data'), 'utf8'));
+}
+
+async function fillVolume(
+  volumeId: string,
+  mebibytes: number,
+  places: string,
+  storage: Storage,
+): Promise<string> {
+  return await withVolume(volumeId, { places, storage }, async (target) => {
+    const outcome = await fillAsPod(join(target, 'more'), mebibytes);
+    await rm(join(target, 'more'));
+    return outcome;
+  });
+}
+
+async function withVolume<T>(
+  volumeId: string,
+  { places, storage }: { readonly places: string; readonly storage: Storage },
+  work: (target: string) => Promise<T>,
+): Promise<T> {
   const [stagingPath, target] = [join(places, `${volumeId}-check`), join(places, `${volumeId}-look`)];
   await mkdir(places, { recursive: true });
   await storage.stage(volumeId, stagingPath);
   const accessMode = 'SINGLE_NODE_MULTI_WRITER' as const;
   await storage.publish({ volumeId, stagingPath, target, readonly: false, flags: [], accessMode });
-  const text = await readFile(join(target, 'data'), 'utf8');
+  const result = await work(target);
   await storage.unpublish(volumeId, target);
-  return text;
+  return result;
 }

@@ -2,31 +2,28 @@ import { mkdir, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { startKernel } from '../../node-agent/linux/kernel.ts';
 import { openStorage } from '../../node-agent/storage/storage.ts';
-import { BACKENDS } from '../../src/core/backend-features.ts';
 import { silentLogger } from '../../src/runtime/logger.ts';
 import type { Acknowledged } from './power-cut-acks.ts';
-import { filePool } from './storage-lab.ts';
+import { cutPool, cutPoolDirectory, parseCutPool } from './power-cut-pools.ts';
 
 /**
  * Makes, fills, copies, expands and deletes volumes until it is killed, and says on standard output what it was promised. Arguments: a directory
- * on the disk whose power is cut, one elsewhere for mounts, backend.
+ * on the disk whose power is cut, one elsewhere for mounts, the name of the pool.
  */
 const [disk = '', places = '', wanted] = process.argv.slice(2);
-const backend = BACKENDS.find((known) => known === wanted);
-if (backend === undefined) throw new Error(`no backend ${wanted}`);
-const hasCopies = backend !== 'directory';
+const pool = cutPool(parseCutPool(wanted), disk);
+const hasCopies = pool.backend !== 'directory';
+await mkdir(cutPoolDirectory(disk), { recursive: true });
+await mkdir(places, { recursive: true });
 
 const kernel = startKernel({ name: 'victim' });
 const storage = await openStorage(
-  {
-    stateDir: join(disk, 'state'),
-    pools: [{ ...filePool('default', join(disk, 'pool.img'), 2n << 30n), backend, enforce: false }],
-  },
+  { stateDir: join(disk, 'state'), pools: [pool] },
   { kernel, logger: silentLogger },
 );
 void storage.run(new AbortController().signal);
 
-const fsType = backend === 'image' ? ('ext4' as const) : undefined;
+const fsType = pool.backend === 'image' ? ('ext4' as const) : undefined;
 const size = (mebibytes: bigint) => ({ requiredBytes: mebibytes << 20n, limitBytes: 0n });
 
 function say(acknowledged: Acknowledged): void {

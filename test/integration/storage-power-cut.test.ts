@@ -8,6 +8,7 @@ import { runCommand, startProcess } from '../../src/runtime/child-process.ts';
 import { waitFor } from '../cluster/wait.ts';
 import { type Promised, readPromised } from './power-cut-acks.ts';
 import { checkPromised } from './power-cut-check.ts';
+import { CUT_POOLS } from './power-cut-pools.ts';
 import { requireRoot } from './storage-lab.ts';
 
 const CUTS = 4;
@@ -36,10 +37,10 @@ async function mountImage(file: string, place: string): Promise<AsyncDisposable>
  * The disk of the machine is a file on XFS, and a cut is a reflink of it: all that had reached the disk at that instant, and nothing of what was
  * still in memory. A disk that loses its own cache is not simulated.
  */
-it.for(['btrfs', 'image', 'directory'] as const)(
+it.for(CUT_POOLS)(
   '%s has all that it promised after the power was cut at any moment',
   { timeout: 300_000 },
-  async (backend, context) => {
+  async (pool, context) => {
     requireRoot(context);
     await using cleanup = new AsyncDisposableStack();
     const directory = await mkdtemp(join(tmpdir(), 'keelson-power-'));
@@ -67,7 +68,7 @@ it.for(['btrfs', 'image', 'directory'] as const)(
       await using child = await startProcess({
         name: 'victim',
         file: 'unshare',
-        args: ['--mount', '--propagation', 'private', process.execPath, victim, disk, places, backend],
+        args: ['--mount', '--propagation', 'private', process.execPath, victim, disk, places, pool],
         logFile,
       });
       for (let number = 1; number <= CUTS; number += 1) {
@@ -103,7 +104,7 @@ it.for(['btrfs', 'image', 'directory'] as const)(
       const again = join(directory, 'again');
       await using _disk = await mountImage(file, again);
       try {
-        await checkPromised({ disk: again, places, backend }, promised, kernel);
+        await checkPromised({ disk: again, places, pool }, promised, kernel);
       } catch (error) {
         await runCommand('umount', ['--recursive', '--lazy', again]);
         throw error;
