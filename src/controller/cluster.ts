@@ -52,6 +52,7 @@ export function createCluster(deps: InformerDeps): Cluster {
           node: ({ spec }) => [spec.nodeName],
           handle: ({ status }) => [status?.volumeHandle ?? []].flat(),
           snapshot: ({ spec }) => [spec.source?.snapshotName ?? []].flat(),
+          group: ({ status }) => [status?.groupHandle ?? []].flat(),
         },
       },
       deps,

@@ -1,16 +1,21 @@
 import { DRIVER_NAME } from './driver.ts';
-import type { GroupContentStatus, GroupContentView } from './group-snapshot.ts';
+import type { GivenGroup, GroupContentStatus, GroupContentView } from './group-snapshot.ts';
 import { MAX_GROUP_MEMBERS } from './snapshot-group.ts';
 import type { CutSource, CutView } from './snapshot-cut.ts';
 
-/** One volume of a group: what is known of it, and the LocalVolume of its snapshot. */
+/** One member of a group: what is known of its volume, and the LocalVolume of its snapshot. */
 export interface GroupCutMember {
+  /** Empty in a group that was there before. */
   readonly volumeHandle: string;
+  /** Of the member of a group that was there before. */
+  readonly givenHandle?: string | undefined;
   /** Undefined when no node knows the volume. */
   readonly source: CutSource | undefined;
   readonly cut: (CutView & { readonly groupHandle: string | undefined }) | undefined;
   /** A VolumeSnapshotContent that has it. */
   readonly holder: string | undefined;
+  /** The cut's node is there. */
+  readonly hasNode: boolean;
 }
 
 /** All that a decision about the driver's part of one VolumeGroupSnapshotContent rests on. */
@@ -18,6 +23,10 @@ export interface GroupCutState {
   readonly content: GroupContentView;
   /** In the order of the content. */
   readonly members: readonly GroupCutMember[];
+  /** Handles of members of a group that was there before, which the content does not name. */
+  readonly unnamed: readonly string[];
+  /** Other contents with the same group: the data is theirs as well. */
+  readonly sharers: readonly string[];
   /** The node has just refused. */
   readonly isRefused: boolean;
 }
@@ -33,6 +42,8 @@ export type GroupCutPlan =
   | { readonly do: 'discard'; readonly names: readonly string[]; readonly status: GroupContentStatus }
   /** Delete the snapshots: the content is to go, and takes them along. */
   | { readonly do: 'delete-cuts'; readonly names: readonly string[] }
+  /** Their node is gone and will never say that it has cleaned up, and nobody has heard of them: take off the finalizers. */
+  | { readonly do: 'abandon'; readonly names: readonly string[] }
   | { readonly do: 'refuse'; readonly note: string }
   /** The content may go. */
   | { readonly do: 'remove-finalizer' };
@@ -47,16 +58,12 @@ export function planGroupCut(state: GroupCutState): GroupCutPlan {
   const { content, members, isRefused } = state;
   if (content.driver !== DRIVER_NAME) return NOTHING;
   if (content.isDeleting) return planEnd(state);
-  if (content.volumeHandles === undefined) {
-    return say(
-      content,
-      'group snapshots that exist already cannot be bound as a group yet; bind each member by a VolumeSnapshotContent with its snapshotHandle',
-    );
-  }
   const cuts = members.flatMap(({ cut }) => (cut === undefined ? [] : [cut]));
   if (cuts.some(({ isDeleting }) => isDeleting)) {
-    return content.status.handle === undefined ? NOTHING : say(content, 'its snapshots are being deleted');
+    const isTold = content.status.handle !== undefined || content.given !== undefined;
+    return isTold ? say(content, 'its snapshots are being deleted') : abandoned(members);
   }
+  if (content.given !== undefined) return planGiven(state, content.given, cuts);
   const absent = members.filter(({ cut }) => cut === undefined);
   if (absent.length > 0) {
     if (content.status.handle !== undefined) {
@@ -68,6 +75,40 @@ export function planGroupCut(state: GroupCutState): GroupCutPlan {
     return { do: 'create', volumeHandles: absent.map(({ volumeHandle }) => volumeHandle) };
   }
   return planTaken(content, members, cuts);
+}
+
+/** A group that was there before. Its VolumeSnapshots are made by whoever wants it, so nothing is told of its members. */
+function planGiven(
+  { content, members, unnamed }: GroupCutState,
+  given: GivenGroup,
+  cuts: readonly CutView[],
+): GroupCutPlan {
+  const who = `group snapshot ${given.handle}`;
+  const stranger = members.find(({ cut }) => cut?.groupHandle !== given.handle);
+  if (stranger !== undefined) {
+    const { cut, givenHandle = '' } = stranger;
+    return say(
+      content,
+      cut === undefined
+        ? `no node knows snapshot ${givenHandle} of ${who}`
+        : `snapshot ${givenHandle} is not a member of ${who}, but of ${cut.groupHandle ?? 'no group'}`,
+    );
+  }
+  if (members.length === 0) return say(content, `${who} is to be bound without any snapshot`);
+  if (unnamed.length > 0) {
+    return say(content, `${who} has more members; name them as well: ${unnamed.join(', ')}`);
+  }
+  const lost = cuts.find(({ phase }) => phase !== 'Ready');
+  if (lost !== undefined) {
+    return say(
+      content,
+      `pool ${lost.poolName} on node ${lost.nodeName}: snapshot ${lost.handle ?? ''} is ${lost.phase}`,
+    );
+  }
+  const unmarked = cuts.filter(({ isPublished }) => !isPublished);
+  if (unmarked.length > 0) return { do: 'mark', names: unmarked.map(({ name }) => name) };
+  const createdMs = cuts[0]?.createdMs;
+  return report(content, { handle: given.handle, isReady: true, createdMs, error: undefined, members: [] });
 }
 
 function planTaken(
@@ -113,22 +154,40 @@ function whyNotTogether(members: readonly GroupCutMember[]): string | undefined 
   return `a group snapshot is of volumes of one node; these are ${places.join('; ')}`;
 }
 
-function planEnd({ content, members }: GroupCutState): GroupCutPlan {
-  if (!content.hasFinalizer || !content.isReleased) return NOTHING;
+function planEnd({ content, members, sharers }: GroupCutState): GroupCutPlan {
+  if (!content.hasFinalizer) return NOTHING;
+  // As long as its VolumeGroupSnapshot lives, it does as well.
+  const isUnbound = content.given !== undefined && content.group.uid === '';
+  if (!content.isReleased && !isUnbound) return NOTHING;
   const there = members.flatMap(({ cut, holder }) => (cut === undefined ? [] : [{ cut, holder }]));
-  const isUnheardOf = there.every(({ cut }) => !cut.isPublished);
+  const isUnheardOf = content.given === undefined && there.every(({ cut }) => !cut.isPublished);
   if (there.length === 0 || (content.deletionPolicy === 'Retain' && !isUnheardOf)) {
     return { do: 'remove-finalizer' };
+  }
+  const [sharer] = sharers;
+  if (sharer !== undefined) {
+    return {
+      do: 'refuse',
+      note: `VolumeGroupSnapshotContent ${sharer} has the same group, so its data stays; delete that one, or set this one's deletionPolicy to Retain`,
+    };
   }
   // Members that have a VolumeSnapshotContent go with that one.
   const held = there.find(({ holder }) => holder !== undefined);
   const free = there.filter(({ cut, holder }) => holder === undefined && !cut.isDeleting);
   if (free.length > 0) return { do: 'delete-cuts', names: free.map(({ cut }) => cut.name) };
-  if (held?.holder === undefined) return NOTHING;
+  if (held?.holder === undefined) return isUnheardOf ? abandoned(members) : NOTHING;
   return {
     do: 'refuse',
     note: `VolumeSnapshotContent ${held.holder} has a snapshot of this group; its data goes with it`,
   };
+}
+
+/** Snapshots that are to go, and were not told of: those of a node that is gone wait for nobody. */
+function abandoned(members: readonly GroupCutMember[]): GroupCutPlan {
+  const names = members.flatMap(({ cut, hasNode }) =>
+    cut?.isDeleting === true && !cut.isPublished && !hasNode ? [cut.name] : [],
+  );
+  return names.length === 0 ? NOTHING : { do: 'abandon', names };
 }
 
 function failed({ status }: GroupContentView, error: string): GroupContentStatus {

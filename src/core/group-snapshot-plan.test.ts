@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { DRIVER_NAME } from './driver.ts';
 import { Fault } from './fault.ts';
 import type { GroupContentView, GroupView } from './group-snapshot.ts';
-import { type GroupCutMember, planGroupCut } from './group-snapshot-cut.ts';
+import { type GroupCutMember, type GroupCutState, planGroupCut } from './group-snapshot-cut.ts';
 import { type GroupState, planGroup, planGroupContentBinding } from './group-snapshot-plan.ts';
 
 const group: GroupView = {
@@ -30,8 +30,16 @@ const content: GroupContentView = {
   isReleased: false,
   deletionPolicy: 'Delete',
   volumeHandles: ['vol-1', 'vol-2'],
+  given: undefined,
   group: { namespace: 'team', name: 'db', uid: 'g1' },
   status: { handle: undefined, isReady: false, createdMs: undefined, error: undefined, members: [] },
+};
+const existing: GroupView = { ...group, contentName: 'static' };
+const given: GroupContentView = {
+  ...content,
+  name: 'static',
+  volumeHandles: undefined,
+  given: { handle: 'group-1', snapshotHandles: ['snap-1', 'snap-2'] },
 };
 const source = (handle: string, driver = DRIVER_NAME) => ({
   driver,
@@ -49,8 +57,8 @@ const state = (over: Partial<GroupState> = {}): GroupState => ({
   group,
   content: undefined,
   sources: [
-    { claim: 'team/a', source: source('vol-1') },
-    { claim: 'team/b', source: source('vol-2') },
+    { claim: 'team/a', isProtected: true, source: source('vol-1') },
+    { claim: 'team/b', isProtected: true, source: source('vol-2') },
   ],
   classes: [keelson],
   members: [],
@@ -75,6 +83,26 @@ describe('a group snapshot', () => {
     ],
     ['tells what its content says', { content }, { do: 'report', status: { isReady: false } }],
     [
+      'keeps a claim that could go while it is taken',
+      { content, sources: [{ claim: 'team/a', isProtected: false, source: source('vol-1') }] },
+      { do: 'protect', claims: ['team/a'] },
+    ],
+    [
+      'does not keep a claim that is selected since',
+      { content, sources: [{ claim: 'team/c', isProtected: false, source: source('vol-3') }] },
+      { do: 'report' },
+    ],
+    [
+      'that was there before is bound to its content',
+      { group: existing, content: { ...given, group: { ...given.group, uid: '' } }, sources: [] },
+      { do: 'bind', className: 'keelson' },
+    ],
+    [
+      'that was there before tells what its content says',
+      { group: existing, content: { ...given, status: { ...ready, members: [] } }, sources: [] },
+      { do: 'report', status: { contentName: 'static', isReady: true } },
+    ],
+    [
       'gets its members when they are taken',
       { content: { ...content, status: ready }, members: members(false) },
       { do: 'create-members', members: told },
@@ -96,7 +124,7 @@ describe('a group snapshot', () => {
     ['of another driver is left alone', { content: { ...content, driver: 'other' } }, { do: 'nothing' }],
     [
       'of claims of another driver is left alone',
-      { group: unclassed, sources: [{ claim: 'team/a', source: source('x', 'other') }] },
+      { group: unclassed, sources: [{ claim: 'team/a', isProtected: true, source: source('x', 'other') }] },
       { do: 'nothing' },
     ],
   ])('%s', (_, over, plan) => {
@@ -107,15 +135,23 @@ describe('a group snapshot', () => {
     ['no claim', { sources: [] }, 'no claim of its namespace'],
     [
       'a claim without a volume',
-      { sources: [{ claim: 'team/a', source: new Fault('precondition', 'claim team/a is not bound yet') }] },
+      {
+        sources: [
+          {
+            claim: 'team/a',
+            isProtected: true,
+            source: new Fault('precondition', 'claim team/a is not bound yet'),
+          },
+        ],
+      },
       'claim team/a is not bound yet',
     ],
     [
       'claims of two drivers',
       {
         sources: [
-          { claim: 'team/a', source: source('vol-1') },
-          { claim: 'team/b', source: source('x', 'other') },
+          { claim: 'team/a', isProtected: true, source: source('vol-1') },
+          { claim: 'team/b', isProtected: true, source: source('x', 'other') },
         ],
       },
       'claim team/b is of driver other',
@@ -160,6 +196,11 @@ describe('a group snapshot', () => {
       do: 'remove-finalizer',
     });
     expect(end({ content: undefined })).toEqual({ do: 'remove-finalizer' });
+    // Not its own yet: none of its business.
+    const unbound = { ...given, group: { ...given.group, uid: '' } };
+    expect(end({ group: { ...existing, isDeleting: true }, content: unbound })).toEqual({
+      do: 'remove-finalizer',
+    });
     expect(end({ content: undefined, group: { ...ending, hasFinalizer: false } })).toEqual({ do: 'nothing' });
   });
 
@@ -187,6 +228,7 @@ describe("the driver's part of a group snapshot", () => {
     },
     cut: undefined,
     holder: undefined,
+    hasNode: true,
     ...over,
   });
   const cut = (number: number, over: Partial<NonNullable<GroupCutMember['cut']>> = {}) => ({
@@ -205,9 +247,10 @@ describe("the driver's part of a group snapshot", () => {
       ...over,
     },
   });
+  const alone = { unnamed: [], sharers: [], isRefused: false };
   const names = ['groupsnapshot-g1.vol-1', 'groupsnapshot-g1.vol-2'];
   const plan = (over: Partial<GroupContentView>, ...of: readonly GroupCutMember[]) =>
-    planGroupCut({ content: { ...content, ...over }, members: of, isRefused: false });
+    planGroupCut({ ...alone, content: { ...content, ...over }, members: of });
 
   it('asks the node for all of them, and tells of them when all are there', () => {
     expect(plan({}, member(1), member(2))).toEqual({ do: 'create', volumeHandles: ['vol-1', 'vol-2'] });
@@ -269,5 +312,83 @@ describe("the driver's part of a group snapshot", () => {
     expect(plan(ending, member(1), member(2))).toEqual({ do: 'remove-finalizer' });
     const unheard = both.map((each, index) => ({ ...each, ...cut(index + 1, { isPublished: false }) }));
     expect(plan({ ...ending, deletionPolicy: 'Retain' }, ...unheard)).toEqual({ do: 'delete-cuts', names });
+  });
+
+  describe('that was there before', () => {
+    const known = (over: Partial<NonNullable<GroupCutMember['cut']>> = {}): readonly GroupCutMember[] =>
+      [1, 2].map((number) => ({
+        ...member(number, cut(number, over)),
+        volumeHandle: '',
+        givenHandle: `snap-${number}`,
+        source: undefined,
+      }));
+    const planOf = (over: Partial<GroupCutState>) =>
+      planGroupCut({ ...alone, content: given, members: known(), ...over });
+
+    it('is ready as it is, and its members are told by whoever wants it', () => {
+      const status = { handle: 'group-1', isReady: true, createdMs: 5_000, error: undefined, members: [] };
+      expect(planOf({})).toEqual({ do: 'report', status });
+      expect(planOf({ content: { ...given, status } })).toEqual({ do: 'nothing' });
+      expect(planOf({ members: known({ isPublished: false }) })).toEqual({ do: 'mark', names });
+    });
+
+    it.each<[string, Partial<GroupCutState>, string]>([
+      [
+        'a snapshot that is not there',
+        { members: known().map((each) => ({ ...each, cut: undefined })) },
+        'no node knows snapshot snap-1 of group snapshot group-1',
+      ],
+      [
+        'a snapshot of another group',
+        { members: known({ groupHandle: 'group-2' }) },
+        'snapshot snap-1 is not a member of group snapshot group-1, but of group-2',
+      ],
+      [
+        'a snapshot that was taken alone',
+        { members: known({ groupHandle: undefined }) },
+        'snapshot snap-1 is not a member of group snapshot group-1, but of no group',
+      ],
+      ['a part of it', { unnamed: ['snap-3'] }, 'has more members; name them as well: snap-3'],
+      ['nothing of it', { members: [] }, 'is to be bound without any snapshot'],
+      [
+        'one that is lost',
+        { members: known({ phase: 'Lost' }) },
+        'pool default on node node-1: snapshot snap-1 is Lost',
+      ],
+      [
+        'one that is being deleted',
+        { members: known({ isDeleting: true }) },
+        'its snapshots are being deleted',
+      ],
+    ])('is not ready for %s', (_, over, error) => {
+      const refused = planOf(over);
+      expect(refused).toMatchObject({ do: 'report', status: { isReady: false } });
+      expect(refused.do === 'report' ? refused.status.error : '').toContain(error);
+    });
+
+    it('ends like any other, but for what another content has as well', () => {
+      const ending = { ...given, isDeleting: true, isReleased: true };
+      expect(planOf({ content: ending })).toEqual({ do: 'delete-cuts', names });
+      expect(planOf({ content: { ...ending, deletionPolicy: 'Retain' } })).toEqual({
+        do: 'remove-finalizer',
+      });
+      expect(planOf({ content: ending, sharers: ['groupsnapcontent-g1'] })).toMatchObject({ do: 'refuse' });
+      expect(planOf({ content: { ...ending, isReleased: false } })).toEqual({ do: 'nothing' });
+      const unbound = { ...ending, isReleased: false, group: { ...given.group, uid: '' } };
+      expect(planOf({ content: unbound })).toEqual({ do: 'delete-cuts', names });
+    });
+  });
+
+  it('of a node that is gone ends when nobody has heard of it, and otherwise only when it is given up', () => {
+    const gone = (isPublished: boolean): readonly GroupCutMember[] =>
+      [1, 2].map((number) =>
+        member(number, { ...cut(number, { isDeleting: true, isPublished }), hasNode: false }),
+      );
+    const ending = { isDeleting: true, isReleased: true };
+    expect(plan(ending, ...gone(false))).toEqual({ do: 'abandon', names });
+    expect(plan({}, ...gone(false))).toEqual({ do: 'abandon', names });
+    expect(plan(ending, ...gone(true))).toEqual({ do: 'nothing' });
+    const back = gone(false).map((each) => ({ ...each, hasNode: true }));
+    expect(plan(ending, ...back)).toEqual({ do: 'nothing' });
   });
 });

@@ -14,6 +14,8 @@ import type { SnapshotSource } from './snapshot-plan.ts';
 /** A claim that is selected, and its volume, or why it has none. */
 export interface GroupSource {
   readonly claim: string;
+  /** It is kept until the group is taken. */
+  readonly isProtected: boolean;
   readonly source: SnapshotSource | Fault;
 }
 
@@ -33,7 +35,7 @@ export interface GroupState {
   readonly classes: readonly SnapshotClassView[];
   /** Those that its content tells of. */
   readonly members: readonly GroupMemberState[];
-  /** Names of VolumeSnapshots that it owns, and that it holds. */
+  /** Names of VolumeSnapshots that it owns, and that it holds or that are not being deleted. */
   readonly held: readonly string[];
 }
 
@@ -44,6 +46,10 @@ export type GroupPlan =
   | { readonly do: 'hold'; readonly fault: Fault }
   | { readonly do: 'set-class'; readonly className: string }
   | { readonly do: 'add-finalizer' }
+  /** Keep these claims until the group is taken. */
+  | { readonly do: 'protect'; readonly claims: readonly string[] }
+  /** Note in the content which group snapshot it belongs to from now on. */
+  | { readonly do: 'bind'; readonly className: string | undefined }
   | { readonly do: 'create-content'; readonly content: NewGroupContent }
   /** Make the VolumeSnapshot and the VolumeSnapshotContent of each. */
   | { readonly do: 'create-members'; readonly members: readonly GroupMember[] }
@@ -132,12 +138,15 @@ function chooseClass(
   return `VolumeGroupSnapshotClass ${only.name}: parameter ${JSON.stringify(unknown)} is unknown; ${DRIVER_NAME} takes none`;
 }
 
-function planBound({ group, members }: GroupState, content: GroupContentView): GroupPlan {
+function planBound({ group, members, sources }: GroupState, content: GroupContentView): GroupPlan {
   const why = misboundGroup(group, content);
   if (why !== undefined) {
     return { do: 'wait', fault: new Fault('conflict', `${describeGroup(group)}: ${why}`) };
   }
   if (!group.hasFinalizer) return { do: 'add-finalizer' };
+  if (content.group.uid === '') return { do: 'bind', className: group.className };
+  const claims = sources.filter((each) => isTaken(each, content)).map(({ claim }) => claim);
+  if (claims.length > 0) return { do: 'protect', claims };
   const missing = members.filter(({ isMade }) => !isMade).map(({ member }) => member);
   if (content.status.isReady && missing.length > 0) return { do: 'create-members', members: missing };
   const { isReady, createdMs, error } = content.status;
@@ -145,10 +154,23 @@ function planBound({ group, members }: GroupState, content: GroupContentView): G
   return sameStatus(status, group.status) ? NOTHING : { do: 'report', status };
 }
 
+/** A claim that could go while its volume is being taken. */
+function isTaken(
+  { source, isProtected }: GroupSource,
+  { status, volumeHandles = [] }: GroupContentView,
+): boolean {
+  return (
+    !status.isReady &&
+    !isProtected &&
+    !(source instanceof Fault) &&
+    volumeHandles.includes(source.volumeHandle)
+  );
+}
+
 /** Why the two do not belong together; undefined when they do. */
 function misboundGroup(
   { uid, namespace, name, contentName }: GroupView,
-  { name: content, group, volumeHandles }: GroupContentView,
+  { name: content, group, volumeHandles, given }: GroupContentView,
 ): string | undefined {
   const it = `VolumeGroupSnapshotContent ${content}`;
   if (group.namespace !== namespace || group.name !== name) {
@@ -156,6 +178,9 @@ function misboundGroup(
   }
   if (group.uid !== '' && group.uid !== uid)
     return `${it} is bound to an earlier group snapshot of this name`;
+  if (contentName !== undefined && given === undefined) {
+    return `${it} stands for no existing group: it has no spec.source.groupSnapshotHandles`;
+  }
   if (contentName === undefined && (volumeHandles === undefined || group.uid === '')) {
     return `${it} has the name of the one that is to be made; delete it`;
   }
@@ -169,7 +194,9 @@ function planEnd({ group, content, members, held }: GroupState): GroupPlan {
     const text = `${describeGroup(group)} goes when volume ${volume}, which is being made from a member, is ready`;
     return { do: 'hold', fault: new Fault('busy', text) };
   }
-  const isBound = content !== undefined && misboundGroup(group, content) === undefined;
+  // One that never became its own is none of its business.
+  const isBound =
+    content !== undefined && content.group.uid !== '' && misboundGroup(group, content) === undefined;
   // First, so that the driver's part does not take the members' data away while they are not even asked.
   if (held.length > 0) return { do: 'release-members', names: held };
   if (!isBound) return { do: 'remove-finalizer' };

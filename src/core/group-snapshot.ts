@@ -45,8 +45,16 @@ export interface GroupContentView {
   readonly deletionPolicy: DeletionPolicy;
   /** The volumes to take together; undefined where the group was there before. */
   readonly volumeHandles: readonly string[] | undefined;
+  /** The group that was there before. */
+  readonly given: GivenGroup | undefined;
   readonly group: { readonly namespace: string; readonly name: string; readonly uid: string };
   readonly status: GroupContentStatus;
+}
+
+/** A group snapshot that exists, and its members, as whoever wants it names them. */
+export interface GivenGroup {
+  readonly handle: string;
+  readonly snapshotHandles: readonly string[];
 }
 
 /** What the driver says of a group. */

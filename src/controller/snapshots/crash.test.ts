@@ -16,6 +16,7 @@ import { FakeApiClient } from '../../../test/fakes/fake-api-client.ts';
 import { createCluster } from '../cluster.ts';
 import { SnapshotBinder } from './binder.ts';
 import { SnapshotCutter } from './cutter.ts';
+import { createGroupKinds } from './group-kinds.ts';
 import { createSnapshotKinds } from './kinds.ts';
 import { SourceClaims } from './source-claims.ts';
 
@@ -72,7 +73,8 @@ function startLife(client: KubeClient): { round(): Promise<void> } {
   ];
   for (const [, informer] of informers) void informer.run(life.signal);
   const events = { record: () => undefined };
-  const deps = { client, cluster, kinds, events, logger: silentLogger, clock: systemClock };
+  const groupKinds = createGroupKinds({ client, logger: silentLogger });
+  const deps = { client, cluster, kinds, groupKinds, events, logger: silentLogger, clock: systemClock };
   const claims = new SourceClaims(deps);
   const binder = new SnapshotBinder({ ...deps, claims });
   const cutter = new SnapshotCutter(deps);

@@ -5,7 +5,7 @@ import {
   type VolumeGroupSnapshot,
   type VolumeGroupSnapshotContent,
 } from '../../api/group-snapshot-kinds.ts';
-import { VOLUME_SNAPSHOTS, type VolumeSnapshot } from '../../api/snapshot-kinds.ts';
+import type { VolumeSnapshot } from '../../api/snapshot-kinds.ts';
 import { apiTime } from '../../core/api-status.ts';
 import { DRIVER_NAME } from '../../core/driver.ts';
 import type { Fault } from '../../core/fault.ts';
@@ -40,8 +40,9 @@ import {
   groupView,
   memberNamesOf,
 } from './group-kinds.ts';
-import { makeMember } from './group-members.ts';
+import { makeMember, releaseMember } from './group-members.ts';
 import type { SnapshotKinds } from './kinds.ts';
+import type { SourceClaims } from './source-claims.ts';
 import { snapshotSource } from './views.ts';
 
 export interface GroupBinderDeps {
@@ -49,6 +50,7 @@ export interface GroupBinderDeps {
   readonly cluster: Cluster;
   readonly kinds: SnapshotKinds;
   readonly groupKinds: GroupKinds;
+  readonly claims: Pick<SourceClaims, 'protect' | 'isProtected'>;
   readonly events: Pick<EventRecorder, 'record'>;
   readonly logger: Logger;
   readonly clock: Clock;
@@ -121,6 +123,9 @@ export class GroupBinder {
         await this.#patch(group, { metadata: { finalizers } }, signal);
         return undefined;
       }
+      case 'protect':
+        for (const claim of plan.claims) await this.#deps.claims.protect(claim, signal);
+        return undefined;
       case 'create-content':
         return await this.#createContent(group, plan.content, signal);
       case 'create-members': {
@@ -133,11 +138,12 @@ export class GroupBinder {
         await this.#report(group, plan.status, signal);
         return undefined;
       case 'release-members':
-        for (const name of plan.names) await this.#releaseMember(group, name, signal);
+        for (const name of plan.names) await releaseMember(group, name, this.#deps, signal);
         return undefined;
+      case 'bind':
       case 'release-content':
       case 'delete-content':
-        return await this.#endContent(group, plan.do, signal);
+        return await this.#changeContent(group, plan, signal);
       case 'remove-finalizer':
         return await this.#removeFinalizer(group, signal);
     }
@@ -149,11 +155,13 @@ export class GroupBinder {
     wanted: NewGroupContent,
     signal: AbortSignal,
   ): Promise<WorkResult> {
-    const { client, groupKinds } = this.#deps;
+    const { client, groupKinds, claims } = this.#deps;
     const live = await this.#live(group, signal);
-    if (live === undefined || planGroup(this.#stateOf(live, undefined)).do !== 'create-content') {
-      return { afterMs: 200 };
-    }
+    if (live === undefined) return { afterMs: 200 };
+    const state = this.#stateOf(live, undefined);
+    if (planGroup(state).do !== 'create-content') return { afterMs: 200 };
+    // Crash window: some are kept, and there is no content: they are let go until there is one, and kept again then.
+    for (const { claim } of state.sources) await claims.protect(claim, signal);
     const { namespace = '', name = '', uid = '' } = live.metadata ?? {};
     const apiVersion = `${GROUP_SNAPSHOT_GROUP}/v1`;
     const content = await client.create(
@@ -178,10 +186,10 @@ export class GroupBinder {
     return undefined;
   }
 
-  /** Both are read from the server first: a policy that was just set to Retain counts. */
-  async #endContent(
+  /** Both are read from the server first: a policy that was just set to Retain counts, and so does a reference that was just taken. */
+  async #changeContent(
     group: VolumeGroupSnapshot,
-    step: 'release-content' | 'delete-content',
+    plan: Extract<GroupPlan, { do: 'bind' | 'release-content' | 'delete-content' }>,
     signal: AbortSignal,
   ): Promise<WorkResult> {
     const { client, groupKinds } = this.#deps;
@@ -189,37 +197,23 @@ export class GroupBinder {
     const live = await this.#live(group, signal);
     const content = await findObject(client, VOLUME_GROUP_SNAPSHOT_CONTENTS, { name }, { signal });
     if (live === undefined || content === undefined) return { afterMs: 200 };
-    if (planGroup(this.#stateOf(live, content)).do !== step) {
+    if (planGroup(this.#stateOf(live, content)).do !== plan.do) {
       groupKinds.groupContents.remember(content);
       groupKinds.groups.remember(live);
       return { afterMs: 200 };
     }
-    if (step === 'release-content') {
+    if (plan.do === 'bind') {
+      const volumeGroupSnapshotRef = { ...content.spec.volumeGroupSnapshotRef, uid: live.metadata?.uid };
+      const spec = { volumeGroupSnapshotRef, volumeGroupSnapshotClassName: plan.className };
+      await this.#patchContent(content, { spec }, signal);
+    } else if (plan.do === 'release-content') {
       await this.#release(content, signal);
-      return undefined;
+    } else {
+      const { uid, resourceVersion } = content.metadata ?? {};
+      const precondition = { uid, resourceVersion };
+      await client.delete(VOLUME_GROUP_SNAPSHOT_CONTENTS, { name }, { precondition, signal });
     }
-    const { uid, resourceVersion } = content.metadata ?? {};
-    const precondition = { uid, resourceVersion };
-    await client.delete(VOLUME_GROUP_SNAPSHOT_CONTENTS, { name }, { precondition, signal });
     return undefined;
-  }
-
-  /** Deleted first, then let go: without its group it would be a snapshot like any other, and stay. */
-  async #releaseMember(group: VolumeGroupSnapshot, name: string, signal: AbortSignal): Promise<void> {
-    const { client, kinds } = this.#deps;
-    const namespace = group.metadata?.namespace ?? '';
-    const live = await findObject(client, VOLUME_SNAPSHOTS, { namespace, name }, { signal });
-    if (live === undefined) return;
-    const { uid, deletionTimestamp } = live.metadata ?? {};
-    if (deletionTimestamp === undefined) {
-      await client.delete(VOLUME_SNAPSHOTS, { namespace, name }, { precondition: { uid }, signal });
-    }
-    const deleted = await findObject(client, VOLUME_SNAPSHOTS, { namespace, name }, { signal });
-    if (deleted === undefined || deleted.metadata?.uid !== uid) return;
-    const finalizers = (deleted.metadata?.finalizers ?? []).filter((each) => each !== IN_GROUP_FINALIZER);
-    const patch = exactly(deleted, { metadata: { finalizers } });
-    const written = await client.patch(VOLUME_SNAPSHOTS, { namespace, name }, patch, { signal });
-    if (finalizers.length > 0) kinds.snapshots.remember(written);
   }
 
   /** The server is asked whether there really is no content. */
@@ -317,7 +311,7 @@ export class GroupBinder {
   }
 
   #stateOf(group: VolumeGroupSnapshot, content: VolumeGroupSnapshotContent | undefined): GroupState {
-    const { cluster, kinds, groupKinds } = this.#deps;
+    const { cluster, kinds, groupKinds, claims } = this.#deps;
     const view = groupView(group);
     const { selector } = group.spec.source;
     const bound = content && groupContentView(content);
@@ -334,7 +328,11 @@ export class GroupBinder {
       sources: selected
         .map(keyOf)
         .sort()
-        .map((claim) => ({ claim, source: snapshotSource(claim, cluster) })),
+        .map((claim) => ({
+          claim,
+          isProtected: claims.isProtected(claim),
+          source: snapshotSource(claim, cluster),
+        })),
       classes: [...groupKinds.groupClasses.store.values()].map(groupClassView),
       members: (bound?.status.members ?? []).map((member) => {
         const names = memberNamesOf(view.uid, member.volumeHandle);
@@ -346,9 +344,10 @@ export class GroupBinder {
           restoring: own === undefined ? [] : restoringFrom(own, cluster),
         };
       }),
-      held: owned.flatMap(({ metadata }) =>
-        metadata?.finalizers?.includes(IN_GROUP_FINALIZER) === true ? [metadata.name ?? ''] : [],
-      ),
+      held: owned.flatMap(({ metadata }) => {
+        const isHeld = metadata?.finalizers?.includes(IN_GROUP_FINALIZER) === true;
+        return isHeld || metadata?.deletionTimestamp === undefined ? [metadata?.name ?? ''] : [];
+      }),
     };
   }
 

@@ -7,6 +7,7 @@ import {
 } from '../../api/group-snapshot-kinds.ts';
 import { LOCAL_VOLUMES, type LocalVolume } from '../../api/local-volume.ts';
 import { VOLUME_SNAPSHOT_CONTENTS, VOLUME_SNAPSHOTS } from '../../api/snapshot-kinds.ts';
+import { CLAIM_FINALIZER } from '../../core/snapshot.ts';
 import { Fault, isFault } from '../../core/fault.ts';
 import { NODES, PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES } from '../../kube/built-in.ts';
 import type { KubeClient } from '../../kube/client.ts';
@@ -80,9 +81,10 @@ function startLife(client: KubeClient): { round(): Promise<void> } {
   for (const [, informer] of informers) void informer.run(signal);
   const events = { record: () => undefined };
   const deps = { client, cluster, kinds, groupKinds, events, logger: silentLogger, clock: systemClock };
-  const binder = new SnapshotBinder({ ...deps, claims: new SourceClaims(deps) });
+  const claims = new SourceClaims(deps);
+  const binder = new SnapshotBinder({ ...deps, claims });
   const cutter = new SnapshotCutter(deps);
-  const groupBinder = new GroupBinder(deps);
+  const groupBinder = new GroupBinder({ ...deps, claims });
   const groupCutter = new GroupCutter(deps);
   const versions = (objects: Iterable<KubeObject>): string =>
     [...objects]
@@ -121,6 +123,7 @@ function startLife(client: KubeClient): { round(): Promise<void> } {
         await step(cutter.reconcileCut(name, signal));
         await step(groupCutter.reconcileCut(name, signal));
       }
+      for (const key of [...cluster.claims.store.keys()]) await step(claims.release(key, signal));
     },
   };
 }
@@ -210,6 +213,12 @@ async function prepare(deletionPolicy: 'Delete' | 'Retain', nodes = ['n1', 'n1']
   await server.create(VOLUME_GROUP_SNAPSHOTS, { metadata: { ...GROUP }, spec: { source } });
 }
 
+async function finalizersOfClaims(): Promise<readonly string[]> {
+  return (await server.list(PERSISTENT_VOLUME_CLAIMS)).items.flatMap(
+    ({ metadata }) => metadata?.finalizers ?? [],
+  );
+}
+
 async function expectNothingLeft(): Promise<void> {
   for (const resource of [
     VOLUME_GROUP_SNAPSHOTS,
@@ -239,6 +248,7 @@ describe.each(MOMENTS)('a controller that is killed %s a write', { timeout: 60_0
         creationTime: '2026-01-01T00:00:00Z',
       });
       expect(await cuts()).toHaveLength(2);
+      expect(await finalizersOfClaims()).toEqual([]);
       const members = (await server.list(VOLUME_SNAPSHOTS)).items;
       expect(members.map(({ spec }) => spec.source.persistentVolumeClaimName).sort()).toEqual([
         'data-1',
@@ -293,3 +303,155 @@ test('volumes of two nodes are named, and nothing is taken', async () => {
   await settle(server);
   await expectNothingLeft();
 });
+
+/** As many rounds, without any agent. */
+async function takeRounds(count: number): Promise<void> {
+  const life = startLife(server);
+  for (let round = 0; round < count; round += 1) await life.round();
+}
+
+test('claims are kept until their group is taken', async () => {
+  await prepare('Delete');
+  await takeRounds(8);
+  expect(await finalizersOfClaims()).toEqual([CLAIM_FINALIZER, CLAIM_FINALIZER]);
+  // Taken off by hand.
+  const merge = { metadata: { finalizers: [] } };
+  await server.patch(PERSISTENT_VOLUME_CLAIMS, { namespace: 'team', name: 'data-1' }, { merge });
+  await takeRounds(2);
+  expect(await finalizersOfClaims()).toEqual([CLAIM_FINALIZER, CLAIM_FINALIZER]);
+  await server.delete(PERSISTENT_VOLUME_CLAIMS, { namespace: 'team', name: 'data-1' });
+  await settle(server);
+  expect((await server.get(VOLUME_GROUP_SNAPSHOTS, GROUP)).status?.readyToUse).toBe(true);
+  expect((await server.list(PERSISTENT_VOLUME_CLAIMS)).items.map(keyOf)).toEqual(['team/data-2']);
+  expect(await finalizersOfClaims()).toEqual([]);
+});
+
+test('claims of a group that is deleted before it is taken are let go', async () => {
+  await prepare('Delete');
+  await takeRounds(8);
+  await server.delete(VOLUME_GROUP_SNAPSHOTS, GROUP);
+  await settle(server);
+  expect(await finalizersOfClaims()).toEqual([]);
+  await expectNothingLeft();
+});
+
+test('a group that is being taken ends also when its node is gone for good', async () => {
+  await prepare('Delete');
+  await takeRounds(8);
+  for (const { metadata } of await cuts()) {
+    const merge = { metadata: { finalizers: [DATA_FINALIZER] } };
+    await server.patch(LOCAL_VOLUMES, { name: metadata?.name ?? '' }, { merge });
+  }
+  await server.delete(NODES, { name: 'n1' });
+  await server.delete(VOLUME_GROUP_SNAPSHOTS, GROUP);
+  await takeRounds(16);
+  await expectNothingLeft();
+});
+
+test('a group that was told of waits for its node, and ends when its members are given up', async () => {
+  await prepare('Delete');
+  await settle(server);
+  await server.delete(NODES, { name: 'n1' });
+  await server.delete(VOLUME_GROUP_SNAPSHOTS, GROUP);
+  await takeRounds(16);
+  const left = await cuts();
+  expect(left.map(({ metadata }) => metadata?.finalizers)).toEqual([[DATA_FINALIZER], [DATA_FINALIZER]]);
+  // As is done for those that bear the annotation keelson.dev/release.
+  for (const { metadata } of left) {
+    await server.patch(
+      LOCAL_VOLUMES,
+      { name: metadata?.name ?? '' },
+      { merge: { metadata: { finalizers: [] } } },
+    );
+  }
+  await takeRounds(8);
+  await expectNothingLeft();
+});
+
+/** What stands for the group in the API is deleted, and wanted again as one that is there. */
+async function bindAnew(deletionPolicy: 'Delete' | 'Retain'): Promise<void> {
+  await prepare('Retain');
+  await settle(server);
+  const [content] = (await server.list(VOLUME_GROUP_SNAPSHOT_CONTENTS)).items;
+  const handles = (content?.status?.volumeSnapshotInfoList ?? []).map(
+    ({ snapshotHandle }) => snapshotHandle ?? '',
+  );
+  await server.delete(VOLUME_GROUP_SNAPSHOTS, GROUP);
+  await settle(server);
+  const kinds: readonly Resource<KubeObject>[] = [VOLUME_SNAPSHOT_CONTENTS, VOLUME_GROUP_SNAPSHOT_CONTENTS];
+  for (const resource of kinds) {
+    for (const { metadata } of (await server.list(resource)).items) {
+      await server.delete(resource, { name: metadata?.name ?? '' });
+    }
+  }
+  await settle(server);
+  expect((await server.list(VOLUME_SNAPSHOT_CONTENTS)).items).toEqual([]);
+  expect((await server.list(VOLUME_GROUP_SNAPSHOT_CONTENTS)).items).toEqual([]);
+  expect(await cuts()).toHaveLength(2);
+  const driver = 'keelson.dev';
+  await server.create(VOLUME_GROUP_SNAPSHOT_CONTENTS, {
+    metadata: { name: 'static' },
+    spec: {
+      driver,
+      deletionPolicy,
+      source: {
+        groupSnapshotHandles: { volumeGroupSnapshotHandle: 'group-1', volumeSnapshotHandles: handles },
+      },
+      volumeGroupSnapshotRef: { ...GROUP },
+    },
+  });
+  const group = await server.create(VOLUME_GROUP_SNAPSHOTS, {
+    metadata: { ...GROUP },
+    spec: { source: { volumeGroupSnapshotContentName: 'static' } },
+  });
+  const owner = {
+    apiVersion: 'groupsnapshot.storage.k8s.io/v1',
+    kind: 'VolumeGroupSnapshot',
+    name: GROUP.name,
+  };
+  for (const [index, snapshotHandle] of handles.entries()) {
+    const name = { namespace: 'team', name: `member-${index}` };
+    await server.create(VOLUME_SNAPSHOT_CONTENTS, {
+      metadata: { name: `static-${index}` },
+      spec: { driver, deletionPolicy, source: { snapshotHandle }, volumeSnapshotRef: { ...name } },
+    });
+    await server.create(VOLUME_SNAPSHOTS, {
+      metadata: { ...name, ownerReferences: [{ ...owner, uid: group.metadata?.uid ?? '' }] },
+      spec: { source: { volumeSnapshotContentName: `static-${index}` } },
+    });
+  }
+}
+
+test.each(['Delete', 'Retain'] as const)('a group that is there is bound again, under %s', async (policy) => {
+  await bindAnew(policy);
+  await settle(server);
+  const group = await server.get(VOLUME_GROUP_SNAPSHOTS, GROUP);
+  expect(group.status).toMatchObject({ boundVolumeGroupSnapshotContentName: 'static', readyToUse: true });
+  const members = (await server.list(VOLUME_SNAPSHOTS)).items;
+  expect(members.map(({ metadata }) => metadata?.name)).toEqual(['member-0', 'member-1']);
+  expect(members.map(({ status }) => status?.readyToUse)).toEqual([true, true]);
+  await server.delete(VOLUME_GROUP_SNAPSHOTS, GROUP);
+  await settle(server);
+  if (policy === 'Delete') {
+    await expectNothingLeft();
+    return;
+  }
+  expect((await server.list(VOLUME_SNAPSHOTS)).items).toEqual([]);
+  expect((await server.list(VOLUME_SNAPSHOT_CONTENTS)).items).toHaveLength(2);
+  expect((await cuts()).map(({ metadata }) => metadata?.deletionTimestamp)).toEqual([undefined, undefined]);
+});
+
+test.each(MOMENTS)(
+  'a group that is there ends whole, whenever the controller is killed %s a write',
+  async (when) => {
+    let survived = false;
+    for (let at = 1; at <= MOST_WRITES && !survived; at += 1) {
+      await bindAnew('Delete');
+      await settle(server);
+      await server.delete(VOLUME_GROUP_SNAPSHOTS, GROUP);
+      survived = (await settle(mortal(at, when))) === 0;
+      await expectNothingLeft();
+    }
+    expect(survived).toBe(true);
+  },
+);

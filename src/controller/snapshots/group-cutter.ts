@@ -12,17 +12,24 @@ import {
   groupCutNameOf,
   groupNameOf,
 } from '../../core/group-snapshot.ts';
-import { type GroupCutPlan, type GroupCutState, planGroupCut } from '../../core/group-snapshot-cut.ts';
+import {
+  type GroupCutMember,
+  type GroupCutPlan,
+  type GroupCutState,
+  planGroupCut,
+} from '../../core/group-snapshot-cut.ts';
+import { planOrphan } from '../../core/snapshot-cut.ts';
+import { NODES } from '../../kube/built-in.ts';
 import { findObject, type KubeClient, listAll } from '../../kube/client.ts';
 import type { EventRecorder } from '../../kube/event-recorder.ts';
 import type { Clock } from '../../runtime/clock.ts';
 import type { Logger } from '../../runtime/logger.ts';
 import type { WorkResult } from '../../runtime/work-queue.ts';
 import type { Cluster } from '../cluster.ts';
-import { annotateVolume } from '../local-volume-writes.ts';
-import { groupContentView, groupCutView, type GroupKinds } from './group-kinds.ts';
+import { annotateVolume, releaseVolume } from '../local-volume-writes.ts';
+import { groupContentView, groupCutView, groupHandlesOf, type GroupKinds } from './group-kinds.ts';
 import { handlesOf, type SnapshotKinds } from './kinds.ts';
-import { cutSource, nanoseconds, TOLD_BY } from './views.ts';
+import { cutSource, cutView, nanoseconds, TOLD_BY } from './views.ts';
 
 export interface GroupCutterDeps {
   readonly client: KubeClient;
@@ -64,6 +71,7 @@ export class GroupCutter {
     if (known === undefined || !isUnheardOf(known) || groupKinds.groupContents.store.get(contentName)) {
       return undefined;
     }
+    if (planOrphan(cutView(known), this.#hasNode(known)).do === 'nothing') return undefined;
     // Everything that could be a reason to keep it is read from the server.
     const cut = await findObject(client, LOCAL_VOLUMES, { name }, { signal });
     const content = await findObject(
@@ -74,9 +82,13 @@ export class GroupCutter {
     );
     if (content !== undefined) return { afterMs: 1_000 };
     if (cut === undefined || !isUnheardOf(cut)) return undefined;
-    const { uid, resourceVersion } = cut.metadata ?? {};
-    await client.delete(LOCAL_VOLUMES, { name }, { precondition: { uid, resourceVersion }, signal });
-    logger.info({ volume: name }, 'a member of a group snapshot that nobody has heard of is deleted');
+    const plan = planOrphan(cutView(cut), await this.#hasLiveNode(cut, signal));
+    if (plan.do === 'abandon') await this.#abandon(cut, signal);
+    if (plan.do === 'delete') {
+      const { uid, resourceVersion } = cut.metadata ?? {};
+      await client.delete(LOCAL_VOLUMES, { name }, { precondition: { uid, resourceVersion }, signal });
+      logger.info({ volume: name }, 'a member of a group snapshot that nobody has heard of is deleted');
+    }
     return undefined;
   }
 
@@ -109,6 +121,8 @@ export class GroupCutter {
       case 'discard':
       case 'delete-cuts':
         return await this.#end(content, plan, signal);
+      case 'abandon':
+        return await this.#abandonAll(plan.names, signal);
       case 'remove-finalizer':
         return await this.#removeFinalizer(content, signal);
     }
@@ -184,13 +198,36 @@ export class GroupCutter {
     return undefined;
   }
 
+  /** The server is asked whether the node really is gone, and whether really nobody has heard of them. */
+  async #abandonAll(names: readonly string[], signal: AbortSignal): Promise<WorkResult> {
+    const { client, cluster } = this.#deps;
+    for (const name of names) {
+      const cut = await findObject(client, LOCAL_VOLUMES, { name }, { signal });
+      if (cut === undefined) continue;
+      const isUntold = isUnheardOf(cut) && cut.metadata?.deletionTimestamp !== undefined;
+      if (!isUntold || (await this.#hasLiveNode(cut, signal))) {
+        cluster.volumes.remember(cut);
+        return { afterMs: 200 };
+      }
+      await this.#abandon(cut, signal);
+    }
+    return undefined;
+  }
+
+  async #abandon(cut: LocalVolume, signal: AbortSignal): Promise<void> {
+    const { client, logger } = this.#deps;
+    await releaseVolume(cut, { client }, signal);
+    const fields = { volume: cut.metadata?.name, node: cut.spec.nodeName };
+    logger.info(fields, 'an unheard-of member of a group snapshot was given up');
+  }
+
   /** Without LocalVolumes behind it the server is asked whether there really are none. */
   async #removeFinalizer(content: VolumeGroupSnapshotContent, signal: AbortSignal): Promise<WorkResult> {
     const { client, cluster } = this.#deps;
     const { name = '', uid, resourceVersion, finalizers = [] } = content.metadata ?? {};
     const known = this.#stateOf(content).members;
-    for (const { volumeHandle, cut } of known) {
-      if (cut !== undefined) continue;
+    for (const { volumeHandle, givenHandle, cut } of known) {
+      if (cut !== undefined || givenHandle !== undefined) continue;
       const cutName = groupCutNameOf(content.spec.volumeGroupSnapshotRef.uid ?? '', volumeHandle);
       const missed = await findObject(client, LOCAL_VOLUMES, { name: cutName }, { signal });
       if (missed === undefined) continue;
@@ -243,24 +280,46 @@ export class GroupCutter {
   }
 
   #stateOf(content: VolumeGroupSnapshotContent): GroupCutState {
-    const { cluster, kinds, clock } = this.#deps;
+    const { cluster, kinds, groupKinds, clock } = this.#deps;
     const view = groupContentView(content);
     const { store } = cluster.volumes;
-    const members = (view.volumeHandles ?? []).map((volumeHandle) => {
+    const member = (cut: LocalVolume | undefined): Pick<GroupCutMember, 'cut' | 'holder' | 'hasNode'> => {
+      const handle = cut?.status?.volumeHandle;
+      const [holder] = handle === undefined ? [] : kinds.contents.store.byIndex('handle', handle);
+      const hasNode = cut === undefined || this.#hasNode(cut);
+      return { cut: cut && groupCutView(cut), holder: holder?.metadata?.name, hasNode };
+    };
+    const taken = (view.volumeHandles ?? []).map((volumeHandle): GroupCutMember => {
       const [source] = store.byIndex('handle', volumeHandle).filter(({ spec }) => spec.type === 'Volume');
       const named = store.get(groupCutNameOf(view.group.uid, volumeHandle));
       const cut = named?.spec.claim?.uid === view.group.uid ? named : undefined;
-      const handle = cut?.status?.volumeHandle;
-      const [holder] = handle === undefined ? [] : kinds.contents.store.byIndex('handle', handle);
-      return {
-        volumeHandle,
-        source: source && cutSource(source),
-        cut: cut && groupCutView(cut),
-        holder: holder?.metadata?.name,
-      };
+      return { volumeHandle, source: source && cutSource(source), ...member(cut) };
     });
-    const isRefused = (this.#refusedUntilMs.get(view.name) ?? 0) > clock.nowMs();
-    return { content: view, members, isRefused };
+    const given = (view.given?.snapshotHandles ?? []).map((givenHandle): GroupCutMember => {
+      const [cut] = store.byIndex('handle', givenHandle).filter(({ spec }) => spec.type === 'Snapshot');
+      return { volumeHandle: '', givenHandle, source: undefined, ...member(cut) };
+    });
+    const handles = groupHandlesOf(content);
+    const named = new Set(view.given?.snapshotHandles);
+    const ofGroup = view.given === undefined ? [] : store.byIndex('group', view.given.handle);
+    const sharers = handles.flatMap((handle) => groupKinds.groupContents.store.byIndex('handle', handle));
+    return {
+      content: view,
+      members: [...taken, ...given],
+      unnamed: ofGroup.map(({ status }) => status?.volumeHandle ?? '').filter((each) => !named.has(each)),
+      sharers: sharers.flatMap(({ metadata }) =>
+        metadata?.uid === content.metadata?.uid ? [] : [metadata?.name ?? ''],
+      ),
+      isRefused: (this.#refusedUntilMs.get(view.name) ?? 0) > clock.nowMs(),
+    };
+  }
+
+  #hasNode({ spec }: LocalVolume): boolean {
+    return this.#deps.cluster.nodes.store.get(spec.nodeName) !== undefined;
+  }
+
+  async #hasLiveNode({ spec }: LocalVolume, signal: AbortSignal): Promise<boolean> {
+    return (await findObject(this.#deps.client, NODES, { name: spec.nodeName }, { signal })) !== undefined;
   }
 
   #say(content: VolumeGroupSnapshotContent, note: string): void {
@@ -276,13 +335,12 @@ export class GroupCutter {
   }
 }
 
-/** A member of a group whose handle was never told, and that stays if nobody deletes it. */
+/** A member of a group whose handle was never told. */
 function isUnheardOf({ metadata, spec }: LocalVolume): boolean {
   return (
     spec.group !== undefined &&
     spec.claim !== undefined &&
     spec.group.name === groupNameOf(spec.claim.uid) &&
-    metadata?.deletionTimestamp === undefined &&
     metadata?.annotations?.[TOLD_BY] === undefined
   );
 }

@@ -38,9 +38,22 @@ export const GROUP_RESOURCES = [
 export function createGroupKinds(deps: InformerDeps): GroupKinds {
   return {
     groups: new Informer({ resource: VOLUME_GROUP_SNAPSHOTS }, deps),
-    groupContents: new Informer({ resource: VOLUME_GROUP_SNAPSHOT_CONTENTS }, deps),
+    groupContents: new Informer(
+      {
+        resource: VOLUME_GROUP_SNAPSHOT_CONTENTS,
+        indexers: { handle: (content) => [...groupHandlesOf(content)] },
+      },
+      deps,
+    ),
     groupClasses: new Informer({ resource: VOLUME_GROUP_SNAPSHOT_CLASSES }, deps),
   };
+}
+
+/** The handles of the group that a content stands for: given, or told by us. */
+export function groupHandlesOf({ spec, status }: VolumeGroupSnapshotContent): readonly string[] {
+  const given = spec.source.groupSnapshotHandles?.volumeGroupSnapshotHandle;
+  const handles = [given, status?.volumeGroupSnapshotHandle];
+  return [...new Set(handles.filter((handle) => handle !== undefined && handle !== ''))] as string[];
 }
 
 /** Names of the VolumeSnapshot and the VolumeSnapshotContent of a member: those that every snapshot controller chooses. */
@@ -80,6 +93,10 @@ export function groupContentView({ metadata, spec, status }: VolumeGroupSnapshot
     isReleased: metadata?.annotations?.[GROUP_BEING_DELETED] !== undefined,
     deletionPolicy: spec.deletionPolicy,
     volumeHandles: spec.source.volumeHandles,
+    given: spec.source.groupSnapshotHandles && {
+      handle: spec.source.groupSnapshotHandles.volumeGroupSnapshotHandle,
+      snapshotHandles: spec.source.groupSnapshotHandles.volumeSnapshotHandles,
+    },
     group: { namespace, name, uid },
     status: {
       handle: status?.volumeGroupSnapshotHandle,

@@ -13,7 +13,7 @@ import {
 import { Fault, isFault } from '../../core/fault.ts';
 import { GROUP_HANDLE, type GroupMember, IN_GROUP_FINALIZER } from '../../core/group-snapshot.ts';
 import { CONTENT_FINALIZER } from '../../core/snapshot.ts';
-import type { KubeClient } from '../../kube/client.ts';
+import { findObject, type KubeClient } from '../../kube/client.ts';
 import type { KubeObject, ObjectName, Resource } from '../../kube/resource.ts';
 import type { Cluster } from '../cluster.ts';
 import { memberNamesOf } from './group-kinds.ts';
@@ -123,6 +123,36 @@ export async function makeMember(
     options,
   );
   kinds.snapshots.remember(written);
+}
+
+/** Deletes a VolumeSnapshot of a group, and lets it go then: without its group it would be a snapshot like any other, and stay. */
+export async function releaseMember(
+  { metadata }: VolumeGroupSnapshot,
+  name: string,
+  { client, kinds }: Pick<MemberDeps, 'client' | 'kinds'>,
+  signal: AbortSignal,
+): Promise<void> {
+  const at = { namespace: metadata?.namespace ?? '', name };
+  const live = await findObject(client, VOLUME_SNAPSHOTS, at, { signal });
+  if (live === undefined) return;
+  const { uid, deletionTimestamp } = live.metadata ?? {};
+  if (deletionTimestamp === undefined) {
+    await client.delete(VOLUME_SNAPSHOTS, at, { precondition: { uid }, signal });
+  }
+  const deleted = await findObject(client, VOLUME_SNAPSHOTS, at, { signal });
+  if (deleted === undefined || deleted.metadata?.uid !== uid) return;
+  const before = deleted.metadata?.finalizers ?? [];
+  const finalizers = before.filter((each) => each !== IN_GROUP_FINALIZER);
+  // One of a group that was there before: nobody held it.
+  if (finalizers.length === before.length) return;
+  const precondition = { uid, resourceVersion: deleted.metadata?.resourceVersion };
+  const written = await client.patch(
+    VOLUME_SNAPSHOTS,
+    at,
+    { merge: { metadata: { finalizers } }, precondition },
+    { signal },
+  );
+  if (finalizers.length > 0) kinds.snapshots.remember(written);
 }
 
 /** The object of that name, made where it is not there. */

@@ -1,6 +1,7 @@
 import type { LocalVolume } from '../../api/local-volume.ts';
 import type { PersistentVolumeClaim } from '../../kube/built-in.ts';
 import { GROUP_HANDLE, groupContentNameOf } from '../../core/group-snapshot.ts';
+import { CLAIM_FINALIZER } from '../../core/snapshot.ts';
 import { keyOf } from '../../kube/resource.ts';
 import type { TaskGroup } from '../../runtime/task-group.ts';
 import type { WorkQueue } from '../../runtime/work-queue.ts';
@@ -8,9 +9,10 @@ import { runInformers } from '../cluster.ts';
 import { type ConcernContext, onEach, subscriptions } from '../concern.ts';
 import { GroupBinder } from './group-binder.ts';
 import { GroupCutter } from './group-cutter.ts';
-import { createGroupKinds, GROUP_RESOURCES, type GroupKinds } from './group-kinds.ts';
+import { GROUP_RESOURCES, groupHandlesOf, type GroupKinds } from './group-kinds.ts';
 import { untilServed } from '../served-kinds.ts';
-import type { SnapshotKinds } from './kinds.ts';
+import { handlesOf, type SnapshotKinds } from './kinds.ts';
+import type { SourceClaims } from './source-claims.ts';
 import { again } from './again.ts';
 
 export interface GroupSnapshots {
@@ -20,15 +22,23 @@ export interface GroupSnapshots {
   onTurn(): void;
 }
 
+export interface GroupSnapshotsOptions {
+  readonly kinds: SnapshotKinds;
+  readonly groupKinds: GroupKinds;
+  readonly claims: SourceClaims;
+  readonly isBinding: () => boolean;
+  /** Claims that may be let go. */
+  readonly sources: Pick<WorkQueue<string>, 'add'>;
+}
+
 const WORKERS = 2;
 
 /** Takes group snapshots for VolumeGroupSnapshots. */
 export function groupSnapshots(
   context: ConcernContext,
-  { kinds, isBinding }: { readonly kinds: SnapshotKinds; readonly isBinding: () => boolean },
+  { kinds, groupKinds, claims, isBinding, sources }: GroupSnapshotsOptions,
 ): GroupSnapshots {
-  const groupKinds = createGroupKinds(context.informerDeps);
-  const binder = new GroupBinder({ ...context, kinds, groupKinds });
+  const binder = new GroupBinder({ ...context, kinds, groupKinds, claims });
   const cutter = new GroupCutter({ ...context, kinds, groupKinds });
   const groups = context.queue('group-snapshots', WORKERS, async (key, signal) =>
     isBinding() ? await again(() => binder.reconcile(key, signal)) : undefined,
@@ -45,7 +55,7 @@ export function groupSnapshots(
       await untilServed(GROUP_RESOURCES, 'group snapshots', context, signal);
       await runInformers({ ...groupKinds }, tasks, signal);
       await Promise.all([kinds.snapshots.synced({ signal }), kinds.contents.synced({ signal })]);
-      using _subscribed = subscribe(context, { kinds, groupKinds }, { groups, contents, cuts });
+      using _subscribed = subscribe(context, { kinds, groupKinds }, { groups, contents, cuts, sources });
       context.logger.info({ groups: groupKinds.groups.store.size }, 'group snapshots are served');
       await Promise.all([groups, contents, cuts].map((queue) => queue.run(signal)));
     },
@@ -56,12 +66,12 @@ export function groupSnapshots(
   };
 }
 
-type Queues = Readonly<Record<'groups' | 'contents' | 'cuts', WorkQueue<string>>>;
+type Queues = Readonly<Record<'groups' | 'contents' | 'cuts' | 'sources', Pick<WorkQueue<string>, 'add'>>>;
 
 function subscribe(
   { cluster }: ConcernContext,
   { kinds, groupKinds }: { readonly kinds: SnapshotKinds; readonly groupKinds: GroupKinds },
-  { groups, contents, cuts }: Queues,
+  { groups, contents, cuts, sources }: Queues,
 ): Disposable {
   const ofGroup = (uid: string): void => {
     contents.add(groupContentNameOf(uid));
@@ -76,15 +86,27 @@ function subscribe(
       if (isHere && group.status?.boundVolumeGroupSnapshotContentName === undefined) groups.add(keyOf(group));
     }
   };
+  const withHandle = (handle: string | undefined): void => {
+    if (handle === undefined) return;
+    for (const content of groupKinds.groupContents.store.byIndex('handle', handle))
+      contents.add(keyOf(content));
+  };
   return subscriptions(
-    onEach(groupKinds.groups, ({ metadata }, key) => {
+    onEach(groupKinds.groups, ({ metadata, spec }, key) => {
       groups.add(key);
-      contents.add(groupContentNameOf(metadata?.uid ?? ''));
+      contents.add(spec.source.volumeGroupSnapshotContentName ?? groupContentNameOf(metadata?.uid ?? ''));
+      for (const claim of cluster.claims.store.values()) {
+        const { namespace, finalizers } = claim.metadata ?? {};
+        if (namespace === metadata?.namespace && finalizers?.includes(CLAIM_FINALIZER))
+          sources.add(keyOf(claim));
+      }
     }),
-    onEach(groupKinds.groupContents, ({ spec }, name) => {
+    onEach(groupKinds.groupContents, (content, name) => {
+      const { spec } = content;
       contents.add(name);
       const { namespace = '', name: group = '' } = spec.volumeGroupSnapshotRef;
       groups.add(`${namespace}/${group}`);
+      for (const handle of groupHandlesOf(content)) withHandle(handle);
       for (const handle of spec.source.volumeHandles ?? []) {
         for (const { metadata, spec: of } of cluster.volumes.store.byIndex('handle', handle)) {
           if (of.group !== undefined) cuts.add(metadata?.name ?? '');
@@ -98,16 +120,24 @@ function subscribe(
         if (kind === 'VolumeGroupSnapshot') ofGroup(uid);
       }
     }),
-    onEach(kinds.contents, ({ metadata }) => {
-      const handle = metadata?.annotations?.[GROUP_HANDLE];
-      if (handle === undefined) return;
-      for (const content of groupKinds.groupContents.store.values()) {
-        if (content.status?.volumeGroupSnapshotHandle === handle) contents.add(keyOf(content));
+    onEach(kinds.contents, (content) => {
+      withHandle(content.metadata?.annotations?.[GROUP_HANDLE]);
+      for (const handle of handlesOf(content)) {
+        for (const { status } of cluster.volumes.store.byIndex('handle', handle))
+          withHandle(status?.groupHandle);
       }
     }),
-    onEach(cluster.volumes, ({ spec }: LocalVolume, name) => {
+    onEach(cluster.nodes, (_node, name) => {
+      for (const { metadata, spec } of cluster.volumes.store.byIndex('node', name)) {
+        if (spec.group === undefined) continue;
+        cuts.add(metadata?.name ?? '');
+        ofGroup(spec.claim?.uid ?? '');
+      }
+    }),
+    onEach(cluster.volumes, ({ spec, status }: LocalVolume, name) => {
       if (spec.group !== undefined) {
         cuts.add(name);
+        withHandle(status?.groupHandle);
         ofGroup(spec.claim?.uid ?? '');
         return;
       }

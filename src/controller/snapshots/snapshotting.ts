@@ -7,6 +7,7 @@ import { type Concern, type ConcernContext, concernOfTasks, onEach, subscription
 import { again } from './again.ts';
 import { SnapshotBinder } from './binder.ts';
 import { SnapshotCutter } from './cutter.ts';
+import { createGroupKinds } from './group-kinds.ts';
 import { groupSnapshots } from './grouping.ts';
 import { handlesOf, runSnapshotKinds, type SnapshotKinds } from './kinds.ts';
 import { SourceClaims } from './source-claims.ts';
@@ -31,7 +32,8 @@ export function snapshotting(context: ConcernContext, { mode, kinds }: Snapshott
   if (mode === 'off') return { queue: { run: async () => undefined }, subscribe: () => subscriptions() };
   const { client, cluster } = context;
   const standard = new StandardController(context.informerDeps);
-  const claims = new SourceClaims({ client, cluster, kinds });
+  const groupKinds = createGroupKinds(context.informerDeps);
+  const claims = new SourceClaims({ client, cluster, kinds, groupKinds });
   const binder = new SnapshotBinder({ ...context, kinds, claims });
   const cutter = new SnapshotCutter({ ...context, kinds });
   const isBinding = (): boolean => mode === 'all' || (mode === 'auto' && !standard.isActive);
@@ -49,7 +51,7 @@ export function snapshotting(context: ConcernContext, { mode, kinds }: Snapshott
   const sources = context.queue('snapshot-sources', 1, async (key, signal) =>
     isBinding() ? await again(() => claims.release(key, signal)) : undefined,
   );
-  const groups = groupSnapshots(context, { kinds, isBinding });
+  const groups = groupSnapshots(context, { kinds, groupKinds, claims, isBinding, sources });
   standard.onTurn(() => {
     groups.onTurn();
     for (const key of kinds.snapshots.store.keys()) snapshots.add(key);

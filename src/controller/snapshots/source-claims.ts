@@ -1,18 +1,25 @@
+import { VOLUME_GROUP_SNAPSHOTS, type VolumeGroupSnapshot } from '../../api/group-snapshot-kinds.ts';
+import { isFault } from '../../core/fault.ts';
+import { groupContentNameOf } from '../../core/group-snapshot.ts';
+import { selectsLabels } from '../../core/label-selector.ts';
 import { CLAIM_FINALIZER, SNAPSHOT_FINALIZERS } from '../../core/snapshot.ts';
-import type { KubeClient } from '../../kube/client.ts';
+import type { PersistentVolumeClaim } from '../../kube/built-in.ts';
+import { type KubeClient, listAll } from '../../kube/client.ts';
 import type { WorkResult } from '../../runtime/work-queue.ts';
 import { ClaimFinalizer } from '../claim-finalizer.ts';
 import type { Cluster } from '../cluster.ts';
+import { type GroupKinds, groupView } from './group-kinds.ts';
 import type { SnapshotKinds } from './kinds.ts';
 import { snapshotView } from './views.ts';
 
 export interface SourceClaimsDeps {
-  readonly client: Pick<KubeClient, 'get' | 'patch'>;
+  readonly client: Pick<KubeClient, 'get' | 'list' | 'patch'>;
   readonly cluster: Cluster;
   readonly kinds: SnapshotKinds;
+  readonly groupKinds: Pick<GroupKinds, 'groups' | 'groupContents'>;
 }
 
-/** Claims that snapshots are taken of: kept until those are ready. */
+/** Claims that snapshots and group snapshots are taken of: kept until those are ready. */
 export class SourceClaims {
   readonly #deps: SourceClaimsDeps;
   readonly #finalizer: ClaimFinalizer;
@@ -25,6 +32,14 @@ export class SourceClaims {
   /** Keeps the claim `key`. Throws `busy` when it is being deleted already. */
   async protect(key: string, signal: AbortSignal): Promise<void> {
     await this.#finalizer.ensure(key, signal);
+  }
+
+  /** Whether the claim `key` is kept, or needs not to be: it is being deleted, or gone. */
+  isProtected(key: string): boolean {
+    const claim = this.#deps.cluster.claims.store.get(key);
+    return (
+      claim === undefined || claim.metadata?.deletionTimestamp !== undefined || this.#finalizer.isOn(claim)
+    );
   }
 
   /** Lets the claim `key` go when no snapshot is being taken of it any more. */
@@ -40,8 +55,33 @@ export class SourceClaims {
           // They are there before the claim is protected.
           !isDeleting && !status.isReady && SNAPSHOT_FINALIZERS.every((each) => own.includes(each)),
       );
-    if (isNeeded) return undefined;
+    if (isNeeded || (await this.#isInGroup(claim, signal))) return undefined;
     await this.#finalizer.remove(claim, signal);
     return undefined;
+  }
+
+  /** A group snapshot is being taken of it: one that has a content, and is not ready. */
+  async #isInGroup(claim: PersistentVolumeClaim, signal: AbortSignal): Promise<boolean> {
+    const { groups, groupContents } = this.#deps.groupKinds;
+    const { namespace = '', labels = {} } = claim.metadata ?? {};
+    // Before they are read, or where the cluster does not serve them, the server is asked.
+    const isKnown = groups.hasSynced && groupContents.hasSynced;
+    const all = isKnown ? [...groups.store.values()] : await this.#listGroups(namespace, signal);
+    return all.some((group) => {
+      const { isDeleting, hasFinalizer, status, namespace: of, uid } = groupView(group);
+      if (of !== namespace || isDeleting || !hasFinalizer || status.isReady) return false;
+      const { selector } = group.spec.source;
+      const isSelected = selector !== undefined && selectsLabels(selector, labels);
+      return isSelected && (!isKnown || groupContents.store.get(groupContentNameOf(uid)) !== undefined);
+    });
+  }
+
+  async #listGroups(namespace: string, signal: AbortSignal): Promise<readonly VolumeGroupSnapshot[]> {
+    try {
+      return await listAll(this.#deps.client, VOLUME_GROUP_SNAPSHOTS, { namespace, signal });
+    } catch (error) {
+      if (isFault(error, 'not-found')) return [];
+      throw error;
+    }
   }
 }
