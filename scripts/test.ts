@@ -1,8 +1,10 @@
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, rmSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type OutputTurn, takeTurns } from './output-turns.ts';
 import type { TestSummary } from './summary-reporter.ts';
 
-// Every level that exists, one after the other, then one line that says what came of them.
+// Every level that exists, then one line that says what came of them.
 const root = new URL('..', import.meta.url).pathname;
 /** Of each level the files, where it is not all: what else a whole Kubernetes proves takes longer, and is in `make e2e`. */
 const LEVELS: Readonly<Record<string, readonly string[]>> = {
@@ -12,14 +14,17 @@ const LEVELS: Readonly<Record<string, readonly string[]>> = {
     (name) => `test/e2e/${name}.test.ts`,
   ),
 };
+/**
+ * Lanes run at the same time, the levels of one in turn: most of what they do is waiting, for timers of Kubernetes and its peers. What is
+ * in one lane may share what a machine has once, such as the addresses of a reference plugin.
+ */
+const LANES = [['integration', 'conformance'], ['e2e']] as const;
 
-function run(command: string, args: readonly string[], summaryFile?: string): number {
-  const { status } = spawnSync(command, args, {
-    cwd: root,
-    stdio: 'inherit',
-    env: { ...process.env, ...(summaryFile === undefined ? {} : { SUMMARY_FILE: summaryFile }) },
-  });
-  return status ?? 1;
+/** How long the last words of a level may take after its end. */
+const AFTER_EXIT_MS = 2_000;
+
+function run(command: string, args: readonly string[]): number {
+  return spawnSync(command, args, { cwd: root, stdio: 'inherit' }).status ?? 1;
 }
 
 function summaryOf(level: string): TestSummary {
@@ -46,26 +51,54 @@ const hasKubernetes = run(process.execPath, ['test/tools/build-tool.ts', ...KUBE
 
 rmSync(`${root}build/summary`, { recursive: true, force: true });
 const codes: Record<string, number> = { check: run(process.execPath, ['scripts/check.ts']) };
-for (const [level, files] of Object.entries(LEVELS)) {
-  if (level === 'e2e' && !hasKubernetes) continue;
-  console.log(`\n== ${level}`);
+const seconds: Record<string, number> = {};
+
+/** Runs a level to its end. */
+async function runLevel(level: string, output: OutputTurn): Promise<void> {
+  const startedMs = performance.now();
+  output.write(Buffer.from(`\n== ${level}\n`));
   // The machines of a cluster have mount namespaces of their own, and are to be found from outside.
   const prefix = level === 'e2e' ? [] : isolate;
   const [command, ...isolation] = [...prefix, `${root}node_modules/.bin/vitest`];
-  codes[level] = run(
+  const reporters = ['--reporter=verbose', '--reporter=./scripts/summary-reporter.ts'];
+  const child = spawn(
     command,
-    [
-      ...isolation,
-      'run',
-      '--project',
-      level,
-      '--reporter=verbose',
-      '--reporter=./scripts/summary-reporter.ts',
-      ...files,
-    ],
-    `${root}build/summary/${level}.json`,
+    [...isolation, 'run', '--project', level, ...reporters, ...(LEVELS[level] ?? [])],
+    {
+      cwd: root,
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: {
+        ...process.env,
+        SUMMARY_FILE: `${root}build/summary/${level}.json`,
+        ...(process.stdout.isTTY ? { FORCE_COLOR: '1' } : {}),
+      },
+    },
   );
+  for (const stream of [child.stdout, child.stderr]) stream.on('data', (data: Buffer) => output.write(data));
+  const said = new Promise((resolve) => child.once('close', resolve));
+  codes[level] = await new Promise<number>((resolve) => {
+    child.once('error', (error) => {
+      output.write(Buffer.from(`${error.message}\n`));
+      resolve(127);
+    });
+    child.once('exit', (code) => resolve(code ?? 1));
+  });
+  // What a failed test has left running may keep the pipes open.
+  await Promise.race([said, sleep(AFTER_EXIT_MS, undefined, { ref: false })]);
+  for (const stream of [child.stdout, child.stderr]) stream.destroy();
+  seconds[level] = (performance.now() - startedMs) / 1000;
 }
+
+console.log(`\n== at the same time: ${LANES.map((levels) => levels.join(', then ')).join('; ')}`);
+const outputs = takeTurns(LANES.length, (data) => void process.stdout.write(data));
+await Promise.all(
+  LANES.map(async (levels, index) => {
+    const output = outputs[index];
+    if (output === undefined) return;
+    for (const level of levels) if (level !== 'e2e' || hasKubernetes) await runLevel(level, output);
+    output.end();
+  }),
+);
 
 const summaries = {
   unit: summaryOf('unit'),
@@ -85,7 +118,9 @@ let skipped = 0;
 console.log('');
 for (const [level, summary] of Object.entries(summaries)) {
   console.log(
-    `${level}: passed ${summary.passed}, failed ${summary.failed}, skipped ${summary.skipped.length}`,
+    `${level}: passed ${summary.passed}, failed ${summary.failed}, skipped ${summary.skipped.length}${
+      seconds[level] === undefined ? '' : ` (${seconds[level].toFixed(0)} s)`
+    }`,
   );
   for (const { name, reason } of summary.skipped) console.log(`  skipped: ${name}: ${reason}`);
   passed += summary.passed;
