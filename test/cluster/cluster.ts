@@ -131,7 +131,7 @@ export class Cluster {
         if (left.length > 0) throw new Fault('busy', left.join(', '));
         return true;
       },
-      { timeoutMs: 20_000 },
+      { timeoutMs: 60_000 },
     );
     await rm(directory, { recursive: true, force: true });
     this.#parts = undefined;

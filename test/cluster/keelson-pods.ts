@@ -33,8 +33,8 @@ const CONTROLLER_PODS = [...IN_NAMESPACE, '--selector', 'app.kubernetes.io/compo
 const LEASE = 'lease/keelson-controller';
 const AT_ONCE = ['--force', '--grace-period=0'] as const;
 const HOST_NAME = 'kubernetes.io/hostname';
-const GONE_WITHIN_MS = 60_000;
-const LEADS_WITHIN_MS = 60_000;
+const GONE_WITHIN_MS = 120_000;
+const LEADS_WITHIN_MS = 120_000;
 
 interface Lease {
   readonly spec: { readonly holderIdentity?: string };

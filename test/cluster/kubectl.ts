@@ -22,6 +22,7 @@ export class Kubectl {
     const env = { PATH: '/usr/bin:/bin', HOME: `${this.kubeconfig}.home` };
     const { stdout } = await runCommand(this.file, ['--kubeconfig', this.kubeconfig, ...args], {
       env,
+      timeoutMs: 180_000,
       ...options,
     });
     return stdout;
@@ -42,7 +43,7 @@ export class Kubectl {
   async wait(
     what: string,
     condition: string,
-    { timeoutMs = 60_000, signal }: KubectlOptions = {},
+    { timeoutMs = 120_000, signal }: KubectlOptions = {},
   ): Promise<void> {
     const args = ['wait', what, `--for=${condition}`, `--timeout=${Math.ceil(timeoutMs / 1000)}s`];
     await this.run(args, { signal, timeoutMs: timeoutMs + 10_000 });

@@ -24,7 +24,7 @@ export async function detachLoopDevices(directory: string): Promise<void> {
     for (const name of names) await runCommand('losetup', ['--detach', name], { accept: [1] });
     return names.length === 0 ? true : undefined;
   };
-  await waitFor(`loop devices on ${directory} are detached`, detach, { timeoutMs: 20_000 });
+  await waitFor(`loop devices on ${directory} are detached`, detach, { timeoutMs: 60_000 });
 }
 
 async function listLoopDevices(): Promise<LoopDevice[]> {

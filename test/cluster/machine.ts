@@ -91,7 +91,7 @@ export class Machine {
   async boot(signal?: AbortSignal): Promise<boolean> {
     const wasRunning = await this.running();
     if (!wasRunning) await this.#start();
-    await waitFor(`machine ${this.name} boots`, () => this.#booted(), { timeoutMs: 20_000, signal });
+    await waitFor(`machine ${this.name} boots`, () => this.#booted(), { timeoutMs: 60_000, signal });
     return !wasRunning;
   }
 
@@ -164,17 +164,20 @@ export class Machine {
     daemon: Daemon,
     check: () => Promise<T | undefined>,
     {
-      timeoutMs = 60_000,
+      timeoutMs = 120_000,
       signal,
     }: { readonly timeoutMs?: number; readonly signal?: AbortSignal | undefined } = {},
   ): Promise<T> {
     const ended = new AbortController();
     using waiting = linkSignals(signal, ended.signal);
-    let misses = 0;
+    let [seen, misses] = [false, 0];
     const checkWhileItRuns = async (): Promise<T | undefined> => {
-      // It takes a moment until it has entered the machine.
-      misses = (await this.findDaemon(daemon)) === undefined ? misses + 1 : 0;
-      if (misses === 5) ended.abort(new Fault('unavailable', `${daemon.name} of ${this.name} has ended`));
+      // It takes a moment until it has entered the machine: on a busy one, seconds.
+      const found = (await this.findDaemon(daemon)) !== undefined;
+      seen ||= found;
+      misses = found ? 0 : misses + 1;
+      if (misses === (seen ? 5 : 100))
+        ended.abort(new Fault('unavailable', `${daemon.name} of ${this.name} has ended`));
       return await check();
     };
     const options = { timeoutMs, signal: waiting.signal, everyMs: 100 };
@@ -217,7 +220,7 @@ export class Machine {
       if (await isSameProcess(pid, startTicks)) sendSignal(pid, 'SIGKILL');
       const gone = async (): Promise<true | undefined> =>
         (await isSameProcess(pid, startTicks)) ? undefined : true;
-      await waitFor(`machine ${this.name} goes off`, gone, { timeoutMs: 20_000, everyMs: 10 });
+      await waitFor(`machine ${this.name} goes off`, gone, { timeoutMs: 60_000, everyMs: 10 });
       this.#init = undefined;
     }
     await removeCgroup(this.#cgroup);

@@ -124,7 +124,7 @@ export class Runtime {
   async #answers(socket: string): Promise<true | undefined> {
     if (!(await isServed(socket))) return undefined;
     using client = connectRpc(socket);
-    await client.call('runtime.v1.RuntimeService', 'Version', { version: 'v1' }, { timeoutMs: 5_000 });
+    await client.call('runtime.v1.RuntimeService', 'Version', { version: 'v1' }, { timeoutMs: 30_000 });
     return true;
   }
 
@@ -132,7 +132,7 @@ export class Runtime {
     using client = connectRpc(socket);
     const request = { image: { image: reference } };
     const { image } = await client.call('runtime.v1.ImageService', 'ImageStatus', request, {
-      timeoutMs: 10_000,
+      timeoutMs: 60_000,
     });
     return image !== null;
   }

@@ -27,7 +27,9 @@ const SKIPPED = [
 /** How many specs passed when this was written. It only goes up. */
 const MUST_PASS_SPECS = 40;
 
-it('every spec of critest that passes on the runtime itself passes through the proxy', async (context) => {
+it('every spec of critest that passes on the runtime itself passes through the proxy', {
+  timeout: 900_000,
+}, async (context) => {
   const critest = await requireTool(context, 'critest');
   await using runtime = await startRealContainerd({ busyboxAliases: [BUSYBOX], pauseAliases: [PAUSE] });
   const listen = join(runtime.directory, 'proxy.sock');
@@ -73,7 +75,7 @@ async function passedSpecs(
       ...[`--ginkgo.skip=${SKIPPED.join('|')}`],
     ],
     // Specs that fail on the runtime itself make the run fail; the report tells which.
-    { timeoutMs: 140_000, cwd: directory, accept: [0, 1] },
+    { timeoutMs: 420_000, cwd: directory, accept: [0, 1] },
   );
   const suites = JSON.parse(await readFile(report, 'utf8')) as { SpecReports: SpecReport[] }[];
   return suites

@@ -15,7 +15,9 @@ import type { Skippable } from '../tools/require-tool.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
 export const KEELSON = join(ROOT, 'bin/keelson');
-const READY_WITHIN_MS = 30_000;
+const READY_WITHIN_MS = 120_000;
+/** What has been killed takes a moment to go. */
+const GONE_WITHIN_MS = 30_000;
 
 export interface AgentProcessOptions {
   /** Shows in paths and names of this agent, e.g. `csi-sanity`. */
@@ -149,8 +151,9 @@ async function untilReady(agent: ManagedProcess, sockets: readonly string[]): Pr
 
 /** The process and all of its group: a worker or a tool that outlives its agent is a leak. */
 async function checkGone(agent: ManagedProcess): Promise<void> {
-  for (let attempt = 0; sendSignal(-agent.pid, 0); attempt += 1) {
-    if (attempt === 50) {
+  const deadlineMs = performance.now() + GONE_WITHIN_MS;
+  while (sendSignal(-agent.pid, 0)) {
+    if (performance.now() > deadlineMs) {
       sendSignal(-agent.pid, 'SIGKILL');
       throw new Fault('bug', `${agent.name} has left processes in group ${agent.pid}`);
     }

@@ -37,7 +37,7 @@ describe('runCommand', () => {
   test('a timeout ends the whole group, grandchildren included', async () => {
     const pidFile = join(directory, 'grandchild');
     const script = `sleep 100 & echo $! > ${pidFile}; wait`;
-    await expect(runCommand('sh', ['-c', script], { timeoutMs: 300 })).rejects.toThrow(fault('timeout'));
+    await expect(runCommand('sh', ['-c', script], { timeoutMs: 2_000 })).rejects.toThrow(fault('timeout'));
     const pid = Number(await readFile(pidFile, 'utf8'));
     await expect.poll(() => isAlive(pid)).toBe(false);
   });

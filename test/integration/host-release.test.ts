@@ -69,7 +69,7 @@ describe('a release on a host', () => {
       await lstat(listen);
       return true;
     };
-    await waitFor('systemd listens', present, { timeoutMs: 20_000 });
+    await waitFor('systemd listens', present, { timeoutMs: 60_000 });
     const session = await openSession(listen);
     const message = Buffer.from(frameMessage(Buffer.from('hello')));
     const answer = await send(session, '/runtime.v1.RuntimeService/Version', message);

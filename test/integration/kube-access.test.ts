@@ -64,7 +64,7 @@ describe('access to a real kube-apiserver', () => {
     return await findCluster({ env: { PATH: process.env['PATH'] }, homeDirectory: directory, kubeconfig });
   };
   const ask = async (access: ClusterAccess): Promise<string | undefined> => {
-    using client = new HttpKubeClient({ access, userAgent: 'keelson-test', timeoutMs: 5_000 });
+    using client = new HttpKubeClient({ access, userAgent: 'keelson-test', timeoutMs: 30_000 });
     return (await client.get(NAMESPACES, { name: 'kube-system' })).metadata?.name;
   };
 

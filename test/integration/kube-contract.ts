@@ -17,7 +17,7 @@ export interface ContractSubject extends AsyncDisposable {
 }
 
 const NAMESPACE = 'contract';
-const WITHIN_MS = 10_000;
+const WITHIN_MS = 60_000;
 
 /** What every KubeClient does, whatever is behind it. `start` may skip the suite by its context. */
 export function describeKubeClient(
@@ -340,7 +340,7 @@ export function describeKubeClient(
   });
 }
 
-/** Resolves when `condition` holds; rejects after ten seconds. */
+/** Resolves when `condition` holds; rejects after a minute. */
 export async function eventually(
   condition: () => boolean | Promise<boolean>,
   withinMs = WITHIN_MS,

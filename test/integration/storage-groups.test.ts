@@ -57,7 +57,7 @@ class Writers implements AsyncDisposable {
   async advance(): Promise<void> {
     const now = await this.#read(this.#targets.at(-1) ?? '');
     await expect
-      .poll(() => this.#read(this.#targets.at(-1) ?? ''), { timeout: 20_000, interval: 5 })
+      .poll(() => this.#read(this.#targets.at(-1) ?? ''), { interval: 5 })
       .toBeGreaterThan(now + 1n);
   }
 
@@ -162,7 +162,7 @@ it('a cut that was cut off leaves a directory, which is collected', async () => 
   });
   const stop = new AbortController();
   const collecting = lab.storage.run(stop.signal);
-  await expect.poll(() => readdir(snapshots), { timeout: 20_000 }).toEqual([]);
+  await expect.poll(() => readdir(snapshots)).toEqual([]);
   stop.abort();
   await collecting;
 });

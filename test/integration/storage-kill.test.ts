@@ -33,9 +33,7 @@ it.for(['btrfs', 'image', 'directory'] as const)(
         args: [victim, stateDir, file, String(round), backend],
         logFile,
       });
-      await expect
-        .poll(() => readdir(join(stateDir, 'volumes')).catch(() => []), { timeout: 20_000 })
-        .not.toEqual([]);
+      await expect.poll(() => readdir(join(stateDir, 'volumes')).catch(() => [])).not.toEqual([]);
       // The moment is meant to be arbitrary: whatever it is doing then, it must come back from.
       await sleep(300 + round * 37);
       expect(child.running, await child.tail(20)).toBe(true);

@@ -111,7 +111,7 @@ it('counts anew when classic quotas have become inconsistent, and says so meanwh
   ]);
   const problem = async () => (await lab.storage.report()).pools[0]?.problem;
   expect(await problem()).toMatch(/inconsistent, and are being counted again/);
-  await expect.poll(problem, { timeout: 20_000 }).toBeUndefined();
+  await expect.poll(problem).toBeUndefined();
 });
 
 describe('a restart', () => {

@@ -67,10 +67,10 @@ it('`keelson volume` writes a volume of a running agent to a file and makes one 
   importing.stdin.on('error', () => undefined);
   importing.stdin.write((await readFile(file)).subarray(0, 20 << 20));
   const snapshots = join(agent.directory, 'state/snapshots');
-  await expect.poll(async () => await readdir(snapshots), { timeout: 20_000 }).toHaveLength(2);
+  await expect.poll(async () => await readdir(snapshots)).toHaveLength(2);
   importing.kill('SIGKILL');
   await once(importing, 'exit');
-  await expect.poll(async () => await readdir(snapshots), { timeout: 20_000 }).toEqual([`${base}.json`]);
+  await expect.poll(async () => await readdir(snapshots)).toEqual([`${base}.json`]);
   const { volumes, orphans } = await status(agent);
   expect(volumes.map(({ name }) => name).sort()).toEqual(['copy', 'data', 'piped']);
   expect(orphans).toEqual([]);

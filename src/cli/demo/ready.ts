@@ -17,7 +17,7 @@ export async function untilReady<T>(
   process: ManagedProcess,
   socketPath: string,
   check: (signal: AbortSignal) => Promise<T>,
-  { signal, timeoutMs = 20_000 }: ReadyOptions = {},
+  { signal, timeoutMs = 60_000 }: ReadyOptions = {},
 ): Promise<T> {
   const settled = new AbortController();
   using deadline = deadlineSignal(timeoutMs);
