@@ -1,10 +1,7 @@
-import { type BackendKind, featureWords } from '../../src/core/backend-features.ts';
-import { Fault, isFault } from '../../src/core/fault.ts';
-import type { PoolCapacity } from '../../src/core/pool-capacity.ts';
+import { isFault } from '../../src/core/fault.ts';
 import { type SnapshotGroup, unfinishedGroups } from '../../src/core/snapshot-group.ts';
 import type { ControllerPublication, Snapshot, Volume } from '../../src/core/volume.ts';
 import type { PoolSpec } from '../../src/core/pool.ts';
-import type { Enforcement } from '../../src/core/volume-quota.ts';
 import type { VolumeAttributes } from '../../src/core/volume-attributes.ts';
 import type { SizeRange } from '../../src/core/volume-size.ts';
 import { type Clock, systemClock } from '../../src/runtime/clock.ts';
@@ -29,7 +26,8 @@ import { type ExportedStream, type ExportRequest, type ImportRequest, Moves } fr
 import { NodePools, type PoolHooks } from './node-pools.ts';
 import { openPool } from './open-pool.ts';
 import { Operations } from './operations.ts';
-import { fixedPools, type PoolOrigin, type PoolSet, type PoolState } from './pool-set.ts';
+import { allPools, findOrphans, type PoolReport, recordsOf, reportPool } from './pool-report.ts';
+import { fixedPools, type PoolSet } from './pool-set.ts';
 import { type BlocksWanted, SnapshotBlockReader, type SnapshotBlocks } from './snapshot-blocks.ts';
 import { SnapshotGroups } from './snapshot-groups.ts';
 import { Snapshots } from './snapshots.ts';
@@ -50,23 +48,6 @@ export interface StorageDeps {
   readonly clock?: Clock | undefined;
   /** Default: the machine's, below /sys/fs/cgroup. */
   readonly cgroups?: IoCgroups | undefined;
-}
-
-/** One pool of the node. */
-export interface PoolReport {
-  readonly name: string;
-  readonly backend: BackendKind;
-  readonly origin: PoolOrigin;
-  readonly labels: Readonly<Record<string, string>>;
-  /** Undefined when all is well. */
-  readonly problem: string | undefined;
-  /** Undefined while the pool is not open. */
-  readonly capacity: PoolCapacity | undefined;
-  /** Whether new volumes may be made in it. */
-  readonly isAccepting: boolean;
-  readonly quota: Enforcement | undefined;
-  /** Words for an inventory. */
-  readonly features: readonly string[];
 }
 
 /** Everything that the storage service can tell of itself; only finished volumes and snapshots, in the order of their ids. */
@@ -114,10 +95,10 @@ export interface Storage extends AsyncDisposable {
   importVolume(request: ImportRequest): Promise<Volume>;
   /** The largest volume that could be made now where the choice allows; 0 where it allows no pool. Throws `invalid` for an unknown pool. */
   availableBytes(from: PoolChoice): Promise<bigint>;
-  /** Takes what the volume needs of `secrets`; they are kept nowhere. */
   /** Promises the volume to an orchestrator that asks before it uses it here; to at most so many. */
   controllerPublish(id: string, wanted: ControllerPublication, most: number): Promise<void>;
   controllerUnpublish(id: string): Promise<void>;
+  /** Takes what the volume needs of `secrets`; they are kept nowhere. */
   stage(volumeId: string, path: string, secrets?: Readonly<Record<string, string>>): Promise<void>;
   unstage(volumeId: string, path: string): Promise<void>;
   publish(request: Publish): Promise<void>;
@@ -332,66 +313,4 @@ export async function createStorage(
     recoverPool,
     settled: () => operations.settled(),
   };
-}
-
-function recordsOf({ volumes, snapshots }: Inventory): readonly (Volume | Snapshot)[] {
-  return [...volumes.values(), ...snapshots.values()];
-}
-
-/** The pools of the node, and those that records name but nobody wishes for: their volumes must not look lost. */
-function allPools(pools: PoolSet, inventory: Inventory): readonly PoolState[] {
-  const states = pools.states();
-  const known = new Set(states.map(({ name }) => name));
-  const forgotten = Map.groupBy(
-    recordsOf(inventory).filter(({ pool }) => !known.has(pool)),
-    ({ pool }) => pool,
-  );
-  return [
-    ...states,
-    ...[...forgotten].map(
-      ([name, records]): PoolState => ({
-        name,
-        backend: 'btrfs',
-        origin: 'config',
-        labels: {},
-        pool: undefined,
-        problem: `${records.length} volumes and snapshots are on record in it, but the pool is not configured; configure it again`,
-        isAccepting: false,
-      }),
-    ),
-  ];
-}
-
-async function reportPool(
-  state: PoolState,
-  { ledger, limiter }: Pick<OperationDeps, 'ledger' | 'limiter'>,
-): Promise<PoolReport> {
-  const { name, backend, origin, labels, pool, isAccepting } = state;
-  const common = { name, backend, origin, labels, isAccepting };
-  if (pool === undefined) {
-    const problem = state.problem ?? 'the pool is being opened';
-    return { ...common, problem, capacity: undefined, quota: undefined, features: [] };
-  }
-  const { features } = pool.backend;
-  try {
-    const problem = state.problem ?? (await pool.checkHealth());
-    const capacity = (await ledger.measure(name)).capacity();
-    const words = featureWords(features, { limitsIo: limiter.isAvailable });
-    return { ...common, problem, capacity, quota: features.enforcement, features: words };
-  } catch (error) {
-    const problem = state.problem ?? Fault.from(error).message;
-    return { ...common, problem, capacity: undefined, quota: features.enforcement, features: [] };
-  }
-}
-
-async function findOrphans(pools: PoolSet, inventory: Inventory): Promise<{ pool: string; id: string }[]> {
-  const orphans: { pool: string; id: string }[] = [];
-  for (const { name, pool } of pools.states()) {
-    if (pool === undefined) continue;
-    const present = await pool.backend.list();
-    for (const id of [...present.volumes, ...present.snapshots]) {
-      if (!inventory.volumes.has(id) && !inventory.snapshots.has(id)) orphans.push({ pool: name, id });
-    }
-  }
-  return orphans;
 }
