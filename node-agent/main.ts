@@ -201,7 +201,10 @@ async function serveStorage(
       { logger: deps.logger.child({ component: 'csi' }), onCall: createRpcMetrics(deps.metrics) },
     ),
   );
-  csi.add('csi.v1.Identity', createIdentity({ version }, { isReady: () => true }));
+  csi.add(
+    'csi.v1.Identity',
+    createIdentity({ version }, { isReady: () => true, offersCopies: () => storage.offersCopies() }),
+  );
   csi.add(
     'csi.v1.Controller',
     createController(

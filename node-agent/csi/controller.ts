@@ -33,6 +33,8 @@ export interface SnapshotProvider {
   createSnapshot(name: string, volumeId: string): Promise<Snapshot>;
   deleteSnapshot(id: string): Promise<void>;
   listSnapshots(): readonly Snapshot[];
+  /** Whether snapshots and clones can be asked for now. */
+  offersCopies(): boolean;
 }
 
 const CAPABILITIES = [
@@ -40,10 +42,6 @@ const CAPABILITIES = [
   'LIST_VOLUMES',
   'GET_VOLUME',
   'GET_CAPACITY',
-  'CREATE_DELETE_SNAPSHOT',
-  'LIST_SNAPSHOTS',
-  'GET_SNAPSHOT',
-  'CLONE_VOLUME',
   'EXPAND_VOLUME',
   'MODIFY_VOLUME',
   'SINGLE_NODE_MULTI_WRITER',
@@ -51,6 +49,13 @@ const CAPABILITIES = [
   'LIST_VOLUME_HEALTH',
   // The same for those who speak a CSI before 1.13.
   'VOLUME_CONDITION',
+] as const;
+
+const COPY_CAPABILITIES = [
+  'CREATE_DELETE_SNAPSHOT',
+  'LIST_SNAPSHOTS',
+  'GET_SNAPSHOT',
+  'CLONE_VOLUME',
 ] as const;
 
 export interface ControllerOptions {
@@ -71,9 +76,11 @@ export function createController(
     ...(publishing && createPublishing({ nodeName, ...publishing }, { storage })),
 
     ControllerGetCapabilities: async () => ({
-      capabilities: [...CAPABILITIES, ...(publishing ? PUBLISH_CAPABILITIES : [])].map((type) => ({
-        rpc: { type },
-      })),
+      capabilities: [
+        ...CAPABILITIES,
+        ...(storage.offersCopies() ? COPY_CAPABILITIES : []),
+        ...(publishing ? PUBLISH_CAPABILITIES : []),
+      ].map((type) => ({ rpc: { type } })),
     }),
 
     async CreateVolume(request) {

@@ -10,6 +10,8 @@ export interface GroupProvider {
   deleteGroup(id: string, snapshotIds: readonly string[]): Promise<void>;
   /** Throws `not-found`. */
   getGroup(id: string, snapshotIds: readonly string[]): SnapshotGroup;
+  /** Whether snapshots can be asked for now. */
+  offersCopies(): boolean;
 }
 
 /** CSI GroupController: snapshots of several volumes at one instant. */
@@ -19,7 +21,9 @@ export function createGroupController(
 ): RpcHandlers<'csi.v1.GroupController'> {
   return {
     GroupControllerGetCapabilities: async () => ({
-      capabilities: [{ rpc: { type: 'CREATE_DELETE_GET_VOLUME_GROUP_SNAPSHOT' } }],
+      capabilities: storage.offersCopies()
+        ? [{ rpc: { type: 'CREATE_DELETE_GET_VOLUME_GROUP_SNAPSHOT' } }]
+        : [],
     }),
 
     async CreateVolumeGroupSnapshot({ name, source_volume_ids: volumeIds, parameters }) {

@@ -1,3 +1,4 @@
+import { offersCopies } from '../../src/core/backend-features.ts';
 import { isFault } from '../../src/core/fault.ts';
 import { type SnapshotGroup, unfinishedGroups } from '../../src/core/snapshot-group.ts';
 import type { ControllerPublication, Snapshot, Volume } from '../../src/core/volume.ts';
@@ -87,6 +88,8 @@ export interface Storage extends AsyncDisposable {
   /** Throws `not-found`. */
   getGroup(id: string, snapshotIds: readonly string[]): SnapshotGroup;
   listGroups(): readonly SnapshotGroup[];
+  /** Whether this node can be asked for snapshots and clones: by the pools that are wished for, open or not. */
+  offersCopies(): boolean;
   /** Where a Block snapshot holds data, or may differ from an older one. Dispose it. */
   openBlocks(wanted: BlocksWanted): Promise<SnapshotBlocks>;
   /** A stream with the content of a volume or snapshot. Dispose it. */
@@ -269,6 +272,7 @@ export async function createStorage(
     deleteGroup: (id, ids) => observe('delete_group_snapshot', () => groups.delete(id, ids)),
     getGroup: (id, ids) => groups.get(id, ids),
     listGroups: () => groups.list(),
+    offersCopies: () => offersCopies(allPools(pools, inventory).map(({ backend }) => backend)),
     openBlocks: (wanted) => operations.run(() => blocks.open(wanted)),
     exportVolume: (request) => observe('export_volume', () => moves.export(request)),
     importVolume: (request) => observe('import_volume', () => moves.import(request)),

@@ -8,6 +8,17 @@ import { MIN_VOLUME_BYTES } from './volume-size.ts';
 export const BACKENDS = ['btrfs', 'image', 'directory'] as const;
 export type BackendKind = (typeof BACKENDS)[number];
 
+/** Backends that never copy a volume, whatever file system their pool is on. */
+const WITHOUT_COPIES: readonly BackendKind[] = ['directory'];
+
+/**
+ * Whether a node with pools of these backends says that it makes snapshots and clones. One without pools does: who asks once, at its start, would
+ * never hear of those of a pool that comes.
+ */
+export function offersCopies(backends: readonly BackendKind[]): boolean {
+  return backends.length === 0 || backends.some((backend) => !WITHOUT_COPIES.includes(backend));
+}
+
 /** What a backend can do on its pool, as it was found out when the pool was opened. */
 export interface BackendFeatures {
   readonly backend: BackendKind;

@@ -2,6 +2,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { stringify } from 'yaml';
+import { type BackendKind, offersCopies } from '../../src/core/backend-features.ts';
 import { PASSPHRASE_FIELD } from '../../src/core/encryption.ts';
 import { runCommand } from '../../src/runtime/child-process.ts';
 import { requireAgent, startAgent } from '../integration/agent-process.ts';
@@ -47,10 +48,6 @@ const MUST_PASS = [
   'ExpandVolume',
   'ModifyVolume',
   'ValidateVolumeCapabilities',
-  'CreateSnapshot',
-  'DeleteSnapshot',
-  'ListSnapshots',
-  'GetSnapshot',
   'NodePublishVolume',
   'NodeUnpublishVolume',
   'NodeStageVolume',
@@ -63,29 +60,54 @@ const MUST_PASS = [
   'ControllerListVolumeHealth',
   'NodeGetVolumeHealth',
   'NodeGetStorageHealth',
+];
+/** The same for backends that make copies, and none of others. */
+const MUST_PASS_WITH_COPIES = [
+  'CreateSnapshot',
+  'DeleteSnapshot',
+  'ListSnapshots',
+  'GetSnapshot',
   'GroupControllerGetCapabilities',
   'CreateVolumeGroupSnapshot',
   'GetVolumeGroupSnapshot',
   'DeleteVolumeGroupSnapshot',
 ];
-/** How many of the 103 specs passed when this was written. It only goes up. */
-const MUST_PASS_SPECS = 91;
 
-it.for([
-  ['btrfs', 'mount', {}, 'publishing'],
-  ['btrfs', 'block', {}, ''],
-  ['image', 'mount', {}, ''],
-  ['image', 'block', {}, 'publishing'],
-  ['image', 'mount', { encrypted: 'true' }, ''],
-] as const)(
-  'csi-sanity finds no failure on backend %s in %s mode %j %s',
-  async ([backend, mode, parameters, publishing], context) => {
+/** One run of csi-sanity. */
+interface Run {
+  readonly backend: BackendKind;
+  readonly mode: 'mount' | 'block';
+  readonly parameters?: Readonly<Record<string, string>>;
+  readonly publishing?: true;
+  /** How many of the 103 specs passed when this was written. It only goes up. */
+  readonly passes: number;
+}
+
+const RUNS: readonly Run[] = [
+  { backend: 'btrfs', mode: 'mount', publishing: true, passes: 101 },
+  { backend: 'btrfs', mode: 'block', passes: 91 },
+  { backend: 'image', mode: 'mount', passes: 91 },
+  { backend: 'image', mode: 'block', publishing: true, passes: 101 },
+  { backend: 'image', mode: 'mount', parameters: { encrypted: 'true' }, passes: 91 },
+  { backend: 'directory', mode: 'mount', publishing: true, passes: 73 },
+  { backend: 'directory', mode: 'mount', passes: 63 },
+];
+
+it.for(RUNS.map((run) => [describeRun(run), run] as const))(
+  'csi-sanity finds no failure: %s',
+  async ([title, { backend, mode, parameters = {}, publishing = false, passes }], context) => {
     await requireAgent(context);
     const sanity = await requireTool(context, 'csi-sanity');
     await using agent = await startAgent({
       name: 'csi-sanity',
       pools: (directory) => [
-        { name: 'default', backend, source: { file: join(directory, 'pool.img'), size: '8Gi' } },
+        {
+          name: 'default',
+          backend,
+          source: { file: join(directory, 'pool.img'), size: '8Gi' },
+          // Directories are not held to their size where the kernel has no project quota; no spec looks for that.
+          ...(backend === 'directory' && { enforce: false }),
+        },
       ],
       // Few, so that the specs can reach the limit.
       ...(publishing && { config: { csi: { controllerPublish: true }, maxVolumesPerNode: 4 } }),
@@ -97,7 +119,7 @@ it.for([
     const parametersFile = join(agent.directory, 'parameters.yaml');
     await writeFile(parametersFile, stringify(parameters));
     const mutable = join(agent.directory, 'mutable.yaml');
-    // Directories of a btrfs have no device that could be limited.
+    // Directories have no device that could be limited.
     const hasDevice = backend === 'image' || mode === 'block';
     await writeFile(mutable, stringify(hasDevice ? { writeBandwidth: '64Mi', readIOPS: '10k' } : {}));
 
@@ -127,11 +149,12 @@ it.for([
     const passed = inState('passed');
     const skipped = inState('skipped', 'pending');
     const unhappy = specs.filter((spec) => !passed.includes(spec) && !skipped.includes(spec));
+    const makesCopies = offersCopies([backend]);
     const failed = unhappy.filter((spec) => !isEqualAfterAll(spec));
     const mistaken = unhappy.filter((spec) => !failed.includes(spec));
 
     console.log(
-      `csi-sanity, ${backend}, ${mode}: ${specs.length} specs, ran ${specs.length - skipped.length}, passed ${passed.length}, ` +
+      `csi-sanity, ${title}: ${specs.length} specs, ran ${specs.length - skipped.length}, passed ${passed.length}, ` +
         `failed ${failed.length}, skipped ${skipped.length}, compared wrongly ${mistaken.length}\n` +
         [skipReasons(skipped), ...mistaken.map((spec) => `  compared wrongly: ${nameOf(spec)}`)].join('\n'),
     );
@@ -139,12 +162,23 @@ it.for([
       failed.map((spec) => `${nameOf(spec)}: ${spec.Failure?.Message ?? spec.State}`),
       stdout,
     ).toEqual([]);
-    expect(mistaken.map(nameOf)).toEqual([
-      'CreateSnapshot [Controller Server] > should succeed when creating a snapshot with accessibility requirements',
-    ]);
-    expect(passed.length).toBeGreaterThanOrEqual(MUST_PASS_SPECS);
-    if (publishing) expect(skipped.map(nameOf).filter((name) => /[pP]ublish/.test(name))).toEqual([]);
-    expect(MUST_PASS.filter((group) => !passed.some((spec) => isOf(group, spec)))).toEqual([]);
+    expect(mistaken.map(nameOf)).toEqual(
+      makesCopies
+        ? [
+            'CreateSnapshot [Controller Server] > should succeed when creating a snapshot with accessibility requirements',
+          ]
+        : [],
+    );
+    expect(passed.length).toBeGreaterThanOrEqual(passes);
+    const reasons = [
+      // Pages of ListVolumes while volumes come and go: switched off in csi-sanity itself; csi-semantics.test.ts has that case.
+      /^pending$/,
+      ...(publishing ? [] : [/ControllerPublishVolume|ControllerUnpublishVolume|Controller Publish/]),
+      ...(makesCopies ? [] : [/Snapshots? not supported|Cloning not supported|GroupControllerService/]),
+    ];
+    expect(skipped.map(reasonOf).filter((text) => !reasons.some((reason) => reason.test(text)))).toEqual([]);
+    const expected = makesCopies ? [...MUST_PASS, ...MUST_PASS_WITH_COPIES] : MUST_PASS;
+    expect(expected.filter((group) => !passed.some((spec) => isOf(group, spec)))).toEqual([]);
     const mounts = await readFile('/proc/self/mountinfo', 'utf8');
     expect(mounts).not.toContain(join(agent.directory, 'target'));
     expect(mounts).not.toContain(join(agent.directory, 'staging'));
@@ -174,10 +208,18 @@ function isEqualAfterAll({ Failure: failure }: SpecReport): boolean {
   return found !== undefined && found.includes('csi.Topology') && found === wanted && more.length === 0;
 }
 
+function describeRun({ backend, mode, parameters = {}, publishing }: Run): string {
+  const more = Object.entries(parameters).map(([key, value]) => `${key} ${value}`);
+  return [backend, mode, ...more, ...(publishing ? ['ControllerPublish'] : [])].join(', ');
+}
+
+/** Why a spec was skipped. */
+function reasonOf(spec: SpecReport): string {
+  return (spec.Failure?.Message.trim() ?? spec.State).replaceAll(/\s+/g, ' ');
+}
+
 /** One line a reason, with the specs that gave it. */
 function skipReasons(skipped: readonly SpecReport[]): string {
-  const byReason = Map.groupBy(skipped, (spec) => spec.Failure?.Message.trim() ?? spec.State);
-  return [...byReason]
-    .map(([reason, specs]) => `  ${specs.length} skipped: ${reason.replaceAll(/\s+/g, ' ')}`)
-    .join('\n');
+  const byReason = Map.groupBy(skipped, reasonOf);
+  return [...byReason].map(([reason, specs]) => `  ${specs.length} skipped: ${reason}`).join('\n');
 }

@@ -64,7 +64,10 @@ export async function startCsiLab(options: StorageLabOptions = {}): Promise<CsiL
   const lab = cleanup.use(await startStorageLab(options));
   const server = cleanup.use(createRpcServer({}, { logger: silentLogger }));
   const { storage } = lab;
-  server.add('csi.v1.Identity', createIdentity({ version: '1.2.3' }, { isReady: () => true }));
+  server.add(
+    'csi.v1.Identity',
+    createIdentity({ version: '1.2.3' }, { isReady: () => true, offersCopies: () => storage.offersCopies() }),
+  );
   server.add('csi.v1.Controller', createController({ nodeName: 'node-a' }, { storage }));
   server.addStreams('csi.v1.SnapshotMetadata', createSnapshotMetadata({ storage }));
   server.add('csi.v1.GroupController', createGroupController({ nodeName: 'node-a' }, { storage }));

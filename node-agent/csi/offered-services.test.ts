@@ -1,0 +1,86 @@
+import { expect, test } from 'vitest';
+import type { BackendKind } from '../../src/core/backend-features.ts';
+import { silentLogger } from '../../src/runtime/logger.ts';
+import { createFakeDisk, FakePool, openFakeInventory } from '../../test/fakes/fake-storage.ts';
+import { fixedPools, type PoolSet, type PoolState } from '../storage/pool-set.ts';
+import { createStorage } from '../storage/storage.ts';
+import { createController } from './controller.ts';
+import { createGroupController } from './group-controller.ts';
+import { createIdentity } from './identity.ts';
+
+const context = {} as never;
+const COPIES = [
+  'GROUP_CONTROLLER_SERVICE',
+  'SNAPSHOT_ACCESSIBILITY_CONSTRAINTS',
+  'SNAPSHOT_METADATA_SERVICE',
+  'CREATE_DELETE_SNAPSHOT',
+  'LIST_SNAPSHOTS',
+  'GET_SNAPSHOT',
+  'CLONE_VOLUME',
+  'CREATE_DELETE_GET_VOLUME_GROUP_SNAPSHOT',
+];
+
+const closed = (name: string, backend: BackendKind): PoolState => ({
+  name,
+  backend,
+  origin: 'api',
+  labels: {},
+  pool: undefined,
+  problem: 'its disk is away',
+  isAccepting: false,
+});
+
+/** All that the services of a node say that they can, with the pools that it has at that moment. */
+async function startNode() {
+  const open = fixedPools([new FakePool()]);
+  let states: readonly PoolState[] = open.states();
+  const pools: PoolSet = { get: (name) => open.get(name), states: () => states };
+  const storage = await createStorage(pools, openFakeInventory(createFakeDisk()), { logger: silentLogger });
+  const offersCopies = (): boolean => storage.offersCopies();
+  const identity = createIdentity({ version: '1' }, { isReady: () => true, offersCopies });
+  const controller = createController({ nodeName: 'n' }, { storage });
+  const groups = createGroupController({ nodeName: 'n' }, { storage });
+  return {
+    storage,
+    want: (...wanted: readonly PoolState[]): void => {
+      states = wanted;
+    },
+    async offers(): Promise<readonly string[]> {
+      const [services, calls, groupCalls] = [
+        await identity.GetPluginCapabilities?.({}, context),
+        await controller.ControllerGetCapabilities?.({}, context),
+        await groups.GroupControllerGetCapabilities?.({}, context),
+      ];
+      return [
+        ...(services?.capabilities ?? []).map(({ service }) => service?.type),
+        ...[...(calls?.capabilities ?? []), ...(groupCalls?.capabilities ?? [])].map(({ rpc }) => rpc?.type),
+      ].map(String);
+    },
+  };
+}
+
+test('snapshots and clones are offered as long as a pool may make them, by what is wished for and not by what is open', async () => {
+  const node = await startNode();
+  expect(await node.offers()).toEqual(expect.arrayContaining(COPIES));
+  const always = (await node.offers()).filter((offer) => !COPIES.includes(offer));
+  node.want(closed('plain', 'directory'));
+  expect(await node.offers()).toEqual(always);
+  expect(always).toContain('CREATE_DELETE_VOLUME');
+  node.want(closed('plain', 'directory'), closed('disk', 'image'));
+  expect(await node.offers()).toEqual(expect.arrayContaining(COPIES));
+  // Who asks a node once, at its start, must not miss the pool that comes.
+  node.want();
+  expect(await node.offers()).toEqual(expect.arrayContaining(COPIES));
+});
+
+test('what is on record in a pool that nobody wishes for any more can be deleted, and that is offered', async () => {
+  const node = await startNode();
+  const request = { name: 'v', pool: undefined, range: { requiredBytes: 1n << 30n, limitBytes: 0n } };
+  const { id } = await node.storage.createVolume({ ...request, source: undefined });
+  const snapshot = await node.storage.createSnapshot('s', id);
+  node.want(closed('plain', 'directory'));
+  expect(await node.offers()).toContain('CREATE_DELETE_SNAPSHOT');
+  await node.storage.deleteSnapshot(snapshot.id);
+  await node.storage.deleteVolume(id);
+  expect(await node.offers()).not.toContain('CREATE_DELETE_SNAPSHOT');
+});
