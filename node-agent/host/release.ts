@@ -1,5 +1,6 @@
 import { mkdir, readdir, readFile, realpath, rename, rm, symlink } from 'node:fs/promises';
 import { basename, join } from 'node:path';
+import { CNI_BINARY } from '../../src/core/cni-config.ts';
 import { isElf, parseElf } from '../../src/core/elf.ts';
 import { Fault } from '../../src/core/fault.ts';
 import { placeFile } from './placed-file.ts';
@@ -7,6 +8,8 @@ import { placeFile } from './placed-file.ts';
 /** Where a release lives on a host, below its root. */
 const HOME = 'opt/keelson';
 const UNITS = 'etc/systemd/system';
+/** What the bundle loads by its name, because a part of it is native. */
+const KOFFI = ['package.json', 'index.js', 'src/koffi/index.js', 'src/koffi/src/static.js', 'LICENSE.txt'];
 /** Of Debian and of what has one directory for all. */
 const LIBRARIES: Readonly<Record<string, readonly string[]>> = {
   x64: ['/usr/lib/x86_64-linux-gnu', '/lib/x86_64-linux-gnu', '/usr/lib64', '/lib64', '/usr/lib', '/lib'],
@@ -21,21 +24,41 @@ export interface ReleaseOptions {
   readonly node: string;
   /** The folder of the bundle. */
   readonly dist: string;
+  /** The folder of the npm packages that the bundle loads. */
+  readonly modules: string;
   /** The folder of the units for systemd. */
   readonly units: string;
 }
 
+/** Files of the npm packages that a bundle loads, below `node_modules`; the last one is the native library. */
+export function nativeModuleFiles(architecture: string): readonly string[] {
+  const native = `@koromix/koffi-linux-${architecture}`;
+  return [
+    ...KOFFI.map((name) => `koffi/${name}`),
+    ...['package.json', 'index.js', `linux_${architecture}/koffi.node`].map((name) => `${native}/${name}`),
+  ];
+}
+
 /**
  * Puts a release on a host so that it needs nothing else of the host: Node with its libraries and their loader, the bundle, a launcher,
- * the units. The release becomes the current one by one rename; one that runs goes on as it is. Idempotent.
+ * the binary of CNI, the units. The release becomes the current one by one rename; one that runs goes on as it is. Idempotent.
  */
-export async function installRelease({ root, version, node, dist, units }: ReleaseOptions): Promise<void> {
+export async function installRelease({
+  root,
+  version,
+  node,
+  dist,
+  modules,
+  units,
+}: ReleaseOptions): Promise<void> {
   const home = join(root, HOME, version);
   const program = await readFile(node);
   const { interpreter } = parseElf(program);
   if (interpreter === undefined) throw new Fault('unsupported', `${node} has no dynamic loader`);
   await placeFile(join(home, 'bin/node'), program, 0o755);
-  for (const library of await findLibraries(program)) {
+  const native = nativeModuleFiles(process.arch);
+  const addon = await readFile(join(modules, native.at(-1) ?? ''));
+  for (const library of await findLibraries(program, addon)) {
     await placeFile(join(home, 'lib', basename(library)), await readFile(library), 0o755);
   }
   await placeFile(join(home, 'lib', basename(interpreter)), await readFile(interpreter), 0o755);
@@ -43,6 +66,10 @@ export async function installRelease({ root, version, node, dist, units }: Relea
     if (/\.mjs(\.map)?$/.test(name))
       await placeFile(join(home, 'dist', name), await readFile(join(dist, name)), 0o644);
   }
+  for (const name of native) {
+    await placeFile(join(home, 'node_modules', name), await readFile(join(modules, name)), 0o644);
+  }
+  await placeFile(join(home, 'dist/cni', CNI_BINARY), await readFile(join(dist, 'cni', CNI_BINARY)), 0o755);
   await placeFile(join(home, 'bin/keelson'), Buffer.from(launcher(version, basename(interpreter))), 0o755);
   for (const name of await readdir(units)) {
     await placeFile(join(root, UNITS, name), await readFile(join(units, name)), 0o644);
@@ -76,10 +103,10 @@ async function makeCurrent(home: string, version: string): Promise<void> {
   await rename(fresh, join(home, 'current'));
 }
 
-/** Paths of all shared libraries that the program comes to need. */
-async function findLibraries(program: Buffer): Promise<string[]> {
+/** Paths of all shared libraries that the programs come to need. */
+async function findLibraries(...programs: readonly Buffer[]): Promise<string[]> {
   const found = new Map<string, string>();
-  const queue = [program];
+  const queue = [...programs];
   for (let file = queue.shift(); file !== undefined; file = queue.shift()) {
     if (!isElf(file)) continue;
     for (const name of parseElf(file).libraries) {

@@ -1,5 +1,6 @@
 import { readdir, readFile } from 'node:fs/promises';
-import { basename, join } from 'node:path';
+import { join } from 'node:path';
+import { nativeModuleFiles } from '../../node-agent/host/release.ts';
 import type { TarEntry } from '../../src/core/oci-tar.ts';
 
 /** Packages that the image takes files of; what these need is found by reading the files. */
@@ -78,15 +79,12 @@ export const NODE_OPTIONS =
 
 /** Keelson's part of the image: the bundles, the native library, the exec binary of CNI, licenses. */
 export async function keelsonFiles(root: string, architecture: string): Promise<TarEntry[]> {
-  const koffi = join(root, 'node_modules/koffi');
-  const native = join(root, `node_modules/@koromix/koffi-linux-${architecture}`);
   const copy = async (path: string, source: string, mode = 0o644): Promise<TarEntry> => ({
     type: 'file',
     path: `${HOME}/${path}`,
     mode,
     data: await readFile(source),
   });
-  const modules = `node_modules/@koromix/${basename(native)}`;
   const units = await readdir(join(root, 'deploy/systemd'));
   const bundles = (await readdir(join(root, 'dist'))).filter((name) => /\.mjs(\.map)?$/.test(name)).sort();
   return [
@@ -96,13 +94,8 @@ export async function keelsonFiles(root: string, architecture: string): Promise<
     )),
     await copy('dist/cni/keelson-cni', join(root, 'dist/cni/keelson-cni'), 0o755),
     ...(await Promise.all(
-      ['package.json', 'index.js', 'src/koffi/index.js', 'src/koffi/src/static.js', 'LICENSE.txt'].map(
-        (name) => copy(`node_modules/koffi/${name}`, join(koffi, name)),
-      ),
-    )),
-    ...(await Promise.all(
-      ['package.json', 'index.js', `linux_${architecture}/koffi.node`].map((name) =>
-        copy(`${modules}/${name}`, join(native, name)),
+      nativeModuleFiles(architecture).map((name) =>
+        copy(`node_modules/${name}`, join(root, 'node_modules', name)),
       ),
     )),
     await copy('LICENSE', join(root, 'LICENSE')),

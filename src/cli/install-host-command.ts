@@ -7,7 +7,7 @@ import { VERSION } from './version.ts';
 const usage = 'keelson install-host --root DIR [--remove]';
 
 export const installHostCommand: Command = {
-  summary: 'put this release and its systemd units on a host, for the CRI proxy',
+  summary: 'put this release and its systemd units on a host: the CRI proxy, the agent without a pod',
   usage,
   async run({ args, stdout }) {
     const flags = parseFlags(
@@ -29,11 +29,12 @@ export const installHostCommand: Command = {
       version: VERSION,
       node: process.execPath,
       dist: import.meta.dirname,
+      modules: join(import.meta.dirname, '../node_modules'),
       units,
     });
     stdout.write(
-      `keelson ${VERSION} is in ${join(root, 'opt/keelson')}; on the host: systemctl daemon-reload && ` +
-        'systemctl enable --now keelson-cri-proxy.socket keelson-cri-proxy.service\n',
+      `keelson ${VERSION} is in ${join(root, 'opt/keelson')}; on the host: systemctl daemon-reload, and then ` +
+        'systemctl enable --now keelson-cri-proxy.socket keelson-cri-proxy.service for the proxy; docs/host.md for an agent\n',
     );
     return 0;
   },

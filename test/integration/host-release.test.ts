@@ -42,8 +42,16 @@ describe('a release on a host', () => {
     }
   });
 
+  test('has the native library that an agent calls the kernel by, and the binary of CNI', async () => {
+    const script = `import(${JSON.stringify(join(home, 'node_modules/koffi/index.js'))}).then(({ default: koffi }) => console.log(typeof koffi.load))`;
+    const [file = '', ...args] = command().slice(0, -1);
+    const { stdout } = await runCommand(file, [...args, '--eval', script], { env: {} });
+    expect(stdout).toBe('function\n');
+    expect((await lstat(join(home, 'dist/cni/keelson-cni'))).mode & 0o777).toBe(0o755);
+  });
+
   test('has units that systemd accepts, but for the program that is not at its place here', async () => {
-    const units = ['keelson-cri-proxy.service', 'keelson-cri-proxy.socket'];
+    const units = ['keelson-agent.service', 'keelson-cri-proxy.service', 'keelson-cri-proxy.socket'];
     const paths = units.map((name) => join(root, 'etc/systemd/system', name));
     const { stderr } = await runCommand('systemd-analyze', ['verify', '--man=no', ...paths], { accept: [1] });
     const complaints = stderr.split('\n').filter((line) => line.includes('keelson'));
