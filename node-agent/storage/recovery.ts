@@ -1,7 +1,7 @@
 import type { Snapshot, Volume } from '../../src/core/volume.ts';
 import { isFault } from '../../src/core/fault.ts';
 import { unfinishedGroups } from '../../src/core/snapshot-group.ts';
-import { dissolve, type OperationDeps } from './copies.ts';
+import { type OperationDeps, undo } from './copies.ts';
 
 /**
  * Puts right what a crash or a reboot left in a pool that was just opened: half-made and half-deleted copies go, limits are those of the records,
@@ -19,7 +19,8 @@ export async function recover(pool: string, deps: OperationDeps): Promise<void> 
     using lock = tryTake(record.id, deps);
     if (lock === undefined) continue;
     logger.info({ [kind]: record.id, phase: record.phase }, 'finishing what a crash left');
-    await dissolve(kind, record, deps);
+    // What cannot go now (files of it are open) keeps its record, and no other volume from service: its caller asks again.
+    await undo(kind, record, deps);
   }
   const { backend } = ledger.pool(pool);
   const usage = await backend.usage();
