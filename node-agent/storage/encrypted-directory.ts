@@ -1,8 +1,9 @@
-import { chmod, mkdir } from 'node:fs/promises';
+import { chmod, mkdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Fault } from '../../src/core/fault.ts';
 import type { VolumeShape } from '../../src/core/volume.ts';
 import type { Kernel } from '../linux/kernel.ts';
+import { absent } from './target-mounts.ts';
 import type { VolumeKey } from './volume-key.ts';
 
 /** In the file system of an encrypted volume: what pods see. Its root cannot be encrypted, for lost+found is in it. */
@@ -57,10 +58,16 @@ export class EncryptedDirectories {
     );
   }
 
+  /** The key alone does not say that its first staging came to an end: without a policy, what is written would be readable on the disk. */
   async #requireKey({ id, encryption }: VolumeShape, place: string): Promise<void> {
     const identifier = encryption?.keyIdentifier;
-    if (identifier !== undefined && (await this.#kernel.call('hasEncryptionKey', place, identifier))) return;
-    throw lacksKey(id);
+    if (identifier === undefined || !(await this.#kernel.call('hasEncryptionKey', place, identifier))) {
+      throw lacksKey(id);
+    }
+    const directory = join(place, ENCRYPTED_DIRECTORY);
+    const isThere = (await stat(directory).catch(absent)) !== undefined;
+    const policy = isThere ? await this.#kernel.call('readEncryptionPolicy', directory) : undefined;
+    if (policy !== identifier) throw lacksKey(id);
   }
 }
 

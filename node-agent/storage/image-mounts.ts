@@ -51,9 +51,12 @@ export class ImageMounts implements VolumeMounts {
     const isNew = !(await this.#isAttached(volume));
     const isEncrypted = volume.encryption !== undefined;
     if (isNew && isEncrypted && key === undefined) throw lacksKey(volume.id);
-    if (isNew) await this.#mountFile(volume, place);
-    // Crash window: killed while it held the writers for a copy.
-    else await this.#kernel.call('thawFilesystem', place);
+    if (isNew) {
+      await this.#mountFile(volume, place);
+    } else {
+      // Crash window: killed while it held the writers for a copy.
+      await this.#kernel.call('thawFilesystem', place);
+    }
     if (!isEncrypted) return;
     try {
       await this.#encrypted.unlock(volume, place, key);
