@@ -89,17 +89,25 @@ export class Moves {
   }
 
   /**
-   * Makes a volume of a stream: a whole one, or nothing. Throws `invalid` for a damaged stream, `precondition` when the snapshot that it is the
-   * difference to is not on this node, `conflict` when the name or the snapshot is there already.
+   * Makes a volume of a stream: a whole one, or nothing. Once more under the same name, it is the volume that is there. Throws `invalid` for a
+   * damaged stream, `precondition` when the snapshot that it is the difference to is not on this node, `conflict` when the name or the
+   * snapshot is there already, and of something else.
    */
   async import({ name, pool: wanted, keepBase, input, signal }: ImportRequest): Promise<Volume> {
     const { inventory, ledger, locks, logger, volumes } = this.#deps;
     checkName(name, 'name');
     using _import = locks.take(`import of ${name}`);
-    if (find(inventory.volumes, name) !== undefined) {
+    const { header, frames } = await decodeStream(input);
+    const made = find(inventory.volumes, name);
+    if (made !== undefined && made.source?.id !== header.snapshotId) {
       throw new Fault('conflict', `there is a volume ${name} on this node; choose another name`);
     }
-    const { header, frames } = await decodeStream(input);
+    const isDone = !keepBase || inventory.snapshots.get(header.snapshotId)?.phase === 'ready';
+    if (made !== undefined && isDone) {
+      // Asked again by who did not hear that it was done. The stream is read all the same: he wants to know whether it is whole.
+      for await (const _ of frames()) signal.throwIfAborted();
+      return made;
+    }
     const pool = await this.#choosePool(header, wanted);
     const transfers = this.#transfers(pool, header);
     if (transfers.encoding !== header.encoding) {
@@ -134,7 +142,7 @@ export class Moves {
     checkRoom(pool, header.sizeBytes, capacity(), `importing volume ${name}`);
     try {
       // Crash window: intent on record, some or all of it written, the volume made or not. The next start dissolves the snapshot, and the
-      // volume where it is not whole.
+      // volume where it is not whole. Where it is whole, the same import again finds it, and makes no more than the snapshot.
       await inventory.saveSnapshot(snapshot);
       await transfers.receive(snapshot.id, header, frames(), signal);
       const volume = await volumes.create(

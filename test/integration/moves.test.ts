@@ -43,6 +43,13 @@ describe.each([
     expect(three).toMatchObject({ ...form, sizeBytes: 64n * MIB, phase: 'ready' });
     expect(await read(to, one.id)).toEqual(['of its own', 'one']);
 
+    for (const [name, stream, keepBase, id] of [
+      ['one', whole, true, one.id],
+      ['three', now, false, three.id],
+    ] as const) {
+      expect(await bring(to, name, stream, { keepBase }), 'asked again').toMatchObject({ id });
+    }
+    await expect(bring(to, 'three', now.subarray(0, -60))).rejects.toMatchObject({ kind: 'invalid' });
     await expect(bring(to, 'again', whole)).rejects.toMatchObject({ kind: 'conflict' });
     await expect(bring(to, 'one', now)).rejects.toMatchObject({ kind: 'conflict' });
     const { volumes, snapshots } = await to.storage.report();
