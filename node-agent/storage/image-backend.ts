@@ -117,6 +117,16 @@ export class ImageBackend implements VolumeBackend {
     });
   }
 
+  /** Gives the volume a file that `work` has changed, in one step. Nobody may have the old one open. */
+  async rework(id: string, work: (file: string) => Promise<void>): Promise<void> {
+    const file = this.fileOf(id);
+    await this.#unfinished('volume', id, (unfinished) =>
+      copyFileWhole({ from: file, to: file, unfinished, mode: 0o600, ...this.#watched(id) }, this.#deps, () =>
+        work(unfinished),
+      ),
+    );
+  }
+
   /** The file is the limit. What is added to it is a hole. */
   async setLimit({ id, sizeBytes }: VolumeShape): Promise<void> {
     const wanted = fileBytes(sizeBytes);

@@ -10,7 +10,13 @@ import { ENCRYPTED_DIRECTORY, EncryptedDirectories, lacksKey } from './encrypted
 import { filesystemStats } from './filesystem-stats.ts';
 import { forPrograms } from './image-backend.ts';
 import { absent, TargetMounts } from './target-mounts.ts';
-import { growFilesystem, growUnmounted, mountDataOf, readFilesystem } from './volume-filesystem.ts';
+import {
+  growFilesystem,
+  growsMounted,
+  growUnmounted,
+  mountDataOf,
+  readFilesystem,
+} from './volume-filesystem.ts';
 import type { VolumeKey } from './volume-key.ts';
 
 export interface ImageMountsOptions {
@@ -18,6 +24,8 @@ export interface ImageMountsOptions {
   readonly fileOf: (id: string) => string;
   /** A directory of ours: each attached volume is mounted in it once, and from there shown to workloads. */
   readonly mountDir: string;
+  /** Gives a volume that nothing has mounted a file that `work` has changed, in one step: at any moment the old one is whole, or the new one. */
+  readonly rework: (id: string, work: (file: string) => Promise<void>) => Promise<void>;
 }
 
 const UMOUNT_NOFOLLOW = 8;
@@ -54,8 +62,9 @@ export class ImageMounts implements VolumeMounts {
     if (isNew) {
       await this.#mountFile(volume, place);
     } else {
-      // Crash window: killed while it held the writers for a copy.
+      // Crash windows: killed while it held the writers for a copy, and before it had grown what it mounted.
       await this.#kernel.call('thawFilesystem', place);
+      if ((await this.#isBehind(volume)) && (await growsMounted(fsTypeOf(volume)))) await this.grow(volume);
     }
     if (!isEncrypted) return;
     try {
@@ -70,17 +79,20 @@ export class ImageMounts implements VolumeMounts {
   async #mountFile(volume: VolumeShape, place: string): Promise<void> {
     const type = fsTypeOf(volume);
     const file = this.#options.fileOf(volume.id);
-    const found = await readFilesystem(type, volume.id, file);
+    let isBehind = await this.#isBehind(volume);
     await mkdir(place, { recursive: true, mode: 0o700 });
-    const { size } = await stat(file, { bigint: true });
     const isMounted = (await this.#kernel.call('findLoopPath', file)) !== undefined;
-    const isGrown = found.sizeBytes >= size || (!isMounted && (await growUnmounted(type, forPrograms(file))));
+    if (isBehind && !isMounted && !(await growsMounted(type))) {
+      await this.#options.rework(volume.id, (copy) => growUnmounted(type, forPrograms(copy)));
+      isBehind = false;
+    }
     const device = await this.#kernel.call('attachLoop', file, { autoclear: true });
     try {
       await this.#kernel.call('mountFilesystem', device.path, place, type, mountDataOf(type));
       // Mounted elsewhere already (in a mount namespace that outlived its agent), it may still be held.
       if (device.reused) await this.#kernel.call('thawFilesystem', place);
-      if (!isGrown) await growFilesystem(type, device.path, place);
+      // Crash window: mounted, and not grown. Attaching it again goes on from there.
+      if (isBehind) await growFilesystem(type, device.path, place);
     } finally {
       await this.#kernel.call('closeLoop', { fd: device.fd });
     }
@@ -146,6 +158,13 @@ export class ImageMounts implements VolumeMounts {
     await using directory = await open(this.#options.mountDir, 'r');
     const path = volume.encryption === undefined ? volume.id : join(volume.id, ENCRYPTED_DIRECTORY);
     await this.#kernel.call('bindBeneath', directory.fd, path, place, plan);
+  }
+
+  /** Whether its file has grown, and its file system has not. Throws `precondition` when it is not the one that the record says. */
+  async #isBehind(volume: VolumeShape): Promise<boolean> {
+    const file = this.#options.fileOf(volume.id);
+    const found = await readFilesystem(fsTypeOf(volume), volume.id, file);
+    return found.sizeBytes < (await stat(file, { bigint: true })).size;
   }
 
   /** Whether our own mount of it is there, and no other one. */

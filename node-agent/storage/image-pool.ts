@@ -47,7 +47,10 @@ export async function openImages(
   return {
     backend,
     mounts: mountsByMode({
-      Filesystem: new ImageMounts({ fileOf, mountDir }, { kernel }),
+      Filesystem: new ImageMounts(
+        { fileOf, mountDir, rework: (id, work) => backend.rework(id, work) },
+        { kernel },
+      ),
       Block: new BlockMounts({ fileOf }, { kernel }),
     }),
     blockMaps,

@@ -3,6 +3,7 @@ import { Fault } from '../../src/core/fault.ts';
 import { type FoundFilesystem, PROBE_BYTES, probeFilesystem } from '../../src/core/filesystem-probe.ts';
 import type { FsType } from '../../src/core/volume.ts';
 import { runCommand } from '../../src/runtime/child-process.ts';
+import { hasCapability } from '../linux/capabilities.ts';
 
 interface FilesystemKind {
   /** Makes one in a file; blocks and sectors of 4 KiB fit every disk, also one that the pool moves to later. */
@@ -13,7 +14,7 @@ interface FilesystemKind {
   readonly mountData: string;
   /** Grows one that is mounted to the size of its device. */
   readonly grow: (device: string, mountPoint: string) => readonly string[];
-  /** Grows one in a file that nothing mounts, where that needs less than growing it mounted. */
+  /** Grows one in a file that nothing mounts, where the kernel does not let everybody grow it mounted. Cut off, it leaves a ruin. */
   readonly growOffline?: (file: string) => readonly (readonly string[])[];
   /** Gives a copy, in a file, an identity of its own. */
   readonly renew: (file: string) => readonly (readonly string[])[];
@@ -26,7 +27,7 @@ const KINDS: Readonly<Record<FsType, FilesystemKind>> = {
     makeEncryptable: ['-O', 'metadata_csum_seed,encrypt'],
     mountData: 'discard',
     grow: (device) => ['resize2fs', device],
-    // The kernel lets only CAP_SYS_RESOURCE grow a mounted one.
+    // The kernel lets only CAP_SYS_RESOURCE grow a mounted one; some sandboxes keep that from root.
     growOffline: (file) => [
       ['e2fsck', '-f', '-p', file],
       ['resize2fs', file],
@@ -75,11 +76,14 @@ export async function renewFilesystem(type: FsType, file: string): Promise<void>
   await runAll(KINDS[type].renew(file));
 }
 
-/** Makes a file system that is not mounted as large as its file. False where it has to be mounted for that. */
-export async function growUnmounted(type: FsType, file: string): Promise<boolean> {
-  const steps = KINDS[type].growOffline?.(file) ?? [];
-  await runAll(steps);
-  return steps.length > 0;
+/** Whether this process may grow such a file system while it is mounted, which its journal makes safe at any moment. */
+export async function growsMounted(type: FsType): Promise<boolean> {
+  return KINDS[type].growOffline === undefined || (await hasCapability('CAP_SYS_RESOURCE'));
+}
+
+/** Makes a file system that is not mounted as large as its file. Killed in the middle, it leaves what nobody can mount: do it to a copy. */
+export async function growUnmounted(type: FsType, file: string): Promise<void> {
+  await runAll(KINDS[type].growOffline?.(file) ?? []);
 }
 
 async function runAll(commands: readonly (readonly string[])[]): Promise<void> {

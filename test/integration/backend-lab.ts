@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll } from 'vitest';
 import { type Kernel, startKernel } from '../../node-agent/linux/kernel.ts';
 import { openPool, type OpenPool } from '../../node-agent/storage/open-pool.ts';
+import { growsMounted } from '../../node-agent/storage/volume-filesystem.ts';
 import type { PoolSpec } from '../../src/core/pool.ts';
 import type { ContentForm, VolumeShape } from '../../src/core/volume.ts';
 import { runCommand } from '../../src/runtime/child-process.ts';
@@ -11,13 +12,8 @@ import { silentLogger } from '../../src/runtime/logger.ts';
 import { type BackendTraits, describeBackend } from '../contracts/volume-backend.ts';
 import { filePool, fillAsPod, MIB } from './storage-lab.ts';
 
-/** Growing a mounted ext4 needs CAP_SYS_RESOURCE (24), which some sandboxes keep even from root. */
-const mayGrowExt4 = await (async () => {
-  const effective = /^CapEff:\s*([0-9a-f]+)$/m.exec(await readFile('/proc/self/status', 'utf8'))?.[1];
-  const has = (BigInt(`0x${effective ?? '0'}`) & (1n << 24n)) !== 0n;
-  if (!has) console.log('no CAP_SYS_RESOURCE here: ext4 is grown while it is detached');
-  return has;
-})();
+const mayGrowExt4 = await growsMounted('ext4');
+if (!mayGrowExt4) console.log('no CAP_SYS_RESOURCE here: ext4 is grown while it is detached');
 
 /** A pool of the contract suite. */
 export interface RealBackend {
