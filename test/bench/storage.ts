@@ -253,7 +253,7 @@ export function formatStorageBench({ volumes, rounds, contenders }: StorageBench
     ...rows.map(({ label, of }) => [
       label,
       ...contenders.map((result) => ms(of(result))),
-      ...(peer ? own.map((result) => `${(of(result) / of(peer)).toFixed(2)}x`) : []),
+      ...(peer ? own.map((result) => ratioText(of(result) / of(peer))) : []),
     ]),
   ]);
   const memory = contenders.map(({ who, memory: usage }) =>
@@ -270,6 +270,11 @@ export function formatStorageBench({ volumes, rounds, contenders }: StorageBench
     ...contenders.map(({ who, sanity }) => `csi-sanity on ${who}: ${sanity.summary}`),
     ...memory,
   ].join('\n');
+}
+
+/** Two decimals, or one figure that says something. */
+function ratioText(ratio: number): string {
+  return `${ratio < 0.01 ? Number(ratio.toPrecision(1)) : ratio.toFixed(2)}x`;
 }
 
 function figure({ pssMib, rssMib }: ProcessUsage): string {
