@@ -47,8 +47,8 @@ export interface SnapshotCut extends AsyncDisposable {
   finish(): Promise<void>;
 }
 
-/** Shows volumes of one pool at paths. */
-export interface VolumeMounts {
+/** Gets volumes of one pool ready to be shown, and holds them still. */
+export interface VolumeAttachment {
   /**
    * Ensures that the volume can be shown: its device is attached, its file system mounted and as large as the volume. Without its key, an
    * encrypted one must have it already: else it throws `precondition`.
@@ -69,6 +69,10 @@ export interface VolumeMounts {
   deviceOf(volume: VolumeShape): Promise<string | undefined>;
   /** What its own file system says of an attached volume; undefined where the pool counts. */
   stats(volume: VolumeShape): Promise<FilesystemStats | undefined>;
+}
+
+/** Shows volumes that can be attached at paths. */
+export interface VolumeTargets {
   /**
    * Ensures that `target`, made if absent, shows the volume with exactly this plan: a directory, or a device for a Block volume. Throws
    * `precondition` when something else is there.
@@ -79,6 +83,9 @@ export interface VolumeMounts {
   /** Whether `target` shows the volume, by device and inode and not by what a path looks like. */
   isMounted(volume: VolumeShape, target: string): Promise<boolean>;
 }
+
+/** Volumes of one pool, ready and shown. */
+export interface VolumeMounts extends VolumeAttachment, VolumeTargets {}
 
 /** What a file system says of itself. */
 export interface FilesystemStats {

@@ -3,7 +3,8 @@ import { Fault } from '../../src/core/fault.ts';
 import type { VolumeShape } from '../../src/core/volume.ts';
 import type { MountPlan } from '../../src/core/volume-access.ts';
 import type { Kernel } from '../linux/kernel.ts';
-import type { FilesystemStats, VolumeMounts } from './backend.ts';
+import type { FilesystemStats } from './backend.ts';
+import type { ModeMounts } from './mounts-by-mode.ts';
 import { TargetMounts } from './target-mounts.ts';
 
 export interface BlockMountsOptions {
@@ -12,15 +13,15 @@ export interface BlockMountsOptions {
 }
 
 /** Block volumes: the loop device of a file, shown at targets. */
-export class BlockMounts implements VolumeMounts {
+export class BlockMounts implements ModeMounts {
   readonly #fileOf: (id: string) => string;
   readonly #kernel: Kernel;
-  readonly #targets: TargetMounts;
+  readonly targets: TargetMounts;
 
   constructor({ fileOf }: BlockMountsOptions, { kernel }: { readonly kernel: Kernel }) {
     this.#fileOf = fileOf;
     this.#kernel = kernel;
-    this.#targets = new TargetMounts(
+    this.targets = new TargetMounts(
       {
         kind: 'device',
         isShown: async ({ id }, shown) => {
@@ -74,18 +75,6 @@ export class BlockMounts implements VolumeMounts {
     return { totalBytes: sizeBytes, usedBytes, availableBytes: sizeBytes - usedBytes };
   }
 
-  mount(volume: VolumeShape, target: string, plan: MountPlan): Promise<void> {
-    return this.#targets.mount(volume, target, plan);
-  }
-
-  unmount(volume: VolumeShape, target: string): Promise<void> {
-    return this.#targets.unmount(volume, target);
-  }
-
-  isMounted(volume: VolumeShape, target: string): Promise<boolean> {
-    return this.#targets.isMounted(volume, target);
-  }
-
   /** A read-only mount does not keep anybody from writing to a device that is seen in it: the device itself has to refuse. */
   async #bind(volume: VolumeShape, place: string, plan: MountPlan): Promise<void> {
     // Idempotent, and there already but after a reboot that took the device.
@@ -96,23 +85,4 @@ export class BlockMounts implements VolumeMounts {
     await this.#kernel.call('setReadOnly', path, plan.readonly);
     await this.#kernel.call('bindDevice', path, place, plan);
   }
-}
-
-/** Mounts that leave each volume to those of its mode. */
-export function mountsByMode(
-  mounts: Readonly<Record<VolumeShape['volumeMode'], VolumeMounts>>,
-): VolumeMounts {
-  const of = ({ volumeMode }: VolumeShape): VolumeMounts => mounts[volumeMode];
-  return {
-    attach: (volume, key) => of(volume).attach(volume, key),
-    detach: (volume) => of(volume).detach(volume),
-    grow: (volume) => of(volume).grow(volume),
-    flush: (volume) => of(volume).flush(volume),
-    freeze: (volume) => of(volume).freeze(volume),
-    deviceOf: (volume) => of(volume).deviceOf(volume),
-    stats: (volume) => of(volume).stats(volume),
-    mount: (volume, target, plan) => of(volume).mount(volume, target, plan),
-    unmount: (volume, target) => of(volume).unmount(volume, target),
-    isMounted: (volume, target) => of(volume).isMounted(volume, target),
-  };
 }

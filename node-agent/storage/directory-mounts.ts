@@ -1,8 +1,8 @@
 import { stat } from 'node:fs/promises';
 import type { VolumeShape } from '../../src/core/volume.ts';
-import type { MountPlan } from '../../src/core/volume-access.ts';
 import type { Kernel } from '../linux/kernel.ts';
-import type { FilesystemStats, VolumeMounts } from './backend.ts';
+import type { FilesystemStats } from './backend.ts';
+import type { ModeMounts } from './mounts-by-mode.ts';
 import { absent, TargetMounts } from './target-mounts.ts';
 
 export interface DirectoryMountsOptions {
@@ -15,14 +15,14 @@ export interface DirectoryMountsOptions {
 }
 
 /** Bind mounts of directories of the pool itself: there is nothing to attach, to grow or to hold. */
-export class DirectoryMounts implements VolumeMounts {
+export class DirectoryMounts implements ModeMounts {
   readonly #options: DirectoryMountsOptions;
-  readonly #targets: TargetMounts;
+  readonly targets: TargetMounts;
 
   constructor(options: DirectoryMountsOptions, { kernel }: { readonly kernel: Kernel }) {
     const { root, pathOf } = options;
     this.#options = options;
-    this.#targets = new TargetMounts(
+    this.targets = new TargetMounts(
       {
         kind: 'directory',
         async isShown({ id }, shown) {
@@ -52,17 +52,5 @@ export class DirectoryMounts implements VolumeMounts {
 
   async stats({ id }: VolumeShape): Promise<FilesystemStats | undefined> {
     return await this.#options.readStats?.(id);
-  }
-
-  mount(volume: VolumeShape, target: string, plan: MountPlan): Promise<void> {
-    return this.#targets.mount(volume, target, plan);
-  }
-
-  unmount(volume: VolumeShape, target: string): Promise<void> {
-    return this.#targets.unmount(volume, target);
-  }
-
-  isMounted(volume: VolumeShape, target: string): Promise<boolean> {
-    return this.#targets.isMounted(volume, target);
   }
 }

@@ -3,6 +3,7 @@ import type { BackendFeatures } from '../../src/core/backend-features.ts';
 import type { FsType } from '../../src/core/volume.ts';
 import { DirectoryBackend, dataPathOf } from './directory-backend.ts';
 import { DirectoryMounts } from './directory-mounts.ts';
+import { mountsByMode } from './mounts-by-mode.ts';
 import type { OpenPoolDeps, PoolContents, PoolDirectory } from './open-pool.ts';
 
 /** f_type of statfs(2): the file systems that volumes can be asked for by name. */
@@ -34,10 +35,12 @@ export async function openDirectories(
   const backend = new DirectoryBackend({ pool: name, root, features }, { kernel, logger });
   return {
     backend,
-    mounts: new DirectoryMounts(
-      { root, pathOf: dataPathOf, readStats: (id) => backend.stats(id) },
-      { kernel },
-    ),
+    mounts: mountsByMode({
+      Filesystem: new DirectoryMounts(
+        { root, pathOf: dataPathOf, readStats: (id) => backend.stats(id) },
+        { kernel },
+      ),
+    }),
     unenforced: isEnforced
       ? undefined
       : `sizes are not enforced: ${path} (${fsType ?? 'a file system without a name here'}) has no project quota in force; it needs xfs or ext4 (feature project), mounted with prjquota, and a kernel that has it`,

@@ -5,10 +5,11 @@ import type { FsType, VolumeShape } from '../../src/core/volume.ts';
 import type { MountPlan } from '../../src/core/volume-access.ts';
 import type { Kernel } from '../linux/kernel.ts';
 import { readMountTable } from '../linux/mount-table.ts';
-import type { FilesystemStats, VolumeMounts } from './backend.ts';
+import type { FilesystemStats } from './backend.ts';
 import { ENCRYPTED_DIRECTORY, EncryptedDirectories, lacksKey } from './encrypted-directory.ts';
 import { filesystemStats } from './filesystem-stats.ts';
 import { forPrograms } from './image-backend.ts';
+import type { ModeMounts } from './mounts-by-mode.ts';
 import { absent, TargetMounts } from './target-mounts.ts';
 import {
   growFilesystem,
@@ -31,17 +32,17 @@ export interface ImageMountsOptions {
 const UMOUNT_NOFOLLOW = 8;
 
 /** Filesystem volumes in files: a loop device, mounted once at a place of ours, and bind mounts of that. */
-export class ImageMounts implements VolumeMounts {
+export class ImageMounts implements ModeMounts {
   readonly #options: ImageMountsOptions;
   readonly #kernel: Kernel;
-  readonly #targets: TargetMounts;
+  readonly targets: TargetMounts;
   readonly #encrypted: EncryptedDirectories;
 
   constructor(options: ImageMountsOptions, { kernel }: { readonly kernel: Kernel }) {
     this.#options = options;
     this.#kernel = kernel;
     this.#encrypted = new EncryptedDirectories({ kernel });
-    this.#targets = new TargetMounts(
+    this.targets = new TargetMounts(
       {
         kind: 'directory',
         // What pods see of its file system, and not some directory in it.
@@ -139,18 +140,6 @@ export class ImageMounts implements VolumeMounts {
   async stats(volume: VolumeShape): Promise<FilesystemStats | undefined> {
     if (!(await this.#isAttached(volume))) return undefined;
     return filesystemStats(await statfs(this.#placeOf(volume), { bigint: true }));
-  }
-
-  mount(volume: VolumeShape, target: string, plan: MountPlan): Promise<void> {
-    return this.#targets.mount(volume, target, plan);
-  }
-
-  unmount(volume: VolumeShape, target: string): Promise<void> {
-    return this.#targets.unmount(volume, target);
-  }
-
-  isMounted(volume: VolumeShape, target: string): Promise<boolean> {
-    return this.#targets.isMounted(volume, target);
   }
 
   async #bind(volume: VolumeShape, place: string, plan: MountPlan): Promise<void> {

@@ -7,6 +7,7 @@ import type { MountPlan } from '../../src/core/volume-access.ts';
 import type { Kernel } from '../linux/kernel.ts';
 import type { MountEntry } from '../../src/core/mount-table.ts';
 import { readMountTable } from '../linux/mount-table.ts';
+import type { VolumeTargets } from './backend.ts';
 
 const UMOUNT_NOFOLLOW = 8;
 
@@ -26,7 +27,7 @@ interface Sight {
 }
 
 /** Mounts of volumes at the paths that an orchestrator names. */
-export class TargetMounts {
+export class TargetMounts implements VolumeTargets {
   readonly #source: MountSource;
   readonly #kernel: Kernel;
 
