@@ -42,7 +42,16 @@ interface Listed {
   }[];
 }
 
-export async function startClaimsLab({ poolSize }: { readonly poolSize: string }): Promise<ClaimsLab> {
+export interface ClaimsLabOptions {
+  readonly poolSize: string;
+  /** Whether controller and agents are pods, as they ship, or processes of the machines. */
+  readonly keelson?: 'shipped' | 'processes';
+}
+
+export async function startClaimsLab({
+  poolSize,
+  keelson = 'shipped',
+}: ClaimsLabOptions): Promise<ClaimsLab> {
   await using undo = new AsyncDisposableStack();
   const base = await mkdtemp(join(homedir(), '.cache/keelson-claims-'));
   undo.defer(() => rm(base, { recursive: true, force: true }));
@@ -50,7 +59,7 @@ export async function startClaimsLab({ poolSize }: { readonly poolSize: string }
   undo.defer(() => cluster.down());
   await cluster.up({
     nodes: 2,
-    settings: { keelson: 'shipped', proxy: false, controllerQps: 200, poolSize },
+    settings: { keelson, controller: true, proxy: false, controllerQps: 200, poolSize },
   });
   const kubectl = await cluster.kubectl();
   await kubectl.apply([IMMEDIATE]);
