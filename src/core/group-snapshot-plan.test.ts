@@ -72,6 +72,11 @@ describe('a group snapshot', () => {
   const unclassed = { ...group, className: undefined };
   it.each<[string, Partial<GroupState>, object]>([
     ['gets the default class', { group: unclassed }, { do: 'set-class', className: 'keelson' }],
+    [
+      'takes a class that says its policy twice',
+      { classes: [{ ...keelson, parameters: { deletionPolicy: 'Delete' } }] },
+      { do: 'create-content' },
+    ],
     ['is kept from then on', { group: { ...group, hasFinalizer: false } }, { do: 'add-finalizer' }],
     [
       'gets a content with all volumes',
@@ -157,6 +162,11 @@ describe('a group snapshot', () => {
       'claim team/b is of driver other',
     ],
     ['no class', { group: unclassed, classes: [] }, 'cannot find default group snapshot class'],
+    [
+      'a class with a parameter',
+      { classes: [{ ...keelson, parameters: { deletionPolicy: 'Retain' } }] },
+      'VolumeGroupSnapshotClass keelson: parameter "deletionPolicy" is unknown',
+    ],
     [
       'two default classes',
       { group: unclassed, classes: [keelson, { ...keelson, name: 'more' }] },
