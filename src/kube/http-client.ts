@@ -42,7 +42,10 @@ export interface HttpKubeClientOptions {
   readonly burst?: number;
   /** For one request with its repetitions, without a watch's stream; default 30 s. */
   readonly timeoutMs?: number;
-  /** A watch that is silent for so long (bookmarks come once a minute) is taken for dead; default 150 s. */
+  /**
+   * A watch that is silent for so long ends, for it may be dead; default 150 s. Bookmarks come once a minute at best: of a kind of which
+   * nothing changes, a server may send none.
+   */
   readonly silenceMs?: number;
 }
 
@@ -196,6 +199,8 @@ export class HttpKubeClient implements KubeClient, Disposable {
       }
     } catch (error) {
       if (options.signal.aborted) throw options.signal.reason as Error;
+      // Whoever goes on from here asks again, and sees then whether the server is there.
+      if (silence.signal.aborted && response !== undefined) return;
       if (error instanceof Fault) throw error;
       throw new Fault('unavailable', `${describe(call)}: the stream broke`, { cause: error });
     } finally {
