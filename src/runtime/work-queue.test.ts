@@ -1,13 +1,17 @@
 import { expect, test } from 'vitest';
 import { FakeClock, settle } from '../../test/fakes/fake-clock.ts';
+import { Fault } from '../core/fault.ts';
 import { silentLogger } from './logger.ts';
 import { WorkQueue } from './work-queue.ts';
 
-function setup(work: (key: string) => Promise<{ afterMs: number } | undefined>, workers = 1) {
+function setup(
+  work: (key: string) => Promise<{ afterMs: number } | undefined>,
+  { workers = 1, maxMs = 1_000 }: { readonly workers?: number; readonly maxMs?: number } = {},
+) {
   const clock = new FakeClock();
   const stop = new AbortController();
   const queue = new WorkQueue<string>(
-    { name: 'test', workers, backoff: { baseMs: 100, maxMs: 1_000, jitter: 0 } },
+    { name: 'test', workers, backoff: { baseMs: 100, maxMs, jitter: 0 } },
     work,
     { logger: silentLogger, clock },
   );
@@ -41,14 +45,17 @@ test('a key added during its own work is worked on again, never at the same time
   let most = 0;
   let runs = 0;
   const gate = Promise.withResolvers<undefined>();
-  const { queue, end } = setup(async () => {
-    active += 1;
-    most = Math.max(most, active);
-    runs += 1;
-    if (runs === 1) await gate.promise;
-    active -= 1;
-    return undefined;
-  }, 4);
+  const { queue, end } = setup(
+    async () => {
+      active += 1;
+      most = Math.max(most, active);
+      runs += 1;
+      if (runs === 1) await gate.promise;
+      active -= 1;
+      return undefined;
+    },
+    { workers: 4 },
+  );
   queue.add('a');
   await settle();
   queue.add('a');
@@ -73,6 +80,27 @@ test('failing work is repeated with a delay that doubles, and success forgets th
   queue.add('a');
   await clock.advance(1_000);
   expect(atMs).toEqual([0, 100, 300, 1_000, 1_100]);
+  await end();
+});
+
+test.each([
+  ['unavailable', true],
+  ['timeout', true],
+  ['precondition', false],
+] as const)('the delay after %s stays short: %s', async (kind, isShort) => {
+  let tries = 0;
+  const { clock, queue, end } = setup(
+    async () => {
+      tries += 1;
+      throw new Fault(kind, 'no');
+    },
+    { maxMs: 3_600_000 },
+  );
+  queue.add('a');
+  await clock.advance(3_600_000);
+  const before = tries;
+  await clock.advance(10_000);
+  expect(tries - before).toBe(isShort ? 1 : 0);
   await end();
 });
 

@@ -1,3 +1,4 @@
+import { isFault } from '../core/fault.ts';
 import { type Clock, systemClock } from './clock.ts';
 import type { Logger } from './logger.ts';
 import { type BackoffOptions, backoffMs } from './retry.ts';
@@ -10,6 +11,12 @@ export interface WorkQueueOptions {
   readonly workers: number;
   readonly backoff?: BackoffOptions;
 }
+
+/**
+ * The longest delay after a failure that says of the other side that it was not there, and nothing of the work: as long as an outage has lasted, so long
+ * would work wait after its end.
+ */
+const AWAY_MAX_MS = 10_000;
 
 export interface WorkQueueDeps {
   readonly logger: Logger;
@@ -121,8 +128,14 @@ export class WorkQueue<K> {
         { queue: this.#options.name, key, attempt, err: error },
         'work failed, will retry',
       );
-      this.addAfter(key, backoffMs(attempt, this.#options.backoff));
+      this.addAfter(key, backoffMs(attempt, this.#backoffOf(error)));
     }
+  }
+
+  #backoffOf(error: unknown): BackoffOptions {
+    const { backoff } = this.#options;
+    const isAway = isFault(error, 'unavailable') || isFault(error, 'timeout');
+    return isAway ? { ...backoff, maxMs: Math.min(backoff.maxMs, AWAY_MAX_MS) } : backoff;
   }
 
   #cancelDelay(key: K): void {
