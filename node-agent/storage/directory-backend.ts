@@ -12,7 +12,9 @@ import type { Kernel } from '../linux/kernel.ts';
 import { SysError } from '../linux/libc.ts';
 import type { FilesystemStats, SnapshotCut, VolumeBackend } from './backend.ts';
 import { filesystemStats } from './filesystem-stats.ts';
+import { type RemovalBudget, unlimitedRemoval } from './removal-budget.ts';
 import { removeTree } from './remove-tree.ts';
+import { ENTRY_BYTES, removeTreeWithin } from './remove-within.ts';
 import { absent } from './target-mounts.ts';
 
 export interface DirectoryBackendOptions {
@@ -132,13 +134,22 @@ export class DirectoryBackend implements VolumeBackend {
     await this.#syncDirectory();
   }
 
-  async collect(): Promise<number> {
+  async collect(budget: RemovalBudget = unlimitedRemoval()): Promise<number> {
     let removed = 0;
     for (const name of await readdir(this.#path())) {
       const leftover = name.startsWith(UNFINISHED) && !this.#busy.has(name);
       if (!leftover && !name.startsWith(TRASH)) continue;
-      await this.#release(name);
-      await removeTree(this.#path(name));
+      if (budget.isSpent) {
+        budget.postpone();
+        break;
+      }
+      const charged = await this.#release(name);
+      if (charged !== undefined && charged <= budget.leftBytes) {
+        await removeTree(this.#path(name));
+        budget.spend(charged);
+      } else if (!(await removeTreeWithin(this.#path(name), budget))) {
+        break;
+      }
       if (!leftover) removed += 1;
     }
     return removed;
@@ -225,12 +236,20 @@ export class DirectoryBackend implements VolumeBackend {
     return taken;
   }
 
-  /** Forgets the limits of a directory that is about to go: a project with nothing and no limits is free. */
-  async #release(name: string): Promise<void> {
+  /**
+   * Forgets the limits of a directory that is about to go: a project with nothing and no limits is free. Resolves to what its removal costs, where
+   * somebody counts that.
+   */
+  async #release(name: string): Promise<bigint | undefined> {
+    const { kernel } = this.#deps;
+    const { root } = this.#options;
     const project = await this.#projectOf(name);
     this.#projects.delete(name);
-    if (this.features.enforcement === 'none' || project === undefined || !isVolumeProject(project)) return;
-    await this.#deps.kernel.call('setProjectLimits', this.#options.root, project, { bytes: 0n, inodes: 0n });
+    if (this.features.enforcement === 'none' || project === undefined || !isVolumeProject(project))
+      return undefined;
+    await kernel.call('setProjectLimits', root, project, { bytes: 0n, inodes: 0n });
+    const [charged] = await kernel.call('readProjectQuotas', root, [project]);
+    return charged && charged.usedBytes + charged.usedInodes * ENTRY_BYTES;
   }
 
   /** Undefined for a directory that is not there. */

@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { type Kernel, startKernel } from '../../../node-agent/linux/kernel.ts';
 import { openPool } from '../../../node-agent/storage/open-pool.ts';
+import { RemovalBudget } from '../../../node-agent/storage/removal-budget.ts';
 import { POOL_DEFAULTS, type PoolSpec } from '../../../src/core/pool.ts';
 import { isVolumeProject } from '../../../src/core/project-id.ts';
 import type { VolumeShape } from '../../../src/core/volume.ts';
@@ -122,7 +123,11 @@ for (const [fsType, what, mount] of PLACES) {
       assert.ok(projects.every(isVolumeProject), projects.join());
       assert.notEqual(projects[0], projects[1]);
       for (const { id } of [first, second]) await backend.discard('volume', id);
-      assert.equal(await backend.collect(), 2);
+      // The first of them holds more than the first run may free.
+      const budget = new RemovalBudget(8n * MIB);
+      const removed = await backend.collect(budget);
+      assert.ok(budget.hasPostponed && removed < 2, String(removed));
+      assert.equal(removed + (await backend.collect()), 2);
       assert.deepEqual(await readdir(join(root, 'volumes')), []);
       for (const { project, ...rest } of await readQuotas(root, projects, kernel)) {
         const nothing = { usedBytes: 0n, usedInodes: 0n, limitBytes: undefined, limitInodes: undefined };
