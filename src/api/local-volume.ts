@@ -106,6 +106,8 @@ export const LOCAL_VOLUME_KIND: KindDefinition = {
   description:
     'One volume or snapshot on one node: written by the controller as intent, and by the agent of that node as truth. Not for editing by hand.',
   spec: field(spec, 'What is to be, and where.', {
+    // The controller writes it, nobody else: books on the owner of each field would only cost.
+    atomic: true,
     rules: [
       ...immutable({
         required: ['nodeName', 'poolName', 'type', 'volumeMode'],

@@ -30,6 +30,8 @@ export interface FieldExtras {
   readonly mapKeys?: readonly string[];
   /** Each value at most once. */
   readonly set?: true;
+  /** Makes an object one value that has one owner, as lists are by default: the server keeps no books on what is in it. */
+  readonly atomic?: true;
 }
 
 /** `schema` with a description (what `kubectl explain` shows) and extras. Comes last, before `optional` and `default` at most. */
@@ -50,7 +52,7 @@ export function checkedField<S extends z.ZodType>(
   });
 }
 
-function metaOf({ rules, format, maxProperties, mapKeys, set }: FieldExtras): object {
+function metaOf({ rules, format, maxProperties, mapKeys, set, atomic }: FieldExtras): object {
   return {
     ...(format === undefined ? {} : { format }),
     ...(maxProperties === undefined ? {} : { maxProperties }),
@@ -58,6 +60,7 @@ function metaOf({ rules, format, maxProperties, mapKeys, set }: FieldExtras): ob
       ? {}
       : { 'x-kubernetes-list-type': 'map', 'x-kubernetes-list-map-keys': [...mapKeys] }),
     ...(set === undefined ? {} : { 'x-kubernetes-list-type': 'set' }),
+    ...(atomic === undefined ? {} : { 'x-kubernetes-map-type': 'atomic' }),
     ...(rules === undefined ? {} : { 'x-kubernetes-validations': [...rules] }),
   };
 }
