@@ -266,6 +266,7 @@ export class HttpKubeClient implements KubeClient, Disposable {
         target: targetOf(call),
         body: call.body === undefined ? undefined : JSON.stringify(call.body),
         contentType: call.contentType,
+        isStream: call.verb === 'watch',
         signal,
       });
       ({ status } = response);

@@ -31,6 +31,8 @@ export interface HttpRequest {
   readonly target: string;
   readonly body?: string | undefined;
   readonly contentType?: string | undefined;
+  /** The answer has no end of its own, so it has a connection of its own. */
+  readonly isStream?: boolean | undefined;
   readonly signal: AbortSignal;
 }
 
@@ -53,11 +55,19 @@ const IDLE_CONNECTION_MS = 60_000;
 /** A peer that is gone without a word is noticed by the kernel after this and nine more probes. */
 const TCP_KEEPALIVE_MS = 30_000;
 
+/**
+ * Requests at a time; the others wait for a free connection. To open one costs both sides as much as several requests, and a server that
+ * needs longer for more of them is not made faster by more.
+ */
+const MAX_CONNECTIONS = 6;
+
 /** Sends requests to one API server over kept connections. Disposing ends them. */
 export class Transport implements Disposable {
   readonly #options: TransportOptions;
   readonly #base: URL;
   readonly #agent: HttpAgent;
+  /** Streams would keep every connection that requests need. */
+  readonly #streamAgent: HttpAgent;
 
   constructor(options: TransportOptions) {
     this.#options = options;
@@ -69,18 +79,20 @@ export class Transport implements Disposable {
       timeout: IDLE_CONNECTION_MS,
       ...(proxyUrl === undefined ? {} : { proxyEnv: { HTTPS_PROXY: proxyUrl, HTTP_PROXY: proxyUrl } }),
     };
-    this.#agent = this.#base.protocol === 'https:' ? new HttpsAgent(settings) : new HttpAgent(settings);
+    const HttpOrHttps = this.#base.protocol === 'https:' ? HttpsAgent : HttpAgent;
+    this.#agent = new HttpOrHttps({ ...settings, maxSockets: MAX_CONNECTIONS });
+    this.#streamAgent = new HttpOrHttps(settings);
   }
 
   /** Resolves at the response's head. Rejects with `unavailable` when there is none, or with the signal's reason. */
-  async send({ method, target, body, contentType, signal }: HttpRequest): Promise<HttpResponse> {
+  async send({ method, target, body, contentType, isStream, signal }: HttpRequest): Promise<HttpResponse> {
     const { access, userAgent } = this.#options;
     const { token, certificate } = await access.credentials.current(signal);
     signal.throwIfAborted();
     const { hostname, port, protocol, pathname } = this.#base;
     const secure = protocol === 'https:';
     const options = {
-      agent: this.#agent,
+      agent: isStream === true ? this.#streamAgent : this.#agent,
       method,
       hostname: hostname.replace(/^\[|\]$/g, ''),
       port,
@@ -127,6 +139,7 @@ export class Transport implements Disposable {
 
   [Symbol.dispose](): void {
     this.#agent.destroy();
+    this.#streamAgent.destroy();
   }
 }
 
