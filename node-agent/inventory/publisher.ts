@@ -31,8 +31,11 @@ export interface InventoryPublisherDeps {
   readonly observer?: InformerObserver;
 }
 
-/** Pokes within this are one write: well below the second in which capacity has to be true. */
-const GATHER_MS = 300;
+/**
+ * A first poke is one write at once, those that follow within this time are one together: below the second in which capacity has to be true,
+ * and no more writes of such a large object than that needs.
+ */
+const GATHER_MS = 800;
 const RETRY_MS = 5_000;
 
 /** Keeps the NodeInventory of this node true. It writes when something has changed, and then only. */

@@ -4,6 +4,7 @@ import {
   SPACE,
   startControllerOnFakes,
 } from '../../test/fakes/controller-on-fakes.ts';
+import { NODE_INVENTORIES } from '../api/node-inventory.ts';
 import {
   CSI_STORAGE_CAPACITIES,
   NODES,
@@ -83,4 +84,23 @@ test('a burst of claims is a few writes, of which the first comes at once and th
   await lab.settle();
   expect(await published(lab)).toEqual({ 'local/n1': '60Gi' });
   expect(patches() - before).toBeLessThanOrEqual(3);
+});
+
+test('what a node tells waits for no gathering, not even in a burst', async () => {
+  await using lab = await startControllerOnFakes();
+  await lab.addNode('n1', 100);
+  await lab.settle();
+  await lab.client.create(PERSISTENT_VOLUME_CLAIMS, {
+    metadata: { name: 'first', namespace: SPACE, annotations: SELECTED_N1 },
+    spec: CLAIM,
+  });
+  await lab.settle(10);
+  expect(await published(lab)).toEqual({ 'local/n1': '98Gi' });
+  const pool = { name: 'default', backend: 'btrfs', ready: true, volumes: 0 };
+  const figures = { capacity: '200Gi', allocated: '0', volumes: 0 };
+  const storage = { ...figures, pools: [{ ...pool, ...figures, largestVolume: '200Gi' }] };
+  const merge = { status: { storage } };
+  await lab.client.patch(NODE_INVENTORIES, { name: 'n1' }, { merge }, { subresource: 'status' });
+  await lab.settle(10);
+  expect(await published(lab)).toEqual({ 'local/n1': '198Gi' });
 });

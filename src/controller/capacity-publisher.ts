@@ -30,10 +30,11 @@ export interface CapacityPublisherDeps {
 }
 
 /**
- * A node's first change is published at once, those that follow within this time together: a burst of claims is a few writes. With what an
- * agent gathers (GATHER_MS of its publisher) it stays below the second within which capacity has to be true.
+ * What a placement takes of a node is published at once when it is the first, together with others that follow within this time: a burst of
+ * claims is a few writes. What the agent of a node tells was gathered there, and never waits here: both stay below the second within which
+ * capacity has to be true.
  */
-const GATHER_MS = 500;
+const GATHER_MS = 900;
 
 /** Publishes what nodes have left. Keys are names of nodes. */
 export function publishingCapacity(context: ConcernContext, options: CapacityPublisherOptions): Concern {
@@ -48,7 +49,10 @@ export function publishingCapacity(context: ConcernContext, options: CapacityPub
       subscriptions(
         onEach(published, (object) => queue.add(nodeOf(object))),
         onEach(cluster.nodes, (_node, name) => queue.add(name)),
-        onEach(cluster.inventories, (_inventory, name) => queue.add(name)),
+        onEach(cluster.inventories, (_inventory, name) => {
+          publisher.hurry(name);
+          queue.add(name);
+        }),
         onEach(cluster.volumes, ({ spec }) => queue.add(spec.nodeName)),
         onEach(cluster.classes, () => {
           for (const node of cluster.nodes.store.keys()) queue.add(node);
@@ -88,6 +92,11 @@ export class CapacityPublisher {
   constructor(options: CapacityPublisherOptions, deps: CapacityPublisherDeps) {
     this.#options = options;
     this.#deps = deps;
+  }
+
+  /** Node `name` has told something new: its next turn waits for nothing. */
+  hurry(name: string): void {
+    this.#writtenMs.delete(name);
   }
 
   /** Makes what is published of node `name` true. */
