@@ -30,7 +30,7 @@ export interface VolumeStore {
   expandVolume(id: string, range: SizeRange): Promise<Volume>;
   modifyVolume(id: string, attributes: VolumeAttributes): Promise<Volume>;
   deleteVolume(id: string): Promise<void>;
-  listVolumes(): readonly Volume[];
+  findVolume(wanted: CopyKey): Volume | undefined;
   createSnapshot(name: string, volumeId: string): Promise<Snapshot>;
   deleteSnapshot(id: string): Promise<void>;
   createGroup(name: string, volumeIds: readonly string[]): Promise<SnapshotGroup>;
@@ -39,6 +39,9 @@ export interface VolumeStore {
   /** Files of records that cannot be read, and why. */
   report(): Promise<{ readonly quarantined: readonly { readonly file: string; readonly reason: string }[] }>;
 }
+
+/** By the id that its status tells of, or by the object's name before it does. */
+type CopyKey = { readonly id: string } | { readonly name: string };
 
 export interface LocalVolumesOptions {
   readonly nodeName: string;
@@ -320,10 +323,9 @@ export class LocalVolumes {
 
   #findCopy({ metadata, spec, status }: LocalVolume): Copy | undefined {
     const { storage } = this.#deps;
-    const copies: readonly Copy[] =
-      spec.type === 'Snapshot' ? storage.listSnapshots() : storage.listVolumes();
     const handle = status?.volumeHandle;
-    return copies.find(({ id, name }) => (handle === undefined ? name === metadata?.name : id === handle));
+    const wanted = handle === undefined ? { name: metadata?.name ?? '' } : { id: handle };
+    return spec.type === 'Snapshot' ? findSnapshot(storage, wanted) : storage.findVolume(wanted);
   }
 
   async #findUnreadable({ status }: LocalVolume): Promise<string | undefined> {
@@ -353,8 +355,7 @@ export class LocalVolumes {
     if (name === undefined) return undefined;
     const { storage } = this.#deps;
     const kind = volumeName === undefined ? 'snapshot' : 'volume';
-    const copies: readonly Copy[] = kind === 'snapshot' ? storage.listSnapshots() : storage.listVolumes();
-    const found = copies.find((copy) => copy.name === name);
+    const found = kind === 'snapshot' ? findSnapshot(storage, { name }) : storage.findVolume({ name });
     if (found !== undefined) return { kind, id: found.id };
     const announced = this.#informer.store.get(name);
     const coming = announced !== undefined && announced.metadata?.deletionTimestamp === undefined;
@@ -365,6 +366,12 @@ export class LocalVolumes {
   #now(): Date {
     return new Date(this.#clock.nowMs());
   }
+}
+
+function findSnapshot(storage: Pick<VolumeStore, 'listSnapshots'>, wanted: CopyKey): Snapshot | undefined {
+  return storage
+    .listSnapshots()
+    .find(({ id, name }) => ('id' in wanted ? id === wanted.id : name === wanted.name));
 }
 
 function nameOf({ metadata }: LocalVolume): string {

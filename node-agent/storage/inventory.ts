@@ -5,7 +5,8 @@ import { ACCESS_MODES, FS_TYPES, type Snapshot, type Volume, VOLUME_MODES } from
 import { ATTRIBUTES } from '../../src/core/volume-attributes.ts';
 import { isGroupId, isId } from '../../src/core/volume-name.ts';
 import type { Logger } from '../../src/runtime/logger.ts';
-import { removeDurably, writeDurably } from '../linux/durable-file.ts';
+import { SharedRun } from '../../src/runtime/shared-run.ts';
+import { removeDurably, syncDirectory, writeDurably } from '../linux/durable-file.ts';
 
 /** A record that could not be read. Its data is left alone, and its volume is not served. */
 export interface Quarantined {
@@ -138,9 +139,12 @@ export async function openInventory(
 class Shelf<T extends Volume | Snapshot> {
   readonly records: Map<string, T>;
   readonly #directory: string;
+  /** What is written at the same time waits for one sync, not each for its own. */
+  readonly #sync: SharedRun<void>;
 
   constructor(directory: string, records: Map<string, T>) {
     this.#directory = directory;
+    this.#sync = new SharedRun(() => syncDirectory(directory));
     this.records = records;
   }
 
@@ -148,7 +152,7 @@ class Shelf<T extends Volume | Snapshot> {
     const before = this.records.get(record.id);
     this.records.set(record.id, record);
     try {
-      await writeDurably(this.#file(record.id), `${serialize(record)}\n`);
+      await writeDurably(this.#file(record.id), `${serialize(record)}\n`, () => this.#sync.run());
     } catch (error) {
       if (before === undefined) this.records.delete(record.id);
       else this.records.set(record.id, before);
@@ -158,7 +162,7 @@ class Shelf<T extends Volume | Snapshot> {
 
   async remove(recordId: string): Promise<void> {
     if (!this.records.has(recordId)) return;
-    await removeDurably(this.#file(recordId));
+    await removeDurably(this.#file(recordId), () => this.#sync.run());
     this.records.delete(recordId);
   }
 

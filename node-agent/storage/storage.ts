@@ -21,6 +21,7 @@ import { Ephemerals, type PublishEphemeral } from './ephemeral.ts';
 import { IoLimiter } from './io-limiter.ts';
 import { Ledger } from './ledger.ts';
 import { type LimitedDevices, openLimitedDevices } from './limited-devices.ts';
+import { findListed, isListed, type VolumeKey } from './listed-volumes.ts';
 import { createStorageMetrics, type StorageMetrics } from './metrics.ts';
 import { recover } from './recovery.ts';
 import { type ExportedStream, type ExportRequest, type ImportRequest, Moves } from './moves.ts';
@@ -78,6 +79,8 @@ export interface Storage extends AsyncDisposable {
   getVolume(id: string): Volume;
   /** Without those that go with a pod: nobody asked for them by themselves. */
   listVolumes(): readonly Volume[];
+  /** One of those that are listed. */
+  findVolume(wanted: VolumeKey): Volume | undefined;
   createSnapshot(name: string, volumeId: string): Promise<Snapshot>;
   deleteSnapshot(id: string): Promise<void>;
   /** With the members of groups. */
@@ -264,7 +267,8 @@ export async function createStorage(
     expandVolume: (id, range) => observe('expand_volume', () => volumes.expand(id, range)),
     modifyVolume: (id, attributes) => observe('modify_volume', () => volumes.modify(id, attributes)),
     getVolume: (id) => volumes.get(id),
-    listVolumes: () => ready(inventory.volumes).filter(({ ephemeral }) => ephemeral !== true),
+    listVolumes: () => ready(inventory.volumes).filter(isListed),
+    findVolume: (wanted) => findListed(inventory.volumes, wanted),
     createSnapshot: (name, id) => observe('create_snapshot', () => snapshots.create(name, id)),
     deleteSnapshot: (id) => observe('delete_snapshot', () => snapshots.delete(id)),
     listSnapshots: readySnapshots,

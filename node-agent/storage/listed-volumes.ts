@@ -1,0 +1,20 @@
+import type { Volume } from '../../src/core/volume.ts';
+
+/** How a volume is asked for: names are those of the callers, ids are ours. */
+export type VolumeKey = { readonly id: string } | { readonly name: string };
+
+/** Whether a volume is told of: it is whole, and does not go with a pod, as one that nobody asked for by itself. */
+export function isListed({ phase, ephemeral }: Volume): boolean {
+  return phase === 'ready' && ephemeral !== true;
+}
+
+/** The volume of that id or name, if it is told of; without a list of all, which callers of this would make for each of many. */
+export function findListed(volumes: ReadonlyMap<string, Volume>, wanted: VolumeKey): Volume | undefined {
+  const candidates = 'id' in wanted ? [volumes.get(wanted.id)] : volumes.values();
+  for (const volume of candidates) {
+    if (volume !== undefined && isListed(volume) && ('id' in wanted || volume.name === wanted.name)) {
+      return volume;
+    }
+  }
+  return undefined;
+}
