@@ -64,7 +64,7 @@ export async function startClaimsLab({
   const kubectl = await cluster.kubectl();
   await kubectl.apply([IMMEDIATE]);
   const stack = undo.move();
-  const eventually: ClaimsLab['eventually'] = async (what, check, timeoutMs = 60_000) => {
+  const eventually: ClaimsLab['eventually'] = async (what, check, timeoutMs = 120_000) => {
     await waitFor(
       what,
       async () => {
@@ -83,12 +83,12 @@ export async function startClaimsLab({
     async untilReady(pod) {
       // A StatefulSet or a scheduler may still have to make it.
       await kubectl.wait(`pod/${pod}`, 'create');
-      await kubectl.wait(`pod/${pod}`, 'condition=Ready', { timeoutMs: 90_000 });
+      await kubectl.wait(`pod/${pod}`, 'condition=Ready');
       return await kubectl.get<Pod>(['pod', pod]);
     },
     inPod: (pod, command) => kubectl.run(['exec', pod, '--', 'sh', '-c', command]),
     async untilBound(name) {
-      await kubectl.wait(`pvc/${name}`, 'jsonpath={.status.phase}=Bound', { timeoutMs: 90_000 });
+      await kubectl.wait(`pvc/${name}`, 'jsonpath={.status.phase}=Bound');
       const claim = await lab.claim(name);
       const { spec } = await lab.owner(claim.spec?.volumeName ?? '');
       const { items } = await kubectl.get<{ items: LocalVolume[] }>(['localvolumes']);

@@ -43,7 +43,9 @@ describe('a claim', { timeout: 300_000 }, () => {
       expect(status?.conditions ?? []).toEqual([]);
     });
     expect(await lab.inPod('web-0', fill)).not.toMatch(/quota|space/i);
-    expect(await lab.events('data-web-0')).toContain('VolumeResizeSuccessful: the volume has 256 MiB now');
+    await lab.eventually('the claim has an event', async () => {
+      expect(await lab.events('data-web-0')).toContain('VolumeResizeSuccessful: the volume has 256 MiB now');
+    });
 
     await lab.remove('statefulset/web', 'pvc/data-web-0', 'pvc/data-web-1');
     await lab.expectNothingLeft();
@@ -173,7 +175,7 @@ describe('a claim', { timeout: 300_000 }, () => {
     // Its author has not said on which node it is: we know.
     expect(pod.spec?.nodeName).toBe(volume.spec.nodeName);
     expect(await lab.inPod('third', 'cat /data/file')).toBe('treasure\n');
-    expect((await lab.volume(name)).status?.conditions?.map(({ type }) => type)).not.toContain('Owned');
+    await untilWithout(name, 'Owned');
     await lab.remove('pod/third', 'pvc/third');
     await lab.expectNothingLeft();
   });
@@ -192,7 +194,7 @@ describe('a claim', { timeout: 300_000 }, () => {
     await lab.apply(podOf('stays', ['stays']));
     expect((await lab.untilReady('stays')).spec?.nodeName).toBe(node);
     expect(await lab.inPod('stays', 'cat /data/file')).toBe('treasure\n');
-    expect((await lab.volume(name)).status?.conditions?.map(({ type }) => type)).not.toContain('Reachable');
+    await untilWithout(name, 'Reachable');
     await lab.remove('pod/stays', 'pvc/stays');
     await lab.expectNothingLeft();
   });
@@ -206,7 +208,7 @@ describe('a claim', { timeout: 300_000 }, () => {
     await lab.eventually('the claim says that its data is lost', async () => {
       expect(await lab.events('burnt')).toContain('VolumeLost');
     });
-    expect((await lab.volume(name)).status?.phase).toBe('Lost');
+    await lab.kubectl.wait(`localvolume/${name}`, 'jsonpath={.status.phase}=Lost');
     await lab.remove('pod/burnt', 'pvc/burnt');
     await lab.expectNothingLeft();
   });
@@ -238,6 +240,13 @@ describe('a claim', { timeout: 300_000 }, () => {
   const askFor = async (claim: string, size: string): Promise<void> => {
     const patch = { spec: { resources: { requests: { storage: size } } } };
     await lab.kubectl.run(['patch', 'pvc', claim, `--patch=${JSON.stringify(patch)}`]);
+  };
+  /** The volume has conditions, and not that one. */
+  const untilWithout = async (name: string, condition: string): Promise<void> => {
+    await lab.eventually(`volume ${name} is without ${condition}`, async () => {
+      const { conditions = [] } = (await lab.volume(name)).status ?? {};
+      expect(conditions.map(({ type }) => type)).not.toContain(condition);
+    });
   };
   const claimWithData = async (name: string): Promise<{ readonly node: string; readonly name: string }> => {
     await lab.apply(claimOf(name), podOf(name, [name]));

@@ -19,7 +19,7 @@ const SERVE =
   "mkdir -p /tmp/www/cgi-bin; printf '#!/bin/sh\\necho; echo $(hostname) sees $REMOTE_ADDR\\n' >/tmp/www/cgi-bin/who; chmod +x /tmp/www/cgi-bin/who; exec httpd -f -p 8080 -h /tmp/www";
 
 /** Two nodes whose agents make the pod network as the cluster says, and a StatefulSet across them. */
-describe('pods on two nodes', { timeout: 180_000 }, () => {
+describe('pods on two nodes', { timeout: 300_000 }, () => {
   let cluster: Cluster;
   let kubectl: Kubectl;
 

@@ -121,9 +121,7 @@ describe('what ships', { timeout: 10 * MINUTES }, () => {
   };
   const failures = async (): Promise<string> =>
     (
-      await Promise.all(
-        ['writer-0', 'writer-1'].map((pod) => exec(pod, 'cat /tmp/failures 2>/dev/null || :')),
-      )
+      await Promise.all(WRITERS.map((pod) => exec(pod, `sed 's/^/${pod}: /' /tmp/failures 2>/dev/null || :`)))
     ).join('');
   const written = async (pod: string): Promise<number> => Number(await exec(pod, 'tail -n 1 /data/log'));
   /** Resolves when each writer has written on, since the call. */
@@ -132,7 +130,7 @@ describe('what ships', { timeout: 10 * MINUTES }, () => {
       const from = await written(pod);
       const hasWritten = async (): Promise<true | undefined> =>
         (await written(pod)) > from + 5 ? true : undefined;
-      await waitFor(`${pod} writes on`, hasWritten, { timeoutMs: MINUTES, everyMs: 500 });
+      await waitFor(`${pod} writes on`, hasWritten, { timeoutMs: 2 * MINUTES, everyMs: 500 });
     }
   };
   const logs = async (component: string): Promise<string> =>
@@ -142,6 +140,8 @@ describe('what ships', { timeout: 10 * MINUTES }, () => {
     ]);
 
   test('runs without a restart, the controller as Pod Security wants it at its strictest', async () => {
+    await rollout('daemonset/keelson-agent', NAMESPACE);
+    await rollout('deployment/keelson-controller', NAMESPACE);
     const all = await pods('app.kubernetes.io/name=keelson', NAMESPACE);
     expect(all).toHaveLength(4);
     for (const { metadata, status } of all) {
@@ -241,10 +241,12 @@ describe('what ships', { timeout: 10 * MINUTES }, () => {
   test('a pod that is deleted comes back to its data', async () => {
     const from = await written('writer-0');
     await kubectl.run(['delete', 'pod', 'writer-0']);
-    await rollout('statefulset/writer');
-    const log = await exec('writer-0', 'cat /data/log');
-    expect(log.match(/^start$/gm)).toHaveLength(2);
-    expect(log).toContain(`\n${from}\n`);
+    // What the StatefulSet says of itself may be from before.
+    await kubectl.wait('pod/writer-0', 'create');
+    await kubectl.wait('pod/writer-0', 'condition=Ready');
+    const log = (): Promise<string> => exec('writer-0', 'cat /data/log');
+    await expect.poll(async () => (await log()).match(/^start$/gm)).toHaveLength(2);
+    expect(await log()).toContain(`\n${from}\n`);
   });
 
   test('asks nothing of the API server that it may not ask', async () => {
@@ -329,9 +331,7 @@ describe('what ships', { timeout: 10 * MINUTES }, () => {
       timeoutMs: 2 * MINUTES,
     });
     await kubectl.run(['delete', 'pvc', '--all'], { timeoutMs: 2 * MINUTES });
-    await kubectl.run(['wait', 'localvolumes', '--all', '--for=delete', '--timeout=60s'], {
-      timeoutMs: 70_000,
-    });
+    await expect.poll(() => kubectl.run(['get', 'localvolumes', '--output=name'])).toBe('');
 
     const remove = [
       'delete',

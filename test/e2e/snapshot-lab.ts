@@ -160,7 +160,7 @@ export class SnapshotLab implements AsyncDisposable {
 
   /** The node of a pod that runs. */
   async nodeOf(pod: string): Promise<string> {
-    await this.kubectl.wait(`pod/${pod}`, 'condition=Ready', { timeoutMs: 90_000 });
+    await this.kubectl.wait(`pod/${pod}`, 'condition=Ready');
     const { spec } = await this.get('pod', pod);
     return String(spec['nodeName']);
   }
@@ -202,7 +202,7 @@ export class SnapshotLab implements AsyncDisposable {
   }
 
   /** Repeats `check` until it does not throw. */
-  async eventually(what: string, check: () => Promise<void>, timeoutMs = 60_000): Promise<void> {
+  async eventually(what: string, check: () => Promise<void>, timeoutMs = 180_000): Promise<void> {
     const tried = async (): Promise<true> => {
       await check();
       return true;

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { sleep } from '../../src/runtime/clock.ts';
 import { SnapshotLab } from './snapshot-lab.ts';
 
 const MINUTES = 60_000;
@@ -56,9 +57,11 @@ describe('snapshots in a cluster', { timeout: 5 * MINUTES }, () => {
     expect(new Date(created).toISOString()).toBe(
       String(ready.status?.['creationTime']).replace('Z', '.000Z'),
     );
-    const notes = await lab.notes('before');
-    for (const reason of ['CreatingSnapshot', 'SnapshotCreated', 'SnapshotReady'])
-      expect(notes).toContain(reason);
+    await lab.eventually('the snapshot has its events', async () => {
+      const notes = await lab.notes('before');
+      for (const reason of ['CreatingSnapshot', 'SnapshotCreated', 'SnapshotReady'])
+        expect(notes).toContain(reason);
+    });
     await lab.eventually('the claim is let go', async () =>
       expect((await lab.get('pvc', 'data')).metadata.finalizers).toEqual(['kubernetes.io/pvc-protection']),
     );
@@ -185,7 +188,21 @@ describe('snapshots in a cluster', { timeout: 5 * MINUTES }, () => {
       spec: { holderIdentity: 'standard', leaseDurationSeconds: 15, renewTime },
     });
     const now = (): string => new Date().toISOString().replace('Z', '000Z');
-    await lab.kubectl.apply([lease(now())]);
+    // What is silent for a minute counts as gone.
+    const atWork = new AbortController();
+    const renew = async (): Promise<void> => {
+      while (!atWork.signal.aborted) {
+        await lab.kubectl.apply([lease(now())]);
+        await sleep(5_000, { signal: atWork.signal }).catch(() => undefined);
+      }
+    };
+    const renewing = renew();
+    await using _stopped = {
+      async [Symbol.asyncDispose]() {
+        atWork.abort();
+        await renewing;
+      },
+    };
     await lab.eventually('ours has noticed', async () =>
       expect(await lab.controllerLog()).toContain('are left to it'),
     );
@@ -201,9 +218,13 @@ describe('snapshots in a cluster', { timeout: 5 * MINUTES }, () => {
     });
     await lab.kubectl.wait(`vsc/snapcontent-${metadata.uid}`, 'jsonpath={.status.readyToUse}=true');
     expect((await lab.get('volumesnapshot', 'foreign')).metadata.finalizers).toBeUndefined();
+    atWork.abort();
+    await renewing;
     await lab.kubectl.apply([{ ...lease(now()), spec: { holderIdentity: '' } }]);
-    const ready = await lab.ready('foreign');
-    expect(ready.metadata.finalizers).toHaveLength(2);
+    await lab.ready('foreign');
+    await lab.eventually('ours protects it', async () =>
+      expect((await lab.get('volumesnapshot', 'foreign')).metadata.finalizers).toHaveLength(2),
+    );
     await lab.delete('volumesnapshot', 'foreign');
     await lab.expectNoSnapshotsLeft();
   });

@@ -28,10 +28,10 @@ interface VolumeObject {
 }
 
 const API = 'keelson.dev/v1alpha1';
-const WITHIN = { timeout: 60_000, interval: 300 };
+const WITHIN = { timeout: 120_000, interval: 300 };
 
 /** StoragePools as an administrator uses them: real kubectl and kubelets, controller and agents as they ship. Each test goes on from the one before. */
-describe('StoragePools', { timeout: 240_000 }, () => {
+describe('StoragePools', { timeout: 300_000 }, () => {
   const cluster = new Cluster({ name: `pools-${process.pid}` });
   let kubectl: Kubectl;
 
@@ -75,7 +75,7 @@ describe('StoragePools', { timeout: 240_000 }, () => {
       claim('other', 'default-pool', {}),
       podWith('user', ['data', 'other'], ['raw']),
     ]);
-    await kubectl.wait('pod/user', 'condition=Ready', { timeoutMs: 120_000 });
+    await kubectl.wait('pod/user', 'condition=Ready');
     const inPod = (script: string): Promise<string> =>
       kubectl.run(['exec', 'user', '--', 'sh', '-c', script]);
     expect(await inPod('grep " /data " /proc/mounts')).toContain(' ext4 ');
@@ -148,7 +148,7 @@ describe('StoragePools', { timeout: 240_000 }, () => {
       claim('on-disks', 'disks', {}),
       podWith('disk-user', ['on-disks']),
     ]);
-    await kubectl.wait('pod/disk-user', 'condition=Ready', { timeoutMs: 120_000 });
+    await kubectl.wait('pod/disk-user', 'condition=Ready');
     const inPod = (script: string): Promise<string> =>
       kubectl.run(['exec', 'disk-user', '--', 'sh', '-c', script]);
     await inPod('echo kept >/on-disks/file && sync');
@@ -166,7 +166,7 @@ describe('StoragePools', { timeout: 240_000 }, () => {
     await machine.run('sh', ['-c', `blkid --probe ${foreign} | grep -q ext4`]);
     expect(await inPod('cat /on-disks/file')).toBe('kept\n');
     await kubectl.run(['delete', 'pod/disk-user', 'pvc/on-disks', 'storageclass/disks']);
-    await kubectl.run(['delete', 'storagepool', 'disks', 'taken', '--timeout=60s'], { timeoutMs: 70_000 });
+    await kubectl.run(['delete', 'storagepool', 'disks', 'taken']);
     for (const path of [first, second, foreign]) await machine.run('losetup', ['--detach', path]);
   });
 
@@ -180,7 +180,7 @@ describe('StoragePools', { timeout: 240_000 }, () => {
       .poll(async () => (await pool('default')).status?.conditions?.[0]?.message ?? '', WITHIN)
       .toMatch(/configuration file has this name, and wins/);
     await kubectl.run(['exec', 'user', '--', 'sh', '-c', 'echo more >> /data/file']);
-    await kubectl.run(['delete', 'storagepool', 'nowhere', 'default', '--timeout=60s']);
+    await kubectl.run(['delete', 'storagepool', 'nowhere', 'default']);
   });
 
   test('that are deleted stay until they are empty, and then go from the nodes', async () => {
@@ -192,7 +192,7 @@ describe('StoragePools', { timeout: 240_000 }, () => {
     await kubectl.run(['exec', 'user', '--', 'sh', '-c', 'grep kept /data/file']);
     await kubectl.run(['delete', 'pod', 'user']);
     await kubectl.run(['delete', 'pvc', 'data', 'raw', 'other']);
-    await kubectl.wait('storagepool/images', 'delete', { timeoutMs: 90_000 });
+    await kubectl.wait('storagepool/images', 'delete');
   });
 });
 

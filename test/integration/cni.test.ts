@@ -1,5 +1,5 @@
 import { execFileSync, spawn } from 'node:child_process';
-import { existsSync, readdirSync, statSync, unlinkSync, utimesSync } from 'node:fs';
+import { existsSync, readdirSync, renameSync, statSync, unlinkSync, utimesSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type CniRun, NetworkLab, runPlugin } from './network-lab.ts';
@@ -356,10 +356,20 @@ describe('without an agent', () => {
     expect(queue()).toEqual([]);
   });
 
+  /** Whether an exec binary of the lab is between two looks for the agent. */
+  const sleeps = (): boolean => {
+    const running = 'for p in $(pgrep -f "$0"); do cat /proc/$p/wchan; echo; done 2>/dev/null || :';
+    return execFileSync('sh', ['-c', running, lab.binary], { encoding: 'utf8' }).includes('nanosleep');
+  };
+
   it('ADD waits for an agent that is about to start', async () => {
     const netns = lab.addPod('c1');
-    const waiting = lab.cni({ command: 'ADD', containerId: 'c1', netns });
+    // It waits 5 s; on a busy machine a process takes longer to start. So one has started, and nobody sees it yet.
     await lab.startAgent();
+    renameSync(lab.socketPath, `${lab.socketPath}.hidden`);
+    const waiting = lab.cni({ command: 'ADD', containerId: 'c1', netns });
+    await lab.until(sleeps);
+    renameSync(`${lab.socketPath}.hidden`, lab.socketPath);
     expect((await waiting).status).toBe(0);
     expect(interfaces(netns)).toContain('eth0');
   });
