@@ -1,11 +1,17 @@
 import { mkdir, readFile, readlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { removeCgroup } from '../../src/cli/demo/cgroups.ts';
-import { isSameProcess, listProcesses, type ProcessEntry } from '../../src/cli/demo/processes.ts';
+import {
+  isSameProcess,
+  findProcesses,
+  listProcesses,
+  type ProcessEntry,
+} from '../../src/cli/demo/processes.ts';
 import { Fault } from '../../src/core/fault.ts';
 import {
   type CommandOutput,
   endProcess,
+  type ManagedProcess,
   type RunCommandOptions,
   runCommand,
   sendSignal,
@@ -50,6 +56,8 @@ export class Machine {
   readonly #cgroup: string;
   readonly #script: string;
   #init: ProcessEntry | undefined;
+  /** What this object has started last, by the names of daemons. */
+  readonly #started = new Map<string, Pick<ManagedProcess, 'running'>>();
 
   constructor({ name, directory, cgroup, init = INIT }: MachineOptions) {
     this.#script = init;
@@ -152,6 +160,7 @@ export class Machine {
       env: { PATH, ...daemon.env },
     });
     started.release();
+    this.#started.set(daemon.name, started);
     return true;
   }
 
@@ -170,14 +179,17 @@ export class Machine {
   ): Promise<T> {
     const ended = new AbortController();
     using waiting = linkSignals(signal, ended.signal);
-    let [seen, misses] = [false, 0];
+    let known: ProcessEntry | undefined;
+    let misses = 0;
     const checkWhileItRuns = async (): Promise<T | undefined> => {
-      // It takes a moment until it has entered the machine: on a busy one, seconds.
-      const found = (await this.findDaemon(daemon)) !== undefined;
-      seen ||= found;
-      misses = found ? 0 : misses + 1;
-      if (misses === (seen ? 5 : 100))
-        ended.abort(new Fault('unavailable', `${daemon.name} of ${this.name} has ended`));
+      // It takes a moment until it has entered the machine, on a busy one seconds: until then, who started it tells whether it has ended.
+      known ??= await this.findDaemon(daemon);
+      const runs =
+        known === undefined
+          ? this.#started.get(daemon.name)?.running === true
+          : await isSameProcess(known.pid, known.startTicks);
+      misses = runs ? 0 : misses + 1;
+      if (misses === 5) ended.abort(new Fault('unavailable', `${daemon.name} of ${this.name} has ended`));
       return await check();
     };
     const options = { timeoutMs, signal: waiting.signal, everyMs: 100 };
@@ -199,8 +211,13 @@ export class Machine {
 
   /** The daemon's process; undefined when it does not run. */
   async findDaemon({ args }: Pick<Daemon, 'args'>): Promise<ProcessEntry | undefined> {
-    const processes = await this.processes();
-    return processes.find((process) => endsWith(process.args, args));
+    const init = await this.#findInit();
+    if (init === undefined) return undefined;
+    const namespace = await pidNamespace(init.pid);
+    for (const process of await findProcesses((candidate) => endsWith(candidate, args))) {
+      if (namespace !== undefined && (await pidNamespace(process.pid)) === namespace) return process;
+    }
+    return undefined;
   }
 
   /** All processes in its process namespace, its pods' too. */
@@ -241,8 +258,8 @@ export class Machine {
     if (known !== undefined && (await isSameProcess(known.pid, known.startTicks))) return known;
     const command = this.#initCommand();
     // Anything may have such a command line for a moment, e.g. a child that is to become another program: only one is process 1.
-    const candidates = (await listProcesses()).filter(
-      ({ args }) => args.length === command.length && endsWith(args, command),
+    const candidates = await findProcesses(
+      (args) => args.length === command.length && endsWith(args, command),
     );
     const first = await Promise.all(candidates.map(({ pid }) => isFirstOfNamespace(pid)));
     this.#init = candidates.find((_, index) => first[index]);

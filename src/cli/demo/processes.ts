@@ -1,3 +1,4 @@
+import { readdirSync, readFileSync } from 'node:fs';
 import { readdir, readFile, readlink } from 'node:fs/promises';
 import { basename } from 'node:path';
 
@@ -19,6 +20,31 @@ export async function listProcesses(): Promise<ProcessEntry[]> {
   return entries.filter((entry) => entry !== undefined);
 }
 
+/**
+ * As `listProcesses`, of those whose command line matches alone. Cheap enough to be asked again and again: of the others nothing else is
+ * read, and the kernel gives a command line in less time than a thread takes to be asked for it.
+ */
+export async function findProcesses(matches: (args: readonly string[]) => boolean): Promise<ProcessEntry[]> {
+  const pids = readdirSync('/proc').filter((name) => /^\d+$/.test(name));
+  const found = pids.filter((pid) => matches(readArgs(pid))).map(Number);
+  const entries = await Promise.all(found.map(readProcess));
+  // One may have become another program meanwhile.
+  return entries.filter((entry) => entry !== undefined && matches(entry.args)) as ProcessEntry[];
+}
+
+/** None of a process that has ended, or belongs to the kernel. */
+function readArgs(pid: string): readonly string[] {
+  try {
+    return splitArgs(readFileSync(`/proc/${pid}/cmdline`, 'utf8'));
+  } catch {
+    return [];
+  }
+}
+
+function splitArgs(cmdline: string): readonly string[] {
+  return cmdline.split('\0').slice(0, -1);
+}
+
 /** The process `pid` as it is now, undefined when there is none. */
 export async function readProcess(pid: number): Promise<ProcessEntry | undefined> {
   const read = (name: string): Promise<string> => readFile(`/proc/${pid}/${name}`, 'utf8');
@@ -36,7 +62,7 @@ export async function readProcess(pid: number): Promise<ProcessEntry | undefined
       pid,
       startTicks: fields[19] ?? '',
       program: basename(exe.replace(/ \(deleted\)$/, '')),
-      args: cmdline.split('\0').slice(0, -1),
+      args: splitArgs(cmdline),
       cgroups: cgroup
         .trim()
         .split('\n')
