@@ -6,7 +6,7 @@ import { openStorage, type Storage } from '../../node-agent/storage/storage.ts';
 import { silentLogger } from '../../src/runtime/logger.ts';
 import type { Promised } from './power-cut-acks.ts';
 import { type CutPool, cutPool } from './power-cut-pools.ts';
-import { fillAsPod } from './storage-lab.ts';
+import { fillAsPod, NO_CGROUPS } from './storage-lab.ts';
 
 export interface CutDisk {
   /** The disk whose power was cut, mounted again. */
@@ -25,7 +25,7 @@ export async function checkPromised(
   const stateDir = join(disk, 'state');
   await using storage = await openStorage(
     { stateDir, pools: [cutPool(pool, disk)] },
-    { kernel, logger: silentLogger },
+    { kernel, logger: silentLogger, cgroups: NO_CGROUPS },
   );
   const { pools, volumes, snapshots, orphans, quarantined } = await storage.report();
   assert.deepEqual({ orphans, quarantined }, { orphans: [], quarantined: [] });
@@ -37,6 +37,14 @@ export async function checkPromised(
   }
   const present = new Set([...sizes.keys(), ...snapshots.map(({ id }) => id)]);
   for (const id of promised.snapshots) assert.ok(present.has(id), `snapshot ${id} is not there`);
+  const groups = new Map(storage.listGroups().map(({ id, members }) => [id, members.map((each) => each.id)]));
+  for (const [id, members] of promised.groups) {
+    assert.deepEqual(groups.get(id)?.toSorted(), members.toSorted(), `group ${id}`);
+  }
+  for (const [id, readIOPS] of promised.limits) {
+    const found = storage.getVolume(id).attributes?.readIOPS ?? 0n;
+    assert.ok(found >= BigInt(readIOPS), `volume ${id} is limited to ${found}, not ${readIOPS}`);
+  }
   for (const id of promised.gone) assert.ok(!present.has(id), `${id} was deleted and is there`);
 
   for (const [id, text] of promised.texts) {
@@ -50,6 +58,7 @@ export async function checkPromised(
     }
   }
   for (const { id } of storage.listVolumes()) await storage.deleteVolume(id);
+  for (const { id } of storage.listGroups()) await storage.deleteGroup(id, []);
   for (const { id } of storage.listSnapshots()) await storage.deleteSnapshot(id);
   for (const kind of ['volumes', 'snapshots']) assert.deepEqual(await readdir(join(stateDir, kind)), []);
   await storage.unmountPools();

@@ -2,9 +2,11 @@ import { mkdir, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { startKernel } from '../../node-agent/linux/kernel.ts';
 import { openStorage } from '../../node-agent/storage/storage.ts';
+import { isFault } from '../../src/core/fault.ts';
 import { silentLogger } from '../../src/runtime/logger.ts';
 import type { Acknowledged } from './power-cut-acks.ts';
 import { cutPool, cutPoolDirectory, parseCutPool } from './power-cut-pools.ts';
+import { NO_CGROUPS } from './storage-lab.ts';
 
 /**
  * Makes, fills, copies, expands and deletes volumes until it is killed, and says on standard output what it was promised. Arguments: a directory
@@ -19,7 +21,7 @@ await mkdir(places, { recursive: true });
 const kernel = startKernel({ name: 'victim' });
 const storage = await openStorage(
   { stateDir: join(disk, 'state'), pools: [pool] },
-  { kernel, logger: silentLogger },
+  { kernel, logger: silentLogger, cgroups: NO_CGROUPS },
 );
 void storage.run(new AbortController().signal);
 
@@ -65,6 +67,13 @@ async function live(name: string): Promise<void> {
     say({ kind: 'deleting', id: snapshot.id });
     await storage.deleteSnapshot(snapshot.id);
     say({ kind: 'gone', id: snapshot.id });
+    await bringAgain(name, id);
+    await takeGroup(name, [id, clone.id]);
+  }
+  if (pool.backend === 'image') {
+    const readIOPS = 1_000 + Number(name.split('-')[1]);
+    await storage.modifyVolume(id, { readIOPS: BigInt(readIOPS) });
+    say({ kind: 'limit', id, readIOPS });
   }
   await storage.unpublish(id, target);
   await storage.unstage(id, stagingPath);
@@ -74,6 +83,40 @@ async function live(name: string): Promise<void> {
   say({ kind: 'deleting', id });
   await storage.deleteVolume(id);
   say({ kind: 'gone', id });
+}
+
+/** Exports the volume, and imports it under another name. */
+async function bringAgain(name: string, id: string): Promise<void> {
+  const { signal } = new AbortController();
+  const chunks: Buffer[] = [];
+  {
+    await using exported = await storage.exportVolume({ source: id, parent: undefined, signal });
+    for await (const chunk of exported.chunks()) chunks.push(chunk);
+  }
+  const brought = await storage.importVolume({
+    ...{ name: `import of ${name}`, pool: undefined, keepBase: false, signal },
+    input: (async function* () {
+      yield* chunks;
+    })(),
+  });
+  say({ kind: 'volume', id: brought.id, bytes: Number(brought.sizeBytes) });
+  say({ kind: 'data', id: brought.id, text: name });
+}
+
+/** A group snapshot of volumes with the same data; every second one is deleted again. */
+async function takeGroup(name: string, volumeIds: readonly string[]): Promise<void> {
+  const group = await storage.createGroup(`group of ${name}`, volumeIds).catch((error: unknown) => {
+    // A file system that is written to by others may not cut several snapshots at one instant.
+    if (isFault(error, 'unavailable')) return undefined;
+    throw error;
+  });
+  if (group === undefined) return;
+  for (const { id } of group.members) say({ kind: 'snapshot', id, text: name });
+  say({ kind: 'group', id: group.id, members: group.members.map(({ id }) => id) });
+  if (Number(name.split('-')[1]) % 2 === 0) return;
+  for (const id of [group.id, ...group.members.map((member) => member.id)]) say({ kind: 'deleting', id });
+  await storage.deleteGroup(group.id, []);
+  for (const { id } of group.members) say({ kind: 'gone', id });
 }
 
 async function work(worker: number): Promise<void> {

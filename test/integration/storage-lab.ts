@@ -2,6 +2,7 @@ import { mkdir, mkdtemp, open, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'vitest';
+import type { IoCgroups } from '../../node-agent/linux/io-cgroups.ts';
 import { type Kernel, startKernel } from '../../node-agent/linux/kernel.ts';
 import { openStorage, type Storage } from '../../node-agent/storage/storage.ts';
 import type { BackendKind } from '../../src/core/backend-features.ts';
@@ -96,6 +97,9 @@ export async function startStorageLab({
 export function filePool(name: string, file: string, sizeBytes: bigint): PoolSpec {
   return { ...POOL_DEFAULTS, name, backend: 'btrfs', source: { kind: 'file', file, sizeBytes } };
 }
+
+/** Of a machine that limits all I/O, and where nobody does any. */
+export const NO_CGROUPS: IoCgroups = { isFlat: false, list: async () => [], limit: async () => undefined };
 
 /** Skips the test where nothing can be mounted. */
 export function requireRoot(context: TestContext): void {

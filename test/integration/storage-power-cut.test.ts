@@ -6,7 +6,7 @@ import { startKernel } from '../../node-agent/linux/kernel.ts';
 import { readMountTable } from '../../node-agent/linux/mount-table.ts';
 import { runCommand, startProcess } from '../../src/runtime/child-process.ts';
 import { waitFor } from '../cluster/wait.ts';
-import { type Promised, readPromised } from './power-cut-acks.ts';
+import { type Promised, promisedStill, readPromised } from './power-cut-acks.ts';
 import { checkPromised } from './power-cut-check.ts';
 import { CUT_POOLS } from './power-cut-pools.ts';
 import { requireRoot } from './storage-lab.ts';
@@ -83,18 +83,8 @@ it.for(CUT_POOLS)(
         );
         const file = join(host, `cut-${number}.img`);
         await runCommand('cp', ['--reflink=always', diskFile, file]);
-        // What is half-deleted by now may be gone in the copy already: what was said until now decides about that.
         const later = readPromised(await readFile(logFile, 'utf8'));
-        const { gone, ...before } = readPromised(log);
-        cuts.push({
-          file,
-          promised: {
-            gone,
-            volumes: new Map([...before.volumes].filter(([id]) => later.volumes.has(id))),
-            texts: new Map([...before.texts].filter(([id]) => later.texts.has(id))),
-            snapshots: new Set([...before.snapshots].filter((id) => later.snapshots.has(id))),
-          },
-        });
+        cuts.push({ file, promised: promisedStill(readPromised(log), later) });
       }
       process.kill(child.pid, 'SIGKILL');
       await child.exited;
