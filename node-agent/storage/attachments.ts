@@ -53,7 +53,7 @@ export class Attachments {
       // Before anybody writes to it: staging fails where a limit that is asked for cannot be had.
       if (limitsIo(volume.attributes ?? {})) await limiter.refresh();
     } catch (error) {
-      // Crash window: detached, still on record. The next start attaches it again, as if it had been killed before it failed.
+      // Killed in between, it is still on record, and the next start attaches it again: as if it had been killed before it failed.
       if (volume.staged.length === 0) await mounts.detach(staged);
       if (isNew) await inventory.saveVolume(volume);
       throw error;

@@ -1,0 +1,152 @@
+import assert from 'node:assert/strict';
+import { open, readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { readMountTable } from '../../node-agent/linux/mount-table.ts';
+import { runCommand } from '../../src/runtime/child-process.ts';
+import { isId } from '../../src/core/volume-name.ts';
+import { findVolume, idOf, mainPool, placesOf, read, type Scene } from './scene.ts';
+
+/** Throws unless all that is on the machine is what the service says, and what every story begins with is whole. */
+export async function checkNothingLeaks(scene: Scene): Promise<void> {
+  const { directory, storage, form } = scene;
+  const { volumes, snapshots, orphans, quarantined } = await storage.report();
+  assert.deepEqual({ orphans, quarantined }, { orphans: [], quarantined: [] });
+  for (const [kind, records] of Object.entries({ volumes, snapshots })) {
+    const files = (await readdir(join(directory, 'state', kind))).sort();
+    assert.deepEqual(
+      files,
+      records.map(({ id }) => `${id}.json`),
+      `records of ${kind}`,
+    );
+    const held = (await readdir(join(poolPath(scene), kind))).map(withoutSuffix).filter(isId).sort();
+    assert.deepEqual(
+      held,
+      records.map(({ id }) => id),
+      `data of ${kind}`,
+    );
+  }
+  const names = volumes.map(({ name }) => name);
+  assert.equal(new Set(names).size, names.length, `names ${names.join()}`);
+  for (const name of ['base', 'other']) assert.ok(names.includes(name), `volume ${name} is there`);
+  if (form.backend !== 'directory') assert.ok(snapshots.some(({ name }) => name === 'base-snapshot'));
+
+  const places = (await readMountTable()).map(({ mountPoint }) => mountPoint);
+  const staged = volumes.filter((volume) => volume.staged.length > 0);
+  const mounted = places.filter((place) => place.startsWith(join(directory, 'state', 'mounts', 'default')));
+  const isMounted = form.backend === 'image' && form.volumeMode === 'Filesystem';
+  assert.deepEqual(
+    mounted.map((place) => place.split('/').at(-1)).sort(),
+    isMounted ? staged.map(({ id }) => id) : [],
+  );
+  const hasDevices = isMounted || form.volumeMode === 'Block';
+  assert.deepEqual(await loopsOf(scene), hasDevices ? staged.map(({ id }) => id) : [], 'loop devices');
+  const published = new Set(volumes.flatMap((volume) => volume.published.map(({ target }) => target)));
+  for (const place of places.filter((each) => each.startsWith(join(directory, 'targets')))) {
+    assert.ok(published.has(place), `${place} is mounted, and no record says so`);
+  }
+}
+
+/** Throws unless the data of what every story begins with is as it was. */
+export async function checkData(scene: Scene): Promise<void> {
+  assert.equal(await read(scene, 'base'), 'base');
+}
+
+/** Whether nothing half-made and nothing discarded is left in the pool. */
+export async function isClean(scene: Scene): Promise<boolean> {
+  for (const kind of ['volumes', 'snapshots']) {
+    const names = await readdir(join(poolPath(scene), kind));
+    // Marks of quota groups that the file system has not emptied yet.
+    if (names.some((name) => !isId(withoutSuffix(name)) && !name.startsWith('retired-'))) return false;
+  }
+  return true;
+}
+
+/** Quota groups of subvolumes that are not there. The file system frees a subvolume some time after it is gone. */
+export async function strayQgroups(scene: Scene): Promise<string[]> {
+  const { form, kernel } = scene;
+  if (form.backend !== 'btrfs') return [];
+  const path = poolPath(scene);
+  await using root = await open(path, 'r');
+  const known = new Set<bigint>();
+  for (const kind of ['volumes', 'snapshots']) {
+    for (const name of await readdir(join(path, kind))) {
+      const isMark = name.startsWith('retired-');
+      if (!isMark) known.add((await kernel.call('readSubvolumeId', root.fd, `${kind}/${name}`)) ?? 0n);
+    }
+  }
+  const groups = await kernel.call('readQgroups', root.fd);
+  const ids = groups.map(({ id }) => id & ((1n << 48n) - 1n));
+  const stray = ids.filter((id) => id >= 256n && !known.has(id)).map(String);
+  const marks = (await readdir(join(path, 'volumes'))).filter((name) => name.startsWith('retired-'));
+  return [...stray, ...marks];
+}
+
+/** Has the file system write what it holds back. */
+export async function syncPool(scene: Scene): Promise<void> {
+  await using root = await open(poolPath(scene), 'r');
+  await scene.kernel.call('syncFilesystem', root.fd);
+}
+
+export async function usablePools({ storage }: Scene): Promise<string[]> {
+  const { pools } = await storage.report();
+  return pools.filter(({ isAccepting }) => isAccepting).map(({ name }) => name);
+}
+
+export async function poolBytes({ storage }: Scene, pool: string): Promise<bigint> {
+  const { pools } = await storage.report();
+  return pools.find(({ name }) => name === pool)?.capacity?.totalBytes ?? 0n;
+}
+
+/** Whether the volume is mounted at its target. */
+export async function isShown(scene: Scene, name: string): Promise<boolean> {
+  const { target } = placesOf(scene, name);
+  return (await readMountTable()).some(({ mountPoint }) => mountPoint === target);
+}
+
+/** Size of the device of a Block volume that is staged. */
+export async function deviceBytes(scene: Scene, name: string): Promise<bigint> {
+  const id = idOf(findVolume(scene, name));
+  for (const [device, file] of await loops()) {
+    if (file.includes(id)) return await scene.kernel.call('readDeviceBytes', `/dev/${device}`);
+  }
+  return 0n;
+}
+
+/** Has a file of the volume as a pod can make it that may, and wants to keep its files. */
+export async function makeImmutable(scene: Scene, name: string): Promise<void> {
+  await runCommand('chattr', [
+    '+i',
+    join(poolPath(scene), 'volumes', idOf(findVolume(scene, name)), 'data', 'data'),
+  ]);
+}
+
+/** Volumes whose files are loop devices. */
+async function loopsOf(scene: Scene): Promise<string[]> {
+  const path = poolPath(scene);
+  const files = [...(await loops()).values()].filter((file) => file.startsWith(`${path}/`));
+  return files.map((file) => /vol-[0-9a-f]+/.exec(file)?.[0] ?? file).sort();
+}
+
+/** The loop device of a file that is one. */
+export async function loopOf(file: string): Promise<string | undefined> {
+  const found = [...(await loops())].find(([, backing]) => backing === file);
+  return found && `/dev/${found[0]}`;
+}
+
+async function loops(): Promise<Map<string, string>> {
+  const found = new Map<string, string>();
+  for (const name of await readdir('/sys/block')) {
+    const file = await readFile(`/sys/block/${name}/loop/backing_file`, 'utf8').catch(() => undefined);
+    if (file !== undefined) found.set(name, file.trimEnd());
+  }
+  return found;
+}
+
+function poolPath({ directory, form }: Scene): string {
+  const { source, name } = mainPool(directory, form);
+  return source.kind === 'path' ? source.path : join(directory, 'state', 'pools', name);
+}
+
+function withoutSuffix(name: string): string {
+  return name.replace(/\.img$/, '');
+}

@@ -1,0 +1,116 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { join, relative } from 'node:path';
+import ts from 'typescript';
+import { FILE_EFFECTS, HANDLE_EFFECTS, isKernelEffect } from './effect-names.ts';
+
+const ROOT = new URL('../..', import.meta.url).pathname;
+const FOLDER = join(ROOT, 'node-agent/storage');
+
+/** A call in the code that changes what others see. */
+export interface EffectSite {
+  /** `FILE:LINE`, as frames of a stack have it. */
+  readonly place: string;
+  /** What it stands in and calls, which survives that lines move: `image-backend.ts discard rename`. */
+  readonly title: string;
+}
+
+/** A comment of the code that names a crash window. */
+export interface NamedWindow {
+  readonly place: string;
+  readonly text: string;
+  /** Lines from the comment to the end of what it stands in. */
+  readonly file: string;
+  readonly from: number;
+  readonly to: number;
+}
+
+/** All of both in the storage service, read from its source. */
+export function readSource(): {
+  readonly sites: readonly EffectSite[];
+  readonly windows: readonly NamedWindow[];
+} {
+  const sites: EffectSite[] = [];
+  const windows: NamedWindow[] = [];
+  for (const name of readdirSync(FOLDER).sort()) {
+    if (!name.endsWith('.ts') || name.endsWith('.test.ts')) continue;
+    const path = join(FOLDER, name);
+    const source = ts.createSourceFile(path, readFileSync(path, 'utf8'), ts.ScriptTarget.Latest, true);
+    const file = relative(ROOT, path);
+    sites.push(...sitesOf(source, file, name));
+    windows.push(...windowsOf(source, file));
+  }
+  return { sites, windows };
+}
+
+function sitesOf(source: ts.SourceFile, file: string, short: string): EffectSite[] {
+  const found: EffectSite[] = [];
+  const visit = (node: ts.Node, within: string): void => {
+    const inside = ts.isMethodDeclaration(node) || ts.isFunctionDeclaration(node) ? nameOf(node) : within;
+    if (ts.isCallExpression(node)) {
+      const effect = effectOf(node);
+      if (effect !== undefined) {
+        const { line } = source.getLineAndCharacterOfPosition(effect.at.getStart());
+        found.push({ place: `${file}:${line + 1}`, title: `${short} ${inside} ${effect.name}` });
+      }
+    }
+    ts.forEachChild(node, (child) => visit(child, inside));
+  };
+  visit(source, 'module');
+  return found;
+}
+
+function nameOf(node: ts.MethodDeclaration | ts.FunctionDeclaration): string {
+  return node.name?.getText() ?? 'default';
+}
+
+/** The effect that a call has, and where a stack says that it is. */
+function effectOf({
+  expression,
+  arguments: args,
+}: ts.CallExpression): { readonly name: string; readonly at: ts.Node } | undefined {
+  if (ts.isIdentifier(expression)) {
+    const name = expression.text;
+    const isEffect = [...FILE_EFFECTS, 'runCommand', 'spawn'].some((known) => known === name);
+    // With permissions, or to be written: it makes the file.
+    const creates = name === 'open' && (args.length === 3 || /^'[wa]/.test(args[1]?.getText() ?? ''));
+    return isEffect || creates ? { name, at: expression } : undefined;
+  }
+  if (!ts.isPropertyAccessExpression(expression)) return undefined;
+  const { name: method, expression: receiver } = expression;
+  if (method.text === 'call') {
+    const [operation] = args;
+    if (operation === undefined || !ts.isStringLiteral(operation)) return undefined;
+    return isKernelEffect(operation.text) ? { name: operation.text, at: method } : undefined;
+  }
+  const isHandle = /^(file|handle|target)$|#taken/.test(receiver.getText());
+  return isHandle && HANDLE_EFFECTS.some((known) => known === method.text)
+    ? { name: method.text, at: method }
+    : undefined;
+}
+
+function windowsOf(source: ts.SourceFile, file: string): NamedWindow[] {
+  const text = source.getFullText();
+  const lineOf = (position: number): number => source.getLineAndCharacterOfPosition(position).line + 1;
+  const seen = new Set<number>();
+  const found: NamedWindow[] = [];
+  const visit = (node: ts.Node): void => {
+    for (const { pos, end } of ts.getLeadingCommentRanges(text, node.getFullStart()) ?? []) {
+      if (seen.has(pos) || !/Crash window/.test(text.slice(pos, end))) continue;
+      seen.add(pos);
+      // What comes after it up to the end of its block; of a description, all that it describes.
+      const isDescription = text.startsWith('/**', pos);
+      const block = isDescription ? node : node.parent;
+      const words = text.slice(pos, end).replace(/\s*\n\s*(\*|\/\/)?\s*/g, ' ');
+      found.push({
+        place: `${file}:${lineOf(pos)}`,
+        text: words,
+        file,
+        from: lineOf(pos),
+        to: lineOf(block.getEnd()),
+      });
+    }
+    ts.forEachChild(node, visit);
+  };
+  visit(source);
+  return found;
+}

@@ -1,0 +1,208 @@
+import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { join } from 'node:path';
+import { OPERATIONS } from './operations.ts';
+import { keyOf, type Moment, type Said, type Task } from './plan.ts';
+import type { Form } from './scene.ts';
+import type { NamedWindow } from './source.ts';
+
+const STORAGE = 'node-agent/storage/';
+const VICTIM = join(import.meta.dirname, 'victim.ts');
+
+export interface StoryOptions {
+  readonly directory: string;
+  readonly form: Form;
+  /** Which operations, by name; all that the form has when absent. */
+  readonly only?: readonly string[] | undefined;
+  /** Which of the moments it is worth to be killed at. */
+  readonly choice: Choice;
+  /** Told of each kill, by the operation and the moment. */
+  readonly onKill?: ((words: string) => void) | undefined;
+}
+
+/**
+ * At `all` of them; at those where a call of the code has an effect or a crash window has a name, and nobody was killed there yet (`new`); or
+ * at so many of these, chosen by chance.
+ */
+export type Choice = 'all' | 'new' | { readonly most: number; readonly seed: number };
+
+/** What is known of the code, in all stories together. */
+export interface Coverage {
+  /** Places that a run passed on its way to an effect, and those where one was killed. */
+  readonly passed: Set<string>;
+  readonly killed: Set<string>;
+  /** Those where one will have been killed in the end. */
+  readonly planned: Set<string>;
+  /** Those that have a name. */
+  readonly windows: readonly NamedWindow[];
+}
+
+/** Whether a frame of a stack is in the window. */
+export function isWithin(frame: string, { file, from, to }: NamedWindow): boolean {
+  const [path, line] = frame.split(':');
+  return path === file && Number(line) >= from && Number(line) <= to;
+}
+
+/**
+ * A service that is killed at one moment after the other, on one directory: each process finishes what the one before it was about, checks all
+ * that there is, and is killed itself. Resolves to how many were. Throws what the first of them found wrong.
+ */
+export class Story {
+  readonly #options: StoryOptions;
+  readonly #coverage: Coverage;
+  #next: Victim | undefined;
+  /** What the last one was about when it was killed, and where. */
+  #last: { readonly operation: string; readonly at: Moment } | undefined;
+  #kills = 0;
+
+  constructor(options: StoryOptions, coverage: Coverage) {
+    this.#options = options;
+    this.#coverage = coverage;
+  }
+
+  async run(): Promise<number> {
+    const { form, only } = this.#options;
+    try {
+      await this.#ask({ kind: 'furnish' });
+      const operations = Object.entries(OPERATIONS).flatMap(([name, { isFor }]) =>
+        isFor?.(form) === false || only?.includes(name) === false ? [] : [name],
+      );
+      const said = await this.#ask({ kind: 'trace', operations });
+      const traced = said.flatMap((each) => (each.kind === 'traced' ? [each] : []));
+      let worth = traced.flatMap(({ operation, moments }) =>
+        this.#choose(moments, this.#worth).map((at) => ({ operation, at })),
+      );
+      const { choice } = this.#options;
+      if (typeof choice === 'object') worth = sample(worth, choice);
+      for (const { operation, at } of worth) await this.#killIn(operation, at);
+      await this.#ask({ kind: 'end', after: this.#last?.operation });
+      await this.#ask({ kind: 'wait for the file system' });
+      return this.#kills;
+    } finally {
+      this.#next?.end();
+    }
+  }
+
+  /** The moments of a run at which somebody is still to be killed. */
+  #choose(moments: readonly Moment[], worthIt: (moment: Moment) => readonly string[]): Moment[] {
+    const { passed, planned } = this.#coverage;
+    return moments.filter((moment) => {
+      for (const place of placesOf(moment)) passed.add(place);
+      const isNew = worthIt(moment).some((place) => !planned.has(place));
+      if (isNew) for (const place of placesOf(moment)) planned.add(place);
+      return isNew || this.#options.choice === 'all';
+    });
+  }
+
+  /** What decides whether it is worth the while: where the effect is asked for, by whom where that is a record, and named windows. */
+  #worth = (moment: Moment): readonly string[] => {
+    const places = placesOf(moment).filter((place) => place.startsWith(STORAGE));
+    const caller = places.find((place) => !place.startsWith(`${STORAGE}inventory.ts`));
+    const named = places.filter((place) => this.#coverage.windows.some((window) => isWithin(place, window)));
+    return [...places.slice(0, 1), ...(caller === undefined ? [] : [caller]), ...named];
+  };
+
+  async #killIn(operation: string, at: Moment): Promise<void> {
+    const before = this.#last;
+    const recovery = await this.#kill(operation, at);
+    for (const place of recovery.flatMap(placesOf)) this.#coverage.passed.add(place);
+    if (before === undefined || typeof this.#options.choice === 'object') return;
+    // What this one did before it served anybody: there it can be killed too.
+    for (const again of this.#choose(recovery, (moment) => placesOf(moment).filter(isOfRecovery))) {
+      await this.#kill(before.operation, before.at);
+      this.#options.onKill?.(`recovery: ${keyOf(again)}`);
+      await this.#ask({ kind: 'die again', at: again });
+      this.#mark(again);
+    }
+  }
+
+  /** Has one killed; resolves to what it did before it served, after the death of the one before it. */
+  async #kill(operation: string, at: Moment): Promise<readonly Moment[]> {
+    this.#options.onKill?.(`${operation}: ${keyOf(at)}`);
+    const said = await this.#ask({ kind: 'die', after: this.#last?.operation, operation, at });
+    this.#last = { operation, at };
+    this.#mark(at);
+    return said.flatMap((each) => (each.kind === 'recovered' ? each.moments : []));
+  }
+
+  #mark(moment: Moment): void {
+    this.#kills += 1;
+    for (const place of placesOf(moment)) this.#coverage.killed.add(place);
+  }
+
+  async #ask(task: Task): Promise<readonly Said[]> {
+    const { directory, form } = this.#options;
+    const victim = this.#next ?? new Victim(directory, form);
+    // It loads its modules while this one works.
+    this.#next = new Victim(directory, form);
+    const { said, signal } = await victim.ask(task);
+    const failed = said.find((each) => each.kind === 'failed');
+    const mortal = task.kind === 'die' || task.kind === 'die again';
+    if (failed === undefined && (mortal ? signal === 'SIGKILL' : said.at(-1)?.kind === 'done')) return said;
+    const last = this.#last === undefined ? 'nothing' : `${this.#last.operation}: ${keyOf(this.#last.at)}`;
+    throw new Error(
+      `${JSON.stringify(form)}: ${describe(task)}: ${failed?.error ?? `it ended (${signal ?? 'by itself'}) and said ${JSON.stringify(said.at(-1))}`}\nkilled before in ${last}`,
+    );
+  }
+}
+
+/** So many of them, in their order. */
+function sample<T>(
+  from: readonly T[],
+  { most, seed }: { readonly most: number; readonly seed: number },
+): T[] {
+  let state = seed;
+  const left = new Set(from.keys());
+  while (left.size > most) {
+    state = (state * 48_271) % 2_147_483_647;
+    left.delete([...left][state % left.size] ?? 0);
+  }
+  return from.filter((_, index) => left.has(index));
+}
+
+/** Most of what is done before it serves is done by operations too. */
+function isOfRecovery(place: string): boolean {
+  return place.startsWith(`${STORAGE}recovery.ts`);
+}
+
+/** To be killed before a program is started and right after it are two things. */
+function placesOf({ frames, when }: Moment): readonly string[] {
+  return when === 'begun' ? frames.map((frame) => `${frame} ${when}`) : frames;
+}
+
+function describe(task: Task): string {
+  if (task.kind === 'die') return `to die in ${task.operation}: ${keyOf(task.at)}`;
+  if (task.kind === 'die again') return `to die while it recovers: ${keyOf(task.at)}`;
+  return task.kind;
+}
+
+/** A process that waits for its task. */
+class Victim {
+  readonly #child: ChildProcessWithoutNullStreams;
+  readonly #ended: Promise<unknown>;
+  #output = '';
+  #errors = '';
+
+  constructor(directory: string, form: Form) {
+    this.#child = spawn(process.execPath, [VICTIM, directory, JSON.stringify(form)], { stdio: 'pipe' });
+    this.#child.stdout.on('data', (chunk: Buffer) => (this.#output += chunk.toString('utf8')));
+    this.#child.stderr.on('data', (chunk: Buffer) => (this.#errors += chunk.toString('utf8')));
+    this.#child.stdin.on('error', () => undefined);
+    this.#ended = once(this.#child, 'close');
+  }
+
+  async ask(task: Task): Promise<{ readonly said: readonly Said[]; readonly signal: NodeJS.Signals | null }> {
+    this.#child.stdin.end(`${JSON.stringify(task)}\n`);
+    await this.#ended;
+    const said = this.#output
+      .split('\n')
+      .slice(0, -1)
+      .map((line) => JSON.parse(line) as Said);
+    if (this.#errors !== '') said.push({ kind: 'failed', error: this.#errors });
+    return { said, signal: this.#child.signalCode };
+  }
+
+  end(): void {
+    this.#child.kill('SIGKILL');
+  }
+}
