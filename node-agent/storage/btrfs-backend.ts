@@ -1,5 +1,5 @@
 import { constants } from 'node:fs';
-import { type FileHandle, open, readdir, rename, statfs } from 'node:fs/promises';
+import { type FileHandle, open, readdir, rename, statfs, unlink } from 'node:fs/promises';
 import type { BackendFeatures } from '../../src/core/backend-features.ts';
 import type { PoolUsage, VolumeUsage } from '../../src/core/pool-capacity.ts';
 import type { ContentSource, VolumeShape } from '../../src/core/volume.ts';
@@ -30,6 +30,8 @@ const DEVICE_FILE = 'device';
 const TRASH = 'trash-';
 /** A directory of snapshots with one that is being cut together with others; left by a crash, `collect` removes it. */
 const CUT = 'cut-';
+/** An empty file among the volumes, named for a subvolume that is gone: its quota groups are ours, and go when they are empty. */
+const RETIRED = 'retired-';
 const LEVEL_ONE = 1n << 48n;
 
 export interface BtrfsBackendDeps {
@@ -47,7 +49,6 @@ export class BtrfsBackend implements VolumeBackend {
   /** Directories of cuts that are being made: those are not left over. */
   readonly #cutting = new Set<string>();
   readonly #subvolumeIds = new Map<string, bigint>();
-  readonly #retired = new Set<bigint>();
   readonly #sync: SharedRun<void>;
   readonly #measurements: SharedRun<PoolUsage>;
 
@@ -185,8 +186,6 @@ export class BtrfsBackend implements VolumeBackend {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return;
       throw error;
     }
-    const subvolume = this.#subvolumeIds.get(id);
-    if (subvolume !== undefined) this.#retired.add(subvolume);
     this.#subvolumeIds.delete(id);
     await this.#sync.run();
   }
@@ -206,6 +205,8 @@ export class BtrfsBackend implements VolumeBackend {
           continue;
         }
         budget.spend(await this.#chargedTo(`${directory}/${name}`));
+        // Crash window: marked, and not gone. Its groups are not empty then, and it is marked again.
+        await this.#retire(`${directory}/${name}`);
         await this.#kernel.call('destroySubvolume', root, `${directory}/${name}`);
         removed += 1;
       }
@@ -266,17 +267,39 @@ export class BtrfsBackend implements VolumeBackend {
     return { volumes: volumes ?? [], snapshots: snapshots ?? [] };
   }
 
+  /** Where others use the file system: remembers whose quota groups will be left over, also after a restart. */
+  async #retire(path: string): Promise<void> {
+    const { root, ownsFilesystem } = this.#options;
+    if (ownsFilesystem) return;
+    const subvolume = await this.#kernel.call('readSubvolumeId', root, path);
+    const retired = subvolume === undefined ? [] : [subvolume];
+    // Grows while it is walked: pods may have nested some.
+    for (const id of retired) {
+      retired.push(...(await this.#kernel.call('readNestedSubvolumes', root, id)));
+      await (await open(this.#path(`${DIRECTORIES.volume}/${RETIRED}${id}`), 'a', 0o600)).close();
+    }
+    await this.#sync.run();
+  }
+
   /** A group can go only when the cleaner has freed the last extent; until then it says how much a dead volume still holds. */
   async #removeEmptyQgroups(): Promise<void> {
     const { root, ownsFilesystem } = this.#options;
+    const names = await readdir(this.#path(DIRECTORIES.volume));
+    const retired = new Set(
+      names.filter((name) => name.startsWith(RETIRED)).map((name) => BigInt(name.slice(RETIRED.length))),
+    );
     // Whatever exists references its own root node; only a group that is being made right now can be empty and wanted.
     const known = new Set(this.#subvolumeIds.values());
+    const left = new Set<bigint>();
     for (const { id, referencedBytes } of await this.#kernel.call('readQgroups', root)) {
       const subvolume = id & (LEVEL_ONE - 1n);
+      left.add(subvolume);
       if (subvolume < 256n || referencedBytes > 0n || known.has(subvolume)) continue;
-      if (!ownsFilesystem && !this.#retired.has(subvolume)) continue;
+      if (!ownsFilesystem && !retired.has(subvolume)) continue;
       await this.#kernel.call('removeQgroup', root, id);
     }
+    for (const id of retired)
+      if (!left.has(id)) await unlink(this.#path(`${DIRECTORIES.volume}/${RETIRED}${id}`));
   }
 
   async #subvolumeId(volumeId: string): Promise<bigint> {

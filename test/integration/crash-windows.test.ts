@@ -23,6 +23,10 @@ interface Told {
 const FORMS: Readonly<Record<string, Told>> = {
   btrfs: { form: { backend: 'btrfs', volumeMode: 'Filesystem' } },
   'btrfs, devices': { form: { backend: 'btrfs', volumeMode: 'Block' } },
+  'btrfs that others use': {
+    form: { backend: 'btrfs', volumeMode: 'Filesystem', isShared: true },
+    only: ['delete a volume', 'take a group snapshot', 'remove what was deleted'],
+  },
   'btrfs, classic quotas': {
     form: { backend: 'btrfs', volumeMode: 'Filesystem', quota: 'classic' },
     only: ['create a volume', 'take a snapshot', 'open another pool'],
@@ -71,6 +75,8 @@ const ELSEWHERE: Readonly<Record<string, string>> = {
   'directory-backend.ts setLimit setProjectLimits': PROJECTS,
   'directory-backend.ts #claimProject setProject': PROJECTS,
   'directory-backend.ts #release setProjectLimits': PROJECTS,
+  'btrfs-backend.ts #removeEmptyQgroups unlink':
+    'comes when the file system has emptied the groups: stories wait for it at their end',
   'image-backend.ts #unfinished rm': 'after a failure',
   'inventory.ts openInventory rm':
     'after a kill in the middle of a write, at which chance does not always choose',
