@@ -54,7 +54,7 @@ MACHINE_PACKAGES := qemu-system-x86 qemu-utils mmdebstrap e2fsprogs
 
 machine: build ## an emulated machine with a kernel of its own runs a script: make machine ARGS="'uname -r'"
 	@scripts/install-debian-packages.sh $(MACHINE_PACKAGES)
-	@nice -n 10 node test/machine/main.ts $(ARGS)
+	@node test/machine/main.ts $(ARGS)
 
 e2e-machine: build ## what needs a kernel of its own: project quota, reboots, power cuts; takes an hour or so, no part of make test
 	@scripts/install-debian-packages.sh $(MACHINE_PACKAGES)

@@ -1,12 +1,12 @@
 import { createHash } from 'node:crypto';
-import { mkdir, mkdtemp, readFile, rename, rm, stat } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, readFile, rename, rm, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { runCommand } from '../../src/runtime/child-process.ts';
 import { type ImageDeps, MACHINE_CACHE, makeDisk } from './image.ts';
 
 const ROOT = resolve(import.meta.dirname, '../..');
 const MODULES_BYTES = 2 ** 30;
-const CODE_BYTES = 192 * 2 ** 20;
+const CODE_BYTES = 320 * 2 ** 20;
 /** What tests and the built command do not use at run time; most of the weight. */
 const UNUSED = ['@biomejs', 'typescript', '@kubernetes', 'eslint', '@typescript-eslint', '.cache'];
 
@@ -18,41 +18,44 @@ export async function ensureModulesDisk({ report }: ImageDeps): Promise<string> 
   if ((await stat(file).catch(() => undefined)) !== undefined) return file;
   report('making the disk with the npm packages, once');
   const excluded = UNUSED.map((name) => `--exclude=./${name}`);
-  await diskOf(
-    file,
-    join(ROOT, 'node_modules'),
-    ['--create', ...excluded, '.'],
-    'keelson-npm',
-    MODULES_BYTES,
-  );
+  const select = ['--create', ...excluded, '.'];
+  await diskOf(file, join(ROOT, 'node_modules'), { select, label: 'keelson-npm', sizeBytes: MODULES_BYTES });
   return file;
 }
 
-/** A disk with the repository as it is now, committed or not, and what is built of it. */
-export async function makeCodeDisk(file: string): Promise<void> {
+/** A disk with the repository as it is now, committed or not, and what is built of it; programs by name go into `.tools`. */
+export async function makeCodeDisk(
+  file: string,
+  tools: Readonly<Record<string, string>> = {},
+): Promise<void> {
   const listed = await runCommand('git', ['ls-files', '-z', '-co', '--exclude-standard'], { cwd: ROOT });
   const present: string[] = [];
   for (const path of listed.stdout.split('\0').filter((name) => name !== '')) {
     if ((await stat(join(ROOT, path)).catch(() => undefined)) !== undefined) present.push(path);
   }
   const built = (await stat(join(ROOT, 'dist')).catch(() => undefined)) === undefined ? [] : ['dist'];
-  await diskOf(
-    file,
-    ROOT,
-    ['--create', '--null', '--files-from=-', ...built],
-    'keelson-code',
-    CODE_BYTES,
-    present.join('\0'),
-  );
+  await diskOf(file, ROOT, {
+    select: ['--create', '--null', '--files-from=-', ...built],
+    names: present.join('\0'),
+    label: 'keelson-code',
+    sizeBytes: CODE_BYTES,
+    tools,
+  });
+}
+
+interface DiskContent {
+  /** What tar takes of the source, and the names that it reads from its standard input. */
+  readonly select: readonly string[];
+  readonly names?: string;
+  readonly tools?: Readonly<Record<string, string>>;
+  readonly label: string;
+  readonly sizeBytes: number;
 }
 
 async function diskOf(
   file: string,
   source: string,
-  select: readonly string[],
-  label: string,
-  sizeBytes: number,
-  names?: string,
+  { select, names, tools = {}, label, sizeBytes }: DiskContent,
 ): Promise<void> {
   await mkdir(MACHINE_CACHE, { recursive: true });
   const stage = await mkdtemp(join(MACHINE_CACHE, 'stage-'));
@@ -66,6 +69,7 @@ async function diskOf(
     });
     await runCommand('tar', ['--extract', '--file', archive, '--directory', tree]);
     await rm(archive);
+    for (const [name, path] of Object.entries(tools)) await cp(path, join(tree, '.tools', name));
     const made = join(stage, 'disk.img');
     await makeDisk(made, { from: tree, label, sizeBytes });
     await rename(made, file);
