@@ -105,5 +105,8 @@ export default tseslint.config(
       'no-restricted-imports': 'off',
     },
   },
-  { files: ['*.config.ts', 'scripts/summary-reporter.ts'], rules: { 'import-x/no-default-export': 'off' } },
+  {
+    files: ['**/*.config.ts', 'scripts/summary-reporter.ts'],
+    rules: { 'import-x/no-default-export': 'off' },
+  },
 );

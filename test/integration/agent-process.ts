@@ -15,7 +15,8 @@ import type { Skippable } from '../tools/require-tool.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
 export const KEELSON = join(ROOT, 'bin/keelson');
-const READY_WITHIN_MS = 120_000;
+/** An emulated machine takes longer. */
+const READY_WITHIN_MS = Number(process.env['KEELSON_READY_WITHIN_MS'] ?? 120_000);
 /** What has been killed takes a moment to go. */
 const GONE_WITHIN_MS = 30_000;
 

@@ -8,6 +8,9 @@ import type { Promised } from './power-cut-acks.ts';
 import { type CutPool, cutPool } from './power-cut-pools.ts';
 import { fillAsPod, NO_CGROUPS } from './storage-lab.ts';
 
+/** So many volumes are written beyond their size, at most: an emulated machine takes long for each. */
+const FILLED = 6;
+
 export interface CutDisk {
   /** The disk whose power was cut, mounted again. */
   readonly disk: string;
@@ -52,7 +55,7 @@ export async function checkPromised(
     assert.equal(await readData(holder, places, storage), text.repeat(1_000), `the data of ${id}`);
   }
   if (pools.every(({ quota }) => quota !== 'none')) {
-    for (const { id, sizeBytes } of storage.listVolumes()) {
+    for (const { id, sizeBytes } of storage.listVolumes().slice(0, FILLED)) {
       const outcome = await fillVolume(id, Number(sizeBytes >> 20n) + 8, places, storage);
       assert.match(outcome, /^(ENOSPC|EDQUOT)$/, `${id} is written beyond its size`);
     }

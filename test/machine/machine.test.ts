@@ -1,75 +1,158 @@
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { CUT_POOLS } from '../integration/power-cut-pools.ts';
+import { ensureTool } from '../tools/build-tool.ts';
 import { MACHINE_CACHE } from './image.ts';
 import { EmulatedMachine, findObstacle } from './machine.ts';
+
+const GIB = 1n << 30n;
+/** So many promises of each pool before the power goes. */
+const PROMISES = 25;
+const LONG = { timeoutMs: 3_000_000, onLine: (line: string) => console.log(line) };
 
 let machine: EmulatedMachine;
 
 beforeAll(async () => {
   const obstacle = await findObstacle();
   if (obstacle !== undefined) throw new Error(obstacle);
+  const cut = Object.fromEntries(CUT_POOLS.map((pool) => [pool, 8n * GIB]));
   machine = await EmulatedMachine.make(
-    { directory: join(MACHINE_CACHE, `test-${process.pid}`), disks: { data: 8n << 30n } },
+    {
+      directory: join(MACHINE_CACHE, `test-${process.pid}`),
+      disks: { ...cut, data: 4n * GIB, spare: 2n * GIB },
+      memoryMib: 2048,
+      tools: { 'csi-sanity': await ensureTool('csi-sanity') },
+    },
     { report: (text) => console.log(text) },
   );
   await machine.powerOn();
+  console.log(`kernel ${await machine.must('uname -r')}`);
 });
 
 afterAll(async () => {
   await machine?.[Symbol.asyncDispose]();
 });
 
-const print = (line: string): void => console.log(line);
-
-it('holds directories to their size and their inodes by project quota, on xfs and on ext4', async () => {
-  const { code, output } = await machine.run('cd /keelson && node test/machine/inside/directory-quota.ts', {
-    timeoutMs: 3_000_000,
-    onLine: print,
-  });
+/** The output of a program of this repository in the machine, which must succeed. */
+async function inside(command: string): Promise<string> {
+  const { code, output } = await machine.run(`cd /keelson && ${command}`, LONG);
   expect(code, output).toBe(0);
-  expect(output).toMatch(/pass 5\b/);
+  return output;
+}
+
+/** Runs tests of vitest in the machine, none of which may fail or be skipped but by its name. */
+async function runTests(file: string, name?: string): Promise<void> {
+  const environment = 'CI=true NO_COLOR=1 KEELSON_TOOLS=/keelson/.tools KEELSON_READY_WITHIN_MS=1200000';
+  const vitest =
+    'node_modules/.bin/vitest run --config test/machine/inside/vitest.config.ts --configLoader runner';
+  const output = await inside(`${environment} ${vitest} ${file}${name === undefined ? '' : ` -t '${name}'`}`);
+  expect(output).toMatch(/Tests +\d+ passed/);
+  if (name === undefined) expect(output).not.toMatch(/Tests .*skipped/);
+}
+
+describe('quotas of this kernel', () => {
+  it('hold directories to their size and their inodes, on xfs and on ext4', async () => {
+    expect(await inside('node test/machine/inside/directory-quota.ts')).toMatch(/pass 5\b/);
+  });
+
+  it('let the backends keep their contract', async () => {
+    await runTests('contracts.test.ts');
+  });
+
+  it('leave csi-sanity nothing to find on directories', async () => {
+    await runTests('csi-sanity.test.ts', 'directory');
+  });
 });
 
-describe.each(['btrfs', 'image', 'directory'])('when the power is cut under backend %s', (backend) => {
-  it('the machine comes back with all that it promised', async () => {
+describe('a power cut in the middle of everything', () => {
+  it('leaves all that was promised, held to its size, and nothing half-made', async () => {
+    const promises = await Promise.all(CUT_POOLS.map((pool) => promise(pool)));
+    await machine.cutPower();
+    for (const { ended } of promises) await expect(ended).rejects.toMatchObject({ kind: 'unavailable' });
+    await machine.powerOn();
+    for (const { pool, said } of promises) {
+      const text = Buffer.from(said.map((line) => `${line}\n`).join('')).toString('base64');
+      await machine.must(`base64 -d <<<'${text}' >/root/said-${pool}; mount ${diskOf(pool)}`);
+      const check = `node test/machine/inside/check-promises.ts /cut/${pool} /places/${pool} ${pool} /root/said-${pool}`;
+      expect(await inside(check)).toMatch(new RegExp(`${pool}: whole: [1-9]`));
+      // No device and no mount of a volume is left.
+      await machine.must(`umount /cut/${pool} && ! grep -r ${pool} /sys/block/loop*/loop/backing_file`);
+    }
+  });
+
+  const diskOf = (pool: string): string => `--mkdir -o prjquota /dev/disk/by-id/virtio-${pool} /cut/${pool}`;
+
+  /** Works on a disk until its power is gone; resolves when it has promised enough. */
+  async function promise(pool: string) {
     await machine.must(
-      'umount /disk 2>/dev/null; mkfs.ext4 -q -F /dev/disk/by-id/virtio-data && mkdir -p /disk /places && mount /dev/disk/by-id/virtio-data /disk',
+      `mkfs.ext4 -q -O quota,project /dev/disk/by-id/virtio-${pool} && mount ${diskOf(pool)}`,
     );
     const said: string[] = [];
     const enough = Promise.withResolvers<undefined>();
-    const victim = machine.start(
-      `cd /keelson && node test/integration/power-cut-victim.ts /disk /places ${backend}`,
+    const ended = machine.start(
+      `cd /keelson && node test/integration/power-cut-victim.ts /cut/${pool} /places/${pool} ${pool}`,
       {
         onLine: (line) => {
           said.push(line);
-          if (said.length === 25) enough.resolve(undefined);
+          if (said.length === PROMISES) enough.resolve(undefined);
         },
       },
     );
-    await Promise.race([
-      enough.promise,
-      victim.then(({ output }) => {
-        throw new Error(`the victim ended by itself: ${output}`);
-      }),
-    ]);
-    await machine.cutPower();
-    await expect(victim).rejects.toMatchObject({ kind: 'unavailable' });
-    await machine.powerOn();
-    const promises = Buffer.from(said.map((line) => `${line}\n`).join('')).toString('base64');
-    const check = [
-      `base64 -d <<<'${promises}' >/root/said`,
-      'mount /dev/disk/by-id/virtio-data /disk',
-      `cd /keelson && node test/machine/inside/check-promises.ts /disk /places ${backend} /root/said`,
-    ].join('\n');
-    const { code, output } = await machine.run(check, { timeoutMs: 3_000_000, onLine: print });
-    expect(code, output).toBe(0);
-    expect(output).toMatch(new RegExp(`${backend}: whole: [1-9]`));
-  });
+    const early = ended.then(({ output }) => {
+      throw new Error(`the victim of ${pool} ended by itself: ${output}`);
+    });
+    early.catch(() => undefined);
+    await Promise.race([enough.promise, early]);
+    return { pool, said, ended };
+  }
 });
 
-it('is another boot after a reboot, with the same disks', async () => {
-  const before = await machine.must('cat /proc/sys/kernel/random/boot_id; echo kept >/root/kept; sync');
-  const boot = await machine.reboot();
-  expect(before).not.toContain(boot);
-  expect(await machine.must('cat /root/kept')).toBe('kept');
+describe('an agent that systemd runs', () => {
+  beforeAll(async () => {
+    const config = `
+nodeName: machine
+metrics: {address: off}
+network: {ranges: [10.88.0.0/24]}
+pools:
+  - {name: subvolumes, backend: btrfs, source: {file: /var/lib/keelson/subvolumes.img, size: 1Gi}}
+  - {name: files, backend: image, source: {file: /var/lib/keelson/files.img, size: 1Gi}}
+  - {name: directories, backend: directory, source: {path: /srv/data}}
+  - {name: devices, backend: image, source: {devices: [/dev/disk/by-id/virtio-spare]}}
+`;
+    await machine.must(`set -e
+      mkfs.xfs -q /dev/disk/by-id/virtio-data
+      echo '/dev/disk/by-id/virtio-data /srv/data xfs prjquota,nofail,x-systemd.device-timeout=10 0 0' >>/etc/fstab
+      mount --mkdir /srv/data
+      /keelson/bin/keelson install-host --root /
+      mkdir -p /etc/keelson
+      base64 -d <<<'${Buffer.from(config).toString('base64')}' >/etc/keelson/agent.yaml
+      systemctl daemon-reload
+      systemctl enable --now keelson-agent`);
+    await inside('node test/machine/inside/node-volumes.ts make');
+  });
+
+  it('limits I/O by cgroup v2', async () => {
+    expect(await inside('node test/machine/inside/io-limits.ts')).toMatch(/pass 1\b/);
+  });
+
+  it('has devices, mounts and quotas right after a reboot, before it says that it is ready', async () => {
+    await machine.reboot();
+    expect(await inside('node test/machine/inside/node-volumes.ts check')).toContain('check: well, 4 pools');
+  });
+
+  it('says which pools lack their disks, writes nothing in their place, and has them when the disks are back', async () => {
+    await machine.shutDown();
+    await machine.powerOn({ without: ['data', 'spare'] });
+    const missing = 'node test/machine/inside/node-volumes.ts missing directories devices';
+    expect(await inside(missing)).toContain('missing: well, 2 pools');
+    await machine.plug('data');
+    await machine.plug('spare');
+    await machine.must('udevadm settle && { mountpoint -q /srv/data || mount /srv/data; }');
+    expect(await inside('node test/machine/inside/node-volumes.ts back')).toContain('back: well, 4 pools');
+  });
+
+  it('keeps its volumes where it is killed and started again', async () => {
+    await machine.must('systemctl kill --signal=KILL keelson-agent');
+    expect(await inside('node test/machine/inside/node-volumes.ts again')).toContain('again: well, 4 pools');
+  });
 });
