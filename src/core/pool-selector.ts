@@ -30,8 +30,14 @@ export function refuseLabels(
     : `has ${describeLabels(labels)}, and poolSelector ${text} is asked for`;
 }
 
-function describeLabels(labels: Readonly<Record<string, string>>): string {
+/** `media=ssd,tier=gold`, by their keys; empty for none. */
+export function formatLabels(labels: Readonly<Record<string, string>>): string {
   const pairs = Object.entries(labels).sort(([a], [b]) => (a < b ? -1 : 1));
-  if (pairs.length === 0) return 'no labels';
-  return `${pairs.length === 1 ? 'label' : 'labels'} ${pairs.map(([key, value]) => `${key}=${value}`).join(',')}`;
+  return pairs.map(([key, value]) => `${key}=${value}`).join(',');
+}
+
+function describeLabels(labels: Readonly<Record<string, string>>): string {
+  const count = Object.keys(labels).length;
+  if (count === 0) return 'no labels';
+  return `${count === 1 ? 'label' : 'labels'} ${formatLabels(labels)}`;
 }

@@ -24,6 +24,27 @@ it('tells kubelet who it is, what it can and where volumes are', async () => {
   });
 });
 
+it('makes a volume of a pod by the attributes that a class has too, and refuses others', async () => {
+  await using csi = await startCsiLab();
+  const publish = (attributes: Record<string, string>) =>
+    csi.node('NodePublishVolume', {
+      volume_id: `csi-${'0'.repeat(64)}`,
+      target_path: join(csi.lab.directory, 'target'),
+      volume_capability: WRITER,
+      volume_context: { 'csi.storage.k8s.io/ephemeral': 'true', size: '16Mi', ...attributes },
+    });
+  await expect(publish({ poolSelector: 'media=ssd' })).rejects.toMatchObject({ kind: 'exhausted' });
+  await expect(publish({ poolSelector: 'media=!' })).rejects.toThrow(
+    /volumeAttributes: poolSelector: "media=!" is no label selector/,
+  );
+  await publish({ poolSelector: 'media!=hdd' });
+  expect(csi.lab.storage.findEphemeral(`csi-${'0'.repeat(64)}`)).toMatchObject({ pool: 'default' });
+  await csi.node('NodeUnpublishVolume', {
+    volume_id: `csi-${'0'.repeat(64)}`,
+    target_path: join(csi.lab.directory, 'target'),
+  });
+});
+
 it('refuses what it cannot do, each with the code that CSI gives it', async () => {
   await using csi = await startCsiLab();
   const base = { name: 'v', volume_capabilities: [WRITER] };
@@ -34,9 +55,12 @@ it('refuses what it cannot do, each with the code that CSI gives it', async () =
     ['invalid', { ...base, volume_capabilities: [WRITER, { block: {}, access_mode: WRITER.access_mode }] }],
     ['invalid', { ...base, volume_capabilities: [EXT4], parameters: { pool: 'default' } }],
     ['invalid', { ...base, parameters: { backend: 'lvm' } }],
+    ['invalid', { ...base, parameters: { poolSelector: 'media in ssd' } }],
+    ['invalid', { ...base, parameters: { pool: 'default', poolSelector: 'media=ssd' } }],
     // Another node may have such a pool.
     ['exhausted', { ...base, volume_capabilities: [EXT4] }],
     ['exhausted', { ...base, parameters: { backend: 'image' } }],
+    ['exhausted', { ...base, parameters: { poolSelector: 'media=ssd' } }],
     ['invalid', { ...base, parameters: { pol: 'default' } }],
     ['invalid', { ...base, parameters: { pool: 'unknown' } }],
     ['invalid', { ...base, mutable_parameters: { iops: '5' } }],
@@ -81,6 +105,10 @@ it('tells a capacity that shrinks by what is promised, and none for other nodes'
   const shrunk = BigInt(before.available_capacity) - BigInt(after.available_capacity);
   expect(shrunk).toBeGreaterThan(BigInt(99 * MIB));
   expect(shrunk).toBeLessThan(BigInt(102 * MIB));
+  expect(await csi.controller('GetCapacity', { parameters: { poolSelector: '!media' } })).toEqual(after);
+  expect(await csi.controller('GetCapacity', { parameters: { poolSelector: 'media' } })).toMatchObject({
+    available_capacity: '0',
+  });
   const topology = { segments: { 'topology.keelson.dev/node': 'node-b' } };
   expect(await csi.controller('GetCapacity', { accessible_topology: topology })).toMatchObject({
     available_capacity: '0',

@@ -1,4 +1,5 @@
 import type { NodeInventory } from '../../api/node-inventory.ts';
+import { formatLabels } from '../../core/pool-selector.ts';
 import { formatBytes, parseQuantity } from '../../core/quantity.ts';
 import type { NodeFacts } from '../../core/why/facts.ts';
 import { renderTable } from '../table.ts';
@@ -22,6 +23,8 @@ export interface NodeRow {
 export interface PoolRow {
   readonly name: string;
   readonly backend: string;
+  /** StorageClasses select it by these. */
+  readonly labels: Readonly<Record<string, string>>;
   readonly isReady: boolean;
   readonly capacityBytes: bigint;
   readonly allocatedBytes: bigint;
@@ -65,6 +68,7 @@ export function nodeRow(node: NodeFacts, inventory: NodeInventory | undefined): 
     pools: (status?.storage?.pools ?? []).map((pool) => ({
       name: pool.name,
       backend: pool.backend,
+      labels: pool.labels ?? {},
       isReady: pool.ready,
       capacityBytes: parseQuantity(pool.capacity, 'pool capacity'),
       allocatedBytes: parseQuantity(pool.allocated, 'pool allocated'),
@@ -124,11 +128,15 @@ export function renderNodes(nodes: readonly NodeRow[], wide: boolean): string {
         ? [node.ranges.join(',') || '-', node.isProxied === undefined ? '-' : node.isProxied ? 'yes' : 'no']
         : ['', '']),
       ...(wide
-        ? [pool?.backend ?? '-', ...(index === 0 ? [node.runtime ?? '-', node.kernel ?? '-'] : ['', ''])]
+        ? [
+            pool?.backend ?? '-',
+            formatLabels(pool?.labels ?? {}) || '-',
+            ...(index === 0 ? [node.runtime ?? '-', node.kernel ?? '-'] : ['', '']),
+          ]
         : []),
     ]);
   });
-  const more = wide ? ['BACKEND', 'RUNTIME', 'KERNEL'] : [];
+  const more = wide ? ['BACKEND', 'LABELS', 'RUNTIME', 'KERNEL'] : [];
   const problems = nodes.flatMap(({ name, problems: found }) =>
     found.map((problem) => `${name}: ${problem}\n`),
   );
