@@ -9,7 +9,14 @@ import { ensureTool } from '../tools/build-tool.ts';
 import { ensureSuiteLab, type SuiteLab } from './lab.ts';
 import { type ProfileResults, resultsPage } from './page.ts';
 import { driverDefinition, type Placement, PLACEMENTS, type Profile, PROFILES } from './profiles.ts';
-import { countResults, mergeResults, parseResults, type TestResult, uniteResults } from './results.ts';
+import {
+  askedResults,
+  countResults,
+  mergeResults,
+  parseResults,
+  type TestResult,
+  uniteResults,
+} from './results.ts';
 import { selectTests, type Wish } from './selection.ts';
 
 const HELP = `node test/kubernetes-storage/main.ts [--profile NAME]... [--focus REGEX] [--skip REGEX] [--procs N] [--keep] [--record] [--dry]
@@ -19,13 +26,16 @@ const HELP = `node test/kubernetes-storage/main.ts [--profile NAME]... [--focus 
   --skip      not those
   --procs     tests at once, default 3
   --keep      leaves the cluster; the next run goes on with it
-  --record    writes docs/storage-conformance.md of the last whole run of each profile, and of what was run again since
+  --record    writes docs/storage-conformance.md of the last whole run of each profile, and of what was run again since; of a
+              profile without a whole run it lists what there is, and says so
   --dry       runs nothing, for --record
 `;
 
 const ROOT = join(import.meta.dirname, '../..');
 /** Results of the last run that had all tests, with those that were run again since. */
 const RESULTS = 'results.json';
+/** Results of the last run of some tests, where there was none with all. */
+const PART = 'part.json';
 const OUT = join(ROOT, 'build/kubernetes-storage');
 
 async function main(argv: readonly string[]): Promise<number> {
@@ -90,13 +100,15 @@ async function runProfiles({ profile: names, keep, ...selection }: Selection): P
   return failed;
 }
 
-/** Writes the page; rejects with `precondition` when a profile has had no run with all tests. */
+/** Writes the page; rejects with `precondition` when a profile has had no run. */
 async function record(): Promise<void> {
   const all = await Promise.all(
     PROFILES.map(async ({ name, title }) => {
-      const results = await readResults(name);
-      if (results !== undefined) return { title, results };
-      throw new Fault('precondition', `--record: there is no run of profile ${name} with all of its tests`);
+      const whole = await readResults(name);
+      if (whole !== undefined) return { title, results: whole };
+      const part = await readResults(name, PART);
+      if (part !== undefined) return { title, results: part, isPart: true };
+      throw new Fault('precondition', `--record: there is no run of profile ${name}`);
     }),
   );
   const file = join(ROOT, 'docs/storage-conformance.md');
@@ -118,9 +130,13 @@ async function runProfile(
     runs.push(await runTests(profile, placement, lab, selected, signal));
   }
   const results = uniteResults(runs);
+  const save = (file: string, all: readonly TestResult[]): Promise<void> =>
+    writeFile(join(directory, file), JSON.stringify(all, undefined, 2));
   const isWhole = selected.focus === undefined && selected.skip === undefined;
-  const all = isWhole ? results : mergeResults((await readResults(profile.name)) ?? [], results);
-  if (all.length > 0) await writeFile(join(directory, RESULTS), JSON.stringify(all, undefined, 2));
+  const before = isWhole ? undefined : await readResults(profile.name);
+  if (isWhole) await save(RESULTS, results);
+  else if (before === undefined) await save(PART, askedResults(results));
+  else await save(RESULTS, mergeResults(before, results));
   return { title: profile.title, results };
 }
 
@@ -163,8 +179,8 @@ async function runTests(
   return parseResults(text);
 }
 
-async function readResults(profile: string): Promise<TestResult[] | undefined> {
-  const text = await readFile(join(OUT, profile, RESULTS), 'utf8').catch(() => undefined);
+async function readResults(profile: string, file = RESULTS): Promise<TestResult[] | undefined> {
+  const text = await readFile(join(OUT, profile, file), 'utf8').catch(() => undefined);
   return text === undefined ? undefined : (JSON.parse(text) as TestResult[]);
 }
 

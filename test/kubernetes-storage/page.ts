@@ -5,6 +5,8 @@ import { whyNotAsked, whySkipped } from './selection.ts';
 export interface ProfileResults {
   readonly title: string;
   readonly results: readonly TestResult[];
+  /** They are of a run of some tests alone. */
+  readonly isPart?: boolean;
 }
 
 /** The page as the command writes it, with all that failed or did not run. */
@@ -21,7 +23,7 @@ export function resultsPage(profiles: readonly ProfileResults[], machine: string
   const total = ['**all**', ...profiles.map(({ results }) => `**${cell(results)}**`)];
   return [
     HEAD,
-    `${machine}.\n`,
+    `${machine}.${partly(profiles)}\n`,
     '## Results\n\nPassed / failed / skipped.\n',
     table(['suite', ...profiles.map(({ title }) => title)], [...rows, total]),
     '\n## Failed\n',
@@ -30,6 +32,12 @@ export function resultsPage(profiles: readonly ProfileResults[], machine: string
     '\n## Skipped\n',
     skips(profiles),
   ].join('\n');
+}
+
+/** What is not there must not look as if it did not exist. */
+function partly(profiles: readonly ProfileResults[]): string {
+  const titles = profiles.filter(({ isPart }) => isPart).map(({ title }) => `**${title}**`);
+  return titles.length === 0 ? '' : ` Only some tests were run of ${titles.join(' and ')}: – is not run.`;
 }
 
 const HEAD = `# Kubernetes' own storage tests

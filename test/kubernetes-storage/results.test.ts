@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { resultsPage } from './page.ts';
 import { driverDefinition, PLACEMENTS, profileObjects, PROFILES } from './profiles.ts';
-import { countResults, mergeResults, parseResults, uniteResults } from './results.ts';
+import { askedResults, countResults, mergeResults, parseResults, uniteResults } from './results.ts';
 import { selectTests } from './selection.ts';
 
 const EXTERNAL = '[sig-storage] External Storage [Driver: keelson.dev]';
@@ -131,6 +131,20 @@ test('runs that asked different tests are one result for each', () => {
     ['should take groups', 'failed', ''],
     ['other', 'skipped', 'Driver has no X'],
   ]);
+});
+
+test('a profile of which only some tests were run is called so, and lists those', () => {
+  const some = askedResults(parse(spec({}), spec({ State: 'skipped', LeafNodeText: 'not asked' })));
+  const all = parse(spec({ ContainerHierarchyTexts: [EXTERNAL, '[Testpattern: Dynamic PV (xfs)] volumes'] }));
+  const page = resultsPage(
+    [
+      { title: 'whole', results: all },
+      { title: 'part', results: some, isPart: true },
+    ],
+    'Run on a machine',
+  );
+  expect(page).toContain('Only some tests were run of **part**: – is not run.');
+  expect(page).toContain('| provisioning | – | 1 / 0 / 0 |');
 });
 
 const GROUP_NAME =

@@ -74,6 +74,11 @@ export function uniteResults(runs: readonly (readonly TestResult[])[]): TestResu
   return [...all.values()];
 }
 
+/** Those of tests that the command line asked for. */
+export function askedResults(results: readonly TestResult[]): TestResult[] {
+  return results.filter((result) => !isNotAsked(result));
+}
+
 /** Skipped by the command line: a test that skips itself says why. */
 function isNotAsked({ state, message }: TestResult): boolean {
   return state === 'skipped' && message === '';
