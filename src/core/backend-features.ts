@@ -89,7 +89,10 @@ const LEAST_BYTES: Readonly<Record<FsType, bigint>> = {
 };
 
 /** The smallest volume of this form: one in a file has a file system of its own, which needs some room. */
-export function leastBytes({ backend }: BackendFeatures, { volumeMode, fsType }: ContentForm): bigint {
+export function leastBytes(
+  { backend }: Pick<BackendFeatures, 'backend'>,
+  { volumeMode, fsType }: ContentForm,
+): bigint {
   if (backend !== 'image' || volumeMode === 'Block' || fsType === undefined) return MIN_VOLUME_BYTES;
   return LEAST_BYTES[fsType];
 }

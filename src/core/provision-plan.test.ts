@@ -224,6 +224,24 @@ describe('a clone', () => {
     });
   });
 
+  test.each([
+    ['image', 'xfs', 300n, 'create'],
+    ['image', 'xfs', 301n, 'wait'],
+    ['image', 'ext4', 16n, 'create'],
+    ['image', 'ext4', 300n, 'wait'],
+    ['btrfs', 'btrfs', 300n, 'wait'],
+  ] as const)(
+    'of less than pool %s makes with %s, %i MiB, is as large as its source',
+    (backend, fsType, mebibytes, does) => {
+      const small = { ...claim, dataSource: clone, request: '1Mi' };
+      const storageClass = { ...waiting, parameters: { 'csi.storage.k8s.io/fstype': fsType } };
+      const features = [`fs-${fsType}`];
+      const there = cluster(n1, node('n2', { ...pool, backend, features }));
+      const from = { ...source, sizeBytes: mebibytes << 20n };
+      expect(plan({ claim: small, storageClass, nodes: there, source: from }).do).toBe(does);
+    },
+  );
+
   test('stays there when the scheduler has another node in mind', () => {
     const onSource = { ...ready, nodeName: 'n2' };
     expect(plan({ claim: { ...claim, dataSource: clone }, source, volume: onSource }).do).toBe('publish');

@@ -1,11 +1,13 @@
 import { type AttributesClassView, attributesOfClass, requireAttributesClass } from './attributes-class.ts';
 import { checkClaim, decideTurn, isCopy } from './claim-check.ts';
+import { leastBytes } from './backend-features.ts';
 import { Fault, isFault } from './fault.ts';
 import {
   type ClaimView,
   type ClassView,
   describeClaim,
   type NodeDirectory,
+  type PoolView,
   type SourceView,
   type VolumeView,
   volumeNameOf,
@@ -238,17 +240,18 @@ function placeAtSource(
   const { nodeName, poolName } = source;
   const who = describeClaim(claim);
   const fail = (kind: 'invalid' | 'precondition', what: string): Fault => new Fault(kind, `${who} ${what}`);
-  if (sizeBytes < source.sizeBytes) {
+  const node = nodes.get(nodeName);
+  const pool = node?.pools.find(({ name }) => name === poolName);
+  if (sizeBytes < source.sizeBytes && leastOf(pool, claim, wish) < source.sizeBytes) {
     const [wanted, least] = [formatBytes(sizeBytes), formatBytes(source.sizeBytes)];
     throw fail('invalid', `wants ${wanted}, but its source has ${least}; ask for that or more`);
   }
   if (wish.pool !== undefined && wish.pool !== poolName) {
     throw fail('invalid', `is of a class with pool ${wish.pool}, but its source is in pool ${poolName}`);
   }
-  const node = nodes.get(nodeName);
   if (node === undefined)
     throw fail('precondition', `starts from a volume on node ${nodeName}, which is gone`);
-  const stranger = strangenessOf(node.pools.find(({ name }) => name === poolName) ?? {}, wish);
+  const stranger = strangenessOf(pool ?? {}, wish);
   if (stranger !== undefined) {
     throw fail('invalid', `is of a class with other pools than its source: pool ${poolName} ${stranger}`);
   }
@@ -261,6 +264,20 @@ function placeAtSource(
     throw fail('precondition', `must be where its source is, but ${why}; it is tried again`);
   }
   return { nodeName, poolName };
+}
+
+/** What a new volume there gets at least: one that asked for less is copied by claims that ask for as little. */
+function leastOf(
+  pool: PoolView | undefined,
+  { volumeMode }: ClaimView,
+  { fsType = 'ext4' }: PoolWish,
+): bigint {
+  if (pool?.backend === undefined) return 0n;
+  const form =
+    volumeMode === 'Block'
+      ? ({ volumeMode, fsType: undefined } as const)
+      : ({ volumeMode: 'Filesystem', fsType } as const);
+  return leastBytes({ backend: pool.backend }, form);
 }
 
 /** Whether another node can be had by asking the scheduler. */
