@@ -21,6 +21,8 @@ export interface BackendUnderTest {
 /** What the pool under test can do, known before it is opened. */
 export interface BackendTraits {
   readonly copies: boolean;
+  /** Whether the kernel may fail to cut snapshots of several volumes at one instant; what it does not cut is refused then. */
+  readonly mayRefuseCuts?: boolean | undefined;
   /** Whether a volume cannot be written beyond its size; undefined where `fill` is not given. */
   readonly holdsSize?: boolean | undefined;
 }
@@ -32,7 +34,7 @@ const snapshot = (number: number): string => `snap-${number.toString(16).padStar
 /** What every backend has to do, the fake one included. Each test uses ids of its own. */
 export function describeBackend(
   under: () => BackendUnderTest,
-  { copies, holdsSize }: BackendTraits = { copies: true },
+  { copies, mayRefuseCuts = false, holdsSize }: BackendTraits = { copies: true },
 ): void {
   const copying = (sentence: string, test: () => Promise<void>): void => {
     if (copies) it(sentence, test);
@@ -113,8 +115,13 @@ export function describeBackend(
         expect(await listed()).toEqual([]);
         if (isFinished) await taking.finish();
       };
-      await cut(false);
+      const refusal = await cut(false).catch((error: unknown) => error);
       expect(await listed()).toEqual([]);
+      if (mayRefuseCuts && refusal !== undefined) {
+        expect(refusal).toMatchObject({ kind: 'unavailable' });
+        return;
+      }
+      expect(refusal).toBeUndefined();
       await cut(true);
       expect(await listed()).toEqual(ids);
       for (const shape of sources) await write(shape, 'after');

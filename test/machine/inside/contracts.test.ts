@@ -18,7 +18,11 @@ describe.each<[string, RealBackend]>([
   ['directory on an xfs of its own', held(files('xfs'), {})],
   ['directory on a path of xfs', held(files('xfs'), { mkfs: 'mkfs.xfs -q', mountedWith: 'prjquota' })],
   ['directory on a path of ext4', held(files('ext4'), { mkfs: EXT4, mountedWith: 'prjquota' })],
-  ['btrfs with classic quotas', { spec: { quota: 'classic' }, form: files('btrfs') }],
+  [
+    'btrfs with classic quotas',
+    // Before Linux 6.6 a commit shuts out the snapshots that should be cut with it.
+    { spec: { quota: 'classic' }, form: files('btrfs'), traits: { mayRefuseCuts: true } },
+  ],
   ['image on xfs, ext4', { spec: { backend: 'image' }, form: files('ext4') }],
   ['image on xfs, block', { spec: { backend: 'image' }, form: { volumeMode: 'Block', fsType: undefined } }],
   [
