@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { open, readdir, readFile } from 'node:fs/promises';
+import { mkdir, open, readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { readMountTable } from '../../node-agent/linux/mount-table.ts';
 import { runCommand } from '../../src/runtime/child-process.ts';
@@ -112,12 +112,11 @@ export async function deviceBytes(scene: Scene, name: string): Promise<bigint> {
   return 0n;
 }
 
-/** Has a file of the volume as a pod can make it that may, and wants to keep its files. */
-export async function makeImmutable(scene: Scene, name: string): Promise<void> {
-  await runCommand('chattr', [
-    '+i',
-    join(poolPath(scene), 'volumes', idOf(findVolume(scene, name)), 'data', 'data'),
-  ]);
+/** Puts into a directory what does not just go: a file as a pod can make it that wants to keep it, and directories without end. */
+export async function makeObstinate(scene: Scene, name: string): Promise<void> {
+  const data = join(poolPath(scene), 'volumes', idOf(findVolume(scene, name)), 'data');
+  await runCommand('chattr', ['+i', join(data, 'data')]);
+  await mkdir(join(data, ...Array.from({ length: 70 }, () => 'deep')), { recursive: true });
 }
 
 /** Volumes whose files are loop devices. */

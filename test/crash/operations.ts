@@ -353,10 +353,11 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
   },
   'remove what was deleted': {
     prepare: async (scene) => {
-      await create(scene, 'new');
-      // More than one run may free, and in a directory something that cannot just be removed.
-      await write(scene, 'new', 'much', Number(10n * MIB));
-      if (scene.form.backend === 'directory') await see.makeImmutable(scene, 'new');
+      const range = { requiredBytes: 128n * MIB, limitBytes: 0n };
+      await scene.storage.createVolume({ ...request(scene, 'new'), range });
+      // More than one run may free.
+      await write(scene, 'new', 'much', Number(80n * MIB));
+      if (scene.form.backend === 'directory') await see.makeObstinate(scene, 'new');
       await removeNew(scene);
     },
     run: (scene) => runUntil(scene, 'nothing is left to remove', () => see.isClean(scene)),

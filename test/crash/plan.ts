@@ -22,9 +22,9 @@ export type Task =
     }
   /** Is killed while it puts right what a killed process left. */
   | { readonly kind: 'die again'; readonly at: Moment }
-  /** Finishes what a killed process was about, and checks all that there is. */
+  /** Finishes what a killed process was about, and checks all that there is and its data. */
   | { readonly kind: 'end'; readonly after: string | undefined }
-  /** Checks what the file system frees only some time after it was asked to. */
+  /** Checks what is freed little by little, and by the file system only some time after it was asked to. */
   | { readonly kind: 'wait for the file system' };
 
 /** What a process says; one that was killed said nothing of its operation. */

@@ -53,7 +53,11 @@ export async function openScene(directory: string, form: Form): Promise<Scene> {
   const cgroups = await openLimits(join(directory, 'limits.json'));
   const storage = await openStorage(
     // Little enough that a large volume does not go in one run.
-    { stateDir: join(directory, 'state'), pools: [mainPool(directory, form)], trashBytesPerSecond: 8n * MIB },
+    {
+      stateDir: join(directory, 'state'),
+      pools: [mainPool(directory, form)],
+      trashBytesPerSecond: 64n * MIB,
+    },
     { kernel, logger: silentLogger, cgroups },
   );
   return {
@@ -186,7 +190,7 @@ export async function runUntil(
   const end = new AbortController();
   const running = storage.run(end.signal);
   try {
-    await waitFor(what, async () => ((await done()) ? true : undefined), { timeoutMs: 60_000, everyMs: 5 });
+    await waitFor(what, async () => ((await done()) ? true : undefined), { timeoutMs: 300_000, everyMs: 5 });
   } finally {
     end.abort(new DOMException('enough', 'AbortError'));
     await running.catch(() => undefined);

@@ -81,10 +81,9 @@ async function act(task: Task, scene: Scene): Promise<void> {
   } else if (task.kind === 'end') {
     if (task.after !== undefined) await finish(scene, task.after);
     await checkData(scene);
-    await runUntil(scene, 'all that was discarded is gone', () => isClean(scene));
     await checkNothingLeaks(scene);
   } else if (task.kind === 'wait for the file system') {
-    await waitFor('no quota group of what is gone', () => areQgroupsGone(), { timeoutMs: 60_000 });
+    await waitFor('nothing of what is gone', () => isAllGone(), { timeoutMs: 120_000 });
   } else if (task.kind === 'die') {
     if (task.after !== undefined) await finish(scene, task.after);
     const { prepare, run } = operationOf(task.operation);
@@ -95,11 +94,11 @@ async function act(task: Task, scene: Scene): Promise<void> {
   }
 }
 
-/** Each service collects at once when it starts. */
-async function areQgroupsGone(): Promise<true | undefined> {
+/** Whether nothing is left that was discarded. Each service collects at once when it starts, and what is freed little by little then. */
+async function isAllGone(): Promise<true | undefined> {
   await using scene = await openScene(directory, JSON.parse(form) as Form);
   await syncPool(scene);
-  await runUntil(scene, 'a run of the collector', () => isClean(scene));
+  await runUntil(scene, 'all that was discarded is gone', () => isClean(scene));
   return (await strayQgroups(scene)).length === 0 ? true : undefined;
 }
 
