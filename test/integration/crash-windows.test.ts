@@ -69,14 +69,16 @@ describe.concurrent('a storage service that is killed again and again', () => {
 const PROJECTS =
   'needs project quota, which this kernel may lack: the power of an emulated machine is cut there';
 
+const EMPTIED = 'comes when the file system has emptied the groups: stories wait for it at their end';
+
 /** Effects at which nobody is killed here, by title, and why. */
 const ELSEWHERE: Readonly<Record<string, string>> = {
   'directory-backend.ts setLimit setProject': PROJECTS,
   'directory-backend.ts setLimit setProjectLimits': PROJECTS,
   'directory-backend.ts #claimProject setProject': PROJECTS,
   'directory-backend.ts #release setProjectLimits': PROJECTS,
-  'btrfs-backend.ts #removeEmptyQgroups unlink':
-    'comes when the file system has emptied the groups: stories wait for it at their end',
+  'btrfs-backend.ts #removeEmptyQgroups removeQgroup': EMPTIED,
+  'btrfs-backend.ts #removeEmptyQgroups unlink': EMPTIED,
   'image-backend.ts #unfinished rm': 'after a failure',
   'inventory.ts openInventory rm':
     'after a kill in the middle of a write, at which chance does not always choose',
