@@ -8,6 +8,7 @@ import { runCommand } from '../../src/runtime/child-process.ts';
 import type { Logger } from '../../src/runtime/logger.ts';
 import type { Kernel } from '../linux/kernel.ts';
 import { makePoolFilesystem, mountedAt, mountPool, POOL_LABEL, type PoolMount } from './pool-filesystem.ts';
+import { NO_UUID } from './pool-marker.ts';
 import { absent } from './target-mounts.ts';
 
 export interface DevicesSource {
@@ -15,7 +16,7 @@ export interface DevicesSource {
   /** Paths and globs below /dev. */
   readonly devices: readonly string[];
   readonly mountPoint: string;
-  /** UUID of the file system that was in service under this name before. */
+  /** UUID of the file system that was in service under this name before; NO_UUID where the kernel did not tell, and the marker decides. */
   readonly knownUuid: string | undefined;
   readonly types: readonly FsType[];
   readonly options: readonly string[];
@@ -41,9 +42,8 @@ export async function ensurePoolDevices(
 ): Promise<FsType> {
   const { pool, mountPoint, knownUuid, types, options } = source;
   const candidates = await readCandidates(source, { kernel });
-  const members = candidates.filter(
-    ({ ours }) => ours !== undefined && (knownUuid === undefined || ours.uuid === knownUuid),
-  );
+  const isAny = knownUuid === undefined || knownUuid === NO_UUID;
+  const members = candidates.filter(({ ours }) => ours !== undefined && (isAny || ours.uuid === knownUuid));
   const empty = candidates.filter(({ found }) => found === undefined);
   await mkdir(mountPoint, { recursive: true, mode: 0o700 });
   const first = members[0];

@@ -6,7 +6,7 @@ import { writeDurably } from '../linux/durable-file.ts';
 
 const MARKER_FILE = 'keelson-pool.json';
 
-const NO_UUID = '00000000-0000-0000-0000-000000000000';
+export const NO_UUID = '00000000-0000-0000-0000-000000000000';
 
 const identity = z.strictObject({
   version: z.literal(1),

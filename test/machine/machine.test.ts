@@ -121,7 +121,7 @@ pools:
 `;
     await machine.must(`set -e
       mkfs.xfs -q /dev/disk/by-id/virtio-data
-      echo '/dev/disk/by-id/virtio-data /srv/data xfs prjquota,nofail,x-systemd.device-timeout=10 0 0' >>/etc/fstab
+      echo '/dev/disk/by-id/virtio-data /srv/data xfs prjquota,nofail,x-systemd.device-timeout=300 0 0' >>/etc/fstab
       mount --mkdir /srv/data
       /keelson/bin/keelson install-host --root /
       mkdir -p /etc/keelson

@@ -15,9 +15,9 @@ const KEPT = '/root/volumes.json';
 /** What volumes hold, below where the pool keeps them while they are staged. */
 const POOLS: Readonly<Record<string, (id: string) => string>> = {
   subvolumes: (id) => `/var/lib/keelson/pools/subvolumes/volumes/${id}`,
-  files: (id) => `/var/lib/keelson/mounts/${id}`,
+  files: (id) => `/var/lib/keelson/mounts/files/${id}`,
   directories: (id) => `/srv/data/volumes/${id}/data`,
-  devices: (id) => `/var/lib/keelson/mounts/${id}`,
+  devices: (id) => `/var/lib/keelson/mounts/devices/${id}`,
 };
 const TEXT = 'synced before the machine went down';
 const LIMIT = { writeBandwidth: '32Mi' };
