@@ -6,6 +6,7 @@ import { writeDurably } from '../linux/durable-file.ts';
 
 const MARKER_FILE = 'keelson-pool.json';
 
+/** Stands in a marker for the UUID that the kernel did not tell. */
 export const NO_UUID = '00000000-0000-0000-0000-000000000000';
 
 const identity = z.strictObject({

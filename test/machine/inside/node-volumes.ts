@@ -57,7 +57,7 @@ async function check(kept: Kept): Promise<void> {
     { orphans: [], quarantined: [] },
   );
   for (const { name, problem } of status.pools) {
-    if (away.includes(name)) assert.match(problem ?? '', new RegExp(`pool ${name}: `));
+    if (away.includes(name)) assert.match(problem ?? '', new RegExp(`pool ${name}\\b`));
     else assert.equal(problem, undefined, `pool ${name}`);
   }
   for (const pool of away) await isRefused(pool, kept[pool] ?? '');
