@@ -36,6 +36,7 @@ it('`keelson volume` writes a volume of a running agent to a file and makes one 
   expect(stdout).toMatch(/^vol-[0-9a-f]{24}\tcopy, 64 MiB in pool default\n$/);
   const copy = await readFile(fileOf(agent, stdout.split('\t')[0] ?? ''));
   expect(copy.subarray(0, content.length).equals(content)).toBe(true);
+  expect((await keelson(agent, ['import', 'copy', '-i', file])).stdout, 'once more').toBe(stdout);
   const piped = await runCommand('sh', [
     '-c',
     `${KEELSON} volume export data --run-dir ${agent.directory}/run | ${KEELSON} volume import piped --keep-base --run-dir ${agent.directory}/run`,
@@ -48,7 +49,7 @@ it('`keelson volume` writes a volume of a running agent to a file and makes one 
       ['export', 'nothing', '-o', `${file}.no`],
       'keelson: there is no volume and no snapshot nothing on this node',
     ],
-    [['import', 'copy', '-i', file], 'keelson: there is a volume copy on this node; choose another name'],
+    [['import', 'data', '-i', file], 'keelson: there is a volume data on this node; choose another name'],
     [['import', 'other', '-i', join(agent.directory, 'agent.yaml')], 'is no whole export of a volume'],
     [
       ['export', 'data', '--from', 'nothing', '-o', `${file}.no`],
