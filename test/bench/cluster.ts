@@ -25,14 +25,21 @@ export interface ClusterBenchOptions {
   readonly peerClass?: string | undefined;
   /** Process ids of what the peer needs on one node, by name. */
   readonly peerProcesses?: ReadonlyMap<string, number> | undefined;
-  /** Claims at once, one load after the other. */
-  readonly counts?: readonly number[];
+  /** One after the other; of the rounds of each, in which all take turns, the medians count. */
+  readonly loads?: readonly Load[];
   readonly podRounds?: number;
+}
+
+export interface Load {
+  /** At once. */
+  readonly claims: number;
+  readonly rounds: number;
 }
 
 export interface ClaimRow {
   readonly who: string;
   readonly claims: number;
+  readonly rounds: number;
   readonly boundMs: number;
   readonly goneMs: number;
   /** Of everybody to the API server, for one claim. */
@@ -76,7 +83,10 @@ export async function benchCluster({
   cluster,
   peerClass,
   peerProcesses = new Map(),
-  counts = [100, 500],
+  loads = [
+    { claims: 100, rounds: 5 },
+    { claims: 500, rounds: 1 },
+  ],
   podRounds = 10,
 }: ClusterBenchOptions = {}): Promise<ClusterBenchResult> {
   const report = (text: string): void => void process.stderr.write(`  ${text}\n`);
@@ -86,12 +96,6 @@ export async function benchCluster({
   if (peerClass !== undefined) await checkPeer(lab, peerClass);
   await client.create(STORAGE_CLASSES, { metadata: { name: FLOOR }, provisioner: FLOOR });
   cleanup.defer(() => client.delete(STORAGE_CLASSES, { name: FLOOR }));
-  const stop = new AbortController();
-  const floor = runFloorProvisioner(client, stop.signal);
-  cleanup.defer(async () => {
-    stop.abort();
-    await floor;
-  });
   const contenders = [
     { who: 'floor', className: FLOOR },
     { who: 'keelson', className: classes.immediate },
@@ -101,39 +105,55 @@ export async function benchCluster({
   const peerBefore = await memoryOf(peerProcesses);
   const rows: ClaimRow[] = [];
   let own: RequestCounts | undefined;
-  for (const claims of counts) {
-    for (const { who, className } of contenders) {
-      await using place = await useNamespace(
-        lab,
-        `bench-${claims}-${contenders.findIndex((c) => c.who === who)}`,
-      );
-      const [volumes, served, asked] = [await countVolumes(lab), await servedBy(lab), await lab.requests()];
-      await using load = new ClaimLoad({ namespace: place.name, className, count: claims }, client);
-      const boundMs = await load.bind();
-      report(`${claims} claims, ${who}: Bound after ${(boundMs / 1_000).toFixed(1)} s`);
-      const goneMs = await load.remove();
-      report(`${claims} claims, ${who}: gone after ${(goneMs / 1_000).toFixed(1)} s`);
-      const requests = sumRequests(requestsSince(served, await servedBy(lab))) / claims;
-      if (who === 'keelson') {
+  for (const { claims, rounds } of loads) {
+    const runs = contenders.map((): LoadRun[] => []);
+    for (let round = 0; round < rounds; round += 1) {
+      for (const [index, { who, className }] of contenders.entries()) {
+        const volumes = await countVolumes(lab);
+        const asked = await lab.requests();
+        await using place = await useNamespace(lab, `bench-${claims}-${round}-${index}`);
+        // In its own turn alone: nobody else is to pay for its watches.
+        await using _floor = who === 'floor' ? startFloor(client) : undefined;
+        const run = await runLoad(lab, { namespace: place.name, className, count: claims });
+        report(
+          `${claims} claims, ${who}: Bound after ${seconds(run.boundMs)} s, gone after ${seconds(run.goneMs)} s`,
+        );
+        runs[index]?.push(run);
+        if (who !== 'keelson') continue;
         await untilNothingIsLeft(lab, volumes);
         const since = await lab.requests();
         if (asked !== undefined && since !== undefined) own = perClaim(requestsSince(asked, since), claims);
       }
-      rows.push({ who, claims, boundMs, goneMs, requests });
+    }
+    for (const [index, { who }] of contenders.entries()) {
+      const of = (field: keyof LoadRun): number => median((runs[index] ?? []).map((run) => run[field]));
+      rows.push({
+        ...{ who, claims, rounds },
+        ...{ boundMs: of('boundMs'), goneMs: of('goneMs'), requests: of('requests') },
+      });
     }
   }
   const after = await memoryOf(await lab.processes());
   const peerAfter = await memoryOf(peerProcesses);
-  await using pods = await useNamespace(lab, 'bench-pods');
-  const times = await benchPodStart(
-    {
-      namespace: pods.name,
-      image: lab.image,
-      rounds: podRounds,
-      classes: [undefined, classes.waiting, ...(peerClass === undefined ? [] : [peerClass])],
-    },
-    client,
-  );
+  const startPods = async (
+    namespace: string,
+    ...of: readonly (string | undefined)[]
+  ): ReturnType<typeof benchPodStart> => {
+    await using place = await useNamespace(lab, namespace);
+    return await benchPodStart(
+      { namespace: place.name, image: lab.image, rounds: podRounds, classes: of },
+      client,
+    );
+  };
+  const times = new Map(await startPods('bench-pods', undefined, classes.waiting));
+  try {
+    if (peerClass !== undefined)
+      for (const [name, values] of await startPods('bench-peer-pods', peerClass)) times.set(name, values);
+  } catch (error) {
+    // Such as a peer without its attacher: what was measured before is not lost with that.
+    if (!isFault(error, 'timeout')) throw error;
+    report(`no pod start of ${peerClass}: ${error.message}`);
+  }
   return {
     description: lab.description,
     peerClass,
@@ -144,6 +164,35 @@ export async function benchCluster({
     memory: inBoth(before, after),
     peerMemory: inBoth(peerBefore, peerAfter),
   };
+}
+
+function startFloor(client: ClusterLab['client']): AsyncDisposable {
+  const stop = new AbortController();
+  const floor = runFloorProvisioner(client, stop.signal);
+  return {
+    [Symbol.asyncDispose]: async () => {
+      stop.abort();
+      await floor;
+    },
+  };
+}
+
+type LoadRun = Pick<ClaimRow, 'boundMs' | 'goneMs' | 'requests'>;
+
+async function runLoad(
+  lab: ClusterLab,
+  options: { readonly namespace: string; readonly className: string; readonly count: number },
+): Promise<LoadRun> {
+  const served = await servedBy(lab);
+  await using load = new ClaimLoad(options, lab.client);
+  const boundMs = await load.bind();
+  const goneMs = await load.remove();
+  const requests = sumRequests(requestsSince(served, await servedBy(lab))) / options.count;
+  return { boundMs, goneMs, requests };
+}
+
+function seconds(ms: number): string {
+  return (ms / 1_000).toFixed(1);
 }
 
 function inBoth(
@@ -159,7 +208,6 @@ function inBoth(
 /** The result as lines for people. */
 export function formatClusterBench(result: ClusterBenchResult): string {
   const { description, peerClass, rows, ownRequests, podMs, podRounds } = result;
-  const seconds = (ms: number): string => (ms / 1_000).toFixed(1);
   const of = (who: string, claims: number): ClaimRow | undefined =>
     rows.find((row) => row.who === who && row.claims === claims);
   const ratio = (row: ClaimRow, peer: ClaimRow | undefined, field: 'boundMs' | 'goneMs'): string =>
@@ -168,6 +216,7 @@ export function formatClusterBench(result: ClusterBenchResult): string {
   const table = textTable([
     [
       'claims at once',
+      'rounds',
       'Bound s',
       'gone s',
       'requests each',
@@ -175,6 +224,7 @@ export function formatClusterBench(result: ClusterBenchResult): string {
     ],
     ...rows.map((row) => [
       `${row.claims} ${row.who}`,
+      `${row.rounds}`,
       seconds(row.boundMs),
       seconds(row.goneMs),
       row.requests.toFixed(1),
