@@ -51,7 +51,7 @@ function operationOf(name: string): Operation {
 
 /** What the caller of a killed process does: asks again until it is done, and then once more. */
 async function finish(scene: Scene, name: string): Promise<void> {
-  await checkNothingLeaks(scene);
+  await checkNothingLeaks(scene, 'after a start');
   const operation = operationOf(name);
   await operation.run(scene);
   await operation.run(scene);
