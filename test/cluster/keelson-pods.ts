@@ -133,14 +133,15 @@ export class KeelsonPods implements KeelsonPrograms {
 
   async killController(): Promise<void> {
     const { kubectl } = this.#deps;
-    const leader = await waitFor('a controller leads', () => this.#leader(), { timeoutMs: LEADS_WITHIN_MS });
-    const { metadata } = await kubectl.get<{ metadata: { uid: string } }>([`pod/${leader}`, ...IN_NAMESPACE]);
-    const processes = await this.#controllers();
-    const found = processes.find(({ cgroups }) => cgroups.some((path) => path.includes(metadata.uid)));
-    if (found === undefined) throw new Fault('precondition', `${leader}, which leads, does not run`);
-    await endProcess(found.pid, { graceMs: 0 });
+    // What one before it left may still lead for a moment, in a pod that is gone.
+    const { leader, pid } = await waitFor('a controller leads', () => this.#leading(), {
+      timeoutMs: LEADS_WITHIN_MS,
+      everyMs: 200,
+    });
+    await endProcess(pid, { graceMs: 0 });
     await this.#endLease();
-    await kubectl.run(['delete', `pod/${leader}`, ...IN_NAMESPACE, ...AT_ONCE, '--wait=false']);
+    const now = [...AT_ONCE, '--wait=false', '--ignore-not-found'];
+    await kubectl.run(['delete', `pod/${leader}`, ...IN_NAMESPACE, ...now]);
     const next = async (): Promise<true | undefined> =>
       (await this.#leader()) === leader ? undefined : true;
     await waitFor('another controller leads', next, { timeoutMs: LEADS_WITHIN_MS, everyMs: 200 });
@@ -166,6 +167,17 @@ export class KeelsonPods implements KeelsonPrograms {
     const [pod = ''] = (spec.holderIdentity ?? '').split('_');
     if (pod === '') throw new Fault('unavailable', 'no controller leads');
     return pod;
+  }
+
+  /** The pod that leads, and its process. Rejects when none does, or not any more. */
+  async #leading(): Promise<{ readonly leader: string; readonly pid: number }> {
+    const leader = await this.#leader();
+    const pod = [`pod/${leader}`, ...IN_NAMESPACE];
+    const { metadata } = await this.#deps.kubectl.get<{ metadata: { uid: string } }>(pod);
+    const processes = await this.#controllers();
+    const found = processes.find(({ cgroups }) => cgroups.some((path) => path.includes(metadata.uid)));
+    if (found === undefined) throw new Fault('precondition', `${leader}, which leads, does not run`);
+    return { leader, pid: found.pid };
   }
 
   /**
