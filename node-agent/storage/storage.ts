@@ -21,7 +21,7 @@ import { Ephemerals, type PublishEphemeral } from './ephemeral.ts';
 import { IoLimiter } from './io-limiter.ts';
 import { Ledger } from './ledger.ts';
 import { type LimitedDevices, openLimitedDevices } from './limited-devices.ts';
-import { findListed, isListed, type VolumeKey } from './listed-volumes.ts';
+import { findListed, isListed, type WantedVolume } from './listed-volumes.ts';
 import { createStorageMetrics, type StorageMetrics } from './metrics.ts';
 import { recover } from './recovery.ts';
 import { type ExportedStream, type ExportRequest, type ImportRequest, Moves } from './moves.ts';
@@ -80,7 +80,7 @@ export interface Storage extends AsyncDisposable {
   /** Without those that go with a pod: nobody asked for them by themselves. */
   listVolumes(): readonly Volume[];
   /** One of those that are listed. */
-  findVolume(wanted: VolumeKey): Volume | undefined;
+  findVolume(wanted: WantedVolume): Volume | undefined;
   createSnapshot(name: string, volumeId: string): Promise<Snapshot>;
   deleteSnapshot(id: string): Promise<void>;
   /** With the members of groups. */
