@@ -190,12 +190,12 @@ function checkClasses({ overview: { cluster, nodes } }: ClusterCondition): Findi
       if (pool !== undefined && !pools.some(({ name }) => name === pool)) {
         return [`class ${storageClass.name} names pool ${pool}, which no node has`];
       }
-      return pools.every((candidate) => strangenessOf(candidate, { poolSelector }) !== undefined) &&
-        poolSelector
-        ? [
+      if (poolSelector === undefined) return [];
+      return pools.some((candidate) => strangenessOf(candidate, { poolSelector }) === undefined)
+        ? []
+        : [
             `class ${storageClass.name} selects pools with ${poolSelector.text}, and no pool of any node is one`,
-          ]
-        : [];
+          ];
     } catch (error) {
       return [Fault.from(error).message];
     }
