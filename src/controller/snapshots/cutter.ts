@@ -3,14 +3,14 @@ import { VOLUME_SNAPSHOT_CONTENTS, type VolumeSnapshotContent } from '../../api/
 import { apiTime } from '../../core/api-status.ts';
 import { CONTENT_FINALIZER, type ContentStatus, cutNameOf } from '../../core/snapshot.ts';
 import { type CutPlan, type CutSource, type CutState, planCut, planOrphan } from '../../core/snapshot-cut.ts';
-import { NODES } from '../../kube/built-in.ts';
 import { findObject, type KubeClient, listAll } from '../../kube/client.ts';
 import type { EventRecorder } from '../../kube/event-recorder.ts';
 import type { Clock } from '../../runtime/clock.ts';
 import type { Logger } from '../../runtime/logger.ts';
 import type { WorkResult } from '../../runtime/work-queue.ts';
 import type { Cluster } from '../cluster.ts';
-import { annotateVolume, releaseVolume } from '../local-volume-writes.ts';
+import { annotateVolume } from '../local-volume-writes.ts';
+import { giveUpCut, isOnKnownNode, isOnLiveNode } from './cut-nodes.ts';
 import { handlesOf, type SnapshotKinds } from './kinds.ts';
 import { contentView, cutSource, cutView, isOurs, nanoseconds, TOLD_BY } from './views.ts';
 
@@ -55,7 +55,7 @@ export class SnapshotCutter {
     if (known === undefined || !isCut(known) || kinds.contents.store.byIndex('cut', name).length > 0) {
       return undefined;
     }
-    if (planOrphan(cutView(known), this.#hasNode(known)).do === 'nothing') return undefined;
+    if (planOrphan(cutView(known), isOnKnownNode(known, cluster)).do === 'nothing') return undefined;
     // Everything that could be a reason to keep it is read from the server.
     const cut = await findObject(client, LOCAL_VOLUMES, { name }, { signal });
     if (cut === undefined || !isCut(cut)) return undefined;
@@ -63,8 +63,8 @@ export class SnapshotCutter {
     if (contents.some(({ spec }) => cutNameOf(spec.volumeSnapshotRef.uid ?? '') === name)) {
       return { afterMs: 1_000 };
     }
-    const plan = planOrphan(cutView(cut), await this.#hasLiveNode(cut, signal));
-    if (plan.do === 'abandon') await this.#abandon(cut, signal);
+    const plan = planOrphan(cutView(cut), await isOnLiveNode(cut, client, signal));
+    if (plan.do === 'abandon') await giveUpCut(cut, this.#deps, signal);
     if (plan.do === 'delete') {
       const { uid, resourceVersion } = cut.metadata ?? {};
       await client.delete(LOCAL_VOLUMES, { name }, { precondition: { uid, resourceVersion }, signal });
@@ -149,14 +149,14 @@ export class SnapshotCutter {
     const live = await this.#live(content, signal);
     const cut = await findObject(client, LOCAL_VOLUMES, { name }, { signal });
     if (live === undefined || cut === undefined || cut.metadata?.uid !== uid) return { afterMs: 200 };
-    const hasNode = await this.#hasLiveNode(cut, signal);
+    const hasNode = await isOnLiveNode(cut, client, signal);
     if (planCut({ ...this.#stateOf(live, cut), hasNode }).do !== plan.do) {
       kinds.contents.remember(live);
       cluster.volumes.remember(cut);
       return { afterMs: 200 };
     }
     if (plan.do === 'abandon') {
-      await this.#abandon(cut, signal);
+      await giveUpCut(cut, this.#deps, signal);
       return undefined;
     }
     if (plan.do === 'discard') {
@@ -167,13 +167,6 @@ export class SnapshotCutter {
     await client.delete(LOCAL_VOLUMES, { name }, { precondition, signal });
     logger.info({ volume: name, content: content.metadata?.name, step: plan.do }, 'a snapshot is deleted');
     return undefined;
-  }
-
-  async #abandon(cut: LocalVolume, signal: AbortSignal): Promise<void> {
-    const { client, logger } = this.#deps;
-    await releaseVolume(cut, { client }, signal);
-    const fields = { volume: cut.metadata?.name, node: cut.spec.nodeName };
-    logger.info(fields, 'an unheard-of snapshot was given up');
   }
 
   /** Without a LocalVolume behind it the server is asked whether there really is none. */
@@ -252,16 +245,8 @@ export class SnapshotCutter {
       source: source && cutSource(source),
       sharers: sharers.flatMap(({ metadata }) => (metadata?.uid === uid ? [] : [metadata?.name ?? ''])),
       isRefused: (this.#refusedUntilMs.get(name) ?? 0) > clock.nowMs(),
-      hasNode: cut === undefined || this.#hasNode(cut),
+      hasNode: cut === undefined || isOnKnownNode(cut, cluster),
     };
-  }
-
-  #hasNode({ spec }: LocalVolume): boolean {
-    return this.#deps.cluster.nodes.store.get(spec.nodeName) !== undefined;
-  }
-
-  async #hasLiveNode({ spec }: LocalVolume, signal: AbortSignal): Promise<boolean> {
-    return (await findObject(this.#deps.client, NODES, { name: spec.nodeName }, { signal })) !== undefined;
   }
 
   #say(content: VolumeSnapshotContent, reason: string, note: string): void {

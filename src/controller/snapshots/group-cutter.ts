@@ -19,14 +19,14 @@ import {
   planGroupCut,
 } from '../../core/group-snapshot-cut.ts';
 import { planOrphan } from '../../core/snapshot-cut.ts';
-import { NODES } from '../../kube/built-in.ts';
 import { findObject, type KubeClient, listAll } from '../../kube/client.ts';
 import type { EventRecorder } from '../../kube/event-recorder.ts';
 import type { Clock } from '../../runtime/clock.ts';
 import type { Logger } from '../../runtime/logger.ts';
 import type { WorkResult } from '../../runtime/work-queue.ts';
 import type { Cluster } from '../cluster.ts';
-import { annotateVolume, releaseVolume } from '../local-volume-writes.ts';
+import { annotateVolume } from '../local-volume-writes.ts';
+import { giveUpCut, isOnKnownNode, isOnLiveNode } from './cut-nodes.ts';
 import { groupContentView, groupCutView, groupHandlesOf, type GroupKinds } from './group-kinds.ts';
 import { handlesOf, type SnapshotKinds } from './kinds.ts';
 import { cutSource, cutView, nanoseconds, TOLD_BY } from './views.ts';
@@ -71,7 +71,7 @@ export class GroupCutter {
     if (known === undefined || !isUnheardOf(known) || groupKinds.groupContents.store.get(contentName)) {
       return undefined;
     }
-    if (planOrphan(cutView(known), this.#hasNode(known)).do === 'nothing') return undefined;
+    if (planOrphan(cutView(known), isOnKnownNode(known, cluster)).do === 'nothing') return undefined;
     // Everything that could be a reason to keep it is read from the server.
     const cut = await findObject(client, LOCAL_VOLUMES, { name }, { signal });
     const content = await findObject(
@@ -82,8 +82,8 @@ export class GroupCutter {
     );
     if (content !== undefined) return { afterMs: 1_000 };
     if (cut === undefined || !isUnheardOf(cut)) return undefined;
-    const plan = planOrphan(cutView(cut), await this.#hasLiveNode(cut, signal));
-    if (plan.do === 'abandon') await this.#abandon(cut, signal);
+    const plan = planOrphan(cutView(cut), await isOnLiveNode(cut, client, signal));
+    if (plan.do === 'abandon') await giveUpCut(cut, this.#deps, signal);
     if (plan.do === 'delete') {
       const { uid, resourceVersion } = cut.metadata ?? {};
       await client.delete(LOCAL_VOLUMES, { name }, { precondition: { uid, resourceVersion }, signal });
@@ -205,20 +205,13 @@ export class GroupCutter {
       const cut = await findObject(client, LOCAL_VOLUMES, { name }, { signal });
       if (cut === undefined) continue;
       const isUntold = isUnheardOf(cut) && cut.metadata?.deletionTimestamp !== undefined;
-      if (!isUntold || (await this.#hasLiveNode(cut, signal))) {
+      if (!isUntold || (await isOnLiveNode(cut, client, signal))) {
         cluster.volumes.remember(cut);
         return { afterMs: 200 };
       }
-      await this.#abandon(cut, signal);
+      await giveUpCut(cut, this.#deps, signal);
     }
     return undefined;
-  }
-
-  async #abandon(cut: LocalVolume, signal: AbortSignal): Promise<void> {
-    const { client, logger } = this.#deps;
-    await releaseVolume(cut, { client }, signal);
-    const fields = { volume: cut.metadata?.name, node: cut.spec.nodeName };
-    logger.info(fields, 'an unheard-of member of a group snapshot was given up');
   }
 
   /** Without LocalVolumes behind it the server is asked whether there really are none. */
@@ -286,7 +279,7 @@ export class GroupCutter {
     const member = (cut: LocalVolume | undefined): Pick<GroupCutMember, 'cut' | 'holder' | 'hasNode'> => {
       const handle = cut?.status?.volumeHandle;
       const [holder] = handle === undefined ? [] : kinds.contents.store.byIndex('handle', handle);
-      const hasNode = cut === undefined || this.#hasNode(cut);
+      const hasNode = cut === undefined || isOnKnownNode(cut, cluster);
       return { cut: cut && groupCutView(cut), holder: holder?.metadata?.name, hasNode };
     };
     const taken = (view.volumeHandles ?? []).map((volumeHandle): GroupCutMember => {
@@ -312,14 +305,6 @@ export class GroupCutter {
       ),
       isRefused: (this.#refusedUntilMs.get(view.name) ?? 0) > clock.nowMs(),
     };
-  }
-
-  #hasNode({ spec }: LocalVolume): boolean {
-    return this.#deps.cluster.nodes.store.get(spec.nodeName) !== undefined;
-  }
-
-  async #hasLiveNode({ spec }: LocalVolume, signal: AbortSignal): Promise<boolean> {
-    return (await findObject(this.#deps.client, NODES, { name: spec.nodeName }, { signal })) !== undefined;
   }
 
   #say(content: VolumeGroupSnapshotContent, note: string): void {

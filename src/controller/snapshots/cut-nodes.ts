@@ -1,0 +1,31 @@
+import type { LocalVolume } from '../../api/local-volume.ts';
+import { NODES } from '../../kube/built-in.ts';
+import { findObject, type KubeClient } from '../../kube/client.ts';
+import type { Logger } from '../../runtime/logger.ts';
+import type { Cluster } from '../cluster.ts';
+import { releaseVolume } from '../local-volume-writes.ts';
+
+/** Whether the snapshot's node is in our copy of the cluster. */
+export function isOnKnownNode({ spec }: LocalVolume, { nodes }: Pick<Cluster, 'nodes'>): boolean {
+  return nodes.store.get(spec.nodeName) !== undefined;
+}
+
+/** Whether the server knows that node: what is given up for want of a node is given up on its word. */
+export async function isOnLiveNode(
+  { spec }: LocalVolume,
+  client: Pick<KubeClient, 'get'>,
+  signal: AbortSignal,
+): Promise<boolean> {
+  return (await findObject(client, NODES, { name: spec.nodeName }, { signal })) !== undefined;
+}
+
+/** Lets go of a snapshot that nobody has heard of, on a node that is gone. */
+export async function giveUpCut(
+  cut: LocalVolume,
+  { client, logger }: { readonly client: KubeClient; readonly logger: Logger },
+  signal: AbortSignal,
+): Promise<void> {
+  await releaseVolume(cut, { client }, signal);
+  const fields = { volume: cut.metadata?.name, node: cut.spec.nodeName };
+  logger.info(fields, 'an unheard-of snapshot was given up');
+}
