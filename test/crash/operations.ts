@@ -1,12 +1,8 @@
 import assert from 'node:assert/strict';
-import { createReadStream, createWriteStream } from 'node:fs';
-import { rm, stat } from 'node:fs/promises';
-import { join } from 'node:path';
-import { pipeline } from 'node:stream/promises';
-import { runCommand } from '../../src/runtime/child-process.ts';
-import { POOL_DEFAULTS, type PoolSpec } from '../../src/core/pool.ts';
-import type { ContentSource } from '../../src/core/volume.ts';
 import * as see from './leaks.ts';
+import type { Operation } from './operation.ts';
+import { POOL_OPERATIONS } from './pool-operations.ts';
+import { copies, create, remove, removeNew, removeSnapshot } from './requests.ts';
 import {
   type Form,
   findSnapshot,
@@ -26,29 +22,9 @@ import {
   VOLUME_BYTES,
   write,
 } from './scene.ts';
+import { STREAM_OPERATIONS } from './stream-operations.ts';
 
-/** Something that a caller asks for, and repeats until it is done. */
-export interface Operation {
-  /** Absent: with every form. */
-  readonly isFor?: (form: Form) => boolean;
-  /** Ensures what has to be there before. */
-  prepare?(scene: Scene): Promise<unknown>;
-  run(scene: Scene): Promise<unknown>;
-  /** Throws unless what was acknowledged is so. */
-  check(scene: Scene): Promise<void>;
-  /** Takes away what it has brought. */
-  undo?(scene: Scene): Promise<unknown>;
-}
-
-const never = new AbortController().signal;
-const copies = ({ backend }: Form): boolean => backend !== 'directory';
 const limitsIo = ({ backend, volumeMode }: Form): boolean => backend === 'image' || volumeMode === 'Block';
-const create = (scene: Scene, name: string, source?: ContentSource): Promise<unknown> =>
-  scene.storage.createVolume({ ...request(scene, name), source });
-const remove = (scene: Scene, name: string): Promise<void> =>
-  scene.storage.deleteVolume(idOf(findVolume(scene, name)));
-const removeSnapshot = (scene: Scene, name: string): Promise<void> =>
-  scene.storage.deleteSnapshot(idOf(findSnapshot(scene, name)));
 const removeGroup = (scene: Scene, name: string): Promise<void> =>
   scene.storage.deleteGroup(
     scene.storage.listGroups().find((group) => group.name === name)?.id ?? 'none',
@@ -61,7 +37,6 @@ const hasVolume = (name: string) => async (scene: Scene) =>
 const hasNoVolume = (name: string) => async (scene: Scene) =>
   assert.equal(findVolume(scene, name), undefined, `volume ${name}`);
 const copied = async (scene: Scene): Promise<void> => assert.equal(await read(scene, 'new'), 'base');
-const removeNew = (scene: Scene): Promise<void> => remove(scene, 'new');
 const staged = async (scene: Scene): Promise<void> => {
   await create(scene, 'new');
   await stage(scene, 'new');
@@ -81,8 +56,6 @@ const expandXfs = (scene: Scene): Promise<unknown> => {
   const range = { requiredBytes: 640n * MIB, limitBytes: 0n };
   return scene.storage.expandVolume(idOf(findVolume(scene, 'new')), range);
 };
-const hasDisks = ({ backend, volumeMode, isShared, quota }: Form): boolean =>
-  backend === 'btrfs' && volumeMode === 'Filesystem' && isShared !== true && quota === undefined;
 const grown = { requiredBytes: 2n * VOLUME_BYTES, limitBytes: 0n };
 const LIMITS = { readIOPS: 100n };
 
@@ -279,78 +252,8 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     run: (scene) => unpublishEphemeral(scene),
     check: async (scene) => assert.equal(scene.storage.findEphemeral('pod'), undefined),
   },
-  'export a volume': {
-    isFor: copies,
-    run: (scene) => exported(scene, 'base', join(scene.directory, 'again.stream')),
-    check: async (scene) => assert.ok((await stat(join(scene.directory, 'again.stream'))).size > 0),
-  },
-  'import a volume': {
-    isFor: copies,
-    prepare: streams,
-    run: (scene) => imported(scene, 'new', 'whole.stream', false),
-    check: async (scene) => {
-      assert.equal(await read(scene, 'new'), 'one');
-      assert.equal(scene.storage.listSnapshots().length, 1);
-    },
-    undo: removeNew,
-  },
-  'import a volume and keep what it is made of': {
-    isFor: copies,
-    prepare: streams,
-    run: (scene) => imported(scene, 'new', 'whole.stream', true),
-    check: async (scene) => {
-      assert.equal(await read(scene, 'new'), 'one');
-      assert.equal(scene.storage.listSnapshots().length, 2);
-    },
-    undo: forgetImports,
-  },
-  'import a difference': {
-    isFor: copies,
-    prepare: async (scene) => {
-      await streams(scene);
-      await imported(scene, 'before', 'whole.stream', true);
-    },
-    run: (scene) => imported(scene, 'new', 'difference.stream', false),
-    check: async (scene) => {
-      assert.equal(await read(scene, 'new'), 'two');
-      assert.equal(await read(scene, 'before'), 'one');
-    },
-    undo: forgetImports,
-  },
-  'open another pool': {
-    run: (scene) => wantExtra(scene, 256n),
-    check: async (scene) => assert.deepEqual(await see.usablePools(scene), ['default', 'extra']),
-    undo: forgetExtra,
-  },
-  'enlarge another pool': {
-    prepare: (scene) => wantExtra(scene, 256n),
-    run: (scene) => wantExtra(scene, 384n),
-    check: async (scene) => assert.ok((await see.poolBytes(scene, 'extra')) > 300n * MIB),
-    undo: forgetExtra,
-  },
-  'close another pool': {
-    prepare: (scene) => wantExtra(scene, 256n),
-    run: (scene) => wantExtra(scene, undefined),
-    check: async (scene) => assert.deepEqual(await see.usablePools(scene), ['default']),
-    undo: forgetExtra,
-  },
-  'open a pool of devices': {
-    isFor: hasDisks,
-    prepare: attachDisks,
-    run: (scene) => wantDisks(scene, 1),
-    check: async (scene) => assert.deepEqual(await see.usablePools(scene), ['default', 'disks']),
-    undo: forgetDisks,
-  },
-  'add a device to a pool': {
-    isFor: hasDisks,
-    prepare: async (scene) => {
-      await attachDisks(scene);
-      await wantDisks(scene, 1);
-    },
-    run: (scene) => wantDisks(scene, 2),
-    check: async (scene) => assert.ok((await see.poolBytes(scene, 'disks')) > 500n * MIB),
-    undo: forgetDisks,
-  },
+  ...STREAM_OPERATIONS,
+  ...POOL_OPERATIONS,
   'remove what was deleted': {
     prepare: async (scene) => {
       const range = { requiredBytes: 128n * MIB, limitBytes: 0n };
@@ -385,105 +288,4 @@ async function publishEphemeral(scene: Scene): Promise<void> {
 
 async function unpublishEphemeral(scene: Scene): Promise<void> {
   await scene.storage.unpublishEphemeral('pod', placesOf(scene, 'pod').target);
-}
-
-async function exported(scene: Scene, source: string, file: string, parent?: string): Promise<void> {
-  await using content = await scene.storage.exportVolume({ source, parent, signal: never });
-  await pipeline(content.chunks(), createWriteStream(file));
-}
-
-async function imported(scene: Scene, name: string, file: string, keepBase: boolean): Promise<void> {
-  const input = createReadStream(join(scene.directory, file), { highWaterMark: 70_001 });
-  try {
-    await scene.storage.importVolume({ name, pool: 'default', keepBase, input, signal: never });
-  } finally {
-    input.destroy();
-  }
-}
-
-/** Files with a snapshot and with a later difference to it, of a volume that is gone. */
-async function streams(scene: Scene): Promise<void> {
-  const [whole, difference] = ['whole.stream', 'difference.stream'].map((file) =>
-    join(scene.directory, file),
-  );
-  if ((await stat(`${difference}`).catch(() => undefined)) !== undefined) return;
-  await create(scene, 'from');
-  for (const [text, file] of [
-    ['one', whole],
-    ['two', difference],
-  ] as const) {
-    await write(scene, 'from', text);
-    await scene.storage.createSnapshot(text, idOf(findVolume(scene, 'from')));
-    await exported(scene, text, file ?? '', text === 'two' ? 'one' : undefined);
-  }
-  for (const text of ['one', 'two']) await removeSnapshot(scene, text);
-  await remove(scene, 'from');
-}
-
-async function forgetImports(scene: Scene): Promise<void> {
-  for (const name of ['new', 'before']) await remove(scene, name);
-  for (const { id, name } of scene.storage.listSnapshots()) {
-    if (name.startsWith('import-')) await scene.storage.deleteSnapshot(id);
-  }
-}
-
-/** Wishes for a second pool, in a file of so many MiB, or for none. */
-async function wantExtra(scene: Scene, mebibytes: bigint | undefined): Promise<void> {
-  const sizeBytes = (mebibytes ?? 0n) * MIB;
-  const { backend } = scene.form;
-  const source = { kind: 'file', file: join(scene.directory, 'extra', 'extra.img'), sizeBytes } as const;
-  const spec: PoolSpec = {
-    ...POOL_DEFAULTS,
-    name: 'extra',
-    quota: scene.form.quota ?? 'auto',
-    backend: backend === 'directory' ? 'btrfs' : backend,
-    source,
-  };
-  await scene.storage.wantPools(mebibytes === undefined ? [] : [spec]);
-  await runUntil(scene, 'the other pool is as it is wished for', async () => {
-    const found = (await scene.storage.report()).pools.find(({ name }) => name === 'extra');
-    if (mebibytes === undefined) return found === undefined;
-    return found?.isAccepting === true && (await see.poolBytes(scene, 'extra')) > sizeBytes - 100n * MIB;
-  });
-}
-
-async function forgetExtra(scene: Scene): Promise<void> {
-  await wantExtra(scene, undefined);
-  await rm(join(scene.directory, 'extra'), { recursive: true, force: true });
-  await rm(join(scene.directory, 'state', 'pools', 'extra.json'), { force: true });
-}
-
-const DISKS = ['one.disk', 'two.disk'];
-
-async function attachDisks(scene: Scene): Promise<void> {
-  for (const name of DISKS) {
-    const file = join(scene.directory, name);
-    await runCommand('truncate', ['--size', String(300n * MIB), file]);
-    if ((await see.loopOf(file)) === undefined) await runCommand('losetup', ['--find', file]);
-  }
-}
-
-/** Wishes for a pool of so many disks, or for none. */
-async function wantDisks(scene: Scene, count: number): Promise<void> {
-  const files = DISKS.slice(0, count).map((name) => join(scene.directory, name));
-  const devices = (await Promise.all(files.map(see.loopOf))).map((device) => device ?? 'none');
-  const source = { kind: 'devices', devices } as const;
-  const spec: PoolSpec = { ...POOL_DEFAULTS, name: 'disks', backend: 'btrfs', source };
-  await scene.storage.wantPools(count === 0 ? [] : [spec]);
-  await runUntil(scene, 'the pool of disks is as it is wished for', async () => {
-    const found = (await scene.storage.report()).pools.find(({ name }) => name === 'disks');
-    if (count === 0) return found === undefined;
-    return found?.isAccepting === true && (await see.poolBytes(scene, 'disks')) > BigInt(count) * 250n * MIB;
-  });
-}
-
-async function forgetDisks(scene: Scene): Promise<void> {
-  await wantDisks(scene, 0);
-  for (const name of DISKS) {
-    const file = join(scene.directory, name);
-    const device = await see.loopOf(file);
-    if (device !== undefined) await runCommand('losetup', ['--detach', device]);
-    await rm(file);
-  }
-  await rm(join(scene.directory, 'state', 'pools', 'disks.json'), { force: true });
 }

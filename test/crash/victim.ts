@@ -1,7 +1,7 @@
 import { enableCompileCache } from 'node:module';
 import { createInterface } from 'node:readline/promises';
 import type { Effect } from './effects.ts';
-import type { Operation } from './operations.ts';
+import type { Operation } from './operation.ts';
 import type { Moment, Said, Task } from './plan.ts';
 import type { Form, Scene } from './scene.ts';
 

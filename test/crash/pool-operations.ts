@@ -1,0 +1,110 @@
+import assert from 'node:assert/strict';
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { POOL_DEFAULTS, type PoolSpec } from '../../src/core/pool.ts';
+import { runCommand } from '../../src/runtime/child-process.ts';
+import * as see from './leaks.ts';
+import type { Operation } from './operation.ts';
+import { type Form, MIB, runUntil, type Scene } from './scene.ts';
+
+const hasDisks = ({ backend, volumeMode, isShared, quota }: Form): boolean =>
+  backend === 'btrfs' && volumeMode === 'Filesystem' && isShared !== true && quota === undefined;
+
+/** What comes and goes beside the pool of the story. */
+export const POOL_OPERATIONS: Readonly<Record<string, Operation>> = {
+  'open another pool': {
+    run: (scene) => wantExtra(scene, 256n),
+    check: async (scene) => assert.deepEqual(await see.usablePools(scene), ['default', 'extra']),
+    undo: forgetExtra,
+  },
+  'enlarge another pool': {
+    prepare: (scene) => wantExtra(scene, 256n),
+    run: (scene) => wantExtra(scene, 384n),
+    check: async (scene) => assert.ok((await see.poolBytes(scene, 'extra')) > 300n * MIB),
+    undo: forgetExtra,
+  },
+  'close another pool': {
+    prepare: (scene) => wantExtra(scene, 256n),
+    run: (scene) => wantExtra(scene, undefined),
+    check: async (scene) => assert.deepEqual(await see.usablePools(scene), ['default']),
+    undo: forgetExtra,
+  },
+  'open a pool of devices': {
+    isFor: hasDisks,
+    prepare: attachDisks,
+    run: (scene) => wantDisks(scene, 1),
+    check: async (scene) => assert.deepEqual(await see.usablePools(scene), ['default', 'disks']),
+    undo: forgetDisks,
+  },
+  'add a device to a pool': {
+    isFor: hasDisks,
+    prepare: async (scene) => {
+      await attachDisks(scene);
+      await wantDisks(scene, 1);
+    },
+    run: (scene) => wantDisks(scene, 2),
+    check: async (scene) => assert.ok((await see.poolBytes(scene, 'disks')) > 500n * MIB),
+    undo: forgetDisks,
+  },
+};
+
+/** Wishes for a second pool, in a file of so many MiB, or for none. */
+async function wantExtra(scene: Scene, mebibytes: bigint | undefined): Promise<void> {
+  const sizeBytes = (mebibytes ?? 0n) * MIB;
+  const { backend } = scene.form;
+  const source = { kind: 'file', file: join(scene.directory, 'extra', 'extra.img'), sizeBytes } as const;
+  const spec: PoolSpec = {
+    ...POOL_DEFAULTS,
+    name: 'extra',
+    quota: scene.form.quota ?? 'auto',
+    backend: backend === 'directory' ? 'btrfs' : backend,
+    source,
+  };
+  await scene.storage.wantPools(mebibytes === undefined ? [] : [spec]);
+  await runUntil(scene, 'the other pool is as it is wished for', async () => {
+    const found = (await scene.storage.report()).pools.find(({ name }) => name === 'extra');
+    if (mebibytes === undefined) return found === undefined;
+    return found?.isAccepting === true && (await see.poolBytes(scene, 'extra')) > sizeBytes - 100n * MIB;
+  });
+}
+
+async function forgetExtra(scene: Scene): Promise<void> {
+  await wantExtra(scene, undefined);
+  await rm(join(scene.directory, 'extra'), { recursive: true, force: true });
+  await rm(join(scene.directory, 'state', 'pools', 'extra.json'), { force: true });
+}
+
+const DISKS = ['one.disk', 'two.disk'];
+
+async function attachDisks(scene: Scene): Promise<void> {
+  for (const name of DISKS) {
+    const file = join(scene.directory, name);
+    await runCommand('truncate', ['--size', String(300n * MIB), file]);
+    if ((await see.loopOf(file)) === undefined) await runCommand('losetup', ['--find', file]);
+  }
+}
+
+/** Wishes for a pool of so many disks, or for none. */
+async function wantDisks(scene: Scene, count: number): Promise<void> {
+  const files = DISKS.slice(0, count).map((name) => join(scene.directory, name));
+  const devices = (await Promise.all(files.map(see.loopOf))).map((device) => device ?? 'none');
+  const source = { kind: 'devices', devices } as const;
+  const spec: PoolSpec = { ...POOL_DEFAULTS, name: 'disks', backend: 'btrfs', source };
+  await scene.storage.wantPools(count === 0 ? [] : [spec]);
+  await runUntil(scene, 'the pool of disks is as it is wished for', async () => {
+    const found = (await scene.storage.report()).pools.find(({ name }) => name === 'disks');
+    if (count === 0) return found === undefined;
+    return found?.isAccepting === true && (await see.poolBytes(scene, 'disks')) > BigInt(count) * 250n * MIB;
+  });
+}
+
+async function forgetDisks(scene: Scene): Promise<void> {
+  await wantDisks(scene, 0);
+  for (const name of DISKS) {
+    const file = join(scene.directory, name);
+    const device = await see.loopOf(file);
+    if (device !== undefined) await runCommand('losetup', ['--detach', device]);
+    await rm(file);
+  }
+  await rm(join(scene.directory, 'state', 'pools', 'disks.json'), { force: true });
+}

@@ -1,0 +1,16 @@
+import type { ContentSource } from '../../src/core/volume.ts';
+import { type Form, findSnapshot, findVolume, idOf, request, type Scene } from './scene.ts';
+
+/** Whether volumes of that form can be copied. */
+export const copies = ({ backend }: Form): boolean => backend !== 'directory';
+
+export const create = (scene: Scene, name: string, source?: ContentSource): Promise<unknown> =>
+  scene.storage.createVolume({ ...request(scene, name), source });
+
+export const remove = (scene: Scene, name: string): Promise<void> =>
+  scene.storage.deleteVolume(idOf(findVolume(scene, name)));
+
+export const removeSnapshot = (scene: Scene, name: string): Promise<void> =>
+  scene.storage.deleteSnapshot(idOf(findSnapshot(scene, name)));
+
+export const removeNew = (scene: Scene): Promise<void> => remove(scene, 'new');
