@@ -39,6 +39,10 @@ const PROXY: Daemon = {
     ...['--policies', POLICIES, '--policies', policiesDirectory('/var/lib/keelson')],
   ],
 };
+interface PodList {
+  readonly items: readonly { readonly metadata: { readonly uid: string } }[];
+}
+
 /** What is read of a Node object. */
 interface NodeObject {
   readonly status: {
@@ -109,7 +113,7 @@ export class ClusterNode {
     return podRange;
   }
 
-  /** Resolves when Kubernetes says that the node is Ready, and says it of the kubelet that runs now. */
+  /** Resolves when Kubernetes says that the node is Ready, and says it of the kubelet that runs now, which has learnt of its pods. */
   async untilReady(signal?: AbortSignal): Promise<void> {
     const isReady = async (): Promise<true | undefined> => {
       const { status } = await this.#deps.kubectl.get<NodeObject>(['node', this.name], { signal });
@@ -120,6 +124,18 @@ export class ClusterNode {
     };
     const options = { timeoutMs: READY_WITHIN_MS, everyMs: 300, signal };
     await waitFor(`node ${this.name} becomes Ready`, isReady, options);
+    await waitFor(`kubelet of ${this.name} knows its pods`, () => this.#knowsItsPods(signal), options);
+  }
+
+  /** A kubelet is Ready before it has read which pods are its own, and answers until then that they do not exist. */
+  async #knowsItsPods(signal?: AbortSignal): Promise<true | undefined> {
+    const { kubectl } = this.#deps;
+    const running = `spec.nodeName=${this.name},status.phase=Running`;
+    const wanted = await kubectl.get<PodList>(['pods', '-A', '--field-selector', running], { signal });
+    const path = `/api/v1/nodes/${this.name}/proxy/pods`;
+    const known = JSON.parse(await kubectl.run(['get', '--raw', path], { signal })) as Partial<PodList>;
+    const uids = new Set(known.items?.map(({ metadata }) => metadata.uid));
+    return wanted.items.every(({ metadata }) => uids.has(metadata.uid)) ? true : undefined;
   }
 
   async stopKubelet(): Promise<void> {
