@@ -252,12 +252,13 @@ export class EmulatedMachine implements AsyncDisposable {
       ...['-nodefaults', '-no-user-config', '-display', 'none', '-serial', `file:${this.consoleFile}`],
       ...['-kernel', this.#image.kernel, '-initrd', this.#image.initrd],
       ...['-append', KERNEL_OPTIONS],
-      // The tables of qcow2 are in the emulator's memory until the machine flushes its disk: with its power goes what was not flushed.
-      ...drive('root', this.#file('root.qcow2'), 'format=qcow2,cache=writeback'),
+      // The tables of qcow2 are in the emulator's memory until the machine flushes its disk: with its power goes what was not flushed. What is flushed is
+      // with this kernel then, which outlives the emulator: that it is also on a real disk (all that `unsafe` leaves out) would only take time.
+      ...drive('root', this.#file('root.qcow2'), 'format=qcow2,cache=unsafe'),
       ...drive('code', this.#file('code.img'), 'format=raw,readonly=on'),
       ...drive('npm', this.#modules, 'format=raw,readonly=on'),
       ...Object.keys(disks).flatMap((name) =>
-        drive(name, this.#file(`disk-${name}.qcow2`), 'format=qcow2,cache=writeback'),
+        drive(name, this.#file(`disk-${name}.qcow2`), 'format=qcow2,cache=unsafe'),
       ),
       ...without.flatMap((name, index) => ['-device', `pcie-root-port,id=slot-${name},chassis=${index + 1}`]),
       ...['-monitor', `unix:${this.#file('monitor.sock')},server=on,wait=off`],
