@@ -5,6 +5,7 @@ import { checked, libc, SysError } from './libc.ts';
 
 /** Kernel interface of loop devices: include/uapi/linux/loop.h. */
 const LOOP_CLR_FD = 0x4c01;
+const LOOP_SET_STATUS64 = 0x4c04;
 const LOOP_GET_STATUS64 = 0x4c05;
 const LOOP_SET_CAPACITY = 0x4c07;
 const LOOP_CONFIGURE = 0x4c0a;
@@ -39,7 +40,10 @@ export function attachLoop(file: string, { autoclear }: AttachOptions = { autocl
   const backing = openBacking(file);
   try {
     const existing = findLoop(file);
-    if (existing !== undefined) return existing;
+    if (existing !== undefined) {
+      if (!autoclear) keepAttached(existing);
+      return existing;
+    }
     const control = openSync('/dev/loop-control', constants.O_RDWR);
     try {
       for (;;) {
@@ -52,6 +56,24 @@ export function attachLoop(file: string, { autoclear }: AttachOptions = { autocl
     }
   } finally {
     closeSync(backing);
+  }
+}
+
+/**
+ * A device that somebody else (udev looks at each new one) has open while it is detached stays until that one closes it, marked to go then. Who wants it
+ * back takes the mark off: else it would go under its next user, and the same number could come to serve another file. Closes it when that fails.
+ */
+function keepAttached({ path, fd }: LoopDevice): void {
+  try {
+    const info = Buffer.alloc(INFO64_BYTES);
+    checked(libc.ioctl(fd, LOOP_GET_STATUS64, info) as number, 'LOOP_GET_STATUS64', path);
+    const flags = info.readUInt32LE(INFO_FLAGS_OFFSET);
+    if ((flags & LO_FLAGS_AUTOCLEAR) === 0) return;
+    info.writeUInt32LE(flags & ~LO_FLAGS_AUTOCLEAR, INFO_FLAGS_OFFSET);
+    checked(libc.ioctl(fd, LOOP_SET_STATUS64, info) as number, 'LOOP_SET_STATUS64', path);
+  } catch (error) {
+    closeSync(fd);
+    throw error;
   }
 }
 

@@ -1,0 +1,45 @@
+import { mkdtemp, open, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect, it } from 'vitest';
+import { type Kernel, startKernel } from '../../node-agent/linux/kernel.ts';
+import { requireRoot } from './storage-lab.ts';
+
+interface LoopLab extends AsyncDisposable {
+  readonly kernel: Kernel;
+  readonly file: string;
+}
+
+async function startLoopLab(): Promise<LoopLab> {
+  await using cleanup = new AsyncDisposableStack();
+  const directory = await mkdtemp(join(tmpdir(), 'keelson-loop-'));
+  cleanup.defer(() => rm(directory, { recursive: true }));
+  const kernel = cleanup.use(startKernel({ name: 'loop-test' }));
+  const file = join(directory, 'file.img');
+  await using handle = await open(file, 'w');
+  await handle.truncate(1 << 20);
+  const kept = cleanup.move();
+  return { kernel, file, [Symbol.asyncDispose]: () => kept.disposeAsync() };
+}
+
+it('keeps a device that is attached again while somebody still looks at it', async (context) => {
+  requireRoot(context);
+  await using lab = await startLoopLab();
+  const { kernel, file } = lab;
+  const attach = async (): Promise<string> => {
+    const { path, fd } = await kernel.call('attachLoop', file, { autoclear: false });
+    await kernel.call('closeLoop', { fd });
+    return path;
+  };
+  const path = await attach();
+  {
+    // As udev does with each device that is new or has changed.
+    await using _looking = await open(path, 'r');
+    await kernel.call('detachLoop', path);
+    expect(await kernel.call('findLoopPath', file), 'it goes when nobody has it open').toBe(path);
+    expect(await attach()).toBe(path);
+  }
+  expect(await kernel.call('findLoopPath', file)).toBe(path);
+  await kernel.call('detachLoop', path);
+  await expect.poll(() => kernel.call('findLoopPath', file)).toBeUndefined();
+});
