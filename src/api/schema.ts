@@ -54,14 +54,19 @@ export const noDotDot: Rule = {
 
 const CONDITION_STATUS = ['True', 'False', 'Unknown'] as const;
 
-const condition = z.object({
-  type: field(z.string().max(316), 'CamelCase name of the condition.'),
-  status: field(z.enum(CONDITION_STATUS), 'True, False or Unknown.'),
-  observedGeneration: field(z.int().min(0), 'Generation of the spec that this was said of.').optional(),
-  lastTransitionTime: field(z.string(), 'When status last changed.', { format: 'date-time' }),
-  reason: field(z.string().min(1).max(1024), 'CamelCase reason, for programs.'),
-  message: field(z.string().max(32_768), 'What is the matter, for people.'),
-});
+/** Written as a whole by one owner: the API server keeps no books on its fields (decision 0025). */
+const condition = field(
+  z.object({
+    type: field(z.string().max(316), 'CamelCase name of the condition.'),
+    status: field(z.enum(CONDITION_STATUS), 'True, False or Unknown.'),
+    observedGeneration: field(z.int().min(0), 'Generation of the spec that this was said of.').optional(),
+    lastTransitionTime: field(z.string(), 'When status last changed.', { format: 'date-time' }),
+    reason: field(z.string().min(1).max(1024), 'CamelCase reason, for programs.'),
+    message: field(z.string().max(32_768), 'What is the matter, for people.'),
+  }),
+  'One thing that holds, or does not.',
+  { atomic: true },
+);
 
 export type Condition = Frozen<z.output<typeof condition>>;
 
