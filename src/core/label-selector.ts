@@ -33,7 +33,7 @@ export function selects(
 
 /**
  * Whether the value of a label, undefined where there is none, is as a requirement of a label or node selector says. Kubernetes' rules: NotIn and
- * DoesNotExist also hold without the label, Gt and Lt compare numbers, an operator that nobody knows never holds.
+ * DoesNotExist also hold without the label, Gt and Lt compare integers and hold of nothing else, an operator that nobody knows never holds.
  */
 export function meetsRequirement(
   value: string | undefined,
@@ -50,10 +50,19 @@ export function meetsRequirement(
     case 'DoesNotExist':
       return value === undefined;
     case 'Gt':
-      return value !== undefined && Number(value) > Number(values[0]);
+      return compareIntegers(value, values[0]) === 1;
     case 'Lt':
-      return value !== undefined && Number(value) < Number(values[0]);
+      return compareIntegers(value, values[0]) === -1;
     default:
       return false;
   }
 }
+
+/** Sign of `left` - `right`; undefined unless both are decimal integers. */
+function compareIntegers(left = '', right = ''): number | undefined {
+  if (!INTEGER.test(left) || !INTEGER.test(right)) return undefined;
+  const difference = BigInt(left) - BigInt(right);
+  return difference === 0n ? 0 : difference > 0n ? 1 : -1;
+}
+
+const INTEGER = /^-?\d+$/;
