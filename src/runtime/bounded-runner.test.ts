@@ -67,3 +67,25 @@ test('a failed run is repeated after the retry interval', async () => {
   expect(atMs).toEqual([0, 300]);
   await end();
 });
+
+test('one that was stopped in the middle of its work runs at once when it is started again', async () => {
+  const clock = new FakeClock();
+  const first = new AbortController();
+  let runs = 0;
+  const runner = new BoundedRunner(
+    { name: 'test', minIntervalMs: 100, maxIntervalMs: 1_000, retryMs: 300 },
+    async (signal) => {
+      runs += 1;
+      first.abort(new Error('stop'));
+      signal.throwIfAborted();
+    },
+    { logger: silentLogger, clock },
+  );
+  await runner.run(first.signal);
+  const second = new AbortController();
+  const running = runner.run(second.signal);
+  await clock.advance(0);
+  second.abort(new Error('stop'));
+  await running;
+  expect(runs).toBe(2);
+});

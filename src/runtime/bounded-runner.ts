@@ -44,6 +44,8 @@ export class BoundedRunner {
 
   /** Runs at once, then as poked, until the signal aborts. */
   async run(signal: AbortSignal): Promise<void> {
+    // One that was stopped in the middle of its work left nothing due.
+    this.#dueAtMs = Math.min(this.#dueAtMs, this.#clock.monotonicMs());
     while (!signal.aborted) {
       await this.#waitUntilDue(signal);
       if (signal.aborted) return;
