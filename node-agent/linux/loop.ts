@@ -17,6 +17,8 @@ const CONFIG_BYTES = 304;
 const INFO_FLAGS_OFFSET = 52;
 const INFO_NAME_OFFSET = 56;
 const NAME_BYTES = 64;
+/** Whoever closes a device that it could have written has udev look at it anew, each time. */
+const LOOK = constants.O_RDONLY;
 
 export interface LoopDevice {
   readonly path: string;
@@ -133,7 +135,7 @@ export function findLoop(file: string): LoopDevice | undefined {
     const path = `/dev/${name}`;
     let fd: number;
     try {
-      fd = openSync(path, constants.O_RDWR);
+      fd = openSync(path, LOOK);
     } catch {
       continue;
     }
@@ -184,7 +186,7 @@ export function closeLoop({ fd }: { readonly fd: number }): void {
 /** Detaches the device at once, or when its last user goes; whoever gets it next can write to it. */
 export function detachLoop(path: string): void {
   setReadOnly(path, false);
-  const fd = openSync(path, constants.O_RDWR);
+  const fd = openSync(path, LOOK);
   try {
     checked(libc.ioctlNumber(fd, LOOP_CLR_FD, 0) as number, 'LOOP_CLR_FD', path);
   } finally {
@@ -194,7 +196,7 @@ export function detachLoop(path: string): void {
 
 /** Makes the device as large as its file is now, also while it is in use. */
 export function refreshLoopCapacity(path: string): void {
-  const fd = openSync(path, constants.O_RDWR);
+  const fd = openSync(path, LOOK);
   try {
     checked(libc.ioctlNumber(fd, LOOP_SET_CAPACITY, 0) as number, 'LOOP_SET_CAPACITY', path);
   } finally {
@@ -221,7 +223,7 @@ function backingName(name: string): string | undefined {
 /** Device and inode of the file behind an attached loop device; undefined for anything else. */
 export function readLoopBacking(path: string): { readonly dev: bigint; readonly ino: bigint } | undefined {
   if (!/^\/dev\/loop\d+$/.test(path)) return undefined;
-  const fd = openSync(path, constants.O_RDONLY);
+  const fd = openSync(path, LOOK);
   try {
     const info = Buffer.alloc(INFO64_BYTES);
     if ((libc.ioctl(fd, LOOP_GET_STATUS64, info) as number) !== 0) return undefined;
