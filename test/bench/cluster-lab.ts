@@ -46,7 +46,8 @@ export async function openClusterLab({
   const cluster = kubeconfig === undefined ? new Cluster({ name: name ?? 'bench' }, { report }) : undefined;
   if (cluster !== undefined && name === undefined) {
     undo.defer(() => cluster.down());
-    const settings = { controller: true, controllerQps: CONTROL_PLANE_QPS, poolSize: '40Gi' };
+    const controllerQps = CONTROL_PLANE_QPS;
+    const settings = { controller: true, controllerQps, poolSize: '40Gi', durable: true };
     await cluster.up({ nodes: 2, settings });
   }
   const file = kubeconfig ?? cluster?.kubeconfig ?? '';

@@ -311,10 +311,10 @@ export class Cluster {
     const pki = new Pki(join(this.directory, 'pki'));
     await pki.ensureAuthority();
     const addresses = clusterAddresses(record.prefix);
-    const { controllerQps, containerd } = record.settings;
+    const { controllerQps, durable, containerd } = record.settings;
     const kubectl = new Kubectl(tools.kubectl, this.kubeconfig);
     const machine = this.#controlPlaneMachine;
-    const controlPlane = new ControlPlane({ machine, addresses, pki, tools, controllerQps });
+    const controlPlane = new ControlPlane({ machine, addresses, pki, tools, controllerQps, durable });
     this.#parts = {
       record,
       addresses,

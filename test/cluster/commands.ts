@@ -84,13 +84,14 @@ export interface UpFlags {
   readonly 'controller-qps'?: string | undefined;
   readonly controller?: boolean | undefined;
   readonly 'pool-size'?: string | undefined;
+  readonly durable?: boolean | undefined;
   readonly 'kubelet-features'?: string | undefined;
   readonly keelson?: string | undefined;
 }
 
 /** Throws `invalid` for a value that is none. */
 export function parseUpFlags(flags: UpFlags): UpOptions {
-  const { cni, containerd, proxy, nodes, controller, keelson } = flags;
+  const { cni, containerd, proxy, nodes, controller, durable, keelson } = flags;
   const { 'controller-qps': qps, 'pool-size': poolSize, 'kubelet-features': kubeletFeatures } = flags;
   const settings: Partial<ClusterSettings> = {
     ...(keelson === undefined
@@ -102,6 +103,7 @@ export function parseUpFlags(flags: UpFlags): UpOptions {
       : { containerd: parseChoice('--containerd', containerd, ['debian', 'latest']) }),
     ...(proxy === undefined ? {} : { proxy }),
     ...(controller === undefined ? {} : { controller }),
+    ...(durable === undefined ? {} : { durable }),
     ...(poolSize === undefined ? {} : { poolSize }),
     ...(kubeletFeatures === undefined ? {} : { kubeletFeatures }),
     ...(qps === undefined ? {} : { controllerQps: parseCount('--controller-qps', qps) }),

@@ -14,6 +14,8 @@ export interface ControlPlaneOptions {
   readonly tools: KubernetesTools;
   /** Requests a second that the controller manager may make. */
   readonly controllerQps: number;
+  /** Whether etcd waits for the disk. Without it a disk that is busy with something else does not hold up the cluster. */
+  readonly durable: boolean;
 }
 
 const ETCD = 'http://127.0.0.1:2379';
@@ -95,6 +97,7 @@ export class ControlPlane {
         '--listen-peer-urls=http://127.0.0.1:2380',
         '--logger=zap',
         '--log-level=warn',
+        ...(this.#options.durable ? [] : ['--unsafe-no-fsync']),
       ],
     };
   }

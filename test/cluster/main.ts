@@ -8,7 +8,7 @@ import { acquireLock } from './lock.ts';
 const HELP = `node test/cluster/main.ts [--name NAME] [--directory DIR] COMMAND
 
   up [--nodes N] [--cni keelson|bridge|none] [--no-proxy] [--containerd debian|latest] [--controller-qps N]
-     [--controller] [--pool-size SIZE] [--keelson processes|shipped] [--kubelet-features NAME,...]
+     [--controller] [--pool-size SIZE] [--keelson processes|shipped] [--durable] [--kubelet-features NAME,...]
                              all of it, until every node is Ready; goes on where an earlier run ended
   down                       removes all of it, and proves that nothing is left
   status                     what runs
@@ -49,6 +49,7 @@ async function main(argv: readonly string[]): Promise<number> {
       'controller-qps': { type: 'string' },
       controller: { type: 'boolean' },
       'pool-size': { type: 'string' },
+      durable: { type: 'boolean' },
       'kubelet-features': { type: 'string' },
       keelson: { type: 'string' },
     },

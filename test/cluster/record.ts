@@ -21,6 +21,8 @@ export interface ClusterSettings {
   readonly controller: boolean;
   /** Size of the pool of each agent that is a member, as in a configuration: 20Gi. */
   readonly poolSize: string;
+  /** Whether etcd waits for the disk, as it does in earnest. */
+  readonly durable: boolean;
   /** Feature gates of kubelet that are off by default, with commas between. */
   readonly kubeletFeatures: string;
 }
@@ -55,6 +57,7 @@ export const DEFAULT_SETTINGS: ClusterSettings = {
   controllerQps: 20,
   controller: false,
   poolSize: '20Gi',
+  durable: false,
   kubeletFeatures: '',
 };
 
