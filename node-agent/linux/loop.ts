@@ -126,9 +126,11 @@ function lastError(syscall: string, subject: string): SysError {
   return new SysError(syscall, 0, subject);
 }
 
-/** The attached loop device whose backing file is the inode of `file`, kept open; undefined when there is none. */
+/** The attached loop device whose backing file is the inode of `file`, kept open; undefined when there is none, or no such file. */
 export function findLoop(file: string): LoopDevice | undefined {
-  const { dev, ino } = statSync(file, { bigint: true });
+  const backing = statSync(file, { bigint: true, throwIfNoEntry: false });
+  if (backing === undefined) return undefined;
+  const { dev, ino } = backing;
   for (const name of readdirSync('/sys/block')) {
     // Devices of others are not even opened: that would hold up their detaching.
     if (!name.startsWith('loop') || backingName(name) !== basename(file)) continue;
@@ -156,14 +158,9 @@ export function findLoop(file: string): LoopDevice | undefined {
 
 /** Path of the loop device of `file`; undefined when there is none, or no such file. */
 export function findLoopPath(file: string): string | undefined {
-  try {
-    const device = findLoop(file);
-    if (device !== undefined) closeSync(device.fd);
-    return device?.path;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw error;
-  }
+  const device = findLoop(file);
+  if (device !== undefined) closeSync(device.fd);
+  return device?.path;
 }
 
 /** Number, as `MAJOR:MINOR`, of the loop device of `file`; undefined when there is none, or no such file. */

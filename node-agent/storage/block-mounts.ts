@@ -41,21 +41,21 @@ export class BlockMounts implements ModeMounts {
     await this.#kernel.call('closeLoop', { fd: device.fd });
   }
 
-  async detach({ id }: VolumeShape): Promise<void> {
-    const path = await this.#kernel.call('findLoopPath', this.#fileOf(id));
-    if (path === undefined) return;
-    await this.#kernel.call('flushDevice', path);
-    await this.#kernel.call('detachLoop', path);
+  async detach(volume: VolumeShape): Promise<void> {
+    await using device = await this.#hold(volume);
+    if (device === undefined) return;
+    await this.#kernel.call('flushDevice', device.path);
+    await this.#kernel.call('detachLoop', device.path);
   }
 
-  async grow({ id }: VolumeShape): Promise<void> {
-    const path = await this.#kernel.call('findLoopPath', this.#fileOf(id));
-    if (path !== undefined) await this.#kernel.call('refreshLoopCapacity', path);
+  async grow(volume: VolumeShape): Promise<void> {
+    await using device = await this.#hold(volume);
+    if (device !== undefined) await this.#kernel.call('refreshLoopCapacity', device.path);
   }
 
-  async flush({ id }: VolumeShape): Promise<void> {
-    const path = await this.#kernel.call('findLoopPath', this.#fileOf(id));
-    if (path !== undefined) await this.#kernel.call('flushDevice', path);
+  async flush(volume: VolumeShape): Promise<void> {
+    await using device = await this.#hold(volume);
+    if (device !== undefined) await this.#kernel.call('flushDevice', device.path);
   }
 
   /** What is on the device is the workload's own: a copy is as consistent as after a power cut, with all that was written before. */
@@ -79,10 +79,18 @@ export class BlockMounts implements ModeMounts {
   async #bind(volume: VolumeShape, place: string, plan: MountPlan): Promise<void> {
     // Idempotent, and there already but after a reboot that took the device.
     await this.attach(volume);
-    const path = await this.#kernel.call('findLoopPath', this.#fileOf(volume.id));
-    if (path === undefined)
+    await using device = await this.#hold(volume);
+    if (device === undefined)
       throw new Fault('unavailable', `the loop device of ${volume.id} went away; try again`);
-    await this.#kernel.call('setReadOnly', path, plan.readonly);
-    await this.#kernel.call('bindDevice', path, place, plan);
+    await this.#kernel.call('setReadOnly', device.path, plan.readonly);
+    await this.#kernel.call('bindDevice', device.path, place, plan);
+  }
+
+  /** The volume's device, if it has one. Until this is disposed of its path means no other: one that nobody has open can go, and serve another file. */
+  async #hold({ id }: VolumeShape): Promise<({ readonly path: string } & AsyncDisposable) | undefined> {
+    const device = await this.#kernel.call('findLoop', this.#fileOf(id));
+    if (device === undefined) return undefined;
+    const close = (): Promise<void> => this.#kernel.call('closeLoop', { fd: device.fd });
+    return { path: device.path, [Symbol.asyncDispose]: close };
   }
 }

@@ -43,3 +43,25 @@ it('keeps a device that is attached again while somebody still looks at it', asy
   await kernel.call('detachLoop', path);
   await expect.poll(() => kernel.call('findLoopPath', file)).toBeUndefined();
 });
+
+it('lets a device go that somebody detaches when whoever holds it is done with it, and not before', async (context) => {
+  requireRoot(context);
+  await using lab = await startLoopLab();
+  const { kernel, file } = lab;
+  const { path, fd } = await kernel.call('attachLoop', file, { autoclear: false });
+  await kernel.call('closeLoop', { fd });
+  const held = await kernel.call('findLoop', file);
+  expect(held?.path).toBe(path);
+  await kernel.call('detachLoop', path);
+  // To write to a device that is gone is an I/O error.
+  await kernel.call('flushDevice', path);
+  expect(await kernel.call('findLoopPath', file)).toBe(path);
+  await kernel.call('closeLoop', { fd: held?.fd ?? -1 });
+  expect(await kernel.call('findLoop', file)).toBeUndefined();
+});
+
+it('finds no device of a file that is not there', async (context) => {
+  requireRoot(context);
+  await using lab = await startLoopLab();
+  expect(await lab.kernel.call('findLoop', `${lab.file}.missing`)).toBeUndefined();
+});
