@@ -5,14 +5,18 @@ import { describe, expect, it } from 'vitest';
 import { runCommand } from '../../src/runtime/child-process.ts';
 import type { Form } from '../crash/scene.ts';
 import { readSource } from '../crash/source.ts';
-import { type Coverage, isWithin, Story } from '../crash/story.ts';
+import { type Choice, type Coverage, isWithin, Story } from '../crash/story.ts';
 import { unmountBelow } from '../crash/unmount.ts';
 import { requireRoot } from './storage-lab.ts';
 
-/** `KEELSON_CHAOS=full` kills at every effect of every operation with every form, in an hour; else chance chooses some with each. */
-const FULL = process.env['KEELSON_CHAOS'] === 'full';
+/**
+ * `KEELSON_CHAOS=full` kills wherever the code has an effect or names a crash window, with every form, in half an hour; `all` at every
+ * single effect of every operation, in hours. Else chance chooses some with each.
+ */
+const CHAOS = process.env['KEELSON_CHAOS'];
+const FULL = CHAOS === 'full' || CHAOS === 'all';
 const SEED = Number(process.env['KEELSON_SEED'] ?? Date.now() % 1_000_000);
-const SAMPLE = { most: 3, seed: SEED + 1 };
+const CHOICE: Choice = CHAOS === 'all' ? 'all' : FULL ? 'new' : { most: 3, seed: SEED + 1 };
 
 interface Told {
   readonly form: Form;
@@ -60,8 +64,10 @@ describe.concurrent('a storage service that is killed again and again', () => {
       if (form.isShared === true) await shareFilesystem(join(directory, 'shared'), form);
       // Places are new to each form: another backend does other things after the same call.
       const own = { ...coverage, planned: new Set<string>() };
-      const story = new Story({ directory, form, only, choice: FULL ? 'all' : SAMPLE }, own);
-      expect(await story.run()).toBeGreaterThan(0);
+      const story = new Story({ directory, form, only, choice: CHOICE }, own);
+      const kills = await story.run();
+      console.log(`${kills} killed`);
+      expect(kills).toBeGreaterThan(0);
     },
   );
 });
