@@ -18,6 +18,8 @@ export interface StoryOptions {
   readonly choice: Choice;
   /** Told of each kill, by the operation and the moment. */
   readonly onKill?: ((words: string) => void) | undefined;
+  /** Told of each moment that did not come when somebody was to be killed at it. */
+  readonly onSurvival?: ((words: string) => void) | undefined;
 }
 
 /**
@@ -111,8 +113,7 @@ export class Story {
     for (const again of this.#choose(recovery, (moment) => placesOf(moment).filter(isOfRecovery))) {
       await this.#kill(before.operation, before.at);
       this.#options.onKill?.(`recovery: ${keyOf(again)}`);
-      await this.#ask({ kind: 'die again', at: again });
-      this.#mark(again);
+      this.#mark(again, await this.#ask({ kind: 'die again', at: again }));
     }
   }
 
@@ -121,11 +122,16 @@ export class Story {
     this.#options.onKill?.(`${operation}: ${keyOf(at)}`);
     const said = await this.#ask({ kind: 'die', after: this.#last?.operation, operation, at });
     this.#last = { operation, at };
-    this.#mark(at);
+    this.#mark(at, said);
     return said.flatMap((each) => (each.kind === 'recovered' ? each.moments : []));
   }
 
-  #mark(moment: Moment): void {
+  /** What runs beside the operation, as the removal of what was deleted does, may have had nothing to do this time. */
+  #mark(moment: Moment, said: readonly Said[]): void {
+    if (said.at(-1)?.kind === 'done') {
+      this.#options.onSurvival?.(keyOf(moment));
+      return;
+    }
     this.#kills += 1;
     for (const place of placesOf(moment)) this.#coverage.killed.add(place);
   }
@@ -137,8 +143,9 @@ export class Story {
     this.#next = new Victim(directory, form);
     const { said, signal } = await victim.ask(task);
     const failed = said.find((each) => each.kind === 'failed');
+    const isDone = said.at(-1)?.kind === 'done';
     const mortal = task.kind === 'die' || task.kind === 'die again';
-    if (failed === undefined && (mortal ? signal === 'SIGKILL' : said.at(-1)?.kind === 'done')) return said;
+    if (failed === undefined && (isDone || (mortal && signal === 'SIGKILL'))) return said;
     const last = this.#last === undefined ? 'nothing' : `${this.#last.operation}: ${keyOf(this.#last.at)}`;
     throw new Error(
       `${JSON.stringify(form)}: ${describe(task)}: ${failed?.error ?? `it ended (${signal ?? 'by itself'}) and said ${JSON.stringify(said.at(-1))}`}\nkilled before in ${last}`,

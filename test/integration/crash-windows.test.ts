@@ -64,9 +64,11 @@ describe.concurrent('a storage service that is killed again and again', () => {
       if (form.isShared === true) await shareFilesystem(join(directory, 'shared'), form);
       // Places are new to each form: another backend does other things after the same call.
       const own = { ...coverage, planned: new Set<string>() };
-      const story = new Story({ directory, form, only, choice: CHOICE }, own);
+      const survived: string[] = [];
+      const onSurvival = (moment: string): unknown => survived.push(moment);
+      const story = new Story({ directory, form, only, choice: CHOICE, onSurvival }, own);
       const kills = await story.run();
-      console.log(`${kills} killed`);
+      console.log([`${kills} killed, ${survived.length} survived`, ...survived].join('\n  '));
       expect(kills).toBeGreaterThan(0);
     },
   );
