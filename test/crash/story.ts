@@ -77,6 +77,7 @@ export class Story {
       const { choice } = this.#options;
       if (typeof choice === 'object') worth = sample(worth, choice);
       for (const { operation, at } of worth) await this.#killIn(operation, at);
+      if (choice === 'new') await this.#killWhereOthersSurvived(traced);
       await this.#ask({ kind: 'end', after: this.#last?.operation });
       await this.#ask({ kind: 'wait for the file system' });
       return this.#kills;
@@ -103,6 +104,22 @@ export class Story {
     const named = places.filter((place) => this.#coverage.windows.some((window) => isWithin(place, window)));
     return [...places.slice(0, 1), ...(caller === undefined ? [] : [caller]), ...named];
   };
+
+  /** The last operation is the one that waits for what runs beside the others: it comes to its places for sure. */
+  async #killWhereOthersSurvived(
+    traced: readonly { readonly operation: string; readonly moments: readonly Moment[] }[],
+  ): Promise<void> {
+    const { killed } = this.#coverage;
+    const tried = new Set<string>();
+    for (const { operation, moments } of traced.toReversed()) {
+      for (const at of moments) {
+        const missed = this.#worth(at).filter((place) => !killed.has(place) && !tried.has(place));
+        if (missed.length === 0) continue;
+        for (const place of missed) tried.add(place);
+        await this.#killIn(operation, at);
+      }
+    }
+  }
 
   async #killIn(operation: string, at: Moment): Promise<void> {
     const before = this.#last;

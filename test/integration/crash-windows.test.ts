@@ -10,7 +10,7 @@ import { unmountBelow } from '../crash/unmount.ts';
 import { requireRoot } from './storage-lab.ts';
 
 /**
- * `KEELSON_CHAOS=full` kills wherever the code has an effect or names a crash window, with every form, in half an hour; `all` at every
+ * `KEELSON_CHAOS=full` kills wherever the code has an effect or names a crash window, with every form, in ten minutes; `all` at every
  * single effect of every operation, in hours. Else chance chooses some with each.
  */
 const CHAOS = process.env['KEELSON_CHAOS'];
@@ -88,6 +88,7 @@ const ELSEWHERE: Readonly<Record<string, string>> = {
   'btrfs-backend.ts #removeEmptyQgroups removeQgroup': EMPTIED,
   'btrfs-backend.ts #removeEmptyQgroups unlink': EMPTIED,
   'image-backend.ts #unfinished rm': 'after a failure',
+  'inventory.ts openInventory mkdir': 'once, before there is anything to lose',
   'inventory.ts openInventory rm':
     'after a kill in the middle of a write, at which chance does not always choose',
   'quota-check.ts check startQuotaRescan': 'one call, where the kernel says that it lost count',
