@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdir, open, readdir, readFile } from 'node:fs/promises';
+import { mkdir, open, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { readMountTable } from '../../node-agent/linux/mount-table.ts';
 import { runCommand } from '../../src/runtime/child-process.ts';
@@ -128,9 +128,10 @@ export async function deviceBytes(scene: Scene, name: string): Promise<bigint> {
   return 0n;
 }
 
-/** Puts into a directory what does not just go: a file as a pod can make it that wants to keep it, and directories without end. */
+/** Puts into a directory what just goes, and what does not: a file as a pod can make it that wants to keep it, and directories without end. */
 export async function makeObstinate(scene: Scene, name: string): Promise<void> {
   const data = join(poolPath(scene), 'volumes', idOf(findVolume(scene, name)), 'data');
+  await writeFile(join(data, 'plain'), '');
   await runCommand('chattr', ['+i', join(data, 'data')]);
   await mkdir(join(data, ...Array.from({ length: 70 }, () => 'deep')), { recursive: true });
 }

@@ -6,6 +6,7 @@ import { runCommand } from '../../src/runtime/child-process.ts';
 import * as see from './leaks.ts';
 import type { Operation } from './operation.ts';
 import { type Form, MIB, runUntil, type Scene } from './scene.ts';
+import { unmountBelow } from './unmount.ts';
 
 const hasDisks = ({ backend, volumeMode, isShared, quota }: Form): boolean =>
   backend === 'btrfs' && volumeMode === 'Filesystem' && isShared !== true && quota === undefined;
@@ -64,12 +65,14 @@ async function wantExtra(scene: Scene, mebibytes: bigint | undefined): Promise<v
   await runUntil(scene, 'the other pool is as it is wished for', async () => {
     const found = (await scene.storage.report()).pools.find(({ name }) => name === 'extra');
     if (mebibytes === undefined) return found === undefined;
+    if (found?.problem !== undefined) throw new Error(found.problem);
     return found?.isAccepting === true && (await see.poolBytes(scene, 'extra')) > sizeBytes - 100n * MIB;
   });
 }
 
 async function forgetExtra(scene: Scene): Promise<void> {
   await wantExtra(scene, undefined);
+  await unmountPool(scene, 'extra');
   await rm(join(scene.directory, 'extra'), { recursive: true, force: true });
   await rm(join(scene.directory, 'state', 'pools', 'extra.json'), { force: true });
 }
@@ -94,12 +97,14 @@ async function wantDisks(scene: Scene, count: number): Promise<void> {
   await runUntil(scene, 'the pool of disks is as it is wished for', async () => {
     const found = (await scene.storage.report()).pools.find(({ name }) => name === 'disks');
     if (count === 0) return found === undefined;
+    if (found?.problem !== undefined) throw new Error(found.problem);
     return found?.isAccepting === true && (await see.poolBytes(scene, 'disks')) > BigInt(count) * 250n * MIB;
   });
 }
 
 async function forgetDisks(scene: Scene): Promise<void> {
   await wantDisks(scene, 0);
+  await unmountPool(scene, 'disks');
   for (const name of DISKS) {
     const file = join(scene.directory, name);
     const device = await see.loopOf(file);
@@ -107,4 +112,9 @@ async function forgetDisks(scene: Scene): Promise<void> {
     await rm(file);
   }
   await rm(join(scene.directory, 'state', 'pools', 'disks.json'), { force: true });
+}
+
+/** One that was closed and not unmounted, because its service was killed in between, stays mounted until somebody does that or the machine starts anew. */
+async function unmountPool({ directory }: Scene, name: string): Promise<void> {
+  await unmountBelow(join(directory, 'state', 'pools', name));
 }
