@@ -1,3 +1,5 @@
+import { Fault } from '../../src/core/fault.ts';
+import { sleep } from '../../src/runtime/clock.ts';
 import { runCommand } from '../../src/runtime/child-process.ts';
 
 export interface KubectlOptions {
@@ -45,8 +47,20 @@ export class Kubectl {
     condition: string,
     { timeoutMs = 120_000, signal }: KubectlOptions = {},
   ): Promise<void> {
-    const args = ['wait', what, `--for=${condition}`, `--timeout=${Math.ceil(timeoutMs / 1000)}s`];
-    await this.run(args, { signal, timeoutMs: timeoutMs + 10_000 });
+    const giveUpAtMs = performance.now() + timeoutMs;
+    for (;;) {
+      const seconds = Math.max(1, Math.ceil((giveUpAtMs - performance.now()) / 1_000));
+      const args = ['wait', what, `--for=${condition}`, `--timeout=${seconds}s`];
+      try {
+        await this.run(args, { signal, timeoutMs: seconds * 1_000 + 10_000 });
+        return;
+      } catch (error) {
+        // It takes an object that has no conditions yet, as one that was made this moment, for a mistake.
+        const isTooNew = Fault.from(error).message.includes('accessor error');
+        if (!isTooNew || performance.now() >= giveUpAtMs) throw error;
+        await sleep(200, { signal });
+      }
+    }
   }
 }
 
