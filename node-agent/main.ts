@@ -253,6 +253,8 @@ interface JoinedCluster {
   readonly member: ClusterMember;
   /** The network has got other settings. */
   readonly onChange: () => void;
+  /** What the network says of itself has changed. */
+  readonly onStatus: () => void;
 }
 
 /** Why no pod can have a network here. */
@@ -305,5 +307,11 @@ async function joinCluster(
       observer: informers,
     },
   );
-  return { client, observer: informers, member, onChange: () => member.readinessChanged() };
+  return {
+    client,
+    observer: informers,
+    member,
+    onChange: () => member.readinessChanged(),
+    onStatus: () => member.networkChanged(),
+  };
 }

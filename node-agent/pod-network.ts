@@ -9,7 +9,14 @@ export interface PodNetworkDeps {
   readonly logger: Logger;
   /** The cluster that says what the network is like; undefined: the configuration alone does. */
   readonly cluster:
-    | { readonly client: KubeClient; readonly observer: InformerObserver; readonly onChange: () => void }
+    | {
+        readonly client: KubeClient;
+        readonly observer: InformerObserver;
+        /** Other settings are in force. */
+        readonly onChange: () => void;
+        /** See NetworkDeps. */
+        readonly onStatus: () => void;
+      }
     | undefined;
 }
 
@@ -35,7 +42,7 @@ export async function openPodNetwork(
       masqueradeExclusions: options.masqueradeExclusions,
       cooldownMs: options.cooldownSeconds * 1_000,
     },
-    { logger },
+    { logger, ...(cluster === undefined ? {} : { onStatus: cluster.onStatus }) },
   );
   if (cluster === undefined) return { network, follow: () => Promise.resolve() };
   let inForce = written;

@@ -34,6 +34,7 @@ async function setup() {
     '/proc/cpuinfo': 'processor : 0\n',
     '/proc/meminfo': 'MemTotal: 1024 kB\n',
   });
+  const strays: { list: readonly string[] } = { list: [] };
   const memory = await startMemoryStorage({ totalBytes: 100n * GIB });
   const start = async () => {
     let fault: Fault | undefined = new Fault('unavailable', 'the pools are being opened');
@@ -50,7 +51,7 @@ async function setup() {
         client,
         files,
         notServing: () => fault,
-        network: () => ({ ranges: ['10.88.0.0/24'], unreachable: [], strays: [] }),
+        network: () => ({ ranges: ['10.88.0.0/24'], unreachable: [], strays: strays.list }),
         proxy: { files: { replace: async () => false }, directory: '/none', askProxy: async () => undefined },
         logger: silentLogger,
         clock,
@@ -65,6 +66,7 @@ async function setup() {
     };
     await clock.advance(500);
     return {
+      member,
       storage,
       async serve() {
         member.storageOpened(storage);
@@ -76,7 +78,7 @@ async function setup() {
   };
   const inventory = async () => (await client.get(NODE_INVENTORIES, { name: 'n1' })).status;
   const writes = () => client.calls.filter((call) => /^(patch|create|update|delete)/.test(call)).length;
-  return { client, clock, files, start, inventory, writes };
+  return { client, clock, files, strays, start, inventory, writes };
 }
 
 test('the node is published before it serves, and its taint goes when it does', async () => {
@@ -121,6 +123,23 @@ test('figures follow a volume within a second, and an idle node writes nothing',
   await clock.advance(3_600_000);
   expect(writes()).toBe(before);
   expect(client.calls.length).toBeGreaterThan(0);
+});
+
+test('what the network says of itself is published within a second', async () => {
+  const { clock, strays, start, inventory } = await setup();
+  const { member, serve } = await start();
+  await serve();
+  const condition = async (): Promise<string | undefined> =>
+    (await inventory())?.conditions?.find(({ type }) => type === 'FormerAddresses')?.status;
+  for (const [list, status] of [
+    [['container c1'], 'True'],
+    [[], 'False'],
+  ] as const) {
+    strays.list = list;
+    member.networkChanged();
+    await clock.advance(900);
+    expect(await condition()).toBe(status);
+  }
 });
 
 test('a restarted agent finds its words as it left them and writes nothing', async () => {

@@ -127,6 +127,11 @@ export class ClusterMember {
     this.#inventory.poke();
   }
 
+  /** What the network says of itself may have changed. */
+  networkChanged(): void {
+    this.#poke();
+  }
+
   /** What `notServing` says may have changed. */
   readinessChanged(): void {
     this.#settled.resolve(undefined);

@@ -9,11 +9,19 @@ import { Attachments } from './attachments.ts';
 let parts: FakeNetworkParts;
 let attachments: Attachments;
 let allocator: AddressAllocator;
+let forgotten: string[];
 
 function open(restored: readonly Attachment[] = [], range = '10.88.0.0/29'): void {
   allocator = new AddressAllocator({ ranges: parsePodRanges('ranges', [range]), cooldownMs: 1000 });
   attachments = new Attachments(
-    { links: parts, records: parts, hostPorts: parts, allocator, nowMs: () => 0, mtu: () => 1500 },
+    {
+      ...{ links: parts, records: parts, hostPorts: parts, allocator, nowMs: () => 0, mtu: () => 1500 },
+      onForgotten: ({ containerId }) => {
+        if (!attachments.list().some((listed) => listed.containerId === containerId)) {
+          forgotten.push(containerId);
+        }
+      },
+    },
     restored,
   );
 }
@@ -29,6 +37,7 @@ const resting = (): number | undefined => allocator.counts(0)[0]?.cooling;
 
 beforeEach(() => {
   parts = new FakeNetworkParts();
+  forgotten = [];
   open();
 });
 
@@ -113,9 +122,9 @@ describe('detach', () => {
     await attachments.attach(request('a'));
     parts.fail('forget', new Fault('unavailable', 'disk'));
     await expect(attachments.detach(request('a'))).rejects.toThrow('disk');
-    expect(used()).toBe(1);
+    expect([used(), forgotten]).toEqual([1, []]);
     await attachments.detach(request('a'));
-    expect(used()).toBe(0);
+    expect([used(), forgotten]).toEqual([0, ['a']]);
   });
 
   it('removes the link of a container without record, unless it is the link of another', async () => {

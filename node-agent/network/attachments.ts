@@ -59,6 +59,8 @@ export interface AttachmentsDeps {
   /** A clock that never goes back. */
   readonly nowMs: () => number;
   readonly mtu: () => number;
+  /** Told of an attachment that is not listed any more. */
+  readonly onForgotten?: (attachment: Attachment) => void;
 }
 
 const INDEX_ATTEMPTS = 4;
@@ -244,6 +246,7 @@ export class Attachments {
       if (resting) this.#deps.allocator.release(address, this.#deps.nowMs());
       else this.#deps.allocator.cancel(address);
     }
+    this.#deps.onForgotten?.(attachment);
   }
 
   #linkNames(): ReadonlySet<string> {

@@ -69,6 +69,8 @@ export interface NetworkDeps {
   readonly clock?: Clock;
   /** Ids of the containers that the runtime knows; undefined when it cannot say. Absent: nobody can. */
   readonly containers?: () => Promise<ReadonlySet<string> | undefined>;
+  /** Told when `measure` has other strays or unreachable ranges, and when `status` begins or ceases to throw. Must not throw. */
+  readonly onStatus?: () => void;
 }
 
 export interface NetworkStatus {
@@ -110,6 +112,7 @@ const DEFAULT_COOLDOWN_MS = 120_000;
 /** Opens the network: drops the state of an earlier boot, takes over living attachments, and puts the firewall table in force. */
 export async function openNetwork(options: NetworkOptions, deps: NetworkDeps): Promise<Network> {
   const { logger, clock = systemClock, containers = () => Promise.resolve(undefined) } = deps;
+  const { onStatus = () => undefined } = deps;
   let ranges = parseRanges('network.ranges', options.ranges);
   const exclusions = parseCidrs('network.masqueradeExclusions', options.masqueradeExclusions ?? []);
   const cooldownMs = options.cooldownMs ?? DEFAULT_COOLDOWN_MS;
@@ -148,6 +151,9 @@ export async function openNetwork(options: NetworkOptions, deps: NetworkDeps): P
       allocator,
       nowMs,
       mtu: () => mtu,
+      onForgotten: (attachment) => {
+        if (isStray(attachment, ranges)) onStatus();
+      },
     },
     stored.attachments,
   );
@@ -162,6 +168,7 @@ export async function openNetwork(options: NetworkOptions, deps: NetworkDeps): P
       change: (plan) => kernel.call('changePeerRoutes', plan),
     },
     logger,
+    onProblems: onStatus,
   });
 
   await kernel.call('ensureForwarding', ranges);
@@ -199,11 +206,14 @@ export async function openNetwork(options: NetworkOptions, deps: NetworkDeps): P
   };
   let firewallFault: Fault | undefined;
   const verify = async (): Promise<void> => {
+    const failedBefore = firewallFault !== undefined;
     try {
       await firewall.verify();
       firewallFault = undefined;
+      if (failedBefore) onStatus();
     } catch (error) {
       firewallFault = Fault.from(error);
+      if (!failedBefore) onStatus();
       throw error;
     }
     await refreshMtu();
@@ -218,11 +228,13 @@ export async function openNetwork(options: NetworkOptions, deps: NetworkDeps): P
       ...settings.exclusions,
       ...settings.peers.flatMap((peer) => peer.ranges.filter((range) => parseCidr(range) !== undefined)),
     ]);
-    if (wanted.map(formatCidr).join() !== ranges.map(formatCidr).join()) {
+    const others = wanted.map(formatCidr).join() !== ranges.map(formatCidr).join();
+    if (others) {
       logger.info({ ranges: settings.ranges, former: ranges.map(formatCidr) }, 'pods get other addresses');
     }
     ranges = wanted;
     allocator.setRanges(ranges);
+    if (others) onStatus();
     routes.set({ peers: settings.peers, ranges });
     // Each is repeated by the periodic work, or by the next call, as long as it fails.
     const results = await Promise.allSettled([
@@ -238,7 +250,7 @@ export async function openNetwork(options: NetworkOptions, deps: NetworkDeps): P
     ranges: ranges.map(formatCidr),
     strays: attachments
       .list()
-      .filter((attachment) => attachment.addresses.some((address) => !isWithin(address, ranges)))
+      .filter((attachment) => isStray(attachment, ranges))
       .map(describeAttachment),
     unreachable: routes.problems,
   });
@@ -319,6 +331,10 @@ export async function openNetwork(options: NetworkOptions, deps: NetworkDeps): P
 /** None while they are not known. */
 function parseRanges(field: string, texts: readonly string[]): readonly Cidr[] {
   return texts.length === 0 ? [] : parsePodRanges(field, texts);
+}
+
+function isStray({ addresses }: Attachment, ranges: readonly Cidr[]): boolean {
+  return addresses.some((address) => !isWithin(address, ranges));
 }
 
 function isWithin(text: string, ranges: readonly Cidr[]): boolean {

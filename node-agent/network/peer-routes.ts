@@ -16,6 +16,8 @@ export interface PeerRouteTable {
 export interface PeerRoutesDeps {
   readonly table: PeerRouteTable;
   readonly logger: Logger;
+  /** Told when `problems` says something else. */
+  readonly onProblems?: () => void;
 }
 
 /** Keeps this node's routes to the pods of other nodes. Reads the kernel's table each time, so whatever took a route away is made good. */
@@ -41,12 +43,14 @@ export class PeerRoutes {
   /** Makes the routes right. Calls must not overlap. */
   async ensure(): Promise<void> {
     if (this.#wanted === undefined) return;
-    const { table, logger } = this.#deps;
+    const { table, logger, onProblems } = this.#deps;
     const { add, remove, problems } = planPeerRoutes({ ...this.#wanted, ...(await table.read()) });
     for (const problem of problems) {
       if (!this.#problems.includes(problem)) logger.warn({ problem }, 'no route to pods of another node');
     }
+    const others = problems.join('\n') !== this.#problems.join('\n');
     this.#problems = problems;
+    if (others) onProblems?.();
     if (add.length + remove.length === 0) return;
     await table.change({ add, remove });
     logger.info(

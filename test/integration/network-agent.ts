@@ -1,4 +1,9 @@
-import { type NetworkOptions, type NetworkSettings, openNetwork } from '../../node-agent/network/network.ts';
+import {
+  type NetworkOptions,
+  type NetworkSettings,
+  type NetworkStatus,
+  openNetwork,
+} from '../../node-agent/network/network.ts';
 import { removeNetwork } from '../../node-agent/network/removal.ts';
 import { serveCni } from '../../node-agent/cni/server.ts';
 import { createLogger, type LogLevel } from '../../src/runtime/logger.ts';
@@ -13,13 +18,22 @@ export type AgentCommand =
   | 'maintain'
   | 'list'
   | 'status'
+  | 'told'
   | 'uninstall'
   | 'stop'
   | { readonly configure: NetworkSettings };
 
 const settings = JSON.parse(process.argv[2] ?? '{}') as AgentSettings;
 const logger = createLogger({ level: settings.logLevel, name: 'network-agent' });
-const network = await openNetwork(settings, { logger });
+/** What the network said of itself each time that it told of a change. */
+const told: Pick<NetworkStatus, 'strays' | 'unreachable'>[] = [];
+const network = await openNetwork(settings, {
+  logger,
+  onStatus() {
+    const { strays, unreachable } = network.measure();
+    told.push({ strays, unreachable });
+  },
+});
 const server = await serveCni({ socketPath: settings.socketPath, aliveEveryMs: 500 }, { network, logger });
 
 async function stop(): Promise<void> {
@@ -46,6 +60,9 @@ async function obey(command: AgentCommand): Promise<unknown> {
       result = { attachments, mtu, inUse: addresses.map(({ inUse }) => inUse) };
       break;
     }
+    case 'told':
+      result = told;
+      break;
     case 'uninstall':
       await stop();
       await removeNetwork(settings, { logger });

@@ -47,6 +47,7 @@ const WAYS = [
 ];
 const configure = (rest: Partial<NetworkSettings> = {}): Promise<NetworkStatus> =>
   lab.ask<NetworkStatus>({ configure: settings(rest) });
+const told = (): Promise<Pick<NetworkStatus, 'strays' | 'unreachable'>[]> => lab.ask('told');
 const add = (name: string) =>
   lab.cni({ command: 'ADD', containerId: name, netns: lab.addPod(name), version: '1.1.0' });
 const addressOf = ({ json }: { readonly json: Record<string, unknown> }): string =>
@@ -122,6 +123,8 @@ describe('a node that is told its ranges and its peers', () => {
       expect.stringMatching(/node far: its address 203.0.113.5 is on no network/),
     ]);
     expect(routes()).toEqual(WAYS);
+    await configure();
+    expect((await told()).map((status) => status.unreachable)).toEqual([[], unreachable, []]);
   });
 
   it('gives new pods addresses of new ranges, while old pods keep theirs and their network', async () => {
@@ -139,5 +142,8 @@ describe('a node that is told its ranges and its peers', () => {
     const gone = await lab.cni({ command: 'DEL', containerId: 'c1', netns });
     expect(gone.status).toBe(0);
     expect((await configure({ ranges: ['10.88.5.0/24'] })).strays).toEqual([]);
+    // Whoever publishes that was told at once, and of nothing else: the pods of the new range are no news.
+    await lab.cni({ command: 'DEL', containerId: 'c2', netns: `${lab.directory}/pod-c2` });
+    expect((await told()).map(({ strays }) => strays)).toEqual([[], ['container c1'], []]);
   });
 });
