@@ -56,7 +56,7 @@ machine: build ## an emulated machine with a kernel of its own runs a script: ma
 	@scripts/install-debian-packages.sh $(MACHINE_PACKAGES)
 	@node test/machine/main.ts $(ARGS)
 
-e2e-machine: build ## what needs a kernel of its own: project quota, reboots, power cuts; takes a quarter of an hour, no part of make test
+e2e-machine: build ## what needs a kernel of its own: project quota, reboots, power cuts; takes half an hour or so, no part of make test
 	@scripts/install-debian-packages.sh $(MACHINE_PACKAGES)
 	@vitest run --project machine --reporter=verbose $(ARGS)
 
