@@ -11,11 +11,12 @@ import { NODES } from '../../kube/built-in.ts';
 const CLAIM = { namespace: 'team', name: 'data-1' };
 const SNAPSHOT = { namespace: 'team', name: 'before' };
 
-let lives: SnapshotLives;
+let lives = new SnapshotLives();
 
 afterEach(() => lives[Symbol.dispose]());
 
 async function prepare(deletionPolicy: 'Delete' | 'Retain'): Promise<void> {
+  lives[Symbol.dispose]();
   lives = new SnapshotLives();
   await lives.addVolume(1, 'n1', {});
   await lives.server.create(NODES, { metadata: { name: 'n1' } });

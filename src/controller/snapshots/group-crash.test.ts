@@ -15,11 +15,12 @@ import { type KubeObject, keyOf, type Resource } from '../../kube/resource.ts';
 
 const GROUP = { namespace: 'team', name: 'together' };
 
-let lives: SnapshotLives;
+let lives = new SnapshotLives();
 
 afterEach(() => lives[Symbol.dispose]());
 
 async function prepare(deletionPolicy: 'Delete' | 'Retain', nodes = ['n1', 'n1']): Promise<void> {
+  lives[Symbol.dispose]();
   lives = new SnapshotLives();
   for (const [index, node] of nodes.entries()) await lives.addVolume(index + 1, node, { app: 'db' });
   await lives.server.create(NODES, { metadata: { name: 'n1' } });
