@@ -69,6 +69,35 @@ test('a loop device is found by its file, whatever the file was called by who at
   expect(await leftovers()).toEqual([]);
 });
 
+test('so is one on a volume of a pool that nobody has mounted any more, and the one that kubelet has on that', async () => {
+  const id = `vol-${Buffer.from(directory.slice(-6)).toString('hex')}`;
+  const [disk, pool] = [join(directory, 'disk'), `${directory}-pool`];
+  await mkdir(join(disk, 'volumes'), { recursive: true });
+  await writeFile(join(disk, 'volumes', `${id}.json`), '{}');
+  await runCommand('truncate', ['--size=64M', join(disk, 'pool.img')]);
+  await runCommand('mkfs.ext4', ['-q', join(disk, 'pool.img')]);
+  await mkdir(pool);
+  made.defer(() => rmdir(pool));
+  made.defer(() => detachLoopDevices(directory));
+  await runCommand('mount', ['--options', 'loop', join(disk, 'pool.img'), pool]);
+  await using mounted = new AsyncDisposableStack();
+  mounted.defer(async () => {
+    await runCommand('umount', ['--lazy', pool]);
+  });
+  await runCommand('truncate', ['--size=1M', join(pool, `${id}.img`)]);
+  const attach = async (file: string): Promise<string> =>
+    (await runCommand('losetup', ['--find', '--show', file])).stdout.trim();
+  const volume = await attach(join(pool, `${id}.img`));
+  const above = await attach(volume);
+  await mounted.disposeAsync();
+  expect(await leftovers()).toEqual(
+    expect.arrayContaining([`loop device ${volume}`, `loop device ${above}`]),
+  );
+  expect(await leftovers()).toHaveLength(3);
+  await detachLoopDevices(directory);
+  expect(await leftovers()).toEqual([]);
+});
+
 test('a machine is found by its processes, also by one that does not know it yet, and is gone when it is off', async () => {
   const options = { name: 'm', directory: join(directory, 'm'), cgroup: `${prefix()}-m` };
   const machine = new Machine(options);
