@@ -43,7 +43,8 @@ test: packages build ## every level of tests, with real parts; ends with one lin
 
 e2e: packages build ## all tests that need a whole Kubernetes, built from its Go modules and kept in a cache
 	@scripts/install-debian-packages.sh $(TEST_PACKAGES)
-	@node test/tools/build-tool.ts kube-apiserver kube-controller-manager kube-scheduler kubelet kubectl
+	@node test/tools/build-tool.ts kube-apiserver kube-controller-manager kube-scheduler kubelet kubectl \
+		csi-snapshot-metadata changed-blocks
 	@vitest run --project e2e --reporter=verbose $(ARGS)
 
 e2e-storage: packages build ## Kubernetes' own storage tests on Keelson, an hour or two (ARGS="--profile ext4 --focus snapshottable")

@@ -51,6 +51,11 @@ const TOOLS = {
   crictl: { module: 'cri-tools', package: 'sigs.k8s.io/cri-tools/cmd/crictl' },
   critest: { module: 'cri-tools', package: 'sigs.k8s.io/cri-tools/cmd/critest', test: true },
   descriptors: { module: 'descriptors', package: '.' },
+  'csi-snapshot-metadata': {
+    module: 'snapshot-metadata',
+    package: 'github.com/kubernetes-csi/external-snapshot-metadata/cmd/csi-snapshot-metadata',
+  },
+  'changed-blocks': { module: 'snapshot-metadata', package: '.' },
   helm: { module: 'helm', package: 'helm.sh/helm/v3/cmd/helm' },
   'kube-apiserver': kubernetes('kube-apiserver'),
   'kube-controller-manager': kubernetes('kube-controller-manager'),
