@@ -89,7 +89,7 @@ export function sidecarObjects(tools: string, certificate: Buffer, key: Buffer):
       { apiGroups: ['authorization.k8s.io'], resources: ['subjectaccessreviews'], verbs: ['create'] },
       {
         apiGroups: [SNAPSHOTS],
-        // Of classes it wants to know whether they name a secret.
+        // Of classes it wants to know whether they name a secret. They are not in the role that comes with it.
         resources: ['volumesnapshots', 'volumesnapshotcontents', 'volumesnapshotclasses'],
         verbs: ['get'],
       },

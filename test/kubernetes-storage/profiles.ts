@@ -100,7 +100,8 @@ const CAPABILITIES: Readonly<Record<string, boolean>> = {
   volumeMountGroup: false,
   // Needs SELinux on the host.
   seLinuxMount: false,
-  // The test installs its client with Go from the network, and asks a service that a sidecar serves to clients in the cluster.
+  // The suite reads the namespace of a driver that it has installed itself (DriverNamespace, which `external` leaves nil), and panics with any
+  // driver that was there before. test/e2e/snapshot-metadata.test.ts does the same, with the same sidecar and its client library.
   snapshotMetadata: false,
 };
 

@@ -59,7 +59,7 @@ const REASONS: readonly { readonly says: RegExp; readonly why: string }[] = [
   },
   {
     says: /snapshot metadata/,
-    why: 'the test installs its client with Go from the network, and needs the sidecar that serves the CSI service to the cluster',
+    why: 'the suite reads the namespace of a driver that it has installed itself, and panics with a driver that was there before; `test/e2e/snapshot-metadata.test.ts` does the same with the same sidecar and its client library',
   },
 ];
 
