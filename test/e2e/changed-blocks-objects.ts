@@ -11,6 +11,8 @@ const PORT = 50_051;
 const HEALTH_PORT = 50_052;
 const SIDECAR = 'snapshot-metadata';
 export const SIDECARS = [`daemonset/${SIDECAR}`, '--namespace', NAMESPACE] as const;
+/** Of each volume. */
+export const VOLUME_BYTES = 32 << 20;
 /** Where pods find the programs. */
 export const TOOLS = '/tools';
 
@@ -186,7 +188,7 @@ export function blockClaim(name: string, storageClassName: string, snapshot?: st
       volumeMode: 'Block',
       accessModes: ['ReadWriteOnce'],
       storageClassName,
-      resources: { requests: { storage: '64Mi' } },
+      resources: { requests: { storage: String(VOLUME_BYTES) } },
       ...(snapshot === undefined ? {} : { dataSource }),
     },
   };

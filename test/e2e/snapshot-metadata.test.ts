@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { mkdir, readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -14,12 +15,14 @@ import {
   sidecarObjects,
   toolPod,
   TOOLS,
+  VOLUME_BYTES,
 } from './changed-blocks-objects.ts';
 import { SnapshotLab } from './snapshot-lab.ts';
 
 const MINUTES = 60_000;
 const BLOCK = 4096;
-const ZEROS_64_MIB = '3b6a07d0d404fab4e23b6d34bc6696a6a312dd92821332385e5af7c01c421351';
+const LAST_BLOCK = VOLUME_BYTES / BLOCK - 1;
+const ZEROS = createHash('sha256').update(Buffer.alloc(VOLUME_BYTES)).digest('hex');
 /** The name that clients ask for unless they are told another: the driver's. It stands for one address. */
 const [DEFAULT_SERVICE, SECOND_SERVICE] = [DRIVER_NAME, `node-2.${DRIVER_NAME}`];
 
@@ -114,12 +117,15 @@ describe('changed blocks in a cluster', { timeout: 5 * MINUTES }, () => {
   };
   const hashOf = async (pod: string, device: string): Promise<string> =>
     (await lab.inPod(pod, `sha256sum </dev/${device}`)).slice(0, 64);
-  /** Random data in `count` blocks from block `at` on. */
-  const scribble = (pod: string, device: string, at: number, count: number): Promise<string> =>
+  /** Random data in `count` blocks from each of these on. */
+  const scribble = (pod: string, device: string, starts: readonly number[], count: number): Promise<string> =>
     lab.inPod(
       pod,
-      `dd if=/dev/urandom of=/dev/${device} bs=${BLOCK} seek=${at} count=${count} conv=notrunc,fsync 2>/dev/null`,
+      `for at in ${starts.join(' ')}; do dd if=/dev/urandom of=/dev/${device} bs=${BLOCK} seek=$at count=${count} conv=notrunc,fsync 2>/dev/null || exit 1; done`,
     );
+  const expectEqual = async (pod: string, one: string, other: string): Promise<void> => {
+    await lab.inPod(pod, `cmp /dev/${one} /dev/${other}`);
+  };
   const ask = async (pod: string, options: string): Promise<Told> =>
     JSON.parse(await lab.inPod(pod, `${TOOLS}/changed-blocks ${options}`)) as Told;
 
@@ -132,13 +138,13 @@ describe('changed blocks in a cluster', { timeout: 5 * MINUTES }, () => {
     const { backend, node, data, older, newer, writer, reader, from, to, fresh } = one;
     await lab.kubectl.apply([blockClaim(data, backend), toolPod(writer, { node, tools }, [data])]);
     await lab.nodeOf(writer);
-    for (const at of [0, 300, 9_000]) await scribble(writer, data, at, 64);
+    await scribble(writer, data, [0, 300, 6_000], 64);
     const before = await hashOf(writer, data);
     await lab.addSnapshot(older, data);
     await lab.ready(older);
-    for (const at of [3, 320, 5_000, 5_100, 16_383]) await scribble(writer, data, at, 1);
+    await scribble(writer, data, [3, 320, 5_000, 5_100, LAST_BLOCK], 1);
     // What held data and holds none any more is a change too.
-    await lab.inPod(writer, `blkdiscard -o ${9_000 * BLOCK} -l ${32 * BLOCK} /dev/${data}`);
+    await lab.inPod(writer, `blkdiscard -o ${6_000 * BLOCK} -l ${32 * BLOCK} /dev/${data}`);
     const after = await hashOf(writer, data);
     await lab.addSnapshot(newer, data);
     await lab.ready(newer);
@@ -152,7 +158,7 @@ describe('changed blocks in a cluster', { timeout: 5 * MINUTES }, () => {
     expect(after).not.toBe(before);
     expect(await hashOf(reader, from)).toBe(after);
     expect(await hashOf(reader, to)).toBe(before);
-    expect(await hashOf(reader, fresh)).toBe(ZEROS_64_MIB);
+    expect(await hashOf(reader, fresh)).toBe(ZEROS);
   }
 
   describe.each(CASES)('of a volume of backend $backend on $node', (one) => {
@@ -163,20 +169,20 @@ describe('changed blocks in a cluster', { timeout: 5 * MINUTES }, () => {
         reader,
         `${which} -snapshot=${newer} -previous=${older} -from=/dev/${from} -to=/dev/${to} -max-results=2`,
       );
-      expect(told.capacity).toBe(64 << 20);
+      expect(told.capacity).toBe(VOLUME_BYTES);
       expect(told.bytes).toBeGreaterThanOrEqual(37 * BLOCK);
       expect(told.bytes).toBeLessThan(160 * BLOCK);
       expect(told.answers).toBe(Math.ceil(told.blocks / 2));
       expect(told.answers).toBeGreaterThan(1);
-      expect(await hashOf(reader, to)).toBe(await hashOf(reader, from));
+      await expectEqual(reader, to, from);
     });
 
     test('the allocated ones alone make a new volume equal to it', async () => {
       const told = await ask(reader, `${which} -snapshot=${newer} -from=/dev/${from} -to=/dev/${fresh}`);
-      expect(told.capacity).toBe(64 << 20);
+      expect(told.capacity).toBe(VOLUME_BYTES);
       expect(told.bytes).toBeGreaterThanOrEqual(163 * BLOCK);
       expect(told.bytes).toBeLessThan(320 * BLOCK);
-      expect(await hashOf(reader, fresh)).toBe(await hashOf(reader, from));
+      await expectEqual(reader, fresh, from);
     });
   });
 
@@ -193,5 +199,13 @@ describe('changed blocks in a cluster', { timeout: 5 * MINUTES }, () => {
       `-service=${DEFAULT_SERVICE} -snapshot=btrfs-node-1-newer -from=/dev/zero -to=/dev/null`,
     );
     await expect(asked).rejects.toThrow(/PermissionDenied/);
+  });
+
+  test('are told again after the agent was killed: the sidecar ends with it, and starts again', async () => {
+    const [, { reader, newer, from, fresh }] = CASES;
+    await (await lab.cluster.node('node-1')).killAgent();
+    await lab.eventually('it is served again', async () => {
+      await ask(reader, `-snapshot=${newer} -from=/dev/${from} -to=/dev/${fresh}`);
+    });
   });
 });
