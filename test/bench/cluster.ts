@@ -8,6 +8,7 @@ import { LOCAL_VOLUMES } from '../../src/api/local-volume.ts';
 import { NAMESPACES, STORAGE_CLASSES } from '../../src/kube/built-in.ts';
 import { listAll } from '../../src/kube/client.ts';
 import { waitFor } from '../cluster/wait.ts';
+import { pauseProcesses } from './bystanders.ts';
 import { ClaimLoad } from './claim-load.ts';
 import { type ClusterLab, openClusterLab } from './cluster-lab.ts';
 import { FLOOR, runFloorProvisioner } from './floor-provisioner.ts';
@@ -109,8 +110,13 @@ export async function benchCluster({
     const runs = contenders.map((): LoadRun[] => []);
     for (let round = 0; round < rounds; round += 1) {
       for (const [index, { who, className }] of contenders.entries()) {
+        await using _alone = pauseProcesses([
+          ...(who === 'keelson' ? [] : await controllers(lab)),
+          ...(who === peerClass ? [] : peerProcesses.values()),
+        ]);
         const volumes = await countVolumes(lab);
-        const asked = await lab.requests();
+        // Of others it is of no interest, and a stopped controller does not answer.
+        const asked = who === 'keelson' ? await lab.requests() : undefined;
         await using place = await useNamespace(lab, `bench-${claims}-${round}-${index}`);
         // In its own turn alone: nobody else is to pay for its watches.
         await using _floor = who === 'floor' ? startFloor(client) : undefined;
@@ -175,6 +181,12 @@ function startFloor(client: ClusterLab['client']): AsyncDisposable {
       await floor;
     },
   };
+}
+
+/** Those of Keelson that follow claims and volumes of others too; its agents know of none but their own. */
+async function controllers(lab: ClusterLab): Promise<readonly number[]> {
+  const processes = await lab.processes();
+  return [...(processes ?? [])].filter(([name]) => name.startsWith('controller')).map(([, pid]) => pid);
 }
 
 type LoadRun = Pick<ClaimRow, 'boundMs' | 'goneMs' | 'requests'>;

@@ -1,0 +1,41 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Fault } from '../../src/core/fault.ts';
+import { waitFor } from '../cluster/wait.ts';
+import { readUsage } from './process-usage.ts';
+
+/** What they may use together within a second when they have caught up: their own timers. */
+const CALM_MS = 100;
+const CATCH_UP_MS = 120_000;
+
+/**
+ * Stops the processes until the result is disposed, and then waits until they have caught up with what they missed. Every provisioner
+ * follows all claims and volumes of its cluster, also those of another one; and who is measured is not to pay for that, as nobody runs two.
+ */
+export function pauseProcesses(pids: readonly number[]): AsyncDisposable {
+  for (const pid of pids) process.kill(pid, 'SIGSTOP');
+  // Also when this process fails: a stopped process is in everybody's way.
+  const goOn = (): void => {
+    for (const pid of pids) process.kill(pid, 'SIGCONT');
+  };
+  process.once('exit', goOn);
+  return {
+    [Symbol.asyncDispose]: async () => {
+      process.off('exit', goOn);
+      goOn();
+      await waitFor('the others have caught up', () => isCalm(pids), { timeoutMs: CATCH_UP_MS });
+    },
+  };
+}
+
+async function isCalm(pids: readonly number[]): Promise<true> {
+  const before = await cpuMs(pids);
+  await sleep(1_000);
+  const used = (await cpuMs(pids)) - before;
+  if (used <= CALM_MS) return true;
+  throw new Fault('busy', `they used ${used} ms of a processor within a second`);
+}
+
+async function cpuMs(pids: readonly number[]): Promise<number> {
+  const usages = await Promise.all(pids.map((pid) => readUsage(pid)));
+  return usages.reduce((sum, usage) => sum + usage.cpuMs, 0);
+}
