@@ -4,24 +4,39 @@ import { expect, test } from 'vitest';
 import { waitFor } from '../cluster/wait.ts';
 import { pauseProcesses } from './bystanders.ts';
 
+const becomes = async (pid: number, state: string): Promise<void> => {
+  const check = async (): Promise<true | undefined> =>
+    (await readFile(`/proc/${pid}/status`, 'utf8')).includes(`State:\t${state} `) ? true : undefined;
+  await waitFor(`process ${pid} in state ${state}`, check, { timeoutMs: 5_000 });
+};
+
 test('stands still until it is disposed, and goes on then', async () => {
   using bystander = spawn('sleep', ['60'], { stdio: 'ignore' });
-  const pid = bystander.pid ?? 0;
-  const becomes = async (state: string): Promise<unknown> =>
-    await waitFor(
-      `state ${state}`,
-      async () =>
-        /^State:\s+(\w)/m.exec(await readFile(`/proc/${pid}/status`, 'utf8'))?.[1] === state
-          ? true
-          : undefined,
-      { timeoutMs: 5_000 },
-    );
-  await becomes('S');
+  const { pid = 0 } = bystander;
+  await becomes(pid, 'S');
   const listeners = process.listenerCount('exit');
   {
     await using _paused = pauseProcesses([pid]);
-    await becomes('T');
+    await becomes(pid, 'T');
   }
-  await becomes('S');
+  await becomes(pid, 'S');
   expect(process.listenerCount('exit')).toBe(listeners);
+});
+
+test('goes on together with a parent that stopped because it did', async () => {
+  using parent = spawn('sh', ['-c', 'sleep 60; true'], { stdio: 'ignore' });
+  const { pid = 0 } = parent;
+  const child = await waitFor(
+    'a child',
+    async () => Number(await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8')) || undefined,
+    { timeoutMs: 5_000 },
+  );
+  {
+    await using _paused = pauseProcesses([child]);
+    process.kill(pid, 'SIGSTOP');
+    await becomes(pid, 'T');
+  }
+  await becomes(child, 'S');
+  await becomes(pid, 'S');
+  process.kill(child);
 });

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Fault } from '../../src/core/fault.ts';
 import { waitFor } from '../cluster/wait.ts';
@@ -12,10 +13,12 @@ const CATCH_UP_MS = 120_000;
  * follows all claims and volumes of its cluster, also those of another one; and who is measured is not to pay for that, as nobody runs two.
  */
 export function pauseProcesses(pids: readonly number[]): AsyncDisposable {
+  // nsenter(1) stops itself when its child does, and does not go on with it.
+  const stopped = new Set(pids.flatMap((pid) => [parentOf(pid), pid]));
   for (const pid of pids) process.kill(pid, 'SIGSTOP');
   // Also when this process fails: a stopped process is in everybody's way.
   const goOn = (): void => {
-    for (const pid of pids) process.kill(pid, 'SIGCONT');
+    for (const pid of stopped) process.kill(pid, 'SIGCONT');
   };
   process.once('exit', goOn);
   return {
@@ -25,6 +28,10 @@ export function pauseProcesses(pids: readonly number[]): AsyncDisposable {
       await waitFor('the others have caught up', () => isCalm(pids), { timeoutMs: CATCH_UP_MS });
     },
   };
+}
+
+function parentOf(pid: number): number {
+  return Number(/^PPid:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]);
 }
 
 async function isCalm(pids: readonly number[]): Promise<true> {
