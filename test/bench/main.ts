@@ -1,5 +1,5 @@
 import { readFile, writeFile } from 'node:fs/promises';
-import { cpus, release, totalmem } from 'node:os';
+import { constants, cpus, release, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { Fault } from '../../src/core/fault.ts';
@@ -76,6 +76,11 @@ const machine =
   `Measured on ${cpus().length} processors (${cpus()[0]?.model ?? 'unknown'}), ${Math.round(totalmem() / 2 ** 30)} GiB, ` +
   `Linux ${release()}, Node ${process.version}, ${new Date().toISOString().slice(0, 10)}`;
 console.log(`${machine}\n`);
+
+// A signal alone would end the process without what it does at its exit: processes that stand still meanwhile go on then.
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  process.once(signal, () => process.exit(128 + constants.signals[signal]));
+}
 
 const sections: Section[] = [];
 for (const name of positionals.length === 0 ? Object.keys(PARTS) : positionals) {
