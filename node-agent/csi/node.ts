@@ -3,7 +3,7 @@ import type { VolumeUsage } from '../../src/rpc/gen/csi/v1/VolumeUsage.ts';
 import type { RpcHandlers } from '../../src/rpc/server.ts';
 import { formatBytes } from '../../src/core/quantity.ts';
 import type { SizeRange } from '../../src/core/volume-size.ts';
-import type { Publish, VolumeStats } from '../storage/attachments.ts';
+import type { Publish, VolumeStats } from '../storage/mounts/attachments.ts';
 import type { PublishEphemeral } from '../storage/ephemeral.ts';
 import { Fault, isFault } from '../../src/core/fault.ts';
 import { checkForm, parseAccess } from './capabilities.ts';

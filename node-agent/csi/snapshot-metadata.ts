@@ -2,7 +2,7 @@ import type { BlockRange } from '../../src/core/block-map.ts';
 import { Fault } from '../../src/core/fault.ts';
 import type { BlockMetadata } from '../../src/rpc/gen/csi/v1/BlockMetadata.ts';
 import type { CallContext, RpcStreamHandlers } from '../../src/rpc/server.ts';
-import type { BlocksWanted, SnapshotBlocks } from '../storage/snapshot-blocks.ts';
+import type { BlocksWanted, SnapshotBlocks } from '../storage/transfers/snapshot-blocks.ts';
 import { requireField } from './translate.ts';
 
 /** What the SnapshotMetadata service needs of the storage service. */

@@ -7,7 +7,7 @@ import type { Clock } from '../../src/runtime/clock.ts';
 import { KeyedLock } from '../../src/runtime/keyed-lock.ts';
 import type { Logger } from '../../src/runtime/logger.ts';
 import type { Inventory } from './inventory.ts';
-import type { IoLimiter } from './io-limiter.ts';
+import type { IoLimiter } from './mounts/io-limiter.ts';
 import type { Ledger } from './ledger.ts';
 
 /** What the operations on volumes and snapshots share. */

@@ -4,9 +4,9 @@ import { Fault } from '../../src/core/fault.ts';
 import type { Publication, Volume } from '../../src/core/volume.ts';
 import { checkName, isId } from '../../src/core/volume-name.ts';
 import type { SizeRange } from '../../src/core/volume-size.ts';
-import type { Attachments } from './attachments.ts';
+import type { Attachments } from './mounts/attachments.ts';
 import type { OperationDeps } from './copies.ts';
-import { absent } from './target-mounts.ts';
+import { absent } from './mounts/target-mounts.ts';
 import type { PoolChoice, Volumes } from './volumes.ts';
 
 /** A volume that is made for one pod, when it is published, and goes with it. */

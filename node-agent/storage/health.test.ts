@@ -5,7 +5,7 @@ import type { MountEntry } from '../../src/core/mount-table.ts';
 import type { Pool } from './backend.ts';
 import { VolumeHealth } from './health.ts';
 import type { Inventory } from './inventory.ts';
-import { fixedPools, type PoolSet } from './pool-set.ts';
+import { fixedPools, type PoolSet } from './pools/pool-set.ts';
 import { createStorage, type VolumeService } from './storage.ts';
 
 interface World {

@@ -13,7 +13,7 @@ import type { MountEntry } from '../../src/core/mount-table.ts';
 import { readMountTable } from '../linux/mount-table.ts';
 import type { VolumeMounts } from './backend.ts';
 import type { Inventory, Quarantined } from './inventory.ts';
-import type { PoolSet, PoolState } from './pool-set.ts';
+import type { PoolSet, PoolState } from './pools/pool-set.ts';
 
 export interface VolumeHealthDeps {
   readonly inventory: Inventory;

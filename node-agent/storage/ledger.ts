@@ -10,7 +10,7 @@ import { pinnedBytes, planLimit } from '../../src/core/volume-quota.ts';
 import { KeyedLock } from '../../src/runtime/keyed-lock.ts';
 import type { Pool } from './backend.ts';
 import type { Inventory } from './inventory.ts';
-import type { PoolSet } from './pool-set.ts';
+import type { PoolSet } from './pools/pool-set.ts';
 
 /** What is promised to whom: the pools' capacity by our records, and the limits that the kernel enforces for them. */
 export class Ledger {

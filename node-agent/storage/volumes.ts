@@ -16,7 +16,7 @@ import { attributeNames, sameAttributes, type VolumeAttributes } from '../../src
 import { checkName, formatId } from '../../src/core/volume-name.ts';
 import { pinsOfCopy } from '../../src/core/volume-quota.ts';
 import { fitsRange, planExpansion, planSize, type SizeRange } from '../../src/core/volume-size.ts';
-import type { PoolSet, PoolState } from './pool-set.ts';
+import type { PoolSet, PoolState } from './pools/pool-set.ts';
 import { dissolve, type OperationDeps, randomId, undo } from './copies.ts';
 import { newSalt } from './volume-key.ts';
 

@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
 import type { Pool } from '../../node-agent/storage/backend.ts';
-import { RemovalBudget } from '../../node-agent/storage/removal-budget.ts';
+import { RemovalBudget } from '../../node-agent/storage/removal/removal-budget.ts';
 import { leastBytes } from '../../src/core/backend-features.ts';
 import type { ContentForm, VolumeShape } from '../../src/core/volume.ts';
 

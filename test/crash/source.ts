@@ -1,5 +1,5 @@
 import { readdirSync, readFileSync } from 'node:fs';
-import { join, relative } from 'node:path';
+import { basename, join, relative } from 'node:path';
 import ts from 'typescript';
 import { FILE_EFFECTS, HANDLE_EFFECTS, isKernelEffect } from './effect-names.ts';
 
@@ -31,12 +31,12 @@ export function readSource(): {
 } {
   const sites: EffectSite[] = [];
   const windows: NamedWindow[] = [];
-  for (const name of readdirSync(FOLDER).sort()) {
-    if (!name.endsWith('.ts') || name.endsWith('.test.ts')) continue;
-    const path = join(FOLDER, name);
+  for (const below of readdirSync(FOLDER, { recursive: true, encoding: 'utf8' }).sort()) {
+    if (!below.endsWith('.ts') || below.endsWith('.test.ts')) continue;
+    const path = join(FOLDER, below);
     const source = ts.createSourceFile(path, readFileSync(path, 'utf8'), ts.ScriptTarget.Latest, true);
     const file = relative(ROOT, path);
-    sites.push(...sitesOf(source, file, name));
+    sites.push(...sitesOf(source, file, basename(below)));
     windows.push(...windowsOf(source, file));
   }
   return { sites, windows };

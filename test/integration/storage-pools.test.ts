@@ -1,7 +1,7 @@
 import { mkdir, open, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, it } from 'vitest';
-import { openPool, type OpenPool } from '../../node-agent/storage/open-pool.ts';
+import { openPool, type OpenPool } from '../../node-agent/storage/pools/open-pool.ts';
 import { POOL_DEFAULTS, type PoolSpec } from '../../src/core/pool.ts';
 import { parsePoolSelector } from '../../src/core/pool-selector.ts';
 import { runCommand } from '../../src/runtime/child-process.ts';

@@ -1,7 +1,7 @@
 import { mkdir, readdir, readFile, rm, stat, symlink, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, it } from 'vitest';
-import { openPool as openAnyPool, type OpenPool } from '../../node-agent/storage/open-pool.ts';
+import { openPool as openAnyPool, type OpenPool } from '../../node-agent/storage/pools/open-pool.ts';
 import { POOL_DEFAULTS } from '../../src/core/pool.ts';
 import { ANY_SIZE } from '../../src/core/volume-size.ts';
 import { runCommand } from '../../src/runtime/child-process.ts';

@@ -1,0 +1,96 @@
+import { stat } from 'node:fs/promises';
+import { Fault } from '../../../src/core/fault.ts';
+import type { VolumeShape } from '../../../src/core/volume.ts';
+import type { MountPlan } from '../../../src/core/volume-access.ts';
+import type { Kernel } from '../../linux/kernel.ts';
+import type { FilesystemStats } from '../backend.ts';
+import type { ModeMounts } from './mounts-by-mode.ts';
+import { TargetMounts } from './target-mounts.ts';
+
+export interface BlockMountsOptions {
+  /** Path of the file with a volume's bytes, through the pool's open root. */
+  readonly fileOf: (id: string) => string;
+}
+
+/** Block volumes: the loop device of a file, shown at targets. */
+export class BlockMounts implements ModeMounts {
+  readonly #fileOf: (id: string) => string;
+  readonly #kernel: Kernel;
+  readonly targets: TargetMounts;
+
+  constructor({ fileOf }: BlockMountsOptions, { kernel }: { readonly kernel: Kernel }) {
+    this.#fileOf = fileOf;
+    this.#kernel = kernel;
+    this.targets = new TargetMounts(
+      {
+        kind: 'device',
+        isShown: async ({ id }, shown) => {
+          if (!shown.isBlockDevice()) return false;
+          const path = await this.#kernel.call('findLoopPath', fileOf(id));
+          return path !== undefined && (await stat(path, { bigint: true })).rdev === shown.rdev;
+        },
+        bind: (volume, place, plan) => this.#bind(volume, place, plan),
+      },
+      { kernel },
+    );
+  }
+
+  /** Nothing mounts the device, so it stays attached without a user until it is detached: also when the agent is not there. */
+  async attach({ id }: VolumeShape): Promise<void> {
+    const device = await this.#kernel.call('attachLoop', this.#fileOf(id), { autoclear: false });
+    await this.#kernel.call('closeLoop', { fd: device.fd });
+  }
+
+  async detach(volume: VolumeShape): Promise<void> {
+    await using device = await this.#hold(volume);
+    if (device === undefined) return;
+    await this.#kernel.call('flushDevice', device.path);
+    await this.#kernel.call('detachLoop', device.path);
+  }
+
+  async grow(volume: VolumeShape): Promise<void> {
+    await using device = await this.#hold(volume);
+    if (device !== undefined) await this.#kernel.call('refreshLoopCapacity', device.path);
+  }
+
+  async flush(volume: VolumeShape): Promise<void> {
+    await using device = await this.#hold(volume);
+    if (device !== undefined) await this.#kernel.call('flushDevice', device.path);
+  }
+
+  /** What is on the device is the workload's own: a copy is as consistent as after a power cut, with all that was written before. */
+  async freeze(volume: VolumeShape): Promise<AsyncDisposable> {
+    await this.flush(volume);
+    return { async [Symbol.asyncDispose]() {} };
+  }
+
+  deviceOf({ id }: VolumeShape): Promise<string | undefined> {
+    return this.#kernel.call('findLoopNumber', this.#fileOf(id));
+  }
+
+  async stats({ id, sizeBytes }: VolumeShape): Promise<FilesystemStats> {
+    const { blocks } = await stat(this.#fileOf(id), { bigint: true });
+    const allocated = blocks * 512n;
+    const usedBytes = allocated > sizeBytes ? sizeBytes : allocated;
+    return { totalBytes: sizeBytes, usedBytes, availableBytes: sizeBytes - usedBytes };
+  }
+
+  /** A read-only mount does not keep anybody from writing to a device that is seen in it: the device itself has to refuse. */
+  async #bind(volume: VolumeShape, place: string, plan: MountPlan): Promise<void> {
+    // Idempotent, and there already but after a reboot that took the device.
+    await this.attach(volume);
+    await using device = await this.#hold(volume);
+    if (device === undefined)
+      throw new Fault('unavailable', `the loop device of ${volume.id} went away; try again`);
+    await this.#kernel.call('setReadOnly', device.path, plan.readonly);
+    await this.#kernel.call('bindDevice', device.path, place, plan);
+  }
+
+  /** The volume's device, if it has one. Until this is disposed of its path means no other: one that nobody has open can go, and serve another file. */
+  async #hold({ id }: VolumeShape): Promise<({ readonly path: string } & AsyncDisposable) | undefined> {
+    const device = await this.#kernel.call('findLoop', this.#fileOf(id));
+    if (device === undefined) return undefined;
+    const close = (): Promise<void> => this.#kernel.call('closeLoop', { fd: device.fd });
+    return { path: device.path, [Symbol.asyncDispose]: close };
+  }
+}

@@ -1,0 +1,56 @@
+import { stat } from 'node:fs/promises';
+import type { VolumeShape } from '../../../src/core/volume.ts';
+import type { Kernel } from '../../linux/kernel.ts';
+import type { FilesystemStats } from '../backend.ts';
+import type { ModeMounts } from './mounts-by-mode.ts';
+import { absent, TargetMounts } from './target-mounts.ts';
+
+export interface DirectoryMountsOptions {
+  /** The pool's open root directory. */
+  readonly root: number;
+  /** Where a volume's directory is below it. */
+  readonly pathOf: (id: string) => string;
+  /** What the kernel says of a volume's directory; absent where the pool counts. */
+  readonly readStats?: (id: string) => Promise<FilesystemStats | undefined>;
+}
+
+/** Bind mounts of directories of the pool itself: there is nothing to attach, to grow or to hold. */
+export class DirectoryMounts implements ModeMounts {
+  readonly #options: DirectoryMountsOptions;
+  readonly targets: TargetMounts;
+
+  constructor(options: DirectoryMountsOptions, { kernel }: { readonly kernel: Kernel }) {
+    const { root, pathOf } = options;
+    this.#options = options;
+    this.targets = new TargetMounts(
+      {
+        kind: 'directory',
+        async isShown({ id }, shown) {
+          const own = await stat(`/proc/self/fd/${root}/${pathOf(id)}`, { bigint: true }).catch(absent);
+          return own !== undefined && own.dev === shown.dev && own.ino === shown.ino;
+        },
+        bind: ({ id }, place, plan) => kernel.call('bindBeneath', root, pathOf(id), place, plan),
+      },
+      { kernel },
+    );
+  }
+
+  async attach(): Promise<void> {}
+  async detach(): Promise<void> {}
+  async grow(): Promise<void> {}
+  async flush(): Promise<void> {}
+
+  /** Its I/O goes through the device of the whole pool. */
+  async deviceOf(): Promise<undefined> {
+    return undefined;
+  }
+
+  /** A subvolume is copied at one instant by itself, and of a plain directory no copies are made. */
+  async freeze(): Promise<AsyncDisposable> {
+    return { async [Symbol.asyncDispose]() {} };
+  }
+
+  async stats({ id }: VolumeShape): Promise<FilesystemStats | undefined> {
+    return await this.#options.readStats?.(id);
+  }
+}

@@ -1,0 +1,187 @@
+import { describe, expect, it } from 'vitest';
+import { ANY_SIZE } from '../../../src/core/volume-size.ts';
+import type { VolumeAttributes } from '../../../src/core/volume-attributes.ts';
+import { silentLogger } from '../../../src/runtime/logger.ts';
+import { createFakeDisk, FakePool, openFakeInventory } from '../../../test/fakes/fake-storage.ts';
+import type { IoCgroups } from '../../linux/io-cgroups.ts';
+import { createStorage, type VolumeService } from '../storage.ts';
+
+/** The kernel's own: limits by cgroup and device, which stay when a device goes. */
+class FakeCgroups implements IoCgroups {
+  readonly isFlat = true;
+  readonly groups = ['/'];
+  readonly limits = new Map<string, VolumeAttributes>();
+  failure: Error | undefined;
+
+  async list(): Promise<readonly string[]> {
+    return this.groups;
+  }
+
+  async limit(group: string, device: string, attributes: VolumeAttributes): Promise<void> {
+    if (this.failure !== undefined) throw this.failure;
+    if (Object.keys(attributes).length === 0) this.limits.delete(`${group} ${device}`);
+    else this.limits.set(`${group} ${device}`, attributes);
+  }
+}
+
+/** A machine: what survives a restart of the service. */
+const createMachine = () => {
+  let recorded: ReadonlyMap<string, string> = new Map();
+  const cgroups = new FakeCgroups();
+  const disk = createFakeDisk();
+  const pool = new FakePool({ quotaMode: 'file' });
+  const devices = {
+    read: async () => recorded,
+    write: async (next: ReadonlyMap<string, string>) => void (recorded = new Map(next)),
+  };
+  return {
+    cgroups,
+    pool,
+    limitedDevices: () => [...recorded.keys()],
+    start: () =>
+      createStorage([pool], openFakeInventory(disk), { logger: silentLogger, io: { cgroups, devices } }),
+  };
+};
+
+const SLOW = { writeBandwidth: 4n << 20n };
+const create = (storage: VolumeService, name: string, attributes?: VolumeAttributes) =>
+  storage.createVolume({ name, pool: undefined, range: ANY_SIZE, source: undefined, attributes });
+
+describe('a volume with limits', () => {
+  it('has them from its staging to its unstaging', async () => {
+    const { cgroups, pool, start, limitedDevices } = createMachine();
+    const storage = await start();
+    const { id } = await create(storage, 'v', SLOW);
+    expect(cgroups.limits.size).toBe(0);
+    pool.devices.set(id, '7:3');
+    await storage.stage(id, '/staging');
+    expect([...cgroups.limits]).toEqual([['/ 7:3', SLOW]]);
+    await storage.unstage(id, '/staging');
+    expect([...cgroups.limits, ...limitedDevices()]).toEqual([]);
+  });
+
+  it('gets others while it is staged, and none at last', async () => {
+    const { cgroups, pool, start } = createMachine();
+    const storage = await start();
+    const { id } = await create(storage, 'v');
+    pool.devices.set(id, '7:3');
+    await storage.stage(id, '/staging');
+    expect(cgroups.limits.size).toBe(0);
+    await storage.modifyVolume(id, { readIOPS: 100n });
+    expect([...cgroups.limits]).toEqual([['/ 7:3', { readIOPS: 100n }]]);
+    await storage.modifyVolume(id, SLOW);
+    expect([...cgroups.limits]).toEqual([['/ 7:3', SLOW]]);
+    await storage.modifyVolume(id, {});
+    expect(cgroups.limits.size).toBe(0);
+    expect(storage.getVolume(id).attributes).toBeUndefined();
+  });
+
+  it('loses them when it is deleted without being unstaged', async () => {
+    const { cgroups, pool, start } = createMachine();
+    const storage = await start();
+    const { id } = await create(storage, 'v', SLOW);
+    pool.devices.set(id, '7:3');
+    await storage.stage(id, '/staging');
+    await storage.deleteVolume(id);
+    expect(cgroups.limits.size).toBe(0);
+  });
+
+  it('has them again after a reboot', async () => {
+    const { cgroups, pool, start } = createMachine();
+    const storage = await start();
+    const { id } = await create(storage, 'v', SLOW);
+    pool.devices.set(id, '7:3');
+    await storage.stage(id, '/staging');
+    cgroups.limits.clear();
+    pool.devices.set(id, '7:9');
+    await start();
+    expect([...cgroups.limits]).toEqual([['/ 7:9', SLOW]]);
+  });
+
+  it('leaves none to who has its device after a crash', async () => {
+    const { cgroups, pool, start } = createMachine();
+    const storage = await start();
+    const { id } = await create(storage, 'v', SLOW);
+    pool.devices.set(id, '7:3');
+    await storage.stage(id, '/staging');
+    cgroups.failure = new Error('killed here');
+    await storage.unstage(id, '/staging');
+    cgroups.failure = undefined;
+    expect(cgroups.limits.size).toBe(1);
+    await start();
+    expect(cgroups.limits.size).toBe(0);
+  });
+
+  it('is not staged where the kernel does not take them', async () => {
+    const { cgroups, pool, start } = createMachine();
+    const storage = await start();
+    const { id } = await create(storage, 'v', SLOW);
+    pool.devices.set(id, '7:3');
+    cgroups.failure = new Error('no room for limits');
+    await expect(storage.stage(id, '/staging')).rejects.toThrow('no room');
+    expect(storage.getVolume(id).staged).toEqual([]);
+  });
+
+  it('has them in cgroups that are made later', async () => {
+    const { cgroups, pool, start } = createMachine();
+    const storage = await start();
+    const { id } = await create(storage, 'v', SLOW);
+    pool.devices.set(id, '7:3');
+    await storage.stage(id, '/staging');
+    const ended = new AbortController();
+    const running = storage.run(ended.signal);
+    cgroups.groups.push('/pod');
+    await expect.poll(() => cgroups.limits.get('/pod 7:3'), { timeout: 10_000 }).toEqual(SLOW);
+    ended.abort();
+    await running;
+  });
+});
+
+describe('limits that cannot be', () => {
+  it.each([
+    ['Filesystem', SLOW, 'pool default (btrfs) cannot set writeBandwidth of a Filesystem volume; the I/O of'],
+    ['Block', { quotaInodes: 100n }, 'cannot set quotaInodes of a Block volume; the number of inodes'],
+  ] as const)('are refused for a %s volume on btrfs', async (volumeMode, attributes, message) => {
+    const cgroups = new FakeCgroups();
+    const devices = { read: async () => new Map<string, string>(), write: async () => undefined };
+    const storage = await createStorage([new FakePool()], openFakeInventory(createFakeDisk()), {
+      logger: silentLogger,
+      io: { cgroups, devices },
+    });
+    const { id } = await storage.createVolume({
+      name: 'v',
+      pool: undefined,
+      volumeMode,
+      range: ANY_SIZE,
+      source: undefined,
+    });
+    await expect(storage.modifyVolume(id, attributes)).rejects.toMatchObject({
+      kind: 'invalid',
+      message: expect.stringContaining(message) as string,
+    });
+    expect(storage.getVolume(id).attributes).toBeUndefined();
+  });
+
+  it('are refused on a machine without cgroups that limit I/O', async () => {
+    const pool = new FakePool({ quotaMode: 'file' });
+    const storage = await createStorage([pool], openFakeInventory(createFakeDisk()), {
+      logger: silentLogger,
+    });
+    await expect(create(storage, 'v', SLOW)).rejects.toMatchObject({ kind: 'invalid' });
+    const { id } = await create(storage, 'v');
+    await expect(storage.modifyVolume(id, SLOW)).rejects.toMatchObject({ kind: 'invalid' });
+  });
+});
+
+it('a new volume with limits goes to a pool that can hold them', async () => {
+  const cgroups = new FakeCgroups();
+  const devices = { read: async () => new Map<string, string>(), write: async () => undefined };
+  const large = new FakePool({ name: 'large', totalBytes: 100n << 30n });
+  const files = new FakePool({ name: 'files', totalBytes: 10n << 30n, quotaMode: 'file' });
+  const storage = await createStorage([large, files], openFakeInventory(createFakeDisk()), {
+    logger: silentLogger,
+    io: { cgroups, devices },
+  });
+  expect((await create(storage, 'v', SLOW)).pool).toBe('files');
+  expect((await create(storage, 'w')).pool).toBe('large');
+});

@@ -1,0 +1,31 @@
+import { Fault } from '../../../src/core/fault.ts';
+import type { VolumeMode, VolumeShape } from '../../../src/core/volume.ts';
+import type { VolumeAttachment, VolumeMounts, VolumeTargets } from '../backend.ts';
+
+/** How volumes of one mode are attached, and shown once they are. */
+export interface ModeMounts extends VolumeAttachment {
+  readonly targets: VolumeTargets;
+}
+
+/** Mounts that leave each volume to those of its mode. A volume of a mode that is not given fails with `unsupported`. */
+export function mountsByMode(mounts: Readonly<Partial<Record<VolumeMode, ModeMounts>>>): VolumeMounts {
+  const of = ({ id, volumeMode }: VolumeShape): ModeMounts => {
+    const found = mounts[volumeMode];
+    if (found !== undefined) return found;
+    throw new Fault('unsupported', `the pool of volume ${id} has no ${volumeMode} volumes`, {
+      fields: { volumeId: id },
+    });
+  };
+  return {
+    attach: async (volume, key) => await of(volume).attach(volume, key),
+    detach: async (volume) => await of(volume).detach(volume),
+    grow: async (volume) => await of(volume).grow(volume),
+    flush: async (volume) => await of(volume).flush(volume),
+    freeze: async (volume) => await of(volume).freeze(volume),
+    deviceOf: async (volume) => await of(volume).deviceOf(volume),
+    stats: async (volume) => await of(volume).stats(volume),
+    mount: async (volume, target, plan) => await of(volume).targets.mount(volume, target, plan),
+    unmount: async (volume, target) => await of(volume).targets.unmount(volume, target),
+    isMounted: async (volume, target) => await of(volume).targets.isMounted(volume, target),
+  };
+}

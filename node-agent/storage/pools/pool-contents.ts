@@ -1,0 +1,32 @@
+import type { PoolSpec } from '../../../src/core/pool.ts';
+import type { Logger } from '../../../src/runtime/logger.ts';
+import type { Kernel } from '../../linux/kernel.ts';
+import type { VolumeBackend, VolumeMounts } from '../backend.ts';
+import type { BlockMaps } from '../transfers/block-maps.ts';
+import type { TransfersByMode } from '../transfers/transfers.ts';
+
+export interface OpenPoolDeps {
+  readonly kernel: Kernel;
+  readonly logger: Logger;
+}
+
+/** The directory of a pool, recognised as what it should be. */
+export interface PoolDirectory {
+  readonly spec: PoolSpec;
+  readonly stateDir: string;
+  readonly path: string;
+  /** Open descriptor of it: from here on everything is done relative to this, whatever is mounted over the path. */
+  readonly root: number;
+  readonly fsUuid: string | undefined;
+}
+
+/** What a backend makes of a pool's directory. */
+export interface PoolContents {
+  readonly backend: VolumeBackend;
+  readonly mounts: VolumeMounts;
+  readonly blockMaps?: BlockMaps;
+  readonly transfers?: TransfersByMode;
+  /** Why volumes cannot be held to their size here; absent when they are. */
+  readonly unenforced?: string | undefined;
+  checkHealth(): Promise<string | undefined>;
+}

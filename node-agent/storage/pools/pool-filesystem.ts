@@ -1,0 +1,144 @@
+import { randomUUID } from 'node:crypto';
+import { mkdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { BackendKind } from '../../../src/core/backend-features.ts';
+import { Fault } from '../../../src/core/fault.ts';
+import type { FsType } from '../../../src/core/volume.ts';
+import { runCommand } from '../../../src/runtime/child-process.ts';
+import type { Kernel } from '../../linux/kernel.ts';
+import { SysError } from '../../linux/libc.ts';
+import { readMountTable } from '../../linux/mount-table.ts';
+import { growFilesystem } from '../image/volume-filesystem.ts';
+
+/** btrfs needs about 109 MiB for its first chunks, mkfs.xfs wants 300 MiB; below this there is nothing left to give. */
+export const LEAST_POOL_BYTES: Readonly<Record<FsType, bigint>> = {
+  btrfs: 256n << 20n,
+  xfs: 512n << 20n,
+  ext4: 64n << 20n,
+};
+
+/** Marks what we made: of devices that were in a pool, those with another label are not looked at any further. */
+export const POOL_LABEL = 'keelson';
+
+/**
+ * File systems that a pool of this backend can be on, the best first. Images are best where files can share data: XFS does not scatter them
+ * as btrfs would.
+ */
+export async function poolFilesystems(
+  backend: BackendKind,
+  { kernel }: { readonly kernel: Kernel },
+): Promise<readonly FsType[]> {
+  const all = POOL_FILESYSTEMS[backend];
+  const present: FsType[] = [];
+  for (const type of all) if (await kernel.call('knowsFilesystem', type)) present.push(type);
+  return present.length === 0 ? all : present;
+}
+
+const POOL_FILESYSTEMS: Readonly<Record<BackendKind, readonly FsType[]>> = {
+  btrfs: ['btrfs'],
+  image: ['xfs', 'btrfs', 'ext4'],
+  // An ext4 that is made for quota cannot be mounted at all by a kernel without it.
+  directory: ['xfs'],
+};
+
+/** Mount options of a pool's own file system, the best first: the first that the kernel takes are its. */
+export function poolMountOptions(backend: BackendKind): readonly string[] {
+  return backend === 'directory' ? ['prjquota', ''] : [''];
+}
+
+/** Mounts the file system of a pool with the first of `options` that the kernel takes. */
+export async function mountPool(
+  { device, mountPoint, type, options }: Omit<PoolMount, 'pool' | 'file'> & { readonly device: string },
+  { kernel }: { readonly kernel: Kernel },
+): Promise<void> {
+  const [data = '', ...others] = options;
+  try {
+    await kernel.call('mountFilesystem', device, mountPoint, type, data);
+  } catch (error) {
+    if (others.length === 0 || !(error instanceof SysError && error.code === 'EINVAL')) throw error;
+    await mountPool({ device, mountPoint, type, options: others }, { kernel });
+  }
+}
+
+/** Makes the file system of a pool on a file or on devices. Whatever was on them is gone. */
+export async function makePoolFilesystem(type: FsType, on: readonly string[]): Promise<void> {
+  const [program, ...args] = MAKE[type](on.length);
+  await runCommand(program, [...args, ...on], { timeoutMs: 600_000 });
+}
+
+const MAKE: Readonly<Record<FsType, (devices: number) => readonly [string, ...string[]]>> = {
+  btrfs: (devices) => [
+    'mkfs.btrfs',
+    '--quiet',
+    '--nodiscard',
+    '--label',
+    POOL_LABEL,
+    '--uuid',
+    randomUUID(),
+    ...(devices > 1 ? ['--data', 'single', '--metadata', 'raid1'] : []),
+  ],
+  xfs: () => ['mkfs.xfs', '-q', '-K', '-L', POOL_LABEL, '-m', 'reflink=1', '-s', 'size=4096'],
+  ext4: () => ['mkfs.ext4', '-q', '-F', '-m', '0', '-L', POOL_LABEL, '-E', 'nodiscard'],
+};
+
+export interface PoolMount {
+  readonly pool: string;
+  readonly file: string;
+  readonly mountPoint: string;
+  readonly type: FsType;
+  readonly options: readonly string[];
+}
+
+/** Ensures that `file` is mounted at `mountPoint`, all of it. What the mount is, is checked by the pool's marker and not here. */
+export async function ensurePoolFileMounted(
+  { pool, file, mountPoint, type, options }: PoolMount,
+  { kernel }: { readonly kernel: Kernel },
+): Promise<void> {
+  await mkdir(mountPoint, { recursive: true, mode: 0o700 });
+  const present = await mountedAt(mountPoint);
+  if (present !== undefined) {
+    const backing = await kernel.call('readLoopBacking', present);
+    const { dev, ino } = await stat(file, { bigint: true });
+    if (backing?.dev !== dev || backing.ino !== ino) {
+      throw new Fault(
+        'precondition',
+        `pool ${pool}: ${present} is mounted at ${mountPoint}, and that is not ${file}`,
+        { fields: { pool, file, mountPoint } },
+      );
+    }
+    await growTo(file, present, { type, mountPoint, kernel });
+    return;
+  }
+  const device = await kernel.call('attachLoop', file);
+  try {
+    await mountPool({ device: device.path, mountPoint, type, options }, { kernel });
+    await growTo(file, device.path, { type, mountPoint, kernel });
+  } finally {
+    await kernel.call('closeLoop', { fd: device.fd });
+  }
+}
+
+/** The file may have been made larger, at this start or at one that was cut off before it came here. Growing to the same size is nothing. */
+async function growTo(
+  file: string,
+  device: string,
+  {
+    type,
+    mountPoint,
+    kernel,
+  }: { readonly type: FsType; readonly mountPoint: string; readonly kernel: Kernel },
+): Promise<void> {
+  const { size } = await stat(file, { bigint: true });
+  if ((await kernel.call('readDeviceBytes', device)) < size) await kernel.call('refreshLoopCapacity', device);
+  await growFilesystem(type, device, mountPoint);
+}
+
+/** The device that is mounted at `mountPoint`, if any. */
+export async function mountedAt(mountPoint: string): Promise<string | undefined> {
+  return (await readMountTable()).findLast((entry) => entry.mountPoint === mountPoint)?.source;
+}
+
+/** Where a pool with a file or devices of its own is mounted. */
+export function poolMountPoint(stateDir: string, pool: string): string {
+  return join(stateDir, 'pools', pool);
+}

@@ -1,0 +1,65 @@
+import { readFile } from 'node:fs/promises';
+import { z } from 'zod';
+import { BACKENDS } from '../../../src/core/backend-features.ts';
+import { Fault } from '../../../src/core/fault.ts';
+import type { PoolSpec } from '../../../src/core/pool.ts';
+import { writeDurably } from '../../linux/durable-file.ts';
+
+const bytes = z.string().regex(/^\d+$/).transform(BigInt);
+const record = z.strictObject({
+  version: z.literal(1),
+  pools: z.array(
+    z.strictObject({
+      name: z.string(),
+      backend: z.enum(BACKENDS),
+      // Written for pools that have any: the record of others is as older versions know it.
+      labels: z.record(z.string(), z.string()).default({}),
+      source: z.discriminatedUnion('kind', [
+        z.strictObject({ kind: z.literal('path'), path: z.string() }),
+        z.strictObject({ kind: z.literal('file'), file: z.string(), sizeBytes: bytes }),
+        z.strictObject({ kind: z.literal('devices'), devices: z.array(z.string()) }),
+      ]),
+      quota: z.enum(['auto', 'simple', 'classic']),
+      reserve: z.discriminatedUnion('kind', [
+        z.strictObject({ kind: z.literal('bytes'), bytes }),
+        z.strictObject({ kind: z.literal('percent'), percent: z.number() }),
+      ]),
+      overcommitPercent: z.number(),
+      enforce: z.boolean(),
+    }),
+  ),
+});
+
+/** The pools on record at `path`; none when there is no record. Throws `precondition` for one that cannot be read. */
+export async function readPoolSpecs(path: string): Promise<readonly PoolSpec[]> {
+  let text: string;
+  try {
+    text = await readFile(path, 'utf8');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+    throw error;
+  }
+  try {
+    return record.parse(JSON.parse(text)).pools;
+  } catch (error) {
+    throw new Fault(
+      'precondition',
+      `${path} cannot be read; remove it: pools of the API come back with the API server`,
+      { fields: { path }, cause: error },
+    );
+  }
+}
+
+/** Replaces the record at `path`. */
+export async function writePoolSpecs(path: string, pools: readonly PoolSpec[]): Promise<void> {
+  const text = JSON.stringify(
+    { version: 1, pools: pools.map(withoutNone) },
+    (_, value: unknown) => (typeof value === 'bigint' ? String(value) : value),
+    2,
+  );
+  await writeDurably(path, `${text}\n`);
+}
+
+function withoutNone({ labels, ...spec }: PoolSpec): object {
+  return Object.keys(labels).length === 0 ? spec : { ...spec, labels };
+}

@@ -1,0 +1,172 @@
+import { createHash } from 'node:crypto';
+import { crc32 } from 'node:zlib';
+import { z } from 'zod';
+import { Fault } from '../../../src/core/fault.ts';
+import { FS_TYPES, VOLUME_MODES } from '../../../src/core/volume.ts';
+import { isId } from '../../../src/core/volume-name.ts';
+
+/** How the content is written: the data of a file by offset, or what `btrfs send` makes of a subvolume. */
+export const ENCODINGS = ['extents', 'btrfs'] as const;
+
+const bytes = z.string().regex(/^\d+$/).transform(BigInt);
+const snapshotId = z.string().refine((id) => isId(id) && id.startsWith('snap-'), 'is no id of a snapshot');
+const hex16 = z.string().regex(/^[0-9a-f]{32}$/);
+
+const headerSchema = z.strictObject({
+  encoding: z.enum(ENCODINGS),
+  /** The snapshot whose content this is: unlike any other, on any node. */
+  snapshotId,
+  sourceVolumeId: z.string().refine(isId, 'is no id of ours'),
+  createdAtMs: z.int(),
+  /** The snapshot that it is the difference to; null for the whole content. */
+  parentId: snapshotId.nullable(),
+  volumeMode: z.enum(VOLUME_MODES),
+  fsType: z.enum(FS_TYPES).nullable(),
+  sizeBytes: bytes,
+  /** Of encoding `extents`: size of the file. */
+  contentBytes: bytes,
+  encryption: z.strictObject({ salt: hex16, keyIdentifier: hex16.optional() }).nullable(),
+});
+/** What comes first in a stream. */
+export type StreamHeader = z.output<typeof headerSchema>;
+
+/** A piece of content. */
+export type ContentFrame =
+  | { readonly kind: 'data'; readonly offset: bigint; readonly bytes: Uint8Array }
+  /** Zeros, where the parent may have had something else. */
+  | { readonly kind: 'zeros'; readonly offset: bigint; readonly length: bigint };
+
+const MAGIC = Buffer.from('keelson-volume-1\n', 'latin1');
+/** Kind, three zeros, length of the payload (4), offset (8), CRC-32 of all that before and of the payload (4). */
+const HEAD_BYTES = 20;
+const KINDS = { header: 1, data: 2, zeros: 3, end: 4 } as const;
+/** Larger ones are not written, so a length that was damaged takes no memory. */
+export const MOST_PAYLOAD_BYTES = 1 << 20;
+
+/** A stream: its header, its frames each with a checksum, and the SHA-256 of everything at the end. */
+export async function* encodeStream(
+  header: StreamHeader,
+  frames: AsyncIterable<ContentFrame>,
+): AsyncGenerator<Buffer> {
+  const hash = createHash('sha256');
+  const sealed = (...parts: readonly Buffer[]): Buffer => {
+    for (const part of parts) hash.update(part);
+    return Buffer.concat(parts);
+  };
+  const json = JSON.stringify(header, (_, value: unknown) =>
+    typeof value === 'bigint' ? String(value) : value,
+  );
+  yield sealed(MAGIC, frameOf(KINDS.header, 0n, Buffer.from(json, 'utf8')));
+  for await (const frame of frames) {
+    if (frame.kind === 'data') {
+      for (let at = 0; at < frame.bytes.length; at += MOST_PAYLOAD_BYTES) {
+        const part = frame.bytes.subarray(at, at + MOST_PAYLOAD_BYTES);
+        yield sealed(frameOf(KINDS.data, frame.offset + BigInt(at), part));
+      }
+    } else {
+      const length = Buffer.alloc(8);
+      length.writeBigUInt64LE(frame.length);
+      yield sealed(frameOf(KINDS.zeros, frame.offset, length));
+    }
+  }
+  yield frameOf(KINDS.end, 0n, hash.digest());
+}
+
+/** A stream that is being read: the frames have to be read to their end, for only there it is known to be whole. */
+export interface OpenStream {
+  readonly header: StreamHeader;
+  readonly frames: () => AsyncGenerator<ContentFrame>;
+}
+
+/** Begins to read a stream. Throws `invalid` for what is none, is damaged, or ends too early. */
+export async function decodeStream(input: AsyncIterable<Uint8Array>): Promise<OpenStream> {
+  const reader = new ByteReader(input);
+  const hash = createHash('sha256');
+  const magic = await reader.take(MAGIC.length);
+  if (!magic.equals(MAGIC)) throw damaged('it does not begin as an export of `keelson volume export` does');
+  hash.update(magic);
+  const next = async (): Promise<{ kind: number; offset: bigint; payload: Buffer }> => {
+    const head = await reader.take(HEAD_BYTES);
+    const length = head.readUInt32LE(4);
+    if (length > MOST_PAYLOAD_BYTES) throw damaged('a length in it cannot be');
+    const payload = await reader.take(length);
+    if (head.readUInt32LE(16) !== crc32(payload, crc32(head.subarray(0, 16)))) {
+      throw damaged(`a checksum is wrong at byte ${reader.position - length - HEAD_BYTES}`);
+    }
+    const kind = head.readUInt8(0);
+    if (kind !== KINDS.end) hash.update(head).update(payload);
+    return { kind, offset: head.readBigUInt64LE(8), payload };
+  };
+  const first = await next();
+  const parsed = headerSchema.safeParse(first.kind === KINDS.header ? parseJson(first.payload) : undefined);
+  if (!parsed.success) {
+    throw damaged(`its header is of another version, or wrong: ${parsed.error.issues[0]?.message ?? ''}`);
+  }
+  return {
+    header: parsed.data,
+    async *frames() {
+      for (;;) {
+        const { kind, offset, payload } = await next();
+        if (kind === KINDS.data) yield { kind: 'data', offset, bytes: payload };
+        else if (kind === KINDS.zeros && payload.length === 8) {
+          yield { kind: 'zeros', offset, length: payload.readBigUInt64LE() };
+        } else if (kind === KINDS.end) {
+          if (!payload.equals(hash.digest())) throw damaged('its SHA-256 is wrong');
+          if (!(await reader.atEnd())) throw damaged('something follows its end');
+          return;
+        } else throw damaged(`a frame of kind ${kind} is unknown`);
+      }
+    },
+  };
+}
+
+function frameOf(kind: number, offset: bigint, payload: Uint8Array): Buffer {
+  const head = Buffer.alloc(HEAD_BYTES);
+  head.writeUInt8(kind, 0);
+  head.writeUInt32LE(payload.length, 4);
+  head.writeBigUInt64LE(offset, 8);
+  head.writeUInt32LE(crc32(payload, crc32(head.subarray(0, 16))), 16);
+  return Buffer.concat([head, payload]);
+}
+
+function parseJson(payload: Buffer): unknown {
+  try {
+    return JSON.parse(payload.toString('utf8'));
+  } catch {
+    return undefined;
+  }
+}
+
+function damaged(what: string): Fault {
+  return new Fault('invalid', `the stream is no whole export of a volume: ${what}; nothing was imported`);
+}
+
+/** Takes exact numbers of bytes from chunks of any size. */
+class ByteReader {
+  position = 0;
+  readonly #chunks: AsyncIterator<Uint8Array>;
+  #rest: Buffer = Buffer.alloc(0);
+
+  constructor(input: AsyncIterable<Uint8Array>) {
+    this.#chunks = input[Symbol.asyncIterator]();
+  }
+
+  async take(length: number): Promise<Buffer> {
+    const parts = [this.#rest];
+    for (let have = this.#rest.length; have < length; ) {
+      const next = await this.#chunks.next();
+      if (next.done === true) throw damaged(`it ends at byte ${this.position + have}`);
+      const { value } = next;
+      parts.push(Buffer.from(value.buffer, value.byteOffset, value.length));
+      have += value.length;
+    }
+    const all = parts.length === 1 ? this.#rest : Buffer.concat(parts);
+    this.#rest = all.subarray(length);
+    this.position += length;
+    return all.subarray(0, length);
+  }
+
+  async atEnd(): Promise<boolean> {
+    return this.#rest.length === 0 && (await this.#chunks.next()).done === true;
+  }
+}
