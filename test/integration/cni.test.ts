@@ -146,6 +146,7 @@ describe('with an agent', () => {
     it('is undone when its runtime is killed before it has the result', async () => {
       const netns = lab.addPod('c1');
       await lab.cni({ command: 'DEL', containerId: 'warm-up' });
+      await lab.until(() => lab.openCalls() === 0);
       lab.signalAgent('SIGSTOP');
       const child = spawn(lab.binary, {
         env: {
@@ -163,10 +164,17 @@ describe('with an agent', () => {
       );
       child.kill('SIGKILL');
       await new Promise((resolve) => child.once('exit', resolve));
+      expect(lab.openCalls()).toBe(1);
       lab.signalAgent('SIGCONT');
-      await lab.until(async () => (await lab.attachments()).length === 0 && links().length === 0);
+      // Before it has begun, it would look as if it were undone; until it is, another one is refused.
+      await lab.until(() => lab.openCalls() === 0);
+      await lab.until(async () => (await lab.cni({ command: 'ADD', containerId: 'c1', netns })).status === 0);
+      expect(await lab.attachments()).toHaveLength(1);
+      expect(links()).toHaveLength(1);
+      expect(interfaces(netns)).toEqual(['lo', 'eth0']);
+      await lab.cni({ command: 'DEL', containerId: 'c1', netns });
       expect(interfaces(netns)).toEqual(['lo']);
-      expect((await lab.cni({ command: 'ADD', containerId: 'c1', netns })).status).toBe(0);
+      expect(links()).toEqual([]);
     });
   });
 

@@ -1,5 +1,5 @@
 import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { compileShim } from '../../scripts/compile-shim.ts';
@@ -160,6 +160,15 @@ export class NetworkLab implements AsyncDisposable {
     const pid = this.#agent?.pid;
     if (pid === undefined) throw new Error('no agent runs');
     process.kill(pid, signal);
+  }
+
+  /**
+   * Calls that the agent has not ended yet, also of callers that are gone. Its end of a connection has the name that it listens at, before
+   * that is published, and is listed with the network namespace of its caller.
+   */
+  openCalls(): number {
+    const sockets = readFileSync('/proc/self/net/unix', 'utf8').split('\n');
+    return sockets.filter((line) => line.endsWith(` ${this.socketPath}~`)).length;
   }
 
   /** Waits until `holds`; the test's own timeout bounds it. */
