@@ -6,6 +6,7 @@ import { getFromAgent } from '../../src/cli/admin-client.ts';
 import { startAdminServer } from '../../src/runtime/admin-server.ts';
 import { Health } from '../../src/runtime/health.ts';
 import { silentLogger } from '../../src/runtime/logger.ts';
+import { runCommand } from '../../src/runtime/child-process.ts';
 import { createMetrics } from '../../src/runtime/metrics.ts';
 
 function deps() {
@@ -41,6 +42,17 @@ test('metrics carry the process figures and its labels', async () => {
   await using server = await startAdminServer({ address: '127.0.0.1:0' }, deps());
   const text = await (await fetch(`http://${server.address ?? ''}/metrics`)).text();
   expect(text).toMatch(/nodejs_eventloop_lag_seconds\{process="test"\} \d/);
+  expect(text).not.toContain('nodejs_eventloop_lag_p99_seconds');
+});
+
+test('a process that nobody asks anything sleeps, whatever it measures of itself', async () => {
+  const metrics = new URL('../../src/runtime/metrics.ts', import.meta.url).href;
+  const program = `const { createMetrics } = await import(${JSON.stringify(metrics)});
+createMetrics({ process: 'test' });
+setTimeout(() => console.log(performance.nodeTiming.uvMetricsInfo.loopCount), 2_000);`;
+  const { stdout } = await runCommand(process.execPath, ['--input-type=module', '--eval', program]);
+  expect(Number(stdout)).toBeGreaterThan(0);
+  expect(Number(stdout)).toBeLessThan(100);
 });
 
 test('the status is told on the private socket alone', async () => {
