@@ -313,4 +313,28 @@ describe('an informer', () => {
     await expect(bench.running).rejects.toThrow('handler');
     expect(bench.clock.pending).toBe(0);
   });
+
+  it('tells nobody of changes to what its transform leaves out, and knows the version all the same', async () => {
+    await using bench = new Bench({
+      transform: ({ metadata }) => {
+        const { name = '', namespace = '', resourceVersion = '', labels = {} } = metadata ?? {};
+        return { metadata: { name, namespace, resourceVersion, labels } };
+      },
+    });
+    const created = bench.create('one', { beat: '1' });
+    await bench.start();
+    expect(bench.changes).toHaveLength(1);
+    const beaten = bench.update(created, { beat: '2' });
+    await settle();
+    expect(bench.changes).toHaveLength(1);
+    expect(bench.informer.store.get('a/one')?.metadata?.resourceVersion).toBe(
+      beaten.metadata?.resourceVersion,
+    );
+    bench.update({ ...beaten, metadata: { ...beaten.metadata, labels: { a: 'b' } } }, { beat: '3' });
+    await settle();
+    expect(bench.changes).toHaveLength(2);
+    bench.delete('one');
+    await settle();
+    expect(bench.changes).toHaveLength(3);
+  });
 });

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import { type Fault, isFault } from '../core/fault.ts';
 import { type Clock, sleep, systemClock } from '../runtime/clock.ts';
 import type { Logger } from '../runtime/logger.ts';
@@ -11,7 +12,10 @@ import { isExpired, retryAfterMs } from './status-fault.ts';
 
 export interface InformerOptions<T extends KubeObject> extends Selection {
   readonly resource: Resource<T>;
-  /** What is kept of an object; default: all but `managedFields`. Must leave the metadata that makes its key and version. */
+  /**
+   * What is kept of an object; default: all but `managedFields`. Must leave the metadata that makes its key and version. A change of what it
+   * leaves out is no news for handlers: a Node's heartbeat is of no interest to most who follow Nodes.
+   */
   readonly transform?: (object: T) => T;
   readonly indexers?: Indexers<T>;
   /** Every key is handed to the handlers again after this, against whatever was missed; default 1 hour. */
@@ -250,7 +254,8 @@ export class Informer<T extends KubeObject> {
 
   #put(current: T): void {
     const previous = this.#store.set(current);
-    this.#tell({ key: keyOf(current), previous, current });
+    const isNews = this.#options.transform === undefined || !differsInVersionAlone(previous, current);
+    if (isNews) this.#tell({ key: keyOf(current), previous, current });
   }
 
   #remove(key: string): void {
@@ -290,6 +295,15 @@ export class Informer<T extends KubeObject> {
   #random(): number {
     return (this.#deps.random ?? Math.random)();
   }
+}
+
+function differsInVersionAlone(previous: KubeObject | undefined, current: KubeObject): boolean {
+  return previous !== undefined && isDeepStrictEqual(withoutVersion(previous), withoutVersion(current));
+}
+
+function withoutVersion({ metadata, ...rest }: KubeObject): object {
+  const { resourceVersion: _dropped, ...kept } = metadata ?? {};
+  return { ...rest, metadata: kept };
 }
 
 /** Half of the memory of many objects, and of use to the server alone. */

@@ -74,6 +74,7 @@ export class NodePools implements PoolSet {
 
   /** Replaces what the API wishes for. It is remembered for starts without an API server; `run` acts on it. */
   async want(specs: readonly PoolSpec[]): Promise<void> {
+    if (isDeepStrictEqual(specs, this.#wanted)) return;
     await writePoolSpecs(this.#file, specs);
     this.#wanted = specs;
     this.#runner.poke();
