@@ -22,24 +22,31 @@ export async function untilServed(
 ): Promise<void> {
   let isTold = false;
   for (const resource of resources) {
-    while (!(await isServed(resource, client, signal))) {
-      if (!isTold) logger.info({ missing: resource.plural, what }, 'the cluster does not serve a kind');
-      isTold = true;
+    for (;;) {
+      const isServed = await askWhetherServed(resource, client, signal);
+      if (isServed === true) break;
+      if (isServed === false && !isTold) {
+        logger.info({ missing: resource.plural, what }, 'the cluster does not serve a kind');
+        isTold = true;
+      }
       await sleep(LOOK_MS, { signal, clock });
     }
   }
 }
 
-async function isServed(
+/** Undefined where the server did not say: it was away, or had no time. */
+async function askWhetherServed(
   resource: Resource<KubeObject>,
   client: Pick<KubeClient, 'list'>,
   signal: AbortSignal,
-): Promise<boolean> {
+): Promise<boolean | undefined> {
   try {
     await client.list(resource, { limit: 1, signal });
     return true;
   } catch (error) {
+    if (isFault(error, 'not-found')) return false;
+    const isAway = isFault(error, 'unavailable') || isFault(error, 'timeout') || isFault(error, 'busy');
     // Whatever else is wrong, informers say it and try again.
-    return !isFault(error, 'not-found');
+    return isAway ? undefined : true;
   }
 }
