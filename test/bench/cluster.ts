@@ -114,12 +114,13 @@ export async function benchCluster({
           ...(who === 'keelson' ? [] : await controllers(lab)),
           ...(who === peerClass ? [] : peerProcesses.values()),
         ]);
-        const volumes = await countVolumes(lab);
-        // Of others it is of no interest, and a stopped controller does not answer.
-        const asked = who === 'keelson' ? await lab.requests() : undefined;
         await using place = await useNamespace(lab, `bench-${claims}-${round}-${index}`);
         // In its own turn alone: nobody else is to pay for its watches.
         await using _floor = who === 'floor' ? startFloor(client) : undefined;
+        const volumes = await countVolumes(lab);
+        await catchUp(lab, { namespace: place.name, className });
+        // Of others it is of no interest, and a stopped controller does not answer.
+        const asked = who === 'keelson' ? await lab.requests() : undefined;
         const run = await runLoad(lab, { namespace: place.name, className, count: claims });
         report(
           `${claims} claims, ${who}: Bound after ${seconds(run.boundMs)} s, gone after ${seconds(run.goneMs)} s`,
@@ -201,6 +202,19 @@ async function runLoad(
   const goneMs = await load.remove();
   const requests = sumRequests(requestsSince(served, await servedBy(lab))) / options.count;
   return { boundMs, goneMs, requests };
+}
+
+/**
+ * One claim that does not count, from its creation to its end: who stood still has read by then what the others did meanwhile, thousands of
+ * changes of claims that are not its own.
+ */
+async function catchUp(
+  { client }: ClusterLab,
+  options: { readonly namespace: string; readonly className: string },
+): Promise<void> {
+  await using load = new ClaimLoad({ ...options, count: 1 }, client);
+  await load.bind();
+  await load.remove();
 }
 
 function seconds(ms: number): string {

@@ -54,7 +54,8 @@ and no LocalVolume and no volume on disk is left. The floor is a provisioner tha
 that takes is the time of Kubernetes' own controllers, of which nobody can be faster. Pods are made with a claim of a class that waits for
 them: kube-scheduler looks once a second whether such a claim is Bound, so a second of what a volume adds is its own. Without \`BENCH_KUBECONFIG\` (a cluster with Keelson) this makes a cluster of two nodes of its own; \`PEER_CLASS\` names a class of
 another provisioner in that cluster, which then does the same in turn, and \`PEER_PROCESSES\` its processes on one node. Each has the cluster
-for itself: a controller follows all claims and volumes, also those of another one, so those of the others are stopped meanwhile.`,
+for itself: a controller follows all claims and volumes, also those of another one, so those of the others are stopped meanwhile, and each turn
+begins with one claim that does not count, so that who stood still has read by then what it missed.`,
     run: async () => formatClusterBench(await benchCluster(clusterBenchOptionsOf(process.env))),
   },
   scale: {
