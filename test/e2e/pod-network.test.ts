@@ -47,13 +47,12 @@ describe('pods on two nodes', { timeout: 300_000 }, () => {
     const list = (stdout.trim() === '' ? [] : JSON.parse(stdout)) as { dst: string; gateway: string }[];
     return list.map(({ dst, gateway }) => [dst, gateway] as const).sort();
   };
-  const condition = async (node: string, type: string): Promise<string> =>
-    await kubectl.run([
-      'get',
-      'nodeinventory',
-      node,
-      `--output=jsonpath={.status.conditions[?(@.type=="${type}")].status}`,
-    ]);
+  /** Its status, and what it says where it says something. */
+  const condition = async (node: string, type: string): Promise<string> => {
+    const found = `.status.conditions[?(@.type=="${type}")]`;
+    const output = `--output=jsonpath={${found}.status} {${found}.message}`;
+    return (await kubectl.run(['get', 'nodeinventory', node, output])).trim();
+  };
   /** Each asks each, by TCP and by ping; who is asked sees the address of the pod, not of its node. */
   const talk = async (): Promise<void> => {
     const round = async (): Promise<true> => {
