@@ -7,10 +7,26 @@ import {
 } from '../../src/core/pool-capacity.ts';
 import type { Pins, Volume } from '../../src/core/volume.ts';
 import { pinnedBytes, planLimit } from '../../src/core/volume-quota.ts';
+import { type Clock, systemClock } from '../../src/runtime/clock.ts';
 import { KeyedLock } from '../../src/runtime/keyed-lock.ts';
 import type { Pool } from './backend.ts';
 import type { Inventory } from './inventory.ts';
 import type { PoolSet } from './pools/pool-set.ts';
+
+/** A pool's capacity with everything counted that is on record at the moment of the call of `capacity`. */
+export interface Measured {
+  readonly usage: PoolUsage;
+  readonly capacity: () => PoolCapacity;
+}
+
+export interface LedgerDeps {
+  readonly pools: Pick<PoolSet, 'get'>;
+  readonly inventory: Inventory;
+  readonly clock?: Clock | undefined;
+}
+
+/** For so long a pool's usage does for new volumes. */
+const RECENT_MS = 200;
 
 /** What is promised to whom: the pools' capacity by our records, and the limits that the kernel enforces for them. */
 export class Ledger {
@@ -20,9 +36,14 @@ export class Ledger {
   /** Limits that must not be lowered while a copy is being taken. */
   readonly #raised = new Map<string, bigint>();
 
-  constructor({ pools, inventory }: { readonly pools: Pick<PoolSet, 'get'>; readonly inventory: Inventory }) {
+  readonly #clock: Clock;
+  /** What pools said last, and when they were asked, by the monotonic clock. */
+  readonly #last = new Map<string, { readonly usage: PoolUsage; readonly askedMs: number }>();
+
+  constructor({ pools, inventory, clock = systemClock }: LedgerDeps) {
     this.#pools = pools;
     this.#inventory = inventory;
+    this.#clock = clock;
   }
 
   /** Throws `invalid` for a pool that this node does not have, `unavailable` for one that is not open. */
@@ -31,12 +52,31 @@ export class Ledger {
   }
 
   /**
-   * A pool's capacity with everything counted that is on record at the moment of the call of the result. Ask, check, and save the record
-   * that takes the room without an await in between: then two requests cannot take the same room.
+   * What a pool has. Ask, check, and save the record that takes the room without an await in between: then two requests cannot take the
+   * same room.
    */
-  async measure(name: string): Promise<{ readonly usage: PoolUsage; readonly capacity: () => PoolCapacity }> {
+  async measure(name: string): Promise<Measured> {
+    const askedMs = this.#clock.monotonicMs();
+    const usage = await this.pool(name).backend.usage();
+    this.#last.set(name, { usage, askedMs });
+    return this.#measured(name, usage);
+  }
+
+  /**
+   * As `measure`, for a new volume: what the pool said a moment ago does where there is room by that, for what others write until the volume is
+   * made is not known either. Else each of many new volumes would have all that there are read again.
+   */
+  async measureFor(name: string, wantedBytes: bigint): Promise<Measured> {
+    const last = this.#last.get(name);
+    if (last === undefined || last.askedMs + RECENT_MS <= this.#clock.monotonicMs()) {
+      return await this.measure(name);
+    }
+    const measured = this.#measured(name, last.usage);
+    return wantedBytes <= measured.capacity().availableBytes ? measured : await this.measure(name);
+  }
+
+  #measured(name: string, usage: PoolUsage): Measured {
     const pool = this.pool(name);
-    const usage = await pool.backend.usage();
     return {
       usage,
       capacity: () => {

@@ -208,7 +208,7 @@ export async function createStorage(
   { logger, metrics: registry, clock = systemClock, io = WITHOUT_IO, trashBytesPerRun }: VolumeServiceDeps,
 ): Promise<VolumeService> {
   const pools: PoolSet = 'states' in given ? given : fixedPools(given);
-  const ledger = new Ledger({ pools, inventory });
+  const ledger = new Ledger({ pools, inventory, clock });
   const limiter = new IoLimiter({ inventory, pools, ...io, logger, clock });
   const operations = new Operations();
   const collector = createTrashCollector(

@@ -79,7 +79,9 @@ export class Volumes {
     const form = planForm(pool, backend.features, request, source);
     requireAttributes(pool, backend.features, form.volumeMode, attributes);
     const sizeBytes = planSize(request.range, source?.sizeBytes, leastBytes(backend.features, form));
-    const { usage, capacity } = await ledger.measure(pool);
+    // How much a source holds has to be known as of now.
+    const { usage, capacity } =
+      source === undefined ? await ledger.measureFor(pool, sizeBytes) : await ledger.measure(pool);
     const parent = request.source?.kind === 'volume' ? inventory.volumes.get(request.source.id) : undefined;
     const charged = parent === undefined ? 0n : (usage.volumes.get(parent.id)?.usedBytes ?? 0n);
     const extra = parent === undefined ? 0n : ledger.extraForPin(parent, charged);
