@@ -55,7 +55,8 @@ that takes is the time of Kubernetes' own controllers, of which nobody can be fa
 them: kube-scheduler looks once a second whether such a claim is Bound, so a second of what a volume adds is its own. Without \`BENCH_KUBECONFIG\` (a cluster with Keelson) this makes a cluster of two nodes of its own; \`PEER_CLASS\` names a class of
 another provisioner in that cluster, which then does the same in turn, and \`PEER_PROCESSES\` its processes on one node. Each has the cluster
 for itself: a controller follows all claims and volumes, also those of another one, so those of the others are stopped meanwhile, and each turn
-begins with one claim that does not count, so that who stood still has read by then what it missed.`,
+begins with one claim that does not count, so that who stood still has read by then what it missed. A peer that keeps to so many requests a second
+takes its time on any machine: ratios against it say how fast the machine is too, those against the floor do not.`,
     run: async () => formatClusterBench(await benchCluster(clusterBenchOptionsOf(process.env))),
   },
   scale: {
