@@ -205,8 +205,8 @@ async function runLoad(
 }
 
 /**
- * One claim that does not count, from its creation to its end: who stood still has read by then what the others did meanwhile, thousands of
- * changes of claims that are not its own.
+ * One claim that does not count, from its creation to its end. Who stood still is calm before the next turn begins, but so is one whose
+ * connections are silent until the sender of what did not fit tries again: it has a claim Bound when it has read what it missed.
  */
 async function catchUp(
   { client }: ClusterLab,
