@@ -30,6 +30,9 @@ export interface VolumeBackend {
   list(): Promise<{ readonly volumes: readonly string[]; readonly snapshots: readonly string[] }>;
 }
 
+/** Where a pool's directory has its volumes and snapshots. */
+export const DIRECTORIES = { volume: 'volumes', snapshot: 'snapshots' } as const;
+
 /** A read-only copy that is wanted of a volume. */
 export interface SnapshotOrder {
   readonly id: string;

@@ -11,7 +11,7 @@ import { SharedRun } from '../../../src/runtime/shared-run.ts';
 import type { Kernel } from '../../linux/kernel.ts';
 import { SysError } from '../../linux/libc.ts';
 import { randomId } from '../copies.ts';
-import type { SnapshotCut, SnapshotOrder, VolumeBackend } from '../backend.ts';
+import { DIRECTORIES, type SnapshotCut, type SnapshotOrder, type VolumeBackend } from '../backend.ts';
 import { type RemovalBudget, unlimitedRemoval } from '../removal/removal-budget.ts';
 import { BtrfsCut, removeCut } from './btrfs-cut.ts';
 
@@ -23,7 +23,6 @@ export interface BtrfsBackendOptions {
   readonly ownsFilesystem: boolean;
 }
 
-const DIRECTORIES = { volume: 'volumes', snapshot: 'snapshots' } as const;
 /** In the subvolume of a Block volume: its bytes. */
 const DEVICE_FILE = 'device';
 /** A read-only snapshot cannot move to another directory (the kernel would have to write its ".."), so the trash is a name. */

@@ -7,7 +7,7 @@ import type { ContentSource, VolumeShape } from '../../../src/core/volume.ts';
 import { isId } from '../../../src/core/volume-name.ts';
 import type { Logger } from '../../../src/runtime/logger.ts';
 import type { Kernel } from '../../linux/kernel.ts';
-import type { SnapshotCut, SnapshotOrder, VolumeBackend } from '../backend.ts';
+import { DIRECTORIES, type SnapshotCut, type SnapshotOrder, type VolumeBackend } from '../backend.ts';
 import { copyFileWhole, putInPlace } from './file-copy.ts';
 import { ImageCut } from './image-cut.ts';
 import { type RemovalBudget, unlimitedRemoval } from '../removal/removal-budget.ts';
@@ -29,7 +29,6 @@ export interface ImageBackendDeps {
   readonly logger: Logger;
 }
 
-const DIRECTORIES = { volume: 'volumes', snapshot: 'snapshots' } as const;
 const SUFFIX = '.img';
 /** Being made; left by a crash, `collect` removes it. */
 const UNFINISHED = 'new-';

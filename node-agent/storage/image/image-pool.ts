@@ -7,6 +7,7 @@ import type { Kernel } from '../../linux/kernel.ts';
 import { FileBlockMaps } from '../transfers/block-maps.ts';
 import { BlockMounts } from '../mounts/block-mounts.ts';
 import { mountsByMode } from '../mounts/mounts-by-mode.ts';
+import { DIRECTORIES } from '../backend.ts';
 import { ImageBackend } from './image-backend.ts';
 import { ImageMounts } from './image-mounts.ts';
 import type { OpenPoolDeps, PoolContents, PoolDirectory } from '../pools/pool-contents.ts';
@@ -20,7 +21,7 @@ export async function openImages(
   { spec: { name }, stateDir, root }: PoolDirectory,
   { kernel, logger }: OpenPoolDeps,
 ): Promise<PoolContents> {
-  for (const directory of ['volumes', 'snapshots']) {
+  for (const directory of Object.values(DIRECTORIES)) {
     await using handle = await open(`/proc/self/fd/${root}/${directory}`, 'r');
     await kernel.call('disableCopyOnWrite', handle.fd);
   }

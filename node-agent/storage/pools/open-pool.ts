@@ -7,7 +7,7 @@ import type { CapacityPolicy } from '../../../src/core/pool-capacity.ts';
 import { retry } from '../../../src/runtime/retry.ts';
 import type { Kernel } from '../../linux/kernel.ts';
 import { SysError } from '../../linux/libc.ts';
-import type { Pool } from '../backend.ts';
+import { DIRECTORIES, type Pool } from '../backend.ts';
 import { openBtrfs } from '../btrfs/btrfs-pool.ts';
 import { openDirectories } from '../directory/directory-pool.ts';
 import { openImages } from '../image/image-pool.ts';
@@ -81,7 +81,7 @@ export async function openPool(
   }
   const inside = `/proc/self/fd/${root}`;
   const identity = await ensureIdentity(inside, { pool: name, fsUuid, recorded, recordPath });
-  for (const directory of ['volumes', 'snapshots']) {
+  for (const directory of Object.values(DIRECTORIES)) {
     await mkdir(`${inside}/${directory}`, { recursive: true, mode: 0o700 });
   }
   const directory: PoolDirectory = { spec, stateDir, path, root, fsUuid };
