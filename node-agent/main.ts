@@ -1,8 +1,9 @@
 import { homedir } from 'node:os';
 import { join } from 'node:path';
-import { VOLUME_STREAM_PATH } from '../src/core/admin-paths.ts';
+import { VOLUME_DELETE_PATH, VOLUME_STREAM_PATH } from '../src/core/admin-paths.ts';
 import type { AgentConfig } from '../src/core/agent-config.ts';
 import { Fault, isFault } from '../src/core/fault.ts';
+import { NOTHING_ASKED_FOR } from '../src/core/orphans.ts';
 import { PROXY_ADMIN_SOCKET } from '../src/core/policy-report.ts';
 import { findCluster } from '../src/kube/cluster-access.ts';
 import { HttpKubeClient } from '../src/kube/http-client.ts';
@@ -32,7 +33,10 @@ import type { Network } from './network/network.ts';
 import { openPodNetwork } from './pod-network.ts';
 import { createRpcMetrics } from './rpc-metrics.ts';
 import { readStatus } from './status.ts';
+import { createVolumeDeleteRoute } from './volume-delete-route.ts';
 import { createVolumeStreamRoute } from './volume-stream-route.ts';
+import { AgeFile } from './storage/removal/orphan-ages.ts';
+import { type Askers, OrphanCollector } from './storage/removal/orphan-collector.ts';
 import { openStorage, type Storage } from './storage/storage.ts';
 
 export interface AgentOptions {
@@ -103,7 +107,13 @@ export async function runAgent(
         health,
         logger,
         status: () => readStatus({ config, version, startedAt, sockets, storage, network }),
-        routes: { [VOLUME_STREAM_PATH]: createVolumeStreamRoute({ storage: () => storage }) },
+        routes: {
+          [VOLUME_STREAM_PATH]: createVolumeStreamRoute({ storage: () => storage }),
+          [VOLUME_DELETE_PATH]: createVolumeDeleteRoute({
+            storage: () => storage,
+            asked: () => (cluster === undefined ? NOTHING_ASKED_FOR : cluster.member.known()),
+          }),
+        },
       },
     ),
   );
@@ -129,7 +139,11 @@ export async function runAgent(
         },
       },
     );
-    await storage?.run(running);
+    if (storage === undefined) return;
+    await Promise.all([
+      storage.run(running),
+      collectOrphans(config, storage, cluster?.member, { logger }, running),
+    ]);
   });
   if (cluster !== undefined) {
     tasks.run('cluster-network', (running) => podNetwork.follow(running));
@@ -247,6 +261,20 @@ async function collectEphemerals(
   await collect();
 }
 
+/** Removes what nobody asks for, where the configuration says after how long. */
+async function collectOrphans(
+  { orphanGraceMs, stateDir }: AgentConfig,
+  storage: Storage,
+  askers: Askers | undefined,
+  deps: { readonly logger: Logger },
+  signal: AbortSignal,
+): Promise<void> {
+  if (orphanGraceMs === undefined) return;
+  const logger = deps.logger.child({ component: 'orphans' });
+  const ages = new AgeFile({ stateDir }, { logger });
+  await new OrphanCollector({ graceMs: orphanGraceMs }, { storage, askers, ages, logger }).run(signal);
+}
+
 interface JoinedCluster {
   readonly client: HttpKubeClient;
   readonly observer: InformerObserver;
@@ -279,7 +307,7 @@ async function joinCluster(
   },
   parts: AsyncDisposableStack,
 ): Promise<JoinedCluster | undefined> {
-  const { nodeName, kubeletDir, pools, network, kubernetes } = config;
+  const { nodeName, kubeletDir, pools, network, kubernetes, orphanGraceMs } = config;
   if (kubernetes === undefined) return undefined;
   const { kubeconfig } = kubernetes;
   const access = await findCluster({ env: process.env, homeDirectory: homedir(), kubeconfig });
@@ -292,7 +320,10 @@ async function joinCluster(
   );
   const logger = deps.logger.child({ component: 'kubernetes' });
   const member = new ClusterMember(
-    { nodeName, agentVersion: version, architecture: process.arch, kubeletDir, pools, network },
+    {
+      ...{ nodeName, agentVersion: version, architecture: process.arch, kubeletDir },
+      ...{ pools, network, orphanGraceMs },
+    },
     {
       client,
       files: systemFiles,

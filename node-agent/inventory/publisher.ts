@@ -13,6 +13,8 @@ export interface InventoryPublisherOptions {
   readonly nodeName: string;
   readonly agentVersion: string;
   readonly fieldManager: string;
+  /** See InventoryFindings. */
+  readonly orphanGraceMs?: number | undefined;
   /** How often the sources are asked without a poke; default 15 s. */
   readonly everyMs?: number;
 }
@@ -88,13 +90,14 @@ export class InventoryPublisher {
   }
 
   async #publish(): Promise<void> {
-    const { nodeName, agentVersion } = this.#options;
+    const { nodeName, agentVersion, orphanGraceMs } = this.#options;
     const stored = this.#informer.store.get(nodeName);
     // The server may reorder what it stores, so its own words are compared with its own words.
     const previous = this.#differs(stored) ? stored?.status : this.#applied?.status;
     const { facts, problems } = await this.#collector.collect(previous);
     const findings = {
       agentVersion,
+      orphanGraceMs,
       facts,
       problems,
       notServing: this.#deps.notServing(),

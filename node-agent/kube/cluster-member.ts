@@ -1,5 +1,6 @@
 import { Fault } from '../../src/core/fault.ts';
 import type { NetworkFindings, PoolFacts } from '../../src/core/inventory.ts';
+import { type AskedFor, describeOrphan, findOrphans } from '../../src/core/orphans.ts';
 import { type Node, NODES } from '../../src/kube/built-in.ts';
 import type { KubeClient } from '../../src/kube/client.ts';
 import { Informer, type InformerObserver } from '../../src/kube/informer.ts';
@@ -17,12 +18,14 @@ import {
   policySource,
   storageSource,
 } from '../inventory/sources.ts';
+import type { Askers } from '../storage/removal/orphan-collector.ts';
 import type { Storage, StorageReport } from '../storage/storage.ts';
 import { FIELD_MANAGER, LocalVolumes, type VolumeStore } from './local-volumes.ts';
 import { RuntimePolicies, type RuntimePoliciesDeps } from './runtime-policies.ts';
-import { findOrphans, measuredPools } from './storage-facts.ts';
+import { measuredPools } from './storage-facts.ts';
 import { type PoolKeeper, StoragePools } from './storage-pools.ts';
 import { removeStartupTaint } from './startup-taint.ts';
+import { askedBy, readAskedFor } from './volume-askers.ts';
 
 export interface ClusterMemberOptions {
   readonly nodeName: string;
@@ -31,6 +34,8 @@ export interface ClusterMemberOptions {
   readonly kubeletDir: string | undefined;
   readonly pools: readonly Pick<PoolFacts, 'name' | 'backend'>[];
   readonly network: { readonly mtu: number | 'auto' };
+  /** How long orphans are kept; undefined: for good. */
+  readonly orphanGraceMs?: number | undefined;
 }
 
 export interface ClusterMemberDeps {
@@ -54,7 +59,7 @@ export type MemberStorage = Omit<VolumeStore, 'report'> & PoolKeeper & Pick<Stor
 const STARTUP_MS = 5_000;
 
 /** This node as a member of a cluster: its LocalVolumes, its NodeInventory and its startup taint. */
-export class ClusterMember {
+export class ClusterMember implements Askers {
   readonly #deps: ClusterMemberDeps;
   readonly #options: ClusterMemberOptions;
   readonly #opened = Promise.withResolvers<MemberStorage>();
@@ -73,7 +78,7 @@ export class ClusterMember {
 
   constructor(options: ClusterMemberOptions, deps: ClusterMemberDeps) {
     const { client, files, logger, clock = systemClock, observer } = deps;
-    const { nodeName, agentVersion, architecture, kubeletDir, pools, network } = options;
+    const { nodeName, agentVersion, architecture, kubeletDir, pools, network, orphanGraceMs } = options;
     const watching = observer === undefined ? {} : { observer };
     this.#options = options;
     this.#deps = deps;
@@ -87,7 +92,7 @@ export class ClusterMember {
       onChange: () => this.#inventory.poke(),
     });
     this.#inventory = new InventoryPublisher(
-      { nodeName, agentVersion, fieldManager: FIELD_MANAGER },
+      { nodeName, agentVersion, fieldManager: FIELD_MANAGER, orphanGraceMs },
       {
         client,
         logger,
@@ -207,10 +212,21 @@ export class ClusterMember {
     if (answer !== undefined) this.#node.remember(answer);
   }
 
-  #findOrphans(): readonly string[] | undefined {
+  /** What the LocalVolumes of this node ask for; undefined until they were listed. */
+  known(): AskedFor | undefined {
     const objects = this.#volumes?.objects;
-    if (objects === undefined || this.#report === undefined) return undefined;
-    return findOrphans(this.#report, new Set(objects.keys()));
+    return objects && askedBy(objects.values());
+  }
+
+  /** What is asked for of this node, as the API server says now. */
+  async confirm(signal: AbortSignal): Promise<AskedFor> {
+    return await readAskedFor(this.#options.nodeName, { client: this.#deps.client, signal });
+  }
+
+  #findOrphans(): readonly string[] | undefined {
+    const asked = this.known();
+    if (asked === undefined || this.#report === undefined) return undefined;
+    return findOrphans(this.#report, asked).map((orphan) => describeOrphan(orphan));
   }
 
   async #readReport(): Promise<StorageReport> {

@@ -9,6 +9,7 @@ type Changing = Pick<
   | 'deleteSnapshot'
   | 'createGroup'
   | 'deleteGroup'
+  | 'removeUnrecorded'
   | 'publishEphemeral'
   | 'unpublishEphemeral'
 >;
@@ -32,6 +33,7 @@ export function tellChanges<S extends Changing>(storage: S, onChange: () => void
     createSnapshot: (name, volumeId) => telling(storage.createSnapshot(name, volumeId)),
     deleteSnapshot: (id) => telling(storage.deleteSnapshot(id)),
     createGroup: (name, volumeIds) => telling(storage.createGroup(name, volumeIds)),
+    removeUnrecorded: (pool, id) => telling(storage.removeUnrecorded(pool, id)),
     deleteGroup: (id, snapshotIds) => telling(storage.deleteGroup(id, snapshotIds)),
   };
 }

@@ -12,19 +12,3 @@ export function measuredPools({
     copies: [...volumes, ...snapshots].filter((copy) => copy.pool === pool.name).length,
   }));
 }
-
-/**
- * What is on disk without standing in the API: volumes and snapshots that no LocalVolume (`names`) asks for, and data without a record. They
- * are told of and never removed: an object can be restored from a backup, data cannot.
- */
-export function findOrphans(
-  { volumes, snapshots, orphans }: Pick<StorageReport, 'volumes' | 'snapshots' | 'orphans'>,
-  names: ReadonlySet<string>,
-): readonly string[] {
-  const persistent = volumes.filter(({ ephemeral }) => ephemeral !== true);
-  const unasked = [...persistent, ...snapshots].filter(({ name }) => !names.has(name));
-  return [
-    ...unasked.map(({ id, name }) => `${name} (${id})`),
-    ...orphans.map(({ id, pool }) => `data ${id} in pool ${pool}`),
-  ].sort();
-}

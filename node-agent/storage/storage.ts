@@ -28,12 +28,13 @@ import { type ExportedStream, type ExportRequest, type ImportRequest, Moves } fr
 import { NodePools, type PoolHooks } from './pools/node-pools.ts';
 import { openPool } from './pools/open-pool.ts';
 import { Operations } from './operations.ts';
-import { allPools, findOrphans, type PoolReport, recordsOf, reportPool } from './pools/pool-report.ts';
+import { allPools, findUnrecorded, type PoolReport, recordsOf, reportPool } from './pools/pool-report.ts';
 import { fixedPools, type PoolSet } from './pools/pool-set.ts';
 import { type BlocksWanted, SnapshotBlockReader, type SnapshotBlocks } from './transfers/snapshot-blocks.ts';
 import { SnapshotGroups } from './snapshot-groups.ts';
 import { Snapshots } from './snapshots.ts';
 import { createTrashCollector } from './removal/trash-collector.ts';
+import { findDataInUse, UnrecordedData } from './removal/unrecorded-data.ts';
 import { type CreateVolume, type PoolChoice, Volumes } from './volumes.ts';
 
 export interface StorageOptions {
@@ -58,7 +59,7 @@ export interface StorageReport {
   readonly volumes: readonly Volume[];
   readonly snapshots: readonly Snapshot[];
   readonly quarantined: readonly Quarantined[];
-  /** Data in a pool that no record knows, by pool. Never removed by us: its record may come back. */
+  /** Data in a pool that no record knows, by pool. */
   readonly orphans: readonly { readonly pool: string; readonly id: string }[];
 }
 
@@ -113,6 +114,11 @@ export interface Storage extends AsyncDisposable {
   publishEphemeral(request: PublishEphemeral): Promise<void>;
   /** Ensures that such a volume is gone, with all that it held; an unknown one is fine. */
   unpublishEphemeral(handle: string, target: string): Promise<void>;
+  /**
+   * Removes data in a pool that no record knows; absent data is fine. Throws `precondition` when there is a record after all, also one that cannot
+   * be read, or when something shows the data.
+   */
+  removeUnrecorded(pool: string, id: string): Promise<void>;
   /** Undefined when there is no such volume. */
   findEphemeral(handle: string): Volume | undefined;
   /** Removes the volumes of pods that have no directory in `podsDir` any more. */
@@ -164,6 +170,7 @@ export async function openStorage(
   const service = await createStorage(nodePools, inventory, {
     ...deps,
     io,
+    findUse: findDataInUse,
     trashBytesPerRun: trashBytesPerSecond,
   });
   const changes = new Set<() => void>();
@@ -199,13 +206,22 @@ export interface VolumeServiceDeps extends Omit<StorageDeps, 'kernel' | 'cgroups
   readonly trashBytesPerRun?: bigint | undefined;
   /** Absent: the I/O of volumes cannot be limited. */
   readonly io?: { readonly cgroups: IoCgroups | undefined; readonly devices: LimitedDevices };
+  /** Where the machine shows the data of that id, by a mount or a device; undefined for nowhere. Absent: it is not asked. */
+  readonly findUse?: (id: string) => Promise<string | undefined>;
 }
 
 /** The service on given pools and records; what is open is recovered. */
 export async function createStorage(
   given: PoolSet | readonly Pool[],
   inventory: Inventory,
-  { logger, metrics: registry, clock = systemClock, io = WITHOUT_IO, trashBytesPerRun }: VolumeServiceDeps,
+  {
+    logger,
+    metrics: registry,
+    clock = systemClock,
+    io = WITHOUT_IO,
+    trashBytesPerRun,
+    findUse = async () => undefined,
+  }: VolumeServiceDeps,
 ): Promise<VolumeService> {
   const pools: PoolSet = 'states' in given ? given : fixedPools(given);
   const ledger = new Ledger({ pools, inventory, clock });
@@ -234,6 +250,7 @@ export async function createStorage(
   const attachments = new Attachments(deps);
   const publications = new ControllerPublications(deps);
   const ephemerals = new Ephemerals({ ...deps, volumes, attachments });
+  const unrecorded = new UnrecordedData({ ...deps, pools, findUse });
   const health = new VolumeHealth({ inventory, pools });
 
   const ready = <T extends Volume | Snapshot>(records: ReadonlyMap<string, T>): T[] =>
@@ -298,6 +315,7 @@ export async function createStorage(
     publishEphemeral: (request) => observe('publish_ephemeral', () => ephemerals.publish(request)),
     unpublishEphemeral: (handle, target) =>
       observe('unpublish_ephemeral', () => ephemerals.unpublish(handle, target)),
+    removeUnrecorded: (pool, id) => observe('remove_unrecorded', () => unrecorded.remove(pool, id)),
     findEphemeral: (handle) => ephemerals.find(handle),
     collectEphemerals: (podsDir) => operations.run(() => ephemerals.collect(podsDir)),
     stats: (id, path) => observe('stats', () => attachments.stats(id, path)),
@@ -306,7 +324,7 @@ export async function createStorage(
     checkPools: () => operations.run(() => health.checkPools()),
     remarkOn: (id) => health.remarkOn(id),
     async report() {
-      const orphans = await operations.run(() => findOrphans(pools, inventory));
+      const orphans = await operations.run(() => findUnrecorded(pools, inventory));
       return {
         pools: await reportPools(),
         volumes: ready(inventory.volumes),

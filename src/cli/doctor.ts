@@ -111,6 +111,16 @@ async function checkStatus(adminSocket: string, signal: AbortSignal): Promise<Fi
         remedy: 'restore the record from a backup, or remove it together with its data',
       },
       {
+        check: 'data without a record',
+        ok: status.orphans.length === 0,
+        found:
+          status.orphans.length === 0
+            ? 'none'
+            : status.orphans.map(({ id, pool }) => `${id} in pool ${pool}`).join(', '),
+        why: 'it takes room, and belongs to no volume that can be used',
+        remedy: `restore its record below the state directory, or: keelson volume delete ${status.orphans[0]?.id ?? 'ID'}`,
+      },
+      {
         check: 'pools',
         ok: status.pools.length > 0 && full.length === 0,
         found: status.pools.length === 0 ? 'none' : status.pools.map(describePool).join(', '),

@@ -3,23 +3,26 @@ import { createReadStream, createWriteStream } from 'node:fs';
 import { rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
-import { VOLUME_STREAM_PATH } from '../core/admin-paths.ts';
+import { type DeletedVolumes, VOLUME_DELETE_PATH, VOLUME_STREAM_PATH } from '../core/admin-paths.ts';
 import { Fault } from '../core/fault.ts';
 import { formatBytes } from '../core/quantity.ts';
 import { exchangeWithAgent } from './admin-stream.ts';
 import { type Command, type CommandContext, parseWords } from './command.ts';
 
 const usage = `keelson volume export VOLUME|SNAPSHOT [--from SNAPSHOT] [-o FILE] [--run-dir DIR]
-       keelson volume import NAME [-i FILE] [--pool POOL] [--keep-base] [--run-dir DIR]`;
+       keelson volume import NAME [-i FILE] [--pool POOL] [--keep-base] [--run-dir DIR]
+       keelson volume delete ID [--run-dir DIR]`;
 
 export const volumeCommand: Command = {
-  summary: 'move a volume: write it, or what changed since a snapshot, as a stream; make a volume of one',
+  summary:
+    'move a volume as a stream, whole or what changed since a snapshot; delete one that nobody asks for',
   usage,
   async run(context) {
     const [verb, ...args] = context.args;
     if (verb === 'export') return await exportVolume({ ...context, args });
     if (verb === 'import') return await importVolume({ ...context, args });
-    throw new Fault('invalid', `say export or import, not ${verb ?? 'nothing'}\nusage: ${usage}`);
+    if (verb === 'delete') return await deleteVolume({ ...context, args });
+    throw new Fault('invalid', `say export, import or delete, not ${verb ?? 'nothing'}\nusage: ${usage}`);
   },
 };
 
@@ -82,6 +85,22 @@ async function importVolume({ args, signal, stdin, stdout }: CommandContext): Pr
   for await (const chunk of answer) text += String(chunk);
   const made = JSON.parse(text) as { id: string; name: string; pool: string; sizeBytes: string };
   stdout.write(`${made.id}\t${made.name}, ${formatBytes(BigInt(made.sizeBytes))} in pool ${made.pool}\n`);
+  return 0;
+}
+
+/** By id alone: names are those of claims, and a claim has its own way to go. */
+async function deleteVolume({ args, signal, stdout }: CommandContext): Promise<number> {
+  const { flags, words } = parseWords(args, RUN_DIR, usage);
+  const id = onlyWord(words, 'the id of a volume, a snapshot or data without a record');
+  const answer = await exchangeWithAgent(
+    join(flags['run-dir'], 'admin.sock'),
+    { method: 'POST', path: `${VOLUME_DELETE_PATH}?${new URLSearchParams({ id }).toString()}` },
+    signal,
+  );
+  let text = '';
+  for await (const chunk of answer) text += String(chunk);
+  const { removed } = JSON.parse(text) as DeletedVolumes;
+  stdout.write(removed.map((what) => `deleted ${what}\n`).join(''));
   return 0;
 }
 

@@ -119,3 +119,10 @@ test.each([
 ])('%j is refused with a message that says why', (text, reason) => {
   expect(faultOf(text)).toMatch(reason);
 });
+
+test('orphans are kept for good unless the file says for how long', () => {
+  expect(parse('').orphanGraceMs).toBeUndefined();
+  expect(parse('orphans: {graceSeconds: 604800}').orphanGraceMs).toBe(604_800_000);
+  expect(faultOf('orphans: {graceSeconds: 5}')).toMatch(/orphans\.graceSeconds: must be 60 or more/);
+  expect(faultOf('orphans: {graceSeconds: 7d}')).toMatch(/orphans\.graceSeconds/);
+});

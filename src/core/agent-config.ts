@@ -10,6 +10,7 @@ const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'silent'] as cons
 const cidr = z.string().regex(/^[0-9a-fA-F:.]+\/\d{1,3}$/, 'must be an address range like 10.88.0.0/24');
 
 const LEAST_TRASH_BYTES = 1n << 20n;
+const LONGEST_GRACE_SECONDS = 10 * 365 * 86_400;
 
 const network = z
   .strictObject({
@@ -51,6 +52,12 @@ const schema = z.strictObject({
         .default(1n << 30n),
     })
     .prefault({}),
+  orphans: z
+    .strictObject({
+      /** For how long nobody has to have asked for something on the disks before it is removed. Absent: everything is kept. */
+      graceSeconds: z.int().min(60, 'must be 60 or more').max(LONGEST_GRACE_SECONDS).optional(),
+    })
+    .prefault({}),
   log: z.strictObject({ level: z.enum(LOG_LEVELS).default('info') }).prefault({}),
   metrics: z
     .strictObject({
@@ -79,6 +86,8 @@ export interface AgentConfig {
   readonly controllerPublish: boolean;
   /** How much of deleted volumes a pool frees each second, at most. */
   readonly trashBytesPerSecond: bigint;
+  /** How long orphans are kept; undefined: for good. */
+  readonly orphanGraceMs: number | undefined;
   readonly logLevel: (typeof LOG_LEVELS)[number];
   readonly metricsAddress: string | undefined;
   readonly pools: readonly PoolSpec[];
@@ -132,6 +141,8 @@ export function parseAgentConfig({ text, document, overrides, hostname }: Config
     maxVolumesPerNode: config.maxVolumesPerNode,
     controllerPublish: config.csi.controllerPublish,
     trashBytesPerSecond: config.trash.bytesPerSecond,
+    orphanGraceMs:
+      config.orphans.graceSeconds === undefined ? undefined : config.orphans.graceSeconds * 1_000,
     logLevel: config.log.level,
     metricsAddress: config.metrics.address === 'off' ? undefined : config.metrics.address,
     pools,

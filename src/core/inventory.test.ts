@@ -50,7 +50,10 @@ test('orphans are named, and what was said of them stays while they cannot be co
   const first = planInventory({ ...findings, orphans: names }, undefined, at(1));
   const message = first?.conditions?.at(-1)?.message;
   expect(message).toContain('pvc-9, and 2 more');
+  expect(message).toContain('They are kept');
   expect(planInventory({ ...findings, orphans: undefined }, first, at(2))).toBeUndefined();
+  const doomed = planInventory({ ...findings, orphans: names, orphanGraceMs: 259_200_000 }, first, at(3));
+  expect(doomed?.conditions?.at(-1)?.message).toContain('is removed after 3d');
 });
 
 const figures = (over: Partial<PoolCapacity> = {}): PoolCapacity => ({

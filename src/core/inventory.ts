@@ -1,5 +1,6 @@
 import type { BackendKind } from './backend-features.ts';
 import { type ApiCondition, apiTime, canonicalJson, clip, settleConditions } from './api-status.ts';
+import { formatAge } from './cluster-volumes.ts';
 import type { PolicyFacts } from './policy-report.ts';
 
 /** What a node is and has, by the fields of NodeInventory.status that its sources fill in. Sizes are quantities. */
@@ -114,6 +115,8 @@ export interface InventoryFindings {
   readonly problems: readonly SourceProblem[];
   /** Volumes on disk that nothing in the API stands for; undefined while that is not known. */
   readonly orphans: readonly string[] | undefined;
+  /** After how long as such they are removed; undefined where they are kept. */
+  readonly orphanGraceMs?: number | undefined;
   /** Undefined while the network is being opened. */
   readonly network: NetworkFindings | undefined;
 }
@@ -131,7 +134,7 @@ const NAMED = 10;
 
 /** The status to publish, or undefined when `previous` says it all: an idle node writes nothing. */
 export function planInventory(
-  { agentVersion, facts, notServing, problems, orphans, network }: InventoryFindings,
+  { agentVersion, facts, notServing, problems, orphans, orphanGraceMs, network }: InventoryFindings,
   previous: InventoryStatus | undefined,
   now: Date,
 ): InventoryStatus | undefined {
@@ -165,7 +168,7 @@ export function planInventory(
             'OrphanedVolumes',
             orphans.length > 0,
             orphans.length > 0 ? 'NoLocalVolume' : 'None',
-            describeOrphans(orphans),
+            describeOrphans(orphans, orphanGraceMs),
           ),
         ]),
     ...(network === undefined
@@ -202,7 +205,11 @@ function first(all: readonly string[]): readonly string[] {
   return all.length <= NAMED ? all : [...all.slice(0, NAMED), `and ${all.length - NAMED} more`];
 }
 
-function describeOrphans(orphans: readonly string[]): string {
+function describeOrphans(orphans: readonly string[], graceMs: number | undefined): string {
   if (orphans.length === 0) return '';
-  return `on this node without a LocalVolume: ${first(orphans).join(', ')}. They are kept; delete what nobody needs`;
+  const fate =
+    graceMs === undefined
+      ? 'They are kept; delete what nobody needs'
+      : `What is in no use and nobody asks for is removed after ${formatAge(Math.round(graceMs / 1_000))}`;
+  return `on this node without a LocalVolume: ${first(orphans).join(', ')}. ${fate}`;
 }

@@ -31,17 +31,17 @@ export interface AdminCall {
   readonly signal: AbortSignal;
 }
 
-/** Streams that an owner of the unix socket can read and write. Faults before the first byte reach the caller as JSON. */
+/** What an owner of the unix socket can read and write. Faults before the first byte reach the caller as JSON. */
 export interface AdminRoute {
   /** What it resolves to is sent as it is asked for; one that fails breaks the connection off. */
-  get(call: AdminCall): Promise<{
+  get?(call: AdminCall): Promise<{
     readonly type: string;
     readonly content: AsyncIterable<Uint8Array>;
     /** Disposed at the end, whatever that was. */
     readonly close: AsyncDisposable;
   }>;
   /** Reads a stream to its end, and resolves to what is told of it, as JSON. */
-  post(call: AdminCall & { readonly body: AsyncIterable<Uint8Array> }): Promise<object>;
+  post?(call: AdminCall & { readonly body: AsyncIterable<Uint8Array> }): Promise<object>;
 }
 
 /** `/metrics`, `/healthz` and `/readyz`. Disposing closes both listeners. */
@@ -130,10 +130,13 @@ async function serveRoute(
     if (!response.writableFinished) gone.abort(new DOMException('the caller went away', 'AbortError'));
   });
   try {
-    if (request.method === 'POST') {
+    if (request.method === 'POST' && route.post !== undefined) {
       const told = await route.post({ query, signal: gone.signal, body: request });
       send(response, 200, `${JSON.stringify(told)}\n`, 'application/json');
       return;
+    }
+    if (request.method !== 'GET' || route.get === undefined) {
+      throw new Fault('invalid', `${request.method ?? ''} is not for ${request.url?.split('?')[0] ?? ''}`);
     }
     const { type, content, close: end } = await route.get({ query, signal: gone.signal });
     await using _end = end;

@@ -150,6 +150,13 @@ describe('the chart', () => {
       metadata: { annotations: { 'storageclass.kubernetes.io/is-default-class': 'true' } },
       parameters: { pool: 'nvme' },
     });
+    const orphanRights = 'ClusterRoleBinding//keelson-orphan-collection';
+    expect(rendered.has(orphanRights)).toBe(false);
+    const collecting = await render(
+      { agent: { config: { orphans: { graceSeconds: 604_800 } } } },
+      'elsewhere',
+    );
+    expect(stringify(find(collecting, orphanRights))).toContain('namespace: elsewhere');
     const text = stringify([...rendered.values()]);
     expect(text).toContain('system:serviceaccount:elsewhere:keelson-agent');
     expect(text).not.toContain('keelson-system');

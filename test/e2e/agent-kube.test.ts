@@ -3,10 +3,12 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { STARTUP_TAINT } from '../../node-agent/kube/startup-taint.ts';
 import { tellChanges } from '../../node-agent/kube/storage-changes.ts';
+import { AgeFile } from '../../node-agent/storage/removal/orphan-ages.ts';
+import { OrphanCollector } from '../../node-agent/storage/removal/orphan-collector.ts';
 import { LOCAL_VOLUMES, type LocalVolume } from '../../src/api/local-volume.ts';
 import { NODE_INVENTORIES } from '../../src/api/node-inventory.ts';
 import { isFault } from '../../src/core/fault.ts';
-import { NODES } from '../../src/kube/built-in.ts';
+import { NODES, PERSISTENT_VOLUMES } from '../../src/kube/built-in.ts';
 import { listAll } from '../../src/kube/client.ts';
 import { HttpKubeClient } from '../../src/kube/http-client.ts';
 import { startProcess } from '../../src/runtime/child-process.ts';
@@ -216,11 +218,61 @@ describe('the agent in a cluster', { timeout: 120_000 }, () => {
     await expect.poll(objects, { timeout: 30_000 }).toEqual([]);
     expect(await lab.storage.report()).toMatchObject({ volumes: [], orphans: [] });
   });
+
+  test('orphans are told of and go after their time of grace; what a PersistentVolume by hand names stays', async () => {
+    const [leaked, imported] = await Promise.all(
+      ['leaked', 'imported'].map((name) =>
+        lab.storage.createVolume({
+          ...{ name, pool: undefined, source: undefined },
+          range: { requiredBytes: 64n << 20n, limitBytes: 0n },
+        }),
+      ),
+    );
+    await client.create(PERSISTENT_VOLUMES, {
+      metadata: { name: 'by-hand' },
+      spec: {
+        ...{ accessModes: ['ReadWriteOnce'], capacity: { storage: '64Mi' } },
+        csi: { driver: 'keelson.dev', volumeHandle: imported?.id ?? '' },
+      },
+    });
+    await create('pvc-kept');
+    await untilStatus('pvc-kept', { phase: 'Ready' });
+    agent?.changed();
+    const orphaned = async () =>
+      (await inventory())?.conditions?.find(({ type }) => type === 'OrphanedVolumes')?.message ?? '';
+    await expect.poll(orphaned, { timeout: 10_000 }).toContain(`leaked (${leaked?.id ?? ''})`);
+    const end = new AbortController();
+    const collecting = agent?.collectOrphans(2_000, end.signal);
+    const names = (): readonly string[] => lab.storage.listVolumes().map(({ name }) => name);
+    try {
+      await expect.poll(() => names().toSorted(), { timeout: 30_000 }).toEqual(['imported', 'pvc-kept']);
+      await expect.poll(orphaned, { timeout: 10_000 }).not.toContain('leaked');
+      // An API server that is away is no reason to remove anything.
+      await server.kill();
+      await sleep(5_000);
+      expect(names().toSorted()).toEqual(['imported', 'pvc-kept']);
+      await server.start();
+      await client.delete(PERSISTENT_VOLUMES, { name: 'by-hand' });
+      // Nobody else is here who would take its finalizer off.
+      const unprotected = { merge: { metadata: { finalizers: [] } } };
+      await client.patch(PERSISTENT_VOLUMES, { name: 'by-hand' }, unprotected);
+      await expect.poll(names, { timeout: 30_000 }).toEqual(['pvc-kept']);
+    } finally {
+      end.abort(new DOMException('stop', 'AbortError'));
+      await collecting;
+    }
+    await remove('pvc-kept');
+    await untilGone('pvc-kept');
+  });
 });
 
 interface RunningAgent {
   readonly requests: number;
   readonly writes: number;
+  /** Something happened to the storage that the agent was not told of. */
+  changed(): void;
+  /** Until the signal aborts. */
+  collectOrphans(graceMs: number, signal: AbortSignal): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -251,6 +303,13 @@ function startAgent(server: ApiServer, lab: StorageLab): RunningAgent {
     },
     get writes() {
       return counted.writes;
+    },
+    changed: () => member.storageChanged(),
+    async collectOrphans(graceMs, signal) {
+      const ages = new AgeFile({ stateDir: lab.stateDir }, { logger: silentLogger });
+      await new OrphanCollector({ graceMs }, { storage, askers: member, ages, logger: silentLogger }).run(
+        signal,
+      );
     },
     async stop() {
       end.abort(new DOMException('stop', 'AbortError'));

@@ -46,6 +46,13 @@ const NEVER = [
   'patch csidrivers.storage.k8s.io',
 ];
 
+/** What deploy/orphan-collection.yaml adds. */
+const TO_COLLECT = [
+  'list persistentvolumes',
+  'list volumesnapshotcontents.snapshot.storage.k8s.io',
+  'list volumegroupsnapshotcontents.groupsnapshot.storage.k8s.io',
+];
+
 describe('the roles of deploy/rbac.yaml, each by a token of its service account', () => {
   let server: ApiServer | undefined;
   const clients = new Map<string, KubeClient>();
@@ -127,7 +134,7 @@ describe('the roles of deploy/rbac.yaml, each by a token of its service account'
       'get configmaps',
       'create events.events.k8s.io',
     ];
-    expect(await allowedOf('keelson-agent', [...NEVER, ...others])).toEqual([]);
+    expect(await allowedOf('keelson-agent', [...NEVER, ...others, ...TO_COLLECT])).toEqual([]);
   });
 
   it('let the controller do its work', async () => {
@@ -140,6 +147,19 @@ describe('the roles of deploy/rbac.yaml, each by a token of its service account'
       'create events.events.k8s.io',
     ];
     expect(await allowedOf('keelson-controller', work)).toEqual(work);
+  });
+
+  it('let an agent that collects orphans see who asks for volumes, with deploy/orphan-collection.yaml', async () => {
+    for (const object of await readManifest('orphan-collection.yaml')) {
+      await server?.client('admin').create(resourceOf(object), object);
+    }
+    await eventually(async () => (await allowedOf('keelson-agent', TO_COLLECT)).length === TO_COLLECT.length);
+    const others = [
+      'get persistentvolumes',
+      'patch persistentvolumes',
+      'list volumesnapshots.snapshot.storage.k8s.io',
+    ];
+    expect(await allowedOf('keelson-agent', [...NEVER, ...others])).toEqual([]);
   });
 
   it('keep from the controller what is not its work', async () => {

@@ -55,7 +55,8 @@ it('`keelson volume` writes a volume of a running agent to a file and makes one 
       ['export', 'data', '--from', 'nothing', '-o', `${file}.no`],
       'there is no snapshot nothing on this node',
     ],
-    [['copy', 'data'], 'say export or import, not copy'],
+    [['copy', 'data'], 'say export, import or delete, not copy'],
+    [['delete', 'data'], 'there is no volume, snapshot or data with the id data on this node'],
   ];
   for (const [args, words] of refusals) {
     expect((await keelson(agent, args, FAILED)).stderr, args.join(' ')).toContain(words);
@@ -75,6 +76,50 @@ it('`keelson volume` writes a volume of a running agent to a file and makes one 
   const { volumes, orphans } = await status(agent);
   expect(volumes.map(({ name }) => name).sort()).toEqual(['copy', 'data', 'piped']);
   expect(orphans).toEqual([]);
+});
+
+it('`keelson volume delete` removes by id what nobody uses', async (context) => {
+  await requireAgent(context);
+  await using agent = await startAgent({
+    name: 'volume-delete',
+    pools: (directory) => [
+      { name: 'default', backend: 'image', source: { file: join(directory, 'pool.img'), size: '1Gi' } },
+    ],
+  });
+  using csi = connectRpc(agent.csiSocket);
+  const make = async (name: string): Promise<string> => {
+    const { volume } = await csi.call('csi.v1.Controller', 'CreateVolume', {
+      name,
+      capacity_range: { required_bytes: String(64 << 20) },
+      volume_capabilities: [capability('SINGLE_NODE_WRITER')],
+    });
+    return volume?.volume_id ?? '';
+  };
+  const used = await make('used');
+  const staging = { volume_id: used, staging_target_path: join(agent.directory, 'staging') };
+  const volume_capability = capability('SINGLE_NODE_WRITER');
+  await csi.call('csi.v1.Node', 'NodeStageVolume', { ...staging, volume_capability });
+  expect((await keelson(agent, ['delete', used], FAILED)).stderr).toContain(`volume ${used} is in use`);
+  await csi.call('csi.v1.Node', 'NodeUnstageVolume', staging);
+  const { snapshot } = await csi.call('csi.v1.Controller', 'CreateSnapshot', {
+    name: 'snapshot',
+    source_volume_id: used,
+  });
+  const ids = [used, snapshot?.snapshot_id ?? ''];
+  for (const id of ids) {
+    expect((await keelson(agent, ['delete', id])).stdout).toMatch(new RegExp(`^deleted .*${id}`));
+    expect((await keelson(agent, ['delete', id], FAILED)).stderr).toContain('on this node');
+  }
+  const lost = `vol-${'0'.repeat(24)}`;
+  await writeFile(fileOf(agent, lost), 'its record is gone');
+  const doctor = async (): Promise<string> => {
+    const directories = ['--state-dir', `${agent.directory}/state`, '--run-dir', `${agent.directory}/run`];
+    return (await runCommand(KEELSON, ['doctor', ...directories], { accept: FAILED })).stdout;
+  };
+  expect(await doctor()).toContain(`keelson volume delete ${lost}`);
+  expect((await keelson(agent, ['delete', lost])).stdout).toBe(`deleted data ${lost} in pool default\n`);
+  expect(await doctor()).not.toContain(lost);
+  expect(await status(agent)).toMatchObject({ volumes: [], snapshots: [], orphans: [] });
 });
 
 function fileOf({ directory }: AgentProcess, id: string): string {

@@ -1,3 +1,4 @@
+import { basename } from 'node:path';
 import { type BackendKind, featureWords } from '../../../src/core/backend-features.ts';
 import { Fault } from '../../../src/core/fault.ts';
 import type { PoolCapacity } from '../../../src/core/pool-capacity.ts';
@@ -76,18 +77,21 @@ export async function reportPool(
   }
 }
 
-/** Data in open pools that no record knows. */
-export async function findOrphans(
+/** Data in open pools that no record knows. What a record in quarantine stands for is known, as far as its file tells. */
+export async function findUnrecorded(
   pools: PoolSet,
   inventory: Inventory,
 ): Promise<{ pool: string; id: string }[]> {
-  const orphans: { pool: string; id: string }[] = [];
+  const quarantined = new Set(inventory.quarantined.map(({ file }) => basename(file, '.json')));
+  const isKnown = (id: string): boolean =>
+    inventory.volumes.has(id) || inventory.snapshots.has(id) || quarantined.has(id);
+  const unrecorded: { pool: string; id: string }[] = [];
   for (const { name, pool } of pools.states()) {
     if (pool === undefined) continue;
     const present = await pool.backend.list();
     for (const id of [...present.volumes, ...present.snapshots]) {
-      if (!inventory.volumes.has(id) && !inventory.snapshots.has(id)) orphans.push({ pool: name, id });
+      if (!isKnown(id)) unrecorded.push({ pool: name, id });
     }
   }
-  return orphans;
+  return unrecorded;
 }

@@ -1,0 +1,68 @@
+import { readdir, readFile } from 'node:fs/promises';
+import { basename } from 'node:path';
+import { Fault } from '../../../src/core/fault.ts';
+import { isId } from '../../../src/core/volume-name.ts';
+import { readMountTable } from '../../linux/mount-table.ts';
+import type { OperationDeps } from '../copies.ts';
+import type { PoolSet } from '../pools/pool-set.ts';
+
+export interface UnrecordedDataDeps
+  extends Pick<OperationDeps, 'inventory' | 'locks' | 'logger' | 'onDiscarded'> {
+  readonly pools: Pick<PoolSet, 'states'>;
+  readonly findUse: (id: string) => Promise<string | undefined>;
+}
+
+/** Data of volumes and snapshots whose records are gone. */
+export class UnrecordedData {
+  readonly #deps: UnrecordedDataDeps;
+
+  constructor(deps: UnrecordedDataDeps) {
+    this.#deps = deps;
+  }
+
+  /** See `Storage.removeUnrecorded`. */
+  async remove(pool: string, id: string): Promise<void> {
+    const { inventory, locks, logger, pools, findUse, onDiscarded } = this.#deps;
+    if (!isId(id))
+      throw new Fault('precondition', `${JSON.stringify(id.slice(0, 128))} is no data of Keelson`);
+    using _lock = locks.take(id);
+    const record =
+      inventory.volumes.has(id) || inventory.snapshots.has(id)
+        ? 'has a record; delete the volume or snapshot'
+        : inventory.quarantined.some(({ file }) => basename(file, '.json') === id)
+          ? 'has a record that cannot be read; see keelson doctor'
+          : undefined;
+    const use = record === undefined ? await findUse(id) : undefined;
+    const why = record ?? (use === undefined ? undefined : `is in use: ${use}`);
+    if (why !== undefined) throw new Fault('precondition', `data ${id} in pool ${pool} ${why}`);
+    const backend = pools.states().find(({ name }) => name === pool)?.pool?.backend;
+    if (backend === undefined) throw new Fault('unavailable', `pool ${pool} is not open`);
+    const { volumes, snapshots } = await backend.list();
+    if (volumes.includes(id)) await backend.discard('volume', id);
+    if (snapshots.includes(id)) await backend.discard('snapshot', id);
+    onDiscarded();
+    logger.info({ data: id, pool }, 'data without a record removed');
+  }
+}
+
+/** A mount or a loop device of this machine that shows data of that id: their names have it, wherever they are. */
+export async function findDataInUse(id: string): Promise<string | undefined> {
+  const mount = (await readMountTable()).find((entry) =>
+    [entry.root, entry.mountPoint, entry.source].some((text) => text.includes(id)),
+  );
+  if (mount !== undefined) return `mounted at ${mount.mountPoint}`;
+  for (const device of await readdir('/sys/block')) {
+    const file = device.startsWith('loop') ? await backingFile(device) : '';
+    if (file.includes(id)) return `/dev/${device} stands for ${file}`;
+  }
+  return undefined;
+}
+
+async function backingFile(device: string): Promise<string> {
+  try {
+    return (await readFile(`/sys/block/${device}/loop/backing_file`, 'utf8')).trimEnd();
+  } catch {
+    // It stands for nothing, or does not any more.
+    return '';
+  }
+}
