@@ -3,7 +3,7 @@ import type { VolumeUsage } from '../../src/rpc/gen/csi/v1/VolumeUsage.ts';
 import type { RpcHandlers } from '../../src/rpc/server.ts';
 import { formatBytes } from '../../src/core/quantity.ts';
 import type { SizeRange } from '../../src/core/volume-size.ts';
-import type { Publish, VolumeStats } from '../storage/mounts/attachments.ts';
+import type { Publish, Stage, VolumeStats } from '../storage/mounts/attachments.ts';
 import type { PublishEphemeral } from '../storage/ephemeral.ts';
 import { Fault, isFault } from '../../src/core/fault.ts';
 import { checkForm, parseAccess } from './capabilities.ts';
@@ -15,7 +15,7 @@ import { parseRange, requireField, topologyOf } from './translate.ts';
 export interface VolumeAttacher {
   /** Throws `not-found`. */
   getVolume(id: string): Volume;
-  stage(volumeId: string, path: string, secrets?: Readonly<Record<string, string>>): Promise<void>;
+  stage(volumeId: string, path: string, how?: Stage): Promise<void>;
   unstage(volumeId: string, path: string): Promise<void>;
   publish(request: Publish): Promise<void>;
   unpublish(volumeId: string, target: string): Promise<void>;
@@ -62,8 +62,9 @@ export function createNode(
     async NodeStageVolume(request) {
       const id = requireField(request.volume_id, 'volume_id');
       const path = requireField(request.staging_target_path, 'staging_target_path');
-      checkForm(storage.getVolume(id), parseAccess(request.volume_capability));
-      await storage.stage(id, path, request.secrets);
+      const access = parseAccess(request.volume_capability);
+      checkForm(storage.getVolume(id), access);
+      await storage.stage(id, path, { secrets: request.secrets, flags: access.mountFlags });
       return {};
     },
 

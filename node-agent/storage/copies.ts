@@ -6,6 +6,7 @@ import { pinsOfCopy } from '../../src/core/volume-quota.ts';
 import type { Clock } from '../../src/runtime/clock.ts';
 import { KeyedLock } from '../../src/runtime/keyed-lock.ts';
 import type { Logger } from '../../src/runtime/logger.ts';
+import type { HostSelinux } from '../linux/selinux.ts';
 import type { Inventory } from './inventory.ts';
 import type { IoLimiter } from './mounts/io-limiter.ts';
 import type { Ledger } from './ledger.ts';
@@ -16,6 +17,7 @@ export interface OperationDeps {
   readonly ledger: Ledger;
   readonly limiter: IoLimiter;
   readonly locks: OperationLocks;
+  readonly selinux: HostSelinux;
   readonly clock: Clock;
   readonly logger: Logger;
   /** Told when there is something to collect. */

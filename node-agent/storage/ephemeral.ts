@@ -72,7 +72,7 @@ export class Ephemerals {
       ephemeral: true,
     });
     try {
-      await attachments.stage(id, wanted.target, secrets);
+      await attachments.stage(id, wanted.target, { secrets, flags: wanted.flags });
       await attachments.publish({ volumeId: id, stagingPath: wanted.target, ...wanted });
     } catch (error) {
       if (isNew)

@@ -2,6 +2,7 @@ import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { ACCESS_MODES, FS_TYPES, type Snapshot, type Volume, VOLUME_MODES } from '../../src/core/volume.ts';
+import { isContext } from '../../src/core/mount-options.ts';
 import { ATTRIBUTES } from '../../src/core/volume-attributes.ts';
 import { isGroupId, isId } from '../../src/core/volume-name.ts';
 import type { Logger } from '../../src/runtime/logger.ts';
@@ -67,6 +68,8 @@ const volumeRecord = z.strictObject({
   ephemeral: z.literal(true).optional(),
   attributes: z.partialRecord(z.enum(ATTRIBUTES), bytes).optional(),
   staged: z.array(z.string()),
+  // Written for those alone that are staged with one.
+  selinuxContext: z.string().refine(isContext, 'is no SELinux context').optional(),
   controllerPublication: z
     .strictObject({ readonly: z.boolean(), accessMode: z.enum(ACCESS_MODES) })
     .optional(),

@@ -1,5 +1,6 @@
 import type { Snapshot, Volume } from '../../src/core/volume.ts';
 import { isFault } from '../../src/core/fault.ts';
+import { requireSelinux } from '../../src/core/selinux-context.ts';
 import { unfinishedGroups } from '../../src/core/snapshot-group.ts';
 import { type OperationDeps, undo } from './copies.ts';
 
@@ -79,9 +80,12 @@ function tryTake(id: string, { locks }: OperationDeps): Disposable | undefined {
 }
 
 /** A reboot takes loop devices and mounts away; one volume that cannot be attached does not stop the others. */
-async function attachAgain(volume: Volume, { ledger, logger }: OperationDeps): Promise<void> {
+async function attachAgain(volume: Volume, { ledger, selinux, logger }: OperationDeps): Promise<void> {
   if (volume.staged.length === 0 || volume.phase !== 'ready') return;
+  const { selinuxContext } = volume;
   try {
+    // Booted without SELinux: its next staging says what it is to have now.
+    if (selinuxContext !== undefined) requireSelinux(volume.id, selinuxContext, await selinux.read());
     await ledger.pool(volume.pool).mounts.attach(volume);
   } catch (error) {
     if (volume.encryption !== undefined && isFault(error, 'precondition')) {

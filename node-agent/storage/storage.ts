@@ -11,7 +11,8 @@ import type { MetricsRegistry } from '../../src/runtime/metrics.ts';
 import type { StorageProblem, VolumeProblem } from '../../src/core/volume-health.ts';
 import { findIoCgroups, type IoCgroups } from '../linux/io-cgroups.ts';
 import type { Kernel } from '../linux/kernel.ts';
-import { Attachments, type Publish, type VolumeStats } from './mounts/attachments.ts';
+import { type HostSelinux, hostSelinux } from '../linux/selinux.ts';
+import { Attachments, type Publish, type Stage, type VolumeStats } from './mounts/attachments.ts';
 import type { Pool } from './backend.ts';
 import { ControllerPublications } from './controller-publications.ts';
 import { type OperationDeps, OperationLocks } from './copies.ts';
@@ -51,6 +52,8 @@ export interface StorageDeps {
   readonly clock?: Clock | undefined;
   /** Default: the machine's, below /sys/fs/cgroup. */
   readonly cgroups?: IoCgroups | undefined;
+  /** Default: this machine's. */
+  readonly selinux?: HostSelinux | undefined;
 }
 
 /** Everything that the storage service can tell of itself; only finished volumes and snapshots, in the order of their ids. */
@@ -105,8 +108,8 @@ export interface Storage extends AsyncDisposable {
   /** Promises the volume to an orchestrator that asks before it uses it here; to at most so many. */
   controllerPublish(id: string, wanted: ControllerPublication, most: number): Promise<void>;
   controllerUnpublish(id: string): Promise<void>;
-  /** Takes what the volume needs of `secrets`; they are kept nowhere. */
-  stage(volumeId: string, path: string, secrets?: Readonly<Record<string, string>>): Promise<void>;
+  /** Takes what the volume needs of the secrets; they are kept nowhere. */
+  stage(volumeId: string, path: string, how?: Stage): Promise<void>;
   unstage(volumeId: string, path: string): Promise<void>;
   publish(request: Publish): Promise<void>;
   unpublish(volumeId: string, target: string): Promise<void>;
@@ -218,6 +221,7 @@ export async function createStorage(
     logger,
     metrics: registry,
     clock = systemClock,
+    selinux = hostSelinux,
     io = WITHOUT_IO,
     trashBytesPerRun,
     findUse = async () => undefined,
@@ -238,6 +242,7 @@ export async function createStorage(
     clock,
     logger,
     locks: new OperationLocks(),
+    selinux,
     onDiscarded: () => collector.poke(),
   };
   const recoverPool = (pool: string): Promise<void> => recover(pool, deps);
@@ -308,7 +313,7 @@ export async function createStorage(
     controllerPublish: (id, wanted, most) =>
       observe('controller_publish', () => publications.publish(id, wanted, most)),
     controllerUnpublish: (id) => observe('controller_unpublish', () => publications.unpublish(id)),
-    stage: (id, path, secrets) => observe('stage', () => attachments.stage(id, path, secrets)),
+    stage: (id, path, how) => observe('stage', () => attachments.stage(id, path, how)),
     unstage: (id, path) => observe('unstage', () => attachments.unstage(id, path)),
     publish: (request) => observe('publish', () => attachments.publish(request)),
     unpublish: (id, target) => observe('unpublish', () => attachments.unpublish(id, target)),

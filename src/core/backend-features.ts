@@ -88,12 +88,20 @@ const LEAST_BYTES: Readonly<Record<FsType, bigint>> = {
   xfs: 300n << 20n,
 };
 
+/** Whether a volume has a file system that no other one has. */
+export function ownsFilesystem(
+  { backend }: Pick<BackendFeatures, 'backend'>,
+  { volumeMode }: Pick<ContentForm, 'volumeMode'>,
+): boolean {
+  return backend === 'image' && volumeMode === 'Filesystem';
+}
+
 /** The smallest volume of this form: one in a file has a file system of its own, which needs some room. */
 export function leastBytes(
-  { backend }: Pick<BackendFeatures, 'backend'>,
+  features: Pick<BackendFeatures, 'backend'>,
   { volumeMode, fsType }: ContentForm,
 ): bigint {
-  if (backend !== 'image' || volumeMode === 'Block' || fsType === undefined) return MIN_VOLUME_BYTES;
+  if (!ownsFilesystem(features, { volumeMode }) || fsType === undefined) return MIN_VOLUME_BYTES;
   return LEAST_BYTES[fsType];
 }
 

@@ -11,6 +11,12 @@ describe('mount options', () => {
     ['a request for read-only over rw', ['rw'], true, { readonly: true, set: 1n, clear: 0n }],
     ['several in one string', ['nosuid,nodev', 'noexec'], false, { readonly: false, set: 0xen, clear: 0n }],
     [
+      'a context, which is none',
+      ['ro', 'context="u:r:t:s0:c1,c2"'],
+      false,
+      { readonly: true, set: 1n, clear: 0n },
+    ],
+    [
       'an access time mode, which replaces the others',
       ['noatime'],
       false,
@@ -36,6 +42,11 @@ describe('publishing', () => {
 
   it('is done already when the same is there', () => {
     expect(decidePublish([at('/a')], at('/a'))).toBe('already-published');
+  });
+
+  it('is done already whether or not a context is named, which only its staging decides', () => {
+    const named = at('/a', { flags: ['nosuid', 'context="u:r:t:s0:c1,c2"'] });
+    expect(decidePublish([named], at('/a', { flags: ['nosuid'] }))).toBe('already-published');
   });
 
   it('lets several pods of the node share a volume', () => {

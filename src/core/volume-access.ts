@@ -1,4 +1,5 @@
 import { Fault } from './fault.ts';
+import { parseMountOptions } from './mount-options.ts';
 import type { Publication } from './volume.ts';
 
 /** Attributes of a mount in the numbers of mount_setattr(2). */
@@ -28,16 +29,19 @@ const OPTIONS: Readonly<Record<string, { readonly set: bigint; readonly clear: b
   diratime: { set: 0n, clear: 0x80n },
 };
 
-/** Turns mount options into attributes; a later option wins over an earlier one. Throws `invalid` for one that is not allowed. */
+/**
+ * Turns mount options into attributes; a later option wins over an earlier one. A context is none of them: it is the whole file system's. Throws
+ * `invalid` for one that is not allowed.
+ */
 export function planMount(flags: readonly string[], readonly: boolean): MountPlan {
   let set = 0n;
   let clear = 0n;
-  for (const flag of flags.flatMap((option) => option.split(','))) {
+  for (const flag of parseMountOptions(flags).own) {
     const option = Object.hasOwn(OPTIONS, flag) ? OPTIONS[flag] : undefined;
     if (option === undefined) {
       throw new Fault(
         'invalid',
-        `mount option ${JSON.stringify(flag)} is not allowed; possible are ${Object.keys(OPTIONS).join(', ')}`,
+        `mount option ${JSON.stringify(flag)} is not allowed; possible are ${Object.keys(OPTIONS).join(', ')}, and context where a volume has a file system of its own`,
       );
     }
     if (flag === 'rw') set &= ~RDONLY;
@@ -80,6 +84,8 @@ export function decidePublish(published: readonly Publication[], wanted: Publica
   return 'publish';
 }
 
+/** But for a context, which is that of the staged file system whether or not a publication names it. */
 function sameFlags(a: Publication, b: Publication): boolean {
-  return a.flags.length === b.flags.length && a.flags.every((flag, index) => flag === b.flags[index]);
+  const [own, others] = [parseMountOptions(a.flags).own, parseMountOptions(b.flags).own];
+  return own.length === others.length && own.every((option, index) => option === others[index]);
 }

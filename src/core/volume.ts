@@ -23,6 +23,8 @@ export interface VolumeShape extends ContentForm {
   readonly encryption?: Encryption | undefined;
   /** Absent when nothing of it is limited. */
   readonly attributes?: VolumeAttributes | undefined;
+  /** The SELinux context that its own file system is mounted with while it is staged; absent for none. */
+  readonly selinuxContext?: string | undefined;
 }
 
 /** How a volume and all its copies are encrypted at rest. Nothing in it is secret. */

@@ -132,7 +132,7 @@ export function placesOf(
 export async function stage(scene: Scene, name: string): Promise<void> {
   const { staging } = placesOf(scene, name);
   const secrets = scene.form.encrypted === true ? SECRETS : {};
-  await scene.storage.stage(idOf(findVolume(scene, name)), staging, secrets);
+  await scene.storage.stage(idOf(findVolume(scene, name)), staging, { secrets });
 }
 
 export async function publish(scene: Scene, name: string): Promise<void> {

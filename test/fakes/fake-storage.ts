@@ -26,6 +26,8 @@ export class FakePool implements Pool {
   /** Volumes that are attached, and those of them whose writers are held. */
   readonly attached = new Set<string>();
   readonly frozen = new Set<string>();
+  /** SELinux contexts of those that were attached with one. */
+  readonly contexts = new Map<string, string>();
   /** Called while copies of a group are taken. */
   onCut: () => unknown = () => undefined;
   /** Device numbers by volume, as a test says. */
@@ -138,10 +140,17 @@ export class FakePool implements Pool {
     return {
       attach: async (volume) => {
         requireThere(volume);
+        // One that is attached stays as it is.
+        if (!this.attached.has(volume.id) && volume.selinuxContext !== undefined) {
+          this.contexts.set(volume.id, volume.selinuxContext);
+        }
         this.attached.add(volume.id);
         this.frozen.delete(volume.id);
       },
-      detach: async ({ id }) => void this.attached.delete(id),
+      detach: async ({ id }) => {
+        this.attached.delete(id);
+        this.contexts.delete(id);
+      },
       grow: async () => undefined,
       flush: async () => undefined,
       freeze: async ({ id }) => {

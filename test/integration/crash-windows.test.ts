@@ -95,6 +95,7 @@ const ELSEWHERE: Readonly<Record<string, string>> = {
   'target-mounts.ts mount umount': 'where somebody else has mounted the volume in another way',
   'image-mounts.ts #mountFile thawFilesystem':
     'where the volume is mounted in a mount namespace that outlived its agent',
+  'image-mounts.ts #requireUnlabelled umount': 'the same, for a btrfs with an SELinux context',
 };
 
 describe('the code of the storage service', () => {

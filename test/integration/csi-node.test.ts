@@ -1,10 +1,20 @@
 import { open, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, it } from 'vitest';
+import { hostSelinux } from '../../node-agent/linux/selinux.ts';
 import { capability, type CsiLab, startCsiLab } from './csi-lab.ts';
 import { fill, MIB, requireRoot } from './storage-lab.ts';
 
 const HANDLE = `csi-${'5'.repeat(64)}`;
+
+/** By what is found out first: what no host could do, then what this one cannot. */
+const REFUSED_CONTEXT = {
+  btrfs: { kind: 'invalid', message: expect.stringMatching(/one file system.*backend image/) as string },
+  image: {
+    kind: 'precondition',
+    message: expect.stringMatching(/context system_u:.*: .*(no SELinux|no policy is loaded)/) as string,
+  },
+} as const;
 
 beforeEach((context) => requireRoot(context));
 
@@ -106,6 +116,29 @@ describe.each(['btrfs', 'image'] as const)('on backend %s', (backend) => {
       expect.arrayContaining(['rw', 'noexec', 'nosuid', 'nodev', 'noatime']),
     );
     await csi.node('NodeUnpublishVolume', { volume_id: id, target_path: target });
+  });
+
+  it('refuses a context on a host without SELinux, and on a file system that volumes share', async (context) => {
+    if ((await hostSelinux.read()) === 'active') context.skip('this host has SELinux');
+    await using csi = await start();
+    const volume_capability = {
+      mount: { mount_flags: ['context="system_u:object_r:container_file_t:s0:c1,c2"'] },
+      access_mode: { mode: 'SINGLE_NODE_MULTI_WRITER' as const },
+    };
+    const refused = REFUSED_CONTEXT[backend];
+    const id = await csi.createVolume('v', 32);
+    await expect(csi.publish(id, 'target', { volume_capability })).rejects.toMatchObject(refused);
+    const published = { volume_id: id, target_path: await csi.publish(id, 'target') };
+    const staging_target_path = join(csi.lab.directory, `staging-${id}`);
+    const target_path = join(csi.lab.directory, 'other');
+    const other = { volume_id: id, staging_target_path, target_path, volume_capability };
+    await expect(csi.node('NodePublishVolume', other)).rejects.toMatchObject(refused);
+    const inline = { ...other, volume_context: { 'csi.storage.k8s.io/ephemeral': 'true', size: '32Mi' } };
+    await expect(csi.node('NodePublishVolume', { ...inline, volume_id: HANDLE })).rejects.toMatchObject(
+      refused,
+    );
+    expect((await csi.lab.storage.report()).volumes.map((found) => found.id)).toEqual([id]);
+    await csi.node('NodeUnpublishVolume', published);
   });
 
   it('grows a volume in use, and finishes by the node what the controller began', async () => {

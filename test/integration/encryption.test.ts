@@ -232,7 +232,7 @@ function stagingOf({ directory }: StorageLab): string {
 }
 
 async function stage(lab: StorageLab, id: string, secrets: Record<string, string>): Promise<void> {
-  await lab.storage.stage(id, stagingOf(lab), secrets);
+  await lab.storage.stage(id, stagingOf(lab), { secrets });
 }
 
 async function publish(lab: StorageLab, volumeId: string, name: string): Promise<string> {

@@ -4,6 +4,7 @@ import { Fault } from '../../../src/core/fault.ts';
 import type { FsType, VolumeShape } from '../../../src/core/volume.ts';
 import type { MountPlan } from '../../../src/core/volume-access.ts';
 import type { Kernel } from '../../linux/kernel.ts';
+import { SysError } from '../../linux/libc.ts';
 import { readMountTable } from '../../linux/mount-table.ts';
 import type { FilesystemStats } from '../backend.ts';
 import { ENCRYPTED_DIRECTORY, EncryptedDirectories, lacksKey } from './encrypted-directory.ts';
@@ -89,7 +90,7 @@ export class ImageMounts implements ModeMounts {
     }
     const device = await this.#kernel.call('attachLoop', file, { autoclear: true });
     try {
-      await this.#kernel.call('mountFilesystem', device.path, place, type, mountDataOf(type));
+      await this.#mountDevice(volume, device, place);
       // Mounted elsewhere already (in a mount namespace that outlived its agent), it may still be held.
       if (device.reused) await this.#kernel.call('thawFilesystem', place);
       // Crash window: mounted, and not grown. Attaching it again goes on from there.
@@ -97,6 +98,30 @@ export class ImageMounts implements ModeMounts {
     } finally {
       await this.#kernel.call('closeLoop', { fd: device.fd });
     }
+  }
+
+  async #mountDevice(
+    volume: VolumeShape,
+    { path, reused }: { readonly path: string; readonly reused: boolean },
+    place: string,
+  ): Promise<void> {
+    const type = fsTypeOf(volume);
+    try {
+      const data = mountDataOf(type, volume.selinuxContext);
+      await this.#kernel.call('mountFilesystem', path, place, type, data);
+    } catch (error) {
+      const refusal = error instanceof SysError ? explainRefusal(error, volume, reused) : undefined;
+      throw refusal ?? error;
+    }
+    if (reused && volume.selinuxContext === undefined) await this.#requireUnlabelled(volume, place);
+  }
+
+  /** A btrfs that is mounted already takes a mount without a context for one with the context that it has; other file systems refuse it. */
+  async #requireUnlabelled({ id }: VolumeShape, place: string): Promise<void> {
+    const entry = (await readMountTable()).findLast(({ mountPoint }) => mountPoint === place);
+    if (entry?.filesystemOptions.some((option) => option.startsWith('context=')) !== true) return;
+    await this.#kernel.call('umount', place, UMOUNT_NOFOLLOW);
+    throw mountedStill(id, 'without a context');
   }
 
   async detach(volume: VolumeShape): Promise<void> {
@@ -173,6 +198,33 @@ export class ImageMounts implements ModeMounts {
   #placeOf({ id }: VolumeShape): string {
     return join(this.#options.mountDir, id);
   }
+}
+
+/**
+ * What the kernel has against a context is one errno, and its reason in its log alone: a file system that is mounted already has another one, or none, or the
+ * policy does not know it. Undefined for other errors.
+ */
+function explainRefusal(
+  error: SysError,
+  { id, selinuxContext }: VolumeShape,
+  isMounted: boolean,
+): Fault | undefined {
+  if (error.code !== 'EINVAL' || (selinuxContext === undefined && !isMounted)) return undefined;
+  const asked = selinuxContext === undefined ? 'without a context' : `with context ${selinuxContext}`;
+  if (isMounted) return mountedStill(id, asked, error);
+  return new Fault(
+    'invalid',
+    `volume ${id} cannot be mounted ${asked} (EINVAL): the SELinux policy of this node has to know that context; the kernel's log says more (dmesg)`,
+    { fields: { volumeId: id }, cause: error },
+  );
+}
+
+function mountedStill(id: string, asked: string, cause?: SysError): Fault {
+  return new Fault(
+    'precondition',
+    `volume ${id} cannot be mounted ${asked}: something on this node has its file system open still, perhaps with another SELinux context; end that first`,
+    { fields: { volumeId: id }, ...(cause === undefined ? {} : { cause }) },
+  );
 }
 
 function fsTypeOf({ id, fsType }: VolumeShape): FsType {

@@ -92,9 +92,10 @@ async function runAll(commands: readonly (readonly string[])[]): Promise<void> {
   }
 }
 
-/** Options that a volume's file system is mounted with, besides what a workload asks for. */
-export function mountDataOf(type: FsType): string {
-  return KINDS[type].mountData;
+/** Options that a volume's file system is mounted with, as mount(2) takes them; a context holds no quotes. */
+export function mountDataOf(type: FsType, selinuxContext: string | undefined): string {
+  const { mountData } = KINDS[type];
+  return selinuxContext === undefined ? mountData : `${mountData},context="${selinuxContext}"`;
 }
 
 /** Makes a mounted file system as large as its device. */

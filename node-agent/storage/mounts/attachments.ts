@@ -1,6 +1,13 @@
 import { isAbsolute } from 'node:path';
 import { passphraseFor, requireSameKey } from '../../../src/core/encryption.ts';
 import { Fault } from '../../../src/core/fault.ts';
+import { parseMountOptions } from '../../../src/core/mount-options.ts';
+import {
+  decideContext,
+  requireOwnFilesystem,
+  requireSelinux,
+  requireStagedContext,
+} from '../../../src/core/selinux-context.ts';
 import type { Publication, Volume } from '../../../src/core/volume.ts';
 import { limitsIo } from '../../../src/core/volume-attributes.ts';
 import { decidePublish, planMount } from '../../../src/core/volume-access.ts';
@@ -12,6 +19,13 @@ import { deriveKey, type VolumeKey } from '../volume-key.ts';
 export interface Publish extends Publication {
   readonly volumeId: string;
   readonly stagingPath: string;
+}
+
+/** What comes with the call that stages a volume. */
+export interface Stage {
+  readonly secrets?: Readonly<Record<string, string>>;
+  /** Of the mount options, the one that concerns the whole file system: its SELinux context. */
+  readonly flags?: readonly string[];
 }
 
 /** How full a volume is, as a workload sees it. */
@@ -29,9 +43,10 @@ export class Attachments {
 
   /**
    * Ensures that the volume is staged at `path`. An encrypted one needs its passphrase among `secrets`, or it throws `invalid`; the first one
-   * is its passphrase for good, and for another it throws `precondition`.
+   * is its passphrase for good, and for another it throws `precondition`. So it does for a context while the volume is in use with another one,
+   * and where the kernel has none; for one on a file system that is not its own it throws `invalid`.
    */
-  async stage(volumeId: string, path: string, secrets: Readonly<Record<string, string>> = {}): Promise<void> {
+  async stage(volumeId: string, path: string, { secrets = {}, flags = [] }: Stage = {}): Promise<void> {
     checkPath(path, 'staging_target_path');
     const { inventory, ledger, locks, limiter } = this.#deps;
     this.#get(volumeId);
@@ -40,26 +55,47 @@ export class Attachments {
     const { mounts } = ledger.pool(volume.pool);
     // Crash window: on record, perhaps not attached. The next start attaches what is staged.
     const isNew = !volume.staged.includes(path);
+    const selinuxContext = await this.#planContext(volume, path, flags);
+    const isRelabelled = selinuxContext !== volume.selinuxContext;
     const key = await this.#keyOf(volume, secrets);
     const staged: Volume = {
       ...volume,
+      selinuxContext,
       staged: isNew ? [...volume.staged, path] : volume.staged,
       ...(volume.encryption &&
         key && { encryption: { ...volume.encryption, keyIdentifier: key.identifier } }),
     };
-    if (isNew) await inventory.saveVolume(staged);
+    // Killed in between, it is detached with its former context on record: the next start attaches it with that one, and staging comes again.
+    if (isRelabelled) await mounts.detach(volume);
+    if (isNew || isRelabelled) await inventory.saveVolume(staged);
     try {
       await mounts.attach(staged, key);
       // Before anybody writes to it: staging fails where a limit that is asked for cannot be had.
       if (limitsIo(volume.attributes ?? {})) await limiter.refresh();
     } catch (error) {
       // Killed in between, it is still on record, and the next start attaches it again: as if it had been killed before it failed.
-      if (volume.staged.length === 0) await mounts.detach(staged);
-      if (isNew) await inventory.saveVolume(volume);
+      if (volume.staged.length === 0 || isRelabelled) await mounts.detach(staged);
+      if (isNew || isRelabelled) await inventory.saveVolume(volume);
       throw error;
     } finally {
       key?.bytes.fill(0);
     }
+  }
+
+  /** The context that the volume is to have. One that nobody uses takes what it is asked for: it may be staged since before a reboot. */
+  async #planContext(volume: Volume, path: string, flags: readonly string[]): Promise<string | undefined> {
+    const { context } = parseMountOptions(flags);
+    await this.#requirePossible(volume, context);
+    if (context === volume.selinuxContext) return context;
+    const heldAt = (await this.#shownAt(volume)) ?? volume.staged.find((other) => other !== path);
+    return decideContext(volume, context, heldAt);
+  }
+
+  async #requirePossible(volume: Volume, context: string | undefined): Promise<void> {
+    if (context === undefined) return;
+    const { ledger, selinux } = this.#deps;
+    requireOwnFilesystem(volume, ledger.pool(volume.pool).backend.features, context);
+    requireSelinux(volume.id, context, await selinux.read());
   }
 
   async #keyOf(volume: Volume, secrets: Readonly<Record<string, string>>): Promise<VolumeKey | undefined> {
@@ -82,16 +118,17 @@ export class Attachments {
     const staged = volume.staged.filter((other) => other !== path);
     // Crash window: detached, still on record. The next start attaches it again, and unstaging comes again.
     if (staged.length === 0) {
-      if (volume.encryption !== undefined) await this.#requireUnpublished(volume);
+      await this.#requireUnpublished(volume);
       await ledger.pool(volume.pool).mounts.detach(volume);
     }
-    await inventory.saveVolume({ ...volume, staged });
+    const selinuxContext = staged.length === 0 ? undefined : volume.selinuxContext;
+    await inventory.saveVolume({ ...volume, staged, selinuxContext });
     if (staged.length === 0) await this.#deps.limiter.lift(volume);
   }
 
   /**
    * Ensures that the volume is mounted at the target. Throws `conflict` when it is there in another way, `precondition` when it is not staged,
-   * or in use elsewhere and to be used by one only.
+   * staged with another context, or in use elsewhere and to be used by one only.
    */
   async publish({ volumeId, stagingPath, ...wanted }: Publish): Promise<void> {
     checkPath(wanted.target, 'target_path');
@@ -109,6 +146,9 @@ export class Attachments {
         },
       );
     }
+    const { context } = parseMountOptions(wanted.flags);
+    await this.#requirePossible(volume, context);
+    requireStagedContext(volume, context);
     const { mounts } = ledger.pool(volume.pool);
     const live: Publication[] = [];
     // A reboot takes mounts away and leaves their records; those must not keep a workload out.
@@ -170,15 +210,24 @@ export class Attachments {
     };
   }
 
-  /** With the key gone, what is still published could not be read. */
-  async #requireUnpublished({ id, published, ...volume }: Volume): Promise<void> {
+  /** With the key gone, what is still published could not be read; and a file system that something shows keeps its context. */
+  async #requireUnpublished(volume: Volume): Promise<void> {
+    if (volume.encryption === undefined && volume.selinuxContext === undefined) return;
+    const target = await this.#shownAt(volume);
+    if (target === undefined) return;
+    const kind = volume.encryption === undefined ? 'volume' : 'encrypted volume';
+    throw new Fault('precondition', `${kind} ${volume.id} is in use at ${target}; unpublish it first`, {
+      fields: { volumeId: volume.id, target },
+    });
+  }
+
+  /** A target that shows the volume now; undefined for none. */
+  async #shownAt(volume: Volume): Promise<string | undefined> {
     const { mounts } = this.#deps.ledger.pool(volume.pool);
-    for (const { target } of published) {
-      if (!(await mounts.isMounted({ id, ...volume }, target))) continue;
-      throw new Fault('precondition', `encrypted volume ${id} is in use at ${target}; unpublish it first`, {
-        fields: { volumeId: id, target },
-      });
+    for (const { target } of volume.published) {
+      if (await mounts.isMounted(volume, target)) return target;
     }
+    return undefined;
   }
 
   #get(id: string): Volume {
