@@ -126,6 +126,7 @@ describe('the chart', () => {
         kubeletDir: '/data/kubelet',
         agent: { config: { network: { ranges: ['10.1.0.0/24'] }, metrics: { address: '127.0.0.1:9810' } } },
         controller: { replicas: 1, args: ['--qps=200'] },
+        csiDriver: { seLinuxMount: true },
         storageClasses: [{ name: 'fast', default: true, parameters: { pool: 'nvme' } }],
       },
       'elsewhere',
@@ -145,6 +146,9 @@ describe('the chart', () => {
     expect(find(rendered, 'ConfigMap/elsewhere/keelson-api-server').data).toEqual({
       KUBERNETES_SERVICE_HOST: '10.0.0.1',
       KUBERNETES_SERVICE_PORT: '6443',
+    });
+    expect(find(rendered, 'CSIDriver//keelson.dev')).toMatchObject({
+      spec: { seLinuxMount: true, attachRequired: false },
     });
     expect(find(rendered, 'StorageClass//fast')).toMatchObject({
       metadata: { annotations: { 'storageclass.kubernetes.io/is-default-class': 'true' } },
