@@ -158,4 +158,39 @@ pools:
     await machine.must('systemctl kill --signal=KILL keelson-agent');
     expect(await inside('node test/machine/inside/node-volumes.ts again')).toContain('again: well, 4 pools');
   });
+
+  describe('on a host with SELinux', () => {
+    const contexts = async (verb: string): Promise<void> => {
+      const output = await inside(`node test/machine/inside/selinux-contexts.ts ${verb}`);
+      expect(output).toContain(`${verb}: well, btrfs, ext4, xfs`);
+    };
+
+    beforeAll(async () => {
+      await machine.shutDown();
+      // Its own files have no labels, so nothing could run if the policy were enforced; what it would refuse is not worth the time to log.
+      const kernelOptions = ['apparmor=0', 'security=selinux', 'enforcing=0', 'audit=0'];
+      await machine.powerOn({ kernelOptions });
+      expect(await machine.must('cat /sys/fs/selinux/enforce /proc/self/attr/current; echo')).toMatch(
+        /^0\w+:\w+:/,
+      );
+    });
+
+    it('has volumes with a context of their own, and refuses another one and those that cannot have one', async () => {
+      await contexts('make');
+    });
+
+    it('has them again where the agent is killed and started', async () => {
+      await machine.must('systemctl kill --signal=KILL keelson-agent');
+      await contexts('check');
+    });
+
+    it('has them again after a reboot, before anybody asks', async () => {
+      await machine.reboot();
+      await contexts('check');
+    });
+
+    it('forgets them when they are unstaged, and says so where the kernel keeps one', async () => {
+      await contexts('end');
+    });
+  });
 });

@@ -27,6 +27,8 @@ export interface MachineOptions {
 export interface PowerOnOptions {
   /** Disks that are not in it; `plug` puts one in. */
   readonly without?: readonly string[];
+  /** What its kernel is told besides, also when it reboots. */
+  readonly kernelOptions?: readonly string[];
 }
 
 export interface CommandResult {
@@ -101,7 +103,7 @@ export class EmulatedMachine implements AsyncDisposable {
   }
 
   /** Resolves when it answers; to the id of this boot. */
-  async powerOn({ without = [] }: PowerOnOptions = {}): Promise<string> {
+  async powerOn(options: PowerOnOptions = {}): Promise<string> {
     if (this.#process !== undefined) throw new Fault('bug', 'the machine is on already');
     this.#booted = Promise.withResolvers();
     const socketPath = this.#file('answer.sock');
@@ -114,7 +116,7 @@ export class EmulatedMachine implements AsyncDisposable {
       file: 'setpriv',
       args: [
         ...['--pdeathsig', 'KILL', 'nice', '-n', '10', 'qemu-system-x86_64'],
-        ...this.#arguments(socketPath, without),
+        ...this.#arguments(socketPath, options),
       ],
       logFile: this.#file('emulator.log'),
     });
@@ -229,7 +231,7 @@ export class EmulatedMachine implements AsyncDisposable {
     }
   }
 
-  #arguments(socketPath: string, without: readonly string[]): string[] {
+  #arguments(socketPath: string, { without = [], kernelOptions = [] }: PowerOnOptions): string[] {
     const { disks = {}, memoryMib = 1536 } = this.#options;
     const drive = (id: string, file: string, format: string): string[] => [
       ...['-drive', `id=${id},file=${file},if=none,${format}`],
@@ -251,7 +253,7 @@ export class EmulatedMachine implements AsyncDisposable {
       ],
       ...['-nodefaults', '-no-user-config', '-display', 'none', '-serial', `file:${this.consoleFile}`],
       ...['-kernel', this.#image.kernel, '-initrd', this.#image.initrd],
-      ...['-append', KERNEL_OPTIONS],
+      ...['-append', [KERNEL_OPTIONS, ...kernelOptions].join(' ')],
       // The tables of qcow2 are in the emulator's memory until the machine flushes its disk: with its power goes what was not flushed. What is flushed is
       // with this kernel then, which outlives the emulator: that it is also on a real disk (all that `unsafe` leaves out) would only take time.
       ...drive('root', this.#file('root.qcow2'), 'format=qcow2,cache=unsafe'),
