@@ -120,7 +120,8 @@ export async function claimFacts(picture: Picture, claim: PersistentVolumeClaim)
     volume: volume && {
       name: volume.metadata?.name ?? '',
       ageSeconds: ageOf(volume.metadata?.creationTimestamp, nowMs),
-      isSeen: (volume.metadata?.finalizers ?? []).length > 0 || volume.status !== undefined,
+      isSeen: volume.status?.phase !== undefined,
+      isCopy: volume.spec.source !== undefined,
     },
     owner: owner && ownerFacts(owner, view.uid),
     grantedBytes: grantedBytes(claim),

@@ -39,8 +39,10 @@ export type Blind = 'nodes' | 'classes' | 'owners' | 'volumes' | 'pods' | 'lease
 export interface VolumeFacts {
   readonly name: string;
   readonly ageSeconds: number;
-  /** Its node's agent has put its finalizer there. */
+  /** Its node's agent has said anything of it. */
   readonly isSeen: boolean;
+  /** It starts as a copy, which an agent may need long for without a word. */
+  readonly isCopy: boolean;
 }
 
 export interface OwnerFacts {

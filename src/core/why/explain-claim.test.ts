@@ -124,7 +124,7 @@ function explain(change: Change): ReturnType<typeof explainClaim> {
     finalizers: [],
     storageClass: storageClass && { provisioner: 'keelson.dev', canExpand: true },
     ourClasses: ['local'],
-    volume: made && { name: 'pvc-1', ageSeconds: 60, isSeen: true },
+    volume: made && { name: 'pvc-1', ageSeconds: 60, isSeen: true, isCopy: false },
     owner,
     grantedBytes: undefined,
     conditions: [],
@@ -361,10 +361,25 @@ describe('a claim without a volume', () => {
     ],
     [
       'its agent is down',
-      { claim: SELECTED, made: VOLUME, volume: { name: 'pvc-1', ageSeconds: 40, isSeen: false } },
+      {
+        claim: SELECTED,
+        made: VOLUME,
+        volume: { name: 'pvc-1', ageSeconds: 40, isSeen: false, isCopy: false },
+      },
       'stuck',
       'AgentSilent',
       'agent of node n1 has not touched',
+    ],
+    [
+      'its volume is being copied, which may take its time',
+      {
+        claim: SELECTED,
+        made: VOLUME,
+        volume: { name: 'pvc-1', ageSeconds: 40, isSeen: false, isCopy: true },
+      },
+      'waits',
+      'InProgress',
+      'pool default on node n1',
     ],
     [
       'its agent cannot make it yet',
@@ -378,7 +393,7 @@ describe('a claim without a volume', () => {
       {
         claim: SELECTED,
         made: { ...VOLUME, phase: 'Ready', hasHandle: true },
-        volume: { name: 'pvc-1', ageSeconds: 1, isSeen: true },
+        volume: { name: 'pvc-1', ageSeconds: 1, isSeen: true, isCopy: false },
       },
       'waits',
       'InProgress',

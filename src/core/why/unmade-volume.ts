@@ -22,7 +22,8 @@ export function explainAgent({ state: { volume }, volume: found, nodes }: ClaimF
     node === undefined
       ? []
       : [...silence(node), ...lacksForAny(node).filter(({ code }) => code !== 'Cordoned')];
-  if (found?.isSeen === false && (age >= PATIENCE_SECONDS || lacks.length > 0)) {
+  const isOverdue = age >= PATIENCE_SECONDS && found?.isCopy === false;
+  if (found?.isSeen === false && (isOverdue || lacks.length > 0)) {
     const why = lacks[0]?.text;
     return {
       verdict: 'stuck',
