@@ -125,6 +125,30 @@ test('figures follow a volume within a second, and an idle node writes nothing',
   expect(client.calls.length).toBeGreaterThan(0);
 });
 
+test('what is asked for is known once it was listed, and not while the API server is silent', async () => {
+  const { clock, client, start } = await setup();
+  const { member, serve } = await start();
+  expect(member.known()).toBeUndefined();
+  await client.create(LOCAL_VOLUMES, {
+    metadata: { name: 'pvc-1' },
+    spec: { nodeName: 'n1', poolName: 'default', type: 'Volume', size: '1Gi', volumeMode: 'Filesystem' },
+  });
+  await serve();
+  expect(member.known()?.names).toEqual(new Set(['pvc-1']));
+  const away = new Fault('unavailable', 'the API server is away');
+  for (const verb of ['list', 'watch']) {
+    client.failures.push(...Array.from({ length: 500 }, () => ({ verb, error: away })));
+  }
+  client.endWatches(away);
+  await clock.advance(60_000);
+  expect(member.known()?.names.size).toBe(1);
+  await clock.advance(100_000);
+  expect(member.known()).toBeUndefined();
+  client.failures.length = 0;
+  await clock.advance(60_000);
+  expect(member.known()?.names.size).toBe(1);
+});
+
 test('what the network says of itself is published within a second', async () => {
   const { clock, strays, start, inventory } = await setup();
   const { member, serve } = await start();

@@ -212,9 +212,9 @@ export class ClusterMember implements Askers {
     if (answer !== undefined) this.#node.remember(answer);
   }
 
-  /** What the LocalVolumes of this node ask for; undefined until they were listed. */
+  /** What the LocalVolumes of this node ask for; undefined until they were listed, and while the API server is silent. */
   known(): AskedFor | undefined {
-    const objects = this.#volumes?.objects;
+    const objects = this.#volumes?.current;
     return objects && askedBy(objects.values());
   }
 
@@ -224,9 +224,9 @@ export class ClusterMember implements Askers {
   }
 
   #findOrphans(): readonly string[] | undefined {
-    const asked = this.known();
-    if (asked === undefined || this.#report === undefined) return undefined;
-    return findOrphans(this.#report, asked).map((orphan) => describeOrphan(orphan));
+    const objects = this.#volumes?.objects;
+    if (objects === undefined || this.#report === undefined) return undefined;
+    return findOrphans(this.#report, askedBy(objects.values())).map((orphan) => describeOrphan(orphan));
   }
 
   async #readReport(): Promise<StorageReport> {

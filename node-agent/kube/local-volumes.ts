@@ -59,6 +59,8 @@ export interface LocalVolumesDeps {
 const WORKERS = 16;
 /** A volume that could not be changed is tried again after this: room may have turned up. */
 const RETRY_MS = 60_000;
+/** A watch without news has a bookmark a minute. */
+const SILENCE_MS = 150_000;
 
 /**
  * Makes this node's volumes what its LocalVolumes say, and says what they are. An API server that cannot be reached changes nothing on disk,
@@ -92,6 +94,12 @@ export class LocalVolumes {
   /** The LocalVolumes of this node; undefined until they were listed once. */
   get objects(): ReadonlyStore<LocalVolume> | undefined {
     return this.#informer.hasSynced ? this.#informer.store : undefined;
+  }
+
+  /** The same while the API server is heard of; undefined too when it is silent for longer than a watch that works. */
+  get current(): ReadonlyStore<LocalVolume> | undefined {
+    const { silentForMs } = this.#informer;
+    return silentForMs === undefined || silentForMs > SILENCE_MS ? undefined : this.objects;
   }
 
   /** Resolves when the LocalVolumes were listed once. */
