@@ -1,4 +1,3 @@
-import { basename } from 'node:path';
 import { Fault } from '../../src/core/fault.ts';
 import type { Volume } from '../../src/core/volume.ts';
 import {
@@ -12,7 +11,7 @@ import { isId } from '../../src/core/volume-name.ts';
 import type { MountEntry } from '../../src/core/mount-table.ts';
 import { readMountTable } from '../linux/mount-table.ts';
 import type { VolumeMounts } from './backend.ts';
-import type { Inventory, Quarantined } from './inventory.ts';
+import { type Inventory, type Quarantined, quarantinedId } from './inventory.ts';
 import type { PoolSet, PoolState } from './pools/pool-set.ts';
 
 export interface VolumeHealthDeps {
@@ -151,9 +150,7 @@ export class VolumeHealth {
   }
 
   #quarantined(): Map<string, Quarantined> {
-    const found = this.#inventory.quarantined.map(
-      (record) => [basename(record.file, '.json'), record] as const,
-    );
+    const found = this.#inventory.quarantined.map((record) => [quarantinedId(record), record] as const);
     return new Map(found.filter(([id]) => isId(id) && id.startsWith('vol-')));
   }
 }

@@ -1,5 +1,5 @@
 import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { z } from 'zod';
 import { ACCESS_MODES, FS_TYPES, type Snapshot, type Volume, VOLUME_MODES } from '../../src/core/volume.ts';
 import { isContext } from '../../src/core/mount-options.ts';
@@ -13,6 +13,11 @@ import { removeDurably, syncDirectory, writeDurably } from '../linux/durable-fil
 export interface Quarantined {
   readonly file: string;
   readonly reason: string;
+}
+
+/** Whose record it was, as far as the name of its file tells. */
+export function quarantinedId({ file }: Quarantined): string {
+  return basename(file, '.json');
 }
 
 /** What is on record: in memory for every question, on disk for every crash. */

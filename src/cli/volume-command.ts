@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { createReadStream, createWriteStream } from 'node:fs';
 import { rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { json } from 'node:stream/consumers';
 import { pipeline } from 'node:stream/promises';
 import { type DeletedVolumes, VOLUME_DELETE_PATH, VOLUME_STREAM_PATH } from '../core/admin-paths.ts';
 import { Fault } from '../core/fault.ts';
@@ -81,9 +82,7 @@ async function importVolume({ args, signal, stdin, stdout }: CommandContext): Pr
     },
     signal,
   );
-  let text = '';
-  for await (const chunk of answer) text += String(chunk);
-  const made = JSON.parse(text) as { id: string; name: string; pool: string; sizeBytes: string };
+  const made = (await json(answer)) as { id: string; name: string; pool: string; sizeBytes: string };
   stdout.write(`${made.id}\t${made.name}, ${formatBytes(BigInt(made.sizeBytes))} in pool ${made.pool}\n`);
   return 0;
 }
@@ -97,9 +96,7 @@ async function deleteVolume({ args, signal, stdout }: CommandContext): Promise<n
     { method: 'POST', path: `${VOLUME_DELETE_PATH}?${new URLSearchParams({ id }).toString()}` },
     signal,
   );
-  let text = '';
-  for await (const chunk of answer) text += String(chunk);
-  const { removed } = JSON.parse(text) as DeletedVolumes;
+  const { removed } = (await json(answer)) as DeletedVolumes;
   stdout.write(removed.map((what) => `deleted ${what}\n`).join(''));
   return 0;
 }

@@ -1,11 +1,10 @@
-import { basename } from 'node:path';
 import { type BackendKind, featureWords } from '../../../src/core/backend-features.ts';
 import { Fault } from '../../../src/core/fault.ts';
 import type { PoolCapacity } from '../../../src/core/pool-capacity.ts';
 import type { Snapshot, Volume } from '../../../src/core/volume.ts';
 import type { Enforcement } from '../../../src/core/volume-quota.ts';
 import type { OperationDeps } from '../copies.ts';
-import type { Inventory } from '../inventory.ts';
+import { type Inventory, quarantinedId } from '../inventory.ts';
 import type { PoolOrigin, PoolSet, PoolState } from './pool-set.ts';
 
 /** One pool of the node. */
@@ -82,7 +81,7 @@ export async function findUnrecorded(
   pools: PoolSet,
   inventory: Inventory,
 ): Promise<{ pool: string; id: string }[]> {
-  const quarantined = new Set(inventory.quarantined.map(({ file }) => basename(file, '.json')));
+  const quarantined = new Set(inventory.quarantined.map(quarantinedId));
   const isKnown = (id: string): boolean =>
     inventory.volumes.has(id) || inventory.snapshots.has(id) || quarantined.has(id);
   const unrecorded: { pool: string; id: string }[] = [];

@@ -69,7 +69,7 @@ export class OrphanCollector {
 
   async #look(signal: AbortSignal): Promise<void> {
     const { storage, askers, ages: store, logger } = this.#deps;
-    const asked = askers === undefined ? undefined : askers.known();
+    const asked = askers?.known();
     // Nothing is known of this while, so it counts for no orphan.
     if (askers !== undefined && asked === undefined) {
       this.#lookedAtMs = undefined;
@@ -101,7 +101,7 @@ export class OrphanCollector {
     return findOrphans({ ...findings, volumes: [], snapshots: [] }, NOTHING_ASKED_FOR);
   }
 
-  /** The first look tells of no time, and a gap (the machine slept, or this process stood still) of no more than an interval. */
+  /** The first look tells of no time, and a gap (the machine slept, or this process stood still) of no more than two intervals. */
   #elapsedMs(): number {
     const nowMs = this.#clock.monotonicMs();
     const sinceMs = this.#lookedAtMs === undefined ? 0 : nowMs - this.#lookedAtMs;

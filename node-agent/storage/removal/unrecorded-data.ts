@@ -1,9 +1,9 @@
 import { readdir, readFile } from 'node:fs/promises';
-import { basename } from 'node:path';
 import { Fault } from '../../../src/core/fault.ts';
 import { isId } from '../../../src/core/volume-name.ts';
 import { readMountTable } from '../../linux/mount-table.ts';
 import type { OperationDeps } from '../copies.ts';
+import { quarantinedId } from '../inventory.ts';
 import type { PoolSet } from '../pools/pool-set.ts';
 
 export interface UnrecordedDataDeps
@@ -29,7 +29,7 @@ export class UnrecordedData {
     const record =
       inventory.volumes.has(id) || inventory.snapshots.has(id)
         ? 'has a record; delete the volume or snapshot'
-        : inventory.quarantined.some(({ file }) => basename(file, '.json') === id)
+        : inventory.quarantined.some((record) => quarantinedId(record) === id)
           ? 'has a record that cannot be read; see keelson doctor'
           : undefined;
     const use = record === undefined ? await findUse(id) : undefined;
