@@ -2,10 +2,13 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import type { Reporter, TestModule } from 'vitest/node';
 
-/** What one run of tests came to; `skipped` holds each skip with the reason that the test gave. */
+/**
+ * What one run of tests came to; `skipped` holds each skip with the reason that the test gave, `failures` each failure with the first line of
+ * its error.
+ */
 export interface TestSummary {
   readonly passed: number;
-  readonly failed: number;
+  readonly failures: readonly { readonly name: string; readonly error: string }[];
   readonly skipped: readonly { readonly name: string; readonly reason: string }[];
 }
 
@@ -15,19 +18,31 @@ export default class SummaryReporter implements Reporter {
     const file = process.env['SUMMARY_FILE'];
     if (file === undefined) return;
     let passed = 0;
-    let failed = unhandledErrors.length;
+    const failures = unhandledErrors.map((error) => ({
+      name: 'outside of any test',
+      error: firstLine(error),
+    }));
     const skipped: { name: string; reason: string }[] = [];
     for (const module of modules) {
-      failed += module.errors().length;
+      const file = module.relativeModuleId;
+      failures.push(...module.errors().map((error) => ({ name: file, error: firstLine(error) })));
       for (const test of module.children.allTests()) {
         const result = test.result();
         if (result.state === 'passed') passed += 1;
         else if (result.state === 'skipped') {
           skipped.push({ name: test.fullName, reason: result.note ?? 'no reason given' });
-        } else failed += 1;
+        } else {
+          const [error] = result.state === 'failed' ? result.errors : [];
+          failures.push({ name: `${file} > ${test.fullName}`, error: firstLine(error ?? 'did not end') });
+        }
       }
     }
     mkdirSync(dirname(file), { recursive: true });
-    writeFileSync(file, JSON.stringify({ passed, failed, skipped } satisfies TestSummary));
+    writeFileSync(file, JSON.stringify({ passed, failures, skipped } satisfies TestSummary));
   }
+}
+
+function firstLine(error: unknown): string {
+  const message = typeof error === 'object' && error !== null && 'message' in error ? error.message : error;
+  return String(message).split('\n', 1)[0] ?? '';
 }

@@ -31,7 +31,11 @@ function summaryOf(level: string): TestSummary {
   const file = `${root}build/summary/${level}.json`;
   return existsSync(file)
     ? (JSON.parse(readFileSync(file, 'utf8')) as TestSummary)
-    : { passed: 0, failed: 1, skipped: [] };
+    : {
+        passed: 0,
+        failures: [{ name: `the level ${level}`, error: 'ended without a summary' }],
+        skipped: [],
+      };
 }
 
 // Whoever makes a mount namespace meanwhile would keep the devices busy that the tests mount: nobody sees them in one of their own.
@@ -108,7 +112,7 @@ const summaries = {
     ? summaryOf('e2e')
     : {
         passed: 0,
-        failed: 0,
+        failures: [],
         skipped: [{ name: 'the level e2e', reason: 'Kubernetes could not be built; see above' }],
       },
 };
@@ -118,13 +122,14 @@ let skipped = 0;
 console.log('');
 for (const [level, summary] of Object.entries(summaries)) {
   console.log(
-    `${level}: passed ${summary.passed}, failed ${summary.failed}, skipped ${summary.skipped.length}${
+    `${level}: passed ${summary.passed}, failed ${summary.failures.length}, skipped ${summary.skipped.length}${
       seconds[level] === undefined ? '' : ` (${seconds[level].toFixed(0)} s)`
     }`,
   );
+  for (const { name, error } of summary.failures) console.log(`  failed: ${name}: ${error}`);
   for (const { name, reason } of summary.skipped) console.log(`  skipped: ${name}: ${reason}`);
   passed += summary.passed;
-  failed += summary.failed;
+  failed += summary.failures.length;
   skipped += summary.skipped.length;
 }
 const broken = Object.entries(codes).filter(([, code]) => code !== 0);
