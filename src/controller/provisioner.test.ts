@@ -48,6 +48,64 @@ test('a claim becomes an intent, the intent a volume, and that a PersistentVolum
   expect(writes(lab).slice(before)).toEqual([]);
 });
 
+const UNASKED = { metadata: { name: 'data', namespace: SPACE, annotations: {} } };
+
+test('the binder is not waited for where it has nothing to choose from', async () => {
+  await using lab = await startControllerOnFakes();
+  await lab.addNode('n1');
+  const name = await lab.addClaim('data', UNASKED);
+  await lab.answer(name, READY);
+  const owner = await lab.client.get(PERSISTENT_VOLUMES, { name });
+  expect(owner.spec?.claimRef).toMatchObject({ name: 'data', uid: name.slice('pvc-'.length) });
+});
+
+test.each([
+  ['of its class', {}],
+  ['that is kept for it', { claimRef: { namespace: SPACE, name: 'data' }, storageClassName: 'kept' }],
+])('the binder is waited for where there is a PersistentVolume %s', async (_which, change) => {
+  await using lab = await startControllerOnFakes();
+  await lab.addNode('n1');
+  const spec = { storageClassName: 'at-once', capacity: { storage: '2Gi' }, ...change };
+  await lab.client.create(PERSISTENT_VOLUMES, { metadata: { name: 'by-hand' }, spec });
+  const name = await lab.addClaim('data', UNASKED);
+  await lab.settle(60_000);
+  expect(await listAll(lab.client, LOCAL_VOLUMES)).toEqual([]);
+  const merge = { metadata: { annotations: ASKED } };
+  await lab.client.patch(PERSISTENT_VOLUME_CLAIMS, UNASKED.metadata, { merge });
+  await lab.settle();
+  expect((await lab.volume(name)).spec.nodeName).toBe('n1');
+});
+
+test.each([
+  ['of another claim', { claimRef: { namespace: SPACE, name: 'other' } }],
+  ['that an earlier claim of its name had', { claimRef: { namespace: SPACE, name: 'data', uid: 'old' } }],
+  ['of another class', { storageClassName: 'kept' }],
+])('a PersistentVolume %s is no choice', async (_which, change) => {
+  await using lab = await startControllerOnFakes();
+  await lab.addNode('n1');
+  const spec = { storageClassName: 'at-once', capacity: { storage: '2Gi' }, ...change };
+  await lab.client.create(PERSISTENT_VOLUMES, { metadata: { name: 'by-hand' }, spec });
+  const name = await lab.addClaim('data', UNASKED);
+  expect((await lab.volume(name)).spec.nodeName).toBe('n1');
+});
+
+test('what was begun for a claim that the binder then gives a PersistentVolume by hand is taken back', async () => {
+  await using lab = await startControllerOnFakes();
+  await lab.addNode('n1');
+  const name = await lab.addClaim('data', UNASKED);
+  const spec = { storageClassName: 'at-once', capacity: { storage: '2Gi' } };
+  await lab.client.create(PERSISTENT_VOLUMES, { metadata: { name: 'by-hand' }, spec });
+  await lab.answer(name, READY);
+  await lab.settle(60_000);
+  expect((await listAll(lab.client, PERSISTENT_VOLUMES)).map(({ metadata }) => metadata?.name)).toEqual([
+    'by-hand',
+  ]);
+  const merge = { spec: { volumeName: 'by-hand' } };
+  await lab.client.patch(PERSISTENT_VOLUME_CLAIMS, UNASKED.metadata, { merge });
+  await lab.settle();
+  expect((await lab.volume(name)).metadata?.deletionTimestamp).toBeDefined();
+});
+
 test.each(['unavailable', 'timeout', 'busy', 'conflict'] as const)(
   'a server that answers %s once is asked again, and nothing is made twice',
   async (kind) => {

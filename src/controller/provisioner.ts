@@ -1,6 +1,6 @@
 import { DATA_FINALIZER, LOCAL_VOLUMES, type LocalVolume } from '../api/local-volume.ts';
 import { Fault, isFault } from '../core/fault.ts';
-import { describeClaim, volumeNameOf, type VolumeView } from '../core/provision.ts';
+import { type ClaimView, describeClaim, volumeNameOf, type VolumeView } from '../core/provision.ts';
 import {
   type NewVolume,
   type ProvisionPlan,
@@ -30,7 +30,7 @@ import type { ControllerMetrics } from './metrics.ts';
 import { NodeViews } from './node-views.ts';
 import { persistentVolumeOf } from './persistent-volume.ts';
 import type { UnmarkedVolumes } from './unmarked-volumes.ts';
-import { classNameOf, classView, claimView, SELECTED_NODE, volumeView } from './views.ts';
+import { classNameOf, classView, claimView, offersFor, SELECTED_NODE, volumeView } from './views.ts';
 
 export interface ProvisionerDeps {
   readonly client: KubeClient;
@@ -38,7 +38,7 @@ export interface ProvisionerDeps {
   readonly sources: ClaimSources;
   readonly attributesClasses: Pick<AttributesClasses, 'store'>;
   readonly events: Pick<EventRecorder, 'record'>;
-  readonly calm: Pick<Calm, 'stir'>;
+  readonly calm: Calm;
   readonly unmarked: Pick<UnmarkedVolumes, 'has'>;
   readonly metrics: ControllerMetrics;
   readonly logger: Logger;
@@ -158,7 +158,7 @@ export class Provisioner {
     return { afterMs: Math.max(0, sinceMs + OVERDUE_MS - nowMs) };
   }
 
-  /** Says where a volume is being made, once, when that takes so long that somebody may ask. */
+  /** Says where a volume is being made, once, when that takes so long that somebody may ask; with many claims at once, volumes come first. */
   #announce(name: string, { claim, volume }: Found): WorkResult {
     if (claim === undefined || volume === undefined) return undefined;
     const isMade =
@@ -167,7 +167,9 @@ export class Provisioner {
     const nowMs = this.#clock.monotonicMs();
     const sinceMs = this.#madeSinceMs.get(name) ?? nowMs;
     this.#madeSinceMs.set(name, sinceMs);
-    if (sinceMs + ANNOUNCE_MS > nowMs) return { afterMs: sinceMs + ANNOUNCE_MS - nowMs };
+    const dueMs = sinceMs + ANNOUNCE_MS;
+    const afterMs = Math.max(dueMs - nowMs, this.#deps.calm.waitMs(dueMs));
+    if (afterMs > 0) return { afterMs };
     this.#madeSinceMs.set(name, Number.POSITIVE_INFINITY);
     const { nodeName, poolName, size } = volume.spec;
     this.#deps.events.record(PERSISTENT_VOLUME_CLAIMS, claim, {
@@ -263,6 +265,7 @@ export class Provisioner {
       attributesClass: findAttributesClass(attributesClasses, view?.attributesClassName),
       volume: volume === undefined ? undefined : this.#viewOf(name, volume),
       isOwned,
+      isOffered: view !== undefined && this.#isOffered(view),
       isOverdue:
         (this.#deletedSinceMs.get(name) ?? Number.POSITIVE_INFINITY) + OVERDUE_MS <=
         this.#clock.monotonicMs(),
@@ -275,6 +278,11 @@ export class Provisioner {
   #viewOf(name: string, volume: LocalVolume): VolumeView {
     const view = volumeView(volume);
     return this.#deps.unmarked.has(name) ? { ...view, isPublished: true } : view;
+  }
+
+  #isOffered(claim: ClaimView): boolean {
+    const { store } = this.#deps.cluster.owners;
+    return offersFor(claim).some((key) => store.byIndex('offer', key).length > 0);
   }
 
   /** PersistentVolumes of that name or with that handle. */

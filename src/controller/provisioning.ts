@@ -6,7 +6,7 @@ import type { ClaimSources } from './claim-sources.ts';
 import { type Concern, type ConcernContext, onEach, subscriptions } from './concern.ts';
 import { Provisioner } from './provisioner.ts';
 import type { SnapshotKinds } from './snapshots/kinds.ts';
-import { claimView } from './views.ts';
+import { classNameOf } from './views.ts';
 
 export interface ProvisioningOptions {
   readonly workers: number;
@@ -41,7 +41,8 @@ export function provisioning(
       subscriptions(
         onEach(cluster.claims, (claim, key) => {
           // Until it is Bound, Kubernetes writes for it: that is no calm either.
-          if (claimView(claim).provisioner === DRIVER_NAME) context.calm.stir();
+          const storageClass = cluster.classes.store.get(classNameOf(claim));
+          if (storageClass?.provisioner === DRIVER_NAME) context.calm.stir();
           addClaim(claim);
           addClones(key);
         }),

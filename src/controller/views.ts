@@ -11,7 +11,7 @@ import {
   type VolumeView,
 } from '../core/provision.ts';
 import { parseQuantity } from '../core/quantity.ts';
-import type { Node, PersistentVolumeClaim, StorageClass } from '../kube/built-in.ts';
+import type { Node, PersistentVolume, PersistentVolumeClaim, StorageClass } from '../kube/built-in.ts';
 
 export const SELECTED_NODE = 'volume.kubernetes.io/selected-node';
 const PROVISIONER = 'volume.kubernetes.io/storage-provisioner';
@@ -53,6 +53,20 @@ function dataSourceOf({ spec, metadata }: PersistentVolumeClaim): DataSource | u
   const apiGroup = (source.apiGroup as string | null | undefined) ?? '';
   // A claim of another namespace is not ours to copy: it counts as a kind that we do not know.
   return { apiGroup: foreign ? `namespace ${namespace}` : apiGroup, kind, name, namespace };
+}
+
+/** Under what claims look for a PersistentVolume that nobody has: `class NAME`, or `claim NAMESPACE/NAME` where it is kept for one. */
+export function offerKeysOf({ metadata, spec }: PersistentVolume): readonly string[] {
+  if (metadata?.deletionTimestamp !== undefined) return [];
+  const { claimRef, storageClassName = '' } = spec ?? {};
+  if (claimRef === undefined) return [`class ${storageClassName}`];
+  // Who has a UID there has it.
+  return claimRef.uid === undefined ? [`claim ${claimRef.namespace ?? ''}/${claimRef.name ?? ''}`] : [];
+}
+
+/** The keys under which there may be a PersistentVolume for the claim. */
+export function offersFor({ className, namespace, name }: ClaimView): readonly string[] {
+  return [`class ${className}`, `claim ${namespace}/${name}`];
 }
 
 export function claimView(claim: PersistentVolumeClaim): ClaimView {

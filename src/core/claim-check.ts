@@ -11,14 +11,33 @@ export type ClaimTurn =
   /** Somebody else's, bound already, or still waiting for the scheduler. */
   'not-now' | 'provision';
 
-/** Whether it is for us, and now, to make a volume for the claim. `class` is undefined when it is none of ours. */
-export function decideTurn(claim: ClaimView, storageClass: ClassView | undefined): ClaimTurn {
+/**
+ * Whether it is for us, and now, to make a volume for the claim. `class` is undefined when it is none of ours; `isOffered`: there is a
+ * PersistentVolume that it could be bound to instead.
+ */
+export function decideTurn(
+  claim: ClaimView,
+  storageClass: ClassView | undefined,
+  isOffered: boolean,
+): ClaimTurn {
   if (storageClass === undefined || claim.volumeName !== '' || claim.isDeleting) return 'not-now';
-  // The volume binder asks by annotation; for a copy nobody asks before a pod exists, and then it would be too late to choose the node.
-  if (isCopy(claim) && claim.provisioner === undefined) return 'provision';
-  if (claim.provisioner !== DRIVER_NAME) return 'not-now';
-  if (storageClass.waitsForConsumer && claim.selectedNode === undefined && !isCopy(claim)) return 'not-now';
+  if (claim.provisioner !== undefined && claim.provisioner !== DRIVER_NAME) return 'not-now';
+  // For a copy nobody asks before a pod exists, and then it would be too late to choose the node.
+  if (isCopy(claim)) return 'provision';
+  if (mustBeAsked(claim, isOffered)) return 'not-now';
+  if (storageClass.waitsForConsumer && claim.selectedNode === undefined) return 'not-now';
   return 'provision';
+}
+
+/**
+ * The volume binder asks by annotation, when it has found nothing among what is there already. Where it has nothing to choose from, its word
+ * is known before it has said it.
+ */
+export function mustBeAsked(
+  { provisioner, hasSelector }: Pick<ClaimView, 'provisioner' | 'hasSelector'>,
+  isOffered: boolean,
+): boolean {
+  return provisioner === undefined && (hasSelector || isOffered);
 }
 
 /** True when the claim wants to begin as a copy: of another claim's volume, or of a snapshot. */

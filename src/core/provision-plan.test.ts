@@ -21,6 +21,7 @@ const claim: ClaimView = {
   attributesClassName: undefined,
   dataSource: undefined,
 };
+const unasked: ClaimView = { ...claim, provisioner: undefined };
 const waiting: ClassView = { name: 'local', waitsForConsumer: true, parameters: {}, allowedTopologies: [] };
 const secret: ClassView = {
   ...waiting,
@@ -58,6 +59,7 @@ function plan(change: Partial<ProvisionState>): ReturnType<typeof planProvision>
     storageClass: waiting,
     volume: undefined,
     isOwned: false,
+    isOffered: false,
     isOverdue: false,
     nodes,
     source: undefined,
@@ -71,7 +73,20 @@ describe('the next step', () => {
     ['nothing for a class of another driver', { storageClass: undefined }, 'nothing'],
     ['nothing before a node is selected', { claim: { ...claim, selectedNode: undefined } }, 'nothing'],
     ['nothing when another provisioner is asked', { claim: { ...claim, provisioner: 'other' } }, 'nothing'],
-    ['nothing before the binder has asked', { claim: { ...claim, provisioner: undefined } }, 'nothing'],
+    ['an intent before the binder has asked', { claim: unasked }, 'create'],
+    ['nothing before it has asked where it has a choice', { claim: unasked, isOffered: true }, 'nothing'],
+    ['an intent when it asks in spite of a choice', { isOffered: true }, 'create'],
+    [
+      'nothing before it has asked for a claim that selects',
+      { claim: { ...unasked, hasSelector: true } },
+      'nothing',
+    ],
+    [
+      'no PersistentVolume when a choice turns up',
+      { claim: unasked, volume: ready, isOffered: true },
+      'nothing',
+    ],
+    ['a PersistentVolume when the binder asks then', { volume: ready, isOffered: true }, 'publish'],
     ['nothing for a bound claim', { claim: { ...claim, volumeName: 'pv' } }, 'nothing'],
     ['nothing for a claim that is being deleted', { claim: { ...claim, isDeleting: true } }, 'nothing'],
     ['nothing when it has its PersistentVolume', { isOwned: true }, 'nothing'],

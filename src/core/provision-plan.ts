@@ -1,5 +1,5 @@
 import { type AttributesClassView, attributesOfClass, requireAttributesClass } from './attributes-class.ts';
-import { checkClaim, decideTurn, isCopy } from './claim-check.ts';
+import { checkClaim, decideTurn, isCopy, mustBeAsked } from './claim-check.ts';
 import { leastBytes } from './backend-features.ts';
 import { Fault, isFault } from './fault.ts';
 import {
@@ -35,6 +35,8 @@ export interface ProvisionState {
   readonly volume: VolumeView | undefined;
   /** A PersistentVolume of the volume's name, or with its handle, exists. */
   readonly isOwned: boolean;
+  /** A PersistentVolume that nobody has is there, which the volume binder could give the claim instead. */
+  readonly isOffered: boolean;
   readonly nodes: NodeDirectory;
   /** For a copy: its source, or why there is none yet. */
   readonly source: SourceView | Fault | undefined;
@@ -89,7 +91,8 @@ export function planProvision(state: ProvisionState): ProvisionPlan {
   }
   try {
     if (volume !== undefined) return planForVolume(state, volume);
-    if (claim === undefined || decideTurn(claim, state.storageClass) === 'not-now') return NOTHING;
+    if (claim === undefined || decideTurn(claim, state.storageClass, state.isOffered) === 'not-now')
+      return NOTHING;
     return planNew(state, claim);
   } catch (error) {
     if (!isFault(error) || error.kind === 'bug') throw error;
@@ -144,7 +147,7 @@ function planForVolume(state: ProvisionState, volume: VolumeView): ProvisionPlan
 }
 
 function planReady(
-  { storageClass }: ProvisionState,
+  { storageClass, isOffered }: ProvisionState,
   claim: ClaimView,
   { sizeBytes, hasHandle }: VolumeView,
 ): ProvisionPlan {
@@ -158,6 +161,8 @@ function planReady(
   }
   // Both come in one write of the agent, which says Ready last.
   if (!hasHandle) return NOTHING;
+  // Begun when there was nothing else, and now there is: the binder chooses.
+  if (!isCopy(claim) && mustBeAsked(claim, isOffered)) return NOTHING;
   resolveSecrets(storageClass, claim, volumeNameOf(claim.uid));
   const wanted = checkClaim(claim);
   if (sizeBytes >= wanted) return { do: 'publish' };

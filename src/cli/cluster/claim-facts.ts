@@ -2,7 +2,14 @@ import { LOCAL_VOLUMES } from '../../api/local-volume.ts';
 import { NODE_INVENTORIES } from '../../api/node-inventory.ts';
 import { CloneSources } from '../../controller/clone-sources.ts';
 import { type Cluster, createCluster } from '../../controller/cluster.ts';
-import { classNameOf, classView, claimView, nodeView, volumeView } from '../../controller/views.ts';
+import {
+  classNameOf,
+  classView,
+  claimView,
+  nodeView,
+  offersFor,
+  volumeView,
+} from '../../controller/views.ts';
 import { DRIVER_NAME, TOPOLOGY_KEY } from '../../core/driver.ts';
 import { volumeNameOf } from '../../core/provision.ts';
 import { parseQuantity } from '../../core/quantity.ts';
@@ -92,6 +99,7 @@ export async function claimFacts(picture: Picture, claim: PersistentVolumeClaim)
       storageClass: ours,
       volume: volume === undefined ? undefined : volumeView(volume),
       isOwned: owner !== undefined,
+      isOffered: offersFor(view).some((key) => cluster.owners.store.byIndex('offer', key).length > 0),
       isOverdue: false,
       nodes: new Map(
         nodeObjects.nodes.map((node) => {

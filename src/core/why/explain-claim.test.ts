@@ -114,6 +114,7 @@ function explain(change: Change): ReturnType<typeof explainClaim> {
       storageClass,
       volume: made,
       isOwned: owner !== undefined,
+      isOffered: false,
       isOverdue: false,
       nodes: new Map(nodes.map(({ view }) => [view.name, view])),
       source,

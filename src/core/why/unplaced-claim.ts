@@ -30,7 +30,8 @@ export function explainBeforeUs(facts: ClaimFacts): Answer {
     return {
       verdict: ageSeconds < PATIENCE_SECONDS ? 'waits' : 'stuck',
       reason: 'NotAsked',
-      summary: 'kube-controller-manager has not asked for its volume yet',
+      summary:
+        'a PersistentVolume that nobody has could serve it; kube-controller-manager has not yet chosen that or asked for a new one',
       advice: ['look whether kube-controller-manager runs'],
     };
   }
