@@ -48,17 +48,21 @@ export async function stepBound(
   }
 }
 
-/** Adds the keys of claims when they, their PersistentVolumes or their LocalVolumes change. */
+/** Adds the keys of Bound claims when they, their PersistentVolumes or their LocalVolumes change. */
 export function onBound(
   { claims, owners, volumes }: Cluster,
   queue: Pick<WorkQueue<string>, 'add'>,
 ): Disposable {
+  const addBound = (claim: PersistentVolumeClaim | undefined, key: string): void => {
+    if (claim?.status?.phase === 'Bound') queue.add(key);
+  };
   const addClaimOf = ({ spec }: PersistentVolume): void => {
     if (spec?.claimRef === undefined || spec.csi?.driver !== DRIVER_NAME) return;
-    queue.add(`${spec.claimRef.namespace ?? ''}/${spec.claimRef.name ?? ''}`);
+    const key = `${spec.claimRef.namespace ?? ''}/${spec.claimRef.name ?? ''}`;
+    addBound(claims.store.get(key), key);
   };
   return subscriptions(
-    onEach(claims, (_claim, key) => queue.add(key)),
+    onEach(claims, addBound),
     onEach(owners, addClaimOf),
     onEach(volumes, ({ status }) => {
       for (const owner of owners.store.byIndex('handle', status?.volumeHandle ?? '')) addClaimOf(owner);

@@ -16,6 +16,20 @@ test('work is done at once where nothing stirs, and gives way to what does', asy
   expect(calm.waitMs(sinceMs)).toBe(0);
 });
 
+test('what has waited for long asks less often', async () => {
+  const clock = new FakeClock();
+  const calm = new Calm({ quietMs: 1_000 }, { clock });
+  const sinceMs = clock.monotonicMs();
+  const waits: number[] = [];
+  for (let step = 0; step < 6; step += 1) {
+    calm.stir();
+    const waitMs = calm.waitMs(sinceMs);
+    waits.push(waitMs);
+    await clock.advance(waitMs);
+  }
+  expect(waits).toEqual([1_000, 1_000, 2_000, 4_000, 5_000, 5_000]);
+});
+
 test('nothing gives way for ever', async () => {
   const clock = new FakeClock();
   const calm = new Calm({ quietMs: 1_000, patienceMs: 3_000 }, { clock });
@@ -27,6 +41,6 @@ test('nothing gives way for ever', async () => {
     await clock.advance(900);
   }
   calm.stir();
-  expect(waits).toEqual([1_000, 1_000, 1_000, 300]);
+  expect(waits).toEqual([1_000, 1_000, 1_200, 300]);
   expect(calm.waitMs(sinceMs)).toBe(0);
 });

@@ -7,6 +7,9 @@ export interface CalmOptions {
   readonly patienceMs?: number;
 }
 
+/** The longest between two looks, in quiet times. */
+const SELDOM = 5;
+
 /** Lets work that nobody waits for give way to claims that are being bound and released, for as long as that has a bound. */
 export class Calm {
   readonly #quietMs: number;
@@ -28,10 +31,16 @@ export class Calm {
     this.#stirredMs = this.#clock.monotonicMs();
   }
 
-  /** For how long work that is due since `sinceMs` (monotonic) is to wait before it asks again; 0: it may be done. */
+  /**
+   * For how long work that is due since `sinceMs` (monotonic) is to wait before it asks again; 0: it may be done. What has waited for long asks
+   * less often: there may be much of it, and what it waits for has the hands full.
+   */
   waitMs(sinceMs: number): number {
     const nowMs = this.#clock.monotonicMs();
-    const untilMs = Math.min(this.#stirredMs + this.#quietMs, sinceMs + this.#patienceMs);
-    return Math.max(0, untilMs - nowMs);
+    const quietInMs = this.#stirredMs + this.#quietMs - nowMs;
+    const waitedMs = nowMs - sinceMs;
+    if (quietInMs <= 0 || waitedMs >= this.#patienceMs) return 0;
+    const restMs = Math.max(quietInMs, Math.min(waitedMs, SELDOM * this.#quietMs));
+    return Math.min(restMs, this.#patienceMs - waitedMs);
   }
 }

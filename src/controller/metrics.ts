@@ -39,11 +39,15 @@ export function createControllerMetrics(registry: MetricsRegistry): ControllerMe
     help: 'Volumes that were deleted by their reclaim policy',
     registers,
   });
-  const depth = new Gauge({
+  const sizes = new Map<string, () => number>();
+  const depth: Gauge<'queue'> = new Gauge({
     name: 'keelson_controller_queue_depth',
     help: 'Keys that wait to be worked on',
     labelNames: ['queue'],
     registers,
+    collect() {
+      for (const [queue, size] of sizes) depth.set({ queue }, size());
+    },
   });
   const work = new Histogram({
     name: 'keelson_controller_work_duration_seconds',
@@ -59,7 +63,7 @@ export function createControllerMetrics(registry: MetricsRegistry): ControllerMe
     released: () => releases.inc(),
     labels: createLabelMetrics(registry),
     queue: (queue) => ({
-      depth: (size) => depth.set({ queue }, size),
+      watches: (size) => void sizes.set(queue, size),
       done: (result, durationMs) => work.observe({ queue, result }, durationMs / 1_000),
     }),
   };

@@ -130,6 +130,7 @@ export class StrandedVolumes {
     const { client, cluster, clock } = this.#deps;
     const type = remark && CONDITION_OF[remark.reason];
     const ours = (volume.status?.conditions ?? []).filter((each) => [REACHABLE, OWNED].includes(each.type));
+    if (remark === undefined && ours.length === 0) return;
     const lastTransitionTime = apiTime(new Date(clock.nowMs()));
     const said =
       type === undefined || remark === undefined

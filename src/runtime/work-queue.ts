@@ -21,12 +21,14 @@ const AWAY_MAX_MS = 10_000;
 export interface WorkQueueDeps {
   readonly logger: Logger;
   readonly clock?: Clock;
-  /** Told of every change of depth and every finished item, for metrics. */
+  /** For metrics. */
   readonly observer?: WorkQueueObserver;
 }
 
 export interface WorkQueueObserver {
-  depth(size: number): void;
+  /** Called once, with what tells at any time how many keys wait. */
+  watches(size: () => number): void;
+  /** Called for every finished item. */
   done(result: 'ok' | 'error', durationMs: number): void;
 }
 
@@ -44,7 +46,7 @@ export class WorkQueue<K> {
   readonly #again = new Set<K>();
   readonly #failures = new Map<K, number>();
   readonly #delayed = new Map<K, Disposable>();
-  /** Workers without work. What is added wakes one of them: a worker that is busy looks again by itself. */
+  /** Workers without work. A key that is new wakes one of them: a worker that is busy looks again by itself. */
   readonly #idle: (() => void)[] = [];
 
   constructor(
@@ -56,6 +58,7 @@ export class WorkQueue<K> {
     this.#work = work;
     this.#deps = deps;
     this.#clock = deps.clock ?? systemClock;
+    deps.observer?.watches(() => this.size);
   }
 
   /** Keys that wait to be worked on now. */
@@ -66,9 +69,12 @@ export class WorkQueue<K> {
   /** Adds `key` now; a delayed or backed-off turn of the same key is dropped in favour of this one. */
   add(key: K): void {
     this.#cancelDelay(key);
-    if (this.#active.has(key)) this.#again.add(key);
-    else this.#ready.add(key);
-    this.#tellDepth();
+    if (this.#active.has(key)) {
+      this.#again.add(key);
+      return;
+    }
+    if (this.#ready.has(key)) return;
+    this.#ready.add(key);
     this.#idle.pop()?.();
   }
 
@@ -104,7 +110,6 @@ export class WorkQueue<K> {
       }
       this.#ready.delete(key);
       this.#active.add(key);
-      this.#tellDepth();
       await this.#process(key, signal);
       this.#active.delete(key);
       if (this.#again.delete(key)) this.add(key);
@@ -141,9 +146,5 @@ export class WorkQueue<K> {
   #cancelDelay(key: K): void {
     this.#delayed.get(key)?.[Symbol.dispose]();
     this.#delayed.delete(key);
-  }
-
-  #tellDepth(): void {
-    this.#deps.observer?.depth(this.#ready.size);
   }
 }
