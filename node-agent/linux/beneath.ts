@@ -3,11 +3,13 @@ import { checked, libc } from './libc.ts';
 
 /** openat2 has the same number on every architecture (the unified table since Linux 5.1). */
 const SYS_OPENAT2 = 437;
+const RESOLVE_NO_XDEV = 0x01;
 const RESOLVE_NO_MAGICLINKS = 0x02;
 const RESOLVE_NO_SYMLINKS = 0x04;
 const RESOLVE_BENEATH = 0x08;
 const O_CLOEXEC = 0o2000000;
 export const O_PATH = 0o10000000;
+const END = Buffer.alloc(1);
 
 /** An open file; disposing closes it. */
 export interface OpenFile extends Disposable {
@@ -28,10 +30,27 @@ export function openBeneath(
   path: string,
   flags: number = constants.O_RDONLY | constants.O_DIRECTORY,
 ): OpenFile {
+  return openat2(root, path, flags, RESOLVE_BENEATH);
+}
+
+/**
+ * Opens what has this name in `directory`, in bytes as the file system has it: a symbolic link itself, with `O_PATH` and `O_NOFOLLOW`. Throws
+ * SysError: EXDEV where another file system is mounted on it; nested subvolumes of btrfs are no mounts.
+ */
+export function openEntry(directory: number, name: Buffer, flags: number): OpenFile {
+  // The call reads up to a zero.
+  return openat2(directory, Buffer.concat([name, END]), flags, RESOLVE_BENEATH | RESOLVE_NO_XDEV);
+}
+
+/** Opens the directory that `directory` is in by now, whoever moved it, with `O_PATH`. Throws SysError: EXDEV at the root of a mount. */
+export function openParent(directory: number): OpenFile {
+  return openat2(directory, '..', O_PATH | constants.O_DIRECTORY, RESOLVE_NO_XDEV);
+}
+
+function openat2(directory: number, path: string | Buffer, flags: number, resolve: number): OpenFile {
   const how = Buffer.alloc(24);
   how.writeBigUInt64LE(BigInt(flags | O_CLOEXEC), 0);
-  how.writeBigUInt64LE(BigInt(RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS), 16);
-  const opened = Number(libc.openat2(SYS_OPENAT2, root, path, how, how.length));
-  const fd = checked(opened, 'openat2', path);
-  return ownFd(fd);
+  how.writeBigUInt64LE(BigInt(resolve | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS), 16);
+  const opened = Number(libc.openat2(SYS_OPENAT2, directory, path, how, how.length));
+  return ownFd(checked(opened, 'openat2', path.toString()));
 }

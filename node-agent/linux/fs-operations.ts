@@ -27,6 +27,7 @@ export {
   removeEncryptionKey,
   setEncryptionPolicy,
 } from './encryption.ts';
+export { ensureFileGroup } from './file-groups.ts';
 export { cloneFile, disableCopyOnWrite, findData, punchHole } from './file-data.ts';
 export { readExtents } from './fiemap.ts';
 export { freezeFilesystem, thawFilesystem } from './freeze.ts';

@@ -38,6 +38,11 @@ export const libc = {
   umount2: library.func('int umount2(const char *target, int flags)'),
   syncfs: library.func('int syncfs(int fd)'),
   fallocate: library.func('int fallocate(int fd, int mode, int64_t offset, int64_t length)'),
+  fchownat: library.func(
+    'int fchownat(int directory, const char *path, unsigned int owner, unsigned int group, int flags)',
+  ),
+  chmod: library.func('int chmod(const char *path, unsigned int mode)'),
+  getdents64: library.func('int64_t getdents64(int fd, void *buffer, size_t length)'),
   lseek: library.func('int64_t lseek(int fd, int64_t offset, int whence)'),
   /** The C library has no names for these, or not on every system; each takes its number first. */
   openat2: library.func('syscall', 'long', ['long', 'int', 'str', 'void *', 'size_t']),

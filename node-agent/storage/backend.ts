@@ -70,6 +70,8 @@ export interface VolumeAttachment {
   freeze(volume: VolumeShape): Promise<AsyncDisposable>;
   /** The block device, as `MAJOR:MINOR`, that all I/O of an attached volume goes through and no other; undefined where there is none. */
   deviceOf(volume: VolumeShape): Promise<string | undefined>;
+  /** Ensures that all that is in an attached Filesystem volume is this group's, before anything shows it to who needs that. */
+  ensureGroup(volume: VolumeShape, group: number): Promise<void>;
   /** What its own file system says of an attached volume; undefined where the pool counts. */
   stats(volume: VolumeShape): Promise<FilesystemStats | undefined>;
 }

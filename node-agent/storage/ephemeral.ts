@@ -14,6 +14,8 @@ export interface PublishEphemeral extends Publication, PoolChoice {
   /** How the caller calls the volume; it is no id of ours. */
   readonly handle: string;
   readonly range: SizeRange;
+  /** The group that all files are to be of; as with `Publish`. */
+  readonly group?: number | undefined;
   /** What came with the call, for a volume that is encrypted. */
   readonly secrets?: Readonly<Record<string, string>>;
 }

@@ -5,7 +5,7 @@ import { readMountTable } from '../../node-agent/linux/mount-table.ts';
 import { runCommand } from '../../src/runtime/child-process.ts';
 import { isId } from '../../src/core/volume-name.ts';
 import { waitFor } from '../cluster/wait.ts';
-import { findVolume, idOf, mainPool, placesOf, read, type Scene } from './scene.ts';
+import { findVolume, idOf, mainPool, placesOf, publish, read, type Scene, unpublish } from './scene.ts';
 
 /**
  * Throws unless all that is on the machine is what the service says, and what every story begins with is whole. `when`: a service that has
@@ -117,6 +117,20 @@ export async function poolBytes({ storage }: Scene, pool: string): Promise<bigin
 export async function isShown(scene: Scene, name: string): Promise<boolean> {
   const { target } = placesOf(scene, name);
   return (await readMountTable()).some(({ mountPoint }) => mountPoint === target);
+}
+
+/** Makes so many files in the volume, which is staged. */
+export async function makeFiles(scene: Scene, name: string, count: number): Promise<void> {
+  const { target } = placesOf(scene, name);
+  await publish(scene, name);
+  for (let index = 0; index < count; index += 1) await writeFile(join(target, `file-${index}`), '');
+  await unpublish(scene, name);
+}
+
+/** What in the volume, which is shown, is not the group's. */
+export async function notOfGroup(scene: Scene, name: string, group: number): Promise<string> {
+  const { target } = placesOf(scene, name);
+  return (await runCommand('find', [target, '!', '-gid', String(group)])).stdout;
 }
 
 /** Size of the device of a Block volume that is staged. */

@@ -222,6 +222,19 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     check: async (scene) => assert.ok(await see.isShown(scene, 'new')),
     undo: hidden,
   },
+  'publish a volume with many files to a group': {
+    isFor: ({ volumeMode }) => volumeMode === 'Filesystem',
+    prepare: async (scene) => {
+      await staged(scene);
+      await see.makeFiles(scene, 'new', 600);
+    },
+    run: (scene) => publish(scene, 'new', 2000),
+    check: async (scene) => {
+      assert.ok(await see.isShown(scene, 'new'));
+      assert.equal(await see.notOfGroup(scene, 'new', 2000), '');
+    },
+    undo: hidden,
+  },
   'unpublish a volume': {
     prepare: async (scene) => {
       await staged(scene);

@@ -135,11 +135,11 @@ export async function stage(scene: Scene, name: string): Promise<void> {
   await scene.storage.stage(idOf(findVolume(scene, name)), staging, { secrets });
 }
 
-export async function publish(scene: Scene, name: string): Promise<void> {
+export async function publish(scene: Scene, name: string, group?: number): Promise<void> {
   const { staging: stagingPath, target } = placesOf(scene, name);
   await scene.storage.publish({
     ...{ volumeId: idOf(findVolume(scene, name)), stagingPath, target },
-    ...{ readonly: false, flags: [], accessMode: 'SINGLE_NODE_MULTI_WRITER' as const },
+    ...{ readonly: false, flags: [], accessMode: 'SINGLE_NODE_MULTI_WRITER' as const, group },
   });
 }
 

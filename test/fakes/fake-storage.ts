@@ -28,6 +28,8 @@ export class FakePool implements Pool {
   readonly frozen = new Set<string>();
   /** SELinux contexts of those that were attached with one. */
   readonly contexts = new Map<string, string>();
+  /** The group that a volume's files were given to last. */
+  readonly groups = new Map<string, number>();
   /** Called while copies of a group are taken. */
   onCut: () => unknown = () => undefined;
   /** Device numbers by volume, as a test says. */
@@ -158,6 +160,10 @@ export class FakePool implements Pool {
         return { [Symbol.asyncDispose]: async () => void this.frozen.delete(id) };
       },
       deviceOf: async ({ id }) => (this.attached.has(id) ? this.devices.get(id) : undefined),
+      ensureGroup: async (volume, group) => {
+        requireThere(volume);
+        this.groups.set(volume.id, group);
+      },
       stats: async () => undefined,
       mount: async (volume, target, plan) => {
         requireThere(volume);

@@ -8,7 +8,7 @@ import { BlockMounts } from '../mounts/block-mounts.ts';
 import { mountsByMode } from '../mounts/mounts-by-mode.ts';
 import { BtrfsBackend, pathOf } from './btrfs-backend.ts';
 import { DirectoryMounts } from '../mounts/directory-mounts.ts';
-import type { OpenPoolDeps, PoolContents, PoolDirectory } from '../pools/pool-contents.ts';
+import type { PoolContents, PoolContentsDeps, PoolDirectory } from '../pools/pool-contents.ts';
 import { QuotaCheck } from './quota-check.ts';
 import { SubvolumeTransfers } from './subvolume-transfers.ts';
 import { FileTransfers } from '../transfers/file-transfers.ts';
@@ -16,7 +16,7 @@ import { FileTransfers } from '../transfers/file-transfers.ts';
 /** A pool on btrfs, with quotas on. */
 export async function openBtrfs(
   { spec, path, root, fsUuid }: PoolDirectory,
-  { kernel, logger }: OpenPoolDeps,
+  { kernel, logger, groups }: PoolContentsDeps,
 ): Promise<PoolContents> {
   const { name, source } = spec;
   if (fsUuid === undefined) throw new Fault('bug', `pool ${name} is on btrfs, which has a UUID`);
@@ -30,7 +30,10 @@ export async function openBtrfs(
   return {
     backend,
     mounts: mountsByMode({
-      Filesystem: new DirectoryMounts({ root, pathOf: (id) => pathOf({ kind: 'volume', id }) }, { kernel }),
+      Filesystem: new DirectoryMounts(
+        { root, pathOf: (id) => pathOf({ kind: 'volume', id }) },
+        { kernel, groups },
+      ),
       Block: new BlockMounts({ fileOf: (id) => backend.deviceFileOf(id) }, { kernel }),
     }),
     blockMaps,

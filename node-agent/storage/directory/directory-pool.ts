@@ -4,7 +4,7 @@ import type { FsType } from '../../../src/core/volume.ts';
 import { DirectoryBackend, dataPathOf } from './directory-backend.ts';
 import { DirectoryMounts } from '../mounts/directory-mounts.ts';
 import { mountsByMode } from '../mounts/mounts-by-mode.ts';
-import type { OpenPoolDeps, PoolContents, PoolDirectory } from '../pools/pool-contents.ts';
+import type { PoolContents, PoolContentsDeps, PoolDirectory } from '../pools/pool-contents.ts';
 
 /** f_type of statfs(2): the file systems that volumes can be asked for by name. */
 const TYPES: ReadonlyMap<number, FsType> = new Map([
@@ -19,7 +19,7 @@ const NAMED = 3;
 /** A pool whose volumes are directories, each held to its size by a project quota where the kernel has it. */
 export async function openDirectories(
   { spec: { name }, path, root }: PoolDirectory,
-  { kernel, logger }: OpenPoolDeps,
+  { kernel, logger, groups }: PoolContentsDeps,
 ): Promise<PoolContents> {
   const { type } = await statfs(`/proc/self/fd/${root}`);
   const fsType = TYPES.get(type);
@@ -38,7 +38,7 @@ export async function openDirectories(
     mounts: mountsByMode({
       Filesystem: new DirectoryMounts(
         { root, pathOf: dataPathOf, readStats: (id) => backend.stats(id) },
-        { kernel },
+        { kernel, groups },
       ),
     }),
     unenforced: isEnforced

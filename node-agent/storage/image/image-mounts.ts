@@ -10,6 +10,7 @@ import type { FilesystemStats } from '../backend.ts';
 import { ENCRYPTED_DIRECTORY, EncryptedDirectories, lacksKey } from './encrypted-directory.ts';
 import { filesystemStats } from '../mounts/filesystem-stats.ts';
 import { forPrograms } from './image-backend.ts';
+import type { FileGroups } from '../mounts/file-groups.ts';
 import type { ModeMounts } from '../mounts/mounts-by-mode.ts';
 import { absent, TargetMounts } from '../mounts/target-mounts.ts';
 import {
@@ -30,18 +31,25 @@ export interface ImageMountsOptions {
   readonly rework: (id: string, work: (file: string) => Promise<void>) => Promise<void>;
 }
 
+export interface ImageMountsDeps {
+  readonly kernel: Kernel;
+  readonly groups: FileGroups;
+}
+
 const UMOUNT_NOFOLLOW = 8;
 
 /** Filesystem volumes in files: a loop device, mounted once at a place of ours, and bind mounts of that. */
 export class ImageMounts implements ModeMounts {
   readonly #options: ImageMountsOptions;
   readonly #kernel: Kernel;
+  readonly #groups: FileGroups;
   readonly targets: TargetMounts;
   readonly #encrypted: EncryptedDirectories;
 
-  constructor(options: ImageMountsOptions, { kernel }: { readonly kernel: Kernel }) {
+  constructor(options: ImageMountsOptions, { kernel, groups }: ImageMountsDeps) {
     this.#options = options;
     this.#kernel = kernel;
+    this.#groups = groups;
     this.#encrypted = new EncryptedDirectories({ kernel });
     this.targets = new TargetMounts(
       {
@@ -162,6 +170,14 @@ export class ImageMounts implements ModeMounts {
     return this.#kernel.call('findLoopNumber', this.#options.fileOf(id));
   }
 
+  async ensureGroup(volume: VolumeShape, group: number): Promise<void> {
+    // There already, but after a reboot.
+    await this.attach(volume);
+    await using directory = await open(this.#options.mountDir, 'r');
+    const files = { volumeId: volume.id, root: directory.fd, path: shownPathOf(volume) };
+    await this.#groups.ensure(files, group);
+  }
+
   async stats(volume: VolumeShape): Promise<FilesystemStats | undefined> {
     if (!(await this.#isAttached(volume))) return undefined;
     return filesystemStats(await statfs(this.#placeOf(volume), { bigint: true }));
@@ -170,8 +186,7 @@ export class ImageMounts implements ModeMounts {
   async #bind(volume: VolumeShape, place: string, plan: MountPlan): Promise<void> {
     await this.attach(volume);
     await using directory = await open(this.#options.mountDir, 'r');
-    const path = volume.encryption === undefined ? volume.id : join(volume.id, ENCRYPTED_DIRECTORY);
-    await this.#kernel.call('bindBeneath', directory.fd, path, place, plan);
+    await this.#kernel.call('bindBeneath', directory.fd, shownPathOf(volume), place, plan);
   }
 
   /** Whether its file has grown, and its file system has not. Throws `precondition` when it is not the one that the record says. */
@@ -198,6 +213,11 @@ export class ImageMounts implements ModeMounts {
   #placeOf({ id }: VolumeShape): string {
     return join(this.#options.mountDir, id);
   }
+}
+
+/** What pods see of a volume, below the directory with the mounts. */
+function shownPathOf({ id, encryption }: VolumeShape): string {
+  return encryption === undefined ? id : join(id, ENCRYPTED_DIRECTORY);
 }
 
 /**

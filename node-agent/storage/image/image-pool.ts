@@ -10,7 +10,7 @@ import { mountsByMode } from '../mounts/mounts-by-mode.ts';
 import { DIRECTORIES } from '../backend.ts';
 import { ImageBackend } from './image-backend.ts';
 import { ImageMounts } from './image-mounts.ts';
-import type { OpenPoolDeps, PoolContents, PoolDirectory } from '../pools/pool-contents.ts';
+import type { PoolContents, PoolContentsDeps, PoolDirectory } from '../pools/pool-contents.ts';
 import { FileTransfers } from '../transfers/file-transfers.ts';
 
 /** First choice for a volume of which nobody says what file system it should have. */
@@ -19,7 +19,7 @@ const PREFERRED: readonly FsType[] = ['ext4', 'xfs', 'btrfs'];
 /** A pool whose volumes are files with a file system, or a device, of their own. */
 export async function openImages(
   { spec: { name }, stateDir, root }: PoolDirectory,
-  { kernel, logger }: OpenPoolDeps,
+  { kernel, logger, groups }: PoolContentsDeps,
 ): Promise<PoolContents> {
   for (const directory of Object.values(DIRECTORIES)) {
     await using handle = await open(`/proc/self/fd/${root}/${directory}`, 'r');
@@ -51,7 +51,7 @@ export async function openImages(
     mounts: mountsByMode({
       Filesystem: new ImageMounts(
         { fileOf, mountDir, rework: (id, work) => backend.rework(id, work) },
-        { kernel },
+        { kernel, groups },
       ),
       Block: new BlockMounts({ fileOf }, { kernel }),
     }),

@@ -19,6 +19,8 @@ import { deriveKey, type VolumeKey } from '../volume-key.ts';
 export interface Publish extends Publication {
   readonly volumeId: string;
   readonly stagingPath: string;
+  /** The group that all files are to be of, unless it is published read-only; absent: they stay as they are. */
+  readonly group?: number | undefined;
 }
 
 /** What comes with the call that stages a volume. */
@@ -128,9 +130,9 @@ export class Attachments {
 
   /**
    * Ensures that the volume is mounted at the target. Throws `conflict` when it is there in another way, `precondition` when it is not staged,
-   * staged with another context, or in use elsewhere and to be used by one only.
+   * staged with another context, or in use elsewhere and to be used by one only. With a group its files are that group's before they are shown.
    */
-  async publish({ volumeId, stagingPath, ...wanted }: Publish): Promise<void> {
+  async publish({ volumeId, stagingPath, group, ...wanted }: Publish): Promise<void> {
     checkPath(wanted.target, 'target_path');
     const { inventory, ledger, locks, logger } = this.#deps;
     const plan = planMount(wanted.flags, wanted.readonly || wanted.accessMode === 'SINGLE_NODE_READER_ONLY');
@@ -158,7 +160,9 @@ export class Attachments {
       }
     }
     requireOneWay(volume, live, wanted);
-    if (decidePublish(live, wanted) === 'publish') {
+    const decision = decidePublish(live, wanted);
+    if (group !== undefined && !plan.readonly) await mounts.ensureGroup(volume, group);
+    if (decision === 'publish') {
       await inventory.saveVolume({ ...volume, published: [...live, wanted] });
     }
     try {

@@ -68,6 +68,10 @@ export class BlockMounts implements ModeMounts {
     return this.#kernel.call('findLoopNumber', this.#fileOf(id));
   }
 
+  async ensureGroup({ id }: VolumeShape): Promise<void> {
+    throw new Fault('bug', `Block volume ${id} has no files that could be a group's`);
+  }
+
   async stats({ id, sizeBytes }: VolumeShape): Promise<FilesystemStats> {
     const { blocks } = await stat(this.#fileOf(id), { bigint: true });
     const allocated = blocks * 512n;

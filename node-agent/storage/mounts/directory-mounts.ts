@@ -2,6 +2,7 @@ import { stat } from 'node:fs/promises';
 import type { VolumeShape } from '../../../src/core/volume.ts';
 import type { Kernel } from '../../linux/kernel.ts';
 import type { FilesystemStats } from '../backend.ts';
+import type { FileGroups } from './file-groups.ts';
 import type { ModeMounts } from './mounts-by-mode.ts';
 import { absent, TargetMounts } from './target-mounts.ts';
 
@@ -14,14 +15,21 @@ export interface DirectoryMountsOptions {
   readonly readStats?: (id: string) => Promise<FilesystemStats | undefined>;
 }
 
+export interface DirectoryMountsDeps {
+  readonly kernel: Kernel;
+  readonly groups: FileGroups;
+}
+
 /** Bind mounts of directories of the pool itself: there is nothing to attach, to grow or to hold. */
 export class DirectoryMounts implements ModeMounts {
   readonly #options: DirectoryMountsOptions;
+  readonly #groups: FileGroups;
   readonly targets: TargetMounts;
 
-  constructor(options: DirectoryMountsOptions, { kernel }: { readonly kernel: Kernel }) {
+  constructor(options: DirectoryMountsOptions, { kernel, groups }: DirectoryMountsDeps) {
     const { root, pathOf } = options;
     this.#options = options;
+    this.#groups = groups;
     this.targets = new TargetMounts(
       {
         kind: 'directory',
@@ -48,6 +56,11 @@ export class DirectoryMounts implements ModeMounts {
   /** A subvolume is copied at one instant by itself, and of a plain directory no copies are made. */
   async freeze(): Promise<AsyncDisposable> {
     return { async [Symbol.asyncDispose]() {} };
+  }
+
+  async ensureGroup({ id }: VolumeShape, group: number): Promise<void> {
+    const { root, pathOf } = this.#options;
+    await this.#groups.ensure({ volumeId: id, root, path: pathOf(id) }, group);
   }
 
   async stats({ id }: VolumeShape): Promise<FilesystemStats | undefined> {

@@ -15,6 +15,7 @@ function telling(mode: VolumeMode, told: string[]): ModeMounts {
       return { [Symbol.asyncDispose]: () => tell('thaw') };
     },
     deviceOf: () => tell('deviceOf'),
+    ensureGroup: (_, group) => tell(`ensureGroup ${group}`),
     stats: () => tell('stats'),
     targets: {
       mount: (_, target) => tell(`mount ${target}`),
@@ -38,11 +39,13 @@ test('each volume is left to the mounts of its mode', async () => {
   await mounts.mount(shape('Filesystem'), '/t', PLAN);
   expect(await mounts.isMounted(shape('Block'), '/d')).toBe(true);
   await mounts.unmount(shape('Filesystem'), '/t');
+  await mounts.ensureGroup(shape('Filesystem'), 2000);
   expect(told).toEqual([
     'Block attach',
     'Filesystem mount /t',
     'Block isMounted /d',
     'Filesystem unmount /t',
+    'Filesystem ensureGroup 2000',
   ]);
 });
 

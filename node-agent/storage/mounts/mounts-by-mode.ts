@@ -23,6 +23,7 @@ export function mountsByMode(mounts: Readonly<Partial<Record<VolumeMode, ModeMou
     flush: async (volume) => await of(volume).flush(volume),
     freeze: async (volume) => await of(volume).freeze(volume),
     deviceOf: async (volume) => await of(volume).deviceOf(volume),
+    ensureGroup: async (volume, group) => await of(volume).ensureGroup(volume, group),
     stats: async (volume) => await of(volume).stats(volume),
     mount: async (volume, target, plan) => await of(volume).targets.mount(volume, target, plan),
     unmount: async (volume, target) => await of(volume).targets.unmount(volume, target),

@@ -5,13 +5,14 @@ import { Fault } from '../../../src/core/fault.ts';
 import type { PoolSpec } from '../../../src/core/pool.ts';
 import type { CapacityPolicy } from '../../../src/core/pool-capacity.ts';
 import { retry } from '../../../src/runtime/retry.ts';
-import type { Kernel } from '../../linux/kernel.ts';
+import { type Kernel, startKernel } from '../../linux/kernel.ts';
 import { SysError } from '../../linux/libc.ts';
 import { DIRECTORIES, type Pool } from '../backend.ts';
 import { openBtrfs } from '../btrfs/btrfs-pool.ts';
 import { openDirectories } from '../directory/directory-pool.ts';
 import { openImages } from '../image/image-pool.ts';
-import type { OpenPoolDeps, PoolContents, PoolDirectory } from './pool-contents.ts';
+import { FileGroups } from '../mounts/file-groups.ts';
+import type { OpenPoolDeps, PoolContents, PoolContentsDeps, PoolDirectory } from './pool-contents.ts';
 import { ensurePoolDevices } from './pool-devices.ts';
 import { ensurePoolFile } from './pool-file.ts';
 import {
@@ -35,7 +36,7 @@ export interface OpenPool extends Pool, AsyncDisposable {
 }
 
 const OPEN: Readonly<
-  Record<BackendKind, (directory: PoolDirectory, deps: OpenPoolDeps) => Promise<PoolContents>>
+  Record<BackendKind, (directory: PoolDirectory, deps: PoolContentsDeps) => Promise<PoolContents>>
 > = { btrfs: openBtrfs, image: openImages, directory: openDirectories };
 
 const UMOUNT_NOFOLLOW = 8;
@@ -85,7 +86,8 @@ export async function openPool(
     await mkdir(`${inside}/${directory}`, { recursive: true, mode: 0o700 });
   }
   const directory: PoolDirectory = { spec, stateDir, path, root, fsUuid };
-  const { unenforced, ...contents } = await OPEN[backend](directory, deps);
+  const groups = cleanup.use(new FileGroups({ kernel, startKernel, logger }));
+  const { unenforced, ...contents } = await OPEN[backend](directory, { ...deps, groups });
   await kernel.call('syncFilesystem', root);
   cleanup.move();
   const { features } = contents.backend;
@@ -98,8 +100,10 @@ export async function openPool(
       : undefined;
   let isOpen = true;
   const close = async (): Promise<void> => {
-    if (isOpen) await handle.close();
+    if (!isOpen) return;
     isOpen = false;
+    await groups[Symbol.asyncDispose]();
+    await handle.close();
   };
   return {
     name,

@@ -2,12 +2,18 @@ import type { PoolSpec } from '../../../src/core/pool.ts';
 import type { Logger } from '../../../src/runtime/logger.ts';
 import type { Kernel } from '../../linux/kernel.ts';
 import type { VolumeBackend, VolumeMounts } from '../backend.ts';
+import type { FileGroups } from '../mounts/file-groups.ts';
 import type { BlockMaps } from '../transfers/block-maps.ts';
 import type { TransfersByMode } from '../transfers/transfers.ts';
 
 export interface OpenPoolDeps {
   readonly kernel: Kernel;
   readonly logger: Logger;
+}
+
+/** What a backend gets to make a pool's contents with. */
+export interface PoolContentsDeps extends OpenPoolDeps {
+  readonly groups: FileGroups;
 }
 
 /** The directory of a pool, recognised as what it should be. */
