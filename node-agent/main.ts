@@ -208,7 +208,7 @@ async function serveStorage(
   onOpen(storage);
   await collectEphemerals(config, { storage, logger });
 
-  const { nodeName, kubeletDir, maxVolumesPerNode } = config;
+  const { nodeName, kubeletDir, maxVolumesPerNode, volumeMountGroup } = config;
   const csi = parts.use(
     createRpcServer(
       {},
@@ -228,7 +228,7 @@ async function serveStorage(
   );
   csi.addStreams('csi.v1.SnapshotMetadata', createSnapshotMetadata({ storage }));
   csi.add('csi.v1.GroupController', createGroupController({ nodeName }, { storage }));
-  csi.add('csi.v1.Node', createNode({ nodeName, maxVolumesPerNode }, { storage }));
+  csi.add('csi.v1.Node', createNode({ nodeName, maxVolumesPerNode, volumeMountGroup }, { storage }));
   await csi.listen(endpoint);
   logger.info({ socket: endpoint, pools: config.pools.map(({ name }) => name) }, 'serving CSI');
   let refused = false;

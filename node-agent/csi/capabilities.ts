@@ -18,15 +18,21 @@ export interface Access {
   /** Undefined when the caller leaves it to the pool. */
   readonly fsType: FsType | undefined;
   readonly mountFlags: readonly string[];
+  /** The id of the group that all files are to be of; undefined: they stay as they are. */
+  readonly group: number | undefined;
 }
+
+/** chown(2) takes the one after it for no change. */
+const LARGEST_GROUP = 2 ** 32 - 2;
 
 /** Throws `invalid` for a capability that is missing, incomplete, or that a volume on one node cannot have. */
 export function parseAccess(capability: VolumeCapability__Output | null): Access {
   if (capability === null) throw new Fault('invalid', 'volume_capability is missing');
   const mode = parseAccessMode(capability.access_mode?.mode ?? 'UNKNOWN');
-  if (capability.block) return { mode, volumeMode: 'Block', fsType: undefined, mountFlags: [] };
+  if (capability.block)
+    return { mode, volumeMode: 'Block', fsType: undefined, mountFlags: [], group: undefined };
   if (!capability.mount) throw new Fault('invalid', 'volume_capability: neither mount nor block is set');
-  const { fs_type: type, mount_flags: mountFlags, volume_mount_group: group } = capability.mount;
+  const { fs_type: type, mount_flags: mountFlags, volume_mount_group: groupText } = capability.mount;
   const fsType = FS_TYPES.find((known) => known === type);
   if (type !== '' && fsType === undefined) {
     throw new Fault(
@@ -34,14 +40,18 @@ export function parseAccess(capability: VolumeCapability__Output | null): Access
       `volume_capability: fs_type is ${JSON.stringify(type)}; possible are ${FS_TYPES.join(', ')}, as the pool has them`,
     );
   }
-  if (group !== '') {
-    throw new Fault(
-      'invalid',
-      'volume_capability: volume_mount_group is not supported; kubelet applies fsGroup itself (docs/decisions/0017-fsgroup-by-kubelet.md)',
-    );
-  }
   planMount(mountFlags, false);
-  return { mode, volumeMode: 'Filesystem', fsType, mountFlags };
+  return { mode, volumeMode: 'Filesystem', fsType, mountFlags, group: parseGroup(groupText) };
+}
+
+function parseGroup(text: string): number | undefined {
+  if (text === '') return undefined;
+  const group = /^(?:0|[1-9]\d{0,9})$/.test(text) ? Number(text) : Number.NaN;
+  if (group <= LARGEST_GROUP) return group;
+  throw new Fault(
+    'invalid',
+    `volume_capability: volume_mount_group is ${JSON.stringify(text.slice(0, 128))}; expected a group id in decimal digits, 0 to ${LARGEST_GROUP}`,
+  );
 }
 
 function parseAccessMode(mode: string): AccessMode {

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, test } from 'vitest';
 import { Fault } from '../../src/core/fault.ts';
 import type { VolumeProblem } from '../../src/core/volume-health.ts';
 import { silentLogger } from '../../src/runtime/logger.ts';
@@ -36,6 +36,21 @@ async function ask(
     logger: silentLogger,
   });
 }
+
+test.each([
+  [{}, false],
+  [{ volumeMountGroup: false }, false],
+  [{ volumeMountGroup: true }, true],
+])('with options %j, that it takes fsGroup from kubelet is offered: %j', async (options, isOffered) => {
+  const inventory = openFakeInventory(createFakeDisk());
+  const storage = await createStorage([new FakePool()], inventory, { logger: silentLogger });
+  const node = createNode({ nodeName: 'node-a', maxVolumesPerNode: 10, ...options }, { storage });
+  const context = { signal: new AbortController().signal, logger: silentLogger };
+  const { capabilities = [] } = (await node.NodeGetCapabilities?.({}, context)) ?? {};
+  const offered = capabilities.map(({ rpc }) => rpc?.type);
+  expect(offered.includes('VOLUME_MOUNT_GROUP')).toBe(isOffered);
+  expect(offered).toContain('STAGE_UNSTAGE_VOLUME');
+});
 
 describe('the statistics of a volume', () => {
   const inodes = { total: 10n, used: 3n, available: 7n };

@@ -41,13 +41,16 @@ const CAPABILITIES = [
 export interface NodeOptions {
   readonly nodeName: string;
   readonly maxVolumesPerNode: number;
+  /** Whether callers are told that they can leave groups of files to us: kubelet does its fsGroup itself otherwise. Default: no. */
+  readonly volumeMountGroup?: boolean;
 }
 
 /** CSI Node: what kubelet calls to show a volume to a pod. */
 export function createNode(
-  { nodeName, maxVolumesPerNode }: NodeOptions,
+  { nodeName, maxVolumesPerNode, volumeMountGroup = false }: NodeOptions,
   { storage }: { readonly storage: VolumeAttacher & HealthSource },
 ): RpcHandlers<'csi.v1.Node'> {
+  const offered = volumeMountGroup ? [...CAPABILITIES, 'VOLUME_MOUNT_GROUP' as const] : CAPABILITIES;
   /** A volume that goes with a pod is called by a handle of the caller's. */
   const idOf = (handle: string): string => storage.findEphemeral(handle)?.id ?? handle;
   return {
@@ -57,7 +60,7 @@ export function createNode(
       accessible_topology: topologyOf(nodeName),
     }),
 
-    NodeGetCapabilities: async () => ({ capabilities: CAPABILITIES.map((type) => ({ rpc: { type } })) }),
+    NodeGetCapabilities: async () => ({ capabilities: offered.map((type) => ({ rpc: { type } })) }),
 
     async NodeStageVolume(request) {
       const id = requireField(request.volume_id, 'volume_id');
@@ -77,7 +80,7 @@ export function createNode(
       const volumeId = requireField(request.volume_id, 'volume_id');
       const target = requireField(request.target_path, 'target_path');
       const access = parseAccess(request.volume_capability);
-      const { mode, mountFlags, volumeMode, fsType } = access;
+      const { mode, mountFlags, volumeMode, fsType, group } = access;
       if (isInline(request.volume_context)) {
         await storage.publishEphemeral({
           handle: volumeId,
@@ -89,6 +92,7 @@ export function createNode(
           readonly: request.readonly,
           flags: mountFlags,
           accessMode: mode,
+          group,
         });
         return {};
       }
@@ -100,6 +104,7 @@ export function createNode(
         readonly: request.readonly,
         flags: mountFlags,
         accessMode: mode,
+        group,
       });
       return {};
     },

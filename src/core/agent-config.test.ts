@@ -120,6 +120,15 @@ test.each([
   expect(faultOf(text)).toMatch(reason);
 });
 
+test('kubelet applies fsGroup unless the file says that the agent does', () => {
+  expect(parse('').volumeMountGroup).toBe(false);
+  expect(parse('csi: {volumeMountGroup: true}')).toMatchObject({
+    volumeMountGroup: true,
+    controllerPublish: false,
+  });
+  expect(faultOf('csi: {volumeMountGroup: 2000}')).toMatch(/csi\.volumeMountGroup/);
+});
+
 test('orphans are kept for good unless the file says for how long', () => {
   expect(parse('').orphanGraceMs).toBeUndefined();
   expect(parse('orphans: {graceSeconds: 604800}').orphanGraceMs).toBe(604_800_000);

@@ -42,6 +42,8 @@ const schema = z.strictObject({
     .strictObject({
       /** Whether orchestrators have to publish a volume to this node before they use it (ControllerPublishVolume). */
       controllerPublish: z.boolean().default(false),
+      /** Whether kubelet leaves fsGroup to the agent (VOLUME_MOUNT_GROUP). */
+      volumeMountGroup: z.boolean().default(false),
     })
     .prefault({}),
   trash: z
@@ -84,6 +86,8 @@ export interface AgentConfig {
   readonly maxVolumesPerNode: number;
   /** Whether orchestrators have to publish a volume to this node before they use it. */
   readonly controllerPublish: boolean;
+  /** Whether kubelet leaves fsGroup to the agent. */
+  readonly volumeMountGroup: boolean;
   /** How much of deleted volumes a pool frees each second, at most. */
   readonly trashBytesPerSecond: bigint;
   /** How long orphans are kept; undefined: for good. */
@@ -140,6 +144,7 @@ export function parseAgentConfig({ text, document, overrides, hostname }: Config
     kubeletDir: config.kubeletDir,
     maxVolumesPerNode: config.maxVolumesPerNode,
     controllerPublish: config.csi.controllerPublish,
+    volumeMountGroup: config.csi.volumeMountGroup,
     trashBytesPerSecond: config.trash.bytesPerSecond,
     orphanGraceMs:
       config.orphans.graceSeconds === undefined ? undefined : config.orphans.graceSeconds * 1_000,

@@ -109,8 +109,10 @@ it.for(RUNS.map((run) => [describeRun(run), run] as const))(
           ...(backend === 'directory' && { enforce: false }),
         },
       ],
-      // Few, so that the specs can reach the limit.
-      ...(publishing && { config: { csi: { controllerPublish: true }, maxVolumesPerNode: 4 } }),
+      // All that is not offered by default; few volumes, so that the specs can reach the limit.
+      ...(publishing && {
+        config: { csi: { controllerPublish: true, volumeMountGroup: true }, maxVolumesPerNode: 4 },
+      }),
     });
     const report = join(agent.directory, 'report.json');
     const secrets = join(agent.directory, 'secrets.yaml');
