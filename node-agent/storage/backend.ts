@@ -13,7 +13,10 @@ import type { VolumeKey } from './volume-key.ts';
  */
 export interface VolumeBackend {
   readonly features: BackendFeatures;
-  /** Ensures a volume, empty or as a writable copy of `source`, which has the same form. Its limit is not set yet. */
+  /**
+   * Ensures a volume, empty or as a writable copy of `source`, which has the same form. Its limit is not set yet: an empty one need not
+   * survive a power cut before that is.
+   */
   ensureVolume(volume: VolumeShape, source: ContentSource | undefined): Promise<void>;
   /** Ensures a read-only copy of a volume; writes completed before the call are in it. */
   ensureSnapshot(id: string, volume: VolumeShape): Promise<void>;

@@ -12,7 +12,6 @@ import { WorkQueue } from '../../src/runtime/work-queue.ts';
 
 /** Name of the provisioner, and of its class. */
 export const FLOOR = 'floor.bench.keelson.dev';
-const PROVISIONER = 'volume.kubernetes.io/storage-provisioner';
 const WORKERS = 32;
 
 /**
@@ -29,7 +28,8 @@ export async function runFloorProvisioner(client: KubeClient, signal: AbortSigna
     async (key) => {
       const claim = claims.store.get(key);
       const uid = claim?.metadata?.uid ?? '';
-      const isOurs = claim?.metadata?.annotations?.[PROVISIONER] === FLOOR;
+      // It does not wait to be asked either: there is nothing else that the claim could have.
+      const isOurs = claim?.spec?.storageClassName === FLOOR;
       if (!isOurs || (claim.spec?.volumeName ?? '') !== '' || made.has(uid)) return undefined;
       made.add(uid);
       await client.create(PERSISTENT_VOLUMES, volumeFor(claim));

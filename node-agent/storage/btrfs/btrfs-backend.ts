@@ -85,7 +85,8 @@ export class BtrfsBackend implements VolumeBackend {
       await this.#kernel.call('assignQgroup', root, subvolume, LEVEL_ONE | subvolume);
     }
     if (volumeMode === 'Block') await this.#ensureDeviceFile(id);
-    await this.#sync.run();
+    // To set its limit syncs an empty directory too. What a copy holds is counted when it is on the disk.
+    if (volumeMode === 'Block' || source !== undefined) await this.#sync.run();
   }
 
   async ensureSnapshot(id: string, volume: VolumeShape): Promise<void> {
