@@ -99,6 +99,36 @@ describe('the controller on a real API server, binder and scheduler', { timeout:
     await expectNothingLeft();
   });
 
+  test('a claim gets a PersistentVolume of its class that nobody has, where that is large enough, and else a volume', async () => {
+    const name = 'by-hand';
+    await lab.client.create(PERSISTENT_VOLUMES, {
+      metadata: { name },
+      spec: {
+        capacity: { storage: '2Gi' },
+        accessModes: ['ReadWriteOnce'],
+        persistentVolumeReclaimPolicy: 'Retain',
+        storageClassName: 'at-once',
+        csi: { driver: 'other.example.com', volumeHandle: name },
+      },
+    });
+    await addClaim(lab.client, 'large', 'at-once', '3Gi');
+    const { volumeName } = await bound('large');
+    await addClaim(lab.client, 'small', 'at-once', '1Gi');
+    await eventually(async () => {
+      const { spec, status } = await claimNamed(lab.client, 'small');
+      expect([spec?.volumeName, status?.phase]).toEqual([name, 'Bound']);
+    });
+    // What may have been begun in the moment before goes again.
+    await eventually(async () => {
+      const made = await listAll(lab.client, LOCAL_VOLUMES);
+      expect(made.map(({ metadata }) => metadata?.name)).toEqual([volumeName]);
+    });
+    await deleteClaim('large');
+    await deleteClaim('small');
+    await lab.client.delete(PERSISTENT_VOLUMES, { name });
+    await expectNothingLeft();
+  });
+
   test('the scheduler is told what each node has left, and nothing of a node that is gone', async () => {
     const figures = async (): Promise<Record<string, string>> =>
       Object.fromEntries(
