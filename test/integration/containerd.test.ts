@@ -94,7 +94,8 @@ describe.each(['Debian', 'modules'])('a private containerd from %s', (origin) =>
     using _running = await runPod(real);
     const made = (await shimSockets()).filter((name) => !before.includes(name));
     expect(made).not.toEqual([]);
-    expect(await networkResults()).not.toEqual(resultsBefore);
+    const results = (await networkResults()).filter((name) => !resultsBefore.includes(name));
+    expect(results).not.toEqual([]);
     const shims = (await listProcesses()).filter(
       ({ program, args }) => program.startsWith('containerd-shim') && args.includes(real.socketPath),
     );
@@ -108,7 +109,7 @@ describe.each(['Debian', 'modules'])('a private containerd from %s', (origin) =>
     await removeContainerdRemains(`${real.directory}/c`, real.cgroupParent.slice(1));
     expect(await traces(real)).toEqual([]);
     expect((await shimSockets()).filter((name) => made.includes(name))).toEqual([]);
-    expect(await networkResults()).toEqual(resultsBefore);
+    expect((await networkResults()).filter((name) => results.includes(name))).toEqual([]);
   });
 });
 
