@@ -1,6 +1,6 @@
 import { DATA_FINALIZER, LOCAL_VOLUMES, type LocalVolume } from '../api/local-volume.ts';
 import { Fault, isFault } from '../core/fault.ts';
-import { type ClaimView, describeClaim, volumeNameOf, type VolumeView } from '../core/provision.ts';
+import { describeClaim, volumeNameOf, type VolumeView } from '../core/provision.ts';
 import {
   type NewVolume,
   type ProvisionPlan,
@@ -30,7 +30,7 @@ import type { ControllerMetrics } from './metrics.ts';
 import { NodeViews } from './node-views.ts';
 import { persistentVolumeOf } from './persistent-volume.ts';
 import type { UnmarkedVolumes } from './unmarked-volumes.ts';
-import { classNameOf, classView, claimView, offersFor, SELECTED_NODE, volumeView } from './views.ts';
+import { classNameOf, classView, claimView, isOffered, SELECTED_NODE, volumeView } from './views.ts';
 
 export interface ProvisionerDeps {
   readonly client: KubeClient;
@@ -265,7 +265,7 @@ export class Provisioner {
       attributesClass: findAttributesClass(attributesClasses, view?.attributesClassName),
       volume: volume === undefined ? undefined : this.#viewOf(name, volume),
       isOwned,
-      isOffered: view !== undefined && this.#isOffered(view),
+      isOffered: view !== undefined && isOffered(cluster.owners.store, view),
       isOverdue:
         (this.#deletedSinceMs.get(name) ?? Number.POSITIVE_INFINITY) + OVERDUE_MS <=
         this.#clock.monotonicMs(),
@@ -278,11 +278,6 @@ export class Provisioner {
   #viewOf(name: string, volume: LocalVolume): VolumeView {
     const view = volumeView(volume);
     return this.#deps.unmarked.has(name) ? { ...view, isPublished: true } : view;
-  }
-
-  #isOffered(claim: ClaimView): boolean {
-    const { store } = this.#deps.cluster.owners;
-    return offersFor(claim).some((key) => store.byIndex('offer', key).length > 0);
   }
 
   /** PersistentVolumes of that name or with that handle. */

@@ -12,6 +12,7 @@ import {
 } from '../core/provision.ts';
 import { parseQuantity } from '../core/quantity.ts';
 import type { Node, PersistentVolume, PersistentVolumeClaim, StorageClass } from '../kube/built-in.ts';
+import type { ReadonlyStore } from '../kube/object-store.ts';
 
 export const SELECTED_NODE = 'volume.kubernetes.io/selected-node';
 const PROVISIONER = 'volume.kubernetes.io/storage-provisioner';
@@ -64,9 +65,13 @@ export function offerKeysOf({ metadata, spec }: PersistentVolume): readonly stri
   return claimRef.uid === undefined ? [`claim ${claimRef.namespace ?? ''}/${claimRef.name ?? ''}`] : [];
 }
 
-/** The keys under which there may be a PersistentVolume for the claim. */
-export function offersFor({ className, namespace, name }: ClaimView): readonly string[] {
-  return [`class ${className}`, `claim ${namespace}/${name}`];
+/** Whether among `owners`, indexed as `offer` by `offerKeysOf`, there is a PersistentVolume that the claim could be bound to. */
+export function isOffered(
+  owners: ReadonlyStore<PersistentVolume>,
+  { className, namespace, name }: ClaimView,
+): boolean {
+  const keys = [`class ${className}`, `claim ${namespace}/${name}`];
+  return keys.some((key) => owners.byIndex('offer', key).length > 0);
 }
 
 export function claimView(claim: PersistentVolumeClaim): ClaimView {

@@ -6,8 +6,8 @@ import {
   classNameOf,
   classView,
   claimView,
+  isOffered,
   nodeView,
-  offersFor,
   volumeView,
 } from '../../controller/views.ts';
 import { DRIVER_NAME, TOPOLOGY_KEY } from '../../core/driver.ts';
@@ -99,7 +99,7 @@ export async function claimFacts(picture: Picture, claim: PersistentVolumeClaim)
       storageClass: ours,
       volume: volume === undefined ? undefined : volumeView(volume),
       isOwned: owner !== undefined,
-      isOffered: offersFor(view).some((key) => cluster.owners.store.byIndex('offer', key).length > 0),
+      isOffered: isOffered(cluster.owners.store, view),
       isOverdue: false,
       nodes: new Map(
         nodeObjects.nodes.map((node) => {
