@@ -1,10 +1,10 @@
 import { homedir } from 'node:os';
 import { join } from 'node:path';
-import { VOLUME_DELETE_PATH, VOLUME_STREAM_PATH } from '../src/core/admin-paths.ts';
-import type { AgentConfig } from '../src/core/agent-config.ts';
+import { VOLUME_DELETE_PATH, VOLUME_STREAM_PATH } from '../src/core/config/admin-paths.ts';
+import type { AgentConfig } from '../src/core/config/agent-config.ts';
 import { Fault, isFault } from '../src/core/fault.ts';
-import { NOTHING_ASKED_FOR } from '../src/core/orphans.ts';
-import { PROXY_ADMIN_SOCKET } from '../src/core/policy-report.ts';
+import { NOTHING_ASKED_FOR } from '../src/core/volumes/orphans.ts';
+import { PROXY_ADMIN_SOCKET } from '../src/core/policies/policy-report.ts';
 import { findCluster } from '../src/kube/cluster-access.ts';
 import { HttpKubeClient } from '../src/kube/http-client.ts';
 import type { InformerObserver } from '../src/kube/informer.ts';

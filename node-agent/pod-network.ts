@@ -1,4 +1,4 @@
-import type { AgentConfig } from '../src/core/agent-config.ts';
+import type { AgentConfig } from '../src/core/config/agent-config.ts';
 import type { KubeClient } from '../src/kube/client.ts';
 import type { InformerObserver } from '../src/kube/informer.ts';
 import type { Logger } from '../src/runtime/logger.ts';

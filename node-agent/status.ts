@@ -1,6 +1,6 @@
-import type { AgentConfig } from '../src/core/agent-config.ts';
-import type { AgentStatus, NetworkStatus } from '../src/core/agent-status.ts';
-import { describeAttachment } from '../src/core/attachment.ts';
+import type { AgentConfig } from '../src/core/config/agent-config.ts';
+import type { AgentStatus, NetworkStatus } from '../src/core/inventory/agent-status.ts';
+import { describeAttachment } from '../src/core/network/attachment.ts';
 import type { Network } from './network/network.ts';
 import type { Storage } from './storage/storage.ts';
 

@@ -1,5 +1,5 @@
 import { Fault } from '../src/core/fault.ts';
-import { type AskedFor, describeOrphan } from '../src/core/orphans.ts';
+import { type AskedFor, describeOrphan } from '../src/core/volumes/orphans.ts';
 import type { AdminRoute } from '../src/runtime/admin-server.ts';
 import { type OrphanStorage, removeUnasked } from './storage/removal/remove-unasked.ts';
 

@@ -2,9 +2,9 @@ import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { expect, test } from 'vitest';
 import { parseAllDocuments } from 'yaml';
-import { parseAgentConfig } from '../src/core/agent-config.ts';
-import { compileRule, type LabelRuleSpec } from '../src/core/label-rule.ts';
-import { parsePolicies } from '../src/core/policy-parse.ts';
+import { parseAgentConfig } from '../src/core/config/agent-config.ts';
+import { compileRule, type LabelRuleSpec } from '../src/core/labels/label-rule.ts';
+import { parsePolicies } from '../src/core/policies/policy-parse.ts';
 
 const root = join(import.meta.dirname, '..');
 

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { parse, parseAllDocuments } from 'yaml';
 import { VERSION } from '../src/cli/version.ts';
-import { parseAgentConfig } from '../src/core/agent-config.ts';
+import { parseAgentConfig } from '../src/core/config/agent-config.ts';
 
 interface Manifest {
   readonly kind: string;

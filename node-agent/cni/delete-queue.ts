@@ -1,6 +1,6 @@
 import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type CniCall, parseCniRequest } from '../../src/core/cni-request.ts';
+import { type CniCall, parseCniRequest } from '../../src/core/cni/cni-request.ts';
 import { Fault, isFault } from '../../src/core/fault.ts';
 import type { Logger } from '../../src/runtime/logger.ts';
 import { decodeRequest } from './frame.ts';

@@ -1,4 +1,4 @@
-import type { CniCall } from '../../src/core/cni-request.ts';
+import type { CniCall } from '../../src/core/cni/cni-request.ts';
 import { Fault } from '../../src/core/fault.ts';
 
 /**

@@ -1,6 +1,6 @@
 import { rm, utimes, writeFile } from 'node:fs/promises';
 import { createServer, type Server, type Socket } from 'node:net';
-import type { CniCall } from '../../src/core/cni-request.ts';
+import type { CniCall } from '../../src/core/cni/cni-request.ts';
 import { Fault } from '../../src/core/fault.ts';
 import { type Clock, systemClock } from '../../src/runtime/clock.ts';
 import { every } from '../../src/runtime/interval.ts';

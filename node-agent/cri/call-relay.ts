@@ -14,10 +14,10 @@ import {
   statusTrailers,
   trailersOnly,
   upstreamHeaders,
-} from '../../src/core/cri-call.ts';
+} from '../../src/core/policies/cri-call.ts';
 import { Fault, type FaultKind } from '../../src/core/fault.ts';
-import { parseGrpcTimeout } from '../../src/core/grpc-timeout.ts';
-import type { PolicyOperation } from '../../src/core/policy.ts';
+import { parseGrpcTimeout } from '../../src/core/policies/grpc-timeout.ts';
+import type { PolicyOperation } from '../../src/core/policies/policy.ts';
 import type { Clock } from '../../src/runtime/clock.ts';
 import { deadlineSignal } from '../../src/runtime/signals.ts';
 import type { CallObserver, Reviewer } from './forwarder.ts';

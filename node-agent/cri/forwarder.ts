@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net';
-import type { GrpcCode } from '../../src/core/cri-call.ts';
-import type { PolicyOperation } from '../../src/core/policy.ts';
+import type { GrpcCode } from '../../src/core/policies/cri-call.ts';
+import type { PolicyOperation } from '../../src/core/policies/policy.ts';
 
 /** Carries the calls of client connections to the runtime and back, whatever they hold. */
 export interface Forwarder {

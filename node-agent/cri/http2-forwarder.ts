@@ -1,6 +1,6 @@
 import { createServer, type ServerHttp2Session } from 'node:http2';
 import type { Socket } from 'node:net';
-import { GrpcCode } from '../../src/core/cri-call.ts';
+import { GrpcCode } from '../../src/core/policies/cri-call.ts';
 import type { Clock } from '../../src/runtime/clock.ts';
 import { CallRelay, type RelayOptions } from './call-relay.ts';
 import type { CallObserver, Forwarder, Reviewer } from './forwarder.ts';

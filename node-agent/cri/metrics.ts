@@ -1,7 +1,7 @@
 import { Counter, Gauge, Histogram } from 'prom-client';
-import { methodLabel } from '../../src/core/cri-call.ts';
-import type { PolicyOperation } from '../../src/core/policy.ts';
-import type { PolicyEffect } from '../../src/core/policy-decide.ts';
+import { methodLabel } from '../../src/core/policies/cri-call.ts';
+import type { PolicyOperation } from '../../src/core/policies/policy.ts';
+import type { PolicyEffect } from '../../src/core/policies/policy-decide.ts';
 import type { MetricsRegistry } from '../../src/runtime/metrics.ts';
 import type { CallObserver } from './forwarder.ts';
 

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { parsePolicies } from '../../src/core/policy-parse.ts';
+import { parsePolicies } from '../../src/core/policies/policy-parse.ts';
 import { encodeLen } from '../../src/rpc/wire.ts';
 import { silentLogger } from '../../src/runtime/logger.ts';
 import type { Reviewer } from './forwarder.ts';

@@ -1,5 +1,5 @@
 import { createHmac, randomBytes } from 'node:crypto';
-import { GrpcCode } from '../../src/core/cri-call.ts';
+import { GrpcCode } from '../../src/core/policies/cri-call.ts';
 import { Fault } from '../../src/core/fault.ts';
 import type {
   CallFacts,
@@ -7,8 +7,8 @@ import type {
   Mutation,
   PolicyOperation,
   RuntimePolicy,
-} from '../../src/core/policy.ts';
-import { decide, type PolicyDecision, type PolicyEffect, podName } from '../../src/core/policy-decide.ts';
+} from '../../src/core/policies/policy.ts';
+import { decide, type PolicyDecision, type PolicyEffect, podName } from '../../src/core/policies/policy-decide.ts';
 import { patchRequest, readCallFacts } from '../../src/rpc/wire-cri.ts';
 import type { Logger } from '../../src/runtime/logger.ts';
 import type { Reviewer, Verdict } from './forwarder.ts';

@@ -1,5 +1,5 @@
 import { Fault } from '../../src/core/fault.ts';
-import type { PolicyOrigin } from '../../src/core/policy.ts';
+import type { PolicyOrigin } from '../../src/core/policies/policy.ts';
 import { type Clock, systemClock } from '../../src/runtime/clock.ts';
 import type { Logger } from '../../src/runtime/logger.ts';
 import type { MetricsRegistry } from '../../src/runtime/metrics.ts';

@@ -1,4 +1,4 @@
-import { headerOf, frameMessage, unframeMessage } from '../../src/core/cri-call.ts';
+import { headerOf, frameMessage, unframeMessage } from '../../src/core/policies/cri-call.ts';
 import { Fault } from '../../src/core/fault.ts';
 import { encodeVersionRequest, readVersionResponse } from '../../src/rpc/wire-cri.ts';
 import { openCall, type Upstream } from './upstream.ts';

@@ -5,7 +5,7 @@ import {
   MAX_MESSAGE_BYTES,
   MESSAGE_PREFIX_BYTES,
   unframeMessage,
-} from '../../src/core/cri-call.ts';
+} from '../../src/core/policies/cri-call.ts';
 import { Fault } from '../../src/core/fault.ts';
 
 /** The request of a unary call, whole. */

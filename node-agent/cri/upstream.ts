@@ -1,6 +1,6 @@
 import { type ClientHttp2Session, type ClientHttp2Stream, connect } from 'node:http2';
 import { createConnection } from 'node:net';
-import type { RawHeaders } from '../../src/core/cri-call.ts';
+import type { RawHeaders } from '../../src/core/policies/cri-call.ts';
 import { Fault } from '../../src/core/fault.ts';
 import { type Clock, sleep } from '../../src/runtime/clock.ts';
 import { raceSignal } from '../../src/runtime/signals.ts';

@@ -1,5 +1,5 @@
 import { Fault } from '../../src/core/fault.ts';
-import type { WantedForm } from '../../src/core/backend-features.ts';
+import type { WantedForm } from '../../src/core/volumes/backend-features.ts';
 import {
   ACCESS_MODES,
   type AccessMode,
@@ -7,8 +7,8 @@ import {
   type FsType,
   type VolumeMode,
   type VolumeShape,
-} from '../../src/core/volume.ts';
-import { planMount } from '../../src/core/volume-access.ts';
+} from '../../src/core/volumes/volume.ts';
+import { planMount } from '../../src/core/volumes/volume-access.ts';
 import type { VolumeCapability__Output } from '../../src/rpc/gen/csi/v1/VolumeCapability.ts';
 
 /** A volume capability in our terms: on one node. */

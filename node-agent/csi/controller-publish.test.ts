@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { ANY_SIZE } from '../../src/core/volume-size.ts';
+import { ANY_SIZE } from '../../src/core/volumes/volume-size.ts';
 import { startMemoryStorage } from '../../test/fakes/volume-store.ts';
 import { createPublishing, requireUnpublished } from './controller-publish.ts';
 

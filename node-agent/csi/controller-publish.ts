@@ -1,5 +1,5 @@
 import { Fault } from '../../src/core/fault.ts';
-import type { ControllerPublication, Volume } from '../../src/core/volume.ts';
+import type { ControllerPublication, Volume } from '../../src/core/volumes/volume.ts';
 import type { RpcHandlers } from '../../src/rpc/server.ts';
 import { checkForm, parseAccess } from './capabilities.ts';
 import { requireField } from './translate.ts';

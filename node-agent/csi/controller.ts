@@ -1,9 +1,9 @@
-import type { WantedForm } from '../../src/core/backend-features.ts';
+import type { WantedForm } from '../../src/core/volumes/backend-features.ts';
 import { Fault } from '../../src/core/fault.ts';
-import type { Snapshot, Volume } from '../../src/core/volume.ts';
-import { paginate } from '../../src/core/volume-page.ts';
-import type { VolumeAttributes } from '../../src/core/volume-attributes.ts';
-import { MIN_VOLUME_BYTES, type SizeRange } from '../../src/core/volume-size.ts';
+import type { Snapshot, Volume } from '../../src/core/volumes/volume.ts';
+import { paginate } from '../../src/core/volumes/volume-page.ts';
+import type { VolumeAttributes } from '../../src/core/volumes/volume-attributes.ts';
+import { MIN_VOLUME_BYTES, type SizeRange } from '../../src/core/volumes/volume-size.ts';
 import type { RpcHandlers } from '../../src/rpc/server.ts';
 import type { CreateVolume, PoolChoice } from '../storage/volumes.ts';
 import { checkForm, parseForm } from './capabilities.ts';

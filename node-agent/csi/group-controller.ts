@@ -1,5 +1,5 @@
 import { Fault } from '../../src/core/fault.ts';
-import type { SnapshotGroup } from '../../src/core/snapshot-group.ts';
+import type { SnapshotGroup } from '../../src/core/snapshots/snapshot-group.ts';
 import type { VolumeGroupSnapshot } from '../../src/rpc/gen/csi/v1/VolumeGroupSnapshot.ts';
 import type { RpcHandlers } from '../../src/rpc/server.ts';
 import * as wire from './translate.ts';

@@ -1,4 +1,4 @@
-import type { StorageProblem, VolumeProblem } from '../../src/core/volume-health.ts';
+import type { StorageProblem, VolumeProblem } from '../../src/core/volumes/volume-health.ts';
 import type { _csi_v1_NodeGetStorageHealthResponse_StorageBackendHealth as StorageBackendHealth } from '../../src/rpc/gen/csi/v1/NodeGetStorageHealthResponse.ts';
 import type { VolumeCondition } from '../../src/rpc/gen/csi/v1/VolumeCondition.ts';
 import type { VolumeHealth } from '../../src/rpc/gen/csi/v1/VolumeHealth.ts';

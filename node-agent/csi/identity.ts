@@ -1,5 +1,5 @@
 import type { RpcHandlers } from '../../src/rpc/server.ts';
-import { DRIVER_NAME } from '../../src/core/driver.ts';
+import { DRIVER_NAME } from '../../src/core/volumes/driver.ts';
 
 const SERVICES = ['CONTROLLER_SERVICE', 'VOLUME_ACCESSIBILITY_CONSTRAINTS'] as const;
 const SERVICES_OF_COPIES = [

@@ -1,7 +1,7 @@
 import { Fault } from '../../src/core/fault.ts';
-import { POOL_PARAMETERS, type PoolParameters } from '../../src/core/pool-parameters.ts';
-import { parseQuantity } from '../../src/core/quantity.ts';
-import { ANY_SIZE, type SizeRange } from '../../src/core/volume-size.ts';
+import { POOL_PARAMETERS, type PoolParameters } from '../../src/core/pools/pool-parameters.ts';
+import { parseQuantity } from '../../src/core/kube-text/quantity.ts';
+import { ANY_SIZE, type SizeRange } from '../../src/core/volumes/volume-size.ts';
 import { parseParameters } from './translate.ts';
 
 /** Says that a volume is written in its pod and lives as long; kubelet adds it, whatever a pod says itself. */

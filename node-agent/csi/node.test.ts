@@ -1,6 +1,6 @@
 import { describe, expect, it, test } from 'vitest';
 import { Fault } from '../../src/core/fault.ts';
-import type { VolumeProblem } from '../../src/core/volume-health.ts';
+import type { VolumeProblem } from '../../src/core/volumes/volume-health.ts';
 import { silentLogger } from '../../src/runtime/logger.ts';
 import { createFakeDisk, FakePool, openFakeInventory } from '../../test/fakes/fake-storage.ts';
 import type { VolumeStats } from '../storage/mounts/attachments.ts';

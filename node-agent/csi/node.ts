@@ -1,8 +1,8 @@
-import type { Volume } from '../../src/core/volume.ts';
+import type { Volume } from '../../src/core/volumes/volume.ts';
 import type { VolumeUsage } from '../../src/rpc/gen/csi/v1/VolumeUsage.ts';
 import type { RpcHandlers } from '../../src/rpc/server.ts';
-import { formatBytes } from '../../src/core/quantity.ts';
-import type { SizeRange } from '../../src/core/volume-size.ts';
+import { formatBytes } from '../../src/core/kube-text/quantity.ts';
+import type { SizeRange } from '../../src/core/volumes/volume-size.ts';
 import type { Publish, Stage, VolumeStats } from '../storage/mounts/attachments.ts';
 import type { PublishEphemeral } from '../storage/ephemeral.ts';
 import { Fault, isFault } from '../../src/core/fault.ts';

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import type { BackendKind } from '../../src/core/backend-features.ts';
+import type { BackendKind } from '../../src/core/volumes/backend-features.ts';
 import { silentLogger } from '../../src/runtime/logger.ts';
 import { createFakeDisk, FakePool, openFakeInventory } from '../../test/fakes/fake-storage.ts';
 import { fixedPools, type PoolSet, type PoolState } from '../storage/pools/pool-set.ts';

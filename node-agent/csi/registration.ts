@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { createRpcServer, type RpcHandlers, type RpcServer } from '../../src/rpc/server.ts';
 import type { Logger } from '../../src/runtime/logger.ts';
-import { DRIVER_NAME } from '../../src/core/driver.ts';
+import { DRIVER_NAME } from '../../src/core/volumes/driver.ts';
 
 export interface RegistrationOptions {
   readonly kubeletDir: string;

@@ -1,4 +1,4 @@
-import type { BlockRange } from '../../src/core/block-map.ts';
+import type { BlockRange } from '../../src/core/volumes/block-map.ts';
 import { Fault } from '../../src/core/fault.ts';
 import type { BlockMetadata } from '../../src/rpc/gen/csi/v1/BlockMetadata.ts';
 import type { CallContext, RpcStreamHandlers } from '../../src/rpc/server.ts';

@@ -1,15 +1,15 @@
 import { Fault } from '../../src/core/fault.ts';
-import { parsePoolParameters, POOL_PARAMETERS, type PoolParameters } from '../../src/core/pool-parameters.ts';
-import type { ContentSource, Snapshot, Volume } from '../../src/core/volume.ts';
-import { parseAttributes, type VolumeAttributes } from '../../src/core/volume-attributes.ts';
-import { ANY_SIZE, type SizeRange } from '../../src/core/volume-size.ts';
+import { parsePoolParameters, POOL_PARAMETERS, type PoolParameters } from '../../src/core/pools/pool-parameters.ts';
+import type { ContentSource, Snapshot, Volume } from '../../src/core/volumes/volume.ts';
+import { parseAttributes, type VolumeAttributes } from '../../src/core/volumes/volume-attributes.ts';
+import { ANY_SIZE, type SizeRange } from '../../src/core/volumes/volume-size.ts';
 import type { CapacityRange__Output } from '../../src/rpc/gen/csi/v1/CapacityRange.ts';
 import type { Snapshot as WireSnapshot } from '../../src/rpc/gen/csi/v1/Snapshot.ts';
 import type { Topology } from '../../src/rpc/gen/csi/v1/Topology.ts';
 import type { TopologyRequirement__Output } from '../../src/rpc/gen/csi/v1/TopologyRequirement.ts';
 import type { Volume as WireVolume } from '../../src/rpc/gen/csi/v1/Volume.ts';
 import type { VolumeContentSource__Output } from '../../src/rpc/gen/csi/v1/VolumeContentSource.ts';
-import { TOPOLOGY_KEY } from '../../src/core/driver.ts';
+import { TOPOLOGY_KEY } from '../../src/core/volumes/driver.ts';
 
 /** Keys that external-provisioner adds by itself; they say who asks and change nothing. */
 const RESERVED_PREFIX = 'csi.storage.k8s.io/';

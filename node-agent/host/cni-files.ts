@@ -1,6 +1,6 @@
 import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { CNI_BINARY } from '../../src/core/cni-config.ts';
+import { CNI_BINARY } from '../../src/core/cni/cni-config.ts';
 import { Fault } from '../../src/core/fault.ts';
 import type { Logger } from '../../src/runtime/logger.ts';
 import { placeFile, readIfPresent } from './placed-file.ts';

@@ -1,6 +1,6 @@
 import { mkdir, readdir, readFile, realpath, rename, rm, symlink } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { CNI_BINARY } from '../../src/core/cni-config.ts';
+import { CNI_BINARY } from '../../src/core/cni/cni-config.ts';
 import { isElf, parseElf } from '../../src/core/elf.ts';
 import { Fault } from '../../src/core/fault.ts';
 import { placeFile } from './placed-file.ts';

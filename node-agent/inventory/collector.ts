@@ -1,5 +1,5 @@
 import { Fault } from '../../src/core/fault.ts';
-import type { InventoryFacts, SourceProblem } from '../../src/core/inventory.ts';
+import type { InventoryFacts, SourceProblem } from '../../src/core/inventory/inventory.ts';
 import { type Clock, systemClock } from '../../src/runtime/clock.ts';
 
 /** Finds out some of the facts; `last` is what was known before. */

@@ -1,5 +1,5 @@
 import { basename } from 'node:path';
-import { describeDisk } from '../../src/core/inventory-disks.ts';
+import { describeDisk } from '../../src/core/inventory/inventory-disks.ts';
 import {
   countPci,
   parseCgroup,
@@ -7,8 +7,8 @@ import {
   parseFilesystems,
   parseMemory,
   toWords,
-} from '../../src/core/inventory-parse.ts';
-import { parseMountTable } from '../../src/core/mount-table.ts';
+} from '../../src/core/inventory/inventory-parse.ts';
+import { parseMountTable } from '../../src/core/volumes/mount-table.ts';
 import type {
   CpuFacts,
   DiskFacts,
@@ -16,7 +16,7 @@ import type {
   KernelFacts,
   MemoryFacts,
   PciFacts,
-} from '../../src/core/inventory.ts';
+} from '../../src/core/inventory/inventory.ts';
 import { Fault } from '../../src/core/fault.ts';
 import type { FileReader } from './file-reader.ts';
 

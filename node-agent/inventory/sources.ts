@@ -1,8 +1,8 @@
-import { isProxied, parseProxySocket, parseRuntimeVersion } from '../../src/core/inventory-parse.ts';
-import { closePools, describePools, type MeasuredPool } from '../../src/core/inventory-pools.ts';
+import { isProxied, parseProxySocket, parseRuntimeVersion } from '../../src/core/inventory/inventory-parse.ts';
+import { closePools, describePools, type MeasuredPool } from '../../src/core/inventory/inventory-pools.ts';
 import { Fault } from '../../src/core/fault.ts';
-import type { PolicyFacts } from '../../src/core/policy-report.ts';
-import type { PoolFacts } from '../../src/core/inventory.ts';
+import type { PolicyFacts } from '../../src/core/policies/policy-report.ts';
+import type { PoolFacts } from '../../src/core/inventory/inventory.ts';
 import type { InventorySource } from './collector.ts';
 import type { FileReader } from './file-reader.ts';
 import {

@@ -1,6 +1,6 @@
 import { Fault } from '../../src/core/fault.ts';
-import type { NetworkFindings, PoolFacts } from '../../src/core/inventory.ts';
-import { type AskedFor, describeOrphan, findOrphans } from '../../src/core/orphans.ts';
+import type { NetworkFindings, PoolFacts } from '../../src/core/inventory/inventory.ts';
+import { type AskedFor, describeOrphan, findOrphans } from '../../src/core/volumes/orphans.ts';
 import { type Node, NODES } from '../../src/kube/built-in.ts';
 import type { KubeClient } from '../../src/kube/client.ts';
 import { Informer, type InformerObserver } from '../../src/kube/informer.ts';

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { NETWORK_POOLS } from '../../src/api/network-pool.ts';
-import type { ClusterNetwork } from '../../src/core/cluster-network.ts';
+import type { ClusterNetwork } from '../../src/core/network/cluster-network.ts';
 import { Fault } from '../../src/core/fault.ts';
 import { type Node, NODES } from '../../src/kube/built-in.ts';
 import { silentLogger } from '../../src/runtime/logger.ts';

@@ -7,7 +7,7 @@ import {
   type NodeNetworkFacts,
   parseClusterNetwork,
   planClusterNetwork,
-} from '../../src/core/cluster-network.ts';
+} from '../../src/core/network/cluster-network.ts';
 import { type Node, NODES } from '../../src/kube/built-in.ts';
 import type { KubeClient } from '../../src/kube/client.ts';
 import { Informer, type InformerObserver } from '../../src/kube/informer.ts';

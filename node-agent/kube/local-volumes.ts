@@ -1,10 +1,10 @@
 import { DATA_FINALIZER, LOCAL_VOLUMES, type LocalVolume } from '../../src/api/local-volume.ts';
-import { parseEncrypted } from '../../src/core/encryption.ts';
+import { parseEncrypted } from '../../src/core/volumes/encryption.ts';
 import { Fault } from '../../src/core/fault.ts';
-import type { SnapshotGroup } from '../../src/core/snapshot-group.ts';
-import type { Snapshot, Volume } from '../../src/core/volume.ts';
-import type { VolumeAttributes } from '../../src/core/volume-attributes.ts';
-import type { SizeRange } from '../../src/core/volume-size.ts';
+import type { SnapshotGroup } from '../../src/core/snapshots/snapshot-group.ts';
+import type { Snapshot, Volume } from '../../src/core/volumes/volume.ts';
+import type { VolumeAttributes } from '../../src/core/volumes/volume-attributes.ts';
+import type { SizeRange } from '../../src/core/volumes/volume-size.ts';
 import type { KubeClient } from '../../src/kube/client.ts';
 import { type Change, Informer, type InformerObserver } from '../../src/kube/informer.ts';
 import type { ReadonlyStore } from '../../src/kube/object-store.ts';

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { RUNTIME_POLICIES, type RuntimePolicyObject } from '../../src/api/runtime-policy.ts';
 import { Fault } from '../../src/core/fault.ts';
-import { parsePolicies } from '../../src/core/policy-parse.ts';
+import { parsePolicies } from '../../src/core/policies/policy-parse.ts';
 import { silentLogger } from '../../src/runtime/logger.ts';
 import { FakeApiClient } from '../../test/fakes/fake-api-client.ts';
 import { FakeClock } from '../../test/fakes/fake-clock.ts';

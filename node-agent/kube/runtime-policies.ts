@@ -4,7 +4,7 @@ import {
   RUNTIME_POLICY_KIND,
   type RuntimePolicyObject,
 } from '../../src/api/runtime-policy.ts';
-import { type PolicyFacts, policyFileName, readPolicyReport } from '../../src/core/policy-report.ts';
+import { type PolicyFacts, policyFileName, readPolicyReport } from '../../src/core/policies/policy-report.ts';
 import type { KubeClient } from '../../src/kube/client.ts';
 import { Informer, type InformerObserver } from '../../src/kube/informer.ts';
 import { BoundedRunner } from '../../src/runtime/bounded-runner.ts';

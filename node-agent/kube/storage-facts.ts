@@ -1,4 +1,4 @@
-import type { MeasuredPool } from '../../src/core/inventory-pools.ts';
+import type { MeasuredPool } from '../../src/core/inventory/inventory-pools.ts';
 import type { StorageReport } from '../storage/storage.ts';
 
 /** The pools and how many volumes and snapshots each has. */

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { STORAGE_POOLS, type StoragePool } from '../../src/api/storage-pool.ts';
-import type { PoolSpec } from '../../src/core/pool.ts';
+import type { PoolSpec } from '../../src/core/pools/pool.ts';
 import { silentLogger } from '../../src/runtime/logger.ts';
 import { FakeApiClient } from '../../test/fakes/fake-api-client.ts';
 import { FakeClock } from '../../test/fakes/fake-clock.ts';

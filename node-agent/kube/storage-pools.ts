@@ -1,8 +1,8 @@
 import { STORAGE_POOLS, type StoragePool } from '../../src/api/storage-pool.ts';
-import { POOL_DEFAULTS, type PoolSource, type PoolSpec } from '../../src/core/pool.ts';
-import { parseReserve } from '../../src/core/pool-capacity.ts';
-import { selectsLabels } from '../../src/core/label-selector.ts';
-import { parseQuantity } from '../../src/core/quantity.ts';
+import { POOL_DEFAULTS, type PoolSource, type PoolSpec } from '../../src/core/pools/pool.ts';
+import { parseReserve } from '../../src/core/pools/pool-capacity.ts';
+import { selectsLabels } from '../../src/core/kube-text/label-selector.ts';
+import { parseQuantity } from '../../src/core/kube-text/quantity.ts';
 import type { KubeClient } from '../../src/kube/client.ts';
 import { Informer, type InformerObserver } from '../../src/kube/informer.ts';
 import { BoundedRunner } from '../../src/runtime/bounded-runner.ts';

@@ -1,9 +1,9 @@
 import { VOLUME_GROUP_SNAPSHOT_CONTENTS } from '../../src/api/group-snapshot-kinds.ts';
 import { LOCAL_VOLUMES, type LocalVolume } from '../../src/api/local-volume.ts';
 import { VOLUME_SNAPSHOT_CONTENTS } from '../../src/api/snapshot-kinds.ts';
-import { DRIVER_NAME } from '../../src/core/driver.ts';
+import { DRIVER_NAME } from '../../src/core/volumes/driver.ts';
 import { isFault } from '../../src/core/fault.ts';
-import type { AskedFor } from '../../src/core/orphans.ts';
+import type { AskedFor } from '../../src/core/volumes/orphans.ts';
 import { PERSISTENT_VOLUMES } from '../../src/kube/built-in.ts';
 import { type KubeClient, listAll } from '../../src/kube/client.ts';
 import type { KubeObject, Resource } from '../../src/kube/resource.ts';

@@ -1,4 +1,4 @@
-import type { DataExtent, ExtentList } from '../../src/core/block-map.ts';
+import type { DataExtent, ExtentList } from '../../src/core/volumes/block-map.ts';
 import { checked, libc } from './libc.ts';
 
 /** Kernel interface: include/uapi/linux/fiemap.h, Documentation/filesystems/fiemap.rst. */

@@ -1,5 +1,5 @@
 import { existsSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
-import { type Cidr, formatAddress, formatCidr, type IpAddress, parseAddress } from '../../src/core/cidr.ts';
+import { type Cidr, formatAddress, formatCidr, type IpAddress, parseAddress } from '../../src/core/network/cidr.ts';
 import { Fault, isFault } from '../../src/core/fault.ts';
 import {
   GATEWAY_MAC,
@@ -7,7 +7,7 @@ import {
   type LinkObservation,
   type LinkPlan,
   ROUTE_PROTOCOL,
-} from '../../src/core/link-plan.ts';
+} from '../../src/core/network/link-plan.ts';
 import { hostSocket } from './host-socket.ts';
 import { RTN_UNICAST, RTN_UNREACHABLE } from './netlink/constants.ts';
 import type { Request } from './netlink/message.ts';

@@ -1,4 +1,4 @@
-import { type IpAddress, parseAddress } from '../../src/core/cidr.ts';
+import { type IpAddress, parseAddress } from '../../src/core/network/cidr.ts';
 import { Fault, isFault } from '../../src/core/fault.ts';
 import {
   type OwnAddress,
@@ -6,7 +6,7 @@ import {
   PEER_ROUTE_PROTOCOL,
   type PeerRoute,
   type PeerRouteFacts,
-} from '../../src/core/peer-routes.ts';
+} from '../../src/core/network/peer-routes.ts';
 import { hostSocket } from './host-socket.ts';
 import { decodeAddress, decodeLink, decodeRoute } from './netlink/replies.ts';
 import * as request from './netlink/requests.ts';

@@ -1,7 +1,7 @@
 import { beforeEach, expect, it } from 'vitest';
-import type { Attachment } from '../../src/core/attachment.ts';
+import type { Attachment } from '../../src/core/network/attachment.ts';
 import { Fault } from '../../src/core/fault.ts';
-import { parseCidrs } from '../../src/core/ipam-ranges.ts';
+import { parseCidrs } from '../../src/core/network/ipam-ranges.ts';
 import { silentLogger } from '../../src/runtime/logger.ts';
 import { Firewall } from './firewall.ts';
 

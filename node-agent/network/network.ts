@@ -5,13 +5,13 @@ import {
   type AttachmentKey,
   attachmentName,
   describeAttachment,
-} from '../../src/core/attachment.ts';
-import { type Cidr, cidrContains, formatCidr, parseAddress, parseCidr } from '../../src/core/cidr.ts';
+} from '../../src/core/network/attachment.ts';
+import { type Cidr, cidrContains, formatCidr, parseAddress, parseCidr } from '../../src/core/network/cidr.ts';
 import { Fault } from '../../src/core/fault.ts';
-import { AddressAllocator, type AddressCounts } from '../../src/core/ipam.ts';
-import { parseCidrs, parsePodRanges } from '../../src/core/ipam-ranges.ts';
-import type { Peer } from '../../src/core/peer-routes.ts';
-import { leastMtu, parseMtu } from '../../src/core/pod-mtu.ts';
+import { AddressAllocator, type AddressCounts } from '../../src/core/network/ipam.ts';
+import { parseCidrs, parsePodRanges } from '../../src/core/network/ipam-ranges.ts';
+import type { Peer } from '../../src/core/network/peer-routes.ts';
+import { leastMtu, parseMtu } from '../../src/core/network/pod-mtu.ts';
 import { type Clock, systemClock } from '../../src/runtime/clock.ts';
 import { every } from '../../src/runtime/interval.ts';
 import { KeyedLock } from '../../src/runtime/keyed-lock.ts';

@@ -1,10 +1,10 @@
-import { type Cidr, formatCidr } from '../../src/core/cidr.ts';
+import { type Cidr, formatCidr } from '../../src/core/network/cidr.ts';
 import {
   type Peer,
   type PeerRouteFacts,
   type PeerRoutePlan,
   planPeerRoutes,
-} from '../../src/core/peer-routes.ts';
+} from '../../src/core/network/peer-routes.ts';
 import type { Logger } from '../../src/runtime/logger.ts';
 
 /** What the routes need of the kernel. */

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { HOST_LINK_PREFIX } from '../../src/core/link-plan.ts';
+import { HOST_LINK_PREFIX } from '../../src/core/network/link-plan.ts';
 import { startKernel } from '../linux/kernel.ts';
 import { deleteLinks } from '../linux/link-deletion.ts';
 import { applyNft, listNftTable } from '../linux/nft.ts';

@@ -3,8 +3,8 @@ import { renameSync, rmSync, writeFileSync } from 'node:fs';
 import { mkdir, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { type Attachment, type AttachmentKey, attachmentName } from '../../src/core/attachment.ts';
-import { parseAddress } from '../../src/core/cidr.ts';
+import { type Attachment, type AttachmentKey, attachmentName } from '../../src/core/network/attachment.ts';
+import { parseAddress } from '../../src/core/network/cidr.ts';
 import type { Logger } from '../../src/runtime/logger.ts';
 
 export interface StoreOptions {

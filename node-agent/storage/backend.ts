@@ -1,8 +1,8 @@
-import type { BackendFeatures } from '../../src/core/backend-features.ts';
-import type { CapacityPolicy, PoolUsage } from '../../src/core/pool-capacity.ts';
+import type { BackendFeatures } from '../../src/core/volumes/backend-features.ts';
+import type { CapacityPolicy, PoolUsage } from '../../src/core/pools/pool-capacity.ts';
 import type { RemovalBudget } from './removal/removal-budget.ts';
-import type { ContentSource, VolumeShape } from '../../src/core/volume.ts';
-import type { MountPlan } from '../../src/core/volume-access.ts';
+import type { ContentSource, VolumeShape } from '../../src/core/volumes/volume.ts';
+import type { MountPlan } from '../../src/core/volumes/volume-access.ts';
 import type { BlockMaps } from './transfers/block-maps.ts';
 import type { TransfersByMode } from './transfers/transfers.ts';
 import type { VolumeKey } from './volume-key.ts';

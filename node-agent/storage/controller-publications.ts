@@ -1,5 +1,5 @@
 import { Fault } from '../../src/core/fault.ts';
-import type { ControllerPublication, Volume } from '../../src/core/volume.ts';
+import type { ControllerPublication, Volume } from '../../src/core/volumes/volume.ts';
 import type { OperationDeps } from './copies.ts';
 
 /** Which volumes this node may show to workloads, as an orchestrator says that asks first (CSI ControllerPublishVolume). */

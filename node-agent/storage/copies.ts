@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { Fault } from '../../src/core/fault.ts';
-import type { Snapshot, Volume } from '../../src/core/volume.ts';
-import { formatId } from '../../src/core/volume-name.ts';
-import { pinsOfCopy } from '../../src/core/volume-quota.ts';
+import type { Snapshot, Volume } from '../../src/core/volumes/volume.ts';
+import { formatId } from '../../src/core/volumes/volume-name.ts';
+import { pinsOfCopy } from '../../src/core/volumes/volume-quota.ts';
 import type { Clock } from '../../src/runtime/clock.ts';
 import { KeyedLock } from '../../src/runtime/keyed-lock.ts';
 import type { Logger } from '../../src/runtime/logger.ts';

@@ -1,9 +1,9 @@
 import { lstat } from 'node:fs/promises';
 import { isAbsolute, join, relative, sep } from 'node:path';
 import { Fault } from '../../src/core/fault.ts';
-import type { Publication, Volume } from '../../src/core/volume.ts';
-import { checkName, isId } from '../../src/core/volume-name.ts';
-import type { SizeRange } from '../../src/core/volume-size.ts';
+import type { Publication, Volume } from '../../src/core/volumes/volume.ts';
+import { checkName, isId } from '../../src/core/volumes/volume-name.ts';
+import type { SizeRange } from '../../src/core/volumes/volume-size.ts';
 import type { Attachments } from './mounts/attachments.ts';
 import type { OperationDeps } from './copies.ts';
 import { absent } from './mounts/target-mounts.ts';

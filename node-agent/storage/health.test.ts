@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
 import { createFakeDisk, FakePool, openFakeInventory } from '../../test/fakes/fake-storage.ts';
 import { silentLogger } from '../../src/runtime/logger.ts';
-import type { MountEntry } from '../../src/core/mount-table.ts';
+import type { MountEntry } from '../../src/core/volumes/mount-table.ts';
 import type { Pool } from './backend.ts';
 import { VolumeHealth } from './health.ts';
 import type { Inventory } from './inventory.ts';

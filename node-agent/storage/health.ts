@@ -1,14 +1,14 @@
 import { Fault } from '../../src/core/fault.ts';
-import type { Volume } from '../../src/core/volume.ts';
+import type { Volume } from '../../src/core/volumes/volume.ts';
 import {
   judgePools,
   judgeVolume,
   type StorageProblem,
   type VolumeFacts,
   type VolumeProblem,
-} from '../../src/core/volume-health.ts';
-import { isId } from '../../src/core/volume-name.ts';
-import type { MountEntry } from '../../src/core/mount-table.ts';
+} from '../../src/core/volumes/volume-health.ts';
+import { isId } from '../../src/core/volumes/volume-name.ts';
+import type { MountEntry } from '../../src/core/volumes/mount-table.ts';
 import { readMountTable } from '../linux/mount-table.ts';
 import type { VolumeMounts } from './backend.ts';
 import { type Inventory, type Quarantined, quarantinedId } from './inventory.ts';

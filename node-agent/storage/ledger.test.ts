@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { FakeClock } from '../../test/fakes/fake-clock.ts';
 import { createFakeDisk, FakePool, openFakeInventory } from '../../test/fakes/fake-storage.ts';
-import type { PoolUsage } from '../../src/core/pool-capacity.ts';
+import type { PoolUsage } from '../../src/core/pools/pool-capacity.ts';
 import { Ledger } from './ledger.ts';
 import { fixedPools } from './pools/pool-set.ts';
 

@@ -4,9 +4,9 @@ import {
   type PoolUsage,
   poolCapacity,
   type VolumeUsage,
-} from '../../src/core/pool-capacity.ts';
-import type { Pins, Volume } from '../../src/core/volume.ts';
-import { pinnedBytes, planLimit } from '../../src/core/volume-quota.ts';
+} from '../../src/core/pools/pool-capacity.ts';
+import type { Pins, Volume } from '../../src/core/volumes/volume.ts';
+import { pinnedBytes, planLimit } from '../../src/core/volumes/volume-quota.ts';
 import { type Clock, systemClock } from '../../src/runtime/clock.ts';
 import { KeyedLock } from '../../src/runtime/keyed-lock.ts';
 import type { Pool } from './backend.ts';

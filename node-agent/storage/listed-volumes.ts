@@ -1,4 +1,4 @@
-import type { Volume } from '../../src/core/volume.ts';
+import type { Volume } from '../../src/core/volumes/volume.ts';
 
 /** How a volume is asked for: names are those of the callers, ids are ours. */
 export type WantedVolume = { readonly id: string } | { readonly name: string };

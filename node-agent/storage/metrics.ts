@@ -1,6 +1,6 @@
 import { Counter, Gauge, Histogram } from 'prom-client';
 import { Fault } from '../../src/core/fault.ts';
-import type { PoolCapacity } from '../../src/core/pool-capacity.ts';
+import type { PoolCapacity } from '../../src/core/pools/pool-capacity.ts';
 import type { MetricsRegistry } from '../../src/runtime/metrics.ts';
 
 /** What a scrape asks about a pool. */

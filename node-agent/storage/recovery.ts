@@ -1,7 +1,7 @@
-import type { Snapshot, Volume } from '../../src/core/volume.ts';
+import type { Snapshot, Volume } from '../../src/core/volumes/volume.ts';
 import { isFault } from '../../src/core/fault.ts';
-import { requireSelinux } from '../../src/core/selinux-context.ts';
-import { unfinishedGroups } from '../../src/core/snapshot-group.ts';
+import { requireSelinux } from '../../src/core/volumes/selinux-context.ts';
+import { unfinishedGroups } from '../../src/core/snapshots/snapshot-group.ts';
 import { type OperationDeps, undo } from './copies.ts';
 
 /**

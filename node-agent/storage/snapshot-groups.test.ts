@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { ANY_SIZE } from '../../src/core/volume-size.ts';
+import { ANY_SIZE } from '../../src/core/volumes/volume-size.ts';
 import { silentLogger } from '../../src/runtime/logger.ts';
 import { FakeClock } from '../../test/fakes/fake-clock.ts';
 import { createFakeDisk, FakePool, openFakeInventory } from '../../test/fakes/fake-storage.ts';

@@ -1,6 +1,6 @@
-import { requireCopies } from '../../src/core/backend-features.ts';
+import { requireCopies } from '../../src/core/volumes/backend-features.ts';
 import { Fault } from '../../src/core/fault.ts';
-import { checkRoom } from '../../src/core/pool-capacity.ts';
+import { checkRoom } from '../../src/core/pools/pool-capacity.ts';
 import {
   checkGroupVolumes,
   checkKnownMembers,
@@ -9,10 +9,10 @@ import {
   groupOf,
   requireSameVolumes,
   type SnapshotGroup,
-} from '../../src/core/snapshot-group.ts';
-import type { Pins, Snapshot, Volume } from '../../src/core/volume.ts';
-import { checkName, formatGroupId } from '../../src/core/volume-name.ts';
-import { pinsOfCopy } from '../../src/core/volume-quota.ts';
+} from '../../src/core/snapshots/snapshot-group.ts';
+import type { Pins, Snapshot, Volume } from '../../src/core/volumes/volume.ts';
+import { checkName, formatGroupId } from '../../src/core/volumes/volume-name.ts';
+import { pinsOfCopy } from '../../src/core/volumes/volume-quota.ts';
 import type { SnapshotCut } from './backend.ts';
 import { dissolve, type OperationDeps, randomId, snapshotIntent, undo } from './copies.ts';
 

@@ -1,9 +1,9 @@
-import { requireCopies } from '../../src/core/backend-features.ts';
+import { requireCopies } from '../../src/core/volumes/backend-features.ts';
 import { Fault } from '../../src/core/fault.ts';
-import { checkRoom } from '../../src/core/pool-capacity.ts';
-import type { Snapshot, Volume } from '../../src/core/volume.ts';
-import { checkName } from '../../src/core/volume-name.ts';
-import { pinsOfCopy } from '../../src/core/volume-quota.ts';
+import { checkRoom } from '../../src/core/pools/pool-capacity.ts';
+import type { Snapshot, Volume } from '../../src/core/volumes/volume.ts';
+import { checkName } from '../../src/core/volumes/volume-name.ts';
+import { pinsOfCopy } from '../../src/core/volumes/volume-quota.ts';
 import { dissolve, type OperationDeps, randomId, snapshotIntent, undo } from './copies.ts';
 
 /** Takes and deletes snapshots. */

@@ -7,15 +7,15 @@ import {
   requireAttributes,
   requireCopies,
   type WantedForm,
-} from '../../src/core/backend-features.ts';
+} from '../../src/core/volumes/backend-features.ts';
 import { Fault } from '../../src/core/fault.ts';
-import { type PoolSelector, refuseLabels } from '../../src/core/pool-selector.ts';
-import { checkRoom } from '../../src/core/pool-capacity.ts';
-import type { ContentSource, Pins, Snapshot, Volume } from '../../src/core/volume.ts';
-import { attributeNames, sameAttributes, type VolumeAttributes } from '../../src/core/volume-attributes.ts';
-import { checkName, formatId } from '../../src/core/volume-name.ts';
-import { pinsOfCopy } from '../../src/core/volume-quota.ts';
-import { fitsRange, planExpansion, planSize, type SizeRange } from '../../src/core/volume-size.ts';
+import { type PoolSelector, refuseLabels } from '../../src/core/pools/pool-selector.ts';
+import { checkRoom } from '../../src/core/pools/pool-capacity.ts';
+import type { ContentSource, Pins, Snapshot, Volume } from '../../src/core/volumes/volume.ts';
+import { attributeNames, sameAttributes, type VolumeAttributes } from '../../src/core/volumes/volume-attributes.ts';
+import { checkName, formatId } from '../../src/core/volumes/volume-name.ts';
+import { pinsOfCopy } from '../../src/core/volumes/volume-quota.ts';
+import { fitsRange, planExpansion, planSize, type SizeRange } from '../../src/core/volumes/volume-size.ts';
 import type { PoolSet, PoolState } from './pools/pool-set.ts';
 import { dissolve, type OperationDeps, randomId, undo } from './copies.ts';
 import { newSalt } from './volume-key.ts';

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { field } from '../core/document-schema.ts';
+import { field } from '../core/kube-text/document-schema.ts';
 import type { KubeObject } from '../kube/resource.ts';
 import { AGE } from './kind.ts';
 import type { Frozen } from './schema.ts';

@@ -1,6 +1,6 @@
 import type { z } from 'zod';
 import type { KubeObject, Resource } from '../kube/resource.ts';
-import type { Rule } from '../core/document-schema.ts';
+import type { Rule } from '../core/kube-text/document-schema.ts';
 import type { Frozen } from './schema.ts';
 
 export const API_GROUP = 'keelson.dev';

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { AGE, type KindDefinition, type KindObject, resourceOf } from './kind.ts';
-import { field, quantity } from '../core/document-schema.ts';
+import { field, quantity } from '../core/kube-text/document-schema.ts';
 import { conditions, exactlyOne, immutable, objectName, observedGeneration } from './schema.ts';
 
 const parameters = z.record(z.string(), z.string().max(1024));

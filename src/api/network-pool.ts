@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { AGE, type KindDefinition, type KindObject, resourceOf } from './kind.ts';
-import { field, labelSelector } from '../core/document-schema.ts';
+import { field, labelSelector } from '../core/kube-text/document-schema.ts';
 import { observedGeneration } from './schema.ts';
 
 const cidr = field(z.string().max(43), 'An address range.', {

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { FACT_TYPES } from '../core/label-facts.ts';
+import { FACT_TYPES } from '../core/labels/label-facts.ts';
 import { customResourceDefinition } from './crd.ts';
 import { NODE_INVENTORY_KIND } from './node-inventory.ts';
 

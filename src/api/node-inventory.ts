@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import type { KubeObject } from '../kube/resource.ts';
 import { AGE, conditionColumn, type KindDefinition, resourceOf } from './kind.ts';
-import { field, quantity } from '../core/document-schema.ts';
+import { field, quantity } from '../core/kube-text/document-schema.ts';
 import { conditions, type Frozen } from './schema.ts';
 
 const word = z.string().max(128);

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { AGE, conditionColumn, type KindDefinition, type KindObject, resourceOf } from './kind.ts';
-import { field, labelSelector, type Rule } from '../core/document-schema.ts';
+import { field, labelSelector, type Rule } from '../core/kube-text/document-schema.ts';
 import { conditions, exactlyOne, objectName, observedGeneration } from './schema.ts';
 
 const OURS: Rule = {

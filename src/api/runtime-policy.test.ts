@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { stringify } from 'yaml';
 import { POLICY_SAMPLES } from '../../test/integration/kube-policy-samples.ts';
-import { parsePolicies } from '../core/policy-parse.ts';
+import { parsePolicies } from '../core/policies/policy-parse.ts';
 
 describe('a RuntimePolicy as a file of the proxy', () => {
   // What the API server says to the same samples is in test/integration/kube-api-types.test.ts.

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { AGE, conditionColumn, type KindDefinition, type KindObject, resourceOf } from './kind.ts';
-import { field } from '../core/document-schema.ts';
-import { policySpec } from '../core/policy-schema.ts';
+import { field } from '../core/kube-text/document-schema.ts';
+import { policySpec } from '../core/policies/policy-schema.ts';
 import { conditions, observedGeneration } from './schema.ts';
 
 const status = z.object({
@@ -29,6 +29,6 @@ export const RUNTIME_POLICY_KIND: KindDefinition = {
   ],
 };
 
-/** The API's form of a policy; `parsePolicies` (src/core/policy-parse.ts) takes the same document from a file. */
+/** The API's form of a policy; `parsePolicies` (src/core/policies/policy-parse.ts) takes the same document from a file. */
 export type RuntimePolicyObject = KindObject<typeof policySpec, typeof status>;
 export const RUNTIME_POLICIES = resourceOf<RuntimePolicyObject>(RUNTIME_POLICY_KIND);

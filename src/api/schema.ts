@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { field, type Rule } from '../core/document-schema.ts';
+import { field, type Rule } from '../core/kube-text/document-schema.ts';
 
 /** Readonly at every depth: objects of the API are shared and never changed in place. */
 export type Frozen<T> = T extends readonly (infer Item)[]

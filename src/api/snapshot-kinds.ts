@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import type { KubeObject, Resource } from '../kube/resource.ts';
 import { AGE, type Column } from './kind.ts';
-import { field, type Rule } from '../core/document-schema.ts';
+import { field, type Rule } from '../core/kube-text/document-schema.ts';
 import { type Frozen } from './schema.ts';
 
 /** The group of Kubernetes' own snapshot kinds. They are everybody's: what is here is as on the wire, with nothing added. */

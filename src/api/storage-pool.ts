@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { AGE, conditionColumn, type KindDefinition, type KindObject, resourceOf } from './kind.ts';
-import { field, labelSelector, quantity } from '../core/document-schema.ts';
+import { field, labelSelector, quantity } from '../core/kube-text/document-schema.ts';
 import { absolutePath, conditions, exactlyOne, immutable, noDotDot, observedGeneration } from './schema.ts';
 
 const path = (description: string) => field(absolutePath, description, { rules: [noDotDot] });

@@ -1,6 +1,6 @@
 import { type IncomingMessage, request } from 'node:http';
 import { pipeline } from 'node:stream/promises';
-import type { AdminRefusal } from '../core/admin-paths.ts';
+import type { AdminRefusal } from '../core/config/admin-paths.ts';
 import { Fault, type FaultKind } from '../core/fault.ts';
 import { unreachable } from './admin-client.ts';
 

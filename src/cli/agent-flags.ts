@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
-import { type AgentConfig, parseAgentConfig } from '../core/agent-config.ts';
+import { type AgentConfig, parseAgentConfig } from '../core/config/agent-config.ts';
 import { Fault } from '../core/fault.ts';
 
 /** Flags that say how an agent is configured; `readAgentConfig` makes a configuration of their values. */

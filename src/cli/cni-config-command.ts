@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { CNI_BINARY, cniConfig } from '../core/cni-config.ts';
+import { CNI_BINARY, cniConfig } from '../core/cni/cni-config.ts';
 import { AGENT_FLAGS, readAgentConfig } from './agent-flags.ts';
 import { type Command, parseFlags } from './command.ts';
 

@@ -1,7 +1,7 @@
 import { dirname, join } from 'node:path';
 import { createCriProxy } from '../../node-agent/cri/proxy.ts';
 import { Fault } from '../core/fault.ts';
-import { PROXY_ADMIN_SOCKET } from '../core/policy-report.ts';
+import { PROXY_ADMIN_SOCKET } from '../core/policies/policy-report.ts';
 import { startAdminServer } from '../runtime/admin-server.ts';
 import { Health } from '../runtime/health.ts';
 import { createLogger, LOG_LEVELS, type LogLevel } from '../runtime/logger.ts';

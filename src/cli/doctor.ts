@@ -1,6 +1,6 @@
 import { access, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { AgentStatus } from '../core/agent-status.ts';
+import type { AgentStatus } from '../core/inventory/agent-status.ts';
 import { Fault } from '../core/fault.ts';
 import { isServed } from '../runtime/unix-socket.ts';
 import { getFromAgent } from './admin-client.ts';

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { installCni } from '../../node-agent/host/cni-files.ts';
-import { CNI_BINARY, cniConfig } from '../core/cni-config.ts';
+import { CNI_BINARY, cniConfig } from '../core/cni/cni-config.ts';
 import { createLogger } from '../runtime/logger.ts';
 import { AGENT_FLAGS, readAgentConfig } from './agent-flags.ts';
 import { type Command, parseFlags } from './command.ts';

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { getFromAgent } from './admin-client.ts';
 import { type Command, OUTPUT_FLAG, outputFormat, parseFlags } from './command.ts';
-import type { AgentStatus } from '../core/agent-status.ts';
+import type { AgentStatus } from '../core/inventory/agent-status.ts';
 import { renderStatus } from './status-text.ts';
 
 const usage = 'keelson status [--run-dir DIR] [-o text|json]';

@@ -1,5 +1,5 @@
-import type { AgentStatus } from '../core/agent-status.ts';
-import { formatBytes } from '../core/quantity.ts';
+import type { AgentStatus } from '../core/inventory/agent-status.ts';
+import { formatBytes } from '../core/kube-text/quantity.ts';
 import { renderTable } from './table.ts';
 
 const size = (bytes: string): string => formatBytes(BigInt(bytes));

@@ -4,9 +4,9 @@ import { rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { json } from 'node:stream/consumers';
 import { pipeline } from 'node:stream/promises';
-import { type DeletedVolumes, VOLUME_DELETE_PATH, VOLUME_STREAM_PATH } from '../core/admin-paths.ts';
+import { type DeletedVolumes, VOLUME_DELETE_PATH, VOLUME_STREAM_PATH } from '../core/config/admin-paths.ts';
 import { Fault } from '../core/fault.ts';
-import { formatBytes } from '../core/quantity.ts';
+import { formatBytes } from '../core/kube-text/quantity.ts';
 import { exchangeWithAgent } from './admin-stream.ts';
 import { type Command, type CommandContext, parseWords } from './command.ts';
 

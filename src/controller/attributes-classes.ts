@@ -1,4 +1,4 @@
-import type { AttributesClassView } from '../core/attributes-class.ts';
+import type { AttributesClassView } from '../core/claims/attributes-class.ts';
 import { VOLUME_ATTRIBUTES_CLASSES, type VolumeAttributesClass } from '../kube/built-in.ts';
 import { Informer, type InformerDeps } from '../kube/informer.ts';
 

@@ -1,5 +1,5 @@
 import type { LocalVolume } from '../api/local-volume.ts';
-import { DRIVER_NAME } from '../core/driver.ts';
+import { DRIVER_NAME } from '../core/volumes/driver.ts';
 import { isFault } from '../core/fault.ts';
 import type { PersistentVolume, PersistentVolumeClaim } from '../kube/built-in.ts';
 import type { Precondition } from '../kube/client.ts';

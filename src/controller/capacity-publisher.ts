@@ -1,8 +1,8 @@
-import { type CapacityFigure, capacityFigures, planCapacity } from '../core/capacity-objects.ts';
+import { type CapacityFigure, capacityFigures, planCapacity } from '../core/claims/capacity-objects.ts';
 import { isFault } from '../core/fault.ts';
-import { DRIVER_NAME, TOPOLOGY_KEY } from '../core/driver.ts';
-import { exactQuantity } from '../core/provision-quantity.ts';
-import { parseQuantity } from '../core/quantity.ts';
+import { DRIVER_NAME, TOPOLOGY_KEY } from '../core/volumes/driver.ts';
+import { exactQuantity } from '../core/kube-text/exact-quantity.ts';
+import { parseQuantity } from '../core/kube-text/quantity.ts';
 import { CSI_STORAGE_CAPACITIES, type CsiStorageCapacity, type Node } from '../kube/built-in.ts';
 import type { KubeClient } from '../kube/client.ts';
 import { Informer, type InformerDeps } from '../kube/informer.ts';

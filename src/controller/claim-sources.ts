@@ -1,5 +1,5 @@
 import type { Fault } from '../core/fault.ts';
-import type { ClaimView, SourceView } from '../core/provision.ts';
+import type { ClaimView, SourceView } from '../core/claims/provision.ts';
 import type { PersistentVolumeClaim } from '../kube/built-in.ts';
 
 /** What claims start from, by one kind of source or by all of them. */

@@ -1,7 +1,7 @@
 import { Fault, isFault } from '../core/fault.ts';
-import { DRIVER_NAME } from '../core/driver.ts';
-import { type ClaimView, describeClaim, type SourceView } from '../core/provision.ts';
-import { parseQuantity } from '../core/quantity.ts';
+import { DRIVER_NAME } from '../core/volumes/driver.ts';
+import { type ClaimView, describeClaim, type SourceView } from '../core/claims/provision.ts';
+import { parseQuantity } from '../core/kube-text/quantity.ts';
 import type { PersistentVolume, PersistentVolumeClaim } from '../kube/built-in.ts';
 import type { KubeClient } from '../kube/client.ts';
 import type { WorkResult } from '../runtime/work-queue.ts';

@@ -1,7 +1,7 @@
 import { LOCAL_VOLUMES, type LocalVolume } from '../api/local-volume.ts';
 import { NODE_INVENTORIES, type NodeInventory } from '../api/node-inventory.ts';
-import { DRIVER_NAME } from '../core/driver.ts';
-import { volumeNameOf } from '../core/provision.ts';
+import { DRIVER_NAME } from '../core/volumes/driver.ts';
+import { volumeNameOf } from '../core/claims/provision.ts';
 import {
   NODES,
   type Node,

@@ -4,7 +4,7 @@ import {
   SPACE,
   startControllerOnFakes,
 } from '../../test/fakes/controller-on-fakes.ts';
-import { DRIVER_NAME } from '../core/driver.ts';
+import { DRIVER_NAME } from '../core/volumes/driver.ts';
 import { PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, VOLUME_ATTRIBUTES_CLASSES } from '../kube/built-in.ts';
 
 async function addClass(lab: ControllerOnFakes, name: string, parameters: Record<string, string>) {

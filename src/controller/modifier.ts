@@ -1,6 +1,6 @@
 import { LOCAL_VOLUMES, type LocalVolume, MODIFIED } from '../api/local-volume.ts';
 import type { Fault } from '../core/fault.ts';
-import { type ModifyInput, type ModifyPlan, type ModifyVolume, planModify } from '../core/modify-plan.ts';
+import { type ModifyInput, type ModifyPlan, type ModifyVolume, planModify } from '../core/claims/modify-plan.ts';
 import {
   PERSISTENT_VOLUME_CLAIMS,
   PERSISTENT_VOLUMES,

@@ -1,6 +1,6 @@
 import { NETWORK_POOLS, type NetworkPool } from '../api/network-pool.ts';
 import { isFault } from '../core/fault.ts';
-import { selectsLabels } from '../core/label-selector.ts';
+import { selectsLabels } from '../core/kube-text/label-selector.ts';
 import { Informer } from '../kube/informer.ts';
 import type { WorkResult } from '../runtime/work-queue.ts';
 import { type Concern, type ConcernContext, onEach, subscriptions } from './concern.ts';

@@ -1,6 +1,6 @@
 import type { NodeInventory } from '../api/node-inventory.ts';
 import type { LocalVolume } from '../api/local-volume.ts';
-import type { NodeDirectory, NodeView } from '../core/provision.ts';
+import type { NodeDirectory, NodeView } from '../core/claims/provision.ts';
 import type { Node } from '../kube/built-in.ts';
 import type { ReadonlyStore } from '../kube/object-store.ts';
 import { nodeView } from './views.ts';

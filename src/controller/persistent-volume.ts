@@ -1,6 +1,6 @@
 import type { LocalVolume } from '../api/local-volume.ts';
-import { DRIVER_NAME, TOPOLOGY_KEY } from '../core/driver.ts';
-import { resolveSecrets, type SecretRef, type SecretUse } from '../core/secret-templates.ts';
+import { DRIVER_NAME, TOPOLOGY_KEY } from '../core/volumes/driver.ts';
+import { resolveSecrets, type SecretRef, type SecretUse } from '../core/claims/secret-templates.ts';
 import type { PersistentVolume, PersistentVolumeClaim, StorageClass } from '../kube/built-in.ts';
 import { claimView } from './views.ts';
 

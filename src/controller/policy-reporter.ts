@@ -1,6 +1,6 @@
 import { RUNTIME_POLICIES, type RuntimePolicyObject } from '../api/runtime-policy.ts';
 import { isFault } from '../core/fault.ts';
-import { planPolicyStatus } from '../core/policy-status.ts';
+import { planPolicyStatus } from '../core/policies/policy-status.ts';
 import { Informer } from '../kube/informer.ts';
 import type { WorkResult } from '../runtime/work-queue.ts';
 import { type Concern, type ConcernContext, onEach, subscriptions } from './concern.ts';

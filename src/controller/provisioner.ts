@@ -1,14 +1,14 @@
 import { DATA_FINALIZER, LOCAL_VOLUMES, type LocalVolume } from '../api/local-volume.ts';
 import { Fault, isFault } from '../core/fault.ts';
-import { describeClaim, volumeNameOf, type VolumeView } from '../core/provision.ts';
+import { describeClaim, volumeNameOf, type VolumeView } from '../core/claims/provision.ts';
 import {
   type NewVolume,
   type ProvisionPlan,
   type ProvisionState,
   planProvision,
   type Refusal,
-} from '../core/provision-plan.ts';
-import { exactQuantity } from '../core/provision-quantity.ts';
+} from '../core/claims/provision-plan.ts';
+import { exactQuantity } from '../core/kube-text/exact-quantity.ts';
 import {
   NODES,
   PERSISTENT_VOLUME_CLAIMS,

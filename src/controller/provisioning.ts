@@ -1,5 +1,5 @@
-import { DRIVER_NAME } from '../core/driver.ts';
-import { volumeNameOf } from '../core/provision.ts';
+import { DRIVER_NAME } from '../core/volumes/driver.ts';
+import { volumeNameOf } from '../core/claims/provision.ts';
 import type { PersistentVolumeClaim } from '../kube/built-in.ts';
 import type { AttributesClasses } from './attributes-classes.ts';
 import type { ClaimSources } from './claim-sources.ts';

@@ -5,7 +5,7 @@ import {
   startControllerOnFakes,
 } from '../../test/fakes/controller-on-fakes.ts';
 import { LOCAL_VOLUMES } from '../api/local-volume.ts';
-import { DRIVER_NAME, TOPOLOGY_KEY } from '../core/driver.ts';
+import { DRIVER_NAME, TOPOLOGY_KEY } from '../core/volumes/driver.ts';
 import { Fault } from '../core/fault.ts';
 import { PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES } from '../kube/built-in.ts';
 import { listAll } from '../kube/client.ts';

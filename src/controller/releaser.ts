@@ -1,7 +1,7 @@
 import { LOCAL_VOLUMES, type LocalVolume } from '../api/local-volume.ts';
 import { isFault } from '../core/fault.ts';
-import { DRIVER_NAME } from '../core/driver.ts';
-import { planRelease, type ReleasePlan } from '../core/provision-release.ts';
+import { DRIVER_NAME } from '../core/volumes/driver.ts';
+import { planRelease, type ReleasePlan } from '../core/claims/provision-release.ts';
 import { PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, type PersistentVolume } from '../kube/built-in.ts';
 import { findObject, type KubeClient, type Precondition } from '../kube/client.ts';
 import type { EventRecorder } from '../kube/event-recorder.ts';

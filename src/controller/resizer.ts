@@ -1,8 +1,8 @@
 import { LOCAL_VOLUMES, type LocalVolume, NODE_EXPANSION_REQUIRED, SIZED } from '../api/local-volume.ts';
 import type { Fault } from '../core/fault.ts';
-import { exactQuantity } from '../core/provision-quantity.ts';
-import { formatBytes, parseQuantity } from '../core/quantity.ts';
-import { planResize, type ResizeInput, type ResizePlan } from '../core/resize-plan.ts';
+import { exactQuantity } from '../core/kube-text/exact-quantity.ts';
+import { formatBytes, parseQuantity } from '../core/kube-text/quantity.ts';
+import { planResize, type ResizeInput, type ResizePlan } from '../core/claims/resize-plan.ts';
 import {
   PERSISTENT_VOLUME_CLAIMS,
   PERSISTENT_VOLUMES,

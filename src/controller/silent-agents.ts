@@ -1,5 +1,5 @@
 import { NODE_INVENTORIES, type NodeInventory } from '../api/node-inventory.ts';
-import { apiTime } from '../core/api-status.ts';
+import { apiTime } from '../core/kube-text/api-status.ts';
 import { isFault } from '../core/fault.ts';
 import { type Pod, PODS } from '../kube/built-in.ts';
 import type { KubeClient } from '../kube/client.ts';

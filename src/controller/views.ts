@@ -1,7 +1,7 @@
 import type { LocalVolume } from '../api/local-volume.ts';
 import type { NodeInventory } from '../api/node-inventory.ts';
-import { isSnapshotSource } from '../core/claim-check.ts';
-import { DRIVER_NAME } from '../core/driver.ts';
+import { isSnapshotSource } from '../core/claims/claim-check.ts';
+import { DRIVER_NAME } from '../core/volumes/driver.ts';
 import {
   type ClaimView,
   type ClassView,
@@ -9,8 +9,8 @@ import {
   type NodeView,
   type PoolView,
   type VolumeView,
-} from '../core/provision.ts';
-import { parseQuantity } from '../core/quantity.ts';
+} from '../core/claims/provision.ts';
+import { parseQuantity } from '../core/kube-text/quantity.ts';
 import type { Node, PersistentVolume, PersistentVolumeClaim, StorageClass } from '../kube/built-in.ts';
 import type { ReadonlyStore } from '../kube/object-store.ts';
 

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { type CallFacts, type Mutation, NO_MUTATION } from '../core/policy.ts';
+import { type CallFacts, type Mutation, NO_MUTATION } from '../core/policies/policy.ts';
 import { serviceDefinition } from './definitions.ts';
 import { editMessage, encodeLen } from './wire.ts';
 import { encodeVersionRequest, patchRequest, readCallFacts } from './wire-cri.ts';

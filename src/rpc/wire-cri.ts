@@ -1,4 +1,4 @@
-import type { CallFacts, Mutation, PolicyOperation, ResourceChange } from '../core/policy.ts';
+import type { CallFacts, Mutation, PolicyOperation, ResourceChange } from '../core/policies/policy.ts';
 import {
   editEntries,
   editMessage,

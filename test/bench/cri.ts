@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { startProcess } from '../../src/runtime/child-process.ts';
 import { connectRpc } from '../../src/rpc/client.ts';
 import { untilReady } from '../../src/cli/demo/ready.ts';
-import { frameMessage } from '../../src/core/cri-call.ts';
+import { frameMessage } from '../../src/core/policies/cri-call.ts';
 import { encodeVersionRequest } from '../../src/rpc/wire-cri.ts';
 import { openSession, send } from '../fakes/grpc-over-http2.ts';
 import { startRealContainerd } from '../real/containerd.ts';

@@ -2,7 +2,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { DRIVER_NAME } from '../../src/core/driver.ts';
+import { DRIVER_NAME } from '../../src/core/volumes/driver.ts';
 import { Fault } from '../../src/core/fault.ts';
 import { STORAGE_CLASSES } from '../../src/kube/built-in.ts';
 import type { HttpKubeClient } from '../../src/kube/http-client.ts';

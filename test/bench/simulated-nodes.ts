@@ -1,8 +1,8 @@
 import { DATA_FINALIZER, LOCAL_VOLUMES, type LocalVolume } from '../../src/api/local-volume.ts';
 import { NODE_INVENTORIES } from '../../src/api/node-inventory.ts';
-import { TOPOLOGY_KEY } from '../../src/core/driver.ts';
+import { TOPOLOGY_KEY } from '../../src/core/volumes/driver.ts';
 import { isFault } from '../../src/core/fault.ts';
-import { type InventoryFacts, planInventory } from '../../src/core/inventory.ts';
+import { type InventoryFacts, planInventory } from '../../src/core/inventory/inventory.ts';
 import { NODES } from '../../src/kube/built-in.ts';
 import type { KubeClient } from '../../src/kube/client.ts';
 import { Informer } from '../../src/kube/informer.ts';

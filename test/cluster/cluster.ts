@@ -2,7 +2,7 @@ import { readdir, rm, writeFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { Fault } from '../../src/core/fault.ts';
-import { isWithin } from '../../src/core/mount-table.ts';
+import { isWithin } from '../../src/core/volumes/mount-table.ts';
 import { KeyedLock } from '../../src/runtime/keyed-lock.ts';
 import { type ClusterAddresses, clusterAddresses, freeIndex, hostLinkName } from './addresses.ts';
 import { ControlPlane } from './control-plane.ts';

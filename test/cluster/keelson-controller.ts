@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { DRIVER_NAME } from '../../src/core/driver.ts';
+import { DRIVER_NAME } from '../../src/core/volumes/driver.ts';
 import type { Kubectl } from './kubectl.ts';
 import type { Daemon, Machine } from './machine.ts';
 import { kubeconfig, type Pki } from './pki.ts';

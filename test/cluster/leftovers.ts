@@ -2,7 +2,7 @@ import { access, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { cgroupRoots } from '../../src/cli/demo/cgroups.ts';
 import { readMounts } from '../../src/cli/demo/mounts.ts';
-import { isWithin } from '../../src/core/mount-table.ts';
+import { isWithin } from '../../src/core/volumes/mount-table.ts';
 import { listProcesses } from '../../src/cli/demo/processes.ts';
 import { findLoopDevices } from './loop-devices.ts';
 

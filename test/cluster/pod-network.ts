@@ -2,7 +2,7 @@ import { copyFile, mkdir, readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { stringify } from 'yaml';
 import { Fault } from '../../src/core/fault.ts';
-import { cniConfig } from '../../src/core/cni-config.ts';
+import { cniConfig } from '../../src/core/cni/cni-config.ts';
 import { isServed } from '../../src/runtime/unix-socket.ts';
 import { POD_RANGE } from './addresses.ts';
 import type { Daemon, Machine } from './machine.ts';

@@ -1,8 +1,8 @@
 import { expect, it } from 'vitest';
 import type { Pool } from '../../node-agent/storage/backend.ts';
 import { RemovalBudget } from '../../node-agent/storage/removal/removal-budget.ts';
-import { leastBytes } from '../../src/core/backend-features.ts';
-import type { ContentForm, VolumeShape } from '../../src/core/volume.ts';
+import { leastBytes } from '../../src/core/volumes/backend-features.ts';
+import type { ContentForm, VolumeShape } from '../../src/core/volumes/volume.ts';
 
 /** A pool under test, with what the contract needs to look inside. */
 export interface BackendUnderTest {

@@ -3,7 +3,7 @@ import { mkdir, open, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { readMountTable } from '../../node-agent/linux/mount-table.ts';
 import { runCommand } from '../../src/runtime/child-process.ts';
-import { isId } from '../../src/core/volume-name.ts';
+import { isId } from '../../src/core/volumes/volume-name.ts';
 import { waitFor } from '../cluster/wait.ts';
 import { findVolume, idOf, mainPool, placesOf, publish, read, type Scene, unpublish } from './scene.ts';
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { POOL_DEFAULTS, type PoolSpec } from '../../src/core/pool.ts';
+import { POOL_DEFAULTS, type PoolSpec } from '../../src/core/pools/pool.ts';
 import { runCommand } from '../../src/runtime/child-process.ts';
 import * as see from './leaks.ts';
 import type { Operation } from './operation.ts';

@@ -1,4 +1,4 @@
-import type { ContentSource } from '../../src/core/volume.ts';
+import type { ContentSource } from '../../src/core/volumes/volume.ts';
 import { type Form, findSnapshot, findVolume, idOf, request, type Scene } from './scene.ts';
 
 /** Whether volumes of that form can be copied. */

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { BUSYBOX_IMAGE } from '../../src/cli/demo/busybox-image.ts';
-import { DRIVER_NAME } from '../../src/core/driver.ts';
+import { DRIVER_NAME } from '../../src/core/volumes/driver.ts';
 import { type ClaimsLab, claimOf, podOf, startClaimsLab } from './claims-lab.ts';
 
 /** VolumeAttributesClasses on a real Kubernetes: what a claim names is in force in its pod. */

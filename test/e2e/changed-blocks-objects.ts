@@ -1,5 +1,5 @@
 import { BUSYBOX_IMAGE } from '../../src/cli/demo/busybox-image.ts';
-import { DRIVER_NAME } from '../../src/core/driver.ts';
+import { DRIVER_NAME } from '../../src/core/volumes/driver.ts';
 
 const GROUP = 'cbt.storage.k8s.io';
 const SNAPSHOTS = 'snapshot.storage.k8s.io';

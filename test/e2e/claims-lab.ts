@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { expect } from 'vitest';
 import type { LocalVolume } from '../../src/api/local-volume.ts';
 import { BUSYBOX_IMAGE } from '../../src/cli/demo/busybox-image.ts';
-import { DRIVER_NAME } from '../../src/core/driver.ts';
+import { DRIVER_NAME } from '../../src/core/volumes/driver.ts';
 import type { PersistentVolume, PersistentVolumeClaim, Pod } from '../../src/kube/built-in.ts';
 import { Cluster } from '../cluster/cluster.ts';
 import type { Kubectl } from '../cluster/kubectl.ts';

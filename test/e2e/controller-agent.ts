@@ -1,7 +1,7 @@
 import { DATA_FINALIZER, LOCAL_VOLUMES, type LocalVolume } from '../../src/api/local-volume.ts';
 import { NODE_INVENTORIES } from '../../src/api/node-inventory.ts';
 import { isFault } from '../../src/core/fault.ts';
-import { parseQuantity } from '../../src/core/quantity.ts';
+import { parseQuantity } from '../../src/core/kube-text/quantity.ts';
 import type { KubeClient } from '../../src/kube/client.ts';
 import { Informer } from '../../src/kube/informer.ts';
 import { KeyedLock } from '../../src/runtime/keyed-lock.ts';

@@ -3,7 +3,7 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'vitest';
-import { DRIVER_NAME, TOPOLOGY_KEY } from '../../src/core/driver.ts';
+import { DRIVER_NAME, TOPOLOGY_KEY } from '../../src/core/volumes/driver.ts';
 import {
   CSI_DRIVERS,
   CSI_NODES,

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { PASSPHRASE_FIELD } from '../../src/core/encryption.ts';
+import { PASSPHRASE_FIELD } from '../../src/core/volumes/encryption.ts';
 import { claimOf, type ClaimsLab, classOf, podOf, startClaimsLab } from './claims-lab.ts';
 
 const PASSPHRASE = 'a passphrase of the e2e tests';

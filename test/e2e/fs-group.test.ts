@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parse, stringify } from 'yaml';
-import { DRIVER_NAME } from '../../src/core/driver.ts';
+import { DRIVER_NAME } from '../../src/core/volumes/driver.ts';
 import { NAMESPACE } from '../cluster/shipped.ts';
 import { type ClaimsLab, claimOf, podOf, startClaimsLab } from './claims-lab.ts';
 

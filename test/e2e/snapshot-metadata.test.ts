@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { mkdir, readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { DRIVER_NAME } from '../../src/core/driver.ts';
+import { DRIVER_NAME } from '../../src/core/volumes/driver.ts';
 import { Pki } from '../cluster/pki.ts';
 import { ensureTool } from '../tools/build-tool.ts';
 import {

@@ -3,8 +3,8 @@ import { NODE_INVENTORIES } from '../../src/api/node-inventory.ts';
 import { runController } from '../../src/controller/controller.ts';
 import { createInlineEvaluator } from '../../src/controller/labels/rule-evaluator.ts';
 import { createControllerMetrics } from '../../src/controller/metrics.ts';
-import { DRIVER_NAME, TOPOLOGY_KEY } from '../../src/core/driver.ts';
-import { volumeNameOf } from '../../src/core/provision.ts';
+import { DRIVER_NAME, TOPOLOGY_KEY } from '../../src/core/volumes/driver.ts';
+import { volumeNameOf } from '../../src/core/claims/provision.ts';
 import {
   NODES,
   PERSISTENT_VOLUME_CLAIMS,

@@ -1,8 +1,8 @@
-import { type CapacityPolicy, PLAIN_POLICY, type PoolUsage } from '../../src/core/pool-capacity.ts';
-import type { ContentSource, Snapshot, Volume, VolumeShape } from '../../src/core/volume.ts';
-import { IO_ATTRIBUTES } from '../../src/core/volume-attributes.ts';
-import type { MountPlan } from '../../src/core/volume-access.ts';
-import type { Enforcement } from '../../src/core/volume-quota.ts';
+import { type CapacityPolicy, PLAIN_POLICY, type PoolUsage } from '../../src/core/pools/pool-capacity.ts';
+import type { ContentSource, Snapshot, Volume, VolumeShape } from '../../src/core/volumes/volume.ts';
+import { IO_ATTRIBUTES } from '../../src/core/volumes/volume-attributes.ts';
+import type { MountPlan } from '../../src/core/volumes/volume-access.ts';
+import type { Enforcement } from '../../src/core/volumes/volume-quota.ts';
 import { Fault } from '../../src/core/fault.ts';
 import type { Pool, VolumeBackend, VolumeMounts } from '../../node-agent/storage/backend.ts';
 import type { Inventory } from '../../node-agent/storage/inventory.ts';

@@ -1,6 +1,6 @@
 import { type ClientHttp2Session, type ClientHttp2Stream, connect } from 'node:http2';
 import { createConnection } from 'node:net';
-import { headerOf } from '../../src/core/cri-call.ts';
+import { headerOf } from '../../src/core/policies/cri-call.ts';
 
 const WINDOW_BYTES = 32 * 1024 * 1024;
 

@@ -1,6 +1,6 @@
-import type { AttachmentKey, Attachment } from '../../src/core/attachment.ts';
+import type { AttachmentKey, Attachment } from '../../src/core/network/attachment.ts';
 import { Fault } from '../../src/core/fault.ts';
-import type { LinkObservation, LinkPlan } from '../../src/core/link-plan.ts';
+import type { LinkObservation, LinkPlan } from '../../src/core/network/link-plan.ts';
 
 /** Links, records and host ports in memory, that fail once when told to, and remember what was done in which order. */
 export class FakeNetworkParts {

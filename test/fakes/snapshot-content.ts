@@ -1,4 +1,4 @@
-import type { ContentView } from '../../src/core/snapshot.ts';
+import type { ContentView } from '../../src/core/snapshots/snapshot.ts';
 
 /** The content of snapshot `team/before` of volume `vol-1`, of which nothing is known yet. */
 export const SNAPSHOT_CONTENT: ContentView = {

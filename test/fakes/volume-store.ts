@@ -1,7 +1,7 @@
 import type { VolumeStore } from '../../node-agent/kube/local-volumes.ts';
 import type { PoolKeeper } from '../../node-agent/kube/storage-pools.ts';
 import { createStorage, type VolumeService } from '../../node-agent/storage/storage.ts';
-import type { PoolSpec } from '../../src/core/pool.ts';
+import type { PoolSpec } from '../../src/core/pools/pool.ts';
 import { silentLogger } from '../../src/runtime/logger.ts';
 import { FakePool, openFakeInventory, createFakeDisk } from './fake-storage.ts';
 

@@ -1,7 +1,7 @@
 import { writeFile, mkdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { headerOf } from '../../src/core/cri-call.ts';
+import { headerOf } from '../../src/core/policies/cri-call.ts';
 import { isFault } from '../../src/core/fault.ts';
 import { PodRuntime, type PodSpec } from '../../src/cli/demo/pods.ts';
 import { connectRpc, type RpcClient } from '../../src/rpc/client.ts';

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { CriProxyOptions } from '../../node-agent/cri/proxy.ts';
-import { frameMessage, headerOf } from '../../src/core/cri-call.ts';
+import { frameMessage, headerOf } from '../../src/core/policies/cri-call.ts';
 import { echo, type FakeCall, type FakeRuntime, reply, startFakeRuntime } from '../fakes/cri-runtime.ts';
 import { callHeaders, gather, openSession, send } from '../fakes/grpc-over-http2.ts';
 import { type RunningProxy, startCriProxy } from '../fakes/running-proxy.ts';

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { frameMessage, unframeMessage } from '../../src/core/cri-call.ts';
+import { frameMessage, unframeMessage } from '../../src/core/policies/cri-call.ts';
 import { serviceDefinition } from '../../src/rpc/definitions.ts';
 import { encodeLen, readFields, readMessage } from '../../src/rpc/wire.ts';
 import { type FakeRuntime, startFakeRuntime } from '../fakes/cri-runtime.ts';

@@ -4,7 +4,7 @@ import { mkdir, mkdtemp, open, readdir, readFile, rm, stat, writeFile } from 'no
 import { join } from 'node:path';
 import { beforeEach, describe, expect, it } from 'vitest';
 import type { CreateVolume } from '../../node-agent/storage/volumes.ts';
-import { PASSPHRASE_FIELD } from '../../src/core/encryption.ts';
+import { PASSPHRASE_FIELD } from '../../src/core/volumes/encryption.ts';
 import { runCommand } from '../../src/runtime/child-process.ts';
 import { capability, startCsiLab } from './csi-lab.ts';
 import { MIB, requireRoot, type StorageLab, startStorageLab } from './storage-lab.ts';

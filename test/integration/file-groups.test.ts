@@ -18,8 +18,8 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, it } from 'vitest';
-import type { BackendKind } from '../../src/core/backend-features.ts';
-import { PASSPHRASE_FIELD } from '../../src/core/encryption.ts';
+import type { BackendKind } from '../../src/core/volumes/backend-features.ts';
+import { PASSPHRASE_FIELD } from '../../src/core/volumes/encryption.ts';
 import { type Kernel, startKernel } from '../../node-agent/linux/kernel.ts';
 import { runCommand } from '../../src/runtime/child-process.ts';
 import { type CsiLab, startCsiLab } from './csi-lab.ts';

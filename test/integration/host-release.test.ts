@@ -2,7 +2,7 @@ import { lstat, mkdtemp, readdir, readFile, readlink, rm } from 'node:fs/promise
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { frameMessage } from '../../src/core/cri-call.ts';
+import { frameMessage } from '../../src/core/policies/cri-call.ts';
 import { runCommand, startProcess } from '../../src/runtime/child-process.ts';
 import { startFakeRuntime } from '../fakes/cri-runtime.ts';
 import { openSession, send } from '../fakes/grpc-over-http2.ts';

@@ -4,7 +4,7 @@ import { InventoryCollector } from '../../node-agent/inventory/collector.ts';
 import { systemFiles } from '../../node-agent/inventory/file-reader.ts';
 import { machineSources } from '../../node-agent/inventory/sources.ts';
 import { NODE_INVENTORY_KIND } from '../../src/api/node-inventory.ts';
-import { parseQuantity } from '../../src/core/quantity.ts';
+import { parseQuantity } from '../../src/core/kube-text/quantity.ts';
 
 const collect = () =>
   new InventoryCollector(

@@ -1,6 +1,6 @@
 import { afterEach, expect, test } from 'vitest';
 import { RuleThread } from '../../src/controller/labels/rule-thread.ts';
-import type { LabelRule } from '../../src/core/label-rule.ts';
+import type { LabelRule } from '../../src/core/labels/label-rule.ts';
 import { silentLogger } from '../../src/runtime/logger.ts';
 
 const facts = {

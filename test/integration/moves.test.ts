@@ -1,7 +1,7 @@
 import { open, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, it } from 'vitest';
-import type { ContentForm, Volume } from '../../src/core/volume.ts';
+import type { ContentForm, Volume } from '../../src/core/volumes/volume.ts';
 import { runCommand } from '../../src/runtime/child-process.ts';
 import { MIB, requireRoot, type StorageLab, startStorageLab } from './storage-lab.ts';
 

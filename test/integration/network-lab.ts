@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { compileShim } from '../../scripts/compile-shim.ts';
 import { sleep } from '../../src/runtime/clock.ts';
-import type { Attachment } from '../../src/core/attachment.ts';
-import { cniConfig } from '../../src/core/cni-config.ts';
+import type { Attachment } from '../../src/core/network/attachment.ts';
+import { cniConfig } from '../../src/core/cni/cni-config.ts';
 import type { AgentCommand, AgentSettings } from './network-agent.ts';
 
 /** What one execution of a CNI plugin gave. */

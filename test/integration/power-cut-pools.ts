@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { Fault } from '../../src/core/fault.ts';
-import type { PoolSpec } from '../../src/core/pool.ts';
+import type { PoolSpec } from '../../src/core/pools/pool.ts';
 import { filePool } from './storage-lab.ts';
 
 /**

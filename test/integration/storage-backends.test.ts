@@ -1,5 +1,5 @@
 import { beforeEach, describe } from 'vitest';
-import type { ContentForm } from '../../src/core/volume.ts';
+import type { ContentForm } from '../../src/core/volumes/volume.ts';
 import { describeRealBackend, type RealBackend } from './backend-lab.ts';
 import { requireRoot } from './storage-lab.ts';
 

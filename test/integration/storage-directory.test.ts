@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, it } from 'vitest';
 import type { PoolReport } from '../../node-agent/storage/pools/pool-report.ts';
-import { POOL_DEFAULTS, type PoolSpec } from '../../src/core/pool.ts';
+import { POOL_DEFAULTS, type PoolSpec } from '../../src/core/pools/pool.ts';
 import { runCommand } from '../../src/runtime/child-process.ts';
 import { MIB, requireRoot, startStorageLab, type StorageLab } from './storage-lab.ts';
 

@@ -2,7 +2,7 @@ import { mkdir, open, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { startProcess } from '../../src/runtime/child-process.ts';
-import type { ContentForm } from '../../src/core/volume.ts';
+import type { ContentForm } from '../../src/core/volumes/volume.ts';
 import { MIB, requireRoot, type StorageLab, startStorageLab } from './storage-lab.ts';
 
 beforeEach((context) => requireRoot(context));

@@ -5,8 +5,8 @@ import type { TestContext } from 'vitest';
 import type { IoCgroups } from '../../node-agent/linux/io-cgroups.ts';
 import { type Kernel, startKernel } from '../../node-agent/linux/kernel.ts';
 import { openStorage, type Storage } from '../../node-agent/storage/storage.ts';
-import type { BackendKind } from '../../src/core/backend-features.ts';
-import { POOL_DEFAULTS, type PoolSpec } from '../../src/core/pool.ts';
+import type { BackendKind } from '../../src/core/volumes/backend-features.ts';
+import { POOL_DEFAULTS, type PoolSpec } from '../../src/core/pools/pool.ts';
 import { runCommand } from '../../src/runtime/child-process.ts';
 import { silentLogger } from '../../src/runtime/logger.ts';
 

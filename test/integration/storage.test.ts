@@ -2,8 +2,8 @@ import { mkdir, readdir, readFile, rm, stat, symlink, truncate, writeFile } from
 import { join } from 'node:path';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { openPool as openAnyPool, type OpenPool } from '../../node-agent/storage/pools/open-pool.ts';
-import { POOL_DEFAULTS } from '../../src/core/pool.ts';
-import { ANY_SIZE } from '../../src/core/volume-size.ts';
+import { POOL_DEFAULTS } from '../../src/core/pools/pool.ts';
+import { ANY_SIZE } from '../../src/core/volumes/volume-size.ts';
 import { runCommand } from '../../src/runtime/child-process.ts';
 import { silentLogger } from '../../src/runtime/logger.ts';
 import { filePool, fill, MIB, requireRoot, startStorageLab, type StorageLab } from './storage-lab.ts';

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import type { AgentStatus } from '../../src/core/agent-status.ts';
+import type { AgentStatus } from '../../src/core/inventory/agent-status.ts';
 import { connectRpc } from '../../src/rpc/client.ts';
 import { type CommandOutput, runCommand } from '../../src/runtime/child-process.ts';
 import { capability } from './csi-lab.ts';

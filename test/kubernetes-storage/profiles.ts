@@ -1,4 +1,4 @@
-import { DRIVER_NAME, TOPOLOGY_KEY } from '../../src/core/driver.ts';
+import { DRIVER_NAME, TOPOLOGY_KEY } from '../../src/core/volumes/driver.ts';
 
 /** One kind of volume that Kubernetes' storage tests run on. */
 export interface Profile {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { type IpAddress, parseAddress, parseCidr } from '../../../src/core/cidr.ts';
+import { type IpAddress, parseAddress, parseCidr } from '../../../src/core/network/cidr.ts';
 import { isFault } from '../../../src/core/fault.ts';
 import {
   type Attribute,

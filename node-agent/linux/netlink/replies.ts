@@ -1,4 +1,4 @@
-import { addressBits, addressFromBytes, type Cidr, formatAddress } from '../../../src/core/cidr.ts';
+import { addressBits, addressFromBytes, type Cidr, formatAddress } from '../../../src/core/network/cidr.ts';
 import { decodeAttributes, formatMac, LITTLE_ENDIAN, readText, readU32, viewOf } from './attributes.ts';
 import * as k from './constants.ts';
 import type { Message } from './message.ts';

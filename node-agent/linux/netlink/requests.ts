@@ -6,7 +6,7 @@ import {
   formatCidr,
   type IpAddress,
   type IpFamily,
-} from '../../../src/core/cidr.ts';
+} from '../../../src/core/network/cidr.ts';
 import {
   type Attribute,
   concatenate,

@@ -1,11 +1,11 @@
 import { constants } from 'node:fs';
 import { type FileHandle, open, readdir, rename, statfs, unlink } from 'node:fs/promises';
-import type { BackendFeatures } from '../../../src/core/backend-features.ts';
-import type { PoolUsage, VolumeUsage } from '../../../src/core/pool-capacity.ts';
-import type { ContentSource, VolumeShape } from '../../../src/core/volume.ts';
-import { IO_ATTRIBUTES } from '../../../src/core/volume-attributes.ts';
-import { isId } from '../../../src/core/volume-name.ts';
-import type { QuotaMode } from '../../../src/core/volume-quota.ts';
+import type { BackendFeatures } from '../../../src/core/volumes/backend-features.ts';
+import type { PoolUsage, VolumeUsage } from '../../../src/core/pools/pool-capacity.ts';
+import type { ContentSource, VolumeShape } from '../../../src/core/volumes/volume.ts';
+import { IO_ATTRIBUTES } from '../../../src/core/volumes/volume-attributes.ts';
+import { isId } from '../../../src/core/volumes/volume-name.ts';
+import type { QuotaMode } from '../../../src/core/volumes/volume-quota.ts';
 import { Fault } from '../../../src/core/fault.ts';
 import { SharedRun } from '../../../src/runtime/shared-run.ts';
 import type { Kernel } from '../../linux/kernel.ts';

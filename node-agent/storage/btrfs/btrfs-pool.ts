@@ -1,6 +1,6 @@
 import { Fault } from '../../../src/core/fault.ts';
-import type { PoolSpec } from '../../../src/core/pool.ts';
-import type { QuotaMode } from '../../../src/core/volume-quota.ts';
+import type { PoolSpec } from '../../../src/core/pools/pool.ts';
+import type { QuotaMode } from '../../../src/core/volumes/volume-quota.ts';
 import { type Kernel, startKernel } from '../../linux/kernel.ts';
 import { SysError } from '../../linux/libc.ts';
 import { FileBlockMaps } from '../transfers/block-maps.ts';

@@ -1,11 +1,11 @@
 import { randomBytes } from 'node:crypto';
 import { mkdir, open, readdir, readFile, rename, stat, statfs } from 'node:fs/promises';
-import type { BackendFeatures } from '../../../src/core/backend-features.ts';
+import type { BackendFeatures } from '../../../src/core/volumes/backend-features.ts';
 import { Fault } from '../../../src/core/fault.ts';
-import type { PoolUsage, VolumeUsage } from '../../../src/core/pool-capacity.ts';
-import { isVolumeProject, parseProjectFiles, pickProject } from '../../../src/core/project-id.ts';
-import type { ContentSource, VolumeShape } from '../../../src/core/volume.ts';
-import { isId } from '../../../src/core/volume-name.ts';
+import type { PoolUsage, VolumeUsage } from '../../../src/core/pools/pool-capacity.ts';
+import { isVolumeProject, parseProjectFiles, pickProject } from '../../../src/core/volumes/project-id.ts';
+import type { ContentSource, VolumeShape } from '../../../src/core/volumes/volume.ts';
+import { isId } from '../../../src/core/volumes/volume-name.ts';
 import type { Logger } from '../../../src/runtime/logger.ts';
 import { SharedRun } from '../../../src/runtime/shared-run.ts';
 import type { Kernel } from '../../linux/kernel.ts';

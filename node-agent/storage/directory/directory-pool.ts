@@ -1,6 +1,6 @@
 import { statfs } from 'node:fs/promises';
-import type { BackendFeatures } from '../../../src/core/backend-features.ts';
-import type { FsType } from '../../../src/core/volume.ts';
+import type { BackendFeatures } from '../../../src/core/volumes/backend-features.ts';
+import type { FsType } from '../../../src/core/volumes/volume.ts';
 import { DirectoryBackend, dataPathOf } from './directory-backend.ts';
 import { DirectoryMounts } from '../mounts/directory-mounts.ts';
 import { mountsByMode } from '../mounts/mounts-by-mode.ts';

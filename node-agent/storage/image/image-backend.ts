@@ -1,10 +1,10 @@
 import { constants } from 'node:fs';
 import { type FileHandle, open, readdir, rename, rm, stat, statfs } from 'node:fs/promises';
-import type { BackendFeatures } from '../../../src/core/backend-features.ts';
+import type { BackendFeatures } from '../../../src/core/volumes/backend-features.ts';
 import { Fault } from '../../../src/core/fault.ts';
-import type { PoolUsage, VolumeUsage } from '../../../src/core/pool-capacity.ts';
-import type { ContentSource, VolumeShape } from '../../../src/core/volume.ts';
-import { isId } from '../../../src/core/volume-name.ts';
+import type { PoolUsage, VolumeUsage } from '../../../src/core/pools/pool-capacity.ts';
+import type { ContentSource, VolumeShape } from '../../../src/core/volumes/volume.ts';
+import { isId } from '../../../src/core/volumes/volume-name.ts';
 import type { Logger } from '../../../src/runtime/logger.ts';
 import type { Kernel } from '../../linux/kernel.ts';
 import { DIRECTORIES, type SnapshotCut, type SnapshotOrder, type VolumeBackend } from '../backend.ts';

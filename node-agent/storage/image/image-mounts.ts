@@ -1,8 +1,8 @@
 import { mkdir, open, rmdir, stat, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Fault } from '../../../src/core/fault.ts';
-import type { FsType, VolumeShape } from '../../../src/core/volume.ts';
-import type { MountPlan } from '../../../src/core/volume-access.ts';
+import type { FsType, VolumeShape } from '../../../src/core/volumes/volume.ts';
+import type { MountPlan } from '../../../src/core/volumes/volume-access.ts';
 import type { Kernel } from '../../linux/kernel.ts';
 import { SysError } from '../../linux/libc.ts';
 import { readMountTable } from '../../linux/mount-table.ts';

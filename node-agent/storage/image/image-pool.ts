@@ -1,8 +1,8 @@
 import { access, mkdir, open, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { BackendFeatures } from '../../../src/core/backend-features.ts';
-import type { FsType } from '../../../src/core/volume.ts';
-import { IO_ATTRIBUTES } from '../../../src/core/volume-attributes.ts';
+import type { BackendFeatures } from '../../../src/core/volumes/backend-features.ts';
+import type { FsType } from '../../../src/core/volumes/volume.ts';
+import { IO_ATTRIBUTES } from '../../../src/core/volumes/volume-attributes.ts';
 import type { Kernel } from '../../linux/kernel.ts';
 import { FileBlockMaps } from '../transfers/block-maps.ts';
 import { BlockMounts } from '../mounts/block-mounts.ts';

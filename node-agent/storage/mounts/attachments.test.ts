@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { Fault } from '../../../src/core/fault.ts';
-import { ANY_SIZE } from '../../../src/core/volume-size.ts';
+import { ANY_SIZE } from '../../../src/core/volumes/volume-size.ts';
 import { silentLogger } from '../../../src/runtime/logger.ts';
 import { createFakeDisk, FakePool, openFakeInventory } from '../../../test/fakes/fake-storage.ts';
 import { createStorage } from '../storage.ts';

@@ -1,16 +1,16 @@
 import { isAbsolute } from 'node:path';
-import { passphraseFor, requireSameKey } from '../../../src/core/encryption.ts';
+import { passphraseFor, requireSameKey } from '../../../src/core/volumes/encryption.ts';
 import { Fault } from '../../../src/core/fault.ts';
-import { parseMountOptions } from '../../../src/core/mount-options.ts';
+import { parseMountOptions } from '../../../src/core/volumes/mount-options.ts';
 import {
   decideContext,
   requireOwnFilesystem,
   requireSelinux,
   requireStagedContext,
-} from '../../../src/core/selinux-context.ts';
-import type { Publication, Volume } from '../../../src/core/volume.ts';
-import { limitsIo } from '../../../src/core/volume-attributes.ts';
-import { decidePublish, planMount } from '../../../src/core/volume-access.ts';
+} from '../../../src/core/volumes/selinux-context.ts';
+import type { Publication, Volume } from '../../../src/core/volumes/volume.ts';
+import { limitsIo } from '../../../src/core/volumes/volume-attributes.ts';
+import { decidePublish, planMount } from '../../../src/core/volumes/volume-access.ts';
 import { KeyedLock } from '../../../src/runtime/keyed-lock.ts';
 import type { FilesystemStats } from '../backend.ts';
 import type { OperationDeps } from '../copies.ts';

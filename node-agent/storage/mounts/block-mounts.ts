@@ -1,7 +1,7 @@
 import { stat } from 'node:fs/promises';
 import { Fault } from '../../../src/core/fault.ts';
-import type { VolumeShape } from '../../../src/core/volume.ts';
-import type { MountPlan } from '../../../src/core/volume-access.ts';
+import type { VolumeShape } from '../../../src/core/volumes/volume.ts';
+import type { MountPlan } from '../../../src/core/volumes/volume-access.ts';
 import type { Kernel } from '../../linux/kernel.ts';
 import type { FilesystemStats } from '../backend.ts';
 import type { ModeMounts } from './mounts-by-mode.ts';

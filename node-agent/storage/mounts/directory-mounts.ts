@@ -1,5 +1,5 @@
 import { stat } from 'node:fs/promises';
-import type { VolumeShape } from '../../../src/core/volume.ts';
+import type { VolumeShape } from '../../../src/core/volumes/volume.ts';
 import type { Kernel } from '../../linux/kernel.ts';
 import type { FilesystemStats } from '../backend.ts';
 import type { FileGroups } from './file-groups.ts';

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { ANY_SIZE } from '../../../src/core/volume-size.ts';
-import type { VolumeAttributes } from '../../../src/core/volume-attributes.ts';
+import { ANY_SIZE } from '../../../src/core/volumes/volume-size.ts';
+import type { VolumeAttributes } from '../../../src/core/volumes/volume-attributes.ts';
 import { silentLogger } from '../../../src/runtime/logger.ts';
 import { createFakeDisk, FakePool, openFakeInventory } from '../../../test/fakes/fake-storage.ts';
 import type { IoCgroups } from '../../linux/io-cgroups.ts';

@@ -1,6 +1,6 @@
 import { Fault } from '../../../src/core/fault.ts';
-import type { Volume } from '../../../src/core/volume.ts';
-import { limitsIo, type VolumeAttributes } from '../../../src/core/volume-attributes.ts';
+import type { Volume } from '../../../src/core/volumes/volume.ts';
+import { limitsIo, type VolumeAttributes } from '../../../src/core/volumes/volume-attributes.ts';
 import type { Clock } from '../../../src/runtime/clock.ts';
 import { every } from '../../../src/runtime/interval.ts';
 import type { Logger } from '../../../src/runtime/logger.ts';

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import type { VolumeMode, VolumeShape } from '../../../src/core/volume.ts';
+import type { VolumeMode, VolumeShape } from '../../../src/core/volumes/volume.ts';
 import { type ModeMounts, mountsByMode } from './mounts-by-mode.ts';
 
 /** Tells which mode was asked for what. */

@@ -1,5 +1,5 @@
 import { Fault } from '../../../src/core/fault.ts';
-import type { VolumeMode, VolumeShape } from '../../../src/core/volume.ts';
+import type { VolumeMode, VolumeShape } from '../../../src/core/volumes/volume.ts';
 import type { VolumeAttachment, VolumeMounts, VolumeTargets } from '../backend.ts';
 
 /** How volumes of one mode are attached, and shown once they are. */

@@ -2,10 +2,10 @@ import { lstat, mkdir, open, realpath, rmdir, stat, unlink } from 'node:fs/promi
 import type { BigIntStats } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { Fault } from '../../../src/core/fault.ts';
-import type { VolumeShape } from '../../../src/core/volume.ts';
-import type { MountPlan } from '../../../src/core/volume-access.ts';
+import type { VolumeShape } from '../../../src/core/volumes/volume.ts';
+import type { MountPlan } from '../../../src/core/volumes/volume-access.ts';
 import type { Kernel } from '../../linux/kernel.ts';
-import type { MountEntry } from '../../../src/core/mount-table.ts';
+import type { MountEntry } from '../../../src/core/volumes/mount-table.ts';
 import { readMountTable } from '../../linux/mount-table.ts';
 import type { VolumeTargets } from '../backend.ts';
 

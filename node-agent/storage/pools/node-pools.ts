@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { Fault } from '../../../src/core/fault.ts';
-import { differenceOf, type PoolSpec } from '../../../src/core/pool.ts';
+import { differenceOf, type PoolSpec } from '../../../src/core/pools/pool.ts';
 import { BoundedRunner } from '../../../src/runtime/bounded-runner.ts';
 import type { Clock } from '../../../src/runtime/clock.ts';
 import type { Logger } from '../../../src/runtime/logger.ts';

@@ -1,9 +1,9 @@
 import { mkdir, open } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { BackendKind } from '../../../src/core/backend-features.ts';
+import type { BackendKind } from '../../../src/core/volumes/backend-features.ts';
 import { Fault } from '../../../src/core/fault.ts';
-import type { PoolSpec } from '../../../src/core/pool.ts';
-import type { CapacityPolicy } from '../../../src/core/pool-capacity.ts';
+import type { PoolSpec } from '../../../src/core/pools/pool.ts';
+import type { CapacityPolicy } from '../../../src/core/pools/pool-capacity.ts';
 import { retry } from '../../../src/runtime/retry.ts';
 import { type Kernel, startKernel } from '../../linux/kernel.ts';
 import { SysError } from '../../linux/libc.ts';

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import { type PoolSelector, parsePoolSelector } from '../../../src/core/pool-selector.ts';
-import { ANY_SIZE } from '../../../src/core/volume-size.ts';
+import { type PoolSelector, parsePoolSelector } from '../../../src/core/pools/pool-selector.ts';
+import { ANY_SIZE } from '../../../src/core/volumes/volume-size.ts';
 import { silentLogger } from '../../../src/runtime/logger.ts';
 import { createFakeDisk, FakePool, openFakeInventory } from '../../../test/fakes/fake-storage.ts';
 import { fixedPools, type PoolSet } from './pool-set.ts';

@@ -1,4 +1,4 @@
-import type { PoolSpec } from '../../../src/core/pool.ts';
+import type { PoolSpec } from '../../../src/core/pools/pool.ts';
 import type { Logger } from '../../../src/runtime/logger.ts';
 import type { Kernel } from '../../linux/kernel.ts';
 import type { VolumeBackend, VolumeMounts } from '../backend.ts';

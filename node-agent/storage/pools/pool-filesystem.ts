@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import { mkdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { BackendKind } from '../../../src/core/backend-features.ts';
+import type { BackendKind } from '../../../src/core/volumes/backend-features.ts';
 import { Fault } from '../../../src/core/fault.ts';
-import type { FsType } from '../../../src/core/volume.ts';
+import type { FsType } from '../../../src/core/volumes/volume.ts';
 import { runCommand } from '../../../src/runtime/child-process.ts';
 import type { Kernel } from '../../linux/kernel.ts';
 import { SysError } from '../../linux/libc.ts';

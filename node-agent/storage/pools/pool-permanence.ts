@@ -1,7 +1,7 @@
 import { statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { Fault } from '../../../src/core/fault.ts';
-import type { PoolSpec } from '../../../src/core/pool.ts';
+import type { PoolSpec } from '../../../src/core/pools/pool.ts';
 
 /** File systems that go with a container or at a reboot: f_type of statfs(2). */
 const PASSING: ReadonlyMap<number, string> = new Map([

@@ -1,8 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
-import { BACKENDS } from '../../../src/core/backend-features.ts';
+import { BACKENDS } from '../../../src/core/volumes/backend-features.ts';
 import { Fault } from '../../../src/core/fault.ts';
-import type { PoolSpec } from '../../../src/core/pool.ts';
+import type { PoolSpec } from '../../../src/core/pools/pool.ts';
 import { writeDurably } from '../../linux/durable-file.ts';
 
 const bytes = z.string().regex(/^\d+$/).transform(BigInt);

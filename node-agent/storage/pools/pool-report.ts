@@ -1,8 +1,8 @@
-import { type BackendKind, featureWords } from '../../../src/core/backend-features.ts';
+import { type BackendKind, featureWords } from '../../../src/core/volumes/backend-features.ts';
 import { Fault } from '../../../src/core/fault.ts';
-import type { PoolCapacity } from '../../../src/core/pool-capacity.ts';
-import type { Snapshot, Volume } from '../../../src/core/volume.ts';
-import type { Enforcement } from '../../../src/core/volume-quota.ts';
+import type { PoolCapacity } from '../../../src/core/pools/pool-capacity.ts';
+import type { Snapshot, Volume } from '../../../src/core/volumes/volume.ts';
+import type { Enforcement } from '../../../src/core/volumes/volume-quota.ts';
 import type { OperationDeps } from '../copies.ts';
 import { type Inventory, quarantinedId } from '../inventory.ts';
 import type { PoolOrigin, PoolSet, PoolState } from './pool-set.ts';

@@ -1,4 +1,4 @@
-import type { BackendKind } from '../../../src/core/backend-features.ts';
+import type { BackendKind } from '../../../src/core/volumes/backend-features.ts';
 import { Fault } from '../../../src/core/fault.ts';
 import type { Pool } from '../backend.ts';
 

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
-import type { OrphanAges } from '../../../src/core/orphans.ts';
+import type { OrphanAges } from '../../../src/core/volumes/orphans.ts';
 import type { Logger } from '../../../src/runtime/logger.ts';
 import { removeDurably, writeDurably } from '../../linux/durable-file.ts';
 

@@ -7,7 +7,7 @@ import {
   type Orphan,
   type OrphanAges,
   overdueOrphans,
-} from '../../../src/core/orphans.ts';
+} from '../../../src/core/volumes/orphans.ts';
 import { BoundedRunner } from '../../../src/runtime/bounded-runner.ts';
 import { type Clock, systemClock } from '../../../src/runtime/clock.ts';
 import type { Logger } from '../../../src/runtime/logger.ts';

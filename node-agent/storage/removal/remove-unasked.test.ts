@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import { NOTHING_ASKED_FOR } from '../../../src/core/orphans.ts';
-import { ANY_SIZE } from '../../../src/core/volume-size.ts';
+import { NOTHING_ASKED_FOR } from '../../../src/core/volumes/orphans.ts';
+import { ANY_SIZE } from '../../../src/core/volumes/volume-size.ts';
 import { startMemoryStorage } from '../../../test/fakes/volume-store.ts';
 import { removeUnasked } from './remove-unasked.ts';
 

@@ -5,7 +5,7 @@ import {
   findOrphans,
   NOTHING_ASKED_FOR,
   type Orphan,
-} from '../../../src/core/orphans.ts';
+} from '../../../src/core/volumes/orphans.ts';
 import type { Storage } from '../storage.ts';
 
 /** What removing takes of the storage service. */

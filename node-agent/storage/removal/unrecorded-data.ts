@@ -1,6 +1,6 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { Fault } from '../../../src/core/fault.ts';
-import { isId } from '../../../src/core/volume-name.ts';
+import { isId } from '../../../src/core/volumes/volume-name.ts';
 import { readMountTable } from '../../linux/mount-table.ts';
 import type { OperationDeps } from '../copies.ts';
 import { quarantinedId } from '../inventory.ts';

@@ -1,6 +1,6 @@
 import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
-import type { ExtentList } from '../../../src/core/block-map.ts';
+import type { ExtentList } from '../../../src/core/volumes/block-map.ts';
 import { Fault } from '../../../src/core/fault.ts';
 import type { Kernel } from '../../linux/kernel.ts';
 

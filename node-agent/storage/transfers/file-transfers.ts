@@ -1,5 +1,5 @@
 import type { FileHandle } from 'node:fs/promises';
-import { splitByData } from '../../../src/core/block-map.ts';
+import { splitByData } from '../../../src/core/volumes/block-map.ts';
 import { Fault } from '../../../src/core/fault.ts';
 import type { Kernel } from '../../linux/kernel.ts';
 import type { BlockMap, BlockMaps } from './block-maps.ts';

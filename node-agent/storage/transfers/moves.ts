@@ -1,8 +1,8 @@
-import { type BackendKind } from '../../../src/core/backend-features.ts';
+import { type BackendKind } from '../../../src/core/volumes/backend-features.ts';
 import { Fault } from '../../../src/core/fault.ts';
-import { checkRoom } from '../../../src/core/pool-capacity.ts';
-import type { Snapshot, Volume } from '../../../src/core/volume.ts';
-import { checkName, formatId } from '../../../src/core/volume-name.ts';
+import { checkRoom } from '../../../src/core/pools/pool-capacity.ts';
+import type { Snapshot, Volume } from '../../../src/core/volumes/volume.ts';
+import { checkName, formatId } from '../../../src/core/volumes/volume-name.ts';
 import { type OperationDeps, randomId, undo } from '../copies.ts';
 import type { Snapshots } from '../snapshots.ts';
 import type { Transfers } from './transfers.ts';

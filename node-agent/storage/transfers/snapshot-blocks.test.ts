@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import type { BlockRange, DataExtent } from '../../../src/core/block-map.ts';
-import type { Snapshot } from '../../../src/core/volume.ts';
+import type { BlockRange, DataExtent } from '../../../src/core/volumes/block-map.ts';
+import type { Snapshot } from '../../../src/core/volumes/volume.ts';
 import { FakePool, createFakeDisk, openFakeInventory } from '../../../test/fakes/fake-storage.ts';
 import type { BlockMap } from './block-maps.ts';
 import { Ledger } from '../ledger.ts';

@@ -4,9 +4,9 @@ import {
   clipExtents,
   type ExtentList,
   joinRanges,
-} from '../../../src/core/block-map.ts';
+} from '../../../src/core/volumes/block-map.ts';
 import { Fault } from '../../../src/core/fault.ts';
-import type { Snapshot } from '../../../src/core/volume.ts';
+import type { Snapshot } from '../../../src/core/volumes/volume.ts';
 import type { BlockMap } from './block-maps.ts';
 import type { OperationDeps } from '../copies.ts';
 

@@ -1,4 +1,4 @@
-import type { ContentForm } from '../../../src/core/volume.ts';
+import type { ContentForm } from '../../../src/core/volumes/volume.ts';
 import type { ContentFrame, ENCODINGS, StreamHeader } from './volume-stream.ts';
 
 /** Reads and makes the content of snapshots, for streams that leave the node and come to it. */

@@ -2,8 +2,8 @@ import { createHash } from 'node:crypto';
 import { crc32 } from 'node:zlib';
 import { z } from 'zod';
 import { Fault } from '../../../src/core/fault.ts';
-import { FS_TYPES, VOLUME_MODES } from '../../../src/core/volume.ts';
-import { isId } from '../../../src/core/volume-name.ts';
+import { FS_TYPES, VOLUME_MODES } from '../../../src/core/volumes/volume.ts';
+import { isId } from '../../../src/core/volumes/volume-name.ts';
 
 /** How the content is written: the data of a file by offset, or what `btrfs send` makes of a subvolume. */
 export const ENCODINGS = ['extents', 'btrfs'] as const;

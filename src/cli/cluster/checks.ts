@@ -1,8 +1,8 @@
-import { canonicalJson } from '../../core/api-status.ts';
-import { DRIVER_NAME, TOPOLOGY_KEY } from '../../core/driver.ts';
+import { canonicalJson } from '../../core/kube-text/api-status.ts';
+import { DRIVER_NAME, TOPOLOGY_KEY } from '../../core/volumes/driver.ts';
 import { Fault } from '../../core/fault.ts';
-import { parseClassParameters } from '../../core/provision-class.ts';
-import { strangenessOf } from '../../core/provision-placement.ts';
+import { parseClassParameters } from '../../core/claims/provision-class.ts';
+import { strangenessOf } from '../../core/claims/provision-placement.ts';
 import { customResourceDefinition } from '../../api/crd.ts';
 import { KINDS } from '../../api/kinds.ts';
 import { FINALIZER } from '../../controller/persistent-volume.ts';

@@ -10,9 +10,9 @@ import {
   nodeView,
   volumeView,
 } from '../../controller/views.ts';
-import { DRIVER_NAME, TOPOLOGY_KEY } from '../../core/driver.ts';
-import { volumeNameOf } from '../../core/provision.ts';
-import { parseQuantity } from '../../core/quantity.ts';
+import { DRIVER_NAME, TOPOLOGY_KEY } from '../../core/volumes/driver.ts';
+import { volumeNameOf } from '../../core/claims/provision.ts';
+import { parseQuantity } from '../../core/kube-text/quantity.ts';
 import type { Blind, ClaimFacts, OwnerFacts } from '../../core/why/claim-facts.ts';
 import type { LeaderFacts, PinnedVolume, PodFacts } from '../../core/why/facts.ts';
 import {

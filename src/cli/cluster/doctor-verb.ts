@@ -1,6 +1,6 @@
 import { CSI_DRIVERS, LEASES, SERVICE_ACCOUNTS } from '../../kube/built-in.ts';
 import type { Resource } from '../../kube/resource.ts';
-import { DRIVER_NAME } from '../../core/driver.ts';
+import { DRIVER_NAME } from '../../core/volumes/driver.ts';
 import { describeMissing } from '../preflight.ts';
 import { renderTable } from '../table.ts';
 import { findAccessGaps } from './access-gaps.ts';

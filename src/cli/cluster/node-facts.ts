@@ -2,8 +2,8 @@ import { NODE_INVENTORIES, type NodeInventory } from '../../api/node-inventory.t
 import type { Cluster } from '../../controller/cluster.ts';
 import { AGENT_PODS } from '../../controller/silent-agents.ts';
 import { nodeView } from '../../controller/views.ts';
-import { DRIVER_NAME, TOPOLOGY_KEY } from '../../core/driver.ts';
-import { parseQuantity } from '../../core/quantity.ts';
+import { DRIVER_NAME, TOPOLOGY_KEY } from '../../core/volumes/driver.ts';
+import { parseQuantity } from '../../core/kube-text/quantity.ts';
 import { addAmounts, type Amounts, parseAmount } from '../../core/why/amount.ts';
 import type { AgentFacts, NodeFacts } from '../../core/why/facts.ts';
 import {

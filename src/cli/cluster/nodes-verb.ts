@@ -1,6 +1,6 @@
 import type { NodeInventory } from '../../api/node-inventory.ts';
-import { formatLabels } from '../../core/pool-selector.ts';
-import { formatBytes, parseQuantity } from '../../core/quantity.ts';
+import { formatLabels } from '../../core/pools/pool-selector.ts';
+import { formatBytes, parseQuantity } from '../../core/kube-text/quantity.ts';
 import type { NodeFacts } from '../../core/why/facts.ts';
 import { renderTable } from '../table.ts';
 import { readOverview } from './overview.ts';

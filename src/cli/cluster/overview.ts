@@ -1,9 +1,9 @@
 import { LOCAL_VOLUMES, type LocalVolume } from '../../api/local-volume.ts';
 import { type Cluster, createCluster } from '../../controller/cluster.ts';
 import { classNameOf, PUBLISHED_AS } from '../../controller/views.ts';
-import { markVolume, type VolumeMark } from '../../core/cluster-volumes.ts';
-import { DRIVER_NAME } from '../../core/driver.ts';
-import { parseQuantity } from '../../core/quantity.ts';
+import { markVolume, type VolumeMark } from '../../core/volumes/cluster-volumes.ts';
+import { DRIVER_NAME } from '../../core/volumes/driver.ts';
+import { parseQuantity } from '../../core/kube-text/quantity.ts';
 import type { NodeFacts } from '../../core/why/facts.ts';
 import {
   type Lease,

@@ -3,8 +3,8 @@ import { VOLUME_SNAPSHOTS, type VolumeSnapshot } from '../../api/snapshot-kinds.
 import { type Cluster, createCluster } from '../../controller/cluster.ts';
 import { RELEASE } from '../../controller/stranded-volumes.ts';
 import { Fault } from '../../core/fault.ts';
-import { parseQuantity } from '../../core/quantity.ts';
-import type { LostNode, ReleaseCandidate, ReleaseOwner, ReleaseSubject } from '../../core/volume-release.ts';
+import { parseQuantity } from '../../core/kube-text/quantity.ts';
+import type { LostNode, ReleaseCandidate, ReleaseOwner, ReleaseSubject } from '../../core/claims/volume-release.ts';
 import {
   NODES,
   PERSISTENT_VOLUME_CLAIMS,

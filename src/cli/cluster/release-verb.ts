@@ -1,14 +1,14 @@
 import { LOCAL_VOLUMES } from '../../api/local-volume.ts';
 import { RELEASE } from '../../controller/stranded-volumes.ts';
 import { Fault, isFault } from '../../core/fault.ts';
-import { formatBytes } from '../../core/quantity.ts';
+import { formatBytes } from '../../core/kube-text/quantity.ts';
 import {
   checkRelease,
   describeLostNode,
   planAfterRelease,
   type ReleaseCandidate,
   type ReleaseSubject,
-} from '../../core/volume-release.ts';
+} from '../../core/claims/volume-release.ts';
 import type { KubeClient } from '../../kube/client.ts';
 import { renderTable } from '../table.ts';
 import { type ReleaseFacts, readLostNode, readReleaseFacts } from './release-facts.ts';

@@ -1,5 +1,5 @@
-import { formatAge, MARK_MEANINGS, type VolumeMark } from '../../core/cluster-volumes.ts';
-import { formatBytes } from '../../core/quantity.ts';
+import { formatAge, MARK_MEANINGS, type VolumeMark } from '../../core/volumes/cluster-volumes.ts';
+import { formatBytes } from '../../core/kube-text/quantity.ts';
 import { renderTable } from '../table.ts';
 import { ageOf } from './claim-facts.ts';
 import { leaderFacts } from './leader.ts';

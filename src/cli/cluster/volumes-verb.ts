@@ -1,5 +1,5 @@
-import { formatAge, MARK_MEANINGS } from '../../core/cluster-volumes.ts';
-import { formatBytes } from '../../core/quantity.ts';
+import { formatAge, MARK_MEANINGS } from '../../core/volumes/cluster-volumes.ts';
+import { formatBytes } from '../../core/kube-text/quantity.ts';
 import { renderTable } from '../table.ts';
 import { readOverview, type VolumeRow } from './overview.ts';
 import { type ClusterVerb, notSeen, writeAnswer } from './verb.ts';

@@ -1,4 +1,4 @@
-import type { AgentStatus } from '../../core/agent-status.ts';
+import type { AgentStatus } from '../../core/inventory/agent-status.ts';
 import { Fault } from '../../core/fault.ts';
 import { sleep } from '../../runtime/clock.ts';
 import { deadlineSignal } from '../../runtime/signals.ts';
@@ -6,7 +6,7 @@ import { getFromAgent } from '../admin-client.ts';
 import { removeDemo } from './demo-directory.ts';
 import { type Belongings, compareMachine, type Leftovers } from './leftovers.ts';
 import { readMachine, RESOURCE_KINDS, type Resource } from './machine-state.ts';
-import { isWithin } from '../../core/mount-table.ts';
+import { isWithin } from '../../core/volumes/mount-table.ts';
 import { readMounts } from './mounts.ts';
 import type { Narrator } from './narrator.ts';
 import type { NodeLayout } from './node.ts';

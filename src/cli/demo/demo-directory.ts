@@ -6,7 +6,7 @@ import { retry } from '../../runtime/retry.ts';
 import { removeContainerdRemains } from './containerd.ts';
 import { readLoopDevices } from './machine-state.ts';
 import { findForeignMounts, unmountCopies } from './mount-copies.ts';
-import { isWithin } from '../../core/mount-table.ts';
+import { isWithin } from '../../core/volumes/mount-table.ts';
 import { readMounts, unmountWithin } from './mounts.ts';
 import { isSameProcess, listProcesses, readProcess } from './processes.ts';
 

@@ -1,6 +1,6 @@
 import { readFile, readlink } from 'node:fs/promises';
 import { runCommand } from '../../runtime/child-process.ts';
-import { isWithin, parseMountTable } from '../../core/mount-table.ts';
+import { isWithin, parseMountTable } from '../../core/volumes/mount-table.ts';
 import { listProcesses } from './processes.ts';
 
 export interface ForeignMounts {

@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { isWithin, type MountEntry, parseMountTable } from '../../core/mount-table.ts';
+import { isWithin, type MountEntry, parseMountTable } from '../../core/volumes/mount-table.ts';
 import { runCommand } from '../../runtime/child-process.ts';
 
 /** Every mount that this process sees. */

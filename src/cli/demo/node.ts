@@ -1,7 +1,7 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { stringify } from 'yaml';
-import { cniConfig } from '../../core/cni-config.ts';
+import { cniConfig } from '../../core/cni/cni-config.ts';
 import { connectRpc, type RpcClient } from '../../rpc/client.ts';
 import { type ManagedProcess, runCommand, startProcess } from '../../runtime/child-process.ts';
 import { BUSYBOX_IMAGE, buildBusyboxArchive, PAUSE_IMAGE } from './busybox-image.ts';

@@ -1,4 +1,4 @@
-import { type Cidr, cidrsOverlap, formatCidr, parseCidr } from '../../core/cidr.ts';
+import { type Cidr, cidrsOverlap, formatCidr, parseCidr } from '../../core/network/cidr.ts';
 import { Fault } from '../../core/fault.ts';
 
 /** 10.88.0.0/24 to 10.103.255.0/24: 4096 ranges that home networks and default cluster networks seldom use. */

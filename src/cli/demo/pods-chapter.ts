@@ -1,5 +1,5 @@
 import { Fault } from '../../core/fault.ts';
-import { formatBytes } from '../../core/quantity.ts';
+import { formatBytes } from '../../core/kube-text/quantity.ts';
 import { runCommand } from '../../runtime/child-process.ts';
 import { inNetns } from './netns.ts';
 import type { PingReport } from './report.ts';

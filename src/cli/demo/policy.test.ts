@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { parsePolicies } from '../../core/policy-parse.ts';
+import { parsePolicies } from '../../core/policies/policy-parse.ts';
 import { DEMO_POLICY, DENIED_LABEL, POLICY_VARIABLE } from './policy.ts';
 
 test('the policies that the demo shows are policies', () => {

@@ -1,4 +1,4 @@
-import { formatBytes } from '../../core/quantity.ts';
+import { formatBytes } from '../../core/kube-text/quantity.ts';
 import { renderTable } from '../table.ts';
 import type { Leftovers } from './leftovers.ts';
 import { formatDuration, type StepReport } from './narrator.ts';

@@ -1,7 +1,7 @@
 import { writeFile } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { Fault } from '../../core/fault.ts';
-import { formatBytes } from '../../core/quantity.ts';
+import { formatBytes } from '../../core/kube-text/quantity.ts';
 import { connectRpc } from '../../rpc/client.ts';
 import { type Clock, systemClock } from '../../runtime/clock.ts';
 import { describeMissing, evaluatePreflight } from '../preflight.ts';

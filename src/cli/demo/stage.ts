@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { Fault } from '../../core/fault.ts';
-import { formatBytes } from '../../core/quantity.ts';
+import { formatBytes } from '../../core/kube-text/quantity.ts';
 import { BUSYBOX_IMAGE } from './busybox-image.ts';
 import type { Narrator } from './narrator.ts';
 import type { NodeLayout } from './node.ts';

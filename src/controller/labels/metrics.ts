@@ -1,5 +1,5 @@
 import { Counter, Gauge } from 'prom-client';
-import type { RuleOutcome } from '../../core/label-rule.ts';
+import type { RuleOutcome } from '../../core/labels/label-rule.ts';
 import type { MetricsRegistry } from '../../runtime/metrics.ts';
 
 export type NodePart = 'labels' | 'taints' | 'resources';

@@ -1,8 +1,8 @@
 import type { NodeInventory } from '../../api/node-inventory.ts';
-import { type DefaultLabels, defaultLabels, NO_DEFAULT_LABELS } from '../../core/default-labels.ts';
+import { type DefaultLabels, defaultLabels, NO_DEFAULT_LABELS } from '../../core/labels/default-labels.ts';
 import { isFault } from '../../core/fault.ts';
-import { type NodeLabelPlan, ownedOf, planNode } from '../../core/node-label-plan.ts';
-import { resolveRules, type RuleResult } from '../../core/label-resolve.ts';
+import { type NodeLabelPlan, ownedOf, planNode } from '../../core/labels/node-label-plan.ts';
+import { resolveRules, type RuleResult } from '../../core/labels/label-resolve.ts';
 import { type Node, NODES } from '../../kube/built-in.ts';
 import type { KubeClient, Patch } from '../../kube/client.ts';
 import type { Informer } from '../../kube/informer.ts';

@@ -1,4 +1,4 @@
-import type { NodeState } from '../../core/node-label-plan.ts';
+import type { NodeState } from '../../core/labels/node-label-plan.ts';
 import type { Node } from '../../kube/built-in.ts';
 import { withoutManagedFields } from '../../kube/informer.ts';
 

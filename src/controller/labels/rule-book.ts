@@ -1,6 +1,6 @@
 import type { NodeLabelRule } from '../../api/node-label-rule.ts';
 import { Fault } from '../../core/fault.ts';
-import { compileRule, type LabelRule } from '../../core/label-rule.ts';
+import { compileRule, type LabelRule } from '../../core/labels/label-rule.ts';
 import type { ReadonlyStore } from '../../kube/object-store.ts';
 
 /** The rules of the cluster at one time; the same object as long as none has changed. */

@@ -1,8 +1,8 @@
 import { NODE_LABEL_RULES, type NodeLabelRule } from '../../api/node-label-rule.ts';
-import { type ApiCondition, apiTime, canonicalJson, clip, settleConditions } from '../../core/api-status.ts';
+import { type ApiCondition, apiTime, canonicalJson, clip, settleConditions } from '../../core/kube-text/api-status.ts';
 import { isFault } from '../../core/fault.ts';
-import type { Overruled, RuleResult } from '../../core/label-resolve.ts';
-import type { RuleOutcome } from '../../core/label-rule.ts';
+import type { Overruled, RuleResult } from '../../core/labels/label-resolve.ts';
+import type { RuleOutcome } from '../../core/labels/label-rule.ts';
 import type { KubeClient } from '../../kube/client.ts';
 import type { Informer } from '../../kube/informer.ts';
 import type { Clock } from '../../runtime/clock.ts';

@@ -1,7 +1,7 @@
 import { Worker } from 'node:worker_threads';
 import { Fault } from '../../core/fault.ts';
-import type { NodeFacts } from '../../core/label-facts.ts';
-import type { LabelRule, RuleOutcome } from '../../core/label-rule.ts';
+import type { NodeFacts } from '../../core/labels/label-facts.ts';
+import type { LabelRule, RuleOutcome } from '../../core/labels/label-rule.ts';
 import { type Clock, systemClock } from '../../runtime/clock.ts';
 import type { Logger } from '../../runtime/logger.ts';
 import type { RuleEvaluator } from './rule-evaluator.ts';

@@ -1,6 +1,6 @@
 import { parentPort, workerData } from 'node:worker_threads';
-import type { NodeFacts } from '../../core/label-facts.ts';
-import type { LabelRule, RuleOutcome } from '../../core/label-rule.ts';
+import type { NodeFacts } from '../../core/labels/label-facts.ts';
+import type { LabelRule, RuleOutcome } from '../../core/labels/label-rule.ts';
 import { CompiledRules } from './rule-evaluator.ts';
 
 export interface RuleWorkerData {

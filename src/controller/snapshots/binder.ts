@@ -4,24 +4,24 @@ import {
   type VolumeSnapshot,
   type VolumeSnapshotContent,
 } from '../../api/snapshot-kinds.ts';
-import { apiTime } from '../../core/api-status.ts';
-import { DRIVER_NAME } from '../../core/driver.ts';
+import { apiTime } from '../../core/kube-text/api-status.ts';
+import { DRIVER_NAME } from '../../core/volumes/driver.ts';
 import type { Fault } from '../../core/fault.ts';
-import { exactQuantity } from '../../core/provision-quantity.ts';
+import { exactQuantity } from '../../core/kube-text/exact-quantity.ts';
 import {
   BEING_DELETED,
   CONTENT_FINALIZER,
   contentNameOf,
   SNAPSHOT_FINALIZERS,
   type SnapshotStatus,
-} from '../../core/snapshot.ts';
+} from '../../core/snapshots/snapshot.ts';
 import {
   type NewContent,
   planContentBinding,
   planSnapshot,
   type SnapshotPlan,
   type SnapshotState,
-} from '../../core/snapshot-plan.ts';
+} from '../../core/snapshots/snapshot-plan.ts';
 import { findObject, type KubeClient, type Patch } from '../../kube/client.ts';
 import type { EventNote, EventRecorder } from '../../kube/event-recorder.ts';
 import { keyOf, nameOfKey } from '../../kube/resource.ts';

@@ -6,8 +6,8 @@ import {
   type VolumeGroupSnapshotContent,
 } from '../../api/group-snapshot-kinds.ts';
 import type { VolumeSnapshot } from '../../api/snapshot-kinds.ts';
-import { apiTime } from '../../core/api-status.ts';
-import { DRIVER_NAME } from '../../core/driver.ts';
+import { apiTime } from '../../core/kube-text/api-status.ts';
+import { DRIVER_NAME } from '../../core/volumes/driver.ts';
 import type { Fault } from '../../core/fault.ts';
 import {
   GROUP_BEING_DELETED,
@@ -16,15 +16,15 @@ import {
   type GroupStatus,
   groupContentNameOf,
   IN_GROUP_FINALIZER,
-} from '../../core/group-snapshot.ts';
+} from '../../core/snapshots/group-snapshot.ts';
 import {
   type GroupPlan,
   type GroupState,
   type NewGroupContent,
   planGroup,
   planGroupContentBinding,
-} from '../../core/group-snapshot-plan.ts';
-import { selectsLabels } from '../../core/label-selector.ts';
+} from '../../core/snapshots/group-snapshot-plan.ts';
+import { selectsLabels } from '../../core/kube-text/label-selector.ts';
 import { findObject, type KubeClient, type Patch } from '../../kube/client.ts';
 import type { EventNote, EventRecorder } from '../../kube/event-recorder.ts';
 import { type KubeObject, keyOf, nameOfKey } from '../../kube/resource.ts';

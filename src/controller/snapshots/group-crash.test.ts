@@ -8,7 +8,7 @@ import {
 } from '../../api/group-snapshot-kinds.ts';
 import { DATA_FINALIZER, LOCAL_VOLUMES } from '../../api/local-volume.ts';
 import { VOLUME_SNAPSHOT_CONTENTS, VOLUME_SNAPSHOTS } from '../../api/snapshot-kinds.ts';
-import { CLAIM_FINALIZER } from '../../core/snapshot.ts';
+import { CLAIM_FINALIZER } from '../../core/snapshots/snapshot.ts';
 import { NODES, PERSISTENT_VOLUME_CLAIMS } from '../../kube/built-in.ts';
 import type { KubeClient } from '../../kube/client.ts';
 import { type KubeObject, keyOf, type Resource } from '../../kube/resource.ts';

@@ -4,21 +4,21 @@ import {
   type VolumeGroupSnapshotContent,
 } from '../../api/group-snapshot-kinds.ts';
 import { VOLUME_SNAPSHOT_CONTENTS } from '../../api/snapshot-kinds.ts';
-import { apiTime } from '../../core/api-status.ts';
+import { apiTime } from '../../core/kube-text/api-status.ts';
 import {
   GROUP_CONTENT_FINALIZER,
   type GroupContentStatus,
   groupContentNameOf,
   groupCutNameOf,
   groupNameOf,
-} from '../../core/group-snapshot.ts';
+} from '../../core/snapshots/group-snapshot.ts';
 import {
   type GroupCutMember,
   type GroupCutPlan,
   type GroupCutState,
   planGroupCut,
-} from '../../core/group-snapshot-cut.ts';
-import { planOrphan } from '../../core/snapshot-cut.ts';
+} from '../../core/snapshots/group-content-plan.ts';
+import { planOrphan } from '../../core/snapshots/snapshot-content-plan.ts';
 import { findObject, type KubeClient, listAll } from '../../kube/client.ts';
 import type { EventRecorder } from '../../kube/event-recorder.ts';
 import type { Clock } from '../../runtime/clock.ts';

@@ -15,9 +15,9 @@ import {
   GROUP_FINALIZER,
   type GroupContentView,
   type GroupView,
-} from '../../core/group-snapshot.ts';
-import type { SnapshotClassView } from '../../core/snapshot.ts';
-import type { GroupCutMember } from '../../core/group-snapshot-cut.ts';
+} from '../../core/snapshots/group-snapshot.ts';
+import type { SnapshotClassView } from '../../core/snapshots/snapshot.ts';
+import type { GroupCutMember } from '../../core/snapshots/group-content-plan.ts';
 import { Informer, type InformerDeps } from '../../kube/informer.ts';
 import { cutView } from './views.ts';
 

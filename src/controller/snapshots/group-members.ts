@@ -11,8 +11,8 @@ import {
   type VolumeSnapshotContent,
 } from '../../api/snapshot-kinds.ts';
 import { Fault, isFault } from '../../core/fault.ts';
-import { GROUP_HANDLE, type GroupMember, IN_GROUP_FINALIZER } from '../../core/group-snapshot.ts';
-import { CONTENT_FINALIZER } from '../../core/snapshot.ts';
+import { GROUP_HANDLE, type GroupMember, IN_GROUP_FINALIZER } from '../../core/snapshots/group-snapshot.ts';
+import { CONTENT_FINALIZER } from '../../core/snapshots/snapshot.ts';
 import { findObject, type KubeClient } from '../../kube/client.ts';
 import type { KubeObject, ObjectName, Resource } from '../../kube/resource.ts';
 import type { Cluster } from '../cluster.ts';

@@ -1,7 +1,7 @@
 import type { LocalVolume } from '../../api/local-volume.ts';
 import type { PersistentVolumeClaim } from '../../kube/built-in.ts';
-import { GROUP_HANDLE, groupContentNameOf } from '../../core/group-snapshot.ts';
-import { CLAIM_FINALIZER } from '../../core/snapshot.ts';
+import { GROUP_HANDLE, groupContentNameOf } from '../../core/snapshots/group-snapshot.ts';
+import { CLAIM_FINALIZER } from '../../core/snapshots/snapshot.ts';
 import { keyOf } from '../../kube/resource.ts';
 import type { TaskGroup } from '../../runtime/task-group.ts';
 import type { WorkQueue } from '../../runtime/work-queue.ts';

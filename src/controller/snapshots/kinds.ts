@@ -6,7 +6,7 @@ import {
   type VolumeSnapshotClass,
   type VolumeSnapshotContent,
 } from '../../api/snapshot-kinds.ts';
-import { cutNameOf } from '../../core/snapshot.ts';
+import { cutNameOf } from '../../core/snapshots/snapshot.ts';
 import { Informer, type InformerDeps } from '../../kube/informer.ts';
 import type { KubeObject, Resource } from '../../kube/resource.ts';
 import type { TaskGroup } from '../../runtime/task-group.ts';

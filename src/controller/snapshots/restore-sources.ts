@@ -3,13 +3,13 @@ import {
   type VolumeSnapshot,
   type VolumeSnapshotContent,
 } from '../../api/snapshot-kinds.ts';
-import { isSnapshotSource } from '../../core/claim-check.ts';
-import { DRIVER_NAME } from '../../core/driver.ts';
+import { isSnapshotSource } from '../../core/claims/claim-check.ts';
+import { DRIVER_NAME } from '../../core/volumes/driver.ts';
 import { Fault } from '../../core/fault.ts';
-import { type ClaimView, describeClaim, type SourceView } from '../../core/provision.ts';
-import { parseQuantity } from '../../core/quantity.ts';
-import { MODE_CHANGE } from '../../core/snapshot.ts';
-import { misbound } from '../../core/snapshot-plan.ts';
+import { type ClaimView, describeClaim, type SourceView } from '../../core/claims/provision.ts';
+import { parseQuantity } from '../../core/kube-text/quantity.ts';
+import { MODE_CHANGE } from '../../core/snapshots/snapshot.ts';
+import { misbound } from '../../core/snapshots/snapshot-plan.ts';
 import type { PersistentVolumeClaim } from '../../kube/built-in.ts';
 import { findObject, type KubeClient } from '../../kube/client.ts';
 import { nameOfKey } from '../../kube/resource.ts';

@@ -1,6 +1,6 @@
 import type { LocalVolume } from '../../api/local-volume.ts';
 import type { VolumeSnapshot } from '../../api/snapshot-kinds.ts';
-import { cutNameOf } from '../../core/snapshot.ts';
+import { cutNameOf } from '../../core/snapshots/snapshot.ts';
 import { keyOf } from '../../kube/resource.ts';
 import type { WorkQueue } from '../../runtime/work-queue.ts';
 import { type Concern, type ConcernContext, concernOfTasks, onEach, subscriptions } from '../concern.ts';

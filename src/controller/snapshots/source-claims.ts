@@ -1,8 +1,8 @@
 import { VOLUME_GROUP_SNAPSHOTS, type VolumeGroupSnapshot } from '../../api/group-snapshot-kinds.ts';
 import { isFault } from '../../core/fault.ts';
-import { groupContentNameOf } from '../../core/group-snapshot.ts';
-import { selectsLabels } from '../../core/label-selector.ts';
-import { CLAIM_FINALIZER, SNAPSHOT_FINALIZERS } from '../../core/snapshot.ts';
+import { groupContentNameOf } from '../../core/snapshots/group-snapshot.ts';
+import { selectsLabels } from '../../core/kube-text/label-selector.ts';
+import { CLAIM_FINALIZER, SNAPSHOT_FINALIZERS } from '../../core/snapshots/snapshot.ts';
 import type { PersistentVolumeClaim } from '../../kube/built-in.ts';
 import { type KubeClient, listAll } from '../../kube/client.ts';
 import type { WorkResult } from '../../runtime/work-queue.ts';

@@ -1,11 +1,11 @@
 import type { LocalVolume } from '../../api/local-volume.ts';
 import type { VolumeSnapshot, VolumeSnapshotClass, VolumeSnapshotContent } from '../../api/snapshot-kinds.ts';
 import { GROUP_SNAPSHOT_GROUP } from '../../api/group-snapshot-kinds.ts';
-import { DRIVER_NAME } from '../../core/driver.ts';
+import { DRIVER_NAME } from '../../core/volumes/driver.ts';
 import { Fault } from '../../core/fault.ts';
-import { GROUP_HANDLE } from '../../core/group-snapshot.ts';
+import { GROUP_HANDLE } from '../../core/snapshots/group-snapshot.ts';
 import type { KubeObject } from '../../kube/resource.ts';
-import { parseQuantity } from '../../core/quantity.ts';
+import { parseQuantity } from '../../core/kube-text/quantity.ts';
 import {
   BEING_DELETED,
   CONTENT_FINALIZER,
@@ -13,9 +13,9 @@ import {
   DEFAULT_CLASS,
   type SnapshotClassView,
   type SnapshotView,
-} from '../../core/snapshot.ts';
-import type { CutSource, CutView } from '../../core/snapshot-cut.ts';
-import type { SnapshotSource } from '../../core/snapshot-plan.ts';
+} from '../../core/snapshots/snapshot.ts';
+import type { CutSource, CutView } from '../../core/snapshots/snapshot-content-plan.ts';
+import type { SnapshotSource } from '../../core/snapshots/snapshot-plan.ts';
 import type { Cluster } from '../cluster.ts';
 import { classNameOf } from '../views.ts';
 

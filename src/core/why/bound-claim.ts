@@ -1,6 +1,6 @@
-import { describeClaim } from '../provision.ts';
-import { choosePool, describeRoom } from '../provision-placement.ts';
-import { formatBytes, parseQuantity } from '../quantity.ts';
+import { describeClaim } from '../claims/provision.ts';
+import { choosePool, describeRoom } from '../claims/provision-placement.ts';
+import { formatBytes, parseQuantity } from '../kube-text/quantity.ts';
 import type { ClaimFacts } from './claim-facts.ts';
 import { type Explanation, NOTHING_MORE } from './explanation.ts';
 import { lacksForAny } from './node-fit.ts';

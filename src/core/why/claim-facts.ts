@@ -1,5 +1,5 @@
-import type { ClaimView } from '../provision.ts';
-import type { ProvisionState } from '../provision-plan.ts';
+import type { ClaimView } from '../claims/provision.ts';
+import type { ProvisionState } from '../claims/provision-plan.ts';
 import type { EventFacts, LeaderFacts, NodeFacts, PinnedVolume, PodFacts } from './facts.ts';
 
 /** All that is known of a claim. */

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { Fault } from '../fault.ts';
-import type { ClaimView, ClassView, NodeView, VolumeView } from '../provision.ts';
+import type { ClaimView, ClassView, NodeView, VolumeView } from '../claims/provision.ts';
 import type { ClaimFacts, OwnerFacts } from './claim-facts.ts';
 import { explainClaim } from './explain-claim.ts';
 import type { NodeFacts, PodFacts } from './facts.ts';

@@ -1,4 +1,4 @@
-import { describeClaim } from '../provision.ts';
+import { describeClaim } from '../claims/provision.ts';
 import { explainBound } from './bound-claim.ts';
 import type { ClaimFacts } from './claim-facts.ts';
 import { type Explanation, NOTHING_MORE } from './explanation.ts';

@@ -1,5 +1,5 @@
-import type { NodeView, TopologyRequirement } from '../provision.ts';
-import type { PoolWish } from '../provision-placement.ts';
+import type { NodeView, TopologyRequirement } from '../claims/provision.ts';
+import type { PoolWish } from '../claims/provision-placement.ts';
 import type { Amounts } from './amount.ts';
 
 /** A node, as scheduler and provisioner see it. */

@@ -1,6 +1,6 @@
-import { meetsRequirement } from '../label-selector.ts';
-import { choosePool, describeRoom, explainNoPool, matchesTopology } from '../provision-placement.ts';
-import { formatBytes } from '../quantity.ts';
+import { meetsRequirement } from '../kube-text/label-selector.ts';
+import { choosePool, describeRoom, explainNoPool, matchesTopology } from '../claims/provision-placement.ts';
+import { formatBytes } from '../kube-text/quantity.ts';
 import type { Lack, LackCode } from './explanation.ts';
 import type {
   NodeFacts,

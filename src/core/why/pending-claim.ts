@@ -1,6 +1,6 @@
-import { DRIVER_NAME } from '../driver.ts';
-import { describeClaim } from '../provision.ts';
-import { type ProvisionPlan, planProvision } from '../provision-plan.ts';
+import { DRIVER_NAME } from '../volumes/driver.ts';
+import { describeClaim } from '../claims/provision.ts';
+import { type ProvisionPlan, planProvision } from '../claims/provision-plan.ts';
 import { type Answer, PATIENCE_SECONDS } from './answer.ts';
 import type { ClaimFacts } from './claim-facts.ts';
 import { type Explanation, NOTHING_MORE } from './explanation.ts';

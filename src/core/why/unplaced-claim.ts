@@ -1,10 +1,10 @@
-import { checkClaim } from '../claim-check.ts';
-import { DRIVER_NAME } from '../driver.ts';
+import { checkClaim } from '../claims/claim-check.ts';
+import { DRIVER_NAME } from '../volumes/driver.ts';
 import { type Fault, isFault } from '../fault.ts';
-import { parseClassParameters, poolWish } from '../provision-class.ts';
-import type { NodeView } from '../provision.ts';
-import { choosePool, type PoolWish } from '../provision-placement.ts';
-import { formatBytes } from '../quantity.ts';
+import { parseClassParameters, poolWish } from '../claims/provision-class.ts';
+import type { NodeView } from '../claims/provision.ts';
+import { choosePool, type PoolWish } from '../claims/provision-placement.ts';
+import { formatBytes } from '../kube-text/quantity.ts';
 import { type Answer, PATIENCE_SECONDS } from './answer.ts';
 import type { ClaimFacts } from './claim-facts.ts';
 import type { ConsideredNode, Lack } from './explanation.ts';

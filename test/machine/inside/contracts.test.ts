@@ -1,6 +1,6 @@
 /** Runs in an emulated machine: backends whose quotas need a kernel that machines of today may lack, and those beside them. */
 import { describe } from 'vitest';
-import type { ContentForm } from '../../../src/core/volume.ts';
+import type { ContentForm } from '../../../src/core/volumes/volume.ts';
 import { describeRealBackend, type RealBackend } from '../../integration/backend-lab.ts';
 
 const files = (fsType: 'btrfs' | 'ext4' | 'xfs'): ContentForm => ({ volumeMode: 'Filesystem', fsType });

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { connectRpc, type RpcClient } from '../../../src/rpc/client.ts';
 import type { MethodOf, RequestOf, ResponseIn } from '../../../src/rpc/services.ts';
 import { capability } from '../../integration/csi-lab.ts';
-import type { FsType } from '../../../src/core/volume.ts';
+import type { FsType } from '../../../src/core/volumes/volume.ts';
 import { waitFor } from '../../cluster/wait.ts';
 
 const PLACES = '/var/lib/kubelet-of-test';

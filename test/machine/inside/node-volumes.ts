@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import { open, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { runCommand } from '../../../src/runtime/child-process.ts';
-import type { AgentStatus } from '../../../src/core/agent-status.ts';
+import type { AgentStatus } from '../../../src/core/inventory/agent-status.ts';
 import { waitFor } from '../../cluster/wait.ts';
 import { fillAsPod } from '../../integration/storage-lab.ts';
 import { connectKubelet } from './kubelet.ts';

@@ -8,7 +8,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { FS_TYPES, type FsType } from '../../../src/core/volume.ts';
+import { FS_TYPES, type FsType } from '../../../src/core/volumes/volume.ts';
 import { runCommand } from '../../../src/runtime/child-process.ts';
 import { capability } from '../../integration/csi-lab.ts';
 import { connectKubelet, pathsOf } from './kubelet.ts';

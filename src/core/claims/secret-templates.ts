@@ -1,0 +1,95 @@
+import { Fault } from '../fault.ts';
+import type { ClaimView, ClassView } from './provision.ts';
+
+/** Where a Secret is. */
+export interface SecretRef {
+  readonly name: string;
+  readonly namespace: string;
+}
+
+/** The steps of a volume's life that a StorageClass may name a Secret for. */
+export const SECRET_USES = [
+  'provisioner',
+  'controller-publish',
+  'node-stage',
+  'node-publish',
+  'controller-expand',
+  'node-expand',
+  'controller-modify',
+] as const;
+export type SecretUse = (typeof SECRET_USES)[number];
+
+const KEY = /^csi\.storage\.k8s\.io\/([a-z-]+)-secret-(name|namespace)$/;
+const TOKEN = /\$\{([^}]*)\}/g;
+const ANNOTATION = /^pvc\.annotations\['([^']+)'\]$/;
+const DNS_LABEL = /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/;
+const DNS_SUBDOMAIN = /^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/;
+
+/** Whether a parameter of a class names a Secret. */
+export function isSecretKey(key: string): boolean {
+  return SECRET_USES.some((use) => use === KEY.exec(key)?.[1]);
+}
+
+/** Whether a class names a Secret for this step. */
+export function isSecretNamed(parameters: ClassView['parameters'], use: SecretUse): boolean {
+  return Object.hasOwn(parameters, keyOf(use, 'name'));
+}
+
+/**
+ * The Secrets that a class names for the volume of a claim, its templates filled in. Throws `invalid` for a name without a namespace, a
+ * template that is not known or whose annotation is not there, and what is no name then: a volume whose Secret cannot be found must not be
+ * made.
+ */
+export function resolveSecrets(
+  { name: className, parameters }: Pick<ClassView, 'name' | 'parameters'>,
+  claim: Pick<ClaimView, 'namespace' | 'name' | 'annotations'>,
+  volumeName: string,
+): Readonly<Partial<Record<SecretUse, SecretRef>>> {
+  const fail = (what: string): Fault =>
+    new Fault('invalid', `StorageClass ${className}: ${what}`, { fields: { storageClass: className } });
+  const common = { 'pv.name': volumeName, 'pvc.namespace': claim.namespace };
+  const fill = (key: string, template: string, values: Readonly<Record<string, string>>): string =>
+    template.replaceAll(TOKEN, (token, variable: string) => {
+      const value = Object.hasOwn(values, variable) ? values[variable] : undefined;
+      if (value !== undefined) return value;
+      const known = Object.keys(values).map((each) => `\${${each}}`);
+      throw fail(`${key} has ${token}, which is not known for this claim; possible are ${known.join(', ')}`);
+    });
+  const refs: Partial<Record<SecretUse, SecretRef>> = {};
+  for (const use of SECRET_USES) {
+    const [nameKey, namespaceKey] = [keyOf(use, 'name'), keyOf(use, 'namespace')];
+    const [named, spaced] = [parameters[nameKey], parameters[namespaceKey]];
+    if (named === undefined && spaced === undefined) continue;
+    if (named === undefined || spaced === undefined) {
+      throw fail(`${nameKey} and ${namespaceKey} go together; give both or none`);
+    }
+    const annotations = annotationValues(named, claim.annotations ?? {});
+    const name = fill(nameKey, named, { ...common, 'pvc.name': claim.name, ...annotations });
+    const namespace = fill(namespaceKey, spaced, common);
+    if (name.length > 253 || !DNS_SUBDOMAIN.test(name)) {
+      throw fail(`${nameKey} gives ${JSON.stringify(name)}, which is no name of a Secret`);
+    }
+    if (!DNS_LABEL.test(namespace)) {
+      throw fail(`${namespaceKey} gives ${JSON.stringify(namespace)}, which is no name of a namespace`);
+    }
+    refs[use] = { name, namespace };
+  }
+  return refs;
+}
+
+/** Those annotations that `template` speaks of, as it calls them. */
+function annotationValues(
+  template: string,
+  annotations: Readonly<Record<string, string>>,
+): Readonly<Record<string, string>> {
+  const values: Record<string, string> = {};
+  for (const [, variable = ''] of template.matchAll(TOKEN)) {
+    const key = ANNOTATION.exec(variable)?.[1];
+    if (key !== undefined && Object.hasOwn(annotations, key)) values[variable] = annotations[key] ?? '';
+  }
+  return values;
+}
+
+function keyOf(use: SecretUse, part: 'name' | 'namespace'): string {
+  return `csi.storage.k8s.io/${use}-secret-${part}`;
+}

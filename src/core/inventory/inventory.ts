@@ -1,0 +1,215 @@
+import type { BackendKind } from '../volumes/backend-features.ts';
+import { type ApiCondition, apiTime, canonicalJson, clip, settleConditions } from '../kube-text/api-status.ts';
+import { formatAge } from '../volumes/cluster-volumes.ts';
+import type { PolicyFacts } from '../policies/policy-report.ts';
+
+/** What a node is and has, by the fields of NodeInventory.status that its sources fill in. Sizes are quantities. */
+export interface InventoryFacts {
+  readonly kernel?: KernelFacts | undefined;
+  readonly operatingSystem?: string | undefined;
+  readonly cpu?: CpuFacts | undefined;
+  readonly memory?: MemoryFacts | undefined;
+  readonly disks?: readonly DiskFacts[] | undefined;
+  readonly filesystems?: readonly string[] | undefined;
+  readonly interfaces?: readonly InterfaceFacts[] | undefined;
+  readonly pciDevices?: readonly PciFacts[] | undefined;
+  readonly runtime?: RuntimeFacts | undefined;
+  readonly network?: { readonly ranges: readonly string[]; readonly mtu?: number | undefined } | undefined;
+  readonly policies?: readonly PolicyFacts[] | undefined;
+  readonly storage?: StorageFacts | undefined;
+}
+
+export interface KernelFacts {
+  readonly release: string;
+  readonly features?: readonly string[] | undefined;
+  readonly cgroup?: 'v1' | 'v2' | 'hybrid' | undefined;
+}
+
+export interface CpuFacts {
+  readonly architecture: string;
+  readonly vendor?: string | undefined;
+  readonly model?: string | undefined;
+  readonly sockets?: number | undefined;
+  readonly cores?: number | undefined;
+  readonly threads: number;
+  readonly features?: readonly string[] | undefined;
+}
+
+export interface MemoryFacts {
+  readonly total: string;
+  readonly swap?: string | undefined;
+  readonly hugePages?: Readonly<Record<string, number>> | undefined;
+  readonly numaNodes?: number | undefined;
+}
+
+export interface DiskFacts {
+  readonly name: string;
+  readonly type: 'nvme' | 'ssd' | 'hdd' | 'virtual';
+  readonly rotational: boolean;
+  readonly size: string;
+  readonly model?: string | undefined;
+  /** Absent where nobody is known to use it: a signature may still be on it. */
+  readonly inUse?: boolean | undefined;
+}
+
+export interface InterfaceFacts {
+  readonly name: string;
+  readonly driver?: string | undefined;
+  readonly speedMbps?: number | undefined;
+  readonly mtu?: number | undefined;
+}
+
+export interface PciFacts {
+  readonly class: string;
+  readonly vendor: string;
+  readonly device: string;
+  readonly count: number;
+}
+
+export interface RuntimeFacts {
+  readonly name: string;
+  readonly version: string;
+  readonly proxied: boolean;
+}
+
+export interface PoolFacts {
+  readonly name: string;
+  readonly backend: BackendKind;
+  /** Who wishes for it: the node's configuration file, or a StoragePool. Absent: its agent does not say. */
+  readonly origin?: 'config' | 'api' | undefined;
+  /** By these classes select it. Absent: its agent does not say. */
+  readonly labels?: Readonly<Record<string, string>> | undefined;
+  readonly ready: boolean;
+  readonly reason?: string | undefined;
+  readonly capacity: string;
+  readonly allocated: string;
+  readonly largestVolume: string;
+  readonly volumes: number;
+  readonly features?: readonly string[] | undefined;
+}
+
+export interface StorageFacts {
+  readonly capacity: string;
+  readonly allocated: string;
+  readonly volumes: number;
+  readonly pools: readonly PoolFacts[];
+}
+
+/** The whole of NodeInventory.status. */
+export interface InventoryStatus extends InventoryFacts {
+  readonly agentVersion?: string | undefined;
+  readonly observedTime?: string | undefined;
+  readonly conditions?: readonly ApiCondition[] | undefined;
+}
+
+export interface SourceProblem {
+  readonly source: string;
+  readonly message: string;
+}
+
+export interface InventoryFindings {
+  readonly agentVersion: string;
+  readonly facts: InventoryFacts;
+  /** Why the agent cannot serve; undefined when it can. */
+  readonly notServing: string | undefined;
+  readonly problems: readonly SourceProblem[];
+  /** Volumes on disk that nothing in the API stands for; undefined while that is not known. */
+  readonly orphans: readonly string[] | undefined;
+  /** After how long as such they are removed; undefined where they are kept. */
+  readonly orphanGraceMs?: number | undefined;
+  /** Undefined while the network is being opened. */
+  readonly network: NetworkFindings | undefined;
+}
+
+/** What is to be said of the pod network. */
+export interface NetworkFindings {
+  /** Why pods of other nodes cannot be reached, a line a range. */
+  readonly unreachable: readonly string[];
+  /** Pods that have addresses of former ranges. */
+  readonly strays: readonly string[];
+}
+
+/** How many volumes, pods or nodes a condition names. */
+const NAMED = 10;
+
+/** The status to publish, or undefined when `previous` says it all: an idle node writes nothing. */
+export function planInventory(
+  { agentVersion, facts, notServing, problems, orphans, orphanGraceMs, network }: InventoryFindings,
+  previous: InventoryStatus | undefined,
+  now: Date,
+): InventoryStatus | undefined {
+  const time = apiTime(now);
+  const condition = (type: string, holds: boolean, reason: string, message: string): ApiCondition => ({
+    type,
+    status: holds ? 'True' : 'False',
+    reason,
+    message: clip(message, 4_096),
+    lastTransitionTime: time,
+  });
+  const conditions = [
+    condition(
+      'Ready',
+      notServing === undefined,
+      notServing === undefined ? 'Serving' : 'NotServing',
+      notServing ?? '',
+    ),
+    condition(
+      'Discovered',
+      problems.length === 0,
+      problems.length === 0 ? 'AllSourcesRead' : 'SourceFailed',
+      problems
+        .map(({ source, message }) => `${source}: ${message}; what was found before is kept`)
+        .join('\n'),
+    ),
+    ...(orphans === undefined
+      ? (previous?.conditions ?? []).filter(({ type }) => type === 'OrphanedVolumes')
+      : [
+          condition(
+            'OrphanedVolumes',
+            orphans.length > 0,
+            orphans.length > 0 ? 'NoLocalVolume' : 'None',
+            describeOrphans(orphans, orphanGraceMs),
+          ),
+        ]),
+    ...(network === undefined
+      ? (previous?.conditions ?? []).filter(({ type }) => NETWORK_CONDITIONS.includes(type))
+      : [
+          condition(
+            'PeersReachable',
+            network.unreachable.length === 0,
+            network.unreachable.length === 0 ? 'RoutesInForce' : 'NoRoute',
+            first(network.unreachable).join('\n'),
+          ),
+          condition(
+            'FormerAddresses',
+            network.strays.length > 0,
+            network.strays.length > 0 ? 'RangesChanged' : 'None',
+            network.strays.length === 0
+              ? ''
+              : `have addresses of ranges that this node had before, which other nodes do not route here: ${first(network.strays).join(', ')}. Recreate them`,
+          ),
+        ]),
+  ];
+  const next: InventoryStatus = {
+    agentVersion,
+    ...facts,
+    conditions: settleConditions(previous?.conditions, conditions),
+  };
+  const { observedTime: _then, ...known } = previous ?? {};
+  return canonicalJson(next) === canonicalJson(known) ? undefined : { ...next, observedTime: time };
+}
+
+const NETWORK_CONDITIONS = ['PeersReachable', 'FormerAddresses'];
+
+function first(all: readonly string[]): readonly string[] {
+  return all.length <= NAMED ? all : [...all.slice(0, NAMED), `and ${all.length - NAMED} more`];
+}
+
+function describeOrphans(orphans: readonly string[], graceMs: number | undefined): string {
+  if (orphans.length === 0) return '';
+  const fate =
+    graceMs === undefined
+      ? 'They are kept; delete what nobody needs'
+      : `What is in no use and nobody asks for is removed after ${formatAge(Math.round(graceMs / 1_000))}`;
+  return `on this node without a LocalVolume: ${first(orphans).join(', ')}. ${fate}`;
+}

@@ -1,0 +1,72 @@
+import { type ApiCondition, apiTime, canonicalJson, clip, settleConditions } from '../kube-text/api-status.ts';
+import type { PolicyFacts } from './policy-report.ts';
+
+/** Status of a RuntimePolicy. */
+export interface PolicyStatus {
+  readonly observedGeneration?: number | undefined;
+  readonly nodes?: number | undefined;
+  readonly conditions?: readonly ApiCondition[] | undefined;
+}
+
+export interface PolicyStatusInput {
+  readonly name: string;
+  readonly uid: string;
+  readonly generation: number;
+  /** What every node says of its proxy; `policies` is undefined for one without proxy. */
+  readonly nodes: readonly { readonly name: string; readonly policies: readonly PolicyFacts[] | undefined }[];
+  readonly previous: PolicyStatus | undefined;
+}
+
+/** How many nodes a message names. */
+const NAMED = 5;
+
+/** What to write into the status of a policy; undefined when it says that already. */
+export function planPolicyStatus(
+  { name, uid, generation, nodes, previous }: PolicyStatusInput,
+  now: Date,
+): PolicyStatus | undefined {
+  const proxied = nodes.flatMap(({ name: node, policies }) =>
+    policies === undefined
+      ? []
+      : [{ node, facts: policies.find((one) => one.name === name && one.uid === uid) }],
+  );
+  const inForce = proxied.filter(
+    ({ facts }) => facts?.generation === generation && facts.problem === undefined,
+  );
+  const refused = proxied.filter(({ facts }) => facts?.problem !== undefined);
+  const waiting = proxied.filter((one) => !inForce.includes(one) && !refused.includes(one));
+  const bare = nodes.filter(({ policies }) => policies === undefined).map((node) => node.name);
+  const verdict = ((): Pick<ApiCondition, 'status' | 'reason' | 'message'> => {
+    const without = bare.length === 0 ? '' : `; no CRI proxy on ${list(bare)}`;
+    if (refused.length > 0) {
+      const said = refused.slice(0, NAMED).map(({ node, facts }) => `${node}: ${facts?.problem ?? ''}`);
+      return { status: 'False', reason: 'Refused', message: `${said.join('\n')}${without}` };
+    }
+    if (waiting.length > 0) {
+      const names = list(waiting.map(({ node }) => node));
+      return { status: 'False', reason: 'Pending', message: `not yet in force on ${names}${without}` };
+    }
+    if (proxied.length === 0) {
+      return { status: 'False', reason: 'NoProxy', message: 'no node has a CRI proxy that could apply it' };
+    }
+    return { status: 'True', reason: 'InForce', message: without.replace('; ', '') };
+  })();
+  const ready = {
+    type: 'Ready',
+    ...verdict,
+    message: clip(verdict.message, 4_096),
+    observedGeneration: generation,
+    lastTransitionTime: apiTime(now),
+  };
+  const next: PolicyStatus = {
+    observedGeneration: generation,
+    nodes: inForce.length,
+    conditions: settleConditions(previous?.conditions, [ready]),
+  };
+  return canonicalJson(next) === canonicalJson(previous) ? undefined : next;
+}
+
+function list(names: readonly string[]): string {
+  const more = names.length > NAMED ? ` and ${names.length - NAMED} more nodes` : '';
+  return `${[...names].sort().slice(0, NAMED).join(', ')}${more}`;
+}

@@ -1,0 +1,136 @@
+import { describe, expect, test } from 'vitest';
+import { SNAPSHOT_CONTENT } from '../../../test/fakes/snapshot-content.ts';
+import type { ContentView } from './snapshot.ts';
+import { type CutState, type CutView, planCut, planOrphan } from './snapshot-content-plan.ts';
+
+const content = SNAPSHOT_CONTENT;
+const existing: ContentView = { ...content, volumeHandle: undefined, snapshotHandle: 'snap-1' };
+const cut: CutView = {
+  name: 'snapshot-1',
+  nodeName: 'n1',
+  poolName: 'default',
+  isDeleting: false,
+  phase: 'Pending',
+  handle: undefined,
+  createdMs: undefined,
+  sizeBytes: 5n,
+  message: '',
+  isPublished: false,
+};
+const taken: CutView = { ...cut, phase: 'Ready', handle: 'snap-1', createdMs: 7_000 };
+const told: CutView = { ...taken, isPublished: true };
+const source = {
+  volumeName: 'pvc-1',
+  nodeName: 'n1',
+  poolName: 'default',
+  size: '1Gi',
+  volumeMode: 'Filesystem',
+} as const;
+const ending = { ...content, isDeleting: true, isReleased: true };
+const known = { ...content.status, handle: 'snap-1', isReady: true };
+
+function plan(change: Partial<CutState>): ReturnType<typeof planCut> {
+  return planCut({
+    content,
+    cut: undefined,
+    source,
+    sharers: [],
+    isRefused: false,
+    hasNode: true,
+    ...change,
+  });
+}
+
+describe('the next step for a VolumeSnapshotContent', () => {
+  const table: readonly (readonly [string, Partial<CutState>, string])[] = [
+    ['an intent on the node of the volume', {}, 'create'],
+    ['nothing for another driver', { content: { ...content, driver: 'other.dev' } }, 'nothing'],
+    ['nothing before its finalizer is there', { content: { ...content, hasFinalizer: false } }, 'nothing'],
+    ['nothing when its snapshot goes already', { content: { ...content, isReleased: true } }, 'nothing'],
+    ['words when no node knows the volume', { source: undefined }, 'report'],
+    ['patience after a refusal', { isRefused: true }, 'nothing'],
+    ['no second snapshot once its handle is known', { content: { ...content, status: known } }, 'report'],
+    ['patience while the node works', { cut }, 'nothing'],
+    ['words when the node cannot yet', { cut: { ...cut, message: 'the pool is not mounted' } }, 'report'],
+    ['a mark before the handle is told', { cut: taken }, 'mark'],
+    ['then the handle', { cut: told }, 'report'],
+    [
+      'nothing when all is told',
+      { cut: told, content: { ...content, status: { ...known, createdMs: 7_000, sizeBytes: 5n } } },
+      'nothing',
+    ],
+    ['another try when the pool is full', { cut: { ...cut, phase: 'Exhausted' } }, 'discard'],
+    ['another try when the node cannot', { cut: { ...cut, phase: 'Failed' } }, 'discard'],
+    ['words, and no deletion, once somebody may know it', { cut: { ...told, phase: 'Failed' } }, 'report'],
+    ['words when it is lost', { cut: { ...told, phase: 'Lost' } }, 'report'],
+    ['patience while an unheard-of one goes', { cut: { ...cut, isDeleting: true } }, 'nothing'],
+    ['no wait for a node that is gone', { cut: { ...cut, isDeleting: true }, hasNode: false }, 'abandon'],
+    ['the state of a snapshot that exists', { content: existing, cut: told }, 'report'],
+    ['words when no node knows the one that should exist', { content: existing }, 'report'],
+    [
+      'patience while its snapshot lives',
+      { content: { ...content, isDeleting: true }, cut: told },
+      'nothing',
+    ],
+    ['the end of the data', { content: ending, cut: told }, 'delete-cut'],
+    ['the end of a half-made one', { content: ending, cut }, 'delete-cut'],
+    ['patience while the node cleans up', { content: ending, cut: { ...told, isDeleting: true } }, 'nothing'],
+    [
+      'patience for what a lost node has',
+      { content: ending, cut: { ...told, isDeleting: true }, hasNode: false },
+      'nothing',
+    ],
+    [
+      'none for what it never told',
+      { content: ending, cut: { ...cut, isDeleting: true }, hasNode: false },
+      'abandon',
+    ],
+    ['its own end when the data is gone', { content: ending }, 'remove-finalizer'],
+    [
+      'its own end when the data is retained',
+      { content: { ...ending, deletionPolicy: 'Retain' }, cut: told },
+      'remove-finalizer',
+    ],
+    [
+      'no retention of what nobody has heard of',
+      { content: { ...ending, deletionPolicy: 'Retain' }, cut: taken },
+      'delete-cut',
+    ],
+    ['a refusal when another content has the same', { content: ending, cut: told, sharers: ['b'] }, 'refuse'],
+    [
+      'the end of an unbound one',
+      { content: { ...existing, isDeleting: true, snapshot: { ...content.snapshot, uid: '' } }, cut: told },
+      'delete-cut',
+    ],
+    ['nothing without its finalizer', { content: { ...ending, hasFinalizer: false }, cut: told }, 'nothing'],
+  ];
+
+  test.each(table)('is %s', (_name, change, expected) => {
+    expect(plan(change).do).toBe(expected);
+  });
+
+  test('tells all that the node says', () => {
+    expect(plan({ cut: told })).toEqual({
+      do: 'report',
+      status: { handle: 'snap-1', isReady: true, createdMs: 7_000, sizeBytes: 5n, error: undefined },
+    });
+  });
+
+  test('keeps what is known of a snapshot that is lost', () => {
+    const found = plan({
+      content: { ...content, status: known },
+      cut: { ...told, phase: 'Lost', message: 'gone' },
+    });
+    const error = 'pool default on node n1 has lost it: gone';
+    expect(found).toEqual({ do: 'report', status: { ...known, isReady: false, error } });
+  });
+});
+
+test.each([
+  [{ isDeleting: false, isPublished: false }, true, 'delete'],
+  [{ isDeleting: true, isPublished: false }, true, 'nothing'],
+  [{ isDeleting: true, isPublished: false }, false, 'abandon'],
+  [{ isDeleting: false, isPublished: true }, false, 'nothing'],
+] as const)('a snapshot without content: %j with its node %s', (found, hasNode, expected) => {
+  expect(planOrphan(found, hasNode).do).toBe(expected);
+});

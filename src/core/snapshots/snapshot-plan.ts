@@ -1,0 +1,204 @@
+import { DRIVER_NAME } from '../volumes/driver.ts';
+import { Fault, isFault } from '../fault.ts';
+import { IN_GROUP_FINALIZER } from './group-snapshot.ts';
+import {
+  contentNameOf,
+  type ContentView,
+  describeSnapshot,
+  SNAPSHOT_FINALIZERS,
+  type SnapshotClassView,
+  type SnapshotStatus,
+  type SnapshotView,
+} from './snapshot.ts';
+import { chooseSnapshotClass } from './snapshot-class.ts';
+
+/** The volume of a claim that a snapshot is wanted of. */
+export interface SnapshotSource {
+  readonly driver: string;
+  readonly volumeHandle: string;
+  readonly volumeMode: string;
+}
+
+/** All that a decision about one VolumeSnapshot rests on. */
+export interface SnapshotState {
+  readonly snapshot: SnapshotView;
+  /** The content that it names, or that is made for it. */
+  readonly content: ContentView | undefined;
+  /** The volume of its claim, or why there is none; undefined where it names a content. */
+  readonly source: SnapshotSource | Fault | undefined;
+  readonly classes: readonly SnapshotClassView[];
+  /** Volumes that are being made from it right now. */
+  readonly restoring: readonly string[];
+}
+
+export type SnapshotPlan =
+  | { readonly do: 'nothing' }
+  /** Nothing can be done before something else changes; `fault` says what, to the author of the snapshot. */
+  | { readonly do: 'wait'; readonly reason: string; readonly fault: Fault }
+  /** It is being deleted, and volumes are still being made from it. */
+  | { readonly do: 'hold'; readonly fault: Fault }
+  /** Write the default class into it. */
+  | { readonly do: 'set-class'; readonly className: string }
+  | { readonly do: 'add-finalizers'; readonly finalizers: readonly string[] }
+  | { readonly do: 'create-content'; readonly content: NewContent }
+  /** Write its UID into a content that was there before. */
+  | { readonly do: 'bind'; readonly className: string | undefined }
+  | { readonly do: 'report'; readonly status: SnapshotStatus }
+  /** Tell the driver's part that the content may end. */
+  | { readonly do: 'release-content' }
+  | { readonly do: 'delete-content' }
+  /** Nothing stands in the way of its end any more. */
+  | { readonly do: 'remove-finalizers' };
+
+export interface NewContent {
+  readonly name: string;
+  readonly className: string;
+  readonly deletionPolicy: SnapshotClassView['deletionPolicy'];
+  readonly volumeHandle: string;
+  readonly volumeMode: string;
+}
+
+const NOTHING = { do: 'nothing' } as const;
+
+/**
+ * The next step for a VolumeSnapshot: the part that is the same for all drivers. Whoever takes it leaves the same objects, so that it can
+ * be handed over at any moment. Those of other drivers are left alone.
+ */
+export function planSnapshot(state: SnapshotState): SnapshotPlan {
+  const { snapshot, content } = state;
+  if (isForeign(state)) return NOTHING;
+  // Its group keeps it, also when somebody deletes it alone, and makes its content.
+  if (snapshot.isMember && snapshot.finalizers.includes(IN_GROUP_FINALIZER) && snapshot.isDeleting)
+    return NOTHING;
+  if (snapshot.isMember && content === undefined && !snapshot.isDeleting) return NOTHING;
+  if (snapshot.isDeleting) return planEnd(state);
+  if (content !== undefined) return planBound(snapshot, content);
+  const who = describeSnapshot(snapshot);
+  const missing = snapshot.contentName ?? snapshot.status.contentName;
+  if (missing !== undefined) {
+    // One that was there once is not made again: it would show another moment under the same name.
+    const fault = new Fault('not-found', `${who}: VolumeSnapshotContent ${missing} does not exist`);
+    return { do: 'wait', reason: 'SnapshotContentMissing', fault };
+  }
+  try {
+    return planNew(state);
+  } catch (error) {
+    if (!isFault(error) || error.kind === 'bug') throw error;
+    const fault = new Fault(error.kind, `${who}: ${error.message}`);
+    return { do: 'wait', reason: 'SnapshotContentCreationFailed', fault };
+  }
+}
+
+function isForeign({ snapshot, content, source, classes }: SnapshotState): boolean {
+  if (content !== undefined) return content.driver !== DRIVER_NAME;
+  const driver = classes.find(({ name }) => name === snapshot.className)?.driver;
+  // A class of ours for a volume of another driver is an error that somebody has to tell.
+  if (driver !== undefined) return driver !== DRIVER_NAME && !isOurs(source);
+  return source !== undefined && !(source instanceof Fault) && !isOurs(source);
+}
+
+function isOurs(source: SnapshotState['source']): boolean {
+  return source !== undefined && !(source instanceof Fault) && source.driver === DRIVER_NAME;
+}
+
+function planNew({ snapshot, source, classes }: SnapshotState): SnapshotPlan {
+  if (source === undefined || source instanceof Fault) {
+    throw source ?? new Fault('bug', `${describeSnapshot(snapshot)}: its source was not looked up`);
+  }
+  const { name, deletionPolicy } = chooseSnapshotClass(snapshot.className, source.driver, classes);
+  if (snapshot.className === undefined) return { do: 'set-class', className: name };
+  // Before there is anything to keep it for: it cannot vanish between two steps.
+  const finalizers = withFinalizers(snapshot);
+  if (finalizers !== undefined) return { do: 'add-finalizers', finalizers };
+  const { volumeHandle, volumeMode } = source;
+  const content = { name: contentNameOf(snapshot.uid), className: name, deletionPolicy };
+  return { do: 'create-content', content: { ...content, volumeHandle, volumeMode } };
+}
+
+function planBound(snapshot: SnapshotView, content: ContentView): SnapshotPlan {
+  const why = misbound(snapshot, content);
+  if (why !== undefined) {
+    const fault = new Fault('conflict', `${describeSnapshot(snapshot)}: ${why}`);
+    return { do: 'wait', reason: 'SnapshotContentMisbound', fault };
+  }
+  const finalizers = withFinalizers(snapshot);
+  if (finalizers !== undefined) return { do: 'add-finalizers', finalizers };
+  if (content.snapshot.uid === '') return { do: 'bind', className: snapshot.className };
+  const { isReady, createdMs, sizeBytes, error } = content.status;
+  const status = { contentName: content.name, isReady, createdMs, sizeBytes, error };
+  return sameStatus(status, snapshot.status) ? NOTHING : { do: 'report', status };
+}
+
+/** Why the two do not belong together; undefined when they do, or may. Both have to name each other: contents decide who reads what. */
+export function misbound(
+  snapshot: Pick<SnapshotView, 'uid' | 'namespace' | 'name' | 'contentName'>,
+  content: ContentView,
+): string | undefined {
+  const { namespace, name, uid } = content.snapshot;
+  const it = `VolumeSnapshotContent ${content.name}`;
+  if (namespace !== snapshot.namespace || name !== snapshot.name) {
+    return `${it} is for snapshot ${namespace}/${name} (spec.volumeSnapshotRef)`;
+  }
+  if (uid !== '' && uid !== snapshot.uid) return `${it} is bound to an earlier snapshot of this name`;
+  const isGiven = snapshot.contentName !== undefined;
+  if (isGiven && content.snapshotHandle === undefined) {
+    return `${it} stands for no existing snapshot: it has no spec.source.snapshotHandle`;
+  }
+  if (!isGiven && (content.volumeHandle === undefined || uid === '')) {
+    return `${it} has the name of the one that is to be made; delete it`;
+  }
+  return undefined;
+}
+
+function planEnd({ snapshot, content, restoring }: SnapshotState): SnapshotPlan {
+  if (!snapshot.finalizers.some(isOurFinalizer)) return NOTHING;
+  const [volume] = restoring;
+  if (volume !== undefined) {
+    const text = `${describeSnapshot(snapshot)} goes when volume ${volume}, which is being made from it, is ready`;
+    return { do: 'hold', fault: new Fault('busy', text) };
+  }
+  // One that never became its own is none of its business.
+  const isBound =
+    content !== undefined && content.snapshot.uid !== '' && misbound(snapshot, content) === undefined;
+  if (!isBound) return { do: 'remove-finalizers' };
+  if (!content.isReleased) return { do: 'release-content' };
+  if (content.deletionPolicy === 'Retain') return { do: 'remove-finalizers' };
+  return content.isDeleting ? NOTHING : { do: 'delete-content' };
+}
+
+function withFinalizers({ finalizers }: SnapshotView): readonly string[] | undefined {
+  const missing = SNAPSHOT_FINALIZERS.filter((finalizer) => !finalizers.includes(finalizer));
+  return missing.length === 0 ? undefined : [...finalizers, ...missing];
+}
+
+function isOurFinalizer(finalizer: string): boolean {
+  return SNAPSHOT_FINALIZERS.some((each) => each === finalizer);
+}
+
+function sameStatus(a: SnapshotStatus, b: SnapshotStatus): boolean {
+  const seconds = ({ createdMs }: SnapshotStatus): number => Math.floor((createdMs ?? 0) / 1_000);
+  return (
+    a.contentName === b.contentName &&
+    a.isReady === b.isReady &&
+    a.sizeBytes === b.sizeBytes &&
+    a.error === b.error &&
+    seconds(a) === seconds(b)
+  );
+}
+
+export type ContentBinding =
+  | { readonly do: 'nothing' }
+  | { readonly do: 'add-finalizer' }
+  /** Its VolumeSnapshot is gone without having been asked. The data stays until somebody deletes this object. */
+  | { readonly do: 'release-content' };
+
+/** The next step for a VolumeSnapshotContent in the part that is the same for all drivers. `snapshot` is the one of the name that it refers to. */
+export function planContentBinding(
+  content: ContentView,
+  snapshot: Pick<SnapshotView, 'uid'> | undefined,
+): ContentBinding {
+  if (content.driver !== DRIVER_NAME || content.snapshot.uid === '') return NOTHING;
+  if (!content.hasFinalizer && !content.isDeleting) return { do: 'add-finalizer' };
+  const isGone = snapshot?.uid !== content.snapshot.uid;
+  return isGone && !content.isReleased ? { do: 'release-content' } : NOTHING;
+}

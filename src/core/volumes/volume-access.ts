@@ -1,0 +1,91 @@
+import { Fault } from '../fault.ts';
+import { parseMountOptions } from './mount-options.ts';
+import type { Publication } from './volume.ts';
+
+/** Attributes of a mount in the numbers of mount_setattr(2). */
+export interface MountPlan {
+  readonly readonly: boolean;
+  readonly set: bigint;
+  readonly clear: bigint;
+}
+
+const RDONLY = 0x1n;
+const ATIME_MASK = 0x70n;
+
+/** What each option sets and clears. */
+const OPTIONS: Readonly<Record<string, { readonly set: bigint; readonly clear: bigint }>> = {
+  ro: { set: RDONLY, clear: 0n },
+  rw: { set: 0n, clear: 0n },
+  nosuid: { set: 0x2n, clear: 0n },
+  suid: { set: 0n, clear: 0x2n },
+  nodev: { set: 0x4n, clear: 0n },
+  dev: { set: 0n, clear: 0x4n },
+  noexec: { set: 0x8n, clear: 0n },
+  exec: { set: 0n, clear: 0x8n },
+  noatime: { set: 0x10n, clear: ATIME_MASK },
+  relatime: { set: 0n, clear: ATIME_MASK },
+  strictatime: { set: 0x20n, clear: ATIME_MASK },
+  nodiratime: { set: 0x80n, clear: 0n },
+  diratime: { set: 0n, clear: 0x80n },
+};
+
+/**
+ * Turns mount options into attributes; a later option wins over an earlier one. A context is none of them: it is the whole file system's. Throws
+ * `invalid` for one that is not allowed.
+ */
+export function planMount(flags: readonly string[], readonly: boolean): MountPlan {
+  let set = 0n;
+  let clear = 0n;
+  for (const flag of parseMountOptions(flags).own) {
+    const option = Object.hasOwn(OPTIONS, flag) ? OPTIONS[flag] : undefined;
+    if (option === undefined) {
+      throw new Fault(
+        'invalid',
+        `mount option ${JSON.stringify(flag)} is not allowed; possible are ${Object.keys(OPTIONS).join(', ')}, and context where a volume has a file system of its own`,
+      );
+    }
+    if (flag === 'rw') set &= ~RDONLY;
+    set = (set & ~option.clear) | option.set;
+    clear = (clear & ~option.set) | option.clear;
+  }
+  if (readonly) set |= RDONLY;
+  return { readonly: (set & RDONLY) !== 0n, set, clear };
+}
+
+export type PublishDecision = 'publish' | 'already-published';
+
+/**
+ * Whether `wanted` may join what is published. Throws `conflict` when the target already has the volume in another way, `precondition`
+ * when one of the two demands to be alone.
+ */
+export function decidePublish(published: readonly Publication[], wanted: Publication): PublishDecision {
+  const same = published.find(({ target }) => target === wanted.target);
+  if (same !== undefined) {
+    if (
+      same.readonly === wanted.readonly &&
+      same.accessMode === wanted.accessMode &&
+      sameFlags(same, wanted)
+    ) {
+      return 'already-published';
+    }
+    throw new Fault('conflict', `the volume is published at ${wanted.target} already, in another way`, {
+      fields: { target: wanted.target, accessMode: same.accessMode, readonly: same.readonly },
+    });
+  }
+  const alone = [...published, wanted].find(({ accessMode }) => accessMode === 'SINGLE_NODE_SINGLE_WRITER');
+  const other = published[0];
+  if (alone !== undefined && other !== undefined) {
+    throw new Fault(
+      'precondition',
+      `the volume is published at ${other.target}, and SINGLE_NODE_SINGLE_WRITER allows one target only`,
+      { fields: { target: wanted.target, publishedAt: other.target } },
+    );
+  }
+  return 'publish';
+}
+
+/** But for a context, which is that of the staged file system whether or not a publication names it. */
+function sameFlags(a: Publication, b: Publication): boolean {
+  const [own, others] = [parseMountOptions(a.flags).own, parseMountOptions(b.flags).own];
+  return own.length === others.length && own.every((option, index) => option === others[index]);
+}
