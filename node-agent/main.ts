@@ -28,7 +28,7 @@ import { askProxy } from './kube/ask-proxy.ts';
 import { ClusterMember, type ClusterMemberDeps } from './kube/cluster-member.ts';
 import { policiesDirectory, PolicyFiles } from './kube/policy-files.ts';
 import { tellChanges } from './kube/storage-changes.ts';
-import { startKernel } from './linux/kernel.ts';
+import { startKernel } from './linux/kernel/kernel.ts';
 import type { Network } from './network/network.ts';
 import { openPodNetwork } from './pod-network.ts';
 import { createRpcMetrics } from './rpc-metrics.ts';

@@ -13,7 +13,7 @@ const { metafile } = await build({
   absWorkingDir: root,
   entryPoints: {
     keelson: 'src/cli/main.ts',
-    'kernel-worker': 'node-agent/linux/kernel-worker.ts',
+    'kernel-worker': 'node-agent/linux/kernel/kernel-worker.ts',
     'rule-worker': 'src/controller/labels/rule-worker.ts',
   },
   outdir: 'dist',

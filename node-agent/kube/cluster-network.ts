@@ -14,7 +14,7 @@ import { Informer, type InformerObserver } from '../../src/kube/informer.ts';
 import { BoundedRunner } from '../../src/runtime/bounded-runner.ts';
 import { type Clock, systemClock } from '../../src/runtime/clock.ts';
 import type { Logger } from '../../src/runtime/logger.ts';
-import { writeDurably } from '../linux/durable-file.ts';
+import { writeDurably } from '../linux/files/durable-file.ts';
 
 export interface ClusterNetworkOptions {
   readonly nodeName: string;

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { mkdir, open, readdir, readlink, rename, rm, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
-import { syncDirectory } from '../linux/durable-file.ts';
+import { syncDirectory } from '../linux/files/durable-file.ts';
 
 /** Below the agent's state directory; the CRI proxy is given it with `--policies`. */
 export function policiesDirectory(stateDir: string): string {

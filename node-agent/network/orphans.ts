@@ -1,6 +1,6 @@
 import type { AddressAllocator } from '../../src/core/network/ipam.ts';
 import type { Logger } from '../../src/runtime/logger.ts';
-import type { Kernel } from '../linux/kernel.ts';
+import type { Kernel } from '../linux/kernel/kernel.ts';
 import type { Attachments } from './attachments.ts';
 
 /**

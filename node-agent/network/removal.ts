@@ -1,8 +1,8 @@
 import { join } from 'node:path';
 import { HOST_LINK_PREFIX } from '../../src/core/network/link-plan.ts';
-import { startKernel } from '../linux/kernel.ts';
-import { deleteLinks } from '../linux/link-deletion.ts';
-import { applyNft, listNftTable } from '../linux/nft.ts';
+import { startKernel } from '../linux/kernel/kernel.ts';
+import { deleteLinks } from '../linux/net/link-deletion.ts';
+import { applyNft, listNftTable } from '../linux/net/nft.ts';
 import { Firewall } from './firewall.ts';
 import type { NetworkDeps, NetworkOptions } from './network.ts';
 import { AttachmentStore } from './store.ts';

@@ -6,7 +6,7 @@ import { pinsOfCopy } from '../../src/core/volumes/volume-quota.ts';
 import type { Clock } from '../../src/runtime/clock.ts';
 import { KeyedLock } from '../../src/runtime/keyed-lock.ts';
 import type { Logger } from '../../src/runtime/logger.ts';
-import type { HostSelinux } from '../linux/selinux.ts';
+import type { HostSelinux } from '../linux/files/selinux.ts';
 import type { Inventory } from './inventory.ts';
 import type { IoLimiter } from './mounts/io-limiter.ts';
 import type { Ledger } from './ledger.ts';

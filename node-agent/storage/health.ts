@@ -9,7 +9,7 @@ import {
 } from '../../src/core/volumes/volume-health.ts';
 import { isId } from '../../src/core/volumes/volume-name.ts';
 import type { MountEntry } from '../../src/core/volumes/mount-table.ts';
-import { readMountTable } from '../linux/mount-table.ts';
+import { readMountTable } from '../linux/files/mount-table.ts';
 import type { VolumeMounts } from './backend.ts';
 import { type Inventory, type Quarantined, quarantinedId } from './inventory.ts';
 import type { PoolSet, PoolState } from './pools/pool-set.ts';

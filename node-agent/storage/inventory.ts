@@ -7,7 +7,7 @@ import { ATTRIBUTES } from '../../src/core/volumes/volume-attributes.ts';
 import { isGroupId, isId } from '../../src/core/volumes/volume-name.ts';
 import type { Logger } from '../../src/runtime/logger.ts';
 import { SharedRun } from '../../src/runtime/shared-run.ts';
-import { removeDurably, syncDirectory, writeDurably } from '../linux/durable-file.ts';
+import { removeDurably, syncDirectory, writeDurably } from '../linux/files/durable-file.ts';
 
 /** A record that could not be read. Its data is left alone, and its volume is not served. */
 export interface Quarantined {

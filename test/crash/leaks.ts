@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { mkdir, open, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { readMountTable } from '../../node-agent/linux/mount-table.ts';
+import { readMountTable } from '../../node-agent/linux/files/mount-table.ts';
 import { runCommand } from '../../src/runtime/child-process.ts';
 import { isId } from '../../src/core/volumes/volume-name.ts';
 import { waitFor } from '../cluster/wait.ts';

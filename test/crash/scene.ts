@@ -1,7 +1,7 @@
 import { mkdir, open, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { IoCgroups } from '../../node-agent/linux/io-cgroups.ts';
-import { type Kernel, startKernel } from '../../node-agent/linux/kernel.ts';
+import type { IoCgroups } from '../../node-agent/linux/process/io-cgroups.ts';
+import { type Kernel, startKernel } from '../../node-agent/linux/kernel/kernel.ts';
 import { openStorage, type Storage } from '../../node-agent/storage/storage.ts';
 import type { CreateVolume } from '../../node-agent/storage/volumes.ts';
 import type { BackendKind } from '../../src/core/volumes/backend-features.ts';

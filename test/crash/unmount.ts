@@ -1,4 +1,4 @@
-import { readMountTable } from '../../node-agent/linux/mount-table.ts';
+import { readMountTable } from '../../node-agent/linux/files/mount-table.ts';
 import { runCommand } from '../../src/runtime/child-process.ts';
 
 /** Unmounts all at and below a directory of a test, the last mount first: pools that are left to pods, and what a test that failed has left. */

@@ -1,5 +1,5 @@
 import { tellChanges } from '../../node-agent/kube/storage-changes.ts';
-import { startKernel } from '../../node-agent/linux/kernel.ts';
+import { startKernel } from '../../node-agent/linux/kernel/kernel.ts';
 import { openStorage } from '../../node-agent/storage/storage.ts';
 import { findCluster } from '../../src/kube/cluster-access.ts';
 import { HttpKubeClient } from '../../src/kube/http-client.ts';

@@ -2,7 +2,7 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll } from 'vitest';
-import { type Kernel, startKernel } from '../../node-agent/linux/kernel.ts';
+import { type Kernel, startKernel } from '../../node-agent/linux/kernel/kernel.ts';
 import { openPool, type OpenPool } from '../../node-agent/storage/pools/open-pool.ts';
 import { growsMounted } from '../../node-agent/storage/image/volume-filesystem.ts';
 import type { PoolSpec } from '../../src/core/pools/pool.ts';

@@ -1,7 +1,7 @@
 import { open, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, it } from 'vitest';
-import { hostSelinux } from '../../node-agent/linux/selinux.ts';
+import { hostSelinux } from '../../node-agent/linux/files/selinux.ts';
 import { capability, type CsiLab, startCsiLab } from './csi-lab.ts';
 import { fill, MIB, requireRoot } from './storage-lab.ts';
 

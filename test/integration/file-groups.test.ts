@@ -20,7 +20,7 @@ import { join } from 'node:path';
 import { beforeEach, describe, expect, it } from 'vitest';
 import type { BackendKind } from '../../src/core/volumes/backend-features.ts';
 import { PASSPHRASE_FIELD } from '../../src/core/volumes/encryption.ts';
-import { type Kernel, startKernel } from '../../node-agent/linux/kernel.ts';
+import { type Kernel, startKernel } from '../../node-agent/linux/kernel/kernel.ts';
 import { runCommand } from '../../src/runtime/child-process.ts';
 import { type CsiLab, startCsiLab } from './csi-lab.ts';
 import { requireRoot, startStorageLab } from './storage-lab.ts';

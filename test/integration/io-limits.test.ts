@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, it } from 'vitest';
-import { findIoCgroups } from '../../node-agent/linux/io-cgroups.ts';
+import { findIoCgroups } from '../../node-agent/linux/process/io-cgroups.ts';
 import { runCommand } from '../../src/runtime/child-process.ts';
 import { capability, type CsiLab, startCsiLab } from './csi-lab.ts';
 import { fill, requireRoot } from './storage-lab.ts';

@@ -2,7 +2,7 @@ import { mkdtemp, open, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { type Kernel, startKernel } from '../../node-agent/linux/kernel.ts';
+import { type Kernel, startKernel } from '../../node-agent/linux/kernel/kernel.ts';
 import { requireRoot } from './storage-lab.ts';
 
 interface LoopLab extends AsyncDisposable {

@@ -176,7 +176,7 @@ it('a link that one side refuses half-way is undone on both, and says what the k
     // No host can have a multicast address: the pod's second one is refused.
     addresses: ['10.88.0.2', 'ff02::88'],
   };
-  const module = join(import.meta.dirname, '../../node-agent/linux/kernel.ts');
+  const module = join(import.meta.dirname, '../../node-agent/linux/kernel/kernel.ts');
   const script = `import(${JSON.stringify(module)}).then(async ({ startKernel }) => {
     await using kernel = startKernel({ name: 'test' });
     await kernel.call('attachLink', ${JSON.stringify(plan)}).catch((error) => console.log(error.kind + ': ' + error.message));

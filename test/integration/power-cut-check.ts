@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Kernel } from '../../node-agent/linux/kernel.ts';
+import type { Kernel } from '../../node-agent/linux/kernel/kernel.ts';
 import { openStorage, type Storage } from '../../node-agent/storage/storage.ts';
 import { silentLogger } from '../../src/runtime/logger.ts';
 import type { Promised } from './power-cut-acks.ts';

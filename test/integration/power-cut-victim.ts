@@ -1,6 +1,6 @@
 import { mkdir, open } from 'node:fs/promises';
 import { join } from 'node:path';
-import { startKernel } from '../../node-agent/linux/kernel.ts';
+import { startKernel } from '../../node-agent/linux/kernel/kernel.ts';
 import { openStorage } from '../../node-agent/storage/storage.ts';
 import { isFault } from '../../src/core/fault.ts';
 import { silentLogger } from '../../src/runtime/logger.ts';

@@ -1,5 +1,5 @@
 import { Fault, type FaultKind } from '../../../src/core/fault.ts';
-import { checked, libc, SysError } from '../libc.ts';
+import { checked, libc, SysError } from '../libc/libc.ts';
 import { concatenate, LITTLE_ENDIAN, viewOf } from './attributes.ts';
 import * as k from './constants.ts';
 import {

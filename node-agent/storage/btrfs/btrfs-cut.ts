@@ -1,6 +1,6 @@
 import { mkdir, rename, rmdir } from 'node:fs/promises';
 import { Fault } from '../../../src/core/fault.ts';
-import type { Kernel } from '../../linux/kernel.ts';
+import type { Kernel } from '../../linux/kernel/kernel.ts';
 import type { SnapshotCut } from '../backend.ts';
 import { absent } from '../mounts/target-mounts.ts';
 

@@ -1,8 +1,8 @@
 import { Fault } from '../../../src/core/fault.ts';
 import type { PoolSpec } from '../../../src/core/pools/pool.ts';
 import type { QuotaMode } from '../../../src/core/volumes/volume-quota.ts';
-import { type Kernel, startKernel } from '../../linux/kernel.ts';
-import { SysError } from '../../linux/libc.ts';
+import { type Kernel, startKernel } from '../../linux/kernel/kernel.ts';
+import { SysError } from '../../linux/libc/libc.ts';
 import { FileBlockMaps } from '../transfers/block-maps.ts';
 import { BlockMounts } from '../mounts/block-mounts.ts';
 import { mountsByMode } from '../mounts/mounts-by-mode.ts';

@@ -1,5 +1,5 @@
 import type { Logger } from '../../../src/runtime/logger.ts';
-import type { Kernel } from '../../linux/kernel.ts';
+import type { Kernel } from '../../linux/kernel/kernel.ts';
 
 export interface QuotaCheckOptions {
   readonly name: string;

@@ -8,8 +8,8 @@ import type { ContentSource, VolumeShape } from '../../../src/core/volumes/volum
 import { isId } from '../../../src/core/volumes/volume-name.ts';
 import type { Logger } from '../../../src/runtime/logger.ts';
 import { SharedRun } from '../../../src/runtime/shared-run.ts';
-import type { Kernel } from '../../linux/kernel.ts';
-import { SysError } from '../../linux/libc.ts';
+import type { Kernel } from '../../linux/kernel/kernel.ts';
+import { SysError } from '../../linux/libc/libc.ts';
 import type { FilesystemStats, SnapshotCut, VolumeBackend } from '../backend.ts';
 import { filesystemStats } from '../mounts/filesystem-stats.ts';
 import { type RemovalBudget, unlimitedRemoval } from '../removal/removal-budget.ts';

@@ -2,7 +2,7 @@ import { chmod, mkdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Fault } from '../../../src/core/fault.ts';
 import type { VolumeShape } from '../../../src/core/volumes/volume.ts';
-import type { Kernel } from '../../linux/kernel.ts';
+import type { Kernel } from '../../linux/kernel/kernel.ts';
 import { absent } from '../mounts/target-mounts.ts';
 import type { VolumeKey } from '../volume-key.ts';
 

@@ -1,6 +1,6 @@
 import { type FileHandle, open, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import type { Kernel } from '../../linux/kernel.ts';
+import type { Kernel } from '../../linux/kernel/kernel.ts';
 
 export interface CopyFileOptions {
   readonly from: string;

@@ -6,7 +6,7 @@ import type { PoolUsage, VolumeUsage } from '../../../src/core/pools/pool-capaci
 import type { ContentSource, VolumeShape } from '../../../src/core/volumes/volume.ts';
 import { isId } from '../../../src/core/volumes/volume-name.ts';
 import type { Logger } from '../../../src/runtime/logger.ts';
-import type { Kernel } from '../../linux/kernel.ts';
+import type { Kernel } from '../../linux/kernel/kernel.ts';
 import { DIRECTORIES, type SnapshotCut, type SnapshotOrder, type VolumeBackend } from '../backend.ts';
 import { copyFileWhole, putInPlace } from './file-copy.ts';
 import { ImageCut } from './image-cut.ts';

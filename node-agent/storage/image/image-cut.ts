@@ -1,6 +1,6 @@
 import { type FileHandle, open, rm } from 'node:fs/promises';
 import { linkSignals } from '../../../src/runtime/signals.ts';
-import type { Kernel } from '../../linux/kernel.ts';
+import type { Kernel } from '../../linux/kernel/kernel.ts';
 import type { SnapshotCut } from '../backend.ts';
 import { copyContent, putInPlace } from './file-copy.ts';
 

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import type { BackendFeatures } from '../../../src/core/volumes/backend-features.ts';
 import type { FsType } from '../../../src/core/volumes/volume.ts';
 import { IO_ATTRIBUTES } from '../../../src/core/volumes/volume-attributes.ts';
-import type { Kernel } from '../../linux/kernel.ts';
+import type { Kernel } from '../../linux/kernel/kernel.ts';
 import { FileBlockMaps } from '../transfers/block-maps.ts';
 import { BlockMounts } from '../mounts/block-mounts.ts';
 import { mountsByMode } from '../mounts/mounts-by-mode.ts';

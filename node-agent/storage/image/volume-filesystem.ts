@@ -3,7 +3,7 @@ import { Fault } from '../../../src/core/fault.ts';
 import { type FoundFilesystem, PROBE_BYTES, probeFilesystem } from '../../../src/core/volumes/filesystem-probe.ts';
 import type { FsType } from '../../../src/core/volumes/volume.ts';
 import { runCommand } from '../../../src/runtime/child-process.ts';
-import { hasCapability } from '../../linux/capabilities.ts';
+import { hasCapability } from '../../linux/process/capabilities.ts';
 
 interface FilesystemKind {
   /** Makes one in a file; blocks and sectors of 4 KiB fit every disk, also one that the pool moves to later. */

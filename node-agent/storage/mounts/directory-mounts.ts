@@ -1,6 +1,6 @@
 import { stat } from 'node:fs/promises';
 import type { VolumeShape } from '../../../src/core/volumes/volume.ts';
-import type { Kernel } from '../../linux/kernel.ts';
+import type { Kernel } from '../../linux/kernel/kernel.ts';
 import type { FilesystemStats } from '../backend.ts';
 import type { FileGroups } from './file-groups.ts';
 import type { ModeMounts } from './mounts-by-mode.ts';

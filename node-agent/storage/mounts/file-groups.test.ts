@@ -2,8 +2,8 @@ import { constants } from 'node:os';
 import { expect, test } from 'vitest';
 import { Fault } from '../../../src/core/fault.ts';
 import { silentLogger } from '../../../src/runtime/logger.ts';
-import type { Kernel } from '../../linux/kernel.ts';
-import { SysError } from '../../linux/libc.ts';
+import type { Kernel } from '../../linux/kernel/kernel.ts';
+import { SysError } from '../../linux/libc/libc.ts';
 import { FileGroups } from './file-groups.ts';
 
 /** A thread whose walks end when the test says so. */

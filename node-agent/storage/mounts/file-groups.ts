@@ -1,7 +1,7 @@
 import { Fault } from '../../../src/core/fault.ts';
 import type { Logger } from '../../../src/runtime/logger.ts';
-import type { Kernel } from '../../linux/kernel.ts';
-import { SysError } from '../../linux/libc.ts';
+import type { Kernel } from '../../linux/kernel/kernel.ts';
+import { SysError } from '../../linux/libc/libc.ts';
 
 /** With so few in it, a volume does not keep the others waiting. */
 const FEW = 512;

@@ -3,7 +3,7 @@ import { ANY_SIZE } from '../../../src/core/volumes/volume-size.ts';
 import type { VolumeAttributes } from '../../../src/core/volumes/volume-attributes.ts';
 import { silentLogger } from '../../../src/runtime/logger.ts';
 import { createFakeDisk, FakePool, openFakeInventory } from '../../../test/fakes/fake-storage.ts';
-import type { IoCgroups } from '../../linux/io-cgroups.ts';
+import type { IoCgroups } from '../../linux/process/io-cgroups.ts';
 import { createStorage, type VolumeService } from '../storage.ts';
 
 /** The kernel's own: limits by cgroup and device, which stay when a device goes. */

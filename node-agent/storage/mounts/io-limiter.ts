@@ -4,7 +4,7 @@ import { limitsIo, type VolumeAttributes } from '../../../src/core/volumes/volum
 import type { Clock } from '../../../src/runtime/clock.ts';
 import { every } from '../../../src/runtime/interval.ts';
 import type { Logger } from '../../../src/runtime/logger.ts';
-import type { IoCgroups } from '../../linux/io-cgroups.ts';
+import type { IoCgroups } from '../../linux/process/io-cgroups.ts';
 import type { Inventory } from '../inventory.ts';
 import type { LimitedDevices } from './limited-devices.ts';
 import type { PoolSet } from '../pools/pool-set.ts';

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import type { Logger } from '../../../src/runtime/logger.ts';
-import { writeDurably } from '../../linux/durable-file.ts';
+import { writeDurably } from '../../linux/files/durable-file.ts';
 
 /** Devices (`MAJOR:MINOR`) on which limits were set since the machine booted, with the volume that each had. */
 export interface LimitedDevices {

@@ -4,9 +4,9 @@ import { basename, dirname, join } from 'node:path';
 import { Fault } from '../../../src/core/fault.ts';
 import type { VolumeShape } from '../../../src/core/volumes/volume.ts';
 import type { MountPlan } from '../../../src/core/volumes/volume-access.ts';
-import type { Kernel } from '../../linux/kernel.ts';
+import type { Kernel } from '../../linux/kernel/kernel.ts';
 import type { MountEntry } from '../../../src/core/volumes/mount-table.ts';
-import { readMountTable } from '../../linux/mount-table.ts';
+import { readMountTable } from '../../linux/files/mount-table.ts';
 import type { VolumeTargets } from '../backend.ts';
 
 const UMOUNT_NOFOLLOW = 8;

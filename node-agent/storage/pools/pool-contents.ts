@@ -1,6 +1,6 @@
 import type { PoolSpec } from '../../../src/core/pools/pool.ts';
 import type { Logger } from '../../../src/runtime/logger.ts';
-import type { Kernel } from '../../linux/kernel.ts';
+import type { Kernel } from '../../linux/kernel/kernel.ts';
 import type { VolumeBackend, VolumeMounts } from '../backend.ts';
 import type { FileGroups } from '../mounts/file-groups.ts';
 import type { BlockMaps } from '../transfers/block-maps.ts';

@@ -6,7 +6,7 @@ import { PROBE_BYTES, probeFilesystem, probeSignature } from '../../../src/core/
 import type { FsType } from '../../../src/core/volumes/volume.ts';
 import { runCommand } from '../../../src/runtime/child-process.ts';
 import type { Logger } from '../../../src/runtime/logger.ts';
-import type { Kernel } from '../../linux/kernel.ts';
+import type { Kernel } from '../../linux/kernel/kernel.ts';
 import { makePoolFilesystem, mountedAt, mountPool, POOL_LABEL, type PoolMount } from './pool-filesystem.ts';
 import { NO_UUID } from './pool-marker.ts';
 import { absent } from '../mounts/target-mounts.ts';

@@ -5,9 +5,9 @@ import type { BackendKind } from '../../../src/core/volumes/backend-features.ts'
 import { Fault } from '../../../src/core/fault.ts';
 import type { FsType } from '../../../src/core/volumes/volume.ts';
 import { runCommand } from '../../../src/runtime/child-process.ts';
-import type { Kernel } from '../../linux/kernel.ts';
-import { SysError } from '../../linux/libc.ts';
-import { readMountTable } from '../../linux/mount-table.ts';
+import type { Kernel } from '../../linux/kernel/kernel.ts';
+import { SysError } from '../../linux/libc/libc.ts';
+import { readMountTable } from '../../linux/files/mount-table.ts';
 import { growFilesystem } from '../image/volume-filesystem.ts';
 
 /** btrfs needs about 109 MiB for its first chunks, mkfs.xfs wants 300 MiB; below this there is nothing left to give. */

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
 import { z } from 'zod';
 import { Fault } from '../../../src/core/fault.ts';
-import { writeDurably } from '../../linux/durable-file.ts';
+import { writeDurably } from '../../linux/files/durable-file.ts';
 
 const MARKER_FILE = 'keelson-pool.json';
 

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { BACKENDS } from '../../../src/core/volumes/backend-features.ts';
 import { Fault } from '../../../src/core/fault.ts';
 import type { PoolSpec } from '../../../src/core/pools/pool.ts';
-import { writeDurably } from '../../linux/durable-file.ts';
+import { writeDurably } from '../../linux/files/durable-file.ts';
 
 const bytes = z.string().regex(/^\d+$/).transform(BigInt);
 const record = z.strictObject({

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import type { OrphanAges } from '../../../src/core/volumes/orphans.ts';
 import type { Logger } from '../../../src/runtime/logger.ts';
-import { removeDurably, writeDurably } from '../../linux/durable-file.ts';
+import { removeDurably, writeDurably } from '../../linux/files/durable-file.ts';
 
 /** Where the ages of orphans outlive the agent. */
 export interface AgeStore {

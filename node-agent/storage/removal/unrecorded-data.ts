@@ -1,7 +1,7 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { Fault } from '../../../src/core/fault.ts';
 import { isId } from '../../../src/core/volumes/volume-name.ts';
-import { readMountTable } from '../../linux/mount-table.ts';
+import { readMountTable } from '../../linux/files/mount-table.ts';
 import type { OperationDeps } from '../copies.ts';
 import { quarantinedId } from '../inventory.ts';
 import type { PoolSet } from '../pools/pool-set.ts';

@@ -2,7 +2,7 @@ import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
 import type { ExtentList } from '../../../src/core/volumes/block-map.ts';
 import { Fault } from '../../../src/core/fault.ts';
-import type { Kernel } from '../../linux/kernel.ts';
+import type { Kernel } from '../../linux/kernel/kernel.ts';
 
 /** Knows where the data of a pool's Block snapshots lies. */
 export interface BlockMaps {

@@ -1,7 +1,7 @@
 import type { FileHandle } from 'node:fs/promises';
 import { splitByData } from '../../../src/core/volumes/block-map.ts';
 import { Fault } from '../../../src/core/fault.ts';
-import type { Kernel } from '../../linux/kernel.ts';
+import type { Kernel } from '../../linux/kernel/kernel.ts';
 import type { BlockMap, BlockMaps } from './block-maps.ts';
 import { changedLists } from './snapshot-blocks.ts';
 import type { SentContent, Transfers } from './transfers.ts';

@@ -1,6 +1,6 @@
 /** Runs in an emulated machine after its power was cut. Arguments: disk, places, the name of the pool, a file with what was said before. */
 import { readFile } from 'node:fs/promises';
-import { startKernel } from '../../../node-agent/linux/kernel.ts';
+import { startKernel } from '../../../node-agent/linux/kernel/kernel.ts';
 import { readPromised } from '../../integration/power-cut-acks.ts';
 import { checkPromised } from '../../integration/power-cut-check.ts';
 import { parseCutPool } from '../../integration/power-cut-pools.ts';

@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import { mkdir, mkdtemp, open, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { type Kernel, startKernel } from '../../../node-agent/linux/kernel.ts';
+import { type Kernel, startKernel } from '../../../node-agent/linux/kernel/kernel.ts';
 import { openPool } from '../../../node-agent/storage/pools/open-pool.ts';
 import { RemovalBudget } from '../../../node-agent/storage/removal/removal-budget.ts';
 import { POOL_DEFAULTS, type PoolSpec } from '../../../src/core/pools/pool.ts';

@@ -1,6 +1,6 @@
 import { closeSync, constants, openSync } from 'node:fs';
 import { O_PATH, openBeneath, ownFd } from './beneath.ts';
-import { checked, libc, SysError } from './libc.ts';
+import { checked, libc, SysError } from '../libc/libc.ts';
 
 /** The new mount calls have the same numbers on every architecture. */
 const SYS_OPEN_TREE = 428;

@@ -1,8 +1,8 @@
 import { constants } from 'node:fs';
 import { open, readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type CgroupWrite, planBlkioThrottle, planIoMax } from '../../src/core/volumes/io-limits.ts';
-import type { VolumeAttributes } from '../../src/core/volumes/volume-attributes.ts';
+import { type CgroupWrite, planBlkioThrottle, planIoMax } from '../../../src/core/volumes/io-limits.ts';
+import type { VolumeAttributes } from '../../../src/core/volumes/volume-attributes.ts';
 
 /** The cgroups of the machine, as far as they bound the I/O of a device. */
 export interface IoCgroups {

@@ -1,4 +1,4 @@
-import { checked, libc, SysError } from './libc.ts';
+import { checked, libc, SysError } from '../libc/libc.ts';
 
 /** include/uapi/linux/fs.h. */
 const FICLONE = 0x40049409;

@@ -1,7 +1,7 @@
 import { closeSync, openSync, statfsSync, statSync } from 'node:fs';
 import { stat, statfs } from 'node:fs/promises';
-import { Fault } from '../../src/core/fault.ts';
-import { checked, libc } from './libc.ts';
+import { Fault } from '../../../src/core/fault.ts';
+import { checked, libc } from '../libc/libc.ts';
 
 const CLONE_NEWNET = 0x40000000;
 const NSFS_MAGIC = 0x6e736673;

@@ -1,5 +1,5 @@
 import { closeSync, constants, fsyncSync, openSync } from 'node:fs';
-import { checked, libc } from './libc.ts';
+import { checked, libc } from '../libc/libc.ts';
 
 /** include/uapi/linux/fs.h. */
 const BLKROSET = 0x125d;

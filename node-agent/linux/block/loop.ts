@@ -1,7 +1,7 @@
 import { closeSync, constants, openSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { basename } from 'node:path';
 import { setReadOnly } from './block-device.ts';
-import { checked, libc, SysError } from './libc.ts';
+import { checked, libc, SysError } from '../libc/libc.ts';
 
 /** Kernel interface of loop devices: include/uapi/linux/loop.h. */
 const LOOP_CLR_FD = 0x4c01;

@@ -1,5 +1,5 @@
-import type { DataExtent, ExtentList } from '../../src/core/volumes/block-map.ts';
-import { checked, libc } from './libc.ts';
+import type { DataExtent, ExtentList } from '../../../src/core/volumes/block-map.ts';
+import { checked, libc } from '../libc/libc.ts';
 
 /** Kernel interface: include/uapi/linux/fiemap.h, Documentation/filesystems/fiemap.rst. */
 const FS_IOC_FIEMAP = 0xc020660b;

@@ -1,4 +1,4 @@
-import { RouteSocket } from './netlink/socket.ts';
+import { RouteSocket } from '../netlink/socket.ts';
 
 let socket: RouteSocket | undefined;
 

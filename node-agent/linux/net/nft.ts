@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { Fault } from '../../src/core/fault.ts';
+import { Fault } from '../../../src/core/fault.ts';
 
 interface Outcome {
   readonly status: number | null;

@@ -1,7 +1,7 @@
 import { existsSync, readFileSync, statfsSync } from 'node:fs';
-import { openBeneath } from './beneath.ts';
+import { openBeneath } from '../files/beneath.ts';
 import * as uapi from './btrfs-ioctl.ts';
-import { checked, libc, SysError } from './libc.ts';
+import { checked, libc, SysError } from '../libc/libc.ts';
 
 const SUPER_MAGIC = 0x9123683e;
 

@@ -1,5 +1,5 @@
 import { constants } from 'node:fs';
-import { checked, libc } from './libc.ts';
+import { checked, libc } from '../libc/libc.ts';
 
 /** openat2 has the same number on every architecture (the unified table since Linux 5.1). */
 const SYS_OPENAT2 = 437;

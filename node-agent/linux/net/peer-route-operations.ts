@@ -1,15 +1,15 @@
-import { type IpAddress, parseAddress } from '../../src/core/network/cidr.ts';
-import { Fault, isFault } from '../../src/core/fault.ts';
+import { type IpAddress, parseAddress } from '../../../src/core/network/cidr.ts';
+import { Fault, isFault } from '../../../src/core/fault.ts';
 import {
   type OwnAddress,
   PEER_ROUTE_PRIORITY,
   PEER_ROUTE_PROTOCOL,
   type PeerRoute,
   type PeerRouteFacts,
-} from '../../src/core/network/peer-routes.ts';
+} from '../../../src/core/network/peer-routes.ts';
 import { hostSocket } from './host-socket.ts';
-import { decodeAddress, decodeLink, decodeRoute } from './netlink/replies.ts';
-import * as request from './netlink/requests.ts';
+import { decodeAddress, decodeLink, decodeRoute } from '../netlink/replies.ts';
+import * as request from '../netlink/requests.ts';
 
 /** The node's addresses on links that are up, and its routes to the pods of other nodes. */
 export function readPeerRoutes(): Pick<PeerRouteFacts, 'addresses' | 'present'> {

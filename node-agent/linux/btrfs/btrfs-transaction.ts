@@ -1,4 +1,4 @@
-import { openBeneath } from './beneath.ts';
+import { openBeneath } from '../files/beneath.ts';
 import * as uapi from './btrfs-ioctl.ts';
 
 /** Starts a commit of the file system at `fd` and returns without waiting for it; nothing when there is nothing to commit. */

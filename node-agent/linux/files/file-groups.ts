@@ -1,7 +1,7 @@
 import { constants, fstatSync, type Stats } from 'node:fs';
-import { Fault } from '../../src/core/fault.ts';
+import { Fault } from '../../../src/core/fault.ts';
 import { O_PATH, openBeneath, openEntry, type OpenFile, openParent } from './beneath.ts';
-import { checked, libc, SysError } from './libc.ts';
+import { checked, libc, SysError } from '../libc/libc.ts';
 
 /** What the group gets: files to read and to write, directories also to enter, and what is made in them is the group's too. */
 const FILE_BITS = 0o660;

@@ -1,5 +1,5 @@
 import { closeSync, constants, openSync } from 'node:fs';
-import { checked, libc, SysError } from './libc.ts';
+import { checked, libc, SysError } from '../libc/libc.ts';
 
 /** include/uapi/linux/fs.h. */
 const FIFREEZE = 0xc0045877;

@@ -1,7 +1,7 @@
 import { parentPort } from 'node:worker_threads';
-import { isFault } from '../../src/core/fault.ts';
+import { isFault } from '../../../src/core/fault.ts';
 import { type KernelOperation, kernelOperations } from './kernel-operations.ts';
-import { SysError } from './libc.ts';
+import { SysError } from '../libc/libc.ts';
 
 /** One call to a kernel worker; `id` pairs it with its reply. */
 export interface KernelRequest {

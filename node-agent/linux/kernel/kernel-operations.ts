@@ -1,6 +1,6 @@
 import * as fsOperations from './fs-operations.ts';
-import * as netOperations from './net-operations.ts';
-import * as peerRouteOperations from './peer-route-operations.ts';
+import * as netOperations from '../net/net-operations.ts';
+import * as peerRouteOperations from '../net/peer-route-operations.ts';
 
 /**
  * Everything a kernel worker can be asked to do. Each is a synchronous function of structured-cloneable arguments that

@@ -1,16 +1,16 @@
 import { existsSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
-import { type Cidr, formatAddress, formatCidr, type IpAddress, parseAddress } from '../../src/core/network/cidr.ts';
-import { Fault, isFault } from '../../src/core/fault.ts';
+import { type Cidr, formatAddress, formatCidr, type IpAddress, parseAddress } from '../../../src/core/network/cidr.ts';
+import { Fault, isFault } from '../../../src/core/fault.ts';
 import {
   GATEWAY_MAC,
   GATEWAYS,
   type LinkObservation,
   type LinkPlan,
   ROUTE_PROTOCOL,
-} from '../../src/core/network/link-plan.ts';
+} from '../../../src/core/network/link-plan.ts';
 import { hostSocket } from './host-socket.ts';
-import { RTN_UNICAST, RTN_UNREACHABLE } from './netlink/constants.ts';
-import type { Request } from './netlink/message.ts';
+import { RTN_UNICAST, RTN_UNREACHABLE } from '../netlink/constants.ts';
+import type { Request } from '../netlink/message.ts';
 import {
   decodeAddress,
   decodeLink,
@@ -18,9 +18,9 @@ import {
   decodeRoute,
   type LinkState,
   type RouteState,
-} from './netlink/replies.ts';
-import * as request from './netlink/requests.ts';
-import { RouteSocket } from './netlink/socket.ts';
+} from '../netlink/replies.ts';
+import * as request from '../netlink/requests.ts';
+import { RouteSocket } from '../netlink/socket.ts';
 import { openNetns, withNetns } from './netns.ts';
 
 /** Metric of the unreachable routes under the pod ranges: any real route wins. */

@@ -1,6 +1,6 @@
 import { randomInt } from 'node:crypto';
-import { deleteGroup, deleteLink, groupLink } from './netlink/requests.ts';
-import { RouteSocket } from './netlink/socket.ts';
+import { deleteGroup, deleteLink, groupLink } from '../netlink/requests.ts';
+import { RouteSocket } from '../netlink/socket.ts';
 
 /**
  * Deletes links with their peers, addresses and routes; absent ones are left out. Resolves when the kernel has finished, which is long

@@ -1,4 +1,4 @@
-import { checked, libc } from './libc.ts';
+import { checked, libc } from '../libc/libc.ts';
 
 /** Kernel interface numbers and layouts of btrfs: include/uapi/linux/btrfs.h and btrfs_tree.h. */
 const MAGIC = 0x94;

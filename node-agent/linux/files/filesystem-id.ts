@@ -1,5 +1,5 @@
-import { libc } from './libc.ts';
-import { readBtrfsUuid } from './btrfs.ts';
+import { libc } from '../libc/libc.ts';
+import { readBtrfsUuid } from '../btrfs/btrfs.ts';
 
 /** include/uapi/linux/fs.h, FS_IOC_GETFSUUID: Linux 6.9 for most, 5.18 for ext4 by a number of its own. */
 const FS_IOC_GETFSUUID = 0x80111500;

@@ -1,8 +1,8 @@
 import { Worker } from 'node:worker_threads';
-import { Fault, type FaultFields, type FaultKind } from '../../src/core/fault.ts';
+import { Fault, type FaultFields, type FaultKind } from '../../../src/core/fault.ts';
 import type { KernelOperation, KernelOperations } from './kernel-operations.ts';
 import type { KernelError, KernelReply, KernelRequest } from './kernel-worker.ts';
-import { SysError } from './libc.ts';
+import { SysError } from '../libc/libc.ts';
 
 /** Runs blocking system calls off the main thread, in the order asked, on one thread of its own. */
 export interface Kernel extends AsyncDisposable {

@@ -1,5 +1,5 @@
 import { openBeneath } from './beneath.ts';
-import { checked, libc, SysError } from './libc.ts';
+import { checked, libc, SysError } from '../libc/libc.ts';
 
 /** include/uapi/linux/fs.h: `struct fsxattr`, and the calls that read and write it. */
 const FS_IOC_FSGETXATTR = 0x801c581f;

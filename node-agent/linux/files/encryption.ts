@@ -1,5 +1,5 @@
 import { closeSync, constants, openSync } from 'node:fs';
-import { checked, libc, SysError } from './libc.ts';
+import { checked, libc, SysError } from '../libc/libc.ts';
 
 /** Kernel interface of fscrypt: include/uapi/linux/fscrypt.h, Documentation/filesystems/fscrypt.rst. */
 const SET_ENCRYPTION_POLICY = 0x800c6613;

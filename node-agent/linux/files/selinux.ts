@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { parseSelinuxState, type SelinuxState } from '../../src/core/volumes/selinux-context.ts';
+import { parseSelinuxState, type SelinuxState } from '../../../src/core/volumes/selinux-context.ts';
 
 /** What SELinux is on this node. Asked when it matters: a policy may be loaded long after the agent started. */
 export interface HostSelinux {
