@@ -3,7 +3,7 @@ import { homedir, hostname } from 'node:os';
 import { runController } from '../controller/controller.ts';
 import { RuleThread } from '../controller/labels/rule-thread.ts';
 import { SNAPSHOT_MODES, type SnapshotMode } from '../controller/snapshots/snapshotting.ts';
-import { createControllerMetrics } from '../controller/metrics.ts';
+import { createControllerMetrics } from '../controller/context/metrics.ts';
 import { Fault } from '../core/fault.ts';
 import { findCluster } from '../kube/cluster-access.ts';
 import { EventRecorder } from '../kube/event-recorder.ts';

@@ -6,7 +6,7 @@ import { LOCAL_VOLUMES } from '../../src/api/local-volume.ts';
 import { Fault } from '../../src/core/fault.ts';
 import { listAll } from '../../src/kube/client.ts';
 import { CSI_STORAGE_CAPACITIES, NAMESPACES } from '../../src/kube/built-in.ts';
-import { SELECTED_NODE } from '../../src/controller/views.ts';
+import { SELECTED_NODE } from '../../src/controller/context/views.ts';
 import { sleep } from '../../src/runtime/clock.ts';
 import { waitFor } from '../cluster/wait.ts';
 import { ClaimLoad } from './claim-load.ts';

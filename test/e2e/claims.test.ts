@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { RELEASE } from '../../src/controller/stranded-volumes.ts';
+import { RELEASE } from '../../src/controller/volumes/lost-node-volumes.ts';
 import { BUSYBOX_IMAGE } from '../../src/cli/demo/busybox-image.ts';
 import { DRIVER_NAME, TOPOLOGY_KEY } from '../../src/core/volumes/driver.ts';
 import { deleteNode, restartKubelet } from '../cluster/faults.ts';

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { copyFile, readFile, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Cluster } from '../cluster/cluster.ts';
-import { RELEASE } from '../../src/controller/stranded-volumes.ts';
+import { RELEASE } from '../../src/controller/volumes/lost-node-volumes.ts';
 import { agentOf } from '../cluster/keelson-pods.ts';
 import { Kubectl } from '../cluster/kubectl.ts';
 import { NAMESPACE } from '../cluster/shipped.ts';

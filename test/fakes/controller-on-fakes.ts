@@ -2,7 +2,7 @@ import { LOCAL_VOLUMES, type LocalVolume } from '../../src/api/local-volume.ts';
 import { NODE_INVENTORIES } from '../../src/api/node-inventory.ts';
 import { runController } from '../../src/controller/controller.ts';
 import { createInlineEvaluator } from '../../src/controller/labels/rule-evaluator.ts';
-import { createControllerMetrics } from '../../src/controller/metrics.ts';
+import { createControllerMetrics } from '../../src/controller/context/metrics.ts';
 import { DRIVER_NAME, TOPOLOGY_KEY } from '../../src/core/volumes/driver.ts';
 import { volumeNameOf } from '../../src/core/claims/provision.ts';
 import {

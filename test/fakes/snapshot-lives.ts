@@ -9,7 +9,7 @@ import {
   VOLUME_SNAPSHOT_CONTENTS,
   VOLUME_SNAPSHOTS,
 } from '../../src/api/snapshot-kinds.ts';
-import { createCluster } from '../../src/controller/cluster.ts';
+import { createCluster } from '../../src/controller/context/cluster.ts';
 import { SnapshotBinder } from '../../src/controller/snapshots/binder.ts';
 import { SnapshotCutter } from '../../src/controller/snapshots/cutter.ts';
 import { GroupBinder } from '../../src/controller/snapshots/group-binder.ts';

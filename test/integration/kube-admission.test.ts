@@ -2,8 +2,8 @@ import { afterAll, beforeEach, describe, expect, it, type TestContext } from 'vi
 import { Fault } from '../../src/core/fault.ts';
 import { LOCAL_VOLUMES, type LocalVolume } from '../../src/api/local-volume.ts';
 import { NODE_INVENTORIES } from '../../src/api/node-inventory.ts';
-import { RELEASE } from '../../src/controller/stranded-volumes.ts';
-import { PUBLISHED_AS } from '../../src/controller/views.ts';
+import { RELEASE } from '../../src/controller/volumes/lost-node-volumes.ts';
+import { PUBLISHED_AS } from '../../src/controller/context/views.ts';
 import { STORAGE_POOLS } from '../../src/api/storage-pool.ts';
 import { NAMESPACES, NODES } from '../../src/kube/built-in.ts';
 import type { KubeClient } from '../../src/kube/client.ts';

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import { FakeApiClient } from '../../../test/fakes/fake-api-client.ts';
 import { customResourceDefinition } from '../../api/crd.ts';
 import { KINDS } from '../../api/kinds.ts';
-import { createCluster } from '../../controller/cluster.ts';
+import { createCluster } from '../../controller/context/cluster.ts';
 import type { StorageClass } from '../../kube/built-in.ts';
 import { createLogger } from '../../runtime/logger.ts';
 import { type ClusterCondition, checkCluster } from './checks.ts';

@@ -1,7 +1,7 @@
 import { LOCAL_VOLUMES } from '../../api/local-volume.ts';
 import { NODE_INVENTORIES } from '../../api/node-inventory.ts';
-import { CloneSources } from '../../controller/clone-sources.ts';
-import { type Cluster, createCluster } from '../../controller/cluster.ts';
+import { CloneSources } from '../../controller/claims/clone-sources.ts';
+import { type Cluster, createCluster } from '../../controller/context/cluster.ts';
 import {
   classNameOf,
   classView,
@@ -9,7 +9,7 @@ import {
   isOffered,
   nodeView,
   volumeView,
-} from '../../controller/views.ts';
+} from '../../controller/context/views.ts';
 import { DRIVER_NAME, TOPOLOGY_KEY } from '../../core/volumes/driver.ts';
 import { volumeNameOf } from '../../core/claims/provision.ts';
 import { parseQuantity } from '../../core/kube-text/quantity.ts';

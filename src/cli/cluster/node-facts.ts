@@ -1,7 +1,7 @@
 import { NODE_INVENTORIES, type NodeInventory } from '../../api/node-inventory.ts';
-import type { Cluster } from '../../controller/cluster.ts';
-import { AGENT_PODS } from '../../controller/silent-agents.ts';
-import { nodeView } from '../../controller/views.ts';
+import type { Cluster } from '../../controller/context/cluster.ts';
+import { AGENT_PODS } from '../../controller/nodes/agent-health.ts';
+import { nodeView } from '../../controller/context/views.ts';
 import { DRIVER_NAME, TOPOLOGY_KEY } from '../../core/volumes/driver.ts';
 import { parseQuantity } from '../../core/kube-text/quantity.ts';
 import { addAmounts, type Amounts, parseAmount } from '../../core/why/amount.ts';

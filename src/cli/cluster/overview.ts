@@ -1,6 +1,6 @@
 import { LOCAL_VOLUMES, type LocalVolume } from '../../api/local-volume.ts';
-import { type Cluster, createCluster } from '../../controller/cluster.ts';
-import { classNameOf, PUBLISHED_AS } from '../../controller/views.ts';
+import { type Cluster, createCluster } from '../../controller/context/cluster.ts';
+import { classNameOf, PUBLISHED_AS } from '../../controller/context/views.ts';
 import { markVolume, type VolumeMark } from '../../core/volumes/cluster-volumes.ts';
 import { DRIVER_NAME } from '../../core/volumes/driver.ts';
 import { parseQuantity } from '../../core/kube-text/quantity.ts';

@@ -1,7 +1,7 @@
 import { LOCAL_VOLUMES, type LocalVolume } from '../../api/local-volume.ts';
 import { VOLUME_SNAPSHOTS, type VolumeSnapshot } from '../../api/snapshot-kinds.ts';
-import { type Cluster, createCluster } from '../../controller/cluster.ts';
-import { RELEASE } from '../../controller/stranded-volumes.ts';
+import { type Cluster, createCluster } from '../../controller/context/cluster.ts';
+import { RELEASE } from '../../controller/volumes/lost-node-volumes.ts';
 import { Fault } from '../../core/fault.ts';
 import { parseQuantity } from '../../core/kube-text/quantity.ts';
 import type { LostNode, ReleaseCandidate, ReleaseOwner, ReleaseSubject } from '../../core/claims/volume-release.ts';

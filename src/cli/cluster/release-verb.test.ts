@@ -5,7 +5,7 @@ import {
   startControllerOnFakes,
 } from '../../../test/fakes/controller-on-fakes.ts';
 import { LOCAL_VOLUMES } from '../../api/local-volume.ts';
-import { RELEASE } from '../../controller/stranded-volumes.ts';
+import { RELEASE } from '../../controller/volumes/lost-node-volumes.ts';
 import { NODES, PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, PODS } from '../../kube/built-in.ts';
 import { listAll } from '../../kube/client.ts';
 import { ClusterReader } from './cluster-reader.ts';

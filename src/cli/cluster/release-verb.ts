@@ -1,5 +1,5 @@
 import { LOCAL_VOLUMES } from '../../api/local-volume.ts';
-import { RELEASE } from '../../controller/stranded-volumes.ts';
+import { RELEASE } from '../../controller/volumes/lost-node-volumes.ts';
 import { Fault, isFault } from '../../core/fault.ts';
 import { formatBytes } from '../../core/kube-text/quantity.ts';
 import {

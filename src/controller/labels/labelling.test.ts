@@ -10,10 +10,10 @@ import { TaskGroup } from '../../runtime/task-group.ts';
 import { WorkQueue } from '../../runtime/work-queue.ts';
 import { FakeApiClient } from '../../../test/fakes/fake-api-client.ts';
 import { FakeClock } from '../../../test/fakes/fake-clock.ts';
-import { runInformers } from '../cluster.ts';
-import { createControllerMetrics } from '../metrics.ts';
+import { runInformers } from '../context/cluster.ts';
+import { createControllerMetrics } from '../context/metrics.ts';
 import { labellingNodes } from './labelling.ts';
-import { slimNode, TAINTS_ANNOTATION } from './node-state.ts';
+import { slimNode, TAINTS_ANNOTATION } from '../context/node-state.ts';
 import { createInlineEvaluator } from './rule-evaluator.ts';
 
 type Spec = Partial<NodeLabelRule['spec']>;

@@ -1,7 +1,7 @@
 import { NODE_LABEL_RULES, type NodeLabelRule } from '../../api/node-label-rule.ts';
 import { Informer } from '../../kube/informer.ts';
 import { BoundedRunner } from '../../runtime/bounded-runner.ts';
-import { type Concern, type ConcernContext, subscriptions } from '../concern.ts';
+import { type Concern, type ConcernContext, subscriptions } from '../context/controller-context.ts';
 import { NodeLabeller, type NodeLabellerOptions } from './node-labeller.ts';
 import { RuleBook } from './rule-book.ts';
 import type { RuleEvaluator } from './rule-evaluator.ts';

@@ -8,14 +8,14 @@ import type { KubeClient, Patch } from '../../kube/client.ts';
 import type { Informer } from '../../kube/informer.ts';
 import type { Logger } from '../../runtime/logger.ts';
 import type { WorkResult } from '../../runtime/work-queue.ts';
-import type { LabelMetrics, NodePart } from './metrics.ts';
+import type { LabelMetrics, NodePart } from '../context/label-metrics.ts';
 import {
   LABELS_MANAGER,
   nodeStateOf,
   RESOURCES_MANAGER,
   TAINTS_ANNOTATION,
   TAINTS_MANAGER,
-} from './node-state.ts';
+} from '../context/node-state.ts';
 import type { RuleBook } from './rule-book.ts';
 import type { RuleEvaluator } from './rule-evaluator.ts';
 import type { RuleReports } from './rule-reports.ts';

@@ -6,7 +6,7 @@ import type { RuleOutcome } from '../../core/labels/label-rule.ts';
 import type { KubeClient } from '../../kube/client.ts';
 import type { Informer } from '../../kube/informer.ts';
 import type { Clock } from '../../runtime/clock.ts';
-import type { LabelMetrics } from './metrics.ts';
+import type { LabelMetrics } from '../context/label-metrics.ts';
 import { type RuleBook, ruleOf } from './rule-book.ts';
 
 /** What came of one rule on one node. */

@@ -28,7 +28,7 @@ import { keyOf, nameOfKey } from '../../kube/resource.ts';
 import type { Clock } from '../../runtime/clock.ts';
 import type { Logger } from '../../runtime/logger.ts';
 import type { WorkResult } from '../../runtime/work-queue.ts';
-import type { Cluster } from '../cluster.ts';
+import type { Cluster } from '../context/cluster.ts';
 import { handlesOf, type SnapshotKinds } from './kinds.ts';
 import type { SourceClaims } from './source-claims.ts';
 import { contentView, groupUidsOf, snapshotClassView, snapshotSource, snapshotView } from './views.ts';

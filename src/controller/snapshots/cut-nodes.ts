@@ -2,8 +2,8 @@ import type { LocalVolume } from '../../api/local-volume.ts';
 import { NODES } from '../../kube/built-in.ts';
 import { findObject, type KubeClient } from '../../kube/client.ts';
 import type { Logger } from '../../runtime/logger.ts';
-import type { Cluster } from '../cluster.ts';
-import { releaseVolume } from '../local-volume-writes.ts';
+import type { Cluster } from '../context/cluster.ts';
+import { releaseVolume } from '../context/local-volume-writes.ts';
 
 /** Whether the snapshot's node is in our copy of the cluster. */
 export function isOnKnownNode({ spec }: LocalVolume, { nodes }: Pick<Cluster, 'nodes'>): boolean {

@@ -31,7 +31,7 @@ import { type KubeObject, keyOf, nameOfKey } from '../../kube/resource.ts';
 import type { Clock } from '../../runtime/clock.ts';
 import type { Logger } from '../../runtime/logger.ts';
 import type { WorkResult } from '../../runtime/work-queue.ts';
-import type { Cluster } from '../cluster.ts';
+import type { Cluster } from '../context/cluster.ts';
 import { restoringFrom } from './binder.ts';
 import {
   groupClassView,

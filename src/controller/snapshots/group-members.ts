@@ -15,7 +15,7 @@ import { GROUP_HANDLE, type GroupMember, IN_GROUP_FINALIZER } from '../../core/s
 import { CONTENT_FINALIZER } from '../../core/snapshots/snapshot.ts';
 import { findObject, type KubeClient } from '../../kube/client.ts';
 import type { KubeObject, ObjectName, Resource } from '../../kube/resource.ts';
-import type { Cluster } from '../cluster.ts';
+import type { Cluster } from '../context/cluster.ts';
 import { memberNamesOf } from './group-kinds.ts';
 import type { SnapshotKinds } from './kinds.ts';
 import { nanoseconds } from './views.ts';

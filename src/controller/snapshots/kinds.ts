@@ -10,8 +10,8 @@ import { cutNameOf } from '../../core/snapshots/snapshot.ts';
 import { Informer, type InformerDeps } from '../../kube/informer.ts';
 import type { KubeObject, Resource } from '../../kube/resource.ts';
 import type { TaskGroup } from '../../runtime/task-group.ts';
-import { runInformers } from '../cluster.ts';
-import { type ServedKindsDeps, untilServed } from '../served-kinds.ts';
+import { runInformers } from '../context/cluster.ts';
+import { type ServedKindsDeps, untilServed } from '../context/served-kinds.ts';
 import { groupUidsOf, isOurs } from './views.ts';
 
 /** The objects of the standard snapshot kinds, of all drivers. Empty as long as the cluster does not serve them. */

@@ -13,8 +13,8 @@ import { misbound } from '../../core/snapshots/snapshot-plan.ts';
 import type { PersistentVolumeClaim } from '../../kube/built-in.ts';
 import { findObject, type KubeClient } from '../../kube/client.ts';
 import { nameOfKey } from '../../kube/resource.ts';
-import type { Cluster } from '../cluster.ts';
-import { snapshotKeyOf } from '../views.ts';
+import type { Cluster } from '../context/cluster.ts';
+import { snapshotKeyOf } from '../context/views.ts';
 import { handlesOf, type SnapshotKinds } from './kinds.ts';
 import { contentView, snapshotView } from './views.ts';
 

@@ -20,8 +20,8 @@ import { sleep } from '../../runtime/clock.ts';
 import { silentLogger } from '../../runtime/logger.ts';
 import { TaskGroup } from '../../runtime/task-group.ts';
 import { WorkQueue } from '../../runtime/work-queue.ts';
-import { createCluster, runInformers } from '../cluster.ts';
-import type { ConcernContext } from '../concern.ts';
+import { createCluster, runInformers } from '../context/cluster.ts';
+import type { ConcernContext } from '../context/controller-context.ts';
 import { createSnapshotKinds } from './kinds.ts';
 import { snapshotting } from './snapshotting.ts';
 

@@ -6,8 +6,8 @@ import { CLAIM_FINALIZER, SNAPSHOT_FINALIZERS } from '../../core/snapshots/snaps
 import type { PersistentVolumeClaim } from '../../kube/built-in.ts';
 import { type KubeClient, listAll } from '../../kube/client.ts';
 import type { WorkResult } from '../../runtime/work-queue.ts';
-import { ClaimFinalizer } from '../claim-finalizer.ts';
-import type { Cluster } from '../cluster.ts';
+import { ClaimFinalizer } from '../claims/claim-finalizer.ts';
+import type { Cluster } from '../context/cluster.ts';
 import { type GroupKinds, groupView } from './group-kinds.ts';
 import type { SnapshotKinds } from './kinds.ts';
 import { snapshotView } from './views.ts';

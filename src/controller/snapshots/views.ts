@@ -16,8 +16,8 @@ import {
 } from '../../core/snapshots/snapshot.ts';
 import type { CutSource, CutView } from '../../core/snapshots/snapshot-content-plan.ts';
 import type { SnapshotSource } from '../../core/snapshots/snapshot-plan.ts';
-import type { Cluster } from '../cluster.ts';
-import { classNameOf } from '../views.ts';
+import type { Cluster } from '../context/cluster.ts';
+import { classNameOf } from '../context/views.ts';
 
 /** On the LocalVolume of a snapshot: the content that told its handle. Never taken off, so that no race can take it for one without an owner. */
 export const TOLD_BY = 'keelson.dev/volume-snapshot-content';

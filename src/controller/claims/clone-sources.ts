@@ -1,0 +1,104 @@
+import { Fault, isFault } from '../../core/fault.ts';
+import { DRIVER_NAME } from '../../core/volumes/driver.ts';
+import { type ClaimView, describeClaim, type SourceView } from '../../core/claims/provision.ts';
+import { parseQuantity } from '../../core/kube-text/quantity.ts';
+import type { PersistentVolume, PersistentVolumeClaim } from '../../kube/built-in.ts';
+import type { KubeClient } from '../../kube/client.ts';
+import type { WorkResult } from '../../runtime/work-queue.ts';
+import { ClaimFinalizer } from './claim-finalizer.ts';
+import type { Cluster } from '../context/cluster.ts';
+import { type Concern, type ConcernContext, onEach } from '../context/controller-context.ts';
+import { sourceKeyOf } from '../context/views.ts';
+
+/** Keeps a claim for as long as another one is being made from it; the name is the one that everybody uses. */
+const CLONING_PROTECTION = 'provisioner.storage.kubernetes.io/cloning-protection';
+
+export interface CloneSourcesDeps {
+  readonly client: Pick<KubeClient, 'get' | 'patch'>;
+  readonly cluster: Cluster;
+}
+
+/** Lets claims go that were kept for their clones. Keys are theirs. */
+export function releasingSources(context: ConcernContext, sources: CloneSources): Concern {
+  const queue = context.queue('protection', 2, (key, signal) => sources.release(key, signal));
+  return {
+    queue,
+    subscribe: () =>
+      onEach(context.cluster.claims, (claim, key) => {
+        queue.add(key);
+        const source = sourceKeyOf(claim);
+        if (source !== undefined) queue.add(source);
+      }),
+  };
+}
+
+/** Claims that other claims are copies of. */
+export class CloneSources {
+  readonly #deps: CloneSourcesDeps;
+  readonly #protection: ClaimFinalizer;
+
+  constructor(deps: CloneSourcesDeps) {
+    this.#deps = deps;
+    this.#protection = new ClaimFinalizer(CLONING_PROTECTION, deps);
+  }
+
+  /** What the claim is to be copied from; a Fault says why it cannot be now, undefined that it is no clone. */
+  find(claim: ClaimView): SourceView | Fault | undefined {
+    const { dataSource } = claim;
+    if (dataSource?.apiGroup !== '' || dataSource.kind !== 'PersistentVolumeClaim') return undefined;
+    const { claims, owners, volumes } = this.#deps.cluster;
+    const source = claims.store.get(`${claim.namespace}/${dataSource.name}`);
+    const fault = (what: string): Fault =>
+      new Fault(
+        'precondition',
+        `${describeClaim(claim)} starts from claim ${dataSource.name}, which ${what}`,
+      );
+    if (source === undefined) return fault('does not exist in its namespace');
+    if (source.metadata?.deletionTimestamp !== undefined) return fault('is being deleted');
+    const owner = owners.store.get(source.spec?.volumeName ?? '');
+    if (source.status?.phase !== 'Bound' || owner === undefined) return fault('is not bound yet');
+    const mode = source.spec?.volumeMode ?? 'Filesystem';
+    if (mode !== claim.volumeMode) return fault(`has volumeMode ${mode}`);
+    if (owner.spec?.csi?.driver !== DRIVER_NAME) return fault('has a volume of another driver');
+    // Both ways, or a claim could read what it was never given (CVE-2019-11255).
+    if (!isBoundTo(owner, source)) return fault('is not what its PersistentVolume is bound to');
+    const [volume] = volumes.store.byIndex('handle', owner.spec.csi.volumeHandle);
+    if (volume === undefined) return fault(`has volume ${owner.spec.csi.volumeHandle}, which no node knows`);
+    return {
+      content: { volumeName: volume.metadata?.name ?? '' },
+      nodeName: volume.spec.nodeName,
+      poolName: volume.spec.poolName,
+      sizeBytes: parseQuantity(volume.status?.capacity ?? volume.spec.size, 'LocalVolume size'),
+    };
+  }
+
+  /** Keeps the source of a clone until that is made. Nothing for other claims. */
+  async protect(claim: PersistentVolumeClaim, signal: AbortSignal): Promise<void> {
+    const key = sourceKeyOf(claim);
+    if (key === undefined) return;
+    await this.#protection.ensure(key, signal);
+  }
+
+  /** Lets the claim `key` go when no claim is being made from it any more. */
+  async release(key: string, signal: AbortSignal): Promise<WorkResult> {
+    const { claims } = this.#deps.cluster;
+    const source = claims.store.get(key);
+    if (source === undefined || !this.#protection.isOn(source)) return undefined;
+    const clones = claims.store.byIndex('source', key);
+    if (clones.some((clone) => (clone.spec?.volumeName ?? '') === '')) return undefined;
+    try {
+      await this.#protection.remove(source, signal);
+    } catch (error) {
+      if (isFault(error, 'not-found')) return undefined;
+      if (isFault(error, 'busy')) return { afterMs: 200 };
+      throw error;
+    }
+    return undefined;
+  }
+}
+
+function isBoundTo({ spec, status }: PersistentVolume, { metadata }: PersistentVolumeClaim): boolean {
+  const { uid, namespace, name } = spec?.claimRef ?? {};
+  const same = uid === metadata?.uid && namespace === metadata?.namespace && name === metadata?.name;
+  return same && status?.phase === 'Bound';
+}

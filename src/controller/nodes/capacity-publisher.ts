@@ -1,0 +1,178 @@
+import { type CapacityFigure, capacityFigures, planCapacity } from '../../core/claims/capacity-objects.ts';
+import { isFault } from '../../core/fault.ts';
+import { DRIVER_NAME, TOPOLOGY_KEY } from '../../core/volumes/driver.ts';
+import { exactQuantity } from '../../core/kube-text/exact-quantity.ts';
+import { parseQuantity } from '../../core/kube-text/quantity.ts';
+import { CSI_STORAGE_CAPACITIES, type CsiStorageCapacity, type Node } from '../../kube/built-in.ts';
+import type { KubeClient } from '../../kube/client.ts';
+import { Informer, type InformerDeps } from '../../kube/informer.ts';
+import type { Clock } from '../../runtime/clock.ts';
+import type { WorkResult } from '../../runtime/work-queue.ts';
+import type { Cluster } from '../context/cluster.ts';
+import { type Concern, type ConcernContext, onEach, subscriptions } from '../context/controller-context.ts';
+import { classView, nodeView } from '../context/views.ts';
+
+const DRIVER_LABEL = 'csi.storage.k8s.io/drivername';
+const MANAGER_LABEL = 'csi.storage.k8s.io/managed-by';
+const MANAGER = 'keelson-controller';
+
+export interface CapacityPublisherOptions {
+  /** Where the objects live: the controller's own. */
+  readonly namespace: string;
+}
+
+export interface CapacityPublisherDeps {
+  readonly client: Pick<KubeClient, 'create' | 'patch' | 'delete'>;
+  readonly cluster: Cluster;
+  /** What is published; made by `createCapacityInformer`. */
+  readonly published: Informer<CsiStorageCapacity>;
+  readonly clock: Clock;
+}
+
+/**
+ * What a placement takes of a node is published at once when it is the first, together with others that follow within this time: a burst of
+ * claims is a few writes. What the agent of a node tells was gathered there, and never waits here: both stay below the second within which
+ * capacity has to be true.
+ */
+const GATHER_MS = 900;
+
+/** Publishes what nodes have left. Keys are names of nodes. */
+export function publishingCapacity(context: ConcernContext, options: CapacityPublisherOptions): Concern {
+  const { cluster } = context;
+  const published = createCapacityInformer(options, context.informerDeps);
+  const publisher = new CapacityPublisher(options, { ...context, published });
+  const queue = context.queue('capacity', 4, (node, signal) => publisher.reconcile(node, signal));
+  return {
+    queue,
+    informers: { capacities: published },
+    subscribe: () =>
+      subscriptions(
+        onEach(published, (object) => queue.add(nodeOf(object))),
+        onEach(cluster.nodes, (_node, name) => queue.add(name)),
+        onEach(cluster.inventories, (_inventory, name) => {
+          publisher.hurry(name);
+          queue.add(name);
+        }),
+        onEach(cluster.volumes, ({ spec }) => queue.add(spec.nodeName)),
+        onEach(cluster.classes, () => {
+          for (const node of cluster.nodes.store.keys()) queue.add(node);
+        }),
+      ),
+  };
+}
+
+/** The objects that are ours, indexed by `node`. */
+function createCapacityInformer(
+  { namespace }: CapacityPublisherOptions,
+  deps: InformerDeps,
+): Informer<CsiStorageCapacity> {
+  return new Informer(
+    {
+      resource: CSI_STORAGE_CAPACITIES,
+      namespace,
+      labelSelector: `${DRIVER_LABEL}=${DRIVER_NAME},${MANAGER_LABEL}=${MANAGER}`,
+      indexers: { node: (object) => [nodeOf(object)] },
+    },
+    deps,
+  );
+}
+
+/** The node that a published figure is about. */
+function nodeOf({ nodeTopology }: CsiStorageCapacity): string {
+  return nodeTopology?.matchLabels?.[TOPOLOGY_KEY] ?? '';
+}
+
+/** Tells the scheduler what each node can take: written when it changes, and gone with its node and class. */
+export class CapacityPublisher {
+  readonly #options: CapacityPublisherOptions;
+  readonly #deps: CapacityPublisherDeps;
+  /** When a node's figures were written last, by the monotonic clock. */
+  readonly #writtenMs = new Map<string, number>();
+
+  constructor(options: CapacityPublisherOptions, deps: CapacityPublisherDeps) {
+    this.#options = options;
+    this.#deps = deps;
+  }
+
+  /** Node `name` has told something new: its next turn waits for nothing. */
+  hurry(name: string): void {
+    this.#writtenMs.delete(name);
+  }
+
+  /** Makes what is published of node `name` true. */
+  async reconcile(name: string, signal: AbortSignal): Promise<WorkResult> {
+    const { client, cluster, published, clock } = this.#deps;
+    const restMs = (this.#writtenMs.get(name) ?? -GATHER_MS) + GATHER_MS - clock.monotonicMs();
+    if (restMs > 0) return { afterMs: restMs };
+    this.#writtenMs.delete(name);
+    const { namespace } = this.#options;
+    const node = cluster.nodes.store.get(name);
+    const inventory = cluster.inventories.store.get(name);
+    const view =
+      node === undefined || inventory === undefined
+        ? undefined
+        : nodeView(node, inventory, cluster.volumes.store.byIndex('node', name));
+    const classes = [...cluster.classes.store.values()].flatMap((object) => classView(object) ?? []);
+    const plan = planCapacity(
+      capacityFigures(view, classes),
+      published.store.byIndex('node', name).map(figureOf),
+    );
+    if (plan.create.length + plan.update.length > 0) this.#writtenMs.set(name, clock.monotonicMs());
+    try {
+      for (const figure of plan.create) {
+        const object = capacityObject(figure, namespace, node);
+        published.remember(await client.create(CSI_STORAGE_CAPACITIES, object, { signal }));
+      }
+      for (const figure of plan.update) {
+        const where = { namespace, name: figure.name };
+        const merge = sizes(figure.bytes);
+        published.remember(await client.patch(CSI_STORAGE_CAPACITIES, where, { merge }, { signal }));
+      }
+      for (const gone of plan.remove) {
+        await client.delete(CSI_STORAGE_CAPACITIES, { namespace, name: gone }, { signal });
+      }
+    } catch (error) {
+      // Made or deleted by another: the news is on its way, and brings the next step.
+      if (isFault(error, 'conflict') || isFault(error, 'not-found')) return { afterMs: 500 };
+      throw error;
+    }
+    return undefined;
+  }
+}
+
+function capacityObject(
+  { name, className, nodeName, bytes }: CapacityFigure,
+  namespace: string,
+  node: Node | undefined,
+): CsiStorageCapacity {
+  const uid = node?.metadata?.uid;
+  return {
+    apiVersion: 'storage.k8s.io/v1',
+    kind: CSI_STORAGE_CAPACITIES.kind,
+    metadata: {
+      name,
+      namespace,
+      labels: { [DRIVER_LABEL]: DRIVER_NAME, [MANAGER_LABEL]: MANAGER },
+      // Goes with its node even when no controller runs.
+      ...(uid === undefined
+        ? {}
+        : { ownerReferences: [{ apiVersion: 'v1', kind: 'Node', name: nodeName, uid }] }),
+    },
+    storageClassName: className,
+    nodeTopology: { matchLabels: { [TOPOLOGY_KEY]: nodeName } },
+    ...sizes(bytes),
+  };
+}
+
+/** The scheduler reads maximumVolumeSize where it is set, and capacity where it is not: they never say different things. */
+function sizes(bytes: bigint): { readonly capacity: string; readonly maximumVolumeSize: string } {
+  return { capacity: exactQuantity(bytes), maximumVolumeSize: exactQuantity(bytes) };
+}
+
+function figureOf(object: CsiStorageCapacity): CapacityFigure {
+  const { metadata, storageClassName: className, capacity, maximumVolumeSize } = object;
+  const same = capacity === maximumVolumeSize && capacity !== undefined;
+  // Something that we would not write is different from everything that we want.
+  const bytes = same ? parseQuantity(capacity, 'CSIStorageCapacity capacity') : -1n;
+  return { name: metadata?.name ?? '', className, nodeName: nodeOf(object), bytes };
+}

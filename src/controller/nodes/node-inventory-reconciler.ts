@@ -1,0 +1,78 @@
+import { NODE_INVENTORIES } from '../../api/node-inventory.ts';
+import { isFault } from '../../core/fault.ts';
+import { NODES } from '../../kube/built-in.ts';
+import type { KubeClient } from '../../kube/client.ts';
+import type { Clock } from '../../runtime/clock.ts';
+import type { Logger } from '../../runtime/logger.ts';
+import type { WorkResult } from '../../runtime/work-queue.ts';
+import type { Cluster } from '../context/cluster.ts';
+import { type Concern, type ConcernContext, onEach, subscriptions } from '../context/controller-context.ts';
+
+export interface InventoryKeeperDeps {
+  readonly client: Pick<KubeClient, 'get' | 'delete'>;
+  readonly cluster: Cluster;
+  readonly logger: Logger;
+  readonly clock: Clock;
+}
+
+/** A node that registers anew within this, e.g. after it was deleted by mistake, finds its inventory as it was. */
+const GRACE_MS = 300_000;
+
+/** Deletes the inventories of nodes that are gone for good; an agent that lives writes its own again. Keys are names of nodes. */
+export function keepingInventories(context: ConcernContext): Concern {
+  const { nodes, inventories } = context.cluster;
+  const keeper = new InventoryKeeper(context);
+  const queue = context.queue('inventories', 1, (name, signal) => keeper.reconcile(name, signal));
+  return {
+    queue,
+    subscribe: () =>
+      subscriptions(
+        onEach(nodes, (_node, name) => queue.add(name)),
+        onEach(inventories, (_inventory, name) => queue.add(name)),
+      ),
+  };
+}
+
+/** Sees to the inventory of one node. Its LocalVolumes stay, whatever becomes of it. */
+export class InventoryKeeper {
+  readonly #deps: InventoryKeeperDeps;
+  /** When a node was missed first; a controller that is started anew counts from then. */
+  readonly #goneMs = new Map<string, number>();
+
+  constructor(deps: InventoryKeeperDeps) {
+    this.#deps = deps;
+  }
+
+  /** Deletes the inventory of node `name`, or says when to look again. */
+  async reconcile(name: string, signal: AbortSignal): Promise<WorkResult> {
+    const { client, cluster, clock, logger } = this.#deps;
+    const inventory = cluster.inventories.store.get(name);
+    if (inventory === undefined || cluster.nodes.store.get(name) !== undefined) {
+      this.#goneMs.delete(name);
+      return undefined;
+    }
+    const nowMs = clock.nowMs();
+    const goneMs = this.#goneMs.get(name) ?? nowMs;
+    this.#goneMs.set(name, goneMs);
+    if (nowMs - goneMs < GRACE_MS) return { afterMs: goneMs + GRACE_MS - nowMs };
+    if (await this.#isThere(name, signal)) return { afterMs: GRACE_MS };
+    try {
+      const { uid } = inventory.metadata ?? {};
+      await client.delete(NODE_INVENTORIES, { name }, { precondition: { uid }, signal });
+      logger.info({ node: name }, 'the inventory of a node that is gone is deleted');
+    } catch (error) {
+      if (!isFault(error, 'not-found') && !isFault(error, 'busy')) throw error;
+    }
+    return undefined;
+  }
+
+  async #isThere(name: string, signal: AbortSignal): Promise<boolean> {
+    try {
+      await this.#deps.client.get(NODES, { name }, { signal });
+      return true;
+    } catch (error) {
+      if (isFault(error, 'not-found')) return false;
+      throw error;
+    }
+  }
+}

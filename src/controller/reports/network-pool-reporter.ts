@@ -1,0 +1,51 @@
+import { NETWORK_POOLS, type NetworkPool } from '../../api/network-pool.ts';
+import { isFault } from '../../core/fault.ts';
+import { selectsLabels } from '../../core/kube-text/label-selector.ts';
+import { Informer } from '../../kube/informer.ts';
+import type { WorkResult } from '../../runtime/work-queue.ts';
+import { type Concern, type ConcernContext, onEach, subscriptions } from '../context/controller-context.ts';
+
+const FIELD_MANAGER = 'keelson-controller';
+
+/** Says in the status of each NetworkPool how many nodes it is for. Keys are names of pools. */
+export function reportingNetworkPools(context: ConcernContext): Concern {
+  const { client, cluster } = context;
+  const pools = new Informer<NetworkPool>({ resource: NETWORK_POOLS }, context.informerDeps);
+
+  const reconcile = async (name: string, signal: AbortSignal): Promise<WorkResult> => {
+    const pool = pools.store.get(name);
+    if (pool === undefined) return undefined;
+    const { uid = '', generation: observedGeneration = 0 } = pool.metadata ?? {};
+    const nodes = [...cluster.nodes.store.values()].filter(({ metadata }) =>
+      selectsLabels(pool.spec.nodeSelector, metadata?.labels ?? {}),
+    ).length;
+    if (pool.status?.nodes === nodes && pool.status.observedGeneration === observedGeneration)
+      return undefined;
+    try {
+      const apply = { metadata: { uid }, status: { observedGeneration, nodes } };
+      const how = { subresource: 'status', signal };
+      pools.remember(
+        await client.patch(NETWORK_POOLS, { name }, { apply, fieldManager: FIELD_MANAGER, force: true }, how),
+      );
+    } catch (error) {
+      // Gone, or another of its name: its own key comes.
+      if (!isFault(error, 'not-found') && !isFault(error, 'conflict')) throw error;
+    }
+    return undefined;
+  };
+
+  const queue = context.queue('network-pools', 1, reconcile);
+  return {
+    queue,
+    informers: { pools },
+    subscribe: () =>
+      subscriptions(
+        onEach(pools, (_pool, name) => queue.add(name)),
+        cluster.nodes.subscribe(({ previous, current }) => {
+          const labels = [previous, current].map((node) => JSON.stringify(node?.metadata?.labels));
+          if (labels[0] === labels[1] && previous !== undefined && current !== undefined) return;
+          for (const name of pools.store.keys()) queue.add(name);
+        }),
+      ),
+  };
+}

@@ -1,0 +1,59 @@
+import { RUNTIME_POLICIES, type RuntimePolicyObject } from '../../api/runtime-policy.ts';
+import { isFault } from '../../core/fault.ts';
+import { planPolicyStatus } from '../../core/policies/policy-status.ts';
+import { Informer } from '../../kube/informer.ts';
+import type { WorkResult } from '../../runtime/work-queue.ts';
+import { type Concern, type ConcernContext, onEach, subscriptions } from '../context/controller-context.ts';
+
+const FIELD_MANAGER = 'keelson-controller';
+/** Nodes take a new policy within a second or two of each other: together they are one write. */
+const GATHER_MS = 1_000;
+
+/** Sums up in the status of each RuntimePolicy what the nodes say of it in their inventories. Keys are names of policies. */
+export function reportingPolicies(context: ConcernContext): Concern {
+  const { client, cluster, clock } = context;
+  const policies = new Informer<RuntimePolicyObject>({ resource: RUNTIME_POLICIES }, context.informerDeps);
+
+  const reconcile = async (name: string, signal: AbortSignal): Promise<WorkResult> => {
+    const policy = policies.store.get(name);
+    const { uid, generation } = policy?.metadata ?? {};
+    if (policy === undefined || uid === undefined || generation === undefined) return undefined;
+    const nodes = [...cluster.inventories.store.values()].map(({ metadata, status }) => ({
+      name: metadata?.name ?? '',
+      policies: status?.policies,
+    }));
+    const status = planPolicyStatus(
+      { name, uid, generation, nodes, previous: policy.status },
+      new Date(clock.nowMs()),
+    );
+    if (status === undefined) return undefined;
+    try {
+      const answer = await client.patch(
+        RUNTIME_POLICIES,
+        { name },
+        // The uid: a policy of that name that was made since is another one.
+        { apply: { metadata: { uid }, status }, fieldManager: FIELD_MANAGER, force: true },
+        { subresource: 'status', signal },
+      );
+      policies.remember(answer);
+    } catch (error) {
+      if (!isFault(error, 'not-found') && !isFault(error, 'conflict')) throw error;
+    }
+    return undefined;
+  };
+
+  const queue = context.queue('policies', 2, reconcile);
+  return {
+    queue,
+    informers: { policies },
+    subscribe: () =>
+      subscriptions(
+        onEach(policies, (_policy, name) => queue.add(name)),
+        cluster.inventories.subscribe(({ previous, current }) => {
+          if (JSON.stringify(previous?.status?.policies) === JSON.stringify(current?.status?.policies))
+            return;
+          for (const name of policies.store.keys()) queue.addAfter(name, GATHER_MS);
+        }),
+      ),
+  };
+}

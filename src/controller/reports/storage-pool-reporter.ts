@@ -1,0 +1,120 @@
+import { STORAGE_POOLS, type StoragePool } from '../../api/storage-pool.ts';
+import { isFault } from '../../core/fault.ts';
+import { selectsLabels } from '../../core/kube-text/label-selector.ts';
+import { nodesInUse, planPoolStatus, POOL_FINALIZER, type PoolOnNode } from '../../core/inventory/storage-pool-status.ts';
+import { Informer } from '../../kube/informer.ts';
+import type { WorkResult } from '../../runtime/work-queue.ts';
+import { type Concern, type ConcernContext, onEach, subscriptions } from '../context/controller-context.ts';
+
+const FIELD_MANAGER = 'keelson-controller';
+/** Volumes come and go; their sum over all nodes need not follow each. */
+const STATUS_INTERVAL_MS = 5_000;
+
+/**
+ * Says in the status of each StoragePool what the inventories say of it on each node, and keeps one that is deleted until it is empty: its
+ * agents need it to serve its volumes. Keys are names of pools.
+ */
+export function reportingStoragePools(context: ConcernContext): Concern {
+  const { cluster } = context;
+  const pools = new Informer<StoragePool>({ resource: STORAGE_POOLS }, context.informerDeps);
+  const reporter = new StoragePoolReporter(context, pools);
+  const queue = context.queue('storage-pools', 1, (name, signal) => reporter.reconcile(name, signal));
+  const addAll = (): void => {
+    for (const name of pools.store.keys()) queue.add(name);
+  };
+  return {
+    queue,
+    informers: { pools },
+    subscribe: () =>
+      subscriptions(
+        onEach(pools, (_pool, name) => queue.add(name)),
+        onEach(cluster.inventories, addAll),
+        cluster.nodes.subscribe(({ previous, current }) => {
+          const labels = [previous, current].map((node) => JSON.stringify(node?.metadata?.labels));
+          if (labels[0] !== labels[1] || previous === undefined || current === undefined) addAll();
+        }),
+      ),
+  };
+}
+
+class StoragePoolReporter {
+  readonly #context: ConcernContext;
+  readonly #pools: Informer<StoragePool>;
+  /** When the status of a pool was written last. */
+  readonly #writtenMs = new Map<string, number>();
+
+  constructor(context: ConcernContext, pools: Informer<StoragePool>) {
+    this.#context = context;
+    this.#pools = pools;
+  }
+
+  async reconcile(name: string, signal: AbortSignal): Promise<WorkResult> {
+    const pool = this.#pools.store.get(name);
+    if (pool === undefined) {
+      this.#writtenMs.delete(name);
+      return undefined;
+    }
+    try {
+      const nodes = this.#nodesOf(pool);
+      await this.#keepFinalizer(pool, nodes, signal);
+      return await this.#report(pool, nodes, signal);
+    } catch (error) {
+      // Gone, or changed by somebody: its own key comes.
+      if (!isFault(error, 'not-found') && !isFault(error, 'conflict')) throw error;
+      return undefined;
+    }
+  }
+
+  #nodesOf({ metadata, spec }: StoragePool): readonly PoolOnNode[] {
+    const { nodes, inventories } = this.#context.cluster;
+    const names = new Set([...nodes.store.keys(), ...inventories.store.keys()]);
+    return [...names].sort().map((nodeName): PoolOnNode => {
+      const node = nodes.store.get(nodeName);
+      const offered = inventories.store.get(nodeName)?.status?.storage?.pools ?? [];
+      return {
+        nodeName,
+        isSelected: node !== undefined && selectsLabels(spec.nodeSelector, node.metadata?.labels ?? {}),
+        pool: offered.find((facts) => facts.name === metadata?.name),
+      };
+    });
+  }
+
+  /** In this very version, because the list is replaced as a whole. */
+  async #keepFinalizer(pool: StoragePool, nodes: readonly PoolOnNode[], signal: AbortSignal): Promise<void> {
+    const { name = '', uid, resourceVersion, finalizers = [], deletionTimestamp } = pool.metadata ?? {};
+    const isKept = finalizers.includes(POOL_FINALIZER);
+    const shouldBe = deletionTimestamp === undefined || (isKept && nodesInUse(nodes).length > 0);
+    if (isKept === shouldBe) return;
+    const next = shouldBe
+      ? [...finalizers, POOL_FINALIZER]
+      : finalizers.filter((other) => other !== POOL_FINALIZER);
+    const answer = await this.#context.client.patch(
+      STORAGE_POOLS,
+      { name },
+      { merge: { metadata: { finalizers: next } }, precondition: { uid, resourceVersion } },
+      { fieldManager: FIELD_MANAGER, signal },
+    );
+    this.#pools.remember(answer);
+  }
+
+  async #report(pool: StoragePool, nodes: readonly PoolOnNode[], signal: AbortSignal): Promise<WorkResult> {
+    const { client, clock } = this.#context;
+    const { name = '', uid = '', generation = 0, deletionTimestamp } = pool.metadata ?? {};
+    const isDeleting = deletionTimestamp !== undefined;
+    if (isDeleting && nodesInUse(nodes).length === 0) return undefined;
+    const nowMs = clock.nowMs();
+    const status = planPoolStatus({ generation, isDeleting, nodes }, pool.status, new Date(nowMs));
+    if (status === undefined) return undefined;
+    const dueMs = (this.#writtenMs.get(name) ?? 0) + STATUS_INTERVAL_MS;
+    if (dueMs > nowMs) return { afterMs: dueMs - nowMs };
+    this.#writtenMs.set(name, nowMs);
+    const answer = await client.patch(
+      STORAGE_POOLS,
+      { name },
+      { apply: { metadata: { uid }, status }, fieldManager: FIELD_MANAGER, force: true },
+      { subresource: 'status', signal },
+    );
+    this.#pools.remember(answer);
+    return undefined;
+  }
+}

@@ -1,0 +1,228 @@
+import { LOCAL_VOLUMES, type LocalVolume, REACHABLE, OWNED } from '../../api/local-volume.ts';
+import { apiTime, canonicalJson, settleConditions } from '../../core/kube-text/api-status.ts';
+import { Fault, isFault } from '../../core/fault.ts';
+import { type NodePresence, planStranded, type Remark, type StrandedPlan } from '../../core/claims/lost-node-volumes.ts';
+import {
+  type Node,
+  NODES,
+  PERSISTENT_VOLUME_CLAIMS,
+  type PersistentVolume,
+  type PersistentVolumeClaim,
+} from '../../kube/built-in.ts';
+import type { KubeClient } from '../../kube/client.ts';
+import type { EventRecorder } from '../../kube/event-recorder.ts';
+import type { KubeObject } from '../../kube/resource.ts';
+import type { Clock } from '../../runtime/clock.ts';
+import type { Logger } from '../../runtime/logger.ts';
+import type { WorkResult } from '../../runtime/work-queue.ts';
+import type { Cluster } from '../context/cluster.ts';
+import { type Concern, type ConcernContext, onEach, subscriptions } from '../context/controller-context.ts';
+import { releaseVolume } from '../context/local-volume-writes.ts';
+import { isSilent, PUBLISHED_AS } from '../context/views.ts';
+
+/** On a LocalVolume, with its own UID for a value: its data on that node is given up, whatever becomes of the node. */
+export const RELEASE = 'keelson.dev/release';
+
+export interface StrandedVolumesDeps {
+  readonly client: Pick<KubeClient, 'get' | 'patch' | 'delete'>;
+  readonly cluster: Cluster;
+  readonly events: Pick<EventRecorder, 'record'>;
+  readonly logger: Logger;
+  readonly clock: Clock;
+}
+
+const FIELD_MANAGER = 'keelson-controller';
+/** What is said of a volume for as long as it holds; the other remarks are events alone. */
+const CONDITION_OF: Readonly<Partial<Record<Remark['reason'], string>>> = {
+  NodeGone: REACHABLE,
+  VolumeGivenUp: REACHABLE,
+  Kept: OWNED,
+};
+
+/** Tells of volumes and snapshots whose node, data or owner is gone, and gives up those of which somebody says so. Keys are names of volumes. */
+export function watchingStranded(context: ConcernContext): Concern {
+  const { volumes, nodes, owners, claims } = context.cluster;
+  const stranded = new StrandedVolumes(context);
+  const queue = context.queue('stranded', 4, (name, signal) => stranded.reconcile(name, signal));
+  const addAll = (objects: readonly LocalVolume[]): void => {
+    for (const { metadata } of objects) queue.add(metadata?.name ?? '');
+  };
+  return {
+    queue,
+    subscribe: () =>
+      subscriptions(
+        onEach(volumes, (_volume, name) => queue.add(name)),
+        onEach(nodes, (_node, name) => addAll(volumes.store.byIndex('node', name))),
+        onEach(owners, ({ spec }) => addAll(volumes.store.byIndex('handle', spec?.csi?.volumeHandle ?? ''))),
+        onEach(claims, ({ spec }) => {
+          if (volumes.store.get(spec?.volumeName ?? '') !== undefined) queue.add(spec?.volumeName ?? '');
+        }),
+      ),
+  };
+}
+
+/** Sees to one LocalVolume, by its name. */
+export class StrandedVolumes {
+  readonly #deps: StrandedVolumesDeps;
+
+  constructor(deps: StrandedVolumesDeps) {
+    this.#deps = deps;
+  }
+
+  /** One step. The write that it makes brings the next one. */
+  async reconcile(name: string, signal: AbortSignal): Promise<WorkResult> {
+    const { cluster, logger } = this.#deps;
+    const volume = cluster.volumes.store.get(name);
+    if (volume === undefined) return undefined;
+    try {
+      await this.#see(volume, signal);
+      return undefined;
+    } catch (error) {
+      if (!isFault(error, 'busy') && !isFault(error, 'not-found')) throw error;
+      logger.debug({ volume: name, err: error }, 'a plan met a newer state');
+      return { afterMs: 200 };
+    }
+  }
+
+  async #see(volume: LocalVolume, signal: AbortSignal): Promise<void> {
+    const { cluster } = this.#deps;
+    const known = cluster.nodes.store.get(volume.spec.nodeName);
+    let plan = this.#plan(volume, presenceOf(known));
+    // Neither a late watch nor a controller that was stopped for a while may tell of a loss that is none.
+    if (plan.do !== 'nothing' || plan.remark?.reason === 'NodeGone') {
+      plan = this.#plan(volume, await this.#readPresence(volume.spec.nodeName, signal));
+    }
+    this.#tell(volume, plan.remark);
+    if (volume.metadata?.deletionTimestamp === undefined) await this.#mark(volume, plan.remark, signal);
+    if (plan.do === 'delete') await this.#delete(volume, signal);
+    if (plan.do === 'let-go') await this.#letGo(volume, signal);
+    if (plan.do === 'take-back') await this.#takeBack(volume, signal);
+  }
+
+  async #delete({ metadata, spec }: LocalVolume, signal: AbortSignal): Promise<void> {
+    const { client, logger } = this.#deps;
+    const { name = '', uid } = metadata ?? {};
+    await client.delete(LOCAL_VOLUMES, { name }, { precondition: { uid }, signal });
+    logger.warn({ volume: name, node: spec.nodeName }, 'a volume was given up, as its annotation says');
+  }
+
+  async #takeBack({ metadata, spec }: LocalVolume, signal: AbortSignal): Promise<void> {
+    const { client, cluster, logger } = this.#deps;
+    const { name = '', uid, resourceVersion } = metadata ?? {};
+    const merge = { metadata: { annotations: { [RELEASE]: null } } };
+    const precondition = { uid, resourceVersion };
+    cluster.volumes.remember(
+      await client.patch(LOCAL_VOLUMES, { name }, { merge, precondition }, { signal }),
+    );
+    logger.warn({ volume: name, node: spec.nodeName }, 'a volume was to be given up whose node is Ready');
+  }
+
+  /** In this very version: with the annotation on it. */
+  async #letGo(volume: LocalVolume, signal: AbortSignal): Promise<void> {
+    const { client, logger } = this.#deps;
+    if (!(await releaseVolume(volume, { client }, signal))) return;
+    const fields = { volume: volume.metadata?.name, node: volume.spec.nodeName };
+    logger.warn(fields, 'a given up volume is gone from the API');
+  }
+
+  /** As conditions of our own beside those of the agent; they are there only while there is something to say. */
+  async #mark(volume: LocalVolume, remark: Remark | undefined, signal: AbortSignal): Promise<void> {
+    const { client, cluster, clock } = this.#deps;
+    const type = remark && CONDITION_OF[remark.reason];
+    const ours = (volume.status?.conditions ?? []).filter((each) => [REACHABLE, OWNED].includes(each.type));
+    if (remark === undefined && ours.length === 0) return;
+    const lastTransitionTime = apiTime(new Date(clock.nowMs()));
+    const said =
+      type === undefined || remark === undefined
+        ? []
+        : [
+            {
+              type,
+              status: 'False' as const,
+              reason: remark.reason,
+              message: remark.message,
+              lastTransitionTime,
+            },
+          ];
+    const conditions = settleConditions(ours, said);
+    if (canonicalJson(conditions) === canonicalJson(ours)) return;
+    const { name = '', uid } = volume.metadata ?? {};
+    const marked = await client.patch(
+      LOCAL_VOLUMES,
+      { name },
+      { apply: { metadata: { uid }, status: { conditions } }, fieldManager: FIELD_MANAGER, force: true },
+      { subresource: 'status', signal },
+    );
+    cluster.volumes.remember(marked);
+  }
+
+  #tell(volume: LocalVolume, remark: Remark | undefined): void {
+    if (remark === undefined || remark.reason === 'Kept') return;
+    const { events } = this.#deps;
+    const note = {
+      type: 'Warning',
+      reason: remark.reason,
+      action: 'Watch',
+      note: remark.message,
+    } as const;
+    const claims = this.#ownersOf(volume).flatMap((owner) => this.#claimOf(owner) ?? []);
+    for (const claim of claims) events.record(PERSISTENT_VOLUME_CLAIMS, claim, note);
+    if (claims.length === 0) events.record(LOCAL_VOLUMES, volume, note);
+  }
+
+  #plan(volume: LocalVolume, node: NodePresence): StrandedPlan {
+    const { metadata, spec, status } = volume;
+    const { name = '', uid, annotations, deletionTimestamp } = metadata ?? {};
+    return planStranded({
+      node,
+      volume: {
+        name,
+        nodeName: spec.nodeName,
+        isSnapshot: spec.type === 'Snapshot',
+        phase: status?.phase ?? 'Pending',
+        message: status?.message ?? '',
+        handle: status?.volumeHandle ?? '',
+        isDeleting: deletionTimestamp !== undefined,
+        isPublished: annotations?.[PUBLISHED_AS] !== undefined,
+        // The UID: an object that was made again under this name was not meant.
+        isGivenUp: uid !== undefined && annotations?.[RELEASE] === uid,
+      },
+      owners: this.#ownersOf(volume).map((owner) => ({
+        name: owner.metadata?.name ?? '',
+        reclaimPolicy: owner.spec?.persistentVolumeReclaimPolicy ?? 'Retain',
+      })),
+    });
+  }
+
+  async #readPresence(name: string, signal: AbortSignal): Promise<NodePresence> {
+    const { client, cluster } = this.#deps;
+    try {
+      const node = await client.get(NODES, { name }, { signal });
+      if (cluster.nodes.store.get(name) === undefined) {
+        cluster.nodes.remember(node);
+        throw new Fault('busy', `node ${name} is new; the plan is made again`);
+      }
+      const ready = node.status?.conditions?.find(({ type }) => type === 'Ready')?.status;
+      return ready === 'True' ? 'here' : 'away';
+    } catch (error) {
+      if (isFault(error, 'not-found')) return 'gone';
+      throw error;
+    }
+  }
+
+  #ownersOf({ status }: LocalVolume): readonly PersistentVolume[] {
+    const handle = status?.volumeHandle;
+    return handle === undefined ? [] : this.#deps.cluster.owners.store.byIndex('handle', handle);
+  }
+
+  #claimOf({ spec }: PersistentVolume): PersistentVolumeClaim | undefined {
+    const { namespace = '', name = '', uid } = spec?.claimRef ?? {};
+    const claim = this.#deps.cluster.claims.store.get(`${namespace}/${name}`);
+    return claim?.metadata?.uid === uid ? claim : undefined;
+  }
+}
+
+function presenceOf(node: (Node & KubeObject) | undefined): NodePresence {
+  if (node === undefined) return 'gone';
+  return isSilent(node) ? 'away' : 'here';
+}

@@ -1,0 +1,303 @@
+import { LOCAL_VOLUMES, type LocalVolume } from '../../api/local-volume.ts';
+import { isFault } from '../../core/fault.ts';
+import { DRIVER_NAME } from '../../core/volumes/driver.ts';
+import { planRelease, type ReleasePlan } from '../../core/claims/provision-release.ts';
+import { PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, type PersistentVolume } from '../../kube/built-in.ts';
+import { findObject, type KubeClient, type Precondition } from '../../kube/client.ts';
+import type { EventRecorder } from '../../kube/event-recorder.ts';
+import type { Clock } from '../../runtime/clock.ts';
+import type { Logger } from '../../runtime/logger.ts';
+import type { WorkResult } from '../../runtime/work-queue.ts';
+import type { Calm } from '../../runtime/quiet-period.ts';
+import type { Cluster } from '../context/cluster.ts';
+import { type Concern, type ConcernContext, onEach, subscriptions } from '../context/controller-context.ts';
+import { annotateVolume } from '../context/local-volume-writes.ts';
+import type { ControllerMetrics } from '../context/metrics.ts';
+import { FINALIZER, nodeAffinityOf } from '../context/persistent-volume.ts';
+import type { UnmarkedVolumes } from '../context/unreferenced-volumes.ts';
+import { PUBLISHED_AS } from '../context/views.ts';
+
+export interface ReleaserDeps {
+  readonly client: Pick<KubeClient, 'get' | 'patch' | 'delete'>;
+  readonly cluster: Cluster;
+  readonly events: Pick<EventRecorder, 'record'>;
+  readonly metrics: ControllerMetrics;
+  readonly logger: Logger;
+  readonly clock: Clock;
+  readonly calm: Calm;
+  readonly unmarked: UnmarkedVolumes;
+}
+
+/** Sees PersistentVolumes to their end. Keys are their names. */
+export function releasing(context: ConcernContext, { workers }: { readonly workers: number }): Concern {
+  const { owners, volumes } = context.cluster;
+  const releaser = new Releaser(context);
+  const queue = context.queue('release', workers, (name, signal) => releaser.reconcile(name, signal));
+  const addAllOf = (handle: string | undefined): void => {
+    for (const { metadata } of owners.store.byIndex('handle', handle ?? '')) queue.add(metadata?.name ?? '');
+  };
+  return {
+    queue,
+    subscribe: () =>
+      subscriptions(
+        volumes.subscribe(({ previous, current }) => {
+          if (current === undefined) releaser.volumeGone(previous?.status?.volumeHandle ?? '');
+          addAllOf(previous?.status?.volumeHandle);
+          addAllOf(current?.status?.volumeHandle);
+        }),
+        onEach(owners, ({ spec }, name) => {
+          if (spec?.csi?.driver !== DRIVER_NAME) return;
+          queue.add(name);
+          // One that shared its volume with this one may go now.
+          addAllOf(spec.csi.volumeHandle);
+        }),
+      ),
+  };
+}
+
+/** Takes a PersistentVolume, by its name, one step further: from made to marked, from Released to gone. */
+export class Releaser {
+  readonly #deps: ReleaserDeps;
+  /** UIDs of what was deleted and is not seen to be so yet, by name: the news of the step before it must not delete it again. */
+  readonly #deleted = new Map<string, string | undefined>();
+  /** Handles of volumes whose end was seen, by the names of the PersistentVolumes that had them. */
+  readonly #ended = new Map<string, string>();
+  /** Since when PersistentVolumes are to be noted on their volumes, by name and the monotonic clock. */
+  readonly #unmarkedSinceMs = new Map<string, number>();
+
+  constructor(deps: ReleaserDeps) {
+    this.#deps = deps;
+  }
+
+  /** The LocalVolume with this handle was there, and the server has said that it is no more. */
+  volumeGone(handle: string): void {
+    for (const { metadata } of this.#deps.cluster.owners.store.byIndex('handle', handle)) {
+      this.#ended.set(metadata?.name ?? '', handle);
+    }
+  }
+
+  /** One step. The write that it makes brings the next one. */
+  async reconcile(name: string, signal: AbortSignal): Promise<WorkResult> {
+    const known = this.#deps.cluster.owners.store.get(name);
+    const isNews = known?.metadata?.deletionTimestamp !== undefined;
+    if (known?.metadata?.uid !== this.#deleted.get(name) || isNews) this.#deleted.delete(name);
+    try {
+      if (known === undefined) {
+        await this.#keepData(name, signal);
+        return undefined;
+      }
+      if (known.spec?.csi?.driver !== DRIVER_NAME || this.#deleted.has(name)) return undefined;
+      const volume = this.#volumeOf(known);
+      if (volume !== undefined) this.#noteOwner(volume, name);
+      return await this.#carryOut(known, volume, this.#plan(known, volume), signal);
+    } catch (error) {
+      if (!isFault(error, 'busy') && !isFault(error, 'not-found')) throw error;
+      this.#deps.logger.debug({ persistentVolume: name, err: error }, 'a plan met a newer state');
+      return { afterMs: 200 };
+    }
+  }
+
+  async #carryOut(
+    owner: PersistentVolume,
+    volume: LocalVolume | undefined,
+    plan: ReleasePlan,
+    signal: AbortSignal,
+  ): Promise<WorkResult> {
+    const finalizers = owner.metadata?.finalizers ?? [];
+    switch (plan.do) {
+      case 'nothing':
+        return undefined;
+      case 'mark':
+        return volume && (await this.#mark(volume, owner, plan.isHeld, signal));
+      case 'pin':
+        if (volume !== undefined) await this.#pin(owner, volume, signal);
+        return undefined;
+      case 'add-finalizer':
+        await this.#setFinalizers(owner, [...finalizers, FINALIZER], signal);
+        return undefined;
+      case 'remove-finalizer':
+        await this.#removeFinalizer(owner, signal);
+        return undefined;
+      case 'delete-volume':
+        if (volume !== undefined) await this.#deleteVolume(owner, volume, signal);
+        return undefined;
+      case 'delete-persistent-volume':
+        await this.#deletePersistentVolume(owner, signal);
+        return undefined;
+      case 'refuse':
+        this.#deps.events.record(PERSISTENT_VOLUMES, owner, {
+          type: 'Warning',
+          reason: 'VolumeFailedDelete',
+          action: 'Delete',
+          note: plan.note,
+        });
+        return undefined;
+    }
+  }
+
+  /** What is seen now counts, also when the PersistentVolume is gone before its volume bears the note. */
+  #noteOwner({ metadata, spec }: LocalVolume, owner: string): void {
+    const { unmarked } = this.#deps;
+    const { name = '', annotations } = metadata ?? {};
+    if (annotations?.[PUBLISHED_AS] === undefined && spec.type === 'Volume') unmarked.add(name, owner);
+    else unmarked.delete(name);
+  }
+
+  /** A PersistentVolume that is gone has left its data, unless that is being deleted. */
+  async #keepData(owner: string, signal: AbortSignal): Promise<void> {
+    const { cluster, unmarked } = this.#deps;
+    this.#unmarkedSinceMs.delete(owner);
+    this.#ended.delete(owner);
+    const name = unmarked.volumeOf(owner);
+    if (name === undefined) return;
+    const volume = cluster.volumes.store.get(name);
+    const isKept = volume !== undefined && volume.metadata?.deletionTimestamp === undefined;
+    if (isKept) await annotateVolume(volume, { [PUBLISHED_AS]: owner }, this.#deps, signal);
+    unmarked.delete(name);
+  }
+
+  async #pin(owner: PersistentVolume, volume: LocalVolume, signal: AbortSignal): Promise<void> {
+    const merge = { spec: { nodeAffinity: nodeAffinityOf(volume) } };
+    const pinned = await this.#deps.client.patch(
+      PERSISTENT_VOLUMES,
+      nameOf(owner),
+      { merge, precondition: versionOf(owner) },
+      { signal },
+    );
+    this.#deps.cluster.owners.remember(pinned);
+  }
+
+  /** Nobody waits for the note and for the event, and a claim that is gone soon needs neither: they give way to claims that wait. */
+  async #mark(
+    volume: LocalVolume,
+    owner: PersistentVolume,
+    isHeld: boolean,
+    signal: AbortSignal,
+  ): Promise<WorkResult> {
+    const { calm, clock, unmarked } = this.#deps;
+    const { name } = nameOf(owner);
+    const sinceMs = this.#unmarkedSinceMs.get(name) ?? clock.monotonicMs();
+    const afterMs = isHeld ? calm.waitMs(sinceMs) : 0;
+    if (afterMs > 0) {
+      this.#unmarkedSinceMs.set(name, sinceMs);
+      return { afterMs };
+    }
+    await annotateVolume(volume, { [PUBLISHED_AS]: name }, this.#deps, signal);
+    this.#unmarkedSinceMs.delete(name);
+    unmarked.delete(volume.metadata?.name ?? '');
+    this.#tellClaim(volume, owner);
+    return undefined;
+  }
+
+  #tellClaim({ metadata, spec }: LocalVolume, owner: PersistentVolume): void {
+    const { cluster, events } = this.#deps;
+    const { name: claimName = '', namespace = '', uid } = owner.spec?.claimRef ?? {};
+    const claim = cluster.claims.store.get(`${namespace}/${claimName}`);
+    // Others than the one that it was made for have no use for it.
+    if (claim === undefined || claim.metadata?.uid !== uid || spec.claim?.uid !== uid) return;
+    events.record(PERSISTENT_VOLUME_CLAIMS, claim, {
+      type: 'Normal',
+      reason: 'ProvisioningSucceeded',
+      action: 'Provision',
+      note: `volume ${metadata?.name ?? ''} is ready in pool ${spec.poolName} on node ${spec.nodeName}`,
+    });
+  }
+
+  /** The owner is read from the server first: a policy that was just set to Retain counts. */
+  async #deleteVolume(owner: PersistentVolume, volume: LocalVolume, signal: AbortSignal): Promise<void> {
+    const { client, cluster, logger, metrics, calm } = this.#deps;
+    calm.stir();
+    const live = await client.get(PERSISTENT_VOLUMES, nameOf(owner), { signal });
+    const isSame = live.metadata?.uid === owner.metadata?.uid;
+    if (!isSame || this.#plan(live, volume).do !== 'delete-volume') {
+      cluster.owners.remember(live);
+      return;
+    }
+    const { name = '', uid } = volume.metadata ?? {};
+    await client.delete(LOCAL_VOLUMES, { name }, { precondition: { uid }, signal });
+    metrics.released();
+    logger.info({ volume: name, persistentVolume: owner.metadata?.name }, 'a released volume is deleted');
+  }
+
+  /**
+   * Without a LocalVolume behind it the server is asked whether there really is none, unless its end was seen. The finalizer has done its work then and goes first:
+   * once the deletion has begun, Kubernetes takes off its own at the same time, and one of the two writes would have to be made again.
+   * After a crash in between, the object is still Released, and is deleted by the next step.
+   */
+  async #deletePersistentVolume(owner: PersistentVolume, signal: AbortSignal): Promise<void> {
+    const { client, cluster, calm } = this.#deps;
+    calm.stir();
+    const { name } = nameOf(owner);
+    const { volumeHandle } = owner.spec?.csi ?? {};
+    const isSeen = volumeHandle !== undefined && this.#ended.get(name) === volumeHandle;
+    const missed = isSeen ? undefined : await findObject(client, LOCAL_VOLUMES, { name }, { signal });
+    if (missed !== undefined && missed.status?.volumeHandle === volumeHandle) {
+      cluster.volumes.remember(missed);
+      return;
+    }
+    const free = await this.#removeFinalizer(owner, signal);
+    if (owner.metadata?.deletionTimestamp !== undefined) return;
+    await client.delete(PERSISTENT_VOLUMES, { name }, { precondition: versionOf(free), signal });
+    this.#deleted.set(name, owner.metadata?.uid);
+  }
+
+  /** Gives the object as it is without the finalizer. */
+  async #removeFinalizer(owner: PersistentVolume, signal: AbortSignal): Promise<PersistentVolume> {
+    const finalizers = owner.metadata?.finalizers ?? [];
+    if (!finalizers.includes(FINALIZER)) return owner;
+    const kept = finalizers.filter((finalizer) => finalizer !== FINALIZER);
+    return await this.#setFinalizers(owner, kept, signal);
+  }
+
+  async #setFinalizers(
+    owner: PersistentVolume,
+    finalizers: readonly string[],
+    signal: AbortSignal,
+  ): Promise<PersistentVolume> {
+    const changed = await this.#deps.client.patch(
+      PERSISTENT_VOLUMES,
+      nameOf(owner),
+      { merge: { metadata: { finalizers } }, precondition: versionOf(owner) },
+      { signal },
+    );
+    // The last finalizer of an object that is being deleted takes the object with it.
+    if (changed.metadata?.deletionTimestamp === undefined) this.#deps.cluster.owners.remember(changed);
+    return changed;
+  }
+
+  #plan(owner: PersistentVolume, volume: LocalVolume | undefined): ReleasePlan {
+    const { store } = this.#deps.cluster.owners;
+    const { metadata, spec, status } = owner;
+    const sharers = store.byIndex('handle', spec?.csi?.volumeHandle ?? '');
+    return planRelease(
+      {
+        name: metadata?.name ?? '',
+        phase: status?.phase ?? 'Pending',
+        reclaimPolicy: spec?.persistentVolumeReclaimPolicy ?? 'Retain',
+        isDeleting: metadata?.deletionTimestamp !== undefined,
+        hasFinalizer: (metadata?.finalizers ?? []).includes(FINALIZER),
+        isPinned: spec?.nodeAffinity !== undefined,
+        sharers: sharers.flatMap((sharer) =>
+          sharer.metadata?.uid === metadata?.uid ? [] : [sharer.metadata?.name ?? ''],
+        ),
+      },
+      volume && {
+        isDeleting: volume.metadata?.deletionTimestamp !== undefined,
+        isPublished: volume.metadata?.annotations?.[PUBLISHED_AS] !== undefined,
+      },
+    );
+  }
+
+  /** By handle alone: a name proves nothing, anybody who may create PersistentVolumes chooses it. */
+  #volumeOf({ spec }: PersistentVolume): LocalVolume | undefined {
+    return this.#deps.cluster.volumes.store.byIndex('handle', spec?.csi?.volumeHandle ?? '')[0];
+  }
+}
+
+function nameOf({ metadata }: PersistentVolume): { readonly name: string } {
+  return { name: metadata?.name ?? '' };
+}
+
+function versionOf({ metadata }: PersistentVolume): Precondition {
+  return { uid: metadata?.uid, resourceVersion: metadata?.resourceVersion };
+}
