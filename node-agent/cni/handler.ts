@@ -1,6 +1,11 @@
 import type { Attachment, AttachmentKey } from '../../src/core/network/attachment.ts';
 import { toCniError } from '../../src/core/cni/cni-error.ts';
-import { type CniCall, type CniRequest, parseCniRequest, statedVersion } from '../../src/core/cni/cni-request.ts';
+import {
+  type CniCall,
+  type CniRequest,
+  parseCniRequest,
+  statedVersion,
+} from '../../src/core/cni/cni-request.ts';
 import { checkPrevResult, formatAddResult } from '../../src/core/cni/cni-result.ts';
 import { CNI_CODES } from '../../src/core/cni/cni-version.ts';
 import { Fault } from '../../src/core/fault.ts';

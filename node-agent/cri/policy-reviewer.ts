@@ -8,7 +8,12 @@ import type {
   PolicyOperation,
   RuntimePolicy,
 } from '../../src/core/policies/policy.ts';
-import { decide, type PolicyDecision, type PolicyEffect, podName } from '../../src/core/policies/policy-decide.ts';
+import {
+  decide,
+  type PolicyDecision,
+  type PolicyEffect,
+  podName,
+} from '../../src/core/policies/policy-decide.ts';
 import { patchRequest, readCallFacts } from '../../src/rpc/wire-cri.ts';
 import type { Logger } from '../../src/runtime/logger.ts';
 import type { Reviewer, Verdict } from './forwarder.ts';

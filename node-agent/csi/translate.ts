@@ -1,5 +1,9 @@
 import { Fault } from '../../src/core/fault.ts';
-import { parsePoolParameters, POOL_PARAMETERS, type PoolParameters } from '../../src/core/pools/pool-parameters.ts';
+import {
+  parsePoolParameters,
+  POOL_PARAMETERS,
+  type PoolParameters,
+} from '../../src/core/pools/pool-parameters.ts';
 import type { ContentSource, Snapshot, Volume } from '../../src/core/volumes/volume.ts';
 import { parseAttributes, type VolumeAttributes } from '../../src/core/volumes/volume-attributes.ts';
 import { ANY_SIZE, type SizeRange } from '../../src/core/volumes/volume-size.ts';

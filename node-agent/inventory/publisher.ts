@@ -1,7 +1,11 @@
 import { NODE_INVENTORIES, type NodeInventory } from '../../src/api/node-inventory.ts';
 import { canonicalJson } from '../../src/core/kube-text/api-status.ts';
 import { isFault } from '../../src/core/fault.ts';
-import { type InventoryStatus, type NetworkFindings, planInventory } from '../../src/core/inventory/inventory.ts';
+import {
+  type InventoryStatus,
+  type NetworkFindings,
+  planInventory,
+} from '../../src/core/inventory/inventory.ts';
 import type { KubeClient } from '../../src/kube/client.ts';
 import { Informer, type InformerObserver } from '../../src/kube/informer.ts';
 import { BoundedRunner } from '../../src/runtime/bounded-runner.ts';

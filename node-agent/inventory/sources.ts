@@ -1,4 +1,8 @@
-import { isProxied, parseProxySocket, parseRuntimeVersion } from '../../src/core/inventory/inventory-parse.ts';
+import {
+  isProxied,
+  parseProxySocket,
+  parseRuntimeVersion,
+} from '../../src/core/inventory/inventory-parse.ts';
 import { closePools, describePools, type MeasuredPool } from '../../src/core/inventory/inventory-pools.ts';
 import { Fault } from '../../src/core/fault.ts';
 import type { PolicyFacts } from '../../src/core/policies/policy-report.ts';

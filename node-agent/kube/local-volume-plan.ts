@@ -2,7 +2,11 @@ import { DATA_FINALIZER, type LocalVolume } from '../../src/api/local-volume.ts'
 import { Fault, isFault } from '../../src/core/fault.ts';
 import { parseQuantity } from '../../src/core/kube-text/quantity.ts';
 import type { ContentSource } from '../../src/core/volumes/volume.ts';
-import { parseAttributes, sameAttributes, type VolumeAttributes } from '../../src/core/volumes/volume-attributes.ts';
+import {
+  parseAttributes,
+  sameAttributes,
+  type VolumeAttributes,
+} from '../../src/core/volumes/volume-attributes.ts';
 
 /** A volume or snapshot as it is on this node. */
 export interface Copy {

@@ -7,7 +7,13 @@ import {
   SIZED,
 } from '../../src/api/local-volume.ts';
 import type { Condition } from '../../src/api/schema.ts';
-import { apiTime, canonicalJson, clip, reasonOf, settleConditions } from '../../src/core/kube-text/api-status.ts';
+import {
+  apiTime,
+  canonicalJson,
+  clip,
+  reasonOf,
+  settleConditions,
+} from '../../src/core/kube-text/api-status.ts';
 import { type Fault, type FaultKind, isFault } from '../../src/core/fault.ts';
 import { formatQuantity } from '../../src/core/kube-text/quantity.ts';
 import { attributeNames, sameAttributes } from '../../src/core/volumes/volume-attributes.ts';

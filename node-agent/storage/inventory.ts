@@ -1,7 +1,13 @@
 import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { z } from 'zod';
-import { ACCESS_MODES, FS_TYPES, type Snapshot, type Volume, VOLUME_MODES } from '../../src/core/volumes/volume.ts';
+import {
+  ACCESS_MODES,
+  FS_TYPES,
+  type Snapshot,
+  type Volume,
+  VOLUME_MODES,
+} from '../../src/core/volumes/volume.ts';
 import { isContext } from '../../src/core/volumes/mount-options.ts';
 import { ATTRIBUTES } from '../../src/core/volumes/volume-attributes.ts';
 import { isGroupId, isId } from '../../src/core/volumes/volume-name.ts';

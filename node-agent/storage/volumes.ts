@@ -12,7 +12,11 @@ import { Fault } from '../../src/core/fault.ts';
 import { type PoolSelector, refuseLabels } from '../../src/core/pools/pool-selector.ts';
 import { checkRoom } from '../../src/core/pools/pool-capacity.ts';
 import type { ContentSource, Pins, Snapshot, Volume } from '../../src/core/volumes/volume.ts';
-import { attributeNames, sameAttributes, type VolumeAttributes } from '../../src/core/volumes/volume-attributes.ts';
+import {
+  attributeNames,
+  sameAttributes,
+  type VolumeAttributes,
+} from '../../src/core/volumes/volume-attributes.ts';
 import { checkName, formatId } from '../../src/core/volumes/volume-name.ts';
 import { pinsOfCopy } from '../../src/core/volumes/volume-quota.ts';
 import { fitsRange, planExpansion, planSize, type SizeRange } from '../../src/core/volumes/volume-size.ts';

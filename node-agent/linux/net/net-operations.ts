@@ -1,5 +1,11 @@
 import { existsSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
-import { type Cidr, formatAddress, formatCidr, type IpAddress, parseAddress } from '../../../src/core/network/cidr.ts';
+import {
+  type Cidr,
+  formatAddress,
+  formatCidr,
+  type IpAddress,
+  parseAddress,
+} from '../../../src/core/network/cidr.ts';
 import { Fault, isFault } from '../../../src/core/fault.ts';
 import {
   GATEWAY_MAC,

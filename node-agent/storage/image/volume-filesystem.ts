@@ -1,6 +1,10 @@
 import { open } from 'node:fs/promises';
 import { Fault } from '../../../src/core/fault.ts';
-import { type FoundFilesystem, PROBE_BYTES, probeFilesystem } from '../../../src/core/volumes/filesystem-probe.ts';
+import {
+  type FoundFilesystem,
+  PROBE_BYTES,
+  probeFilesystem,
+} from '../../../src/core/volumes/filesystem-probe.ts';
 import type { FsType } from '../../../src/core/volumes/volume.ts';
 import { runCommand } from '../../../src/runtime/child-process.ts';
 import { hasCapability } from '../../linux/process/capabilities.ts';

@@ -4,7 +4,12 @@ import { type Cluster, createCluster } from '../../controller/context/cluster.ts
 import { RELEASE } from '../../controller/volumes/lost-node-volumes.ts';
 import { Fault } from '../../core/fault.ts';
 import { parseQuantity } from '../../core/kube-text/quantity.ts';
-import type { LostNode, ReleaseCandidate, ReleaseOwner, ReleaseSubject } from '../../core/claims/volume-release.ts';
+import type {
+  LostNode,
+  ReleaseCandidate,
+  ReleaseOwner,
+  ReleaseSubject,
+} from '../../core/claims/volume-release.ts';
 import {
   NODES,
   PERSISTENT_VOLUME_CLAIMS,

@@ -1,4 +1,9 @@
-import { type ApiCondition, apiTime, canonicalJson, settleConditions } from '../../core/kube-text/api-status.ts';
+import {
+  type ApiCondition,
+  apiTime,
+  canonicalJson,
+  settleConditions,
+} from '../../core/kube-text/api-status.ts';
 import { PERSISTENT_VOLUME_CLAIMS, type PersistentVolumeClaim } from '../../kube/built-in.ts';
 import type { KubeClient } from '../../kube/client.ts';
 import { keyOf, nameOfKey } from '../../kube/resource.ts';

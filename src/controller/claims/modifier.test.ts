@@ -5,7 +5,11 @@ import {
   startControllerOnFakes,
 } from '../../../test/fakes/controller-on-fakes.ts';
 import { DRIVER_NAME } from '../../core/volumes/driver.ts';
-import { PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, VOLUME_ATTRIBUTES_CLASSES } from '../../kube/built-in.ts';
+import {
+  PERSISTENT_VOLUME_CLAIMS,
+  PERSISTENT_VOLUMES,
+  VOLUME_ATTRIBUTES_CLASSES,
+} from '../../kube/built-in.ts';
 
 async function addClass(lab: ControllerOnFakes, name: string, parameters: Record<string, string>) {
   await lab.client.create(VOLUME_ATTRIBUTES_CLASSES, {

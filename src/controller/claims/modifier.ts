@@ -1,6 +1,11 @@
 import { LOCAL_VOLUMES, type LocalVolume, MODIFIED } from '../../api/local-volume.ts';
 import type { Fault } from '../../core/fault.ts';
-import { type ModifyInput, type ModifyPlan, type ModifyVolume, planModify } from '../../core/claims/modify-plan.ts';
+import {
+  type ModifyInput,
+  type ModifyPlan,
+  type ModifyVolume,
+  planModify,
+} from '../../core/claims/modify-plan.ts';
 import {
   PERSISTENT_VOLUME_CLAIMS,
   PERSISTENT_VOLUMES,
@@ -17,7 +22,13 @@ import { type AttributesClasses, findAttributesClass } from './attributes-classe
 import { type Bound, onBound, stepBound, versionOf } from './bound-claim.ts';
 import { writeClaimStatus } from './claim-status.ts';
 import { type Cluster, runInformers } from '../context/cluster.ts';
-import { type Concern, type ConcernContext, concernOfTasks, onEach, subscriptions } from '../context/controller-context.ts';
+import {
+  type Concern,
+  type ConcernContext,
+  concernOfTasks,
+  onEach,
+  subscriptions,
+} from '../context/controller-context.ts';
 import { untilServed } from '../context/served-kinds.ts';
 
 export interface ModifierDeps {

@@ -1,6 +1,11 @@
 import { Fault } from '../../core/fault.ts';
 import type { NodeFacts } from '../../core/labels/label-facts.ts';
-import { type CompiledRule, compileRule, type LabelRule, type RuleOutcome } from '../../core/labels/label-rule.ts';
+import {
+  type CompiledRule,
+  compileRule,
+  type LabelRule,
+  type RuleOutcome,
+} from '../../core/labels/label-rule.ts';
 
 /** Evaluates rules on a node. */
 export interface RuleEvaluator {

@@ -1,5 +1,11 @@
 import { NODE_LABEL_RULES, type NodeLabelRule } from '../../api/node-label-rule.ts';
-import { type ApiCondition, apiTime, canonicalJson, clip, settleConditions } from '../../core/kube-text/api-status.ts';
+import {
+  type ApiCondition,
+  apiTime,
+  canonicalJson,
+  clip,
+  settleConditions,
+} from '../../core/kube-text/api-status.ts';
 import { isFault } from '../../core/fault.ts';
 import type { Overruled, RuleResult } from '../../core/labels/label-resolve.ts';
 import type { RuleOutcome } from '../../core/labels/label-rule.ts';

@@ -1,7 +1,12 @@
 import { STORAGE_POOLS, type StoragePool } from '../../api/storage-pool.ts';
 import { isFault } from '../../core/fault.ts';
 import { selectsLabels } from '../../core/kube-text/label-selector.ts';
-import { nodesInUse, planPoolStatus, POOL_FINALIZER, type PoolOnNode } from '../../core/inventory/storage-pool-status.ts';
+import {
+  nodesInUse,
+  planPoolStatus,
+  POOL_FINALIZER,
+  type PoolOnNode,
+} from '../../core/inventory/storage-pool-status.ts';
 import { Informer } from '../../kube/informer.ts';
 import type { WorkResult } from '../../runtime/work-queue.ts';
 import { type Concern, type ConcernContext, onEach, subscriptions } from '../context/controller-context.ts';

@@ -2,7 +2,13 @@ import { LOCAL_VOLUMES, type LocalVolume } from '../../api/local-volume.ts';
 import { VOLUME_SNAPSHOT_CONTENTS, type VolumeSnapshotContent } from '../../api/snapshot-kinds.ts';
 import { apiTime } from '../../core/kube-text/api-status.ts';
 import { CONTENT_FINALIZER, type ContentStatus, cutNameOf } from '../../core/snapshots/snapshot.ts';
-import { type CutPlan, type CutSource, type CutState, planCut, planOrphan } from '../../core/snapshots/snapshot-content-plan.ts';
+import {
+  type CutPlan,
+  type CutSource,
+  type CutState,
+  planCut,
+  planOrphan,
+} from '../../core/snapshots/snapshot-content-plan.ts';
 import { findObject, type KubeClient, listAll } from '../../kube/client.ts';
 import type { EventRecorder } from '../../kube/event-recorder.ts';
 import type { Clock } from '../../runtime/clock.ts';

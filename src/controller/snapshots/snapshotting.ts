@@ -3,7 +3,13 @@ import type { VolumeSnapshot } from '../../api/snapshot-kinds.ts';
 import { cutNameOf } from '../../core/snapshots/snapshot.ts';
 import { keyOf } from '../../kube/resource.ts';
 import type { WorkQueue } from '../../runtime/work-queue.ts';
-import { type Concern, type ConcernContext, concernOfTasks, onEach, subscriptions } from '../context/controller-context.ts';
+import {
+  type Concern,
+  type ConcernContext,
+  concernOfTasks,
+  onEach,
+  subscriptions,
+} from '../context/controller-context.ts';
 import { again } from './again.ts';
 import { SnapshotBinder } from './binder.ts';
 import { SnapshotCutter } from './cutter.ts';

@@ -1,7 +1,12 @@
 import { LOCAL_VOLUMES, type LocalVolume, REACHABLE, OWNED } from '../../api/local-volume.ts';
 import { apiTime, canonicalJson, settleConditions } from '../../core/kube-text/api-status.ts';
 import { Fault, isFault } from '../../core/fault.ts';
-import { type NodePresence, planStranded, type Remark, type StrandedPlan } from '../../core/claims/lost-node-volumes.ts';
+import {
+  type NodePresence,
+  planStranded,
+  type Remark,
+  type StrandedPlan,
+} from '../../core/claims/lost-node-volumes.ts';
 import {
   type Node,
   NODES,

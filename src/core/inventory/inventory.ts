@@ -1,5 +1,11 @@
 import type { BackendKind } from '../volumes/backend-features.ts';
-import { type ApiCondition, apiTime, canonicalJson, clip, settleConditions } from '../kube-text/api-status.ts';
+import {
+  type ApiCondition,
+  apiTime,
+  canonicalJson,
+  clip,
+  settleConditions,
+} from '../kube-text/api-status.ts';
 import { formatAge } from '../volumes/cluster-volumes.ts';
 import type { PolicyFacts } from '../policies/policy-report.ts';
 

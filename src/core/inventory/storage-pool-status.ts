@@ -1,4 +1,10 @@
-import { type ApiCondition, apiTime, canonicalJson, clip, settleConditions } from '../kube-text/api-status.ts';
+import {
+  type ApiCondition,
+  apiTime,
+  canonicalJson,
+  clip,
+  settleConditions,
+} from '../kube-text/api-status.ts';
 import type { PoolFacts } from './inventory.ts';
 import { formatQuantity, parseQuantity } from '../kube-text/quantity.ts';
 

@@ -1,4 +1,10 @@
-import { type ApiCondition, apiTime, canonicalJson, clip, settleConditions } from '../kube-text/api-status.ts';
+import {
+  type ApiCondition,
+  apiTime,
+  canonicalJson,
+  clip,
+  settleConditions,
+} from '../kube-text/api-status.ts';
 import type { PolicyFacts } from './policy-report.ts';
 
 /** Status of a RuntimePolicy. */
