@@ -5,30 +5,30 @@ import { type Clock, systemClock } from '../runtime/clock.ts';
 import type { Logger } from '../runtime/logger.ts';
 import { TaskGroup } from '../runtime/task-group.ts';
 import { WorkQueue } from '../runtime/work-queue.ts';
-import { Calm } from '../runtime/quiet-period.ts';
-import { publishingCapacity } from './nodes/capacity-publisher.ts';
+import { QuietPeriod } from '../runtime/quiet-period.ts';
+import { createCapacityPublisher } from './nodes/capacity-publisher.ts';
 import { createAttributesClasses } from './claims/attributes-classes.ts';
 import { allSources } from './claims/claim-sources.ts';
-import { CloneSources, releasingSources } from './claims/clone-sources.ts';
+import { CloneSources, createCloneSourceReconciler } from './claims/clone-sources.ts';
 import { createCluster, runInformers } from './context/cluster.ts';
-import type { Concern, ConcernContext } from './context/controller-context.ts';
-import { keepingInventories } from './nodes/node-inventory-reconciler.ts';
-import { labellingNodes } from './labels/labelling.ts';
+import type { Reconciler, ControllerContext } from './context/controller-context.ts';
+import { createNodeInventoryReconciler } from './nodes/node-inventory-reconciler.ts';
+import { createNodeLabeller } from './labels/labelling.ts';
 import type { RuleEvaluator } from './labels/rule-evaluator.ts';
 import type { ControllerMetrics } from './context/metrics.ts';
-import { modifying } from './claims/modifier.ts';
-import { reportingNetworkPools } from './reports/network-pool-reporter.ts';
-import { reportingPolicies } from './reports/policy-reporter.ts';
-import { provisioning } from './claims/provisioning.ts';
-import { releasing } from './volumes/reclaimer.ts';
-import { resizing } from './claims/resizer.ts';
-import { reportingStoragePools } from './reports/storage-pool-reporter.ts';
-import { watchingAgents } from './nodes/agent-health.ts';
-import { watchingStranded } from './volumes/lost-node-volumes.ts';
-import { UnmarkedVolumes } from './context/unreferenced-volumes.ts';
+import { createModifier } from './claims/modifier.ts';
+import { createNetworkPoolReporter } from './reports/network-pool-reporter.ts';
+import { createPolicyReporter } from './reports/policy-reporter.ts';
+import { createProvisioner } from './claims/provisioning.ts';
+import { createReclaimer } from './volumes/reclaimer.ts';
+import { createResizer } from './claims/resizer.ts';
+import { createStoragePoolReporter } from './reports/storage-pool-reporter.ts';
+import { createAgentHealth } from './nodes/agent-health.ts';
+import { createLostNodeVolumes } from './volumes/lost-node-volumes.ts';
+import { UnannotatedVolumes } from './context/unreferenced-volumes.ts';
 import { createSnapshotKinds } from './snapshots/kinds.ts';
 import { RestoreSources } from './snapshots/restore-sources.ts';
-import { type SnapshotMode, snapshotting } from './snapshots/snapshotting.ts';
+import { type SnapshotMode, createSnapshotReconcilers } from './snapshots/snapshotting.ts';
 
 export interface ControllerOptions {
   /** Where CSIStorageCapacity objects live. */
@@ -70,20 +70,20 @@ export async function runController(
   signal.addEventListener('abort', stop, { once: true });
   const context = createContext(deps);
   const { cluster } = context;
-  const concerns = createConcerns(options, deps, context);
+  const reconcilers = createReconcilers(options, deps, context);
   try {
     tasks.run('events', (stopping) => events.run(stopping));
     // A decision needs all that it rests on: no queue works before every list is in.
     tasks.run('work', async (stopping) => {
-      const others = concerns.map(({ informers = {} }) => informers);
+      const others = reconcilers.map(({ informers = {} }) => informers);
       await Promise.all(
         [{ ...cluster }, ...others].map((informers) => runInformers(informers, tasks, stopping)),
       );
       using subscribed = new DisposableStack();
-      for (const concern of concerns) subscribed.use(concern.subscribe());
+      for (const reconciler of reconcilers) subscribed.use(reconciler.subscribe());
       logger.info({ claims: cluster.claims.store.size, nodes: cluster.nodes.store.size }, 'controller works');
       deps.onReady?.();
-      await Promise.all(concerns.map(({ queue }) => queue.run(stopping)));
+      await Promise.all(reconcilers.map(({ queue }) => queue.run(stopping)));
     });
     await tasks.wait();
   } finally {
@@ -92,41 +92,41 @@ export async function runController(
 }
 
 /** All that the controller takes care of. */
-function createConcerns(
+function createReconcilers(
   { namespace, workers = 20, snapshots = 'auto', defaultLabels = true }: ControllerOptions,
   { evaluator }: Pick<ControllerDeps, 'evaluator'>,
-  context: ConcernContext,
-): readonly Concern[] {
+  context: ControllerContext,
+): readonly Reconciler[] {
   const sources = new CloneSources(context);
   const kinds = createSnapshotKinds(context.informerDeps);
   const attributesClasses = createAttributesClasses(context.informerDeps);
   const restores = new RestoreSources({ ...context, kinds });
   return [
-    provisioning(context, { workers, sources: allSources(sources, restores), attributesClasses, kinds }),
-    releasing(context, { workers }),
-    resizing(context),
-    modifying(context, attributesClasses),
-    watchingStranded(context),
-    keepingInventories(context),
-    watchingAgents(context, { namespace }),
-    releasingSources(context, sources),
-    publishingCapacity(context, { namespace }),
-    reportingPolicies(context),
-    reportingNetworkPools(context),
-    reportingStoragePools(context),
-    labellingNodes(context, { defaultLabels, evaluator }),
-    snapshotting(context, { mode: snapshots, kinds }),
+    createProvisioner(context, { workers, sources: allSources(sources, restores), attributesClasses, kinds }),
+    createReclaimer(context, { workers }),
+    createResizer(context),
+    createModifier(context, attributesClasses),
+    createLostNodeVolumes(context),
+    createNodeInventoryReconciler(context),
+    createAgentHealth(context, { namespace }),
+    createCloneSourceReconciler(context, sources),
+    createCapacityPublisher(context, { namespace }),
+    createPolicyReporter(context),
+    createNetworkPoolReporter(context),
+    createStoragePoolReporter(context),
+    createNodeLabeller(context, { defaultLabels, evaluator }),
+    createSnapshotReconcilers(context, { mode: snapshots, kinds }),
   ];
 }
 
-function createContext(deps: ControllerDeps): ConcernContext {
+function createContext(deps: ControllerDeps): ControllerContext {
   const { client, logger, metrics, events, informers, clock = systemClock } = deps;
   const informerDeps = { client, logger, clock, ...(informers === undefined ? {} : { observer: informers }) };
   return {
     ...{ client, logger, metrics, events, clock, informerDeps },
     cluster: createCluster(informerDeps),
-    calm: new Calm({}, { clock }),
-    unmarked: new UnmarkedVolumes(),
+    quietPeriod: new QuietPeriod({}, { clock }),
+    unannotated: new UnannotatedVolumes(),
     queue: (name, workers, work) =>
       new WorkQueue({ name, workers, backoff: { baseMs: 250, maxMs: 300_000 } }, work, {
         logger,

@@ -1,16 +1,16 @@
 import { expect, test } from 'vitest';
 import { FakeClock } from '../../test/fakes/fake-clock.ts';
-import { Calm } from './quiet-period.ts';
+import { QuietPeriod } from './quiet-period.ts';
 
 test('work is done at once where nothing stirs, and gives way to what does', async () => {
   const clock = new FakeClock();
-  const calm = new Calm({ quietMs: 1_000 }, { clock });
+  const calm = new QuietPeriod({ quietMs: 1_000 }, { clock });
   expect(calm.waitMs(clock.monotonicMs())).toBe(0);
-  calm.stir();
+  calm.recordActivity();
   const sinceMs = clock.monotonicMs();
   expect(calm.waitMs(sinceMs)).toBe(1_000);
   await clock.advance(600);
-  calm.stir();
+  calm.recordActivity();
   expect(calm.waitMs(sinceMs)).toBe(1_000);
   await clock.advance(1_000);
   expect(calm.waitMs(sinceMs)).toBe(0);
@@ -18,11 +18,11 @@ test('work is done at once where nothing stirs, and gives way to what does', asy
 
 test('what has waited for long asks less often', async () => {
   const clock = new FakeClock();
-  const calm = new Calm({ quietMs: 1_000 }, { clock });
+  const calm = new QuietPeriod({ quietMs: 1_000 }, { clock });
   const sinceMs = clock.monotonicMs();
   const waits: number[] = [];
   for (let step = 0; step < 6; step += 1) {
-    calm.stir();
+    calm.recordActivity();
     const waitMs = calm.waitMs(sinceMs);
     waits.push(waitMs);
     await clock.advance(waitMs);
@@ -32,15 +32,15 @@ test('what has waited for long asks less often', async () => {
 
 test('nothing gives way for ever', async () => {
   const clock = new FakeClock();
-  const calm = new Calm({ quietMs: 1_000, patienceMs: 3_000 }, { clock });
+  const calm = new QuietPeriod({ quietMs: 1_000, patienceMs: 3_000 }, { clock });
   const sinceMs = clock.monotonicMs();
   const waits: number[] = [];
   for (let step = 0; step < 4; step += 1) {
-    calm.stir();
+    calm.recordActivity();
     waits.push(calm.waitMs(sinceMs));
     await clock.advance(900);
   }
-  calm.stir();
+  calm.recordActivity();
   expect(waits).toEqual([1_000, 1_000, 1_200, 300]);
   expect(calm.waitMs(sinceMs)).toBe(0);
 });

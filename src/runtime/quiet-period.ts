@@ -1,6 +1,6 @@
 import type { Clock } from './clock.ts';
 
-export interface CalmOptions {
+export interface QuietPeriodOptions {
   /** So long after the last step that somebody waited for the controller has a hand free; default 1 s. */
   readonly quietMs?: number;
   /** No work gives way for longer than this; default 30 s. */
@@ -8,17 +8,17 @@ export interface CalmOptions {
 }
 
 /** The longest between two looks, in quiet times. */
-const SELDOM = 5;
+const MAX_POLL_FACTOR = 5;
 
 /** Lets work that nobody waits for give way to claims that are being bound and released, for as long as that has a bound. */
-export class Calm {
+export class QuietPeriod {
   readonly #quietMs: number;
   readonly #patienceMs: number;
   readonly #clock: Pick<Clock, 'monotonicMs'>;
   #stirredMs = Number.NEGATIVE_INFINITY;
 
   constructor(
-    { quietMs = 1_000, patienceMs = 30_000 }: CalmOptions,
+    { quietMs = 1_000, patienceMs = 30_000 }: QuietPeriodOptions,
     { clock }: { readonly clock: Pick<Clock, 'monotonicMs'> },
   ) {
     this.#quietMs = quietMs;
@@ -27,7 +27,7 @@ export class Calm {
   }
 
   /** A step that somebody waits for is taken. */
-  stir(): void {
+  recordActivity(): void {
     this.#stirredMs = this.#clock.monotonicMs();
   }
 
@@ -40,7 +40,7 @@ export class Calm {
     const quietInMs = this.#stirredMs + this.#quietMs - nowMs;
     const waitedMs = nowMs - sinceMs;
     if (quietInMs <= 0 || waitedMs >= this.#patienceMs) return 0;
-    const restMs = Math.max(quietInMs, Math.min(waitedMs, SELDOM * this.#quietMs));
+    const restMs = Math.max(quietInMs, Math.min(waitedMs, MAX_POLL_FACTOR * this.#quietMs));
     return Math.min(restMs, this.#patienceMs - waitedMs);
   }
 }

@@ -10,10 +10,10 @@ import {
   VOLUME_SNAPSHOTS,
 } from '../../src/api/snapshot-kinds.ts';
 import { createCluster } from '../../src/controller/context/cluster.ts';
-import { SnapshotBinder } from '../../src/controller/snapshots/binder.ts';
-import { SnapshotCutter } from '../../src/controller/snapshots/cutter.ts';
-import { GroupBinder } from '../../src/controller/snapshots/group-binder.ts';
-import { GroupCutter } from '../../src/controller/snapshots/group-cutter.ts';
+import { SnapshotBinding } from '../../src/controller/snapshots/binder.ts';
+import { SnapshotContentReconciler } from '../../src/controller/snapshots/cutter.ts';
+import { GroupSnapshotBinding } from '../../src/controller/snapshots/group-binder.ts';
+import { GroupContentReconciler } from '../../src/controller/snapshots/group-cutter.ts';
 import { createGroupKinds } from '../../src/controller/snapshots/group-kinds.ts';
 import { createSnapshotKinds } from '../../src/controller/snapshots/kinds.ts';
 import { SourceClaims } from '../../src/controller/snapshots/source-claims.ts';
@@ -67,7 +67,7 @@ export class SnapshotLives implements Disposable {
   }
 
   /** LocalVolumes of snapshots, whoever they are for. */
-  async cuts(): Promise<readonly LocalVolume[]> {
+  async nodeSnapshots(): Promise<readonly LocalVolume[]> {
     return (await this.server.list(LOCAL_VOLUMES)).items.filter(({ spec }) => spec.type === 'Snapshot');
   }
 
@@ -124,25 +124,25 @@ export class SnapshotLives implements Disposable {
     const events = { record: () => undefined };
     const deps = { client, cluster, kinds, groupKinds, events, logger: silentLogger, clock: systemClock };
     const claims = new SourceClaims(deps);
-    const binder = new SnapshotBinder({ ...deps, claims });
-    const cutter = new SnapshotCutter(deps);
-    const groupBinder = new GroupBinder({ ...deps, claims });
-    const groupCutter = new GroupCutter(deps);
+    const binder = new SnapshotBinding({ ...deps, claims });
+    const contentReconciler = new SnapshotContentReconciler(deps);
+    const groupBinder = new GroupSnapshotBinding({ ...deps, claims });
+    const groupContentReconciler = new GroupContentReconciler(deps);
     return async () => {
       for (const [resource, informer] of informers) await this.#catchUp(resource, informer);
       for (const key of [...groupKinds.groups.store.keys()]) await step(groupBinder.reconcile(key, signal));
       for (const name of [...groupKinds.groupContents.store.keys()]) {
         await step(groupBinder.reconcileContent(name, signal));
-        await step(groupCutter.reconcile(name, signal));
+        await step(groupContentReconciler.reconcile(name, signal));
       }
       for (const key of [...kinds.snapshots.store.keys()]) await step(binder.reconcile(key, signal));
       for (const name of [...kinds.contents.store.keys()]) {
         await step(binder.reconcileContent(name, signal));
-        await step(cutter.reconcile(name, signal));
+        await step(contentReconciler.reconcile(name, signal));
       }
       for (const name of [...cluster.volumes.store.keys()]) {
-        await step(cutter.reconcileCut(name, signal));
-        await step(groupCutter.reconcileCut(name, signal));
+        await step(contentReconciler.reconcileNodeSnapshot(name, signal));
+        await step(groupContentReconciler.reconcileNodeSnapshot(name, signal));
       }
       for (const key of [...cluster.claims.store.keys()]) await step(claims.release(key, signal));
     };
@@ -158,7 +158,7 @@ export class SnapshotLives implements Disposable {
   /** What agents do with snapshots: take each, and remove its data when it, or all of its group, is to go. */
   async #actAsAgent(): Promise<void> {
     const { server } = this;
-    const all = await this.cuts();
+    const all = await this.nodeSnapshots();
     for (const { metadata, status, spec } of all) {
       const { name = '', finalizers = [], deletionTimestamp, uid = '' } = metadata ?? {};
       const group = spec.group?.name;

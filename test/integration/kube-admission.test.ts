@@ -3,7 +3,7 @@ import { Fault } from '../../src/core/fault.ts';
 import { LOCAL_VOLUMES, type LocalVolume } from '../../src/api/local-volume.ts';
 import { NODE_INVENTORIES } from '../../src/api/node-inventory.ts';
 import { RELEASE } from '../../src/controller/volumes/lost-node-volumes.ts';
-import { PUBLISHED_AS } from '../../src/controller/context/views.ts';
+import { PERSISTENT_VOLUME_ANNOTATION } from '../../src/controller/context/views.ts';
 import { STORAGE_POOLS } from '../../src/api/storage-pool.ts';
 import { NAMESPACES, NODES } from '../../src/kube/built-in.ts';
 import type { KubeClient } from '../../src/kube/client.ts';
@@ -252,7 +252,7 @@ describe('the admission policies', () => {
 
 function ownedVolume(name: string): LocalVolume {
   const { spec } = volume(name, 'node-b');
-  return { metadata: { name, annotations: { [PUBLISHED_AS]: 'pv-1' } }, spec };
+  return { metadata: { name, annotations: { [PERSISTENT_VOLUME_ANNOTATION]: 'pv-1' } }, spec };
 }
 
 function volume(name: string, nodeName: string): LocalVolume {

@@ -141,14 +141,14 @@ function checkAccess({ access }: ClusterCondition): Finding {
 
 function checkController({ overview: { lease }, nowMs }: ClusterCondition): Finding {
   const { holderIdentity = '', renewTime, leaseDurationSeconds = 0 } = lease?.spec ?? {};
-  const silent = ageOf(renewTime, nowMs);
+  const unresponsive = ageOf(renewTime, nowMs);
   const faults =
     lease === undefined
       ? []
       : holderIdentity === ''
         ? ['nobody holds the lease']
-        : silent > leaseDurationSeconds
-          ? [`${holderIdentity} renewed its lease ${silent} s ago, and has ${leaseDurationSeconds} s`]
+        : unresponsive > leaseDurationSeconds
+          ? [`${holderIdentity} renewed its lease ${unresponsive} s ago, and has ${leaseDurationSeconds} s`]
           : [];
   return finding(
     'controller',

@@ -6,7 +6,7 @@ import {
   classNameOf,
   classView,
   claimView,
-  isOffered,
+  hasAvailableVolume,
   nodeView,
   volumeView,
 } from '../../controller/context/views.ts';
@@ -99,7 +99,7 @@ export async function claimFacts(picture: Picture, claim: PersistentVolumeClaim)
       storageClass: ours,
       volume: volume === undefined ? undefined : volumeView(volume),
       isOwned: owner !== undefined,
-      isOffered: isOffered(cluster.owners.store, view),
+      isOffered: hasAvailableVolume(cluster.owners.store, view),
       isOverdue: false,
       nodes: new Map(
         nodeObjects.nodes.map((node) => {

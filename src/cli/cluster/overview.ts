@@ -1,6 +1,6 @@
 import { LOCAL_VOLUMES, type LocalVolume } from '../../api/local-volume.ts';
 import { type Cluster, createCluster } from '../../controller/context/cluster.ts';
-import { classNameOf, PUBLISHED_AS } from '../../controller/context/views.ts';
+import { classNameOf, PERSISTENT_VOLUME_ANNOTATION } from '../../controller/context/views.ts';
 import { markVolume, type VolumeMark } from '../../core/volumes/cluster-volumes.ts';
 import { DRIVER_NAME } from '../../core/volumes/driver.ts';
 import { parseQuantity } from '../../core/kube-text/quantity.ts';
@@ -137,7 +137,7 @@ function volumeRow(
       phase,
       isSnapshot: spec.type === 'Snapshot',
       isDeleting: metadata?.deletionTimestamp !== undefined,
-      isPublished: metadata?.annotations?.[PUBLISHED_AS] !== undefined,
+      isPublished: metadata?.annotations?.[PERSISTENT_VOLUME_ANNOTATION] !== undefined,
       // Where no node may be read, none is missed.
       nodeExists: nodeNames.size === 0 || nodeNames.has(spec.nodeName),
       ownerPhase: owner && (owner.status?.phase ?? 'Pending'),

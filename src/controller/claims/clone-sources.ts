@@ -7,7 +7,7 @@ import type { KubeClient } from '../../kube/client.ts';
 import type { WorkResult } from '../../runtime/work-queue.ts';
 import { ClaimFinalizer } from './claim-finalizer.ts';
 import type { Cluster } from '../context/cluster.ts';
-import { type Concern, type ConcernContext, onEach } from '../context/controller-context.ts';
+import { type Reconciler, type ControllerContext, onEach } from '../context/controller-context.ts';
 import { sourceKeyOf } from '../context/views.ts';
 
 /** Keeps a claim for as long as another one is being made from it; the name is the one that everybody uses. */
@@ -19,7 +19,7 @@ export interface CloneSourcesDeps {
 }
 
 /** Lets claims go that were kept for their clones. Keys are theirs. */
-export function releasingSources(context: ConcernContext, sources: CloneSources): Concern {
+export function createCloneSourceReconciler(context: ControllerContext, sources: CloneSources): Reconciler {
   const queue = context.queue('protection', 2, (key, signal) => sources.release(key, signal));
   return {
     queue,

@@ -20,7 +20,7 @@ async function addClass(lab: ControllerOnFakes, name: string, parameters: Record
   await lab.settle();
 }
 
-async function wish(lab: ControllerOnFakes, className: string | null): Promise<void> {
+async function poolRequest(lab: ControllerOnFakes, className: string | null): Promise<void> {
   const merge = { spec: { volumeAttributesClassName: className } };
   await lab.client.patch(PERSISTENT_VOLUME_CLAIMS, { namespace: SPACE, name: 'data' }, { merge });
   await lab.settle();
@@ -54,7 +54,7 @@ test('a bound claim changes its class: said, asked of the node, published, finis
   await addClass(lab, 'gold', { writeIOPS: '5k' });
   await lab.addNode('n1');
   const name = await lab.addBound('data', 'n1');
-  await wish(lab, 'silver');
+  await poolRequest(lab, 'silver');
   expect((await lab.volume(name)).spec).toMatchObject({
     attributesClassName: 'silver',
     mutableParameters: { writeIOPS: '500', readIOPS: '500' },
@@ -74,7 +74,7 @@ test('a bound claim changes its class: said, asked of the node, published, finis
     'PersistentVolumeClaim data VolumeModifySuccessful: the volume has VolumeAttributesClass silver now',
   ]);
 
-  await wish(lab, 'gold');
+  await poolRequest(lab, 'gold');
   expect((await lab.volume(name)).spec.mutableParameters).toEqual({ writeIOPS: '5k' });
   await answerModified(lab, name);
   expect((await lab.claim('data')).status?.currentVolumeAttributesClassName).toBe('gold');
@@ -89,7 +89,7 @@ test('a class that cannot be is infeasible with its reason, and naming another o
   await addClass(lab, 'gold', { writeIOPS: '5k' });
   await lab.addNode('n1');
   const name = await lab.addBound('data', 'n1');
-  await wish(lab, 'wrong');
+  await poolRequest(lab, 'wrong');
   expect((await lab.volume(name)).spec).not.toHaveProperty('attributesClassName');
   const message =
     'VolumeAttributesClass wrong: "iops" is unknown; possible are readIOPS, writeIOPS, readBandwidth, writeBandwidth, quotaInodes';
@@ -102,14 +102,14 @@ test('a class that cannot be is infeasible with its reason, and naming another o
   });
   expect(lab.events.at(-1)).toBe(`PersistentVolumeClaim data VolumeModifyFailed: ${message}`);
 
-  await wish(lab, 'gold');
+  await poolRequest(lab, 'gold');
   await answerModified(lab, name, { reason: 'Invalid', message: 'pool default (btrfs) cannot' });
   expect((await lab.claim('data')).status?.modifyVolumeStatus).toEqual({
     status: 'Infeasible',
     targetVolumeAttributesClassName: 'gold',
   });
   // Before the first success the wish may be taken back altogether.
-  await wish(lab, null);
+  await poolRequest(lab, null);
   expect((await lab.volume(name)).spec).not.toHaveProperty('mutableParameters');
   expect((await lab.claim('data')).status?.conditions).toEqual([]);
   expect(lab.events.at(-1)).toContain('VolumeModifyCanceled');
@@ -119,7 +119,7 @@ test('a class that comes later is waited for', async () => {
   await using lab = await startControllerOnFakes();
   await lab.addNode('n1');
   const name = await lab.addBound('data', 'n1');
-  await wish(lab, 'gold');
+  await poolRequest(lab, 'gold');
   expect((await lab.claim('data')).status).toMatchObject({
     modifyVolumeStatus: { status: 'Pending', targetVolumeAttributesClassName: 'gold' },
   });

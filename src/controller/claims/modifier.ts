@@ -23,9 +23,9 @@ import { type Bound, onBound, stepBound, versionOf } from './bound-claim.ts';
 import { writeClaimStatus } from './claim-status.ts';
 import { type Cluster, runInformers } from '../context/cluster.ts';
 import {
-  type Concern,
-  type ConcernContext,
-  concernOfTasks,
+  type Reconciler,
+  type ControllerContext,
+  reconcilerOfTasks,
   onEach,
   subscriptions,
 } from '../context/controller-context.ts';
@@ -46,14 +46,14 @@ const MODIFY_ERROR = 'ModifyVolumeError';
 const CONDITIONS: ReadonlySet<string> = new Set([MODIFYING, MODIFY_ERROR]);
 
 /** Gives claims' volumes the VolumeAttributesClass that they name. Waits for as long as the cluster serves none, and holds nothing else up. */
-export function modifying(context: ConcernContext, classes: AttributesClasses): Concern {
+export function createModifier(context: ControllerContext, classes: AttributesClasses): Reconciler {
   const { cluster } = context;
   const modifier = new Modifier({ ...context, classes });
   const queue = context.queue('modify', 4, (key, signal) => modifier.reconcile(key, signal));
   const addByClass = (name: string): void => {
     for (const claim of cluster.claims.store.byIndex('attributesClass', name)) queue.add(keyOf(claim));
   };
-  return concernOfTasks(context, (tasks) => {
+  return reconcilerOfTasks(context, (tasks) => {
     tasks.run('volume attributes classes', async (signal) => {
       await untilServed([VOLUME_ATTRIBUTES_CLASSES], 'volume attributes classes', context, signal);
       await runInformers({ classes }, tasks, signal);
@@ -87,7 +87,7 @@ export class Modifier {
       case 'nothing':
         return;
       case 'say':
-        await this.#say(claim, plan, signal);
+        await this.#recordEvent(claim, plan, signal);
         return;
       case 'ask': {
         const parameters = replacing(volume.spec.mutableParameters, plan.parameters);
@@ -132,7 +132,7 @@ export class Modifier {
     }
   }
 
-  async #say(
+  async #recordEvent(
     claim: PersistentVolumeClaim,
     { state, target, problem }: Extract<ModifyPlan, { do: 'say' }>,
     signal: AbortSignal,

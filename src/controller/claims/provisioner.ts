@@ -22,15 +22,15 @@ import { type Clock, systemClock } from '../../runtime/clock.ts';
 import type { Logger } from '../../runtime/logger.ts';
 import type { WorkResult } from '../../runtime/work-queue.ts';
 import { type AttributesClasses, findAttributesClass } from './attributes-classes.ts';
-import type { Calm } from '../../runtime/quiet-period.ts';
+import type { QuietPeriod } from '../../runtime/quiet-period.ts';
 import type { ClaimSources } from './claim-sources.ts';
 import type { Cluster } from '../context/cluster.ts';
-import { releaseVolume } from '../context/local-volume-writes.ts';
+import { removeVolumeFinalizers } from '../context/local-volume-writes.ts';
 import type { ControllerMetrics } from '../context/metrics.ts';
 import { NodeViews } from '../context/node-views.ts';
 import { persistentVolumeOf } from '../context/persistent-volume.ts';
-import type { UnmarkedVolumes } from '../context/unreferenced-volumes.ts';
-import { classNameOf, classView, claimView, isOffered, SELECTED_NODE, volumeView } from '../context/views.ts';
+import type { UnannotatedVolumes } from '../context/unreferenced-volumes.ts';
+import { classNameOf, classView, claimView, hasAvailableVolume, SELECTED_NODE, volumeView } from '../context/views.ts';
 
 export interface ProvisionerDeps {
   readonly client: KubeClient;
@@ -38,8 +38,8 @@ export interface ProvisionerDeps {
   readonly sources: ClaimSources;
   readonly attributesClasses: Pick<AttributesClasses, 'store'>;
   readonly events: Pick<EventRecorder, 'record'>;
-  readonly calm: Calm;
-  readonly unmarked: Pick<UnmarkedVolumes, 'has'>;
+  readonly quietPeriod: QuietPeriod;
+  readonly unannotated: Pick<UnannotatedVolumes, 'has'>;
   readonly metrics: ControllerMetrics;
   readonly logger: Logger;
   readonly clock?: Clock;
@@ -50,7 +50,7 @@ const AVOID_MS: Readonly<Record<Refusal, number>> = { exhausted: 60_000, failed:
 /** A claim that waits is looked at again when nodes change, and after this. */
 const WAIT_MS = 60_000;
 /** A volume that takes longer than this is announced on its claim; most are ready before. */
-const ANNOUNCE_MS = 2_000;
+const SLOW_MS = 2_000;
 /** An agent lets go of a volume that it has not made within a second. */
 const OVERDUE_MS = 30_000;
 
@@ -120,7 +120,7 @@ export class Provisioner {
         return this.#awaitEnd(name, found.volume) ?? this.#announce(name, found);
       case 'wait':
         this.#waiting.add(name);
-        this.#say(found.claim, plan.fault);
+        this.#recordEvent(found.claim, plan.fault);
         return { afterMs: WAIT_MS };
       case 'create':
         return await this.#create(name, plan.volume, found, signal);
@@ -141,8 +141,8 @@ export class Provisioner {
    */
   async #create(name: string, volume: NewVolume, { claim }: Found, signal: AbortSignal): Promise<WorkResult> {
     if (claim === undefined) return undefined;
-    const { client, cluster, sources, calm } = this.#deps;
-    calm.stir();
+    const { client, cluster, sources, quietPeriod } = this.#deps;
+    quietPeriod.recordActivity();
     await sources.protect(claim, signal);
     const created = await client.create(LOCAL_VOLUMES, localVolumeOf(name, volume, claim), { signal });
     cluster.volumes.remember(created);
@@ -167,8 +167,8 @@ export class Provisioner {
     const nowMs = this.#clock.monotonicMs();
     const sinceMs = this.#madeSinceMs.get(name) ?? nowMs;
     this.#madeSinceMs.set(name, sinceMs);
-    const dueMs = sinceMs + ANNOUNCE_MS;
-    const afterMs = Math.max(dueMs - nowMs, this.#deps.calm.waitMs(dueMs));
+    const dueMs = sinceMs + SLOW_MS;
+    const afterMs = Math.max(dueMs - nowMs, this.#deps.quietPeriod.waitMs(dueMs));
     if (afterMs > 0) return { afterMs };
     this.#madeSinceMs.set(name, Number.POSITIVE_INFINITY);
     const { nodeName, poolName, size } = volume.spec;
@@ -182,8 +182,8 @@ export class Provisioner {
   }
 
   async #publish(name: string, found: Found, signal: AbortSignal): Promise<WorkResult> {
-    const { client, cluster, metrics, calm } = this.#deps;
-    calm.stir();
+    const { client, cluster, metrics, quietPeriod } = this.#deps;
+    quietPeriod.recordActivity();
     const { volume } = found;
     let { claim } = found;
     const storageClass = claim && cluster.classes.store.get(classNameOf(claim));
@@ -221,7 +221,7 @@ export class Provisioner {
     );
     cluster.claims.remember(changed);
     metrics.rescheduled();
-    this.#say(claim, fault);
+    this.#recordEvent(claim, fault);
   }
 
   /** Everything that could be a reason to keep it is read from the server: its deletion is the one step that loses data when it errs. */
@@ -240,7 +240,7 @@ export class Provisioner {
     if (planProvision(this.#stateOf(name, { claim, volume }, isOwned)).do !== plan.do)
       return { afterMs: 200 };
     if (plan.do === 'abandon') {
-      await releaseVolume(volume, { client }, signal);
+      await removeVolumeFinalizers(volume, { client }, signal);
       logger.info(
         { volume: name, node: volume.spec.nodeName },
         'an unused volume of a lost node was given up',
@@ -250,7 +250,7 @@ export class Provisioner {
     this.#avoid(name, volume);
     const { uid, resourceVersion } = volume.metadata ?? {};
     await client.delete(LOCAL_VOLUMES, { name }, { precondition: { uid, resourceVersion }, signal });
-    if (plan.fault !== undefined) this.#say(claim, plan.fault);
+    if (plan.fault !== undefined) this.#recordEvent(claim, plan.fault);
     logger.info({ volume: name, node: volume.spec.nodeName }, 'an unused volume is deleted');
     return undefined;
   }
@@ -265,7 +265,7 @@ export class Provisioner {
       attributesClass: findAttributesClass(attributesClasses, view?.attributesClassName),
       volume: volume === undefined ? undefined : this.#viewOf(name, volume),
       isOwned,
-      isOffered: view !== undefined && isOffered(cluster.owners.store, view),
+      isOffered: view !== undefined && hasAvailableVolume(cluster.owners.store, view),
       isOverdue:
         (this.#deletedSinceMs.get(name) ?? Number.POSITIVE_INFINITY) + OVERDUE_MS <=
         this.#clock.monotonicMs(),
@@ -277,7 +277,7 @@ export class Provisioner {
 
   #viewOf(name: string, volume: LocalVolume): VolumeView {
     const view = volumeView(volume);
-    return this.#deps.unmarked.has(name) ? { ...view, isPublished: true } : view;
+    return this.#deps.unannotated.has(name) ? { ...view, isPublished: true } : view;
   }
 
   /** PersistentVolumes of that name or with that handle. */
@@ -328,7 +328,7 @@ export class Provisioner {
     return new Map(nodes.map(([node, { refusal }]) => [node, refusal]));
   }
 
-  #say(claim: PersistentVolumeClaim | undefined, fault: Fault): void {
+  #recordEvent(claim: PersistentVolumeClaim | undefined, fault: Fault): void {
     if (claim === undefined) return;
     const { events, metrics, logger } = this.#deps;
     metrics.refused(fault.kind);

@@ -3,12 +3,12 @@ import { volumeNameOf } from '../../core/claims/provision.ts';
 import type { PersistentVolumeClaim } from '../../kube/built-in.ts';
 import type { AttributesClasses } from './attributes-classes.ts';
 import type { ClaimSources } from './claim-sources.ts';
-import { type Concern, type ConcernContext, onEach, subscriptions } from '../context/controller-context.ts';
+import { type Reconciler, type ControllerContext, onEach, subscriptions } from '../context/controller-context.ts';
 import { Provisioner } from './provisioner.ts';
 import type { SnapshotKinds } from '../snapshots/kinds.ts';
 import { classNameOf } from '../context/views.ts';
 
-export interface ProvisioningOptions {
+export interface ProvisionerOptions {
   readonly workers: number;
   readonly sources: ClaimSources;
   readonly attributesClasses: AttributesClasses;
@@ -17,10 +17,10 @@ export interface ProvisioningOptions {
 }
 
 /** Makes claims volumes. Keys are names of volumes. */
-export function provisioning(
-  context: ConcernContext,
-  { workers, sources, attributesClasses, kinds }: ProvisioningOptions,
-): Concern {
+export function createProvisioner(
+  context: ControllerContext,
+  { workers, sources, attributesClasses, kinds }: ProvisionerOptions,
+): Reconciler {
   const { cluster } = context;
   const provisioner = new Provisioner({ ...context, sources, attributesClasses });
   const queue = context.queue('provision', workers, (name, signal) => provisioner.reconcile(name, signal));
@@ -42,7 +42,7 @@ export function provisioning(
         onEach(cluster.claims, (claim, key) => {
           // Until it is Bound, Kubernetes writes for it: that is no calm either.
           const storageClass = cluster.classes.store.get(classNameOf(claim));
-          if (storageClass?.provisioner === DRIVER_NAME) context.calm.stir();
+          if (storageClass?.provisioner === DRIVER_NAME) context.quietPeriod.recordActivity();
           addClaim(claim);
           addClones(key);
         }),

@@ -17,7 +17,7 @@ import type { WorkResult } from '../../runtime/work-queue.ts';
 import { type Bound, onBound, stepBound, versionOf } from './bound-claim.ts';
 import { writeClaimStatus } from './claim-status.ts';
 import type { Cluster } from '../context/cluster.ts';
-import type { Concern, ConcernContext } from '../context/controller-context.ts';
+import type { Reconciler, ControllerContext } from '../context/controller-context.ts';
 
 export interface ResizerDeps {
   readonly client: Pick<KubeClient, 'patch'>;
@@ -37,7 +37,7 @@ const CONDITIONS: ReadonlySet<string> = new Set([
 ]);
 
 /** Gives claims the size that they ask for. Keys are those of claims. */
-export function resizing(context: ConcernContext): Concern {
+export function createResizer(context: ControllerContext): Reconciler {
   const resizer = new Resizer(context);
   const queue = context.queue('resize', 4, (key, signal) => resizer.reconcile(key, signal));
   return { queue, subscribe: () => onBound(context.cluster, queue) };
@@ -67,7 +67,7 @@ export class Resizer {
       case 'nothing':
         return;
       case 'say':
-        await this.#say(claim, plan, signal);
+        await this.#recordEvent(claim, plan, signal);
         return;
       case 'ask':
         await this.#ask(bound, plan.sizeBytes, signal);
@@ -98,7 +98,7 @@ export class Resizer {
     }
   }
 
-  async #say(
+  async #recordEvent(
     claim: PersistentVolumeClaim,
     { allocatedBytes, state, problem }: Extract<ResizePlan, { do: 'say' }>,
     signal: AbortSignal,
@@ -155,7 +155,7 @@ export class Resizer {
     signal: AbortSignal,
   ): Promise<void> {
     if (owner.metadata?.annotations?.[PRE_RESIZE_CAPACITY] !== undefined) {
-      const unmarked = await this.#deps.client.patch(
+      const unannotated = await this.#deps.client.patch(
         PERSISTENT_VOLUMES,
         { name: owner.metadata.name ?? '' },
         {
@@ -164,7 +164,7 @@ export class Resizer {
         },
         { signal },
       );
-      this.#deps.cluster.owners.remember(unmarked);
+      this.#deps.cluster.owners.remember(unannotated);
     }
     const size = exactQuantity(sizeBytes);
     await this.#writeStatus(

@@ -16,7 +16,7 @@ import { Informer, type InformerDeps } from '../../kube/informer.ts';
 import type { KubeObject } from '../../kube/resource.ts';
 import type { TaskGroup } from '../../runtime/task-group.ts';
 import { slimNode } from './node-state.ts';
-import { classNameOf, offerKeysOf, snapshotKeyOf, sourceKeyOf } from './views.ts';
+import { classNameOf, availabilityKeysOf, snapshotKeyOf, sourceKeyOf } from './views.ts';
 
 /** What the controller knows of the cluster. Late at times: whatever cannot be undone is checked with the server first. */
 export interface Cluster {
@@ -62,7 +62,7 @@ export function createCluster(deps: InformerDeps): Cluster {
         resource: PERSISTENT_VOLUMES,
         indexers: {
           handle: ({ spec }) => (spec?.csi?.driver === DRIVER_NAME ? [spec.csi.volumeHandle] : []),
-          offer: offerKeysOf,
+          offer: availabilityKeysOf,
         },
       },
       deps,

@@ -6,13 +6,13 @@ import type { Clock } from '../../runtime/clock.ts';
 import type { Logger } from '../../runtime/logger.ts';
 import { TaskGroup } from '../../runtime/task-group.ts';
 import type { WorkQueue, WorkResult } from '../../runtime/work-queue.ts';
-import type { Calm } from '../../runtime/quiet-period.ts';
+import type { QuietPeriod } from '../../runtime/quiet-period.ts';
 import type { Cluster, Runnable } from './cluster.ts';
 import type { ControllerMetrics } from './metrics.ts';
-import type { UnmarkedVolumes } from './unreferenced-volumes.ts';
+import type { UnannotatedVolumes } from './unreferenced-volumes.ts';
 
 /** One thing that the controller takes care of: what it works on, and which changes are of interest to it. */
-export interface Concern {
+export interface Reconciler {
   readonly queue: Pick<WorkQueue<string>, 'run'>;
   /** What it reads besides the Cluster; followed and synced like that. */
   readonly informers?: Readonly<Record<string, Runnable>>;
@@ -21,15 +21,15 @@ export interface Concern {
 }
 
 /** What every concern is built from. */
-export interface ConcernContext {
+export interface ControllerContext {
   readonly client: KubeClient;
   readonly cluster: Cluster;
   readonly events: EventRecorder;
   readonly metrics: ControllerMetrics;
   readonly logger: Logger;
   readonly clock: Clock;
-  readonly calm: Calm;
-  readonly unmarked: UnmarkedVolumes;
+  readonly quietPeriod: QuietPeriod;
+  readonly unannotated: UnannotatedVolumes;
   /** For informers of its own. */
   readonly informerDeps: InformerDeps;
   /** A queue with the usual backoff and metrics. */
@@ -52,7 +52,7 @@ export function onEach<T extends KubeObject>(
 }
 
 /** A concern that follows kinds of its own, once the cluster serves them: it subscribes in its tasks, since keys that nobody works on would pile up. */
-export function concernOfTasks(context: ConcernContext, start: (tasks: TaskGroup) => void): Concern {
+export function reconcilerOfTasks(context: ControllerContext, start: (tasks: TaskGroup) => void): Reconciler {
   return {
     queue: {
       async run(stopping) {

@@ -23,7 +23,7 @@ export async function annotateVolume(
  * Takes the finalizers of Keelson off this version of the volume, for a node that will never do it; `busy` when there is a newer one. What
  * may still be on that node is left there. Resolves to whether there were any.
  */
-export async function releaseVolume(
+export async function removeVolumeFinalizers(
   { metadata }: LocalVolume,
   { client }: Pick<LocalVolumeWritesDeps, 'client'>,
   signal: AbortSignal,

@@ -11,7 +11,7 @@ export interface ServedKindsDeps {
 }
 
 /** Kinds that are not there yet are looked for again after this. */
-const LOOK_MS = 10_000;
+const POLL_MS = 10_000;
 
 /** Resolves when the cluster serves all of these; says once, as `what`, that it waits. */
 export async function untilServed(
@@ -20,22 +20,22 @@ export async function untilServed(
   { client, logger, clock }: ServedKindsDeps,
   signal: AbortSignal,
 ): Promise<void> {
-  let isTold = false;
+  let isReported = false;
   for (const resource of resources) {
     for (;;) {
-      const isServed = await askWhetherServed(resource, client, signal);
+      const isServed = await checkServed(resource, client, signal);
       if (isServed === true) break;
-      if (isServed === false && !isTold) {
+      if (isServed === false && !isReported) {
         logger.info({ missing: resource.plural, what }, 'the cluster does not serve a kind');
-        isTold = true;
+        isReported = true;
       }
-      await sleep(LOOK_MS, { signal, clock });
+      await sleep(POLL_MS, { signal, clock });
     }
   }
 }
 
 /** Undefined where the server did not say: it was away, or had no time. */
-async function askWhetherServed(
+async function checkServed(
   resource: Resource<KubeObject>,
   client: Pick<KubeClient, 'list'>,
   signal: AbortSignal,

@@ -18,12 +18,12 @@ export const SELECTED_NODE = 'volume.kubernetes.io/selected-node';
 const PROVISIONER = 'volume.kubernetes.io/storage-provisioner';
 const BETA_PROVISIONER = 'volume.beta.kubernetes.io/storage-provisioner';
 const BETA_CLASS = 'volume.beta.kubernetes.io/storage-class';
-const SILENT_TAINTS: ReadonlySet<string> = new Set([
+const UNRESPONSIVE_TAINTS: ReadonlySet<string> = new Set([
   'node.kubernetes.io/not-ready',
   'node.kubernetes.io/unreachable',
 ]);
 /** On a LocalVolume: the PersistentVolume that was made of it. Never taken off, so that no race can take it for one without an owner. */
-export const PUBLISHED_AS = 'keelson.dev/persistent-volume';
+export const PERSISTENT_VOLUME_ANNOTATION = 'keelson.dev/persistent-volume';
 
 /** The class that a claim names; the annotation is older than the field, and goes before it. */
 export function classNameOf({ metadata, spec }: PersistentVolumeClaim): string {
@@ -57,7 +57,7 @@ function dataSourceOf({ spec, metadata }: PersistentVolumeClaim): DataSource | u
 }
 
 /** Under what claims look for a PersistentVolume that nobody has: `class NAME`, or `claim NAMESPACE/NAME` where it is kept for one. */
-export function offerKeysOf({ metadata, spec }: PersistentVolume): readonly string[] {
+export function availabilityKeysOf({ metadata, spec }: PersistentVolume): readonly string[] {
   if (metadata?.deletionTimestamp !== undefined) return [];
   const { claimRef, storageClassName = '' } = spec ?? {};
   if (claimRef === undefined) return [`class ${storageClassName}`];
@@ -66,7 +66,7 @@ export function offerKeysOf({ metadata, spec }: PersistentVolume): readonly stri
 }
 
 /** Whether among `owners`, indexed as `offer` by `offerKeysOf`, there is a PersistentVolume that the claim could be bound to. */
-export function isOffered(
+export function hasAvailableVolume(
   owners: ReadonlyStore<PersistentVolume>,
   { className, namespace, name }: ClaimView,
 ): boolean {
@@ -120,7 +120,7 @@ export function volumeView(volume: LocalVolume): VolumeView {
     isAnswered: status?.phase !== undefined,
     sizeBytes: parseQuantity(status?.capacity ?? spec.size, 'LocalVolume size'),
     message: status?.message ?? '',
-    isPublished: metadata?.annotations?.[PUBLISHED_AS] !== undefined,
+    isPublished: metadata?.annotations?.[PERSISTENT_VOLUME_ANNOTATION] !== undefined,
   };
 }
 
@@ -135,7 +135,7 @@ export function nodeView(
   return {
     name: metadata?.name ?? '',
     labels: metadata?.labels ?? {},
-    isUsable: metadata?.deletionTimestamp === undefined && spec?.unschedulable !== true && !isSilent(node),
+    isUsable: metadata?.deletionTimestamp === undefined && spec?.unschedulable !== true && !isUnresponsive(node),
     pools: (inventory?.status?.storage?.pools ?? []).map((pool): PoolView => {
       const placed = uncounted
         .filter(({ spec: { poolName } }) => poolName === pool.name)
@@ -155,8 +155,8 @@ export function nodeView(
 }
 
 /** Whether Kubernetes has given the node up for now; its taints say so as soon as its conditions do. */
-export function isSilent({ spec }: Node): boolean {
-  return (spec?.taints ?? []).some(({ key }) => SILENT_TAINTS.has(key));
+export function isUnresponsive({ spec }: Node): boolean {
+  return (spec?.taints ?? []).some(({ key }) => UNRESPONSIVE_TAINTS.has(key));
 }
 
 /** Whether the node's figures know of a volume already, or never will. Both times are of the same node's clock. */

@@ -12,7 +12,7 @@ import { FakeApiClient } from '../../../test/fakes/fake-api-client.ts';
 import { FakeClock } from '../../../test/fakes/fake-clock.ts';
 import { runInformers } from '../context/cluster.ts';
 import { createControllerMetrics } from '../context/metrics.ts';
-import { labellingNodes } from './labelling.ts';
+import { createNodeLabeller } from './labelling.ts';
 import { slimNode, TAINTS_ANNOTATION } from '../context/node-state.ts';
 import { createInlineEvaluator } from './rule-evaluator.ts';
 
@@ -40,7 +40,7 @@ async function setup(given: { readonly defaultLabels?: boolean } = {}) {
     const informerDeps = { client, logger, clock };
     const nodes = new Informer({ resource: NODES, transform: slimNode }, informerDeps);
     const inventories = new Informer({ resource: NODE_INVENTORIES }, informerDeps);
-    const concern = labellingNodes(
+    const reconciler = createNodeLabeller(
       {
         ...informerDeps,
         informerDeps,
@@ -52,9 +52,9 @@ async function setup(given: { readonly defaultLabels?: boolean } = {}) {
     );
     const tasks = new TaskGroup({ logger });
     tasks.run('work', async (signal) => {
-      await runInformers({ nodes, inventories, ...concern.informers }, tasks, signal);
-      using _subscribed = concern.subscribe();
-      await concern.queue.run(signal);
+      await runInformers({ nodes, inventories, ...reconciler.informers }, tasks, signal);
+      using _subscribed = reconciler.subscribe();
+      await reconciler.queue.run(signal);
     });
     const running = tasks.wait();
     stop = async () => {

@@ -1,26 +1,26 @@
 import { NODE_LABEL_RULES, type NodeLabelRule } from '../../api/node-label-rule.ts';
 import { Informer } from '../../kube/informer.ts';
 import { BoundedRunner } from '../../runtime/bounded-runner.ts';
-import { type Concern, type ConcernContext, subscriptions } from '../context/controller-context.ts';
+import { type Reconciler, type ControllerContext, subscriptions } from '../context/controller-context.ts';
 import { NodeLabeller, type NodeLabellerOptions } from './node-labeller.ts';
 import { RuleBook } from './rule-book.ts';
 import type { RuleEvaluator } from './rule-evaluator.ts';
 import { RuleReports, writeRuleStatuses } from './rule-reports.ts';
 
 /** Changes within this are one look at a node: ten rules that are applied together are one write or two. */
-const GATHER_MS = 250;
+const BATCH_MS = 250;
 const STATUS_MS = 1_000;
 const RETRY_MS = 5_000;
 const HOUR_MS = 3_600_000;
 const WORKERS = 4;
 
 /** Keeps the labels, taints and extended resources of nodes, and the statuses of the rules that give them. Keys are names of nodes. */
-export function labellingNodes(
-  context: Pick<ConcernContext, 'client' | 'metrics' | 'logger' | 'clock' | 'informerDeps' | 'queue'> & {
-    readonly cluster: Pick<ConcernContext['cluster'], 'nodes' | 'inventories'>;
+export function createNodeLabeller(
+  context: Pick<ControllerContext, 'client' | 'metrics' | 'logger' | 'clock' | 'informerDeps' | 'queue'> & {
+    readonly cluster: Pick<ControllerContext['cluster'], 'nodes' | 'inventories'>;
   },
   { evaluator, ...options }: NodeLabellerOptions & { readonly evaluator: RuleEvaluator },
-): Concern {
+): Reconciler {
   const { cluster, logger, clock, informerDeps } = context;
   const { nodes, inventories } = cluster;
   const metrics = context.metrics.labels;
@@ -38,7 +38,7 @@ export function labellingNodes(
   const queue = context.queue('labels', WORKERS, (node, signal) => labeller.reconcile(node, signal));
   const touched = new Set<string>();
   const gather = new BoundedRunner(
-    { name: 'label-changes', minIntervalMs: GATHER_MS, maxIntervalMs: HOUR_MS, retryMs: RETRY_MS },
+    { name: 'label-changes', minIntervalMs: BATCH_MS, maxIntervalMs: HOUR_MS, retryMs: RETRY_MS },
     async () => {
       for (const node of touched) queue.add(node);
       touched.clear();

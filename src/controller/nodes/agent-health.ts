@@ -8,9 +8,9 @@ import type { Clock } from '../../runtime/clock.ts';
 import type { Logger } from '../../runtime/logger.ts';
 import type { WorkResult } from '../../runtime/work-queue.ts';
 import type { Cluster } from '../context/cluster.ts';
-import { type Concern, type ConcernContext, onEach, subscriptions } from '../context/controller-context.ts';
+import { type Reconciler, type ControllerContext, onEach, subscriptions } from '../context/controller-context.ts';
 
-export interface SilentAgentsDeps {
+export interface AgentHealthDeps {
   readonly client: Pick<KubeClient, 'patch'>;
   readonly cluster: Pick<Cluster, 'inventories'>;
   /** Pods of agents, by `node`; none where agents run outside of the cluster. */
@@ -23,18 +23,18 @@ export interface SilentAgentsDeps {
 export const AGENT_PODS = 'app.kubernetes.io/name=keelson,app.kubernetes.io/component=agent';
 const FIELD_MANAGER = 'keelson-controller';
 /** An agent that is upgraded or restarted is back by then. */
-const PATIENCE_MS = 30_000;
+const HEARTBEAT_TIMEOUT_MS = 30_000;
 /** After which an agent that answered although its pod is not Ready is asked once more. */
-const ASK_AGAIN_MS = 600_000;
+const RECHECK_MS = 600_000;
 
 /** What Kubernetes says against an agent. */
-interface Silence {
+interface Unresponsiveness {
   /** The same as long as it says the same. */
   readonly key: string;
   readonly message: string;
 }
 
-interface MissedAgent {
+interface AgentExpectation {
   readonly key: string;
   readonly sinceMs: number;
   isAsked: boolean;
@@ -42,10 +42,10 @@ interface MissedAgent {
 }
 
 /** Says of inventories whose agent is gone that nobody keeps them true any more. Keys are names of nodes. */
-export function watchingAgents(
-  context: ConcernContext,
+export function createAgentHealth(
+  context: ControllerContext,
   { namespace }: { readonly namespace: string },
-): Concern {
+): Reconciler {
   const pods = new Informer<Pod>(
     {
       resource: PODS,
@@ -56,7 +56,7 @@ export function watchingAgents(
     },
     context.informerDeps,
   );
-  const agents = new SilentAgents({ ...context, pods });
+  const agents = new AgentHealth({ ...context, pods });
   const queue = context.queue('silent agents', 1, (name, signal) => agents.reconcile(name, signal));
   return {
     queue,
@@ -76,27 +76,27 @@ export function watchingAgents(
  * Ready, and the node controller where kubelet is silent too. `Ready: Unknown` in the inventory is a question as well: an agent that
  * lives finds its words changed and says them again.
  */
-export class SilentAgents {
-  readonly #deps: SilentAgentsDeps;
+export class AgentHealth {
+  readonly #deps: AgentHealthDeps;
   /** By node. A controller that is started anew counts from then. */
-  readonly #missed = new Map<string, MissedAgent>();
+  readonly #missed = new Map<string, AgentExpectation>();
 
-  constructor(deps: SilentAgentsDeps) {
+  constructor(deps: AgentHealthDeps) {
     this.#deps = deps;
   }
 
   async reconcile(name: string, signal: AbortSignal): Promise<WorkResult> {
     const { cluster, clock } = this.#deps;
     const inventory = cluster.inventories.store.get(name);
-    const silence = inventory && this.#silenceOf(name);
-    if (inventory === undefined || silence === undefined) {
+    const unresponsiveness = inventory && this.#unresponsivenessOf(name);
+    if (inventory === undefined || unresponsiveness === undefined) {
       this.#missed.delete(name);
       return undefined;
     }
     const nowMs = clock.nowMs();
     const known = this.#missed.get(name);
-    const missed: MissedAgent =
-      known?.key === silence.key ? known : { key: silence.key, sinceMs: nowMs, isAsked: false };
+    const missed: AgentExpectation =
+      known?.key === unresponsiveness.key ? known : { key: unresponsiveness.key, sinceMs: nowMs, isAsked: false };
     this.#missed.set(name, missed);
     if (readyOf(inventory)?.status !== 'True') {
       // It has not answered; or what it has said of itself stays: that it cannot serve.
@@ -105,15 +105,15 @@ export class SilentAgents {
     }
     if (missed.isAsked) missed.answeredMs ??= nowMs;
     const askAtMs =
-      missed.answeredMs === undefined ? missed.sinceMs + PATIENCE_MS : missed.answeredMs + ASK_AGAIN_MS;
+      missed.answeredMs === undefined ? missed.sinceMs + HEARTBEAT_TIMEOUT_MS : missed.answeredMs + RECHECK_MS;
     if (nowMs < askAtMs) return { afterMs: askAtMs - nowMs };
-    await this.#ask(inventory, silence, signal);
+    await this.#ask(inventory, unresponsiveness, signal);
     missed.isAsked = true;
     delete missed.answeredMs;
     return undefined;
   }
 
-  async #ask({ metadata }: NodeInventory, { message }: Silence, signal: AbortSignal): Promise<void> {
+  async #ask({ metadata }: NodeInventory, { message }: Unresponsiveness, signal: AbortSignal): Promise<void> {
     const { client, cluster, clock, logger } = this.#deps;
     const { name = '', uid } = metadata ?? {};
     const lastTransitionTime = apiTime(new Date(clock.nowMs()));
@@ -144,7 +144,7 @@ export class SilentAgents {
   }
 
   /** Undefined while a pod of the node's is Ready, and where agents are no pods. */
-  #silenceOf(node: string): Silence | undefined {
+  #unresponsivenessOf(node: string): Unresponsiveness | undefined {
     const { store } = this.#deps.pods;
     if (store.size === 0) return undefined;
     const pods = store.byIndex('node', node);

@@ -9,7 +9,7 @@ import { Informer, type InformerDeps } from '../../kube/informer.ts';
 import type { Clock } from '../../runtime/clock.ts';
 import type { WorkResult } from '../../runtime/work-queue.ts';
 import type { Cluster } from '../context/cluster.ts';
-import { type Concern, type ConcernContext, onEach, subscriptions } from '../context/controller-context.ts';
+import { type Reconciler, type ControllerContext, onEach, subscriptions } from '../context/controller-context.ts';
 import { classView, nodeView } from '../context/views.ts';
 
 const DRIVER_LABEL = 'csi.storage.k8s.io/drivername';
@@ -34,10 +34,10 @@ export interface CapacityPublisherDeps {
  * claims is a few writes. What the agent of a node tells was gathered there, and never waits here: both stay below the second within which
  * capacity has to be true.
  */
-const GATHER_MS = 900;
+const BATCH_MS = 900;
 
 /** Publishes what nodes have left. Keys are names of nodes. */
-export function publishingCapacity(context: ConcernContext, options: CapacityPublisherOptions): Concern {
+export function createCapacityPublisher(context: ControllerContext, options: CapacityPublisherOptions): Reconciler {
   const { cluster } = context;
   const published = createCapacityInformer(options, context.informerDeps);
   const publisher = new CapacityPublisher(options, { ...context, published });
@@ -102,7 +102,7 @@ export class CapacityPublisher {
   /** Makes what is published of node `name` true. */
   async reconcile(name: string, signal: AbortSignal): Promise<WorkResult> {
     const { client, cluster, published, clock } = this.#deps;
-    const restMs = (this.#writtenMs.get(name) ?? -GATHER_MS) + GATHER_MS - clock.monotonicMs();
+    const restMs = (this.#writtenMs.get(name) ?? -BATCH_MS) + BATCH_MS - clock.monotonicMs();
     if (restMs > 0) return { afterMs: restMs };
     this.#writtenMs.delete(name);
     const { namespace } = this.#options;

@@ -6,9 +6,9 @@ import type { Clock } from '../../runtime/clock.ts';
 import type { Logger } from '../../runtime/logger.ts';
 import type { WorkResult } from '../../runtime/work-queue.ts';
 import type { Cluster } from '../context/cluster.ts';
-import { type Concern, type ConcernContext, onEach, subscriptions } from '../context/controller-context.ts';
+import { type Reconciler, type ControllerContext, onEach, subscriptions } from '../context/controller-context.ts';
 
-export interface InventoryKeeperDeps {
+export interface NodeInventoryReconcilerDeps {
   readonly client: Pick<KubeClient, 'get' | 'delete'>;
   readonly cluster: Cluster;
   readonly logger: Logger;
@@ -19,9 +19,9 @@ export interface InventoryKeeperDeps {
 const GRACE_MS = 300_000;
 
 /** Deletes the inventories of nodes that are gone for good; an agent that lives writes its own again. Keys are names of nodes. */
-export function keepingInventories(context: ConcernContext): Concern {
+export function createNodeInventoryReconciler(context: ControllerContext): Reconciler {
   const { nodes, inventories } = context.cluster;
-  const keeper = new InventoryKeeper(context);
+  const keeper = new NodeInventoryReconciler(context);
   const queue = context.queue('inventories', 1, (name, signal) => keeper.reconcile(name, signal));
   return {
     queue,
@@ -34,12 +34,12 @@ export function keepingInventories(context: ConcernContext): Concern {
 }
 
 /** Sees to the inventory of one node. Its LocalVolumes stay, whatever becomes of it. */
-export class InventoryKeeper {
-  readonly #deps: InventoryKeeperDeps;
+export class NodeInventoryReconciler {
+  readonly #deps: NodeInventoryReconcilerDeps;
   /** When a node was missed first; a controller that is started anew counts from then. */
   readonly #goneMs = new Map<string, number>();
 
-  constructor(deps: InventoryKeeperDeps) {
+  constructor(deps: NodeInventoryReconcilerDeps) {
     this.#deps = deps;
   }
 

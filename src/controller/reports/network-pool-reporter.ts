@@ -3,12 +3,12 @@ import { isFault } from '../../core/fault.ts';
 import { selectsLabels } from '../../core/kube-text/label-selector.ts';
 import { Informer } from '../../kube/informer.ts';
 import type { WorkResult } from '../../runtime/work-queue.ts';
-import { type Concern, type ConcernContext, onEach, subscriptions } from '../context/controller-context.ts';
+import { type Reconciler, type ControllerContext, onEach, subscriptions } from '../context/controller-context.ts';
 
 const FIELD_MANAGER = 'keelson-controller';
 
 /** Says in the status of each NetworkPool how many nodes it is for. Keys are names of pools. */
-export function reportingNetworkPools(context: ConcernContext): Concern {
+export function createNetworkPoolReporter(context: ControllerContext): Reconciler {
   const { client, cluster } = context;
   const pools = new Informer<NetworkPool>({ resource: NETWORK_POOLS }, context.informerDeps);
 

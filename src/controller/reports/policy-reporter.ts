@@ -3,14 +3,14 @@ import { isFault } from '../../core/fault.ts';
 import { planPolicyStatus } from '../../core/policies/policy-status.ts';
 import { Informer } from '../../kube/informer.ts';
 import type { WorkResult } from '../../runtime/work-queue.ts';
-import { type Concern, type ConcernContext, onEach, subscriptions } from '../context/controller-context.ts';
+import { type Reconciler, type ControllerContext, onEach, subscriptions } from '../context/controller-context.ts';
 
 const FIELD_MANAGER = 'keelson-controller';
 /** Nodes take a new policy within a second or two of each other: together they are one write. */
-const GATHER_MS = 1_000;
+const BATCH_MS = 1_000;
 
 /** Sums up in the status of each RuntimePolicy what the nodes say of it in their inventories. Keys are names of policies. */
-export function reportingPolicies(context: ConcernContext): Concern {
+export function createPolicyReporter(context: ControllerContext): Reconciler {
   const { client, cluster, clock } = context;
   const policies = new Informer<RuntimePolicyObject>({ resource: RUNTIME_POLICIES }, context.informerDeps);
 
@@ -52,7 +52,7 @@ export function reportingPolicies(context: ConcernContext): Concern {
         cluster.inventories.subscribe(({ previous, current }) => {
           if (JSON.stringify(previous?.status?.policies) === JSON.stringify(current?.status?.policies))
             return;
-          for (const name of policies.store.keys()) queue.addAfter(name, GATHER_MS);
+          for (const name of policies.store.keys()) queue.addAfter(name, BATCH_MS);
         }),
       ),
   };

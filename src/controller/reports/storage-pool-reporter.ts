@@ -9,7 +9,7 @@ import {
 } from '../../core/inventory/storage-pool-status.ts';
 import { Informer } from '../../kube/informer.ts';
 import type { WorkResult } from '../../runtime/work-queue.ts';
-import { type Concern, type ConcernContext, onEach, subscriptions } from '../context/controller-context.ts';
+import { type Reconciler, type ControllerContext, onEach, subscriptions } from '../context/controller-context.ts';
 
 const FIELD_MANAGER = 'keelson-controller';
 /** Volumes come and go; their sum over all nodes need not follow each. */
@@ -19,7 +19,7 @@ const STATUS_INTERVAL_MS = 5_000;
  * Says in the status of each StoragePool what the inventories say of it on each node, and keeps one that is deleted until it is empty: its
  * agents need it to serve its volumes. Keys are names of pools.
  */
-export function reportingStoragePools(context: ConcernContext): Concern {
+export function createStoragePoolReporter(context: ControllerContext): Reconciler {
   const { cluster } = context;
   const pools = new Informer<StoragePool>({ resource: STORAGE_POOLS }, context.informerDeps);
   const reporter = new StoragePoolReporter(context, pools);
@@ -43,12 +43,12 @@ export function reportingStoragePools(context: ConcernContext): Concern {
 }
 
 class StoragePoolReporter {
-  readonly #context: ConcernContext;
+  readonly #context: ControllerContext;
   readonly #pools: Informer<StoragePool>;
   /** When the status of a pool was written last. */
   readonly #writtenMs = new Map<string, number>();
 
-  constructor(context: ConcernContext, pools: Informer<StoragePool>) {
+  constructor(context: ControllerContext, pools: Informer<StoragePool>) {
     this.#context = context;
     this.#pools = pools;
   }

@@ -35,7 +35,7 @@ async function take(): Promise<void> {
 async function expectNothingLeft(): Promise<void> {
   expect((await lives.server.list(VOLUME_SNAPSHOTS)).items).toEqual([]);
   expect((await lives.server.list(VOLUME_SNAPSHOT_CONTENTS)).items).toEqual([]);
-  expect(await lives.cuts()).toEqual([]);
+  expect(await lives.nodeSnapshots()).toEqual([]);
   expect(await lives.finalizersOfClaims()).toEqual([]);
 }
 
@@ -57,7 +57,7 @@ describe.each(MOMENTS)('a controller that is killed %s a write', (when) => {
         creationTime: '2026-01-01T00:00:00Z',
         restoreSize: '1Gi',
       });
-      expect(await lives.cuts()).toHaveLength(1);
+      expect(await lives.nodeSnapshots()).toHaveLength(1);
       expect(await lives.finalizersOfClaims()).toEqual([]);
     }
     expect(survived).toBe(true);
@@ -99,9 +99,9 @@ describe.each(MOMENTS)('a controller that is killed %s a write', (when) => {
       await lives.server.delete(VOLUME_SNAPSHOT_CONTENTS, { name: content?.metadata?.name ?? '' });
       await lives.settle(mortalClient(lives.server, at, when));
       expect((await lives.server.list(VOLUME_SNAPSHOT_CONTENTS)).items).toEqual([]);
-      const [cut] = await lives.cuts();
-      expect(cut?.status?.volumeHandle).toBe(content?.status?.snapshotHandle);
-      expect(cut?.metadata?.deletionTimestamp).toBeUndefined();
+      const [nodeSnapshot] = await lives.nodeSnapshots();
+      expect(nodeSnapshot?.status?.volumeHandle).toBe(content?.status?.snapshotHandle);
+      expect(nodeSnapshot?.metadata?.deletionTimestamp).toBeUndefined();
     }
   });
 });
@@ -113,7 +113,7 @@ test('a content whose snapshot vanished keeps its data until it is deleted itsel
   await lives.server.patch(VOLUME_SNAPSHOTS, SNAPSHOT, { merge: { metadata: { finalizers: [] } } });
   await lives.server.delete(VOLUME_SNAPSHOTS, SNAPSHOT);
   await lives.settle();
-  expect(await lives.cuts()).toHaveLength(1);
+  expect(await lives.nodeSnapshots()).toHaveLength(1);
   const [content] = (await lives.server.list(VOLUME_SNAPSHOT_CONTENTS)).items;
   await lives.server.delete(VOLUME_SNAPSHOT_CONTENTS, { name: content?.metadata?.name ?? '' });
   await lives.settle();

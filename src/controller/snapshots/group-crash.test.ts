@@ -39,7 +39,7 @@ async function prepare(deletionPolicy: 'Delete' | 'Retain', nodes = ['n1', 'n1']
 /** Every snapshot here is a member: nothing is ever taken for its content alone. */
 async function settle(client?: KubeClient): Promise<number> {
   const deaths = await lives.settle(client);
-  for (const { spec } of await lives.cuts()) expect(spec.group?.volumeNames).toEqual(['pvc-1', 'pvc-2']);
+  for (const { spec } of await lives.nodeSnapshots()) expect(spec.group?.volumeNames).toEqual(['pvc-1', 'pvc-2']);
   return deaths;
 }
 
@@ -52,7 +52,7 @@ async function expectNothingLeft(): Promise<void> {
   ]) {
     expect((await lives.server.list<KubeObject>(resource)).items, resource.plural).toEqual([]);
   }
-  expect(await lives.cuts()).toEqual([]);
+  expect(await lives.nodeSnapshots()).toEqual([]);
 }
 
 const MOMENTS: readonly Death[] = ['before', 'after'];
@@ -71,7 +71,7 @@ describe.each(MOMENTS)('a controller that is killed %s a write', { timeout: 60_0
         readyToUse: true,
         creationTime: '2026-01-01T00:00:00Z',
       });
-      expect(await lives.cuts()).toHaveLength(2);
+      expect(await lives.nodeSnapshots()).toHaveLength(2);
       expect(await lives.finalizersOfClaims()).toEqual([]);
       const members = (await lives.server.list(VOLUME_SNAPSHOTS)).items;
       expect(members.map(({ spec }) => spec.source.persistentVolumeClaimName).sort()).toEqual([
@@ -111,7 +111,7 @@ test('a group that is to be retained leaves its data, and what stands for it', a
   expect((await lives.server.list(VOLUME_SNAPSHOTS)).items).toEqual([]);
   expect((await lives.server.list(VOLUME_SNAPSHOT_CONTENTS)).items).toHaveLength(2);
   expect((await lives.server.list(VOLUME_GROUP_SNAPSHOT_CONTENTS)).items).toHaveLength(1);
-  const kept = await lives.cuts();
+  const kept = await lives.nodeSnapshots();
   expect(kept.map(({ metadata }) => metadata?.deletionTimestamp)).toEqual([undefined, undefined]);
 });
 
@@ -122,7 +122,7 @@ test('volumes of two nodes are named, and nothing is taken', async () => {
   expect(status?.error?.message).toBe(
     'a group snapshot is of volumes of one node; these are pvc-1 on n1; pvc-2 on n2',
   );
-  expect(await lives.cuts()).toEqual([]);
+  expect(await lives.nodeSnapshots()).toEqual([]);
   await lives.server.delete(VOLUME_GROUP_SNAPSHOTS, GROUP);
   await settle();
   await expectNothingLeft();
@@ -156,7 +156,7 @@ test('claims of a group that is deleted before it is taken are let go', async ()
 test('a group that is being taken ends also when its node is gone for good', async () => {
   await prepare('Delete');
   await lives.takeRounds(8);
-  for (const { metadata } of await lives.cuts()) {
+  for (const { metadata } of await lives.nodeSnapshots()) {
     const merge = { metadata: { finalizers: [DATA_FINALIZER] } };
     await lives.server.patch(LOCAL_VOLUMES, { name: metadata?.name ?? '' }, { merge });
   }
@@ -172,7 +172,7 @@ test('a group that was told of waits for its node, and ends when its members are
   await lives.server.delete(NODES, { name: 'n1' });
   await lives.server.delete(VOLUME_GROUP_SNAPSHOTS, GROUP);
   await lives.takeRounds(16);
-  const left = await lives.cuts();
+  const left = await lives.nodeSnapshots();
   expect(left.map(({ metadata }) => metadata?.finalizers)).toEqual([[DATA_FINALIZER], [DATA_FINALIZER]]);
   // As is done for those that bear the annotation keelson.dev/release.
   for (const { metadata } of left) {
@@ -205,7 +205,7 @@ async function bindAnew(deletionPolicy: 'Delete' | 'Retain'): Promise<void> {
   await settle();
   expect((await lives.server.list(VOLUME_SNAPSHOT_CONTENTS)).items).toEqual([]);
   expect((await lives.server.list(VOLUME_GROUP_SNAPSHOT_CONTENTS)).items).toEqual([]);
-  expect(await lives.cuts()).toHaveLength(2);
+  expect(await lives.nodeSnapshots()).toHaveLength(2);
   const driver = 'keelson.dev';
   await lives.server.create(VOLUME_GROUP_SNAPSHOT_CONTENTS, {
     metadata: { name: 'static' },
@@ -256,7 +256,7 @@ test.each(['Delete', 'Retain'] as const)('a group that is there is bound again, 
   }
   expect((await lives.server.list(VOLUME_SNAPSHOTS)).items).toEqual([]);
   expect((await lives.server.list(VOLUME_SNAPSHOT_CONTENTS)).items).toHaveLength(2);
-  expect((await lives.cuts()).map(({ metadata }) => metadata?.deletionTimestamp)).toEqual([
+  expect((await lives.nodeSnapshots()).map(({ metadata }) => metadata?.deletionTimestamp)).toEqual([
     undefined,
     undefined,
   ]);

@@ -17,9 +17,9 @@ import {
   type GroupView,
 } from '../../core/snapshots/group-snapshot.ts';
 import type { SnapshotClassView } from '../../core/snapshots/snapshot.ts';
-import type { GroupCutMember } from '../../core/snapshots/group-content-plan.ts';
+import type { GroupContentMember } from '../../core/snapshots/group-content-plan.ts';
 import { Informer, type InformerDeps } from '../../kube/informer.ts';
-import { cutView } from './views.ts';
+import { nodeSnapshotView } from './views.ts';
 
 /** The objects of the kinds for group snapshots, of all drivers. Empty as long as the cluster does not serve them. */
 export interface GroupKinds {
@@ -123,8 +123,8 @@ export function groupClassView({
   return { name: metadata?.name ?? '', driver, deletionPolicy, parameters, isDefault };
 }
 
-export function groupCutView(cut: LocalVolume): NonNullable<GroupCutMember['cut']> {
-  return { ...cutView(cut), groupHandle: cut.status?.groupHandle };
+export function nodeGroupSnapshotView(nodeSnapshot: LocalVolume): NonNullable<GroupContentMember['nodeSnapshot']> {
+  return { ...nodeSnapshotView(nodeSnapshot), groupHandle: nodeSnapshot.status?.groupHandle };
 }
 
 function timeOf(text: string | undefined): number | undefined {

@@ -6,7 +6,7 @@ import {
   type VolumeSnapshotClass,
   type VolumeSnapshotContent,
 } from '../../api/snapshot-kinds.ts';
-import { cutNameOf } from '../../core/snapshots/snapshot.ts';
+import { nodeSnapshotNameOf } from '../../core/snapshots/snapshot.ts';
 import { Informer, type InformerDeps } from '../../kube/informer.ts';
 import type { KubeObject, Resource } from '../../kube/resource.ts';
 import type { TaskGroup } from '../../runtime/task-group.ts';
@@ -43,7 +43,7 @@ export function createSnapshotKinds(deps: InformerDeps): SnapshotKinds {
       {
         resource: VOLUME_SNAPSHOT_CONTENTS,
         indexers: {
-          cut: (content) => (isOurs(content) ? [cutNameOf(content.spec.volumeSnapshotRef.uid ?? '')] : []),
+          nodeSnapshot: (content) => (isOurs(content) ? [nodeSnapshotNameOf(content.spec.volumeSnapshotRef.uid ?? '')] : []),
           handle: (content) => (isOurs(content) ? handlesOf(content) : []),
           snapshot: ({ spec: { volumeSnapshotRef } }) => [
             `${volumeSnapshotRef.namespace ?? ''}/${volumeSnapshotRef.name ?? ''}`,

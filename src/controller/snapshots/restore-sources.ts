@@ -56,15 +56,15 @@ export class RestoreSources {
     if (mode !== claim.volumeMode && found.metadata?.annotations?.[MODE_CHANGE] !== 'true') {
       return fault(`is of a volume with volumeMode ${mode}`);
     }
-    const [cut] = handlesOf(found)
+    const [nodeSnapshot] = handlesOf(found)
       .flatMap((handle) => cluster.volumes.store.byIndex('handle', handle))
       .filter(({ spec, metadata }) => spec.type === 'Snapshot' && metadata?.deletionTimestamp === undefined);
-    if (cut === undefined) return fault('no node has any more');
+    if (nodeSnapshot === undefined) return fault('no node has any more');
     return {
-      content: { snapshotName: cut.metadata?.name ?? '' },
-      nodeName: cut.spec.nodeName,
-      poolName: cut.spec.poolName,
-      sizeBytes: parseQuantity(cut.status?.capacity ?? cut.spec.size, 'LocalVolume size'),
+      content: { snapshotName: nodeSnapshot.metadata?.name ?? '' },
+      nodeName: nodeSnapshot.spec.nodeName,
+      poolName: nodeSnapshot.spec.poolName,
+      sizeBytes: parseQuantity(nodeSnapshot.status?.capacity ?? nodeSnapshot.spec.size, 'LocalVolume size'),
     };
   }
 

@@ -8,7 +8,7 @@ import type { Logger } from '../../runtime/logger.ts';
 /** What the standard snapshot-controller writes several times a minute, in whatever namespace it runs. */
 const LEASE_NAME = 'snapshot-controller-leader';
 /** After so long a silence it counts as gone: more than a restart of it takes. */
-const SILENT_MS = 60_000;
+const UNRESPONSIVE_MS = 60_000;
 /** A lease that is so old when it is first seen was left by one that is not there any more, whatever the clocks say. */
 const STALE_MS = 600_000;
 
@@ -64,14 +64,14 @@ export class StandardController {
     const ageMs = this.#clock.nowMs() - Date.parse(lease.spec?.renewTime ?? '');
     const isLeftOver = known === undefined && !(ageMs < STALE_MS);
     const seen = observeLease(known, lease, nowMs);
-    this.#seen.set(key, isLeftOver ? { ...seen, changedAtMs: nowMs - SILENT_MS } : seen);
+    this.#seen.set(key, isLeftOver ? { ...seen, changedAtMs: nowMs - UNRESPONSIVE_MS } : seen);
   }
 
   #decide(): void {
     const nowMs = this.#clock.monotonicMs();
     const untilMs = [...this.#seen.values()]
       .filter(({ lease }) => (lease.spec?.holderIdentity ?? '') !== '')
-      .reduce((latest, { changedAtMs }) => Math.max(latest, changedAtMs + SILENT_MS), 0);
+      .reduce((latest, { changedAtMs }) => Math.max(latest, changedAtMs + UNRESPONSIVE_MS), 0);
     this.#timer?.[Symbol.dispose]();
     const isActive = untilMs > nowMs;
     if (isActive) this.#timer = this.#clock.schedule(untilMs - nowMs, () => this.#decide());

@@ -14,13 +14,13 @@ import {
   type SnapshotClassView,
   type SnapshotView,
 } from '../../core/snapshots/snapshot.ts';
-import type { CutSource, CutView } from '../../core/snapshots/snapshot-content-plan.ts';
+import type { NodeSnapshotSource, NodeSnapshotView } from '../../core/snapshots/snapshot-content-plan.ts';
 import type { SnapshotSource } from '../../core/snapshots/snapshot-plan.ts';
 import type { Cluster } from '../context/cluster.ts';
 import { classNameOf } from '../context/views.ts';
 
 /** On the LocalVolume of a snapshot: the content that told its handle. Never taken off, so that no race can take it for one without an owner. */
-export const TOLD_BY = 'keelson.dev/volume-snapshot-content';
+export const CONTENT_ANNOTATION = 'keelson.dev/volume-snapshot-content';
 
 const NS_PER_MS = 1_000_000;
 
@@ -108,7 +108,7 @@ export function snapshotClassView({
   return { name: metadata?.name ?? '', driver, deletionPolicy, parameters, isDefault };
 }
 
-export function cutView({ metadata, spec, status }: LocalVolume): CutView {
+export function nodeSnapshotView({ metadata, spec, status }: LocalVolume): NodeSnapshotView {
   return {
     name: metadata?.name ?? '',
     nodeName: spec.nodeName,
@@ -119,11 +119,11 @@ export function cutView({ metadata, spec, status }: LocalVolume): CutView {
     createdMs: status?.creationTime === undefined ? undefined : Date.parse(status.creationTime),
     sizeBytes: parseQuantity(status?.capacity ?? spec.size, 'LocalVolume size'),
     message: status?.message ?? '',
-    isPublished: metadata?.annotations?.[TOLD_BY] !== undefined,
+    isPublished: metadata?.annotations?.[CONTENT_ANNOTATION] !== undefined,
   };
 }
 
-export function cutSource({ metadata, spec, status }: LocalVolume): CutSource {
+export function nodeSnapshotSource({ metadata, spec, status }: LocalVolume): NodeSnapshotSource {
   const { nodeName, poolName, volumeMode } = spec;
   const size = status?.capacity ?? spec.size;
   return { volumeName: metadata?.name ?? '', nodeName, poolName, size, volumeMode };

@@ -3,9 +3,9 @@ import { apiTime, canonicalJson, settleConditions } from '../../core/kube-text/a
 import { Fault, isFault } from '../../core/fault.ts';
 import {
   type NodePresence,
-  planStranded,
-  type Remark,
-  type StrandedPlan,
+  planLostNodeVolume,
+  type LostNodeCondition,
+  type LostNodePlan,
 } from '../../core/claims/lost-node-volumes.ts';
 import {
   type Node,
@@ -21,14 +21,14 @@ import type { Clock } from '../../runtime/clock.ts';
 import type { Logger } from '../../runtime/logger.ts';
 import type { WorkResult } from '../../runtime/work-queue.ts';
 import type { Cluster } from '../context/cluster.ts';
-import { type Concern, type ConcernContext, onEach, subscriptions } from '../context/controller-context.ts';
-import { releaseVolume } from '../context/local-volume-writes.ts';
-import { isSilent, PUBLISHED_AS } from '../context/views.ts';
+import { type Reconciler, type ControllerContext, onEach, subscriptions } from '../context/controller-context.ts';
+import { removeVolumeFinalizers } from '../context/local-volume-writes.ts';
+import { isUnresponsive, PERSISTENT_VOLUME_ANNOTATION } from '../context/views.ts';
 
 /** On a LocalVolume, with its own UID for a value: its data on that node is given up, whatever becomes of the node. */
 export const RELEASE = 'keelson.dev/release';
 
-export interface StrandedVolumesDeps {
+export interface LostNodeVolumesDeps {
   readonly client: Pick<KubeClient, 'get' | 'patch' | 'delete'>;
   readonly cluster: Cluster;
   readonly events: Pick<EventRecorder, 'record'>;
@@ -38,17 +38,17 @@ export interface StrandedVolumesDeps {
 
 const FIELD_MANAGER = 'keelson-controller';
 /** What is said of a volume for as long as it holds; the other remarks are events alone. */
-const CONDITION_OF: Readonly<Partial<Record<Remark['reason'], string>>> = {
+const CONDITION_OF: Readonly<Partial<Record<LostNodeCondition['reason'], string>>> = {
   NodeGone: REACHABLE,
   VolumeGivenUp: REACHABLE,
   Kept: OWNED,
 };
 
 /** Tells of volumes and snapshots whose node, data or owner is gone, and gives up those of which somebody says so. Keys are names of volumes. */
-export function watchingStranded(context: ConcernContext): Concern {
+export function createLostNodeVolumes(context: ControllerContext): Reconciler {
   const { volumes, nodes, owners, claims } = context.cluster;
-  const stranded = new StrandedVolumes(context);
-  const queue = context.queue('stranded', 4, (name, signal) => stranded.reconcile(name, signal));
+  const lostNode = new LostNodeVolumes(context);
+  const queue = context.queue('stranded', 4, (name, signal) => lostNode.reconcile(name, signal));
   const addAll = (objects: readonly LocalVolume[]): void => {
     for (const { metadata } of objects) queue.add(metadata?.name ?? '');
   };
@@ -67,10 +67,10 @@ export function watchingStranded(context: ConcernContext): Concern {
 }
 
 /** Sees to one LocalVolume, by its name. */
-export class StrandedVolumes {
-  readonly #deps: StrandedVolumesDeps;
+export class LostNodeVolumes {
+  readonly #deps: LostNodeVolumesDeps;
 
-  constructor(deps: StrandedVolumesDeps) {
+  constructor(deps: LostNodeVolumesDeps) {
     this.#deps = deps;
   }
 
@@ -125,13 +125,13 @@ export class StrandedVolumes {
   /** In this very version: with the annotation on it. */
   async #letGo(volume: LocalVolume, signal: AbortSignal): Promise<void> {
     const { client, logger } = this.#deps;
-    if (!(await releaseVolume(volume, { client }, signal))) return;
+    if (!(await removeVolumeFinalizers(volume, { client }, signal))) return;
     const fields = { volume: volume.metadata?.name, node: volume.spec.nodeName };
     logger.warn(fields, 'a given up volume is gone from the API');
   }
 
   /** As conditions of our own beside those of the agent; they are there only while there is something to say. */
-  async #mark(volume: LocalVolume, remark: Remark | undefined, signal: AbortSignal): Promise<void> {
+  async #mark(volume: LocalVolume, remark: LostNodeCondition | undefined, signal: AbortSignal): Promise<void> {
     const { client, cluster, clock } = this.#deps;
     const type = remark && CONDITION_OF[remark.reason];
     const ours = (volume.status?.conditions ?? []).filter((each) => [REACHABLE, OWNED].includes(each.type));
@@ -161,7 +161,7 @@ export class StrandedVolumes {
     cluster.volumes.remember(marked);
   }
 
-  #tell(volume: LocalVolume, remark: Remark | undefined): void {
+  #tell(volume: LocalVolume, remark: LostNodeCondition | undefined): void {
     if (remark === undefined || remark.reason === 'Kept') return;
     const { events } = this.#deps;
     const note = {
@@ -175,10 +175,10 @@ export class StrandedVolumes {
     if (claims.length === 0) events.record(LOCAL_VOLUMES, volume, note);
   }
 
-  #plan(volume: LocalVolume, node: NodePresence): StrandedPlan {
+  #plan(volume: LocalVolume, node: NodePresence): LostNodePlan {
     const { metadata, spec, status } = volume;
     const { name = '', uid, annotations, deletionTimestamp } = metadata ?? {};
-    return planStranded({
+    return planLostNodeVolume({
       node,
       volume: {
         name,
@@ -188,7 +188,7 @@ export class StrandedVolumes {
         message: status?.message ?? '',
         handle: status?.volumeHandle ?? '',
         isDeleting: deletionTimestamp !== undefined,
-        isPublished: annotations?.[PUBLISHED_AS] !== undefined,
+        isPublished: annotations?.[PERSISTENT_VOLUME_ANNOTATION] !== undefined,
         // The UID: an object that was made again under this name was not meant.
         isGivenUp: uid !== undefined && annotations?.[RELEASE] === uid,
       },
@@ -229,5 +229,5 @@ export class StrandedVolumes {
 
 function presenceOf(node: (Node & KubeObject) | undefined): NodePresence {
   if (node === undefined) return 'gone';
-  return isSilent(node) ? 'away' : 'here';
+  return isUnresponsive(node) ? 'away' : 'here';
 }

@@ -8,30 +8,30 @@ import type { EventRecorder } from '../../kube/event-recorder.ts';
 import type { Clock } from '../../runtime/clock.ts';
 import type { Logger } from '../../runtime/logger.ts';
 import type { WorkResult } from '../../runtime/work-queue.ts';
-import type { Calm } from '../../runtime/quiet-period.ts';
+import type { QuietPeriod } from '../../runtime/quiet-period.ts';
 import type { Cluster } from '../context/cluster.ts';
-import { type Concern, type ConcernContext, onEach, subscriptions } from '../context/controller-context.ts';
+import { type Reconciler, type ControllerContext, onEach, subscriptions } from '../context/controller-context.ts';
 import { annotateVolume } from '../context/local-volume-writes.ts';
 import type { ControllerMetrics } from '../context/metrics.ts';
 import { FINALIZER, nodeAffinityOf } from '../context/persistent-volume.ts';
-import type { UnmarkedVolumes } from '../context/unreferenced-volumes.ts';
-import { PUBLISHED_AS } from '../context/views.ts';
+import type { UnannotatedVolumes } from '../context/unreferenced-volumes.ts';
+import { PERSISTENT_VOLUME_ANNOTATION } from '../context/views.ts';
 
-export interface ReleaserDeps {
+export interface ReclaimerDeps {
   readonly client: Pick<KubeClient, 'get' | 'patch' | 'delete'>;
   readonly cluster: Cluster;
   readonly events: Pick<EventRecorder, 'record'>;
   readonly metrics: ControllerMetrics;
   readonly logger: Logger;
   readonly clock: Clock;
-  readonly calm: Calm;
-  readonly unmarked: UnmarkedVolumes;
+  readonly quietPeriod: QuietPeriod;
+  readonly unannotated: UnannotatedVolumes;
 }
 
 /** Sees PersistentVolumes to their end. Keys are their names. */
-export function releasing(context: ConcernContext, { workers }: { readonly workers: number }): Concern {
+export function createReclaimer(context: ControllerContext, { workers }: { readonly workers: number }): Reconciler {
   const { owners, volumes } = context.cluster;
-  const releaser = new Releaser(context);
+  const releaser = new Reclaimer(context);
   const queue = context.queue('release', workers, (name, signal) => releaser.reconcile(name, signal));
   const addAllOf = (handle: string | undefined): void => {
     for (const { metadata } of owners.store.byIndex('handle', handle ?? '')) queue.add(metadata?.name ?? '');
@@ -56,16 +56,16 @@ export function releasing(context: ConcernContext, { workers }: { readonly worke
 }
 
 /** Takes a PersistentVolume, by its name, one step further: from made to marked, from Released to gone. */
-export class Releaser {
-  readonly #deps: ReleaserDeps;
+export class Reclaimer {
+  readonly #deps: ReclaimerDeps;
   /** UIDs of what was deleted and is not seen to be so yet, by name: the news of the step before it must not delete it again. */
   readonly #deleted = new Map<string, string | undefined>();
   /** Handles of volumes whose end was seen, by the names of the PersistentVolumes that had them. */
   readonly #ended = new Map<string, string>();
   /** Since when PersistentVolumes are to be noted on their volumes, by name and the monotonic clock. */
-  readonly #unmarkedSinceMs = new Map<string, number>();
+  readonly #unannotatedSinceMs = new Map<string, number>();
 
-  constructor(deps: ReleaserDeps) {
+  constructor(deps: ReclaimerDeps) {
     this.#deps = deps;
   }
 
@@ -137,23 +137,23 @@ export class Releaser {
 
   /** What is seen now counts, also when the PersistentVolume is gone before its volume bears the note. */
   #noteOwner({ metadata, spec }: LocalVolume, owner: string): void {
-    const { unmarked } = this.#deps;
+    const { unannotated } = this.#deps;
     const { name = '', annotations } = metadata ?? {};
-    if (annotations?.[PUBLISHED_AS] === undefined && spec.type === 'Volume') unmarked.add(name, owner);
-    else unmarked.delete(name);
+    if (annotations?.[PERSISTENT_VOLUME_ANNOTATION] === undefined && spec.type === 'Volume') unannotated.add(name, owner);
+    else unannotated.delete(name);
   }
 
   /** A PersistentVolume that is gone has left its data, unless that is being deleted. */
   async #keepData(owner: string, signal: AbortSignal): Promise<void> {
-    const { cluster, unmarked } = this.#deps;
-    this.#unmarkedSinceMs.delete(owner);
+    const { cluster, unannotated } = this.#deps;
+    this.#unannotatedSinceMs.delete(owner);
     this.#ended.delete(owner);
-    const name = unmarked.volumeOf(owner);
+    const name = unannotated.volumeOf(owner);
     if (name === undefined) return;
     const volume = cluster.volumes.store.get(name);
     const isKept = volume !== undefined && volume.metadata?.deletionTimestamp === undefined;
-    if (isKept) await annotateVolume(volume, { [PUBLISHED_AS]: owner }, this.#deps, signal);
-    unmarked.delete(name);
+    if (isKept) await annotateVolume(volume, { [PERSISTENT_VOLUME_ANNOTATION]: owner }, this.#deps, signal);
+    unannotated.delete(name);
   }
 
   async #pin(owner: PersistentVolume, volume: LocalVolume, signal: AbortSignal): Promise<void> {
@@ -174,17 +174,17 @@ export class Releaser {
     isHeld: boolean,
     signal: AbortSignal,
   ): Promise<WorkResult> {
-    const { calm, clock, unmarked } = this.#deps;
+    const { quietPeriod, clock, unannotated } = this.#deps;
     const { name } = nameOf(owner);
-    const sinceMs = this.#unmarkedSinceMs.get(name) ?? clock.monotonicMs();
-    const afterMs = isHeld ? calm.waitMs(sinceMs) : 0;
+    const sinceMs = this.#unannotatedSinceMs.get(name) ?? clock.monotonicMs();
+    const afterMs = isHeld ? quietPeriod.waitMs(sinceMs) : 0;
     if (afterMs > 0) {
-      this.#unmarkedSinceMs.set(name, sinceMs);
+      this.#unannotatedSinceMs.set(name, sinceMs);
       return { afterMs };
     }
-    await annotateVolume(volume, { [PUBLISHED_AS]: name }, this.#deps, signal);
-    this.#unmarkedSinceMs.delete(name);
-    unmarked.delete(volume.metadata?.name ?? '');
+    await annotateVolume(volume, { [PERSISTENT_VOLUME_ANNOTATION]: name }, this.#deps, signal);
+    this.#unannotatedSinceMs.delete(name);
+    unannotated.delete(volume.metadata?.name ?? '');
     this.#tellClaim(volume, owner);
     return undefined;
   }
@@ -205,8 +205,8 @@ export class Releaser {
 
   /** The owner is read from the server first: a policy that was just set to Retain counts. */
   async #deleteVolume(owner: PersistentVolume, volume: LocalVolume, signal: AbortSignal): Promise<void> {
-    const { client, cluster, logger, metrics, calm } = this.#deps;
-    calm.stir();
+    const { client, cluster, logger, metrics, quietPeriod } = this.#deps;
+    quietPeriod.recordActivity();
     const live = await client.get(PERSISTENT_VOLUMES, nameOf(owner), { signal });
     const isSame = live.metadata?.uid === owner.metadata?.uid;
     if (!isSame || this.#plan(live, volume).do !== 'delete-volume') {
@@ -225,8 +225,8 @@ export class Releaser {
    * After a crash in between, the object is still Released, and is deleted by the next step.
    */
   async #deletePersistentVolume(owner: PersistentVolume, signal: AbortSignal): Promise<void> {
-    const { client, cluster, calm } = this.#deps;
-    calm.stir();
+    const { client, cluster, quietPeriod } = this.#deps;
+    quietPeriod.recordActivity();
     const { name } = nameOf(owner);
     const { volumeHandle } = owner.spec?.csi ?? {};
     const isSeen = volumeHandle !== undefined && this.#ended.get(name) === volumeHandle;
@@ -283,7 +283,7 @@ export class Releaser {
       },
       volume && {
         isDeleting: volume.metadata?.deletionTimestamp !== undefined,
-        isPublished: volume.metadata?.annotations?.[PUBLISHED_AS] !== undefined,
+        isPublished: volume.metadata?.annotations?.[PERSISTENT_VOLUME_ANNOTATION] !== undefined,
       },
     );
   }

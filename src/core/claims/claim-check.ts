@@ -24,7 +24,7 @@ export function decideTurn(
   if (claim.provisioner !== undefined && claim.provisioner !== DRIVER_NAME) return 'not-now';
   // For a copy nobody asks before a pod exists, and then it would be too late to choose the node.
   if (isCopy(claim)) return 'provision';
-  if (mustBeAsked(claim, isOffered)) return 'not-now';
+  if (requiresProvisionerAnnotation(claim, isOffered)) return 'not-now';
   if (storageClass.waitsForConsumer && claim.selectedNode === undefined) return 'not-now';
   return 'provision';
 }
@@ -33,7 +33,7 @@ export function decideTurn(
  * The volume binder asks by annotation, when it has found nothing among what is there already. Where it has nothing to choose from, its word
  * is known before it has said it.
  */
-export function mustBeAsked(
+export function requiresProvisionerAnnotation(
   { provisioner, hasSelector }: Pick<ClaimView, 'provisioner' | 'hasSelector'>,
   isOffered: boolean,
 ): boolean {

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
-import { planStranded, type StrandedInput, type StrandedVolumeView } from './lost-node-volumes.ts';
+import { planLostNodeVolume, type LostNodeInput, type LostVolumeView } from './lost-node-volumes.ts';
 
-const volume: StrandedVolumeView = {
+const volume: LostVolumeView = {
   name: 'pvc-1',
   nodeName: 'n1',
   isSnapshot: false,
@@ -13,10 +13,10 @@ const volume: StrandedVolumeView = {
   isGivenUp: false,
 };
 const owner = { name: 'pvc-1', reclaimPolicy: 'Delete' };
-const givenUp = { ...volume, isGivenUp: true };
-const snapshot = { ...givenUp, isSnapshot: true };
+const released = { ...volume, isGivenUp: true };
+const snapshot = { ...released, isSnapshot: true };
 
-test.each<[string, Partial<StrandedInput>, string, string | undefined]>([
+test.each<[string, Partial<LostNodeInput>, string, string | undefined]>([
   ['a volume that serves is no news', {}, 'nothing', undefined],
   ['one of a silent node may be back in a minute', { node: 'away' }, 'nothing', undefined],
   ['one of a node that is gone is told of, and kept', { node: 'gone' }, 'nothing', 'NodeGone'],
@@ -34,18 +34,18 @@ test.each<[string, Partial<StrandedInput>, string, string | undefined]>([
     'nothing',
     undefined,
   ],
-  ['nothing of a Ready node is given up', { volume: givenUp }, 'take-back', 'ReleaseRefused'],
+  ['nothing of a Ready node is given up', { volume: released }, 'take-back', 'ReleaseRefused'],
   [
     'also not while it is deleted',
-    { volume: { ...givenUp, isDeleting: true } },
+    { volume: { ...released, isDeleting: true } },
     'take-back',
     'ReleaseRefused',
   ],
-  ['one that is given up waits for its claim', { volume: givenUp, node: 'gone' }, 'nothing', 'VolumeGivenUp'],
-  ['and goes when nobody has it', { volume: givenUp, node: 'gone', owners: [] }, 'delete', 'VolumeGivenUp'],
+  ['one that is given up waits for its claim', { volume: released, node: 'gone' }, 'nothing', 'VolumeGivenUp'],
+  ['and goes when nobody has it', { volume: released, node: 'gone', owners: [] }, 'delete', 'VolumeGivenUp'],
   [
     'without waiting for its node',
-    { volume: { ...givenUp, isDeleting: true }, node: 'away' },
+    { volume: { ...released, isDeleting: true }, node: 'away' },
     'let-go',
     'VolumeGivenUp',
   ],
@@ -69,13 +69,13 @@ test.each<[string, Partial<StrandedInput>, string, string | undefined]>([
     undefined,
   ],
 ])('%s', (_name, change, step, reason) => {
-  const plan = planStranded({ volume, node: 'here', owners: [owner], ...change });
+  const plan = planLostNodeVolume({ volume, node: 'here', owners: [owner], ...change });
   expect([plan.do, plan.remark?.reason]).toEqual([step, reason]);
 });
 
 test('whoever waits is told what to delete', () => {
-  const input: StrandedInput = { volume: givenUp, node: 'gone', owners: [owner] };
-  expect(planStranded(input).remark?.message).toContain('gone, was given up: delete this claim and the pods');
+  const input: LostNodeInput = { volume: released, node: 'gone', owners: [owner] };
+  expect(planLostNodeVolume(input).remark?.message).toContain('gone, was given up: delete this claim and the pods');
   const kept = { ...input, owners: [{ ...owner, reclaimPolicy: 'Retain' }] };
-  expect(planStranded(kept).remark?.message).toContain('PersistentVolume pvc-1, which has policy Retain');
+  expect(planLostNodeVolume(kept).remark?.message).toContain('PersistentVolume pvc-1, which has policy Retain');
 });

@@ -1,5 +1,5 @@
 /** A LocalVolume, as far as its node and its owner are concerned. */
-export interface StrandedVolumeView {
+export interface LostVolumeView {
   readonly name: string;
   readonly nodeName: string;
   /** Its owner is a VolumeSnapshotContent, which is seen to elsewhere. */
@@ -17,20 +17,20 @@ export interface StrandedVolumeView {
 /** `away`: in the cluster, and silent. */
 export type NodePresence = 'here' | 'away' | 'gone';
 
-export interface StrandedInput {
-  readonly volume: StrandedVolumeView;
+export interface LostNodeInput {
+  readonly volume: LostVolumeView;
   readonly node: NodePresence;
   /** PersistentVolumes with its handle. */
   readonly owners: readonly { readonly name: string; readonly reclaimPolicy: string }[];
 }
 
-export interface Remark {
+export interface LostNodeCondition {
   /** For the event and the condition. */
   readonly reason: 'NodeGone' | 'VolumeLost' | 'ReleaseRefused' | 'VolumeGivenUp' | 'Kept';
   readonly message: string;
 }
 
-export interface StrandedPlan {
+export interface LostNodePlan {
   /**
    * `delete`: nobody has it, and its data is given up. `let-go`: it is being deleted, and its node will not say that it has cleaned up:
    * take off the finalizers. What may still be on that node is left there. `take-back`: its node can serve it; a word that was said in vain
@@ -38,17 +38,17 @@ export interface StrandedPlan {
    */
   readonly do: 'nothing' | 'delete' | 'let-go' | 'take-back';
   /** For whoever has the volume; undefined while all is well. */
-  readonly remark: Remark | undefined;
+  readonly remark: LostNodeCondition | undefined;
 }
 
 /** What becomes of a volume whose node, data or owner is gone. Nothing is given up unless somebody says so, and never of a node that is here. */
-export function planStranded({ volume, node, owners }: StrandedInput): StrandedPlan {
+export function planLostNodeVolume({ volume, node, owners }: LostNodeInput): LostNodePlan {
   const { name, nodeName, isDeleting, isGivenUp } = volume;
   if (isGivenUp && node === 'here') {
     const message = `volume ${name} was to be given up, but node ${nodeName} is Ready and can serve it: it is kept; delete its claim to delete it there`;
     return { do: 'take-back', remark: { reason: 'ReleaseRefused', message } };
   }
-  if (isGivenUp) return planGivenUp(volume, node, owners);
+  if (isGivenUp) return planReleased(volume, node, owners);
   if (node === 'gone') {
     const how = `give it up: kubectl keelson release volume/${name}`;
     const fate = isDeleting
@@ -69,11 +69,11 @@ export function planStranded({ volume, node, owners }: StrandedInput): StrandedP
   return { do: 'nothing', remark: undefined };
 }
 
-function planGivenUp(
-  { name, nodeName, isDeleting, isSnapshot }: StrandedVolumeView,
+function planReleased(
+  { name, nodeName, isDeleting, isSnapshot }: LostVolumeView,
   node: NodePresence,
-  owners: StrandedInput['owners'],
-): StrandedPlan {
+  owners: LostNodeInput['owners'],
+): LostNodePlan {
   const where = `node ${nodeName}, which is ${node === 'gone' ? 'gone' : 'not Ready'}`;
   const message = `volume ${name} on ${where}, was given up`;
   if (isDeleting) return { do: 'let-go', remark: { reason: 'VolumeGivenUp', message } };

@@ -72,12 +72,12 @@ export function planModify(input: ModifyInput): ModifyPlan {
   const wanted = findClass(goal);
   if (wanted === undefined) {
     const problem = new Fault('not-found', `VolumeAttributesClass ${goal} does not exist`);
-    return say(claim, { state: 'Pending', target: goal, problem });
+    return recordEvent(claim, { state: 'Pending', target: goal, problem });
   }
   try {
     attributesOfClass(wanted);
   } catch (error) {
-    return say(claim, { state: 'Infeasible', target: goal, problem: Fault.from(error) });
+    return recordEvent(claim, { state: 'Infeasible', target: goal, problem: Fault.from(error) });
   }
   const inProgress = { state: 'InProgress', target: goal, problem: undefined } as const;
   if (volume.className !== goal || !sameParameters(volume.parameters, wanted.parameters)) {
@@ -85,7 +85,7 @@ export function planModify(input: ModifyInput): ModifyPlan {
     if (!isSaid) return { do: 'say', ...inProgress };
     return { do: 'ask', className: goal, parameters: wanted.parameters };
   }
-  if (volume.answer === 'awaited') return claim.error === undefined ? say(claim, inProgress) : NOTHING;
+  if (volume.answer === 'awaited') return claim.error === undefined ? recordEvent(claim, inProgress) : NOTHING;
   if (volume.answer !== 'done') return planRefused(claim, goal, volume.answer);
   return ownerClass === goal ? { do: 'finish', className: goal } : { do: 'publish', className: goal };
 }
@@ -99,7 +99,7 @@ function planRefused(
   const state = isInfeasible ? 'Infeasible' : 'InProgress';
   const todo = isInfeasible ? 'name another class' : 'it is tried again';
   const text = `the volume cannot be changed to VolumeAttributesClass ${target}: ${message}; ${todo}`;
-  return say(claim, { state, target, problem: new Fault(isInfeasible ? 'invalid' : 'unavailable', text) });
+  return recordEvent(claim, { state, target, problem: new Fault(isInfeasible ? 'invalid' : 'unavailable', text) });
 }
 
 /** A node that was asked for what nobody wants any more is asked for what was before. */
@@ -114,7 +114,7 @@ function planCancel({ claim, volume, findClass }: ModifyInput): ModifyPlan {
 }
 
 /** Nothing where the claim says it already. */
-function say(
+function recordEvent(
   claim: ModifyClaim,
   { state, target, problem }: Omit<Extract<ModifyPlan, { do: 'say' }>, 'do'>,
 ): ModifyPlan {

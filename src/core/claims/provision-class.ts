@@ -1,7 +1,7 @@
 import { Fault } from '../fault.ts';
 import { parsePoolParameters, POOL_PARAMETERS, type PoolParameters } from '../pools/pool-parameters.ts';
 import { type ClaimView, type ClassView, describeClaim } from './provision.ts';
-import type { PoolWish } from './provision-placement.ts';
+import type { PoolRequest } from './provision-placement.ts';
 import { isSecretKey, isSecretNamed } from './secret-templates.ts';
 import { FS_TYPES, type FsType } from '../volumes/volume.ts';
 
@@ -57,10 +57,10 @@ export function parseClassParameters({
  * Which pools the volume of a claim of the class may be in: the file system of a class is for those of its claims that want one. Throws
  * `unsupported` for a block device that would have to be encrypted.
  */
-export function poolWish(
+export function poolRequestOf(
   { own: _own, fsType, ...pools }: ClassParameters,
   claim: Pick<ClaimView, 'namespace' | 'name' | 'className' | 'volumeMode'>,
-): PoolWish {
+): PoolRequest {
   const { volumeMode, className } = claim;
   if (pools.encrypted && volumeMode === 'Block') {
     throw new Fault(

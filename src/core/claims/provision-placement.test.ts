@@ -3,10 +3,10 @@ import { parsePoolSelector } from '../pools/pool-selector.ts';
 import type { NodeView } from './provision.ts';
 import {
   choosePool,
-  describeRoom,
+  describeFreeSpace,
   type PlacementRequest,
   placeAnywhere,
-  type PoolWish,
+  type PoolRequest,
 } from './provision-placement.ts';
 
 const GI = 1n << 30n;
@@ -20,7 +20,7 @@ const node = (name: string, free: bigint, change: Partial<NodeView> = {}): NodeV
 const request: PlacementRequest = {
   claimName: 'data',
   sizeBytes: 5n * GI,
-  wish: {},
+  poolRequest: {},
   allowedTopologies: [],
   avoid: new Set(),
 };
@@ -80,34 +80,34 @@ test('a volume goes into a pool that can make it, and a node without one says wh
     },
   ] as const;
   const mixed = node('a', 0n, { pools });
-  const poolOf = (wish: PoolWish): string | undefined => choosePool(mixed, wish)?.name;
+  const poolOf = (poolRequest: PoolRequest): string | undefined => choosePool(mixed, poolRequest)?.name;
   expect(poolOf({})).toBe('big');
   expect(poolOf({ volumeMode: 'Block' })).toBe('images');
   expect(poolOf({ fsType: 'ext4' })).toBe('images');
   expect(poolOf({ backend: 'image' })).toBe('images');
-  expect(describeRoom(mixed, { pool: 'big', fsType: 'ext4' })).toBe('pool big has no ext4');
-  expect(describeRoom(mixed, { backend: 'directory' })).toBe(
+  expect(describeFreeSpace(mixed, { pool: 'big', fsType: 'ext4' })).toBe('pool big has no ext4');
+  expect(describeFreeSpace(mixed, { backend: 'directory' })).toBe(
     'pool big has backend btrfs, not directory; pool images has backend image, not directory',
   );
   const closed = node('c', 0n, {
     pools: pools.map((pool) => ({ ...pool, isReady: false, reason: 'its disk is gone' })),
   });
-  expect(describeRoom(closed, { fsType: 'ext4' })).toBe('pool images is not ready: its disk is gone');
-  expect(describeRoom(mixed, { pool: 'big', volumeMode: 'Block' })).toBe('pool big makes no Block volumes');
-  expect(describeRoom(mixed, { encrypted: true })).toBe(
+  expect(describeFreeSpace(closed, { fsType: 'ext4' })).toBe('pool images is not ready: its disk is gone');
+  expect(describeFreeSpace(mixed, { pool: 'big', volumeMode: 'Block' })).toBe('pool big makes no Block volumes');
+  expect(describeFreeSpace(mixed, { encrypted: true })).toBe(
     'pool big makes no encrypted volumes; pool images makes no encrypted volumes',
   );
-  const selecting = (text: string): PoolWish => ({ poolSelector: parsePoolSelector(text, 'poolSelector') });
+  const selecting = (text: string): PoolRequest => ({ poolSelector: parsePoolSelector(text, 'poolSelector') });
   const labelled = node('d', 0n, {
     pools: pools.map((pool) => ({ ...pool, labels: pool.name === 'big' ? { media: 'hdd' } : {} })),
   });
   expect(choosePool(labelled, selecting('media=hdd'))?.name).toBe('big');
   expect(choosePool(labelled, selecting('media!=hdd'))?.name).toBe('images');
-  expect(describeRoom(labelled, selecting('media=ssd'))).toBe(
+  expect(describeFreeSpace(labelled, selecting('media=ssd'))).toBe(
     'pool big has label media=hdd, and poolSelector media=ssd is asked for; pool images has no labels, and poolSelector media=ssd is asked for',
   );
   // An agent that says nothing of labels knows of none; for all else it may refuse.
   expect(choosePool(mixed, selecting('media=hdd'))).toBeUndefined();
-  const silent = node('b', 9n);
-  expect(choosePool(silent, { fsType: 'xfs', volumeMode: 'Block', backend: 'image' })?.name).toBe('default');
+  const unresponsive = node('b', 9n);
+  expect(choosePool(unresponsive, { fsType: 'xfs', volumeMode: 'Block', backend: 'image' })?.name).toBe('default');
 });

@@ -6,7 +6,7 @@ import type { FsType } from '../volumes/volume.ts';
 import { limitsIo, type VolumeAttributes } from '../volumes/volume-attributes.ts';
 
 /** Which pools a volume can be in; all when nothing is said. */
-export interface PoolWish extends Partial<PoolParameters> {
+export interface PoolRequest extends Partial<PoolParameters> {
   readonly fsType?: FsType | undefined;
   readonly volumeMode?: string | undefined;
   /** What it is to have from the start. */
@@ -16,7 +16,7 @@ export interface PoolWish extends Partial<PoolParameters> {
 export interface PlacementRequest {
   readonly claimName: string;
   readonly sizeBytes: bigint;
-  readonly wish: PoolWish;
+  readonly poolRequest: PoolRequest;
   readonly allowedTopologies: ClassView['allowedTopologies'];
   /** Nodes that have just refused. */
   readonly avoid: Pick<ReadonlySet<string>, 'has'>;
@@ -39,11 +39,11 @@ export function placeAnywhere(nodes: Iterable<NodeView>, request: PlacementReque
   const lacks: string[] = [];
   for (const node of [...nodes].sort(byName)) {
     const why = unfit(node, request);
-    const pool = choosePool(node, request.wish);
+    const pool = choosePool(node, request.poolRequest);
     if (why === undefined && pool !== undefined && pool.freeBytes >= request.sizeBytes) {
       candidates.push({ node, pool });
     } else {
-      lacks.push(`${node.name}: ${why ?? describeRoom(node, request.wish, pool)}`);
+      lacks.push(`${node.name}: ${why ?? describeFreeSpace(node, request.poolRequest, pool)}`);
     }
   }
   const first = startOf(request.claimName, candidates.length);
@@ -61,9 +61,9 @@ export function placeAnywhere(nodes: Iterable<NodeView>, request: PlacementReque
 }
 
 /** The pool of `node` for a volume: of those that can be it, the one with the most room. Undefined when none takes such volumes. */
-export function choosePool(node: NodeView, wish: PoolWish): PoolView | undefined {
+export function choosePool(node: NodeView, poolRequest: PoolRequest): PoolView | undefined {
   return node.pools
-    .filter((pool) => pool.isReady && lackOf(pool, wish) === undefined && isNamed(pool, wish))
+    .filter((pool) => pool.isReady && lackOf(pool, poolRequest) === undefined && isNamed(pool, poolRequest))
     .reduce<PoolView | undefined>(
       (best, next) => (best === undefined || next.freeBytes > best.freeBytes ? next : best),
       undefined,
@@ -71,38 +71,38 @@ export function choosePool(node: NodeView, wish: PoolWish): PoolView | undefined
 }
 
 /** Why no pool of the node can be used, or how much room the best one has. */
-export function describeRoom(node: NodeView, wish: PoolWish, pool = choosePool(node, wish)): string {
+export function describeFreeSpace(node: NodeView, poolRequest: PoolRequest, pool = choosePool(node, poolRequest)): string {
   if (pool !== undefined) return `pool ${pool.name} has ${formatBytes(pool.freeBytes)} free`;
-  return explainNoPool(node, wish).text;
+  return explainNoPool(node, poolRequest).text;
 }
 
 /** Why `choosePool` chooses none: there is none, or none that makes such volumes, or those that do are not ready. */
 export function explainNoPool(
   { pools }: NodeView,
-  wish: PoolWish,
+  poolRequest: PoolRequest,
 ): { readonly problem: 'none' | 'unfit' | 'closed'; readonly text: string } {
-  const named = pools.filter((candidate) => isNamed(candidate, wish));
-  const closed = named.find((candidate) => !candidate.isReady && lackOf(candidate, wish) === undefined);
+  const named = pools.filter((candidate) => isNamed(candidate, poolRequest));
+  const closed = named.find((candidate) => !candidate.isReady && lackOf(candidate, poolRequest) === undefined);
   if (closed !== undefined) {
     const reason = closed.reason ?? 'its agent gives no reason';
     return { problem: 'closed', text: `pool ${closed.name} is not ready: ${reason}` };
   }
   if (named.length > 0) {
-    const lacks = named.map((candidate) => `pool ${candidate.name} ${lackOf(candidate, wish) ?? ''}`);
+    const lacks = named.map((candidate) => `pool ${candidate.name} ${lackOf(candidate, poolRequest) ?? ''}`);
     return { problem: 'unfit', text: lacks.join('; ') };
   }
-  const which = wish.pool === undefined ? 'no pool' : `no pool ${wish.pool}`;
+  const which = poolRequest.pool === undefined ? 'no pool' : `no pool ${poolRequest.pool}`;
   return { problem: 'none', text: `its agent offers ${which}` };
 }
 
-function isNamed({ name }: PoolView, { pool }: PoolWish): boolean {
+function isNamed({ name }: PoolView, { pool }: PoolRequest): boolean {
   return pool === undefined || name === pool;
 }
 
 /** Why the pool is not one of those that a class asks for, by what the pool is; undefined when it is. */
 export function strangenessOf(
   pool: Pick<PoolView, 'backend' | 'labels'>,
-  { backend, poolSelector }: Pick<PoolWish, 'backend' | 'poolSelector'>,
+  { backend, poolSelector }: Pick<PoolRequest, 'backend' | 'poolSelector'>,
 ): string | undefined {
   if (backend !== undefined && (pool.backend ?? backend) !== backend) {
     return `has backend ${pool.backend ?? 'unknown'}, not ${backend}`;
@@ -112,10 +112,10 @@ export function strangenessOf(
 }
 
 /** Why the pool cannot make such a volume. One whose agent does not say what it can is given the chance to refuse. */
-function lackOf(pool: PoolView, wish: PoolWish): string | undefined {
-  const { fsType, volumeMode, encrypted, attributes = {} } = wish;
+function lackOf(pool: PoolView, poolRequest: PoolRequest): string | undefined {
+  const { fsType, volumeMode, encrypted, attributes = {} } = poolRequest;
   const can = (word: string): boolean => pool.features?.includes(word) ?? true;
-  const stranger = strangenessOf(pool, wish);
+  const stranger = strangenessOf(pool, poolRequest);
   if (stranger !== undefined) return stranger;
   if (volumeMode === 'Block' && !can('block')) return 'makes no Block volumes';
   if (fsType !== undefined && !can(`fs-${fsType}`)) return `has no ${fsType}`;

@@ -298,8 +298,8 @@ describe('a clone', () => {
 
   test('of a snapshot is made beside it before anybody asks for a node', () => {
     const dataSource = { ...clone, apiGroup: 'snapshot.storage.k8s.io', kind: 'VolumeSnapshot' };
-    const cut = { ...source, content: { snapshotName: 'snapshot-0' } };
-    expect(plan({ claim: { ...unasked, dataSource }, source: cut })).toMatchObject({
+    const nodeSnapshot = { ...source, content: { snapshotName: 'snapshot-0' } };
+    expect(plan({ claim: { ...unasked, dataSource }, source: nodeSnapshot })).toMatchObject({
       do: 'create',
       volume: { nodeName: 'n2', source: { snapshotName: 'snapshot-0' } },
     });

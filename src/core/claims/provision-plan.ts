@@ -1,5 +1,5 @@
 import { type AttributesClassView, attributesOfClass, requireAttributesClass } from './attributes-class.ts';
-import { checkClaim, decideTurn, isCopy, mustBeAsked } from './claim-check.ts';
+import { checkClaim, decideTurn, isCopy, requiresProvisionerAnnotation } from './claim-check.ts';
 import { leastBytes } from '../volumes/backend-features.ts';
 import { Fault, isFault } from '../fault.ts';
 import {
@@ -12,13 +12,13 @@ import {
   type VolumeView,
   volumeNameOf,
 } from './provision.ts';
-import { parseClassParameters, poolWish } from './provision-class.ts';
+import { parseClassParameters, poolRequestOf } from './provision-class.ts';
 import type { FsType } from '../volumes/volume.ts';
 import {
   choosePool,
-  describeRoom,
+  describeFreeSpace,
   placeAnywhere,
-  type PoolWish,
+  type PoolRequest,
   strangenessOf,
 } from './provision-placement.ts';
 import { formatBytes } from '../kube-text/quantity.ts';
@@ -162,7 +162,7 @@ function planReady(
   // Both come in one write of the agent, which says Ready last.
   if (!hasHandle) return NOTHING;
   // Begun when there was nothing else, and now there is: the binder chooses.
-  if (!isCopy(claim) && mustBeAsked(claim, isOffered)) return NOTHING;
+  if (!isCopy(claim) && requiresProvisionerAnnotation(claim, isOffered)) return NOTHING;
   resolveSecrets(storageClass, claim, volumeNameOf(claim.uid));
   const wanted = checkClaim(claim);
   if (sizeBytes >= wanted) return { do: 'publish' };
@@ -177,7 +177,7 @@ function planNew(state: ProvisionState, claim: ClaimView): ProvisionPlan {
   const parameters = parseClassParameters(storageClass);
   const attributesClass = requireAttributesClass(claim.attributesClassName, state.attributesClass);
   const attributes = attributesClass && attributesOfClass(attributesClass);
-  const wish = { ...poolWish(parameters, claim), attributes };
+  const poolRequest = { ...poolRequestOf(parameters, claim), attributes };
   resolveSecrets(storageClass, claim, volumeNameOf(claim.uid));
   const who = describeClaim(claim);
   const make = (
@@ -188,7 +188,7 @@ function planNew(state: ProvisionState, claim: ClaimView): ProvisionPlan {
     volume: {
       ...place,
       sizeBytes,
-      fsType: wish.fsType,
+      fsType: poolRequest.fsType,
       parameters: parameters.own,
       attributesClass,
       source: from,
@@ -205,11 +205,11 @@ function planNew(state: ProvisionState, claim: ClaimView): ProvisionPlan {
     if (source === undefined || source instanceof Fault) {
       throw source ?? new Fault('bug', `${who}: its source was not looked up`);
     }
-    return make(placeAtSource(state, claim, sizeBytes, source, wish), source.content);
+    return make(placeAtSource(state, claim, sizeBytes, source, poolRequest), source.content);
   }
   if (!storageClass.waitsForConsumer) {
     const { allowedTopologies } = storageClass;
-    const request = { claimName: claim.name, sizeBytes, wish, allowedTopologies, avoid };
+    const request = { claimName: claim.name, sizeBytes, poolRequest, allowedTopologies, avoid };
     const place = placeAnywhere(nodes.values(), request);
     if ('nodeName' in place) return make(place);
     throw new Fault(
@@ -226,11 +226,11 @@ function planNew(state: ProvisionState, claim: ClaimView): ProvisionPlan {
     const kind = refusal === 'exhausted' ? 'exhausted' : 'precondition';
     throw new Fault(kind, `${who}: node ${node.name} has just refused it; it is tried again`);
   }
-  const chosen = choosePool(node, wish);
+  const chosen = choosePool(node, poolRequest);
   if (chosen !== undefined) return make({ nodeName: node.name, poolName: chosen.name });
   throw new Fault(
     'exhausted',
-    `${who}: node ${node.name} cannot have it: ${describeRoom(node, wish)}; another one is chosen`,
+    `${who}: node ${node.name} cannot have it: ${describeFreeSpace(node, poolRequest)}; another one is chosen`,
   );
 }
 
@@ -240,28 +240,28 @@ function placeAtSource(
   claim: ClaimView,
   sizeBytes: bigint,
   source: SourceView,
-  wish: PoolWish,
+  poolRequest: PoolRequest,
 ): { readonly nodeName: string; readonly poolName: string } {
   const { nodeName, poolName } = source;
   const who = describeClaim(claim);
   const fail = (kind: 'invalid' | 'precondition', what: string): Fault => new Fault(kind, `${who} ${what}`);
   const node = nodes.get(nodeName);
   const pool = node?.pools.find(({ name }) => name === poolName);
-  if (sizeBytes < source.sizeBytes && leastOf(pool, claim, wish) < source.sizeBytes) {
+  if (sizeBytes < source.sizeBytes && leastOf(pool, claim, poolRequest) < source.sizeBytes) {
     const [wanted, least] = [formatBytes(sizeBytes), formatBytes(source.sizeBytes)];
     throw fail('invalid', `wants ${wanted}, but its source has ${least}; ask for that or more`);
   }
-  if (wish.pool !== undefined && wish.pool !== poolName) {
-    throw fail('invalid', `is of a class with pool ${wish.pool}, but its source is in pool ${poolName}`);
+  if (poolRequest.pool !== undefined && poolRequest.pool !== poolName) {
+    throw fail('invalid', `is of a class with pool ${poolRequest.pool}, but its source is in pool ${poolName}`);
   }
   if (node === undefined)
     throw fail('precondition', `starts from a volume on node ${nodeName}, which is gone`);
-  const stranger = strangenessOf(pool ?? {}, wish);
+  const stranger = strangenessOf(pool ?? {}, poolRequest);
   if (stranger !== undefined) {
     throw fail('invalid', `is of a class with other pools than its source: pool ${poolName} ${stranger}`);
   }
   if (choosePool(node, { pool: poolName }) === undefined) {
-    const why = describeRoom(node, { pool: poolName });
+    const why = describeFreeSpace(node, { pool: poolName });
     throw fail('precondition', `starts from a volume on node ${nodeName}: ${why}`);
   }
   if (avoid.has(nodeName)) {
@@ -275,7 +275,7 @@ function placeAtSource(
 function leastOf(
   pool: PoolView | undefined,
   { volumeMode }: ClaimView,
-  { fsType = 'ext4' }: PoolWish,
+  { fsType = 'ext4' }: PoolRequest,
 ): bigint {
   if (pool?.backend === undefined) return 0n;
   const form =

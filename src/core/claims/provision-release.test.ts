@@ -48,9 +48,9 @@ test.each<[string, Partial<PersistentVolumeView>, ReleasedVolumeView | undefined
 });
 
 test('the note of an owner can wait while the finalizer keeps it, and not with Retain or without that', () => {
-  const unmarked = { ...volume, isPublished: false };
+  const unannotated = { ...volume, isPublished: false };
   const marks = [owner, { ...owner, ...retain }, { ...owner, hasFinalizer: false }].map((each) =>
-    planRelease(each, unmarked),
+    planRelease(each, unannotated),
   );
   expect(marks).toEqual([
     { do: 'mark', isHeld: true },

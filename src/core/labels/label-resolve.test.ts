@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { NO_DEFAULT_LABELS } from './default-labels.ts';
-import { type NodeWishes, type RuleResult, resolveRules } from './label-resolve.ts';
+import { type DesiredNodeState, type RuleResult, resolveRules } from './label-resolve.ts';
 import type { LabelRuleSpec, RuleOutcome } from './label-rule.ts';
 
-const NOTHING: NodeWishes = { labels: new Map(), taints: new Map(), resources: new Map() };
+const NOTHING: DesiredNodeState = { labels: new Map(), taints: new Map(), resources: new Map() };
 
 function result(
   name: string,
@@ -65,7 +65,7 @@ describe('two rules for one key', () => {
 });
 
 describe('a rule that cannot be evaluated', () => {
-  const owned: NodeWishes = {
+  const owned: DesiredNodeState = {
     labels: new Map([
       ['a.b/c', 'before'],
       ['a.b/other', 'x'],

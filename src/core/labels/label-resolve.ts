@@ -7,7 +7,7 @@ export interface RuleResult {
 }
 
 /** What a node should have of ours: label values by key, taints by `taintId`, counts by name of the resource. */
-export interface NodeWishes {
+export interface DesiredNodeState {
   readonly labels: ReadonlyMap<string, string>;
   readonly taints: ReadonlyMap<string, RuleTaint>;
   readonly resources: ReadonlyMap<string, number>;
@@ -20,7 +20,7 @@ export interface Overruled {
 }
 
 export interface Resolution {
-  readonly wishes: NodeWishes;
+  readonly wishes: DesiredNodeState;
   /** Which rule asked for a label, taint or resource, by `labelId` and its like. */
   readonly askedBy: ReadonlyMap<string, string>;
   readonly overruled: readonly Overruled[];
@@ -38,7 +38,7 @@ export function taintId({ key, effect }: Pick<RuleTaint, 'key' | 'effect'>): str
 export function resolveRules(
   results: readonly RuleResult[],
   defaults: DefaultLabels,
-  owned: NodeWishes,
+  owned: DesiredNodeState,
 ): Resolution {
   const sorted = [...results].sort((a, b) => compareRules(a.rule, b.rule));
   const askedBy = new Map<string, string>();

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { type NodeState, planNode } from './node-label-plan.ts';
-import { type NodeWishes, taintId } from './label-resolve.ts';
+import { type DesiredNodeState, taintId } from './label-resolve.ts';
 import type { RuleTaint } from './label-rule.ts';
 
 const EMPTY: NodeState = {
@@ -16,7 +16,7 @@ function wish(part: {
   readonly labels?: Readonly<Record<string, string>>;
   readonly taints?: readonly RuleTaint[];
   readonly resources?: Readonly<Record<string, number>>;
-}): { readonly wishes: NodeWishes; readonly askedBy: ReadonlyMap<string, string> } {
+}): { readonly wishes: DesiredNodeState; readonly askedBy: ReadonlyMap<string, string> } {
   const { labels = {}, taints = [], resources = {} } = part;
   const ids = [
     ...Object.keys(labels).map((key) => `label ${key}`),

@@ -1,4 +1,4 @@
-import { type NodeWishes, type Overruled, type Resolution, taintId } from './label-resolve.ts';
+import { type DesiredNodeState, type Overruled, type Resolution, taintId } from './label-resolve.ts';
 import type { RuleTaint } from './label-rule.ts';
 
 /** Any taint of a node; those of others may hold more than ours. */
@@ -30,7 +30,7 @@ export interface NodeLabelPlan {
 }
 
 /** What a node has of ours. */
-export function ownedOf(state: NodeState): NodeWishes {
+export function ownedOf(state: NodeState): DesiredNodeState {
   return {
     labels: new Map(Object.entries(state.labels).filter(([key]) => state.ownedLabels.has(key))),
     taints: new Map(
@@ -82,8 +82,8 @@ export function planNode(
 
 function planTaints(
   state: NodeState,
-  owned: NodeWishes,
-  { taints: wanted }: NodeWishes,
+  owned: DesiredNodeState,
+  { taints: wanted }: DesiredNodeState,
   leave: (id: string, found: string, wanted: string) => void,
 ): NodeLabelPlan['taints'] {
   const found = new Map(state.taints.map((taint) => [taintId(taint as RuleTaint), taint]));

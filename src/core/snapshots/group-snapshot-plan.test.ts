@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { DRIVER_NAME } from '../volumes/driver.ts';
 import { Fault } from '../fault.ts';
 import type { GroupContentView, GroupView } from './group-snapshot.ts';
-import { type GroupCutMember, type GroupCutState, planGroupCut } from './group-content-plan.ts';
+import { type GroupContentMember, type GroupContentState, planGroupContent } from './group-content-plan.ts';
 import { type GroupState, planGroup, planGroupContentBinding } from './group-snapshot-plan.ts';
 
 const group: GroupView = {
@@ -225,9 +225,9 @@ describe('a group snapshot', () => {
 describe("the driver's part of a group snapshot", () => {
   const member = (
     number: number,
-    over: Partial<GroupCutMember> = {},
+    over: Partial<GroupContentMember> = {},
     nodeName = 'node-1',
-  ): GroupCutMember => ({
+  ): GroupContentMember => ({
     volumeHandle: `vol-${number}`,
     source: {
       volumeName: `pvc-${number}`,
@@ -236,13 +236,13 @@ describe("the driver's part of a group snapshot", () => {
       size: '64Mi',
       volumeMode: 'Filesystem',
     },
-    cut: undefined,
+    nodeSnapshot: undefined,
     holder: undefined,
     hasNode: true,
     ...over,
   });
-  const cut = (number: number, over: Partial<NonNullable<GroupCutMember['cut']>> = {}) => ({
-    cut: {
+  const nodeSnapshot = (number: number, over: Partial<NonNullable<GroupContentMember['nodeSnapshot']>> = {}) => ({
+    nodeSnapshot: {
       name: `groupsnapshot-g1.vol-${number}`,
       nodeName: 'node-1',
       poolName: 'default',
@@ -259,21 +259,21 @@ describe("the driver's part of a group snapshot", () => {
   });
   const alone = { unnamed: [], sharers: [], isRefused: false };
   const names = ['groupsnapshot-g1.vol-1', 'groupsnapshot-g1.vol-2'];
-  const plan = (over: Partial<GroupContentView>, ...of: readonly GroupCutMember[]) =>
-    planGroupCut({ ...alone, content: { ...content, ...over }, members: of });
+  const plan = (over: Partial<GroupContentView>, ...of: readonly GroupContentMember[]) =>
+    planGroupContent({ ...alone, content: { ...content, ...over }, members: of });
 
   it('asks the node for all of them, and tells of them when all are there', () => {
     expect(plan({}, member(1), member(2))).toEqual({ do: 'create', volumeHandles: ['vol-1', 'vol-2'] });
-    expect(plan({}, member(1, cut(1)), member(2))).toEqual({ do: 'create', volumeHandles: ['vol-2'] });
-    const pending = cut(2, { phase: 'Pending', handle: undefined });
-    expect(plan({}, member(1, cut(1)), member(2, pending))).toEqual({ do: 'nothing' });
-    const unmarked = [member(1, cut(1, { isPublished: false })), member(2, cut(2, { isPublished: false }))];
-    expect(plan({}, ...unmarked)).toEqual({ do: 'mark', names });
-    expect(plan({}, member(1, cut(1)), member(2, cut(2)))).toEqual({ do: 'report', status: ready });
-    expect(plan({ status: ready }, member(1, cut(1)), member(2, cut(2)))).toEqual({ do: 'nothing' });
+    expect(plan({}, member(1, nodeSnapshot(1)), member(2))).toEqual({ do: 'create', volumeHandles: ['vol-2'] });
+    const pending = nodeSnapshot(2, { phase: 'Pending', handle: undefined });
+    expect(plan({}, member(1, nodeSnapshot(1)), member(2, pending))).toEqual({ do: 'nothing' });
+    const unannotated = [member(1, nodeSnapshot(1, { isPublished: false })), member(2, nodeSnapshot(2, { isPublished: false }))];
+    expect(plan({}, ...unannotated)).toEqual({ do: 'mark', names });
+    expect(plan({}, member(1, nodeSnapshot(1)), member(2, nodeSnapshot(2)))).toEqual({ do: 'report', status: ready });
+    expect(plan({ status: ready }, member(1, nodeSnapshot(1)), member(2, nodeSnapshot(2)))).toEqual({ do: 'nothing' });
   });
 
-  it.each<[string, readonly GroupCutMember[], string]>([
+  it.each<[string, readonly GroupContentMember[], string]>([
     [
       'volumes of two nodes',
       [member(1), member(2, {}, 'node-2')],
@@ -297,15 +297,15 @@ describe("the driver's part of a group snapshot", () => {
   it('withdraws all when one cannot be taken, and does so never once they were told', () => {
     const failed = { phase: 'Failed', message: 'no room', handle: undefined } as const;
     const of = (isPublished: boolean) => [
-      member(1, cut(1, { isPublished })),
-      member(2, cut(2, { ...failed, isPublished })),
+      member(1, nodeSnapshot(1, { isPublished })),
+      member(2, nodeSnapshot(2, { ...failed, isPublished })),
     ];
     expect(plan({}, ...of(false))).toMatchObject({ do: 'discard', names });
     expect(plan({}, ...of(true))).toMatchObject({ do: 'report', status: { isReady: false } });
   });
 
   it('never takes another moment for one that was told', () => {
-    expect(plan({ status: ready }, member(1, cut(1)), member(2))).toMatchObject({
+    expect(plan({ status: ready }, member(1, nodeSnapshot(1)), member(2))).toMatchObject({
       do: 'report',
       status: { error: 'no node knows its snapshot of volume vol-2 any more', isReady: false },
     });
@@ -313,27 +313,27 @@ describe("the driver's part of a group snapshot", () => {
 
   it('ends with the data under Delete, without it under Retain, and leaves members to their contents', () => {
     const ending = { isDeleting: true, isReleased: true, status: ready };
-    const both = [member(1, cut(1)), member(2, cut(2))];
+    const both = [member(1, nodeSnapshot(1)), member(2, nodeSnapshot(2))];
     expect(plan({ ...ending, isReleased: false }, ...both)).toEqual({ do: 'nothing' });
     expect(plan(ending, ...both)).toEqual({ do: 'delete-cuts', names });
     expect(plan({ ...ending, deletionPolicy: 'Retain' }, ...both)).toEqual({ do: 'remove-finalizer' });
     const held = both.map((each) => ({ ...each, holder: 'snapcontent-x' }));
     expect(plan(ending, ...held)).toMatchObject({ do: 'refuse' });
     expect(plan(ending, member(1), member(2))).toEqual({ do: 'remove-finalizer' });
-    const unheard = both.map((each, index) => ({ ...each, ...cut(index + 1, { isPublished: false }) }));
+    const unheard = both.map((each, index) => ({ ...each, ...nodeSnapshot(index + 1, { isPublished: false }) }));
     expect(plan({ ...ending, deletionPolicy: 'Retain' }, ...unheard)).toEqual({ do: 'delete-cuts', names });
   });
 
   describe('that was there before', () => {
-    const known = (over: Partial<NonNullable<GroupCutMember['cut']>> = {}): readonly GroupCutMember[] =>
+    const known = (over: Partial<NonNullable<GroupContentMember['nodeSnapshot']>> = {}): readonly GroupContentMember[] =>
       [1, 2].map((number) => ({
-        ...member(number, cut(number, over)),
+        ...member(number, nodeSnapshot(number, over)),
         volumeHandle: '',
         givenHandle: `snap-${number}`,
         source: undefined,
       }));
-    const planOf = (over: Partial<GroupCutState>) =>
-      planGroupCut({ ...alone, content: given, members: known(), ...over });
+    const planOf = (over: Partial<GroupContentState>) =>
+      planGroupContent({ ...alone, content: given, members: known(), ...over });
 
     it('is ready as it is, and its members are told by whoever wants it', () => {
       const status = { handle: 'group-1', isReady: true, createdMs: 5_000, error: undefined, members: [] };
@@ -342,10 +342,10 @@ describe("the driver's part of a group snapshot", () => {
       expect(planOf({ members: known({ isPublished: false }) })).toEqual({ do: 'mark', names });
     });
 
-    it.each<[string, Partial<GroupCutState>, string]>([
+    it.each<[string, Partial<GroupContentState>, string]>([
       [
         'a snapshot that is not there',
-        { members: known().map((each) => ({ ...each, cut: undefined })) },
+        { members: known().map((each) => ({ ...each, nodeSnapshot: undefined })) },
         'no node knows snapshot snap-1 of group snapshot group-1',
       ],
       [
@@ -390,9 +390,9 @@ describe("the driver's part of a group snapshot", () => {
   });
 
   it('of a node that is gone ends when nobody has heard of it, and otherwise only when it is given up', () => {
-    const gone = (isPublished: boolean): readonly GroupCutMember[] =>
+    const gone = (isPublished: boolean): readonly GroupContentMember[] =>
       [1, 2].map((number) =>
-        member(number, { ...cut(number, { isDeleting: true, isPublished }), hasNode: false }),
+        member(number, { ...nodeSnapshot(number, { isDeleting: true, isPublished }), hasNode: false }),
       );
     const ending = { isDeleting: true, isReleased: true };
     expect(plan(ending, ...gone(false))).toEqual({ do: 'abandon', names });

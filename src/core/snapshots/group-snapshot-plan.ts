@@ -73,7 +73,7 @@ const NOTHING = { do: 'nothing' } as const;
 export function planGroup(state: GroupState): GroupPlan {
   const { group, content } = state;
   if (isForeign(state)) return NOTHING;
-  if (group.isDeleting) return planEnd(state);
+  if (group.isDeleting) return planDeletion(state);
   const who = describeGroup(group);
   if (content !== undefined) return planBound(state, content);
   const missing = group.contentName ?? group.status.contentName;
@@ -192,7 +192,7 @@ function misboundGroup(
   return undefined;
 }
 
-function planEnd({ group, content, members, held }: GroupState): GroupPlan {
+function planDeletion({ group, content, members, held }: GroupState): GroupPlan {
   if (!group.hasFinalizer) return NOTHING;
   const volume = members.flatMap(({ restoring }) => restoring)[0];
   if (volume !== undefined) {

@@ -46,13 +46,13 @@ export interface GroupContentView {
   /** The volumes to take together; undefined where the group was there before. */
   readonly volumeHandles: readonly string[] | undefined;
   /** The group that was there before. */
-  readonly given: GivenGroup | undefined;
+  readonly given: PreProvisionedGroup | undefined;
   readonly group: { readonly namespace: string; readonly name: string; readonly uid: string };
   readonly status: GroupContentStatus;
 }
 
 /** A group snapshot that exists, and its members, as whoever wants it names them. */
-export interface GivenGroup {
+export interface PreProvisionedGroup {
   readonly handle: string;
   readonly snapshotHandles: readonly string[];
 }
@@ -85,7 +85,7 @@ export function groupNameOf(groupUid: string): string {
 }
 
 /** Name of the LocalVolume of a member, and of its snapshot on the node. */
-export function groupCutNameOf(groupUid: string, volumeHandle: string): string {
+export function nodeGroupSnapshotNameOf(groupUid: string, volumeHandle: string): string {
   return `${groupNameOf(groupUid)}.${volumeHandle}`;
 }
 

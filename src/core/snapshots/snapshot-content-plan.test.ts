@@ -1,11 +1,11 @@
 import { describe, expect, test } from 'vitest';
 import { SNAPSHOT_CONTENT } from '../../../test/fakes/snapshot-content.ts';
 import type { ContentView } from './snapshot.ts';
-import { type CutState, type CutView, planCut, planOrphan } from './snapshot-content-plan.ts';
+import { type ContentState, type NodeSnapshotView, planContent, planOrphan } from './snapshot-content-plan.ts';
 
 const content = SNAPSHOT_CONTENT;
 const existing: ContentView = { ...content, volumeHandle: undefined, snapshotHandle: 'snap-1' };
-const cut: CutView = {
+const nodeSnapshot: NodeSnapshotView = {
   name: 'snapshot-1',
   nodeName: 'n1',
   poolName: 'default',
@@ -17,8 +17,8 @@ const cut: CutView = {
   message: '',
   isPublished: false,
 };
-const taken: CutView = { ...cut, phase: 'Ready', handle: 'snap-1', createdMs: 7_000 };
-const told: CutView = { ...taken, isPublished: true };
+const taken: NodeSnapshotView = { ...nodeSnapshot, phase: 'Ready', handle: 'snap-1', createdMs: 7_000 };
+const told: NodeSnapshotView = { ...taken, isPublished: true };
 const source = {
   volumeName: 'pvc-1',
   nodeName: 'n1',
@@ -29,10 +29,10 @@ const source = {
 const ending = { ...content, isDeleting: true, isReleased: true };
 const known = { ...content.status, handle: 'snap-1', isReady: true };
 
-function plan(change: Partial<CutState>): ReturnType<typeof planCut> {
-  return planCut({
+function plan(change: Partial<ContentState>): ReturnType<typeof planContent> {
+  return planContent({
     content,
-    cut: undefined,
+    nodeSnapshot: undefined,
     source,
     sharers: [],
     isRefused: false,
@@ -42,7 +42,7 @@ function plan(change: Partial<CutState>): ReturnType<typeof planCut> {
 }
 
 describe('the next step for a VolumeSnapshotContent', () => {
-  const table: readonly (readonly [string, Partial<CutState>, string])[] = [
+  const table: readonly (readonly [string, Partial<ContentState>, string])[] = [
     ['an intent on the node of the volume', {}, 'create'],
     ['nothing for another driver', { content: { ...content, driver: 'other.dev' } }, 'nothing'],
     ['nothing before its finalizer is there', { content: { ...content, hasFinalizer: false } }, 'nothing'],
@@ -50,59 +50,59 @@ describe('the next step for a VolumeSnapshotContent', () => {
     ['words when no node knows the volume', { source: undefined }, 'report'],
     ['patience after a refusal', { isRefused: true }, 'nothing'],
     ['no second snapshot once its handle is known', { content: { ...content, status: known } }, 'report'],
-    ['patience while the node works', { cut }, 'nothing'],
-    ['words when the node cannot yet', { cut: { ...cut, message: 'the pool is not mounted' } }, 'report'],
-    ['a mark before the handle is told', { cut: taken }, 'mark'],
-    ['then the handle', { cut: told }, 'report'],
+    ['patience while the node works', { nodeSnapshot }, 'nothing'],
+    ['words when the node cannot yet', { nodeSnapshot: { ...nodeSnapshot, message: 'the pool is not mounted' } }, 'report'],
+    ['a mark before the handle is told', { nodeSnapshot: taken }, 'mark'],
+    ['then the handle', { nodeSnapshot: told }, 'report'],
     [
       'nothing when all is told',
-      { cut: told, content: { ...content, status: { ...known, createdMs: 7_000, sizeBytes: 5n } } },
+      { nodeSnapshot: told, content: { ...content, status: { ...known, createdMs: 7_000, sizeBytes: 5n } } },
       'nothing',
     ],
-    ['another try when the pool is full', { cut: { ...cut, phase: 'Exhausted' } }, 'discard'],
-    ['another try when the node cannot', { cut: { ...cut, phase: 'Failed' } }, 'discard'],
-    ['words, and no deletion, once somebody may know it', { cut: { ...told, phase: 'Failed' } }, 'report'],
-    ['words when it is lost', { cut: { ...told, phase: 'Lost' } }, 'report'],
-    ['patience while an unheard-of one goes', { cut: { ...cut, isDeleting: true } }, 'nothing'],
-    ['no wait for a node that is gone', { cut: { ...cut, isDeleting: true }, hasNode: false }, 'abandon'],
-    ['the state of a snapshot that exists', { content: existing, cut: told }, 'report'],
+    ['another try when the pool is full', { nodeSnapshot: { ...nodeSnapshot, phase: 'Exhausted' } }, 'discard'],
+    ['another try when the node cannot', { nodeSnapshot: { ...nodeSnapshot, phase: 'Failed' } }, 'discard'],
+    ['words, and no deletion, once somebody may know it', { nodeSnapshot: { ...told, phase: 'Failed' } }, 'report'],
+    ['words when it is lost', { nodeSnapshot: { ...told, phase: 'Lost' } }, 'report'],
+    ['patience while an unheard-of one goes', { nodeSnapshot: { ...nodeSnapshot, isDeleting: true } }, 'nothing'],
+    ['no wait for a node that is gone', { nodeSnapshot: { ...nodeSnapshot, isDeleting: true }, hasNode: false }, 'abandon'],
+    ['the state of a snapshot that exists', { content: existing, nodeSnapshot: told }, 'report'],
     ['words when no node knows the one that should exist', { content: existing }, 'report'],
     [
       'patience while its snapshot lives',
-      { content: { ...content, isDeleting: true }, cut: told },
+      { content: { ...content, isDeleting: true }, nodeSnapshot: told },
       'nothing',
     ],
-    ['the end of the data', { content: ending, cut: told }, 'delete-cut'],
-    ['the end of a half-made one', { content: ending, cut }, 'delete-cut'],
-    ['patience while the node cleans up', { content: ending, cut: { ...told, isDeleting: true } }, 'nothing'],
+    ['the end of the data', { content: ending, nodeSnapshot: told }, 'delete-cut'],
+    ['the end of a half-made one', { content: ending, nodeSnapshot }, 'delete-cut'],
+    ['patience while the node cleans up', { content: ending, nodeSnapshot: { ...told, isDeleting: true } }, 'nothing'],
     [
       'patience for what a lost node has',
-      { content: ending, cut: { ...told, isDeleting: true }, hasNode: false },
+      { content: ending, nodeSnapshot: { ...told, isDeleting: true }, hasNode: false },
       'nothing',
     ],
     [
       'none for what it never told',
-      { content: ending, cut: { ...cut, isDeleting: true }, hasNode: false },
+      { content: ending, nodeSnapshot: { ...nodeSnapshot, isDeleting: true }, hasNode: false },
       'abandon',
     ],
     ['its own end when the data is gone', { content: ending }, 'remove-finalizer'],
     [
       'its own end when the data is retained',
-      { content: { ...ending, deletionPolicy: 'Retain' }, cut: told },
+      { content: { ...ending, deletionPolicy: 'Retain' }, nodeSnapshot: told },
       'remove-finalizer',
     ],
     [
       'no retention of what nobody has heard of',
-      { content: { ...ending, deletionPolicy: 'Retain' }, cut: taken },
+      { content: { ...ending, deletionPolicy: 'Retain' }, nodeSnapshot: taken },
       'delete-cut',
     ],
-    ['a refusal when another content has the same', { content: ending, cut: told, sharers: ['b'] }, 'refuse'],
+    ['a refusal when another content has the same', { content: ending, nodeSnapshot: told, sharers: ['b'] }, 'refuse'],
     [
       'the end of an unbound one',
-      { content: { ...existing, isDeleting: true, snapshot: { ...content.snapshot, uid: '' } }, cut: told },
+      { content: { ...existing, isDeleting: true, snapshot: { ...content.snapshot, uid: '' } }, nodeSnapshot: told },
       'delete-cut',
     ],
-    ['nothing without its finalizer', { content: { ...ending, hasFinalizer: false }, cut: told }, 'nothing'],
+    ['nothing without its finalizer', { content: { ...ending, hasFinalizer: false }, nodeSnapshot: told }, 'nothing'],
   ];
 
   test.each(table)('is %s', (_name, change, expected) => {
@@ -110,7 +110,7 @@ describe('the next step for a VolumeSnapshotContent', () => {
   });
 
   test('tells all that the node says', () => {
-    expect(plan({ cut: told })).toEqual({
+    expect(plan({ nodeSnapshot: told })).toEqual({
       do: 'report',
       status: { handle: 'snap-1', isReady: true, createdMs: 7_000, sizeBytes: 5n, error: undefined },
     });
@@ -119,7 +119,7 @@ describe('the next step for a VolumeSnapshotContent', () => {
   test('keeps what is known of a snapshot that is lost', () => {
     const found = plan({
       content: { ...content, status: known },
-      cut: { ...told, phase: 'Lost', message: 'gone' },
+      nodeSnapshot: { ...told, phase: 'Lost', message: 'gone' },
     });
     const error = 'pool default on node n1 has lost it: gone';
     expect(found).toEqual({ do: 'report', status: { ...known, isReady: false, error } });

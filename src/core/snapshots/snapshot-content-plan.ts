@@ -2,7 +2,7 @@ import { DRIVER_NAME } from '../volumes/driver.ts';
 import type { ContentStatus, ContentView } from './snapshot.ts';
 
 /** The LocalVolume of a snapshot. */
-export interface CutView {
+export interface NodeSnapshotView {
   readonly name: string;
   readonly nodeName: string;
   readonly poolName: string;
@@ -17,7 +17,7 @@ export interface CutView {
 }
 
 /** The volume that a snapshot is taken of. */
-export interface CutSource {
+export interface NodeSnapshotSource {
   readonly volumeName: string;
   readonly nodeName: string;
   readonly poolName: string;
@@ -26,12 +26,12 @@ export interface CutSource {
 }
 
 /** All that a decision about the driver's part of one VolumeSnapshotContent rests on. */
-export interface CutState {
+export interface ContentState {
   readonly content: ContentView;
   /** By handle where there is one, else by the name that it would have. */
-  readonly cut: CutView | undefined;
+  readonly nodeSnapshot: NodeSnapshotView | undefined;
   /** The volume that it is to be taken of; undefined when no node knows it. */
-  readonly source: CutSource | undefined;
+  readonly source: NodeSnapshotSource | undefined;
   /** Other contents with the same handle: the data is theirs as well. */
   readonly sharers: readonly string[];
   /** The node has just refused. */
@@ -40,10 +40,10 @@ export interface CutState {
   readonly hasNode: boolean;
 }
 
-export type CutPlan =
+export type ContentPlan =
   | { readonly do: 'nothing' }
   /** Write the intent. */
-  | { readonly do: 'create'; readonly source: CutSource }
+  | { readonly do: 'create'; readonly source: NodeSnapshotSource }
   /** Note on the LocalVolume that its handle is about to be known. */
   | { readonly do: 'mark' }
   | { readonly do: 'report'; readonly status: ContentStatus }
@@ -64,63 +64,63 @@ const NOTHING = { do: 'nothing' } as const;
  * The next step for a VolumeSnapshotContent in the part that is the driver's: the snapshot on its node and what is said of it. It is the
  * same whoever does the other part.
  */
-export function planCut(state: CutState): CutPlan {
-  const { content, cut } = state;
+export function planContent(state: ContentState): ContentPlan {
+  const { content, nodeSnapshot } = state;
   if (content.driver !== DRIVER_NAME) return NOTHING;
-  if (content.isDeleting) return planCutEnd(state);
-  if (cut?.isDeleting === true) {
-    if (content.status.handle !== undefined) return say(content, 'its snapshot is being deleted');
-    return cut.isPublished || state.hasNode ? NOTHING : { do: 'abandon' };
+  if (content.isDeleting) return planContentDeletion(state);
+  if (nodeSnapshot?.isDeleting === true) {
+    if (content.status.handle !== undefined) return recordEvent(content, 'its snapshot is being deleted');
+    return nodeSnapshot.isPublished || state.hasNode ? NOTHING : { do: 'abandon' };
   }
-  if (cut === undefined) return planMissing(state);
-  switch (cut.phase) {
+  if (nodeSnapshot === undefined) return planMissing(state);
+  switch (nodeSnapshot.phase) {
     case 'Pending':
-      return cut.message === '' ? NOTHING : say(content, `${placeOf(cut)}: ${cut.message}`);
+      return nodeSnapshot.message === '' ? NOTHING : recordEvent(content, `${placeOf(nodeSnapshot)}: ${nodeSnapshot.message}`);
     case 'Ready': {
-      const { handle, createdMs, sizeBytes } = cut;
+      const { handle, createdMs, sizeBytes } = nodeSnapshot;
       // Both come in one write of the agent, which says Ready last.
       if (handle === undefined) return NOTHING;
       // Crash window: marked, but not told. It is found by its name then.
-      if (!cut.isPublished) return { do: 'mark' };
+      if (!nodeSnapshot.isPublished) return { do: 'mark' };
       return report(content, { handle, isReady: true, createdMs, sizeBytes, error: undefined });
     }
     case 'Exhausted':
     case 'Failed': {
-      const what = cut.phase === 'Exhausted' ? 'has no room' : 'cannot take it';
-      const why = cut.message === '' ? what : `${what}: ${cut.message}`;
-      const status = failed(content, `${placeOf(cut)} ${why}`);
-      return cut.isPublished || content.snapshotHandle !== undefined
+      const what = nodeSnapshot.phase === 'Exhausted' ? 'has no room' : 'cannot take it';
+      const why = nodeSnapshot.message === '' ? what : `${what}: ${nodeSnapshot.message}`;
+      const status = failed(content, `${placeOf(nodeSnapshot)} ${why}`);
+      return nodeSnapshot.isPublished || content.snapshotHandle !== undefined
         ? report(content, status)
         : { do: 'discard', status };
     }
     case 'Lost':
-      return say(content, `${placeOf(cut)} has lost it: ${cut.message}`);
+      return recordEvent(content, `${placeOf(nodeSnapshot)} has lost it: ${nodeSnapshot.message}`);
   }
 }
 
-function planMissing({ content, source, isRefused }: CutState): CutPlan {
+function planMissing({ content, source, isRefused }: ContentState): ContentPlan {
   const { volumeHandle, snapshotHandle, status } = content;
-  if (snapshotHandle !== undefined) return say(content, `no node knows a snapshot ${snapshotHandle}`);
+  if (snapshotHandle !== undefined) return recordEvent(content, `no node knows a snapshot ${snapshotHandle}`);
   // Its handle is known: another one in its place would show another moment.
   if (status.handle !== undefined)
-    return say(content, `no node knows its snapshot ${status.handle} any more`);
+    return recordEvent(content, `no node knows its snapshot ${status.handle} any more`);
   // Without finalizer or UID it is not yet in the state that others rely on; they come in a moment.
   if (volumeHandle === undefined || !content.hasFinalizer || content.snapshot.uid === '') return NOTHING;
   if (content.isReleased || isRefused || content.isMember) return NOTHING;
-  if (source === undefined) return say(content, `no node knows volume ${volumeHandle}`);
+  if (source === undefined) return recordEvent(content, `no node knows volume ${volumeHandle}`);
   return { do: 'create', source };
 }
 
-function planCutEnd({ content, cut, sharers, hasNode }: CutState): CutPlan {
+function planContentDeletion({ content, nodeSnapshot, sharers, hasNode }: ContentState): ContentPlan {
   if (!content.hasFinalizer) return NOTHING;
   // As long as its VolumeSnapshot lives, it does as well.
   const isUnbound = content.snapshotHandle !== undefined && content.snapshot.uid === '';
   if (!content.isReleased && !isUnbound) return NOTHING;
-  const isUnheardOf = content.snapshotHandle === undefined && cut?.isPublished === false;
-  if (cut === undefined || (content.deletionPolicy === 'Retain' && !isUnheardOf)) {
+  const isUnheardOf = content.snapshotHandle === undefined && nodeSnapshot?.isPublished === false;
+  if (nodeSnapshot === undefined || (content.deletionPolicy === 'Retain' && !isUnheardOf)) {
     return { do: 'remove-finalizer' };
   }
-  if (cut.isDeleting) return isUnheardOf && !hasNode ? { do: 'abandon' } : NOTHING;
+  if (nodeSnapshot.isDeleting) return isUnheardOf && !hasNode ? { do: 'abandon' } : NOTHING;
   const [sharer] = sharers;
   if (sharer === undefined) return { do: 'delete-cut' };
   return {
@@ -129,7 +129,7 @@ function planCutEnd({ content, cut, sharers, hasNode }: CutState): CutPlan {
   };
 }
 
-function placeOf({ poolName, nodeName }: CutView): string {
+function placeOf({ poolName, nodeName }: NodeSnapshotView): string {
   return `pool ${poolName} on node ${nodeName}`;
 }
 
@@ -137,11 +137,11 @@ function failed({ status }: ContentView, error: string): ContentStatus {
   return { ...status, isReady: false, error };
 }
 
-function say(content: ContentView, error: string): CutPlan {
+function recordEvent(content: ContentView, error: string): ContentPlan {
   return report(content, failed(content, error));
 }
 
-function report({ status: known }: ContentView, status: ContentStatus): CutPlan {
+function report({ status: known }: ContentView, status: ContentStatus): ContentPlan {
   const same =
     known.handle === status.handle &&
     known.isReady === status.isReady &&
@@ -155,7 +155,7 @@ export type OrphanPlan = { readonly do: 'nothing' } | { readonly do: 'delete' } 
 
 /** What becomes of the LocalVolume of a snapshot that no content stands for: it goes, unless somebody may know its handle. */
 export function planOrphan(
-  { isDeleting, isPublished }: Pick<CutView, 'isDeleting' | 'isPublished'>,
+  { isDeleting, isPublished }: Pick<NodeSnapshotView, 'isDeleting' | 'isPublished'>,
   hasNode: boolean,
 ): OrphanPlan {
   if (isPublished) return { do: 'nothing' };

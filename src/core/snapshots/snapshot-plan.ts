@@ -71,7 +71,7 @@ export function planSnapshot(state: SnapshotState): SnapshotPlan {
   if (snapshot.isMember && snapshot.finalizers.includes(IN_GROUP_FINALIZER) && snapshot.isDeleting)
     return NOTHING;
   if (snapshot.isMember && content === undefined && !snapshot.isDeleting) return NOTHING;
-  if (snapshot.isDeleting) return planEnd(state);
+  if (snapshot.isDeleting) return planDeletion(state);
   if (content !== undefined) return planBound(snapshot, content);
   const who = describeSnapshot(snapshot);
   const missing = snapshot.contentName ?? snapshot.status.contentName;
@@ -150,7 +150,7 @@ export function misbound(
   return undefined;
 }
 
-function planEnd({ snapshot, content, restoring }: SnapshotState): SnapshotPlan {
+function planDeletion({ snapshot, content, restoring }: SnapshotState): SnapshotPlan {
   if (!snapshot.finalizers.some(isOurFinalizer)) return NOTHING;
   const [volume] = restoring;
   if (volume !== undefined) {
@@ -186,7 +186,7 @@ function sameStatus(a: SnapshotStatus, b: SnapshotStatus): boolean {
   );
 }
 
-export type ContentBinding =
+export type ContentBindingPlan =
   | { readonly do: 'nothing' }
   | { readonly do: 'add-finalizer' }
   /** Its VolumeSnapshot is gone without having been asked. The data stays until somebody deletes this object. */
@@ -196,7 +196,7 @@ export type ContentBinding =
 export function planContentBinding(
   content: ContentView,
   snapshot: Pick<SnapshotView, 'uid'> | undefined,
-): ContentBinding {
+): ContentBindingPlan {
   if (content.driver !== DRIVER_NAME || content.snapshot.uid === '') return NOTHING;
   if (!content.hasFinalizer && !content.isDeleting) return { do: 'add-finalizer' };
   const isGone = snapshot?.uid !== content.snapshot.uid;

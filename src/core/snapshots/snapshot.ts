@@ -84,7 +84,7 @@ export function contentNameOf(snapshotUid: string): string {
 }
 
 /** Name of the LocalVolume of a snapshot that is taken for a VolumeSnapshot. */
-export function cutNameOf(snapshotUid: string): string {
+export function nodeSnapshotNameOf(snapshotUid: string): string {
   return `snapshot-${snapshotUid}`;
 }
 

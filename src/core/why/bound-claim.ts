@@ -1,5 +1,5 @@
 import { describeClaim } from '../claims/provision.ts';
-import { choosePool, describeRoom } from '../claims/provision-placement.ts';
+import { choosePool, describeFreeSpace } from '../claims/provision-placement.ts';
 import { formatBytes, parseQuantity } from '../kube-text/quantity.ts';
 import type { ClaimFacts } from './claim-facts.ts';
 import { type Explanation, NOTHING_MORE } from './explanation.ts';
@@ -142,7 +142,7 @@ function explainResize(facts: ClaimFacts): Explanation | undefined {
     return explain(
       'stuck',
       'NoRoom',
-      `${describeRoom(node.view, { pool: volume?.poolName })} on node ${node.name}`,
+      `${describeFreeSpace(node.view, { pool: volume?.poolName })} on node ${node.name}`,
       ['ask for less (down to what it has), delete volumes that nobody needs there, or enlarge the pool'],
     );
   }

@@ -1,5 +1,5 @@
 import type { NodeView, TopologyRequirement } from '../claims/provision.ts';
-import type { PoolWish } from '../claims/provision-placement.ts';
+import type { PoolRequest } from '../claims/provision-placement.ts';
 import type { Amounts } from './amount.ts';
 
 /** A node, as scheduler and provisioner see it. */
@@ -77,7 +77,7 @@ export interface VolumeNeed {
   readonly className: string;
   readonly sizeBytes: bigint;
   /** What class and claim ask of a pool. */
-  readonly wish: PoolWish;
+  readonly poolRequest: PoolRequest;
   readonly waitsForConsumer: boolean;
   readonly allowedTopologies: readonly (readonly TopologyRequirement[])[];
 }

@@ -1,5 +1,5 @@
 import { meetsRequirement } from '../kube-text/label-selector.ts';
-import { choosePool, describeRoom, explainNoPool, matchesTopology } from '../claims/provision-placement.ts';
+import { choosePool, describeFreeSpace, explainNoPool, matchesTopology } from '../claims/provision-placement.ts';
 import { formatBytes } from '../kube-text/quantity.ts';
 import type { Lack, LackCode } from './explanation.ts';
 import type {
@@ -39,13 +39,13 @@ export function lacksForVolume(node: NodeFacts, need: VolumeNeed): readonly Lack
   const outside = describeTopologies(node, need);
   if (outside !== undefined) lacks.push(lack('Topology', outside));
   if (agent.state === 'unknown') return lacks;
-  const chosen = choosePool(view, need.wish);
+  const chosen = choosePool(view, need.poolRequest);
   if (chosen === undefined) {
-    const { problem, text } = explainNoPool(view, need.wish);
+    const { problem, text } = explainNoPool(view, need.poolRequest);
     lacks.push(lack(POOL_LACKS[problem], text));
   } else if (chosen.freeBytes < need.sizeBytes) {
     lacks.push(
-      lack('NoRoom', `${describeRoom(view, need.wish, chosen)}, ${formatBytes(need.sizeBytes)} is wanted`),
+      lack('NoRoom', `${describeFreeSpace(view, need.poolRequest, chosen)}, ${formatBytes(need.sizeBytes)} is wanted`),
     );
   } else if (need.waitsForConsumer && node.published !== undefined) {
     const told = node.published.get(need.className);

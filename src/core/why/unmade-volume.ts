@@ -21,7 +21,7 @@ export function explainAgent({ state: { volume }, volume: found, nodes }: ClaimF
   const lacks =
     node === undefined
       ? []
-      : [...silence(node), ...lacksForAny(node).filter(({ code }) => code !== 'Cordoned')];
+      : [...unresponsiveness(node), ...lacksForAny(node).filter(({ code }) => code !== 'Cordoned')];
   const isOverdue = age >= PATIENCE_SECONDS && found?.isCopy === false;
   if (found?.isSeen === false && (isOverdue || lacks.length > 0)) {
     const why = lacks[0]?.text;
@@ -44,7 +44,7 @@ export function explainAgent({ state: { volume }, volume: found, nodes }: ClaimF
   };
 }
 
-function silence({ notReady, isRegistered, agent }: NodeFacts): readonly Lack[] {
+function unresponsiveness({ notReady, isRegistered, agent }: NodeFacts): readonly Lack[] {
   if (notReady !== undefined) return [{ code: 'NodeNotReady', text: `the node is not Ready: ${notReady}` }];
   if (agent.state === 'does-not-serve') {
     return [{ code: 'AgentNotReady', text: `it does not serve: ${agent.message ?? 'it gives no reason'}` }];

@@ -1,9 +1,9 @@
 import { checkClaim } from '../claims/claim-check.ts';
 import { DRIVER_NAME } from '../volumes/driver.ts';
 import { type Fault, isFault } from '../fault.ts';
-import { parseClassParameters, poolWish } from '../claims/provision-class.ts';
+import { parseClassParameters, poolRequestOf } from '../claims/provision-class.ts';
 import type { NodeView } from '../claims/provision.ts';
-import { choosePool, type PoolWish } from '../claims/provision-placement.ts';
+import { choosePool, type PoolRequest } from '../claims/provision-placement.ts';
 import { formatBytes } from '../kube-text/quantity.ts';
 import { type Answer, PATIENCE_SECONDS } from './answer.ts';
 import type { ClaimFacts } from './claim-facts.ts';
@@ -125,27 +125,27 @@ function refusalAnswer({ state }: ClaimFacts, nodes: readonly ConsideredNode[], 
 function storageSummary(
   nodes: readonly NodeView[],
   deciding: readonly string[],
-  { sizeBytes, wish, className }: VolumeNeed,
+  { sizeBytes, poolRequest, className }: VolumeNeed,
   { reason, summary }: Pick<Answer, 'reason' | 'summary'>,
 ): string {
-  if (reason === 'NoPool' && wish.pool !== undefined) {
-    return `no node that it may go to offers pool ${wish.pool}, which StorageClass ${className} names`;
+  if (reason === 'NoPool' && poolRequest.pool !== undefined) {
+    return `no node that it may go to offers pool ${poolRequest.pool}, which StorageClass ${className} names`;
   }
   if (reason === 'PoolUnfit') {
-    return `no node that it may go to has a pool for a volume ${describeWish(wish, className)}`;
+    return `no node that it may go to has a pool for a volume ${describeWish(poolRequest, className)}`;
   }
   if (reason !== 'NoRoom' || deciding.length === 1) return summary;
   const [most] = nodes
     .filter(({ name }) => deciding.includes(name))
-    .flatMap((node) => [choosePool(node, wish) ?? []].flat().map((best) => ({ node: node.name, best })))
+    .flatMap((node) => [choosePool(node, poolRequest) ?? []].flat().map((best) => ({ node: node.name, best })))
     .sort((a, b) => (a.best.freeBytes < b.best.freeBytes ? 1 : -1));
   const figure =
     most && `; the most is ${formatBytes(most.best.freeBytes)}, in pool ${most.best.name} on ${most.node}`;
   return `it wants ${formatBytes(sizeBytes)}, and no node that it may go to has the room${figure ?? ''}`;
 }
 
-function describeWish(wish: PoolWish, className: string): string {
-  const { pool, poolSelector, backend, fsType, volumeMode, encrypted } = wish;
+function describeWish(poolRequest: PoolRequest, className: string): string {
+  const { pool, poolSelector, backend, fsType, volumeMode, encrypted } = poolRequest;
   const asked = [
     ...(pool === undefined ? [] : [`pool ${pool}`]),
     ...(poolSelector === undefined ? [] : [`a pool with ${poolSelector.text}`]),
@@ -184,7 +184,7 @@ export function explainWait(facts: ClaimFacts, fault: Fault): Answer {
 function checkFault({ state: { claim, storageClass } }: ClaimFacts): Fault | undefined {
   try {
     checkClaim(claim);
-    if (storageClass !== undefined) poolWish(parseClassParameters(storageClass), claim);
+    if (storageClass !== undefined) poolRequestOf(parseClassParameters(storageClass), claim);
     return undefined;
   } catch (error) {
     if (isFault(error) && error.kind !== 'bug') return error;
@@ -197,7 +197,7 @@ function needOf({ state: { claim, storageClass } }: ClaimFacts): VolumeNeed {
   return {
     className: claim.className,
     sizeBytes: checkClaim(claim),
-    wish: storageClass === undefined ? {} : poolWish(parseClassParameters(storageClass), claim),
+    poolRequest: storageClass === undefined ? {} : poolRequestOf(parseClassParameters(storageClass), claim),
     waitsForConsumer: storageClass?.waitsForConsumer ?? false,
     allowedTopologies: storageClass?.allowedTopologies ?? [],
   };

@@ -2,7 +2,7 @@
  * Volumes of which a PersistentVolume was seen and that do not say so yet (`PUBLISHED_AS`), for as long as that note gives way to more urgent
  * work: nobody may take one for an intent without an owner in the meantime, whatever becomes of its PersistentVolume.
  */
-export class UnmarkedVolumes {
+export class UnannotatedVolumes {
   readonly #owners = new Map<string, string>();
   readonly #volumes = new Map<string, string>();
 

@@ -1,12 +1,12 @@
 import { LOCAL_VOLUMES, type LocalVolume } from '../../api/local-volume.ts';
 import { VOLUME_SNAPSHOT_CONTENTS, type VolumeSnapshotContent } from '../../api/snapshot-kinds.ts';
 import { apiTime } from '../../core/kube-text/api-status.ts';
-import { CONTENT_FINALIZER, type ContentStatus, cutNameOf } from '../../core/snapshots/snapshot.ts';
+import { CONTENT_FINALIZER, type ContentStatus, nodeSnapshotNameOf } from '../../core/snapshots/snapshot.ts';
 import {
-  type CutPlan,
-  type CutSource,
-  type CutState,
-  planCut,
+  type ContentPlan,
+  type NodeSnapshotSource,
+  type ContentState,
+  planContent,
   planOrphan,
 } from '../../core/snapshots/snapshot-content-plan.ts';
 import { findObject, type KubeClient, listAll } from '../../kube/client.ts';
@@ -16,11 +16,11 @@ import type { Logger } from '../../runtime/logger.ts';
 import type { WorkResult } from '../../runtime/work-queue.ts';
 import type { Cluster } from '../context/cluster.ts';
 import { annotateVolume } from '../context/local-volume-writes.ts';
-import { giveUpCut, isOnKnownNode, isOnLiveNode } from './cut-nodes.ts';
+import { releaseNodeSnapshot, isOnKnownNode, isOnLiveNode } from './cut-nodes.ts';
 import { handlesOf, type SnapshotKinds } from './kinds.ts';
-import { contentView, cutSource, cutView, isOurs, nanoseconds, TOLD_BY } from './views.ts';
+import { contentView, nodeSnapshotSource, nodeSnapshotView, isOurs, nanoseconds, CONTENT_ANNOTATION } from './views.ts';
 
-export interface SnapshotCutterDeps {
+export interface SnapshotContentReconcilerDeps {
   readonly client: KubeClient;
   readonly cluster: Cluster;
   readonly kinds: SnapshotKinds;
@@ -36,11 +36,11 @@ const REFUSED_MS = 60_000;
  * The part of snapshots that is the driver's: from a VolumeSnapshotContent to a LocalVolume of type Snapshot and back to its status. Where
  * other drivers have a sidecar for it, it is in here.
  */
-export class SnapshotCutter {
-  readonly #deps: SnapshotCutterDeps;
+export class SnapshotContentReconciler {
+  readonly #deps: SnapshotContentReconcilerDeps;
   readonly #refusedUntilMs = new Map<string, number>();
 
-  constructor(deps: SnapshotCutterDeps) {
+  constructor(deps: SnapshotContentReconcilerDeps) {
     this.#deps = deps;
   }
 
@@ -49,30 +49,30 @@ export class SnapshotCutter {
     const content = this.#deps.kinds.contents.store.get(name);
     if (content === undefined) this.#refusedUntilMs.delete(name);
     if (content === undefined || !isOurs(content)) return undefined;
-    const cut = this.#cutOf(content);
-    const plan = planCut(this.#stateOf(content, cut));
-    return await this.#carryOut(content, cut, plan, signal);
+    const nodeSnapshot = this.#nodeSnapshotOf(content);
+    const plan = planContent(this.#stateOf(content, nodeSnapshot));
+    return await this.#carryOut(content, nodeSnapshot, plan, signal);
   }
 
   /** One step for the LocalVolume `name` of a snapshot: it goes when no content stands for it and nobody has heard of it. */
-  async reconcileCut(name: string, signal: AbortSignal): Promise<WorkResult> {
+  async reconcileNodeSnapshot(name: string, signal: AbortSignal): Promise<WorkResult> {
     const { client, cluster, kinds, logger } = this.#deps;
     const known = cluster.volumes.store.get(name);
-    if (known === undefined || !isCut(known) || kinds.contents.store.byIndex('cut', name).length > 0) {
+    if (known === undefined || !isNodeSnapshot(known) || kinds.contents.store.byIndex('nodeSnapshot', name).length > 0) {
       return undefined;
     }
-    if (planOrphan(cutView(known), isOnKnownNode(known, cluster)).do === 'nothing') return undefined;
+    if (planOrphan(nodeSnapshotView(known), isOnKnownNode(known, cluster)).do === 'nothing') return undefined;
     // Everything that could be a reason to keep it is read from the server.
-    const cut = await findObject(client, LOCAL_VOLUMES, { name }, { signal });
-    if (cut === undefined || !isCut(cut)) return undefined;
+    const nodeSnapshot = await findObject(client, LOCAL_VOLUMES, { name }, { signal });
+    if (nodeSnapshot === undefined || !isNodeSnapshot(nodeSnapshot)) return undefined;
     const contents = await listAll(client, VOLUME_SNAPSHOT_CONTENTS, { signal });
-    if (contents.some(({ spec }) => cutNameOf(spec.volumeSnapshotRef.uid ?? '') === name)) {
+    if (contents.some(({ spec }) => nodeSnapshotNameOf(spec.volumeSnapshotRef.uid ?? '') === name)) {
       return { afterMs: 1_000 };
     }
-    const plan = planOrphan(cutView(cut), await isOnLiveNode(cut, client, signal));
-    if (plan.do === 'abandon') await giveUpCut(cut, this.#deps, signal);
+    const plan = planOrphan(nodeSnapshotView(nodeSnapshot), await isOnLiveNode(nodeSnapshot, client, signal));
+    if (plan.do === 'abandon') await releaseNodeSnapshot(nodeSnapshot, this.#deps, signal);
     if (plan.do === 'delete') {
-      const { uid, resourceVersion } = cut.metadata ?? {};
+      const { uid, resourceVersion } = nodeSnapshot.metadata ?? {};
       await client.delete(LOCAL_VOLUMES, { name }, { precondition: { uid, resourceVersion }, signal });
       logger.info({ volume: name }, 'a snapshot that nobody has heard of is deleted');
     }
@@ -81,8 +81,8 @@ export class SnapshotCutter {
 
   async #carryOut(
     content: VolumeSnapshotContent,
-    cut: LocalVolume | undefined,
-    plan: CutPlan,
+    nodeSnapshot: LocalVolume | undefined,
+    plan: ContentPlan,
     signal: AbortSignal,
   ): Promise<WorkResult> {
     switch (plan.do) {
@@ -94,8 +94,8 @@ export class SnapshotCutter {
       case 'create':
         return await this.#create(content, plan.source, signal);
       case 'mark':
-        if (cut !== undefined) {
-          await annotateVolume(cut, { [TOLD_BY]: content.metadata?.name ?? '' }, this.#deps, signal);
+        if (nodeSnapshot !== undefined) {
+          await annotateVolume(nodeSnapshot, { [CONTENT_ANNOTATION]: content.metadata?.name ?? '' }, this.#deps, signal);
         }
         return undefined;
       case 'report':
@@ -104,29 +104,29 @@ export class SnapshotCutter {
       case 'remove-finalizer':
         return await this.#removeFinalizer(content, signal);
       case 'refuse':
-        this.#say(content, 'SnapshotDeleteError', plan.note);
+        this.#recordEvent(content, 'SnapshotDeleteError', plan.note);
         return undefined;
       case 'discard':
       case 'delete-cut':
       case 'abandon':
-        return cut === undefined ? undefined : await this.#end(content, cut, plan, signal);
+        return nodeSnapshot === undefined ? undefined : await this.#end(content, nodeSnapshot, plan, signal);
     }
   }
 
   /** The intent comes first. Its content is read from the server: one that is gone by now must not get a snapshot. */
-  async #create(content: VolumeSnapshotContent, source: CutSource, signal: AbortSignal): Promise<WorkResult> {
+  async #create(content: VolumeSnapshotContent, source: NodeSnapshotSource, signal: AbortSignal): Promise<WorkResult> {
     const { client, cluster } = this.#deps;
     const live = await this.#live(content, signal);
-    if (live === undefined || planCut(this.#stateOf(live, undefined)).do !== 'create')
+    if (live === undefined || planContent(this.#stateOf(live, undefined)).do !== 'create')
       return { afterMs: 200 };
     const { nodeName, poolName, size, volumeMode, volumeName } = source;
     const { namespace = '', name = '', uid = '' } = live.spec.volumeSnapshotRef;
-    const cut = await client.create(
+    const nodeSnapshot = await client.create(
       LOCAL_VOLUMES,
       {
         apiVersion: 'keelson.dev/v1alpha1',
         kind: LOCAL_VOLUMES.kind,
-        metadata: { name: cutNameOf(uid) },
+        metadata: { name: nodeSnapshotNameOf(uid) },
         spec: {
           nodeName,
           poolName,
@@ -139,7 +139,7 @@ export class SnapshotCutter {
       },
       { signal },
     );
-    cluster.volumes.remember(cut);
+    cluster.volumes.remember(nodeSnapshot);
     return undefined;
   }
 
@@ -147,29 +147,29 @@ export class SnapshotCutter {
   async #end(
     content: VolumeSnapshotContent,
     known: LocalVolume,
-    plan: Extract<CutPlan, { do: 'discard' | 'delete-cut' | 'abandon' }>,
+    plan: Extract<ContentPlan, { do: 'discard' | 'delete-cut' | 'abandon' }>,
     signal: AbortSignal,
   ): Promise<WorkResult> {
     const { client, cluster, kinds, logger, clock } = this.#deps;
     const { name = '', uid } = known.metadata ?? {};
     const live = await this.#live(content, signal);
-    const cut = await findObject(client, LOCAL_VOLUMES, { name }, { signal });
-    if (live === undefined || cut === undefined || cut.metadata?.uid !== uid) return { afterMs: 200 };
-    const hasNode = await isOnLiveNode(cut, client, signal);
-    if (planCut({ ...this.#stateOf(live, cut), hasNode }).do !== plan.do) {
+    const nodeSnapshot = await findObject(client, LOCAL_VOLUMES, { name }, { signal });
+    if (live === undefined || nodeSnapshot === undefined || nodeSnapshot.metadata?.uid !== uid) return { afterMs: 200 };
+    const hasNode = await isOnLiveNode(nodeSnapshot, client, signal);
+    if (planContent({ ...this.#stateOf(live, nodeSnapshot), hasNode }).do !== plan.do) {
       kinds.contents.remember(live);
-      cluster.volumes.remember(cut);
+      cluster.volumes.remember(nodeSnapshot);
       return { afterMs: 200 };
     }
     if (plan.do === 'abandon') {
-      await giveUpCut(cut, this.#deps, signal);
+      await releaseNodeSnapshot(nodeSnapshot, this.#deps, signal);
       return undefined;
     }
     if (plan.do === 'discard') {
       this.#refusedUntilMs.set(content.metadata?.name ?? '', clock.nowMs() + REFUSED_MS);
       await this.#report(content, plan.status, signal);
     }
-    const precondition = { uid, resourceVersion: cut.metadata?.resourceVersion };
+    const precondition = { uid, resourceVersion: nodeSnapshot.metadata?.resourceVersion };
     await client.delete(LOCAL_VOLUMES, { name }, { precondition, signal });
     logger.info({ volume: name, content: content.metadata?.name, step: plan.do }, 'a snapshot is deleted');
     return undefined;
@@ -179,9 +179,9 @@ export class SnapshotCutter {
   async #removeFinalizer(content: VolumeSnapshotContent, signal: AbortSignal): Promise<WorkResult> {
     const { client, cluster } = this.#deps;
     const { name = '', uid, resourceVersion, finalizers = [] } = content.metadata ?? {};
-    const cutName = cutNameOf(content.spec.volumeSnapshotRef.uid ?? '');
-    const missed = await findObject(client, LOCAL_VOLUMES, { name: cutName }, { signal });
-    if (missed !== undefined && this.#cutOf(content) === undefined && isCutOf(missed, content)) {
+    const nodeSnapshotName = nodeSnapshotNameOf(content.spec.volumeSnapshotRef.uid ?? '');
+    const missed = await findObject(client, LOCAL_VOLUMES, { name: nodeSnapshotName }, { signal });
+    if (missed !== undefined && this.#nodeSnapshotOf(content) === undefined && isNodeSnapshotOf(missed, content)) {
       cluster.volumes.remember(missed);
       return { afterMs: 200 };
     }
@@ -212,7 +212,7 @@ export class SnapshotCutter {
     const patch = { merge, precondition: { uid } };
     kinds.contents.remember(await client.patch(VOLUME_SNAPSHOT_CONTENTS, { name }, patch, options));
     if (error !== undefined && error !== content.status?.error?.message) {
-      this.#say(content, 'SnapshotCreationFailed', error);
+      this.#recordEvent(content, 'SnapshotCreationFailed', error);
     }
   }
 
@@ -225,17 +225,17 @@ export class SnapshotCutter {
     return live?.metadata?.uid === content.metadata?.uid ? live : undefined;
   }
 
-  #cutOf(content: VolumeSnapshotContent): LocalVolume | undefined {
+  #nodeSnapshotOf(content: VolumeSnapshotContent): LocalVolume | undefined {
     const { store } = this.#deps.cluster.volumes;
     const [known] = handlesOf(content)
       .flatMap((handle) => store.byIndex('handle', handle))
       .filter(({ spec }) => spec.type === 'Snapshot');
     if (known !== undefined) return known;
-    const named = store.get(cutNameOf(content.spec.volumeSnapshotRef.uid ?? ''));
-    return named !== undefined && isCutOf(named, content) ? named : undefined;
+    const named = store.get(nodeSnapshotNameOf(content.spec.volumeSnapshotRef.uid ?? ''));
+    return named !== undefined && isNodeSnapshotOf(named, content) ? named : undefined;
   }
 
-  #stateOf(content: VolumeSnapshotContent, cut: LocalVolume | undefined): CutState {
+  #stateOf(content: VolumeSnapshotContent, nodeSnapshot: LocalVolume | undefined): ContentState {
     const { cluster, kinds, clock } = this.#deps;
     const { name = '', uid } = content.metadata ?? {};
     const [source] = cluster.volumes.store
@@ -243,19 +243,19 @@ export class SnapshotCutter {
       .filter(({ spec }) => spec.type === 'Volume');
     const sharers = [
       ...handlesOf(content),
-      ...(cut?.status?.volumeHandle === undefined ? [] : [cut.status.volumeHandle]),
+      ...(nodeSnapshot?.status?.volumeHandle === undefined ? [] : [nodeSnapshot.status.volumeHandle]),
     ].flatMap((handle) => kinds.contents.store.byIndex('handle', handle));
     return {
       content: contentView(content),
-      cut: cut && cutView(cut),
-      source: source && cutSource(source),
+      nodeSnapshot: nodeSnapshot && nodeSnapshotView(nodeSnapshot),
+      source: source && nodeSnapshotSource(source),
       sharers: sharers.flatMap(({ metadata }) => (metadata?.uid === uid ? [] : [metadata?.name ?? ''])),
       isRefused: (this.#refusedUntilMs.get(name) ?? 0) > clock.nowMs(),
-      hasNode: cut === undefined || isOnKnownNode(cut, cluster),
+      hasNode: nodeSnapshot === undefined || isOnKnownNode(nodeSnapshot, cluster),
     };
   }
 
-  #say(content: VolumeSnapshotContent, reason: string, note: string): void {
+  #recordEvent(content: VolumeSnapshotContent, reason: string, note: string): void {
     const { events, logger } = this.#deps;
     logger.info({ content: content.metadata?.name, reason: note }, 'snapshot content waits');
     events.record(VOLUME_SNAPSHOT_CONTENTS, content, { type: 'Warning', reason, action: 'Snapshot', note });
@@ -263,13 +263,13 @@ export class SnapshotCutter {
 }
 
 /** The LocalVolume of a snapshot that was taken for a VolumeSnapshot; others somebody made by hand. */
-function isCut({ metadata, spec }: LocalVolume): boolean {
-  return spec.type === 'Snapshot' && spec.claim !== undefined && metadata?.name === cutNameOf(spec.claim.uid);
+function isNodeSnapshot({ metadata, spec }: LocalVolume): boolean {
+  return spec.type === 'Snapshot' && spec.claim !== undefined && metadata?.name === nodeSnapshotNameOf(spec.claim.uid);
 }
 
 /** By its name alone: for a content that it was made for, not for one that stands for a snapshot that exists. */
-function isCutOf(cut: LocalVolume, { spec }: VolumeSnapshotContent): boolean {
+function isNodeSnapshotOf(nodeSnapshot: LocalVolume, { spec }: VolumeSnapshotContent): boolean {
   return (
-    isCut(cut) && spec.source.volumeHandle !== undefined && cut.spec.claim?.uid === spec.volumeSnapshotRef.uid
+    isNodeSnapshot(nodeSnapshot) && spec.source.volumeHandle !== undefined && nodeSnapshot.spec.claim?.uid === spec.volumeSnapshotRef.uid
   );
 }

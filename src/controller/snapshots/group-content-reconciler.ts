@@ -9,14 +9,14 @@ import {
   GROUP_CONTENT_FINALIZER,
   type GroupContentStatus,
   groupContentNameOf,
-  groupCutNameOf,
+  nodeGroupSnapshotNameOf,
   groupNameOf,
 } from '../../core/snapshots/group-snapshot.ts';
 import {
-  type GroupCutMember,
-  type GroupCutPlan,
-  type GroupCutState,
-  planGroupCut,
+  type GroupContentMember,
+  type GroupContentPlan,
+  type GroupContentState,
+  planGroupContent,
 } from '../../core/snapshots/group-content-plan.ts';
 import { planOrphan } from '../../core/snapshots/snapshot-content-plan.ts';
 import { findObject, type KubeClient, listAll } from '../../kube/client.ts';
@@ -26,12 +26,12 @@ import type { Logger } from '../../runtime/logger.ts';
 import type { WorkResult } from '../../runtime/work-queue.ts';
 import type { Cluster } from '../context/cluster.ts';
 import { annotateVolume } from '../context/local-volume-writes.ts';
-import { giveUpCut, isOnKnownNode, isOnLiveNode } from './cut-nodes.ts';
-import { groupContentView, groupCutView, groupHandlesOf, type GroupKinds } from './group-kinds.ts';
+import { releaseNodeSnapshot, isOnKnownNode, isOnLiveNode } from './cut-nodes.ts';
+import { groupContentView, nodeGroupSnapshotView, groupHandlesOf, type GroupKinds } from './group-kinds.ts';
 import { handlesOf, type SnapshotKinds } from './kinds.ts';
-import { cutSource, cutView, nanoseconds, TOLD_BY } from './views.ts';
+import { nodeSnapshotSource, nodeSnapshotView, nanoseconds, CONTENT_ANNOTATION } from './views.ts';
 
-export interface GroupCutterDeps {
+export interface GroupContentReconcilerDeps {
   readonly client: KubeClient;
   readonly cluster: Cluster;
   readonly kinds: SnapshotKinds;
@@ -45,11 +45,11 @@ export interface GroupCutterDeps {
 const REFUSED_MS = 60_000;
 
 /** The part of group snapshots that is the driver's: from a VolumeGroupSnapshotContent to LocalVolumes and back to its status. */
-export class GroupCutter {
-  readonly #deps: GroupCutterDeps;
+export class GroupContentReconciler {
+  readonly #deps: GroupContentReconcilerDeps;
   readonly #refusedUntilMs = new Map<string, number>();
 
-  constructor(deps: GroupCutterDeps) {
+  constructor(deps: GroupContentReconcilerDeps) {
     this.#deps = deps;
   }
 
@@ -60,20 +60,20 @@ export class GroupCutter {
       this.#refusedUntilMs.delete(name);
       return undefined;
     }
-    return await this.#carryOut(content, planGroupCut(this.#stateOf(content)), signal);
+    return await this.#carryOut(content, planGroupContent(this.#stateOf(content)), signal);
   }
 
   /** One step for the LocalVolume `name` of a member: it goes when its group's content is gone and nobody has heard of it. */
-  async reconcileCut(name: string, signal: AbortSignal): Promise<WorkResult> {
+  async reconcileNodeSnapshot(name: string, signal: AbortSignal): Promise<WorkResult> {
     const { client, cluster, groupKinds, logger } = this.#deps;
     const known = cluster.volumes.store.get(name);
     const contentName = groupContentNameOf(known?.spec.claim?.uid ?? '');
-    if (known === undefined || !isUnheardOf(known) || groupKinds.groupContents.store.get(contentName)) {
+    if (known === undefined || !isUnreported(known) || groupKinds.groupContents.store.get(contentName)) {
       return undefined;
     }
-    if (planOrphan(cutView(known), isOnKnownNode(known, cluster)).do === 'nothing') return undefined;
+    if (planOrphan(nodeSnapshotView(known), isOnKnownNode(known, cluster)).do === 'nothing') return undefined;
     // Everything that could be a reason to keep it is read from the server.
-    const cut = await findObject(client, LOCAL_VOLUMES, { name }, { signal });
+    const nodeSnapshot = await findObject(client, LOCAL_VOLUMES, { name }, { signal });
     const content = await findObject(
       client,
       VOLUME_GROUP_SNAPSHOT_CONTENTS,
@@ -81,11 +81,11 @@ export class GroupCutter {
       { signal },
     );
     if (content !== undefined) return { afterMs: 1_000 };
-    if (cut === undefined || !isUnheardOf(cut)) return undefined;
-    const plan = planOrphan(cutView(cut), await isOnLiveNode(cut, client, signal));
-    if (plan.do === 'abandon') await giveUpCut(cut, this.#deps, signal);
+    if (nodeSnapshot === undefined || !isUnreported(nodeSnapshot)) return undefined;
+    const plan = planOrphan(nodeSnapshotView(nodeSnapshot), await isOnLiveNode(nodeSnapshot, client, signal));
+    if (plan.do === 'abandon') await releaseNodeSnapshot(nodeSnapshot, this.#deps, signal);
     if (plan.do === 'delete') {
-      const { uid, resourceVersion } = cut.metadata ?? {};
+      const { uid, resourceVersion } = nodeSnapshot.metadata ?? {};
       await client.delete(LOCAL_VOLUMES, { name }, { precondition: { uid, resourceVersion }, signal });
       logger.info({ volume: name }, 'a member of a group snapshot that nobody has heard of is deleted');
     }
@@ -94,7 +94,7 @@ export class GroupCutter {
 
   async #carryOut(
     content: VolumeGroupSnapshotContent,
-    plan: GroupCutPlan,
+    plan: GroupContentPlan,
     signal: AbortSignal,
   ): Promise<WorkResult> {
     const { clock } = this.#deps;
@@ -107,16 +107,16 @@ export class GroupCutter {
         return await this.#create(content, plan.volumeHandles, signal);
       case 'mark':
         for (const name of plan.names) {
-          const cut = this.#deps.cluster.volumes.store.get(name);
-          if (cut === undefined) continue;
-          await annotateVolume(cut, { [TOLD_BY]: content.metadata?.name ?? '' }, this.#deps, signal);
+          const nodeSnapshot = this.#deps.cluster.volumes.store.get(name);
+          if (nodeSnapshot === undefined) continue;
+          await annotateVolume(nodeSnapshot, { [CONTENT_ANNOTATION]: content.metadata?.name ?? '' }, this.#deps, signal);
         }
         return undefined;
       case 'report':
         await this.#report(content, plan.status, signal);
         return undefined;
       case 'refuse':
-        this.#say(content, plan.note);
+        this.#recordEvent(content, plan.note);
         return { afterMs: REFUSED_MS };
       case 'discard':
       case 'delete-cuts':
@@ -136,7 +136,7 @@ export class GroupCutter {
   ): Promise<WorkResult> {
     const { client, cluster } = this.#deps;
     const live = await this.#live(content, signal);
-    if (live === undefined || planGroupCut(this.#stateOf(live)).do !== 'create') return { afterMs: 200 };
+    if (live === undefined || planGroupContent(this.#stateOf(live)).do !== 'create') return { afterMs: 200 };
     const { namespace = '', name = '', uid = '' } = live.spec.volumeGroupSnapshotRef;
     const { members } = this.#stateOf(live);
     const volumeNames = members.flatMap(({ source }) => (source === undefined ? [] : [source.volumeName]));
@@ -144,12 +144,12 @@ export class GroupCutter {
       if (source === undefined || !volumeHandles.includes(volumeHandle)) continue;
       const { nodeName, poolName, size, volumeMode, volumeName } = source;
       // Crash window: some are there. An agent that sees them needs no other one to take the group; the rest are made in the next round.
-      const cut = await client.create(
+      const nodeSnapshot = await client.create(
         LOCAL_VOLUMES,
         {
           apiVersion: 'keelson.dev/v1alpha1',
           kind: LOCAL_VOLUMES.kind,
-          metadata: { name: groupCutNameOf(uid, volumeHandle) },
+          metadata: { name: nodeGroupSnapshotNameOf(uid, volumeHandle) },
           spec: {
             nodeName,
             poolName,
@@ -163,7 +163,7 @@ export class GroupCutter {
         },
         { signal },
       );
-      cluster.volumes.remember(cut);
+      cluster.volumes.remember(nodeSnapshot);
     }
     return undefined;
   }
@@ -171,13 +171,13 @@ export class GroupCutter {
   /** Everything that could be a reason to keep the snapshots is read from the server: this is the step that loses data when it errs. */
   async #end(
     content: VolumeGroupSnapshotContent,
-    plan: Extract<GroupCutPlan, { do: 'discard' | 'delete-cuts' }>,
+    plan: Extract<GroupContentPlan, { do: 'discard' | 'delete-cuts' }>,
     signal: AbortSignal,
   ): Promise<WorkResult> {
     const { client, groupKinds, logger, clock } = this.#deps;
     const live = await this.#live(content, signal);
     if (live === undefined) return { afterMs: 200 };
-    if (planGroupCut(this.#stateOf(live)).do !== plan.do) {
+    if (planGroupContent(this.#stateOf(live)).do !== plan.do) {
       groupKinds.groupContents.remember(live);
       return { afterMs: 200 };
     }
@@ -187,11 +187,11 @@ export class GroupCutter {
       await this.#report(content, plan.status, signal);
     }
     for (const name of plan.names) {
-      const cut = await findObject(client, LOCAL_VOLUMES, { name }, { signal });
-      const isTold = cut?.metadata?.annotations?.[TOLD_BY] !== undefined;
-      if (cut === undefined || held.has(cut.status?.volumeHandle ?? '')) continue;
-      if (plan.do === 'discard' && isTold) continue;
-      const { uid, resourceVersion } = cut.metadata ?? {};
+      const nodeSnapshot = await findObject(client, LOCAL_VOLUMES, { name }, { signal });
+      const isReported = nodeSnapshot?.metadata?.annotations?.[CONTENT_ANNOTATION] !== undefined;
+      if (nodeSnapshot === undefined || held.has(nodeSnapshot.status?.volumeHandle ?? '')) continue;
+      if (plan.do === 'discard' && isReported) continue;
+      const { uid, resourceVersion } = nodeSnapshot.metadata ?? {};
       await client.delete(LOCAL_VOLUMES, { name }, { precondition: { uid, resourceVersion }, signal });
       logger.info({ volume: name, step: plan.do }, 'a member of a group snapshot is deleted');
     }
@@ -202,14 +202,14 @@ export class GroupCutter {
   async #abandonAll(names: readonly string[], signal: AbortSignal): Promise<WorkResult> {
     const { client, cluster } = this.#deps;
     for (const name of names) {
-      const cut = await findObject(client, LOCAL_VOLUMES, { name }, { signal });
-      if (cut === undefined) continue;
-      const isUntold = isUnheardOf(cut) && cut.metadata?.deletionTimestamp !== undefined;
-      if (!isUntold || (await isOnLiveNode(cut, client, signal))) {
-        cluster.volumes.remember(cut);
+      const nodeSnapshot = await findObject(client, LOCAL_VOLUMES, { name }, { signal });
+      if (nodeSnapshot === undefined) continue;
+      const isUntold = isUnreported(nodeSnapshot) && nodeSnapshot.metadata?.deletionTimestamp !== undefined;
+      if (!isUntold || (await isOnLiveNode(nodeSnapshot, client, signal))) {
+        cluster.volumes.remember(nodeSnapshot);
         return { afterMs: 200 };
       }
-      await giveUpCut(cut, this.#deps, signal);
+      await releaseNodeSnapshot(nodeSnapshot, this.#deps, signal);
     }
     return undefined;
   }
@@ -219,10 +219,10 @@ export class GroupCutter {
     const { client, cluster } = this.#deps;
     const { name = '', uid, resourceVersion, finalizers = [] } = content.metadata ?? {};
     const known = this.#stateOf(content).members;
-    for (const { volumeHandle, givenHandle, cut } of known) {
-      if (cut !== undefined || givenHandle !== undefined) continue;
-      const cutName = groupCutNameOf(content.spec.volumeGroupSnapshotRef.uid ?? '', volumeHandle);
-      const missed = await findObject(client, LOCAL_VOLUMES, { name: cutName }, { signal });
+    for (const { volumeHandle, givenHandle, nodeSnapshot } of known) {
+      if (nodeSnapshot !== undefined || givenHandle !== undefined) continue;
+      const nodeSnapshotName = nodeGroupSnapshotNameOf(content.spec.volumeGroupSnapshotRef.uid ?? '', volumeHandle);
+      const missed = await findObject(client, LOCAL_VOLUMES, { name: nodeSnapshotName }, { signal });
       if (missed === undefined) continue;
       cluster.volumes.remember(missed);
       return { afterMs: 200 };
@@ -260,7 +260,7 @@ export class GroupCutter {
     groupKinds.groupContents.remember(
       await client.patch(VOLUME_GROUP_SNAPSHOT_CONTENTS, { name }, patch, options),
     );
-    if (error !== undefined && error !== content.status?.error?.message) this.#say(content, error);
+    if (error !== undefined && error !== content.status?.error?.message) this.#recordEvent(content, error);
   }
 
   async #live(
@@ -272,25 +272,25 @@ export class GroupCutter {
     return live?.metadata?.uid === metadata?.uid ? live : undefined;
   }
 
-  #stateOf(content: VolumeGroupSnapshotContent): GroupCutState {
+  #stateOf(content: VolumeGroupSnapshotContent): GroupContentState {
     const { cluster, kinds, groupKinds, clock } = this.#deps;
     const view = groupContentView(content);
     const { store } = cluster.volumes;
-    const member = (cut: LocalVolume | undefined): Pick<GroupCutMember, 'cut' | 'holder' | 'hasNode'> => {
-      const handle = cut?.status?.volumeHandle;
+    const member = (nodeSnapshot: LocalVolume | undefined): Pick<GroupContentMember, 'nodeSnapshot' | 'holder' | 'hasNode'> => {
+      const handle = nodeSnapshot?.status?.volumeHandle;
       const [holder] = handle === undefined ? [] : kinds.contents.store.byIndex('handle', handle);
-      const hasNode = cut === undefined || isOnKnownNode(cut, cluster);
-      return { cut: cut && groupCutView(cut), holder: holder?.metadata?.name, hasNode };
+      const hasNode = nodeSnapshot === undefined || isOnKnownNode(nodeSnapshot, cluster);
+      return { nodeSnapshot: nodeSnapshot && nodeGroupSnapshotView(nodeSnapshot), holder: holder?.metadata?.name, hasNode };
     };
-    const taken = (view.volumeHandles ?? []).map((volumeHandle): GroupCutMember => {
+    const taken = (view.volumeHandles ?? []).map((volumeHandle): GroupContentMember => {
       const [source] = store.byIndex('handle', volumeHandle).filter(({ spec }) => spec.type === 'Volume');
-      const named = store.get(groupCutNameOf(view.group.uid, volumeHandle));
-      const cut = named?.spec.claim?.uid === view.group.uid ? named : undefined;
-      return { volumeHandle, source: source && cutSource(source), ...member(cut) };
+      const named = store.get(nodeGroupSnapshotNameOf(view.group.uid, volumeHandle));
+      const nodeSnapshot = named?.spec.claim?.uid === view.group.uid ? named : undefined;
+      return { volumeHandle, source: source && nodeSnapshotSource(source), ...member(nodeSnapshot) };
     });
-    const given = (view.given?.snapshotHandles ?? []).map((givenHandle): GroupCutMember => {
-      const [cut] = store.byIndex('handle', givenHandle).filter(({ spec }) => spec.type === 'Snapshot');
-      return { volumeHandle: '', givenHandle, source: undefined, ...member(cut) };
+    const given = (view.given?.snapshotHandles ?? []).map((givenHandle): GroupContentMember => {
+      const [nodeSnapshot] = store.byIndex('handle', givenHandle).filter(({ spec }) => spec.type === 'Snapshot');
+      return { volumeHandle: '', givenHandle, source: undefined, ...member(nodeSnapshot) };
     });
     const handles = groupHandlesOf(content);
     const named = new Set(view.given?.snapshotHandles);
@@ -307,7 +307,7 @@ export class GroupCutter {
     };
   }
 
-  #say(content: VolumeGroupSnapshotContent, note: string): void {
+  #recordEvent(content: VolumeGroupSnapshotContent, note: string): void {
     const { events, logger } = this.#deps;
     logger.info({ content: content.metadata?.name, reason: note }, 'group snapshot content waits');
     const reason = 'GroupSnapshotFailed';
@@ -321,11 +321,11 @@ export class GroupCutter {
 }
 
 /** A member of a group whose handle was never told. */
-function isUnheardOf({ metadata, spec }: LocalVolume): boolean {
+function isUnreported({ metadata, spec }: LocalVolume): boolean {
   return (
     spec.group !== undefined &&
     spec.claim !== undefined &&
     spec.group.name === groupNameOf(spec.claim.uid) &&
-    metadata?.annotations?.[TOLD_BY] === undefined
+    metadata?.annotations?.[CONTENT_ANNOTATION] === undefined
   );
 }

@@ -3,7 +3,7 @@ import { NODES } from '../../kube/built-in.ts';
 import { findObject, type KubeClient } from '../../kube/client.ts';
 import type { Logger } from '../../runtime/logger.ts';
 import type { Cluster } from '../context/cluster.ts';
-import { releaseVolume } from '../context/local-volume-writes.ts';
+import { removeVolumeFinalizers } from '../context/local-volume-writes.ts';
 
 /** Whether the snapshot's node is in our copy of the cluster. */
 export function isOnKnownNode({ spec }: LocalVolume, { nodes }: Pick<Cluster, 'nodes'>): boolean {
@@ -20,12 +20,12 @@ export async function isOnLiveNode(
 }
 
 /** Lets go of a snapshot that nobody has heard of, on a node that is gone. */
-export async function giveUpCut(
-  cut: LocalVolume,
+export async function releaseNodeSnapshot(
+  nodeSnapshot: LocalVolume,
   { client, logger }: { readonly client: KubeClient; readonly logger: Logger },
   signal: AbortSignal,
 ): Promise<void> {
-  await releaseVolume(cut, { client }, signal);
-  const fields = { volume: cut.metadata?.name, node: cut.spec.nodeName };
+  await removeVolumeFinalizers(nodeSnapshot, { client }, signal);
+  const fields = { volume: nodeSnapshot.metadata?.name, node: nodeSnapshot.spec.nodeName };
   logger.info(fields, 'an unheard-of snapshot was given up');
 }

@@ -45,7 +45,7 @@ import type { SnapshotKinds } from './kinds.ts';
 import type { SourceClaims } from './source-claims.ts';
 import { snapshotSource } from './views.ts';
 
-export interface GroupBinderDeps {
+export interface GroupSnapshotBindingDeps {
   readonly client: KubeClient;
   readonly cluster: Cluster;
   readonly kinds: SnapshotKinds;
@@ -63,10 +63,10 @@ const WAIT_MS = 60_000;
  * The part of group snapshots that is the same for all drivers: from a VolumeGroupSnapshot to its content, to a VolumeSnapshot of each member,
  * and back to its status.
  */
-export class GroupBinder {
-  readonly #deps: GroupBinderDeps;
+export class GroupSnapshotBinding {
+  readonly #deps: GroupSnapshotBindingDeps;
 
-  constructor(deps: GroupBinderDeps) {
+  constructor(deps: GroupSnapshotBindingDeps) {
     this.#deps = deps;
   }
 
@@ -110,10 +110,10 @@ export class GroupBinder {
         return undefined;
       case 'wait':
         await this.#writeFault(group, plan.fault, signal);
-        this.#say(group, { type: 'Warning', reason: 'GroupSnapshotWaits', note: plan.fault.message });
+        this.#recordEvent(group, { type: 'Warning', reason: 'GroupSnapshotWaits', note: plan.fault.message });
         return { afterMs: WAIT_MS };
       case 'hold':
-        this.#say(group, { type: 'Normal', reason: 'SnapshotDeletePending', note: plan.fault.message });
+        this.#recordEvent(group, { type: 'Normal', reason: 'SnapshotDeletePending', note: plan.fault.message });
         return { afterMs: WAIT_MS };
       case 'set-class':
         await this.#patch(group, { spec: { volumeGroupSnapshotClassName: plan.className } }, signal);
@@ -182,7 +182,7 @@ export class GroupBinder {
     );
     groupKinds.groupContents.remember(content);
     const note = `a group snapshot of ${wanted.volumeHandles.length} volumes is taken`;
-    this.#say(group, { type: 'Normal', reason: 'CreatingGroupSnapshot', note });
+    this.#recordEvent(group, { type: 'Normal', reason: 'CreatingGroupSnapshot', note });
     return undefined;
   }
 
@@ -244,14 +244,14 @@ export class GroupBinder {
       signal,
     );
     if (!before.isReady && isReady) {
-      this.#say(group, {
+      this.#recordEvent(group, {
         type: 'Normal',
         reason: 'GroupSnapshotReady',
         note: 'volumes can be made from its members',
       });
     }
     if (error !== undefined && error !== before.error) {
-      this.#say(group, { type: 'Warning', reason: 'GroupSnapshotCreationFailed', note: error });
+      this.#recordEvent(group, { type: 'Warning', reason: 'GroupSnapshotCreationFailed', note: error });
     }
   }
 
@@ -351,7 +351,7 @@ export class GroupBinder {
     };
   }
 
-  #say(group: VolumeGroupSnapshot, note: Omit<EventNote, 'action'>): void {
+  #recordEvent(group: VolumeGroupSnapshot, note: Omit<EventNote, 'action'>): void {
     const { events, logger } = this.#deps;
     if (note.type === 'Warning')
       logger.info({ group: keyOf(group), reason: note.note }, 'group snapshot waits');

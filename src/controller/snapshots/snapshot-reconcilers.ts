@@ -1,20 +1,20 @@
 import type { LocalVolume } from '../../api/local-volume.ts';
 import type { VolumeSnapshot } from '../../api/snapshot-kinds.ts';
-import { cutNameOf } from '../../core/snapshots/snapshot.ts';
+import { nodeSnapshotNameOf } from '../../core/snapshots/snapshot.ts';
 import { keyOf } from '../../kube/resource.ts';
 import type { WorkQueue } from '../../runtime/work-queue.ts';
 import {
-  type Concern,
-  type ConcernContext,
-  concernOfTasks,
+  type Reconciler,
+  type ControllerContext,
+  reconcilerOfTasks,
   onEach,
   subscriptions,
 } from '../context/controller-context.ts';
-import { again } from './again.ts';
-import { SnapshotBinder } from './binder.ts';
-import { SnapshotCutter } from './cutter.ts';
+import { retryStale } from './again.ts';
+import { SnapshotBinding } from './binder.ts';
+import { SnapshotContentReconciler } from './cutter.ts';
 import { createGroupKinds } from './group-kinds.ts';
-import { groupSnapshots } from './grouping.ts';
+import { createGroupSnapshotReconcilers } from './grouping.ts';
 import { handlesOf, runSnapshotKinds, type SnapshotKinds } from './kinds.ts';
 import { SourceClaims } from './source-claims.ts';
 import { StandardController } from './standard-controller.ts';
@@ -26,7 +26,7 @@ import { StandardController } from './standard-controller.ts';
 export const SNAPSHOT_MODES = ['auto', 'all', 'driver', 'off'] as const;
 export type SnapshotMode = (typeof SNAPSHOT_MODES)[number];
 
-export interface SnapshottingOptions {
+export interface SnapshotReconcilersOptions {
   readonly mode: SnapshotMode;
   readonly kinds: SnapshotKinds;
 }
@@ -34,44 +34,44 @@ export interface SnapshottingOptions {
 const WORKERS = 4;
 
 /** Takes snapshots for VolumeSnapshots. Waits for as long as the cluster does not serve those, and holds nothing else up. */
-export function snapshotting(context: ConcernContext, { mode, kinds }: SnapshottingOptions): Concern {
+export function createSnapshotReconcilers(context: ControllerContext, { mode, kinds }: SnapshotReconcilersOptions): Reconciler {
   if (mode === 'off') return { queue: { run: async () => undefined }, subscribe: () => subscriptions() };
   const { client, cluster } = context;
   const standard = new StandardController(context.informerDeps);
   const groupKinds = createGroupKinds(context.informerDeps);
   const claims = new SourceClaims({ client, cluster, kinds, groupKinds });
-  const binder = new SnapshotBinder({ ...context, kinds, claims });
-  const cutter = new SnapshotCutter({ ...context, kinds });
+  const binder = new SnapshotBinding({ ...context, kinds, claims });
+  const contentReconciler = new SnapshotContentReconciler({ ...context, kinds });
   const isBinding = (): boolean => mode === 'all' || (mode === 'auto' && !standard.isActive);
 
   const snapshots = context.queue('snapshots', WORKERS, async (key, signal) =>
-    isBinding() ? await again(() => binder.reconcile(key, signal)) : undefined,
+    isBinding() ? await retryStale(() => binder.reconcile(key, signal)) : undefined,
   );
   const contents = context.queue('snapshot-contents', WORKERS, async (name, signal) => {
-    const bound = isBinding() ? await again(() => binder.reconcileContent(name, signal)) : undefined;
-    return bound ?? (await again(() => cutter.reconcile(name, signal)));
+    const bound = isBinding() ? await retryStale(() => binder.reconcileContent(name, signal)) : undefined;
+    return bound ?? (await retryStale(() => contentReconciler.reconcile(name, signal)));
   });
-  const cuts = context.queue('snapshot-cuts', 1, (name, signal) =>
-    again(() => cutter.reconcileCut(name, signal)),
+  const nodeSnapshots = context.queue('snapshot-cuts', 1, (name, signal) =>
+    retryStale(() => contentReconciler.reconcileNodeSnapshot(name, signal)),
   );
   const sources = context.queue('snapshot-sources', 1, async (key, signal) =>
-    isBinding() ? await again(() => claims.release(key, signal)) : undefined,
+    isBinding() ? await retryStale(() => claims.release(key, signal)) : undefined,
   );
-  const groups = groupSnapshots(context, { kinds, groupKinds, claims, isBinding, sources });
+  const groups = createGroupSnapshotReconcilers(context, { kinds, groupKinds, claims, isBinding, sources });
   standard.onTurn(() => {
     groups.onTurn();
     for (const key of kinds.snapshots.store.keys()) snapshots.add(key);
     for (const name of kinds.contents.store.keys()) contents.add(name);
     for (const key of cluster.claims.store.keys()) sources.add(key);
   });
-  return concernOfTasks(context, (tasks) => {
+  return reconcilerOfTasks(context, (tasks) => {
     if (mode === 'auto') tasks.run('informer leases', (signal) => standard.run(signal));
     tasks.run('snapshots', async (signal) => {
       await runSnapshotKinds(kinds, tasks, context, signal);
       if (mode === 'auto') await standard.synced({ signal });
-      using _subscribed = subscribe(context, kinds, { snapshots, contents, cuts, sources });
+      using _subscribed = subscribe(context, kinds, { snapshots, contents, nodeSnapshots, sources });
       context.logger.info({ snapshots: kinds.snapshots.store.size }, 'snapshots are served');
-      await Promise.all([snapshots, contents, cuts, sources].map((queue) => queue.run(signal)));
+      await Promise.all([snapshots, contents, nodeSnapshots, sources].map((queue) => queue.run(signal)));
     });
     tasks.run('group snapshots', async (signal) => {
       if (mode === 'auto') await standard.synced({ signal });
@@ -80,15 +80,15 @@ export function snapshotting(context: ConcernContext, { mode, kinds }: Snapshott
   });
 }
 
-type Queues = Readonly<Record<'snapshots' | 'contents' | 'cuts' | 'sources', WorkQueue<string>>>;
+type Queues = Readonly<Record<'snapshots' | 'contents' | 'nodeSnapshots' | 'sources', WorkQueue<string>>>;
 
-function subscribe({ cluster }: ConcernContext, kinds: SnapshotKinds, queues: Queues): Disposable {
-  const { snapshots, contents, cuts, sources } = queues;
+function subscribe({ cluster }: ControllerContext, kinds: SnapshotKinds, queues: Queues): Disposable {
+  const { snapshots, contents, nodeSnapshots, sources } = queues;
   const { store } = kinds.contents;
   const addSnapshotsOf = (claim: string): void => {
     for (const snapshot of kinds.snapshots.store.byIndex('claim', claim)) snapshots.add(keyOf(snapshot));
   };
-  const addContents = (index: 'cut' | 'handle' | 'volume', value: string | undefined): void => {
+  const addContents = (index: 'nodeSnapshot' | 'handle' | 'volume', value: string | undefined): void => {
     for (const content of value === undefined ? [] : store.byIndex(index, value)) {
       contents.add(keyOf(content));
       const { namespace = '', name = '' } = content.spec.volumeSnapshotRef;
@@ -110,7 +110,7 @@ function subscribe({ cluster }: ConcernContext, kinds: SnapshotKinds, queues: Qu
       contents.add(name);
       const { volumeSnapshotRef } = content.spec;
       snapshots.add(`${volumeSnapshotRef.namespace ?? ''}/${volumeSnapshotRef.name ?? ''}`);
-      cuts.add(cutNameOf(volumeSnapshotRef.uid ?? ''));
+      nodeSnapshots.add(nodeSnapshotNameOf(volumeSnapshotRef.uid ?? ''));
       for (const snapshot of kinds.snapshots.store.byIndex('content', name)) snapshots.add(keyOf(snapshot));
       for (const handle of handlesOf(content)) addContents('handle', handle);
     }),
@@ -130,8 +130,8 @@ function subscribe({ cluster }: ConcernContext, kinds: SnapshotKinds, queues: Qu
     onEach(cluster.volumes, (volume: LocalVolume, name) => {
       addContents('handle', volume.status?.volumeHandle);
       if (volume.spec.type === 'Snapshot') {
-        cuts.add(name);
-        addContents('cut', name);
+        nodeSnapshots.add(name);
+        addContents('nodeSnapshot', name);
       } else {
         addContents('volume', volume.status?.volumeHandle);
         const restored = cluster.volumes.store.get(volume.spec.source?.snapshotName ?? '');
@@ -141,8 +141,8 @@ function subscribe({ cluster }: ConcernContext, kinds: SnapshotKinds, queues: Qu
     onEach(cluster.nodes, (_node, name) => {
       for (const { metadata, spec } of cluster.volumes.store.byIndex('node', name)) {
         if (spec.type !== 'Snapshot') continue;
-        cuts.add(metadata?.name ?? '');
-        addContents('cut', metadata?.name);
+        nodeSnapshots.add(metadata?.name ?? '');
+        addContents('nodeSnapshot', metadata?.name);
       }
     }),
   );

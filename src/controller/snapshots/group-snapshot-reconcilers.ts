@@ -6,14 +6,14 @@ import { keyOf } from '../../kube/resource.ts';
 import type { TaskGroup } from '../../runtime/task-group.ts';
 import type { WorkQueue } from '../../runtime/work-queue.ts';
 import { runInformers } from '../context/cluster.ts';
-import { type ConcernContext, onEach, subscriptions } from '../context/controller-context.ts';
-import { GroupBinder } from './group-binder.ts';
-import { GroupCutter } from './group-cutter.ts';
+import { type ControllerContext, onEach, subscriptions } from '../context/controller-context.ts';
+import { GroupSnapshotBinding } from './group-binder.ts';
+import { GroupContentReconciler } from './group-cutter.ts';
 import { GROUP_RESOURCES, groupHandlesOf, type GroupKinds } from './group-kinds.ts';
 import { untilServed } from '../context/served-kinds.ts';
 import { handlesOf, type SnapshotKinds } from './kinds.ts';
 import type { SourceClaims } from './source-claims.ts';
-import { again } from './again.ts';
+import { retryStale } from './again.ts';
 
 export interface GroupSnapshots {
   /** Waits until the cluster serves the kinds, and works until the signal aborts; informers run in `tasks`. */
@@ -34,30 +34,30 @@ export interface GroupSnapshotsOptions {
 const WORKERS = 2;
 
 /** Takes group snapshots for VolumeGroupSnapshots. */
-export function groupSnapshots(
-  context: ConcernContext,
+export function createGroupSnapshotReconcilers(
+  context: ControllerContext,
   { kinds, groupKinds, claims, isBinding, sources }: GroupSnapshotsOptions,
 ): GroupSnapshots {
-  const binder = new GroupBinder({ ...context, kinds, groupKinds, claims });
-  const cutter = new GroupCutter({ ...context, kinds, groupKinds });
+  const binder = new GroupSnapshotBinding({ ...context, kinds, groupKinds, claims });
+  const contentReconciler = new GroupContentReconciler({ ...context, kinds, groupKinds });
   const groups = context.queue('group-snapshots', WORKERS, async (key, signal) =>
-    isBinding() ? await again(() => binder.reconcile(key, signal)) : undefined,
+    isBinding() ? await retryStale(() => binder.reconcile(key, signal)) : undefined,
   );
   const contents = context.queue('group-snapshot-contents', WORKERS, async (name, signal) => {
-    const bound = isBinding() ? await again(() => binder.reconcileContent(name, signal)) : undefined;
-    return bound ?? (await again(() => cutter.reconcile(name, signal)));
+    const bound = isBinding() ? await retryStale(() => binder.reconcileContent(name, signal)) : undefined;
+    return bound ?? (await retryStale(() => contentReconciler.reconcile(name, signal)));
   });
-  const cuts = context.queue('group-snapshot-cuts', 1, (name, signal) =>
-    again(() => cutter.reconcileCut(name, signal)),
+  const nodeSnapshots = context.queue('group-snapshot-cuts', 1, (name, signal) =>
+    retryStale(() => contentReconciler.reconcileNodeSnapshot(name, signal)),
   );
   return {
     async run(tasks, signal) {
       await untilServed(GROUP_RESOURCES, 'group snapshots', context, signal);
       await runInformers({ ...groupKinds }, tasks, signal);
       await Promise.all([kinds.snapshots.synced({ signal }), kinds.contents.synced({ signal })]);
-      using _subscribed = subscribe(context, { kinds, groupKinds }, { groups, contents, cuts, sources });
+      using _subscribed = subscribe(context, { kinds, groupKinds }, { groups, contents, nodeSnapshots, sources });
       context.logger.info({ groups: groupKinds.groups.store.size }, 'group snapshots are served');
-      await Promise.all([groups, contents, cuts].map((queue) => queue.run(signal)));
+      await Promise.all([groups, contents, nodeSnapshots].map((queue) => queue.run(signal)));
     },
     onTurn() {
       for (const key of groupKinds.groups.store.keys()) groups.add(key);
@@ -66,12 +66,12 @@ export function groupSnapshots(
   };
 }
 
-type Queues = Readonly<Record<'groups' | 'contents' | 'cuts' | 'sources', Pick<WorkQueue<string>, 'add'>>>;
+type Queues = Readonly<Record<'groups' | 'contents' | 'nodeSnapshots' | 'sources', Pick<WorkQueue<string>, 'add'>>>;
 
 function subscribe(
-  { cluster }: ConcernContext,
+  { cluster }: ControllerContext,
   { kinds, groupKinds }: { readonly kinds: SnapshotKinds; readonly groupKinds: GroupKinds },
-  { groups, contents, cuts, sources }: Queues,
+  { groups, contents, nodeSnapshots, sources }: Queues,
 ): Disposable {
   const ofGroup = (uid: string): void => {
     contents.add(groupContentNameOf(uid));
@@ -109,7 +109,7 @@ function subscribe(
       for (const handle of groupHandlesOf(content)) withHandle(handle);
       for (const handle of spec.source.volumeHandles ?? []) {
         for (const { metadata, spec: of } of cluster.volumes.store.byIndex('handle', handle)) {
-          if (of.group !== undefined) cuts.add(metadata?.name ?? '');
+          if (of.group !== undefined) nodeSnapshots.add(metadata?.name ?? '');
         }
       }
     }),
@@ -130,13 +130,13 @@ function subscribe(
     onEach(cluster.nodes, (_node, name) => {
       for (const { metadata, spec } of cluster.volumes.store.byIndex('node', name)) {
         if (spec.group === undefined) continue;
-        cuts.add(metadata?.name ?? '');
+        nodeSnapshots.add(metadata?.name ?? '');
         ofGroup(spec.claim?.uid ?? '');
       }
     }),
     onEach(cluster.volumes, ({ spec, status }: LocalVolume, name) => {
       if (spec.group !== undefined) {
-        cuts.add(name);
+        nodeSnapshots.add(name);
         withHandle(status?.groupHandle);
         ofGroup(spec.claim?.uid ?? '');
         return;

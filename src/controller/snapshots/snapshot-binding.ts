@@ -33,7 +33,7 @@ import { handlesOf, type SnapshotKinds } from './kinds.ts';
 import type { SourceClaims } from './source-claims.ts';
 import { contentView, groupUidsOf, snapshotClassView, snapshotSource, snapshotView } from './views.ts';
 
-export interface SnapshotBinderDeps {
+export interface SnapshotBindingDeps {
   readonly client: KubeClient;
   readonly cluster: Cluster;
   readonly kinds: SnapshotKinds;
@@ -50,10 +50,10 @@ const WAIT_MS = 60_000;
  * The part of snapshots that is the same for all drivers: from a VolumeSnapshot to its VolumeSnapshotContent and back to its status. A
  * cluster has one controller for it; ours does it where no other one is.
  */
-export class SnapshotBinder {
-  readonly #deps: SnapshotBinderDeps;
+export class SnapshotBinding {
+  readonly #deps: SnapshotBindingDeps;
 
-  constructor(deps: SnapshotBinderDeps) {
+  constructor(deps: SnapshotBindingDeps) {
     this.#deps = deps;
   }
 
@@ -110,10 +110,10 @@ export class SnapshotBinder {
         return undefined;
       case 'wait':
         await this.#writeFault(snapshot, plan.fault, signal);
-        this.#say(snapshot, { type: 'Warning', reason: plan.reason, note: plan.fault.message });
+        this.#recordEvent(snapshot, { type: 'Warning', reason: plan.reason, note: plan.fault.message });
         return { afterMs: WAIT_MS };
       case 'hold':
-        this.#say(snapshot, { type: 'Normal', reason: 'SnapshotDeletePending', note: plan.fault.message });
+        this.#recordEvent(snapshot, { type: 'Normal', reason: 'SnapshotDeletePending', note: plan.fault.message });
         return { afterMs: WAIT_MS };
       case 'set-class':
         await this.#patch(snapshot, { spec: { volumeSnapshotClassName: plan.className } }, signal);
@@ -169,7 +169,7 @@ export class SnapshotBinder {
     };
     kinds.contents.remember(await client.create(VOLUME_SNAPSHOT_CONTENTS, content, { signal }));
     const note = `a snapshot of claim ${live.spec.source.persistentVolumeClaimName ?? ''} is taken`;
-    this.#say(snapshot, { type: 'Normal', reason: 'CreatingSnapshot', note });
+    this.#recordEvent(snapshot, { type: 'Normal', reason: 'CreatingSnapshot', note });
     return undefined;
   }
 
@@ -233,7 +233,7 @@ export class SnapshotBinder {
       signal,
     );
     const said = (reason: string, note: string, type: EventNote['type'] = 'Normal'): void =>
-      this.#say(snapshot, { type, reason, note });
+      this.#recordEvent(snapshot, { type, reason, note });
     if (before.createdMs === undefined && createdMs !== undefined) said('SnapshotCreated', 'it is taken');
     if (!before.isReady && isReady) said('SnapshotReady', 'volumes can be made from it');
     if (error !== undefined && error !== before.error) said('SnapshotCreationFailed', error, 'Warning');
@@ -303,7 +303,7 @@ export class SnapshotBinder {
     };
   }
 
-  #say(snapshot: VolumeSnapshot, note: Omit<EventNote, 'action'>): void {
+  #recordEvent(snapshot: VolumeSnapshot, note: Omit<EventNote, 'action'>): void {
     const { events, logger } = this.#deps;
     if (note.type === 'Warning')
       logger.info({ snapshot: keyOf(snapshot), reason: note.note }, 'snapshot waits');

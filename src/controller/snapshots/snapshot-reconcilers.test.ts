@@ -21,9 +21,9 @@ import { silentLogger } from '../../runtime/logger.ts';
 import { TaskGroup } from '../../runtime/task-group.ts';
 import { WorkQueue } from '../../runtime/work-queue.ts';
 import { createCluster, runInformers } from '../context/cluster.ts';
-import type { ConcernContext } from '../context/controller-context.ts';
+import type { ControllerContext } from '../context/controller-context.ts';
 import { createSnapshotKinds } from './kinds.ts';
-import { snapshotting } from './snapshotting.ts';
+import { createSnapshotReconcilers } from './snapshotting.ts';
 
 const DATA_FINALIZER = 'keelson.dev/data';
 const CLAIMS = ['a', 'b'];
@@ -159,9 +159,9 @@ async function runSnapshotting(client: KubeClient, clock: FakeClock, signal: Abo
     events: { record: () => undefined },
     queue: (name: string, workers: number, work: ConstructorParameters<typeof WorkQueue<string>>[1]) =>
       new WorkQueue({ name, workers, backoff: { baseMs: 250, maxMs: 300_000 } }, work, informerDeps),
-  } as unknown as ConcernContext;
+  } as unknown as ControllerContext;
   const kinds = createSnapshotKinds(informerDeps);
-  await snapshotting(context, { mode: 'all', kinds }).queue.run(signal);
+  await createSnapshotReconcilers(context, { mode: 'all', kinds }).queue.run(signal);
 }
 
 const SEEDS = Array.from({ length: 12 }, (_, index) => index + 1);
@@ -212,8 +212,8 @@ test.each(SEEDS)('nothing waits for a retry, whatever message is late (%i)', asy
 
   // A volume is being made from each while it is asked to go; some are given up.
   const snapshots = (await server.list(VOLUME_SNAPSHOTS)).items;
-  const cuts = (await server.list(LOCAL_VOLUMES)).items.filter(({ spec }) => spec.type === 'Snapshot');
-  for (const { metadata } of cuts) {
+  const nodeSnapshots = (await server.list(LOCAL_VOLUMES)).items.filter(({ spec }) => spec.type === 'Snapshot');
+  for (const { metadata } of nodeSnapshots) {
     await server.create(LOCAL_VOLUMES, {
       metadata: { name: `restored-${metadata?.name ?? ''}`, finalizers: [DATA_FINALIZER] },
       spec: {
