@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { homedir, hostname } from 'node:os';
 import { runController } from '../controller/controller.ts';
 import { RuleThread } from '../controller/labels/rule-thread.ts';
-import { SNAPSHOT_MODES, type SnapshotMode } from '../controller/snapshots/snapshotting.ts';
+import { SNAPSHOT_MODES, type SnapshotMode } from '../controller/snapshots/snapshot-reconcilers.ts';
 import { createControllerMetrics } from '../controller/context/metrics.ts';
 import { Fault } from '../core/fault.ts';
 import { findCluster } from '../kube/cluster-access.ts';

@@ -25,10 +25,10 @@ import { createResizer } from './claims/resizer.ts';
 import { createStoragePoolReporter } from './reports/storage-pool-reporter.ts';
 import { createAgentHealth } from './nodes/agent-health.ts';
 import { createLostNodeVolumes } from './volumes/lost-node-volumes.ts';
-import { UnannotatedVolumes } from './context/unreferenced-volumes.ts';
+import { UnannotatedVolumes } from './context/unannotated-volumes.ts';
 import { createSnapshotKinds } from './snapshots/kinds.ts';
 import { RestoreSources } from './snapshots/restore-sources.ts';
-import { type SnapshotMode, createSnapshotReconcilers } from './snapshots/snapshotting.ts';
+import { type SnapshotMode, createSnapshotReconcilers } from './snapshots/snapshot-reconcilers.ts';
 
 export interface ControllerOptions {
   /** Where CSIStorageCapacity objects live. */

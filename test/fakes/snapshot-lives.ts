@@ -10,10 +10,10 @@ import {
   VOLUME_SNAPSHOTS,
 } from '../../src/api/snapshot-kinds.ts';
 import { createCluster } from '../../src/controller/context/cluster.ts';
-import { SnapshotBinding } from '../../src/controller/snapshots/binder.ts';
-import { SnapshotContentReconciler } from '../../src/controller/snapshots/cutter.ts';
-import { GroupSnapshotBinding } from '../../src/controller/snapshots/group-binder.ts';
-import { GroupContentReconciler } from '../../src/controller/snapshots/group-cutter.ts';
+import { SnapshotBinding } from '../../src/controller/snapshots/snapshot-binding.ts';
+import { SnapshotContentReconciler } from '../../src/controller/snapshots/snapshot-content-reconciler.ts';
+import { GroupSnapshotBinding } from '../../src/controller/snapshots/group-snapshot-binding.ts';
+import { GroupContentReconciler } from '../../src/controller/snapshots/group-content-reconciler.ts';
 import { createGroupKinds } from '../../src/controller/snapshots/group-kinds.ts';
 import { createSnapshotKinds } from '../../src/controller/snapshots/kinds.ts';
 import { SourceClaims } from '../../src/controller/snapshots/source-claims.ts';

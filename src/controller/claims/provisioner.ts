@@ -29,8 +29,15 @@ import { removeVolumeFinalizers } from '../context/local-volume-writes.ts';
 import type { ControllerMetrics } from '../context/metrics.ts';
 import { NodeViews } from '../context/node-views.ts';
 import { persistentVolumeOf } from '../context/persistent-volume.ts';
-import type { UnannotatedVolumes } from '../context/unreferenced-volumes.ts';
-import { classNameOf, classView, claimView, hasAvailableVolume, SELECTED_NODE, volumeView } from '../context/views.ts';
+import type { UnannotatedVolumes } from '../context/unannotated-volumes.ts';
+import {
+  classNameOf,
+  classView,
+  claimView,
+  hasAvailableVolume,
+  SELECTED_NODE,
+  volumeView,
+} from '../context/views.ts';
 
 export interface ProvisionerDeps {
   readonly client: KubeClient;

@@ -3,7 +3,12 @@ import { volumeNameOf } from '../../core/claims/provision.ts';
 import type { PersistentVolumeClaim } from '../../kube/built-in.ts';
 import type { AttributesClasses } from './attributes-classes.ts';
 import type { ClaimSources } from './claim-sources.ts';
-import { type Reconciler, type ControllerContext, onEach, subscriptions } from '../context/controller-context.ts';
+import {
+  type Reconciler,
+  type ControllerContext,
+  onEach,
+  subscriptions,
+} from '../context/controller-context.ts';
 import { Provisioner } from './provisioner.ts';
 import type { SnapshotKinds } from '../snapshots/kinds.ts';
 import { classNameOf } from '../context/views.ts';

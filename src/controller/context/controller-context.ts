@@ -9,7 +9,7 @@ import type { WorkQueue, WorkResult } from '../../runtime/work-queue.ts';
 import type { QuietPeriod } from '../../runtime/quiet-period.ts';
 import type { Cluster, Runnable } from './cluster.ts';
 import type { ControllerMetrics } from './metrics.ts';
-import type { UnannotatedVolumes } from './unreferenced-volumes.ts';
+import type { UnannotatedVolumes } from './unannotated-volumes.ts';
 
 /** One thing that the controller takes care of: what it works on, and which changes are of interest to it. */
 export interface Reconciler {

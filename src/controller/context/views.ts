@@ -135,7 +135,8 @@ export function nodeView(
   return {
     name: metadata?.name ?? '',
     labels: metadata?.labels ?? {},
-    isUsable: metadata?.deletionTimestamp === undefined && spec?.unschedulable !== true && !isUnresponsive(node),
+    isUsable:
+      metadata?.deletionTimestamp === undefined && spec?.unschedulable !== true && !isUnresponsive(node),
     pools: (inventory?.status?.storage?.pools ?? []).map((pool): PoolView => {
       const placed = uncounted
         .filter(({ spec: { poolName } }) => poolName === pool.name)

@@ -8,7 +8,12 @@ import type { Clock } from '../../runtime/clock.ts';
 import type { Logger } from '../../runtime/logger.ts';
 import type { WorkResult } from '../../runtime/work-queue.ts';
 import type { Cluster } from '../context/cluster.ts';
-import { type Reconciler, type ControllerContext, onEach, subscriptions } from '../context/controller-context.ts';
+import {
+  type Reconciler,
+  type ControllerContext,
+  onEach,
+  subscriptions,
+} from '../context/controller-context.ts';
 
 export interface AgentHealthDeps {
   readonly client: Pick<KubeClient, 'patch'>;
@@ -96,7 +101,9 @@ export class AgentHealth {
     const nowMs = clock.nowMs();
     const known = this.#missed.get(name);
     const missed: AgentExpectation =
-      known?.key === unresponsiveness.key ? known : { key: unresponsiveness.key, sinceMs: nowMs, isAsked: false };
+      known?.key === unresponsiveness.key
+        ? known
+        : { key: unresponsiveness.key, sinceMs: nowMs, isAsked: false };
     this.#missed.set(name, missed);
     if (readyOf(inventory)?.status !== 'True') {
       // It has not answered; or what it has said of itself stays: that it cannot serve.
@@ -105,7 +112,9 @@ export class AgentHealth {
     }
     if (missed.isAsked) missed.answeredMs ??= nowMs;
     const askAtMs =
-      missed.answeredMs === undefined ? missed.sinceMs + HEARTBEAT_TIMEOUT_MS : missed.answeredMs + RECHECK_MS;
+      missed.answeredMs === undefined
+        ? missed.sinceMs + HEARTBEAT_TIMEOUT_MS
+        : missed.answeredMs + RECHECK_MS;
     if (nowMs < askAtMs) return { afterMs: askAtMs - nowMs };
     await this.#ask(inventory, unresponsiveness, signal);
     missed.isAsked = true;

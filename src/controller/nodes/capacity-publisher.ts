@@ -9,7 +9,12 @@ import { Informer, type InformerDeps } from '../../kube/informer.ts';
 import type { Clock } from '../../runtime/clock.ts';
 import type { WorkResult } from '../../runtime/work-queue.ts';
 import type { Cluster } from '../context/cluster.ts';
-import { type Reconciler, type ControllerContext, onEach, subscriptions } from '../context/controller-context.ts';
+import {
+  type Reconciler,
+  type ControllerContext,
+  onEach,
+  subscriptions,
+} from '../context/controller-context.ts';
 import { classView, nodeView } from '../context/views.ts';
 
 const DRIVER_LABEL = 'csi.storage.k8s.io/drivername';
@@ -37,7 +42,10 @@ export interface CapacityPublisherDeps {
 const BATCH_MS = 900;
 
 /** Publishes what nodes have left. Keys are names of nodes. */
-export function createCapacityPublisher(context: ControllerContext, options: CapacityPublisherOptions): Reconciler {
+export function createCapacityPublisher(
+  context: ControllerContext,
+  options: CapacityPublisherOptions,
+): Reconciler {
   const { cluster } = context;
   const published = createCapacityInformer(options, context.informerDeps);
   const publisher = new CapacityPublisher(options, { ...context, published });

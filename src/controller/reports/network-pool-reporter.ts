@@ -3,7 +3,12 @@ import { isFault } from '../../core/fault.ts';
 import { selectsLabels } from '../../core/kube-text/label-selector.ts';
 import { Informer } from '../../kube/informer.ts';
 import type { WorkResult } from '../../runtime/work-queue.ts';
-import { type Reconciler, type ControllerContext, onEach, subscriptions } from '../context/controller-context.ts';
+import {
+  type Reconciler,
+  type ControllerContext,
+  onEach,
+  subscriptions,
+} from '../context/controller-context.ts';
 
 const FIELD_MANAGER = 'keelson-controller';
 

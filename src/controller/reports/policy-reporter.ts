@@ -3,7 +3,12 @@ import { isFault } from '../../core/fault.ts';
 import { planPolicyStatus } from '../../core/policies/policy-status.ts';
 import { Informer } from '../../kube/informer.ts';
 import type { WorkResult } from '../../runtime/work-queue.ts';
-import { type Reconciler, type ControllerContext, onEach, subscriptions } from '../context/controller-context.ts';
+import {
+  type Reconciler,
+  type ControllerContext,
+  onEach,
+  subscriptions,
+} from '../context/controller-context.ts';
 
 const FIELD_MANAGER = 'keelson-controller';
 /** Nodes take a new policy within a second or two of each other: together they are one write. */

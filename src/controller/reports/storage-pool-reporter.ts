@@ -9,7 +9,12 @@ import {
 } from '../../core/inventory/storage-pool-status.ts';
 import { Informer } from '../../kube/informer.ts';
 import type { WorkResult } from '../../runtime/work-queue.ts';
-import { type Reconciler, type ControllerContext, onEach, subscriptions } from '../context/controller-context.ts';
+import {
+  type Reconciler,
+  type ControllerContext,
+  onEach,
+  subscriptions,
+} from '../context/controller-context.ts';
 
 const FIELD_MANAGER = 'keelson-controller';
 /** Volumes come and go; their sum over all nodes need not follow each. */

@@ -26,7 +26,7 @@ import type { Logger } from '../../runtime/logger.ts';
 import type { WorkResult } from '../../runtime/work-queue.ts';
 import type { Cluster } from '../context/cluster.ts';
 import { annotateVolume } from '../context/local-volume-writes.ts';
-import { releaseNodeSnapshot, isOnKnownNode, isOnLiveNode } from './cut-nodes.ts';
+import { releaseNodeSnapshot, isOnKnownNode, isOnLiveNode } from './snapshot-nodes.ts';
 import { groupContentView, nodeGroupSnapshotView, groupHandlesOf, type GroupKinds } from './group-kinds.ts';
 import { handlesOf, type SnapshotKinds } from './kinds.ts';
 import { nodeSnapshotSource, nodeSnapshotView, nanoseconds, CONTENT_ANNOTATION } from './views.ts';
@@ -109,7 +109,12 @@ export class GroupContentReconciler {
         for (const name of plan.names) {
           const nodeSnapshot = this.#deps.cluster.volumes.store.get(name);
           if (nodeSnapshot === undefined) continue;
-          await annotateVolume(nodeSnapshot, { [CONTENT_ANNOTATION]: content.metadata?.name ?? '' }, this.#deps, signal);
+          await annotateVolume(
+            nodeSnapshot,
+            { [CONTENT_ANNOTATION]: content.metadata?.name ?? '' },
+            this.#deps,
+            signal,
+          );
         }
         return undefined;
       case 'report':
@@ -221,7 +226,10 @@ export class GroupContentReconciler {
     const known = this.#stateOf(content).members;
     for (const { volumeHandle, givenHandle, nodeSnapshot } of known) {
       if (nodeSnapshot !== undefined || givenHandle !== undefined) continue;
-      const nodeSnapshotName = nodeGroupSnapshotNameOf(content.spec.volumeGroupSnapshotRef.uid ?? '', volumeHandle);
+      const nodeSnapshotName = nodeGroupSnapshotNameOf(
+        content.spec.volumeGroupSnapshotRef.uid ?? '',
+        volumeHandle,
+      );
       const missed = await findObject(client, LOCAL_VOLUMES, { name: nodeSnapshotName }, { signal });
       if (missed === undefined) continue;
       cluster.volumes.remember(missed);
@@ -276,11 +284,17 @@ export class GroupContentReconciler {
     const { cluster, kinds, groupKinds, clock } = this.#deps;
     const view = groupContentView(content);
     const { store } = cluster.volumes;
-    const member = (nodeSnapshot: LocalVolume | undefined): Pick<GroupContentMember, 'nodeSnapshot' | 'holder' | 'hasNode'> => {
+    const member = (
+      nodeSnapshot: LocalVolume | undefined,
+    ): Pick<GroupContentMember, 'nodeSnapshot' | 'holder' | 'hasNode'> => {
       const handle = nodeSnapshot?.status?.volumeHandle;
       const [holder] = handle === undefined ? [] : kinds.contents.store.byIndex('handle', handle);
       const hasNode = nodeSnapshot === undefined || isOnKnownNode(nodeSnapshot, cluster);
-      return { nodeSnapshot: nodeSnapshot && nodeGroupSnapshotView(nodeSnapshot), holder: holder?.metadata?.name, hasNode };
+      return {
+        nodeSnapshot: nodeSnapshot && nodeGroupSnapshotView(nodeSnapshot),
+        holder: holder?.metadata?.name,
+        hasNode,
+      };
     };
     const taken = (view.volumeHandles ?? []).map((volumeHandle): GroupContentMember => {
       const [source] = store.byIndex('handle', volumeHandle).filter(({ spec }) => spec.type === 'Volume');
@@ -289,7 +303,9 @@ export class GroupContentReconciler {
       return { volumeHandle, source: source && nodeSnapshotSource(source), ...member(nodeSnapshot) };
     });
     const given = (view.given?.snapshotHandles ?? []).map((givenHandle): GroupContentMember => {
-      const [nodeSnapshot] = store.byIndex('handle', givenHandle).filter(({ spec }) => spec.type === 'Snapshot');
+      const [nodeSnapshot] = store
+        .byIndex('handle', givenHandle)
+        .filter(({ spec }) => spec.type === 'Snapshot');
       return { volumeHandle: '', givenHandle, source: undefined, ...member(nodeSnapshot) };
     });
     const handles = groupHandlesOf(content);

@@ -39,7 +39,8 @@ async function prepare(deletionPolicy: 'Delete' | 'Retain', nodes = ['n1', 'n1']
 /** Every snapshot here is a member: nothing is ever taken for its content alone. */
 async function settle(client?: KubeClient): Promise<number> {
   const deaths = await lives.settle(client);
-  for (const { spec } of await lives.nodeSnapshots()) expect(spec.group?.volumeNames).toEqual(['pvc-1', 'pvc-2']);
+  for (const { spec } of await lives.nodeSnapshots())
+    expect(spec.group?.volumeNames).toEqual(['pvc-1', 'pvc-2']);
   return deaths;
 }
 

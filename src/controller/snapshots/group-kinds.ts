@@ -123,7 +123,9 @@ export function groupClassView({
   return { name: metadata?.name ?? '', driver, deletionPolicy, parameters, isDefault };
 }
 
-export function nodeGroupSnapshotView(nodeSnapshot: LocalVolume): NonNullable<GroupContentMember['nodeSnapshot']> {
+export function nodeGroupSnapshotView(
+  nodeSnapshot: LocalVolume,
+): NonNullable<GroupContentMember['nodeSnapshot']> {
   return { ...nodeSnapshotView(nodeSnapshot), groupHandle: nodeSnapshot.status?.groupHandle };
 }
 

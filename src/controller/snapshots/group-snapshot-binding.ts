@@ -32,7 +32,7 @@ import type { Clock } from '../../runtime/clock.ts';
 import type { Logger } from '../../runtime/logger.ts';
 import type { WorkResult } from '../../runtime/work-queue.ts';
 import type { Cluster } from '../context/cluster.ts';
-import { restoringFrom } from './binder.ts';
+import { restoringFrom } from './snapshot-binding.ts';
 import {
   groupClassView,
   groupContentView,
@@ -113,7 +113,11 @@ export class GroupSnapshotBinding {
         this.#recordEvent(group, { type: 'Warning', reason: 'GroupSnapshotWaits', note: plan.fault.message });
         return { afterMs: WAIT_MS };
       case 'hold':
-        this.#recordEvent(group, { type: 'Normal', reason: 'SnapshotDeletePending', note: plan.fault.message });
+        this.#recordEvent(group, {
+          type: 'Normal',
+          reason: 'SnapshotDeletePending',
+          note: plan.fault.message,
+        });
         return { afterMs: WAIT_MS };
       case 'set-class':
         await this.#patch(group, { spec: { volumeGroupSnapshotClassName: plan.className } }, signal);

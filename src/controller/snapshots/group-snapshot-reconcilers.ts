@@ -7,13 +7,13 @@ import type { TaskGroup } from '../../runtime/task-group.ts';
 import type { WorkQueue } from '../../runtime/work-queue.ts';
 import { runInformers } from '../context/cluster.ts';
 import { type ControllerContext, onEach, subscriptions } from '../context/controller-context.ts';
-import { GroupSnapshotBinding } from './group-binder.ts';
-import { GroupContentReconciler } from './group-cutter.ts';
+import { GroupSnapshotBinding } from './group-snapshot-binding.ts';
+import { GroupContentReconciler } from './group-content-reconciler.ts';
 import { GROUP_RESOURCES, groupHandlesOf, type GroupKinds } from './group-kinds.ts';
 import { untilServed } from '../context/served-kinds.ts';
 import { handlesOf, type SnapshotKinds } from './kinds.ts';
 import type { SourceClaims } from './source-claims.ts';
-import { retryStale } from './again.ts';
+import { retryStale } from './retry-stale.ts';
 
 export interface GroupSnapshots {
   /** Waits until the cluster serves the kinds, and works until the signal aborts; informers run in `tasks`. */
@@ -55,7 +55,11 @@ export function createGroupSnapshotReconcilers(
       await untilServed(GROUP_RESOURCES, 'group snapshots', context, signal);
       await runInformers({ ...groupKinds }, tasks, signal);
       await Promise.all([kinds.snapshots.synced({ signal }), kinds.contents.synced({ signal })]);
-      using _subscribed = subscribe(context, { kinds, groupKinds }, { groups, contents, nodeSnapshots, sources });
+      using _subscribed = subscribe(
+        context,
+        { kinds, groupKinds },
+        { groups, contents, nodeSnapshots, sources },
+      );
       context.logger.info({ groups: groupKinds.groups.store.size }, 'group snapshots are served');
       await Promise.all([groups, contents, nodeSnapshots].map((queue) => queue.run(signal)));
     },
@@ -66,7 +70,9 @@ export function createGroupSnapshotReconcilers(
   };
 }
 
-type Queues = Readonly<Record<'groups' | 'contents' | 'nodeSnapshots' | 'sources', Pick<WorkQueue<string>, 'add'>>>;
+type Queues = Readonly<
+  Record<'groups' | 'contents' | 'nodeSnapshots' | 'sources', Pick<WorkQueue<string>, 'add'>>
+>;
 
 function subscribe(
   { cluster }: ControllerContext,

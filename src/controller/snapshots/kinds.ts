@@ -43,7 +43,8 @@ export function createSnapshotKinds(deps: InformerDeps): SnapshotKinds {
       {
         resource: VOLUME_SNAPSHOT_CONTENTS,
         indexers: {
-          nodeSnapshot: (content) => (isOurs(content) ? [nodeSnapshotNameOf(content.spec.volumeSnapshotRef.uid ?? '')] : []),
+          nodeSnapshot: (content) =>
+            isOurs(content) ? [nodeSnapshotNameOf(content.spec.volumeSnapshotRef.uid ?? '')] : [],
           handle: (content) => (isOurs(content) ? handlesOf(content) : []),
           snapshot: ({ spec: { volumeSnapshotRef } }) => [
             `${volumeSnapshotRef.namespace ?? ''}/${volumeSnapshotRef.name ?? ''}`,

@@ -113,7 +113,11 @@ export class SnapshotBinding {
         this.#recordEvent(snapshot, { type: 'Warning', reason: plan.reason, note: plan.fault.message });
         return { afterMs: WAIT_MS };
       case 'hold':
-        this.#recordEvent(snapshot, { type: 'Normal', reason: 'SnapshotDeletePending', note: plan.fault.message });
+        this.#recordEvent(snapshot, {
+          type: 'Normal',
+          reason: 'SnapshotDeletePending',
+          note: plan.fault.message,
+        });
         return { afterMs: WAIT_MS };
       case 'set-class':
         await this.#patch(snapshot, { spec: { volumeSnapshotClassName: plan.className } }, signal);

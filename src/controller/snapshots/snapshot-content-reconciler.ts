@@ -16,9 +16,16 @@ import type { Logger } from '../../runtime/logger.ts';
 import type { WorkResult } from '../../runtime/work-queue.ts';
 import type { Cluster } from '../context/cluster.ts';
 import { annotateVolume } from '../context/local-volume-writes.ts';
-import { releaseNodeSnapshot, isOnKnownNode, isOnLiveNode } from './cut-nodes.ts';
+import { releaseNodeSnapshot, isOnKnownNode, isOnLiveNode } from './snapshot-nodes.ts';
 import { handlesOf, type SnapshotKinds } from './kinds.ts';
-import { contentView, nodeSnapshotSource, nodeSnapshotView, isOurs, nanoseconds, CONTENT_ANNOTATION } from './views.ts';
+import {
+  contentView,
+  nodeSnapshotSource,
+  nodeSnapshotView,
+  isOurs,
+  nanoseconds,
+  CONTENT_ANNOTATION,
+} from './views.ts';
 
 export interface SnapshotContentReconcilerDeps {
   readonly client: KubeClient;
@@ -58,7 +65,11 @@ export class SnapshotContentReconciler {
   async reconcileNodeSnapshot(name: string, signal: AbortSignal): Promise<WorkResult> {
     const { client, cluster, kinds, logger } = this.#deps;
     const known = cluster.volumes.store.get(name);
-    if (known === undefined || !isNodeSnapshot(known) || kinds.contents.store.byIndex('nodeSnapshot', name).length > 0) {
+    if (
+      known === undefined ||
+      !isNodeSnapshot(known) ||
+      kinds.contents.store.byIndex('nodeSnapshot', name).length > 0
+    ) {
       return undefined;
     }
     if (planOrphan(nodeSnapshotView(known), isOnKnownNode(known, cluster)).do === 'nothing') return undefined;
@@ -95,7 +106,12 @@ export class SnapshotContentReconciler {
         return await this.#create(content, plan.source, signal);
       case 'mark':
         if (nodeSnapshot !== undefined) {
-          await annotateVolume(nodeSnapshot, { [CONTENT_ANNOTATION]: content.metadata?.name ?? '' }, this.#deps, signal);
+          await annotateVolume(
+            nodeSnapshot,
+            { [CONTENT_ANNOTATION]: content.metadata?.name ?? '' },
+            this.#deps,
+            signal,
+          );
         }
         return undefined;
       case 'report':
@@ -114,7 +130,11 @@ export class SnapshotContentReconciler {
   }
 
   /** The intent comes first. Its content is read from the server: one that is gone by now must not get a snapshot. */
-  async #create(content: VolumeSnapshotContent, source: NodeSnapshotSource, signal: AbortSignal): Promise<WorkResult> {
+  async #create(
+    content: VolumeSnapshotContent,
+    source: NodeSnapshotSource,
+    signal: AbortSignal,
+  ): Promise<WorkResult> {
     const { client, cluster } = this.#deps;
     const live = await this.#live(content, signal);
     if (live === undefined || planContent(this.#stateOf(live, undefined)).do !== 'create')
@@ -154,7 +174,8 @@ export class SnapshotContentReconciler {
     const { name = '', uid } = known.metadata ?? {};
     const live = await this.#live(content, signal);
     const nodeSnapshot = await findObject(client, LOCAL_VOLUMES, { name }, { signal });
-    if (live === undefined || nodeSnapshot === undefined || nodeSnapshot.metadata?.uid !== uid) return { afterMs: 200 };
+    if (live === undefined || nodeSnapshot === undefined || nodeSnapshot.metadata?.uid !== uid)
+      return { afterMs: 200 };
     const hasNode = await isOnLiveNode(nodeSnapshot, client, signal);
     if (planContent({ ...this.#stateOf(live, nodeSnapshot), hasNode }).do !== plan.do) {
       kinds.contents.remember(live);
@@ -181,7 +202,11 @@ export class SnapshotContentReconciler {
     const { name = '', uid, resourceVersion, finalizers = [] } = content.metadata ?? {};
     const nodeSnapshotName = nodeSnapshotNameOf(content.spec.volumeSnapshotRef.uid ?? '');
     const missed = await findObject(client, LOCAL_VOLUMES, { name: nodeSnapshotName }, { signal });
-    if (missed !== undefined && this.#nodeSnapshotOf(content) === undefined && isNodeSnapshotOf(missed, content)) {
+    if (
+      missed !== undefined &&
+      this.#nodeSnapshotOf(content) === undefined &&
+      isNodeSnapshotOf(missed, content)
+    ) {
       cluster.volumes.remember(missed);
       return { afterMs: 200 };
     }
@@ -264,12 +289,18 @@ export class SnapshotContentReconciler {
 
 /** The LocalVolume of a snapshot that was taken for a VolumeSnapshot; others somebody made by hand. */
 function isNodeSnapshot({ metadata, spec }: LocalVolume): boolean {
-  return spec.type === 'Snapshot' && spec.claim !== undefined && metadata?.name === nodeSnapshotNameOf(spec.claim.uid);
+  return (
+    spec.type === 'Snapshot' &&
+    spec.claim !== undefined &&
+    metadata?.name === nodeSnapshotNameOf(spec.claim.uid)
+  );
 }
 
 /** By its name alone: for a content that it was made for, not for one that stands for a snapshot that exists. */
 function isNodeSnapshotOf(nodeSnapshot: LocalVolume, { spec }: VolumeSnapshotContent): boolean {
   return (
-    isNodeSnapshot(nodeSnapshot) && spec.source.volumeHandle !== undefined && nodeSnapshot.spec.claim?.uid === spec.volumeSnapshotRef.uid
+    isNodeSnapshot(nodeSnapshot) &&
+    spec.source.volumeHandle !== undefined &&
+    nodeSnapshot.spec.claim?.uid === spec.volumeSnapshotRef.uid
   );
 }

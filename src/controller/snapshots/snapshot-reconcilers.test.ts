@@ -23,7 +23,7 @@ import { WorkQueue } from '../../runtime/work-queue.ts';
 import { createCluster, runInformers } from '../context/cluster.ts';
 import type { ControllerContext } from '../context/controller-context.ts';
 import { createSnapshotKinds } from './kinds.ts';
-import { createSnapshotReconcilers } from './snapshotting.ts';
+import { createSnapshotReconcilers } from './snapshot-reconcilers.ts';
 
 const DATA_FINALIZER = 'keelson.dev/data';
 const CLAIMS = ['a', 'b'];
@@ -212,7 +212,9 @@ test.each(SEEDS)('nothing waits for a retry, whatever message is late (%i)', asy
 
   // A volume is being made from each while it is asked to go; some are given up.
   const snapshots = (await server.list(VOLUME_SNAPSHOTS)).items;
-  const nodeSnapshots = (await server.list(LOCAL_VOLUMES)).items.filter(({ spec }) => spec.type === 'Snapshot');
+  const nodeSnapshots = (await server.list(LOCAL_VOLUMES)).items.filter(
+    ({ spec }) => spec.type === 'Snapshot',
+  );
   for (const { metadata } of nodeSnapshots) {
     await server.create(LOCAL_VOLUMES, {
       metadata: { name: `restored-${metadata?.name ?? ''}`, finalizers: [DATA_FINALIZER] },

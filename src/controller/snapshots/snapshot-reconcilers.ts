@@ -10,11 +10,11 @@ import {
   onEach,
   subscriptions,
 } from '../context/controller-context.ts';
-import { retryStale } from './again.ts';
-import { SnapshotBinding } from './binder.ts';
-import { SnapshotContentReconciler } from './cutter.ts';
+import { retryStale } from './retry-stale.ts';
+import { SnapshotBinding } from './snapshot-binding.ts';
+import { SnapshotContentReconciler } from './snapshot-content-reconciler.ts';
 import { createGroupKinds } from './group-kinds.ts';
-import { createGroupSnapshotReconcilers } from './grouping.ts';
+import { createGroupSnapshotReconcilers } from './group-snapshot-reconcilers.ts';
 import { handlesOf, runSnapshotKinds, type SnapshotKinds } from './kinds.ts';
 import { SourceClaims } from './source-claims.ts';
 import { StandardController } from './standard-controller.ts';
@@ -34,7 +34,10 @@ export interface SnapshotReconcilersOptions {
 const WORKERS = 4;
 
 /** Takes snapshots for VolumeSnapshots. Waits for as long as the cluster does not serve those, and holds nothing else up. */
-export function createSnapshotReconcilers(context: ControllerContext, { mode, kinds }: SnapshotReconcilersOptions): Reconciler {
+export function createSnapshotReconcilers(
+  context: ControllerContext,
+  { mode, kinds }: SnapshotReconcilersOptions,
+): Reconciler {
   if (mode === 'off') return { queue: { run: async () => undefined }, subscribe: () => subscriptions() };
   const { client, cluster } = context;
   const standard = new StandardController(context.informerDeps);

@@ -21,7 +21,12 @@ import type { Clock } from '../../runtime/clock.ts';
 import type { Logger } from '../../runtime/logger.ts';
 import type { WorkResult } from '../../runtime/work-queue.ts';
 import type { Cluster } from '../context/cluster.ts';
-import { type Reconciler, type ControllerContext, onEach, subscriptions } from '../context/controller-context.ts';
+import {
+  type Reconciler,
+  type ControllerContext,
+  onEach,
+  subscriptions,
+} from '../context/controller-context.ts';
 import { removeVolumeFinalizers } from '../context/local-volume-writes.ts';
 import { isUnresponsive, PERSISTENT_VOLUME_ANNOTATION } from '../context/views.ts';
 
@@ -131,7 +136,11 @@ export class LostNodeVolumes {
   }
 
   /** As conditions of our own beside those of the agent; they are there only while there is something to say. */
-  async #mark(volume: LocalVolume, remark: LostNodeCondition | undefined, signal: AbortSignal): Promise<void> {
+  async #mark(
+    volume: LocalVolume,
+    remark: LostNodeCondition | undefined,
+    signal: AbortSignal,
+  ): Promise<void> {
     const { client, cluster, clock } = this.#deps;
     const type = remark && CONDITION_OF[remark.reason];
     const ours = (volume.status?.conditions ?? []).filter((each) => [REACHABLE, OWNED].includes(each.type));

@@ -10,11 +10,16 @@ import type { Logger } from '../../runtime/logger.ts';
 import type { WorkResult } from '../../runtime/work-queue.ts';
 import type { QuietPeriod } from '../../runtime/quiet-period.ts';
 import type { Cluster } from '../context/cluster.ts';
-import { type Reconciler, type ControllerContext, onEach, subscriptions } from '../context/controller-context.ts';
+import {
+  type Reconciler,
+  type ControllerContext,
+  onEach,
+  subscriptions,
+} from '../context/controller-context.ts';
 import { annotateVolume } from '../context/local-volume-writes.ts';
 import type { ControllerMetrics } from '../context/metrics.ts';
 import { FINALIZER, nodeAffinityOf } from '../context/persistent-volume.ts';
-import type { UnannotatedVolumes } from '../context/unreferenced-volumes.ts';
+import type { UnannotatedVolumes } from '../context/unannotated-volumes.ts';
 import { PERSISTENT_VOLUME_ANNOTATION } from '../context/views.ts';
 
 export interface ReclaimerDeps {
@@ -29,7 +34,10 @@ export interface ReclaimerDeps {
 }
 
 /** Sees PersistentVolumes to their end. Keys are their names. */
-export function createReclaimer(context: ControllerContext, { workers }: { readonly workers: number }): Reconciler {
+export function createReclaimer(
+  context: ControllerContext,
+  { workers }: { readonly workers: number },
+): Reconciler {
   const { owners, volumes } = context.cluster;
   const releaser = new Reclaimer(context);
   const queue = context.queue('release', workers, (name, signal) => releaser.reconcile(name, signal));
@@ -139,7 +147,8 @@ export class Reclaimer {
   #noteOwner({ metadata, spec }: LocalVolume, owner: string): void {
     const { unannotated } = this.#deps;
     const { name = '', annotations } = metadata ?? {};
-    if (annotations?.[PERSISTENT_VOLUME_ANNOTATION] === undefined && spec.type === 'Volume') unannotated.add(name, owner);
+    if (annotations?.[PERSISTENT_VOLUME_ANNOTATION] === undefined && spec.type === 'Volume')
+      unannotated.add(name, owner);
     else unannotated.delete(name);
   }
 

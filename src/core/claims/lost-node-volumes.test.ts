@@ -41,7 +41,12 @@ test.each<[string, Partial<LostNodeInput>, string, string | undefined]>([
     'take-back',
     'ReleaseRefused',
   ],
-  ['one that is given up waits for its claim', { volume: released, node: 'gone' }, 'nothing', 'VolumeGivenUp'],
+  [
+    'one that is given up waits for its claim',
+    { volume: released, node: 'gone' },
+    'nothing',
+    'VolumeGivenUp',
+  ],
   ['and goes when nobody has it', { volume: released, node: 'gone', owners: [] }, 'delete', 'VolumeGivenUp'],
   [
     'without waiting for its node',
@@ -75,7 +80,11 @@ test.each<[string, Partial<LostNodeInput>, string, string | undefined]>([
 
 test('whoever waits is told what to delete', () => {
   const input: LostNodeInput = { volume: released, node: 'gone', owners: [owner] };
-  expect(planLostNodeVolume(input).remark?.message).toContain('gone, was given up: delete this claim and the pods');
+  expect(planLostNodeVolume(input).remark?.message).toContain(
+    'gone, was given up: delete this claim and the pods',
+  );
   const kept = { ...input, owners: [{ ...owner, reclaimPolicy: 'Retain' }] };
-  expect(planLostNodeVolume(kept).remark?.message).toContain('PersistentVolume pvc-1, which has policy Retain');
+  expect(planLostNodeVolume(kept).remark?.message).toContain(
+    'PersistentVolume pvc-1, which has policy Retain',
+  );
 });

@@ -85,7 +85,8 @@ export function planModify(input: ModifyInput): ModifyPlan {
     if (!isSaid) return { do: 'say', ...inProgress };
     return { do: 'ask', className: goal, parameters: wanted.parameters };
   }
-  if (volume.answer === 'awaited') return claim.error === undefined ? recordEvent(claim, inProgress) : NOTHING;
+  if (volume.answer === 'awaited')
+    return claim.error === undefined ? recordEvent(claim, inProgress) : NOTHING;
   if (volume.answer !== 'done') return planRefused(claim, goal, volume.answer);
   return ownerClass === goal ? { do: 'finish', className: goal } : { do: 'publish', className: goal };
 }
@@ -99,7 +100,11 @@ function planRefused(
   const state = isInfeasible ? 'Infeasible' : 'InProgress';
   const todo = isInfeasible ? 'name another class' : 'it is tried again';
   const text = `the volume cannot be changed to VolumeAttributesClass ${target}: ${message}; ${todo}`;
-  return recordEvent(claim, { state, target, problem: new Fault(isInfeasible ? 'invalid' : 'unavailable', text) });
+  return recordEvent(claim, {
+    state,
+    target,
+    problem: new Fault(isInfeasible ? 'invalid' : 'unavailable', text),
+  });
 }
 
 /** A node that was asked for what nobody wants any more is asked for what was before. */

@@ -93,11 +93,15 @@ test('a volume goes into a pool that can make it, and a node without one says wh
     pools: pools.map((pool) => ({ ...pool, isReady: false, reason: 'its disk is gone' })),
   });
   expect(describeFreeSpace(closed, { fsType: 'ext4' })).toBe('pool images is not ready: its disk is gone');
-  expect(describeFreeSpace(mixed, { pool: 'big', volumeMode: 'Block' })).toBe('pool big makes no Block volumes');
+  expect(describeFreeSpace(mixed, { pool: 'big', volumeMode: 'Block' })).toBe(
+    'pool big makes no Block volumes',
+  );
   expect(describeFreeSpace(mixed, { encrypted: true })).toBe(
     'pool big makes no encrypted volumes; pool images makes no encrypted volumes',
   );
-  const selecting = (text: string): PoolRequest => ({ poolSelector: parsePoolSelector(text, 'poolSelector') });
+  const selecting = (text: string): PoolRequest => ({
+    poolSelector: parsePoolSelector(text, 'poolSelector'),
+  });
   const labelled = node('d', 0n, {
     pools: pools.map((pool) => ({ ...pool, labels: pool.name === 'big' ? { media: 'hdd' } : {} })),
   });
@@ -109,5 +113,7 @@ test('a volume goes into a pool that can make it, and a node without one says wh
   // An agent that says nothing of labels knows of none; for all else it may refuse.
   expect(choosePool(mixed, selecting('media=hdd'))).toBeUndefined();
   const unresponsive = node('b', 9n);
-  expect(choosePool(unresponsive, { fsType: 'xfs', volumeMode: 'Block', backend: 'image' })?.name).toBe('default');
+  expect(choosePool(unresponsive, { fsType: 'xfs', volumeMode: 'Block', backend: 'image' })?.name).toBe(
+    'default',
+  );
 });

@@ -71,7 +71,11 @@ export function choosePool(node: NodeView, poolRequest: PoolRequest): PoolView |
 }
 
 /** Why no pool of the node can be used, or how much room the best one has. */
-export function describeFreeSpace(node: NodeView, poolRequest: PoolRequest, pool = choosePool(node, poolRequest)): string {
+export function describeFreeSpace(
+  node: NodeView,
+  poolRequest: PoolRequest,
+  pool = choosePool(node, poolRequest),
+): string {
   if (pool !== undefined) return `pool ${pool.name} has ${formatBytes(pool.freeBytes)} free`;
   return explainNoPool(node, poolRequest).text;
 }
@@ -82,7 +86,9 @@ export function explainNoPool(
   poolRequest: PoolRequest,
 ): { readonly problem: 'none' | 'unfit' | 'closed'; readonly text: string } {
   const named = pools.filter((candidate) => isNamed(candidate, poolRequest));
-  const closed = named.find((candidate) => !candidate.isReady && lackOf(candidate, poolRequest) === undefined);
+  const closed = named.find(
+    (candidate) => !candidate.isReady && lackOf(candidate, poolRequest) === undefined,
+  );
   if (closed !== undefined) {
     const reason = closed.reason ?? 'its agent gives no reason';
     return { problem: 'closed', text: `pool ${closed.name} is not ready: ${reason}` };

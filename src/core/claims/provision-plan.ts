@@ -252,7 +252,10 @@ function placeAtSource(
     throw fail('invalid', `wants ${wanted}, but its source has ${least}; ask for that or more`);
   }
   if (poolRequest.pool !== undefined && poolRequest.pool !== poolName) {
-    throw fail('invalid', `is of a class with pool ${poolRequest.pool}, but its source is in pool ${poolName}`);
+    throw fail(
+      'invalid',
+      `is of a class with pool ${poolRequest.pool}, but its source is in pool ${poolName}`,
+    );
   }
   if (node === undefined)
     throw fail('precondition', `starts from a volume on node ${nodeName}, which is gone`);

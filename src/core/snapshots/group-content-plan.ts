@@ -58,7 +58,9 @@ export function planGroupContent(state: GroupContentState): GroupContentPlan {
   const { content, members, isRefused } = state;
   if (content.driver !== DRIVER_NAME) return NOTHING;
   if (content.isDeleting) return planDeletion(state);
-  const nodeSnapshots = members.flatMap(({ nodeSnapshot }) => (nodeSnapshot === undefined ? [] : [nodeSnapshot]));
+  const nodeSnapshots = members.flatMap(({ nodeSnapshot }) =>
+    nodeSnapshot === undefined ? [] : [nodeSnapshot],
+  );
   if (nodeSnapshots.some(({ isDeleting }) => isDeleting)) {
     const isReported = content.status.handle !== undefined || content.given !== undefined;
     return isReported ? recordEvent(content, 'its snapshots are being deleted') : abandoned(members);
@@ -67,7 +69,10 @@ export function planGroupContent(state: GroupContentState): GroupContentPlan {
   const absent = members.filter(({ nodeSnapshot }) => nodeSnapshot === undefined);
   if (absent.length > 0) {
     if (content.status.handle !== undefined) {
-      return recordEvent(content, `no node knows its snapshot of volume ${absent[0]?.volumeHandle ?? ''} any more`);
+      return recordEvent(
+        content,
+        `no node knows its snapshot of volume ${absent[0]?.volumeHandle ?? ''} any more`,
+      );
     }
     if (!content.hasFinalizer || content.group.uid === '' || content.isReleased || isRefused) return NOTHING;
     const why = describeIncompatibility(members);
@@ -116,7 +121,9 @@ function planCreated(
   members: readonly GroupContentMember[],
   nodeSnapshots: readonly NodeSnapshotView[],
 ): GroupContentPlan {
-  const bad = nodeSnapshots.find(({ phase }) => phase === 'Exhausted' || phase === 'Failed' || phase === 'Lost');
+  const bad = nodeSnapshots.find(
+    ({ phase }) => phase === 'Exhausted' || phase === 'Failed' || phase === 'Lost',
+  );
   if (bad !== undefined) {
     const status = failed(content, `pool ${bad.poolName} on node ${bad.nodeName}: ${bad.message}`);
     const names = nodeSnapshots.map(({ name }) => name);
@@ -132,7 +139,14 @@ function planCreated(
   const told = members.flatMap(({ volumeHandle, nodeSnapshot }) =>
     nodeSnapshot?.handle === undefined
       ? []
-      : [{ volumeHandle, snapshotHandle: nodeSnapshot.handle, createdMs: nodeSnapshot.createdMs, sizeBytes: nodeSnapshot.sizeBytes }],
+      : [
+          {
+            volumeHandle,
+            snapshotHandle: nodeSnapshot.handle,
+            createdMs: nodeSnapshot.createdMs,
+            sizeBytes: nodeSnapshot.sizeBytes,
+          },
+        ],
   );
   if (handle === undefined || told.length < members.length) return NOTHING;
   const createdMs = told[0]?.createdMs;
@@ -159,8 +173,11 @@ function planDeletion({ content, members, sharers }: GroupContentState): GroupCo
   // As long as its VolumeGroupSnapshot lives, it does as well.
   const isUnbound = content.given !== undefined && content.group.uid === '';
   if (!content.isReleased && !isUnbound) return NOTHING;
-  const there = members.flatMap(({ nodeSnapshot, holder }) => (nodeSnapshot === undefined ? [] : [{ nodeSnapshot, holder }]));
-  const isUnheardOf = content.given === undefined && there.every(({ nodeSnapshot }) => !nodeSnapshot.isPublished);
+  const there = members.flatMap(({ nodeSnapshot, holder }) =>
+    nodeSnapshot === undefined ? [] : [{ nodeSnapshot, holder }],
+  );
+  const isUnheardOf =
+    content.given === undefined && there.every(({ nodeSnapshot }) => !nodeSnapshot.isPublished);
   if (there.length === 0 || (content.deletionPolicy === 'Retain' && !isUnheardOf)) {
     return { do: 'remove-finalizer' };
   }

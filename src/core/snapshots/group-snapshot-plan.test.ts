@@ -241,7 +241,10 @@ describe("the driver's part of a group snapshot", () => {
     hasNode: true,
     ...over,
   });
-  const nodeSnapshot = (number: number, over: Partial<NonNullable<GroupContentMember['nodeSnapshot']>> = {}) => ({
+  const nodeSnapshot = (
+    number: number,
+    over: Partial<NonNullable<GroupContentMember['nodeSnapshot']>> = {},
+  ) => ({
     nodeSnapshot: {
       name: `groupsnapshot-g1.vol-${number}`,
       nodeName: 'node-1',
@@ -264,13 +267,24 @@ describe("the driver's part of a group snapshot", () => {
 
   it('asks the node for all of them, and tells of them when all are there', () => {
     expect(plan({}, member(1), member(2))).toEqual({ do: 'create', volumeHandles: ['vol-1', 'vol-2'] });
-    expect(plan({}, member(1, nodeSnapshot(1)), member(2))).toEqual({ do: 'create', volumeHandles: ['vol-2'] });
+    expect(plan({}, member(1, nodeSnapshot(1)), member(2))).toEqual({
+      do: 'create',
+      volumeHandles: ['vol-2'],
+    });
     const pending = nodeSnapshot(2, { phase: 'Pending', handle: undefined });
     expect(plan({}, member(1, nodeSnapshot(1)), member(2, pending))).toEqual({ do: 'nothing' });
-    const unannotated = [member(1, nodeSnapshot(1, { isPublished: false })), member(2, nodeSnapshot(2, { isPublished: false }))];
+    const unannotated = [
+      member(1, nodeSnapshot(1, { isPublished: false })),
+      member(2, nodeSnapshot(2, { isPublished: false })),
+    ];
     expect(plan({}, ...unannotated)).toEqual({ do: 'mark', names });
-    expect(plan({}, member(1, nodeSnapshot(1)), member(2, nodeSnapshot(2)))).toEqual({ do: 'report', status: ready });
-    expect(plan({ status: ready }, member(1, nodeSnapshot(1)), member(2, nodeSnapshot(2)))).toEqual({ do: 'nothing' });
+    expect(plan({}, member(1, nodeSnapshot(1)), member(2, nodeSnapshot(2)))).toEqual({
+      do: 'report',
+      status: ready,
+    });
+    expect(plan({ status: ready }, member(1, nodeSnapshot(1)), member(2, nodeSnapshot(2)))).toEqual({
+      do: 'nothing',
+    });
   });
 
   it.each<[string, readonly GroupContentMember[], string]>([
@@ -320,12 +334,17 @@ describe("the driver's part of a group snapshot", () => {
     const held = both.map((each) => ({ ...each, holder: 'snapcontent-x' }));
     expect(plan(ending, ...held)).toMatchObject({ do: 'refuse' });
     expect(plan(ending, member(1), member(2))).toEqual({ do: 'remove-finalizer' });
-    const unheard = both.map((each, index) => ({ ...each, ...nodeSnapshot(index + 1, { isPublished: false }) }));
+    const unheard = both.map((each, index) => ({
+      ...each,
+      ...nodeSnapshot(index + 1, { isPublished: false }),
+    }));
     expect(plan({ ...ending, deletionPolicy: 'Retain' }, ...unheard)).toEqual({ do: 'delete-cuts', names });
   });
 
   describe('that was there before', () => {
-    const known = (over: Partial<NonNullable<GroupContentMember['nodeSnapshot']>> = {}): readonly GroupContentMember[] =>
+    const known = (
+      over: Partial<NonNullable<GroupContentMember['nodeSnapshot']>> = {},
+    ): readonly GroupContentMember[] =>
       [1, 2].map((number) => ({
         ...member(number, nodeSnapshot(number, over)),
         volumeHandle: '',

@@ -1,7 +1,12 @@
 import { describe, expect, test } from 'vitest';
 import { SNAPSHOT_CONTENT } from '../../../test/fakes/snapshot-content.ts';
 import type { ContentView } from './snapshot.ts';
-import { type ContentState, type NodeSnapshotView, planContent, planOrphan } from './snapshot-content-plan.ts';
+import {
+  type ContentState,
+  type NodeSnapshotView,
+  planContent,
+  planOrphan,
+} from './snapshot-content-plan.ts';
 
 const content = SNAPSHOT_CONTENT;
 const existing: ContentView = { ...content, volumeHandle: undefined, snapshotHandle: 'snap-1' };
@@ -51,7 +56,11 @@ describe('the next step for a VolumeSnapshotContent', () => {
     ['patience after a refusal', { isRefused: true }, 'nothing'],
     ['no second snapshot once its handle is known', { content: { ...content, status: known } }, 'report'],
     ['patience while the node works', { nodeSnapshot }, 'nothing'],
-    ['words when the node cannot yet', { nodeSnapshot: { ...nodeSnapshot, message: 'the pool is not mounted' } }, 'report'],
+    [
+      'words when the node cannot yet',
+      { nodeSnapshot: { ...nodeSnapshot, message: 'the pool is not mounted' } },
+      'report',
+    ],
     ['a mark before the handle is told', { nodeSnapshot: taken }, 'mark'],
     ['then the handle', { nodeSnapshot: told }, 'report'],
     [
@@ -59,12 +68,28 @@ describe('the next step for a VolumeSnapshotContent', () => {
       { nodeSnapshot: told, content: { ...content, status: { ...known, createdMs: 7_000, sizeBytes: 5n } } },
       'nothing',
     ],
-    ['another try when the pool is full', { nodeSnapshot: { ...nodeSnapshot, phase: 'Exhausted' } }, 'discard'],
+    [
+      'another try when the pool is full',
+      { nodeSnapshot: { ...nodeSnapshot, phase: 'Exhausted' } },
+      'discard',
+    ],
     ['another try when the node cannot', { nodeSnapshot: { ...nodeSnapshot, phase: 'Failed' } }, 'discard'],
-    ['words, and no deletion, once somebody may know it', { nodeSnapshot: { ...told, phase: 'Failed' } }, 'report'],
+    [
+      'words, and no deletion, once somebody may know it',
+      { nodeSnapshot: { ...told, phase: 'Failed' } },
+      'report',
+    ],
     ['words when it is lost', { nodeSnapshot: { ...told, phase: 'Lost' } }, 'report'],
-    ['patience while an unheard-of one goes', { nodeSnapshot: { ...nodeSnapshot, isDeleting: true } }, 'nothing'],
-    ['no wait for a node that is gone', { nodeSnapshot: { ...nodeSnapshot, isDeleting: true }, hasNode: false }, 'abandon'],
+    [
+      'patience while an unheard-of one goes',
+      { nodeSnapshot: { ...nodeSnapshot, isDeleting: true } },
+      'nothing',
+    ],
+    [
+      'no wait for a node that is gone',
+      { nodeSnapshot: { ...nodeSnapshot, isDeleting: true }, hasNode: false },
+      'abandon',
+    ],
     ['the state of a snapshot that exists', { content: existing, nodeSnapshot: told }, 'report'],
     ['words when no node knows the one that should exist', { content: existing }, 'report'],
     [
@@ -74,7 +99,11 @@ describe('the next step for a VolumeSnapshotContent', () => {
     ],
     ['the end of the data', { content: ending, nodeSnapshot: told }, 'delete-cut'],
     ['the end of a half-made one', { content: ending, nodeSnapshot }, 'delete-cut'],
-    ['patience while the node cleans up', { content: ending, nodeSnapshot: { ...told, isDeleting: true } }, 'nothing'],
+    [
+      'patience while the node cleans up',
+      { content: ending, nodeSnapshot: { ...told, isDeleting: true } },
+      'nothing',
+    ],
     [
       'patience for what a lost node has',
       { content: ending, nodeSnapshot: { ...told, isDeleting: true }, hasNode: false },
@@ -96,13 +125,24 @@ describe('the next step for a VolumeSnapshotContent', () => {
       { content: { ...ending, deletionPolicy: 'Retain' }, nodeSnapshot: taken },
       'delete-cut',
     ],
-    ['a refusal when another content has the same', { content: ending, nodeSnapshot: told, sharers: ['b'] }, 'refuse'],
+    [
+      'a refusal when another content has the same',
+      { content: ending, nodeSnapshot: told, sharers: ['b'] },
+      'refuse',
+    ],
     [
       'the end of an unbound one',
-      { content: { ...existing, isDeleting: true, snapshot: { ...content.snapshot, uid: '' } }, nodeSnapshot: told },
+      {
+        content: { ...existing, isDeleting: true, snapshot: { ...content.snapshot, uid: '' } },
+        nodeSnapshot: told,
+      },
       'delete-cut',
     ],
-    ['nothing without its finalizer', { content: { ...ending, hasFinalizer: false }, nodeSnapshot: told }, 'nothing'],
+    [
+      'nothing without its finalizer',
+      { content: { ...ending, hasFinalizer: false }, nodeSnapshot: told },
+      'nothing',
+    ],
   ];
 
   test.each(table)('is %s', (_name, change, expected) => {

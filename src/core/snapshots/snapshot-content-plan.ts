@@ -75,7 +75,9 @@ export function planContent(state: ContentState): ContentPlan {
   if (nodeSnapshot === undefined) return planMissing(state);
   switch (nodeSnapshot.phase) {
     case 'Pending':
-      return nodeSnapshot.message === '' ? NOTHING : recordEvent(content, `${placeOf(nodeSnapshot)}: ${nodeSnapshot.message}`);
+      return nodeSnapshot.message === ''
+        ? NOTHING
+        : recordEvent(content, `${placeOf(nodeSnapshot)}: ${nodeSnapshot.message}`);
     case 'Ready': {
       const { handle, createdMs, sizeBytes } = nodeSnapshot;
       // Both come in one write of the agent, which says Ready last.

@@ -1,4 +1,4 @@
-import { claimInTheWay } from './claim-in-the-way.ts';
+import { claimInTheWay } from './blocking-claim.ts';
 import { type Explanation, NOTHING_MORE } from './explanation.ts';
 import type { EventFacts } from './facts.ts';
 import { lacksForPod } from './node-fit.ts';

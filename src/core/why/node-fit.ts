@@ -1,5 +1,10 @@
 import { meetsRequirement } from '../kube-text/label-selector.ts';
-import { choosePool, describeFreeSpace, explainNoPool, matchesTopology } from '../claims/provision-placement.ts';
+import {
+  choosePool,
+  describeFreeSpace,
+  explainNoPool,
+  matchesTopology,
+} from '../claims/provision-placement.ts';
 import { formatBytes } from '../kube-text/quantity.ts';
 import type { Lack, LackCode } from './explanation.ts';
 import type {
@@ -45,7 +50,10 @@ export function lacksForVolume(node: NodeFacts, need: VolumeNeed): readonly Lack
     lacks.push(lack(POOL_LACKS[problem], text));
   } else if (chosen.freeBytes < need.sizeBytes) {
     lacks.push(
-      lack('NoRoom', `${describeFreeSpace(view, need.poolRequest, chosen)}, ${formatBytes(need.sizeBytes)} is wanted`),
+      lack(
+        'NoRoom',
+        `${describeFreeSpace(view, need.poolRequest, chosen)}, ${formatBytes(need.sizeBytes)} is wanted`,
+      ),
     );
   } else if (need.waitsForConsumer && node.published !== undefined) {
     const told = node.published.get(need.className);

@@ -137,7 +137,9 @@ function storageSummary(
   if (reason !== 'NoRoom' || deciding.length === 1) return summary;
   const [most] = nodes
     .filter(({ name }) => deciding.includes(name))
-    .flatMap((node) => [choosePool(node, poolRequest) ?? []].flat().map((best) => ({ node: node.name, best })))
+    .flatMap((node) =>
+      [choosePool(node, poolRequest) ?? []].flat().map((best) => ({ node: node.name, best })),
+    )
     .sort((a, b) => (a.best.freeBytes < b.best.freeBytes ? 1 : -1));
   const figure =
     most && `; the most is ${formatBytes(most.best.freeBytes)}, in pool ${most.best.name} on ${most.node}`;
