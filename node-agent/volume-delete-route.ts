@@ -1,7 +1,7 @@
 import { Fault } from '../src/core/fault.ts';
 import { type AskedFor, describeOrphan } from '../src/core/volumes/orphans.ts';
 import type { AdminRoute } from '../src/runtime/admin-server.ts';
-import { type OrphanStorage, removeUnasked } from './storage/removal/remove-unasked.ts';
+import { type OrphanStorage, removeUnasked } from './storage/removal/remove-unreferenced.ts';
 
 /** `keelson volume delete`, as the admin socket serves it. */
 export function createVolumeDeleteRoute({

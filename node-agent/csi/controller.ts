@@ -5,7 +5,7 @@ import { paginate } from '../../src/core/volumes/volume-page.ts';
 import type { VolumeAttributes } from '../../src/core/volumes/volume-attributes.ts';
 import { MIN_VOLUME_BYTES, type SizeRange } from '../../src/core/volumes/volume-size.ts';
 import type { RpcHandlers } from '../../src/rpc/server.ts';
-import type { CreateVolume, PoolChoice } from '../storage/volumes.ts';
+import type { CreateVolume, PoolChoice } from '../storage/volumes/volumes.ts';
 import { checkForm, parseForm } from './capabilities.ts';
 import {
   type ControllerPublisher,

@@ -3,7 +3,7 @@ import { Fault } from '../../src/core/fault.ts';
 import type { VolumeProblem } from '../../src/core/volumes/volume-health.ts';
 import { silentLogger } from '../../src/runtime/logger.ts';
 import { createFakeDisk, FakePool, openFakeInventory } from '../../test/fakes/fake-storage.ts';
-import type { VolumeStats } from '../storage/mounts/attachments.ts';
+import type { VolumeStats } from '../storage/staging/staging.ts';
 import { createStorage } from '../storage/storage.ts';
 import { createNode } from './node.ts';
 

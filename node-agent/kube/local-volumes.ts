@@ -11,7 +11,7 @@ import type { ReadonlyStore } from '../../src/kube/object-store.ts';
 import { type Clock, systemClock } from '../../src/runtime/clock.ts';
 import type { Logger } from '../../src/runtime/logger.ts';
 import { WorkQueue, type WorkResult } from '../../src/runtime/work-queue.ts';
-import type { CreateVolume } from '../storage/volumes.ts';
+import type { CreateVolume } from '../storage/volumes/volumes.ts';
 import {
   type Copy,
   type FoundSource,

@@ -12,31 +12,36 @@ import type { StorageProblem, VolumeProblem } from '../../src/core/volumes/volum
 import { findIoCgroups, type IoCgroups } from '../linux/process/io-cgroups.ts';
 import type { Kernel } from '../linux/kernel/kernel.ts';
 import { type HostSelinux, hostSelinux } from '../linux/files/selinux.ts';
-import { Attachments, type Publish, type Stage, type VolumeStats } from './mounts/attachments.ts';
-import type { Pool } from './backend.ts';
-import { ControllerPublications } from './controller-publications.ts';
-import { type OperationDeps, OperationLocks } from './copies.ts';
-import { type SickVolume, VolumeHealth } from './health.ts';
-import { type Inventory, openInventory, type Quarantined } from './inventory.ts';
-import { Ephemerals, type PublishEphemeral } from './ephemeral.ts';
-import { IoLimiter } from './mounts/io-limiter.ts';
-import { Ledger } from './ledger.ts';
-import { type LimitedDevices, openLimitedDevices } from './mounts/limited-devices.ts';
-import { findListed, isListed, type WantedVolume } from './listed-volumes.ts';
-import { createStorageMetrics, type StorageMetrics } from './metrics.ts';
-import { recover } from './recovery.ts';
-import { type ExportedStream, type ExportRequest, type ImportRequest, Moves } from './transfers/moves.ts';
+import { Attachments, type Publish, type Stage, type VolumeStats } from './staging/staging.ts';
+import type { Pool } from './contract/backend.ts';
+import { ControllerPublications } from './staging/controller-publications.ts';
+import { type OperationDeps, OperationLocks } from './operations/volume-snapshot-operations.ts';
+import { type SickVolume, VolumeHealth } from './health/volume-health.ts';
+import { type Inventory, openInventory, type Quarantined } from './records/record-store.ts';
+import { Ephemerals, type PublishEphemeral } from './staging/ephemeral-volumes.ts';
+import { IoLimiter } from './limits/io-limiter.ts';
+import { Ledger } from './records/ledger.ts';
+import { type LimitedDevices, openLimitedDevices } from './limits/limited-devices.ts';
+import { findListed, isListed, type WantedVolume } from './volumes/listed-volumes.ts';
+import { createStorageMetrics, type StorageMetrics } from './health/pool-metrics.ts';
+import { recover } from './operations/recovery.ts';
+import {
+  type ExportedStream,
+  type ExportRequest,
+  type ImportRequest,
+  Moves,
+} from './transfers/volume-transfers.ts';
 import { NodePools, type PoolHooks } from './pools/node-pools.ts';
 import { openPool } from './pools/open-pool.ts';
-import { Operations } from './operations.ts';
-import { allPools, findUnrecorded, type PoolReport, recordsOf, reportPool } from './pools/pool-report.ts';
-import { fixedPools, type PoolSet } from './pools/pool-set.ts';
+import { Operations } from './operations/operation-runner.ts';
+import { allPools, findUnrecorded, type PoolReport, recordsOf, reportPool } from './health/pool-report.ts';
+import { fixedPools, type PoolSet } from './contract/pool-set.ts';
 import { type BlocksWanted, SnapshotBlockReader, type SnapshotBlocks } from './transfers/snapshot-blocks.ts';
-import { SnapshotGroups } from './snapshot-groups.ts';
-import { Snapshots } from './snapshots.ts';
+import { SnapshotGroups } from './snapshots/snapshot-groups.ts';
+import { Snapshots } from './snapshots/snapshots.ts';
 import { createTrashCollector } from './removal/trash-collector.ts';
 import { findDataInUse, UnrecordedData } from './removal/unrecorded-data.ts';
-import { type CreateVolume, type PoolChoice, Volumes } from './volumes.ts';
+import { type CreateVolume, type PoolChoice, Volumes } from './volumes/volumes.ts';
 
 export interface StorageOptions {
   readonly stateDir: string;

@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
-import type { Pool } from '../../node-agent/storage/backend.ts';
-import { RemovalBudget } from '../../node-agent/storage/removal/removal-budget.ts';
+import type { Pool } from '../../node-agent/storage/contract/backend.ts';
+import { RemovalBudget } from '../../node-agent/linux/files/removal-budget.ts';
 import { leastBytes } from '../../src/core/volumes/backend-features.ts';
 import type { ContentForm, VolumeShape } from '../../src/core/volumes/volume.ts';
 

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import type { IoCgroups } from '../../node-agent/linux/process/io-cgroups.ts';
 import { type Kernel, startKernel } from '../../node-agent/linux/kernel/kernel.ts';
 import { openStorage, type Storage } from '../../node-agent/storage/storage.ts';
-import type { CreateVolume } from '../../node-agent/storage/volumes.ts';
+import type { CreateVolume } from '../../node-agent/storage/volumes/volumes.ts';
 import type { BackendKind } from '../../src/core/volumes/backend-features.ts';
 import { PASSPHRASE_FIELD } from '../../src/core/volumes/encryption.ts';
 import { POOL_DEFAULTS, type PoolSource, type PoolSpec } from '../../src/core/pools/pool.ts';

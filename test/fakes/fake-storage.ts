@@ -4,8 +4,8 @@ import { IO_ATTRIBUTES } from '../../src/core/volumes/volume-attributes.ts';
 import type { MountPlan } from '../../src/core/volumes/volume-access.ts';
 import type { Enforcement } from '../../src/core/volumes/volume-quota.ts';
 import { Fault } from '../../src/core/fault.ts';
-import type { Pool, VolumeBackend, VolumeMounts } from '../../node-agent/storage/backend.ts';
-import type { Inventory } from '../../node-agent/storage/inventory.ts';
+import type { Pool, VolumeBackend, VolumeMounts } from '../../node-agent/storage/contract/backend.ts';
+import type { Inventory } from '../../node-agent/storage/records/record-store.ts';
 
 interface Copy {
   readonly content: readonly string[];

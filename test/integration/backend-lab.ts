@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll } from 'vitest';
 import { type Kernel, startKernel } from '../../node-agent/linux/kernel/kernel.ts';
 import { openPool, type OpenPool } from '../../node-agent/storage/pools/open-pool.ts';
-import { growsMounted } from '../../node-agent/storage/image/volume-filesystem.ts';
+import { growsMounted } from '../../node-agent/storage/backends/image/volume-filesystem.ts';
 import type { PoolSpec } from '../../src/core/pools/pool.ts';
 import type { ContentForm, VolumeShape } from '../../src/core/volumes/volume.ts';
 import { runCommand } from '../../src/runtime/child-process.ts';

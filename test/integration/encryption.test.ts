@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { mkdir, mkdtemp, open, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, it } from 'vitest';
-import type { CreateVolume } from '../../node-agent/storage/volumes.ts';
+import type { CreateVolume } from '../../node-agent/storage/volumes/volumes.ts';
 import { PASSPHRASE_FIELD } from '../../src/core/volumes/encryption.ts';
 import { runCommand } from '../../src/runtime/child-process.ts';
 import { capability, startCsiLab } from './csi-lab.ts';

@@ -1,7 +1,7 @@
 import { chmod, mkdir, readFile, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeEach, expect, it, onTestFinished } from 'vitest';
-import { growsMounted } from '../../node-agent/storage/image/volume-filesystem.ts';
+import { growsMounted } from '../../node-agent/storage/backends/image/volume-filesystem.ts';
 import type { FsType } from '../../src/core/volumes/volume.ts';
 import { MIB, requireRoot, type StorageLab, startStorageLab } from './storage-lab.ts';
 

@@ -2,8 +2,8 @@ import { link, mkdir, mkdtemp, readdir, rm, stat, symlink, writeFile } from 'nod
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import { RemovalBudget, unlimitedRemoval } from '../../node-agent/storage/removal/removal-budget.ts';
-import { removeTreeWithin } from '../../node-agent/storage/removal/remove-within.ts';
+import { RemovalBudget, unlimitedRemoval } from '../../node-agent/linux/files/removal-budget.ts';
+import { removeTreeWithin } from '../../node-agent/linux/files/remove-within.ts';
 import { runCommand } from '../../src/runtime/child-process.ts';
 import { MIB, requireRoot } from './storage-lab.ts';
 

@@ -2,7 +2,7 @@ import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, it } from 'vitest';
-import type { PoolReport } from '../../node-agent/storage/pools/pool-report.ts';
+import type { PoolReport } from '../../node-agent/storage/health/pool-report.ts';
 import { POOL_DEFAULTS, type PoolSpec } from '../../src/core/pools/pool.ts';
 import { runCommand } from '../../src/runtime/child-process.ts';
 import { MIB, requireRoot, startStorageLab, type StorageLab } from './storage-lab.ts';

@@ -1,7 +1,7 @@
 import { stat } from 'node:fs/promises';
 import type { VolumeShape } from '../../../src/core/volumes/volume.ts';
 import type { Kernel } from '../../linux/kernel/kernel.ts';
-import type { FilesystemStats } from '../backend.ts';
+import type { FilesystemStats } from '../contract/backend.ts';
 import type { FileGroups } from './file-groups.ts';
 import type { ModeMounts } from './mounts-by-mode.ts';
 import { absent, TargetMounts } from './target-mounts.ts';

@@ -1,6 +1,6 @@
 import { Fault } from '../../../src/core/fault.ts';
 import type { VolumeMode, VolumeShape } from '../../../src/core/volumes/volume.ts';
-import type { VolumeAttachment, VolumeMounts, VolumeTargets } from '../backend.ts';
+import type { VolumeAttachment, VolumeMounts, VolumeTargets } from '../contract/backend.ts';
 
 /** How volumes of one mode are attached, and shown once they are. */
 export interface ModeMounts extends VolumeAttachment {

@@ -7,7 +7,7 @@ import type { MountPlan } from '../../../src/core/volumes/volume-access.ts';
 import type { Kernel } from '../../linux/kernel/kernel.ts';
 import type { MountEntry } from '../../../src/core/volumes/mount-table.ts';
 import { readMountTable } from '../../linux/files/mount-table.ts';
-import type { VolumeTargets } from '../backend.ts';
+import type { VolumeTargets } from '../contract/backend.ts';
 
 const UMOUNT_NOFOLLOW = 8;
 

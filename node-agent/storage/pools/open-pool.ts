@@ -7,12 +7,17 @@ import type { CapacityPolicy } from '../../../src/core/pools/pool-capacity.ts';
 import { retry } from '../../../src/runtime/retry.ts';
 import { type Kernel, startKernel } from '../../linux/kernel/kernel.ts';
 import { SysError } from '../../linux/libc/libc.ts';
-import { DIRECTORIES, type Pool } from '../backend.ts';
-import { openBtrfs } from '../btrfs/btrfs-pool.ts';
-import { openDirectories } from '../directory/directory-pool.ts';
-import { openImages } from '../image/image-pool.ts';
+import { DIRECTORIES, type Pool } from '../contract/backend.ts';
+import { openBtrfs } from '../backends/btrfs/btrfs-pool.ts';
+import { openDirectories } from '../backends/directory/directory-pool.ts';
+import { openImages } from '../backends/image/image-pool.ts';
 import { FileGroups } from '../mounts/file-groups.ts';
-import type { OpenPoolDeps, PoolContents, PoolContentsDeps, PoolDirectory } from './pool-contents.ts';
+import type {
+  OpenPoolDeps,
+  PoolContents,
+  PoolContentsDeps,
+  PoolDirectory,
+} from '../contract/pool-contents.ts';
 import { ensurePoolDevices } from './pool-devices.ts';
 import { ensurePoolFile } from './pool-file.ts';
 import {

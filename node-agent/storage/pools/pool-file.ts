@@ -4,7 +4,7 @@ import { Fault } from '../../../src/core/fault.ts';
 import { PROBE_BYTES, probeFilesystem } from '../../../src/core/volumes/filesystem-probe.ts';
 import { formatBytes } from '../../../src/core/kube-text/quantity.ts';
 import type { FsType } from '../../../src/core/volumes/volume.ts';
-import { putInPlace } from '../image/file-copy.ts';
+import { putInPlace } from '../../linux/files/file-copy.ts';
 import { LEAST_POOL_BYTES, makePoolFilesystem } from './pool-filesystem.ts';
 import { absent } from '../mounts/target-mounts.ts';
 

@@ -8,7 +8,7 @@ import { runCommand } from '../../../src/runtime/child-process.ts';
 import type { Kernel } from '../../linux/kernel/kernel.ts';
 import { SysError } from '../../linux/libc/libc.ts';
 import { readMountTable } from '../../linux/files/mount-table.ts';
-import { growFilesystem } from '../image/volume-filesystem.ts';
+import { growFilesystem } from '../backends/image/volume-filesystem.ts';
 
 /** btrfs needs about 109 MiB for its first chunks, mkfs.xfs wants 300 MiB; below this there is nothing left to give. */
 export const LEAST_POOL_BYTES: Readonly<Record<FsType, bigint>> = {

@@ -12,7 +12,7 @@ import { BoundedRunner } from '../../../src/runtime/bounded-runner.ts';
 import { type Clock, systemClock } from '../../../src/runtime/clock.ts';
 import type { Logger } from '../../../src/runtime/logger.ts';
 import type { AgeStore } from './orphan-ages.ts';
-import { type OrphanStorage, removeOrphan } from './remove-unasked.ts';
+import { type OrphanStorage, removeOrphan } from './remove-unreferenced.ts';
 
 /** Who knows which volumes of this node are asked for. */
 export interface Askers {

@@ -1,9 +1,9 @@
 import { BoundedRunner } from '../../../src/runtime/bounded-runner.ts';
 import type { Clock } from '../../../src/runtime/clock.ts';
 import type { Logger } from '../../../src/runtime/logger.ts';
-import type { Operations } from '../operations.ts';
-import type { PoolSet } from '../pools/pool-set.ts';
-import { RemovalBudget } from './removal-budget.ts';
+import type { Operations } from '../operations/operation-runner.ts';
+import type { PoolSet } from '../contract/pool-set.ts';
+import { RemovalBudget } from '../../linux/files/removal-budget.ts';
 
 export interface TrashCollectorOptions {
   /** How much of deleted volumes a run frees in each pool; runs are a second apart at least. Default 1 GiB. */

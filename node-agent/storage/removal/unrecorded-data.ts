@@ -2,9 +2,9 @@ import { readdir, readFile } from 'node:fs/promises';
 import { Fault } from '../../../src/core/fault.ts';
 import { isId } from '../../../src/core/volumes/volume-name.ts';
 import { readMountTable } from '../../linux/files/mount-table.ts';
-import type { OperationDeps } from '../copies.ts';
-import { quarantinedId } from '../inventory.ts';
-import type { PoolSet } from '../pools/pool-set.ts';
+import type { OperationDeps } from '../operations/volume-snapshot-operations.ts';
+import { quarantinedId } from '../records/record-store.ts';
+import type { PoolSet } from '../contract/pool-set.ts';
 
 export interface UnrecordedDataDeps
   extends Pick<OperationDeps, 'inventory' | 'locks' | 'logger' | 'onDiscarded'> {

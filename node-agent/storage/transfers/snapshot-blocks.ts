@@ -7,8 +7,8 @@ import {
 } from '../../../src/core/volumes/block-map.ts';
 import { Fault } from '../../../src/core/fault.ts';
 import type { Snapshot } from '../../../src/core/volumes/volume.ts';
-import type { BlockMap } from './block-maps.ts';
-import type { OperationDeps } from '../copies.ts';
+import type { BlockMap } from '../content/file-block-maps.ts';
+import type { OperationDeps } from '../operations/volume-snapshot-operations.ts';
 
 /** Which blocks of a Block snapshot are asked for. */
 export interface BlocksWanted {

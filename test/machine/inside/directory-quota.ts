@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { type Kernel, startKernel } from '../../../node-agent/linux/kernel/kernel.ts';
 import { openPool } from '../../../node-agent/storage/pools/open-pool.ts';
-import { RemovalBudget } from '../../../node-agent/storage/removal/removal-budget.ts';
+import { RemovalBudget } from '../../../node-agent/linux/files/removal-budget.ts';
 import { POOL_DEFAULTS, type PoolSpec } from '../../../src/core/pools/pool.ts';
 import { isVolumeProject } from '../../../src/core/volumes/project-id.ts';
 import type { VolumeShape } from '../../../src/core/volumes/volume.ts';

@@ -1,0 +1,84 @@
+import { type FileHandle, open, rename, rm } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import type { Kernel } from '../kernel/kernel.ts';
+
+export interface CopyFileOptions {
+  readonly from: string;
+  /** Where it appears once it is whole. */
+  readonly to: string;
+  readonly unfinished: string;
+  readonly mode: number;
+  /** Called now and then with how much data there was to copy so far; never for a copy in constant time. */
+  readonly onProgress?: ((copiedBytes: number, sizeBytes: number) => void) | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+const CHUNK_BYTES = 1 << 20;
+const PROGRESS_BYTES = 1 << 30;
+
+/**
+ * Makes `to` a copy of `from`: sharing its data where the file system can, else reading and writing what is no hole. `finish` works on the
+ * file before it gets its name: a file of that name is always whole.
+ */
+export async function copyFileWhole(
+  { from, to, unfinished, mode, onProgress, signal }: CopyFileOptions,
+  { kernel }: { readonly kernel: Kernel },
+  finish: (file: FileHandle) => Promise<void> = async () => undefined,
+): Promise<void> {
+  await rm(unfinished, { force: true });
+  {
+    await using source = await open(from, 'r');
+    await using target = await open(unfinished, 'wx+', mode | 0o200);
+    await copyContent(source, target, { kernel, onProgress, signal });
+    await finish(target);
+    await target.chmod(mode);
+    await target.sync();
+  }
+  await putInPlace(unfinished, to);
+}
+
+/** Gives a finished file its name, for good. */
+export async function putInPlace(unfinished: string, path: string): Promise<void> {
+  await rename(unfinished, path);
+  await using directory = await open(dirname(path), 'r');
+  await directory.sync();
+}
+
+/** Gives `target`, which is empty, all that is in `source`: shared where the file system can, which is one instant, else copied. */
+export async function copyContent(
+  source: FileHandle,
+  target: FileHandle,
+  {
+    kernel,
+    onProgress,
+    signal,
+  }: Pick<CopyFileOptions, 'onProgress' | 'signal'> & { readonly kernel: Kernel },
+): Promise<void> {
+  if (await kernel.call('cloneFile', source.fd, target.fd)) return;
+  const { size } = await source.stat();
+  await target.truncate(size);
+  const buffer = Buffer.alloc(CHUNK_BYTES);
+  let copied = 0;
+  let told = 0;
+  let position = 0;
+  for (;;) {
+    const data = await kernel.call('findData', source.fd, position);
+    if (data === undefined) return;
+    for (position = data.start; position < data.end; ) {
+      signal?.throwIfAborted();
+      const { bytesRead } = await source.read(
+        buffer,
+        0,
+        Math.min(buffer.length, data.end - position),
+        position,
+      );
+      if (bytesRead === 0) return;
+      await target.write(buffer, 0, bytesRead, position);
+      position += bytesRead;
+      copied += bytesRead;
+      if (copied - told < PROGRESS_BYTES) continue;
+      told = copied;
+      onProgress?.(copied, size);
+    }
+  }
+}

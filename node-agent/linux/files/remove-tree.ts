@@ -1,0 +1,25 @@
+import { stat } from 'node:fs/promises';
+import { Fault } from '../../../src/core/fault.ts';
+import { runCommand } from '../../../src/runtime/child-process.ts';
+import { forPrograms } from '../../storage/backends/image/image-backend.ts';
+import { absent } from '../../storage/mounts/target-mounts.ts';
+
+const REMOVAL_MS = 24 * 60 * 60 * 1_000;
+
+/**
+ * Removes a directory with all that is in it, whatever a pod has put there: links are not followed, paths may be longer than the kernel
+ * takes in one piece, and files may be marked immutable. Absent is fine.
+ */
+export async function removeTree(path: string): Promise<void> {
+  if ((await stat(path).catch(absent)) === undefined) return;
+  const tree = forPrograms(path);
+  // rm goes from directory to directory by descriptors, and takes its time behind everybody else.
+  const remove = ['-n', '19', 'rm', '--recursive', '--force', '--one-file-system', '--', tree];
+  try {
+    await runCommand('nice', remove, { timeoutMs: REMOVAL_MS });
+  } catch (error) {
+    if (!(error instanceof Fault && error.kind === 'precondition')) throw error;
+    await runCommand('chattr', ['-R', '-f', '-i', '-a', tree], { accept: [1], timeoutMs: REMOVAL_MS });
+    await runCommand('nice', remove, { timeoutMs: REMOVAL_MS });
+  }
+}

@@ -1,0 +1,97 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Fault, isFault } from '../../../../src/core/fault.ts';
+import { absent } from '../../mounts/target-mounts.ts';
+import type { SentContent, Transfers } from '../../contract/content-transfer.ts';
+import type { ContentFrame, StreamHeader } from '../../transfers/volume-stream.ts';
+
+/** Content that is a subvolume: what `btrfs send` and `btrfs receive` say to each other. */
+export class SubvolumeTransfers implements Transfers {
+  readonly encoding = 'btrfs';
+  readonly #directory: string;
+
+  /** `path` is that of the pool, where these programs find it mounted. */
+  constructor({ path }: { readonly path: string }) {
+    this.#directory = join(path, 'snapshots');
+  }
+
+  async send(id: string, parentId: string | undefined, signal: AbortSignal): Promise<SentContent> {
+    const parent = parentId === undefined ? [] : ['-p', join(this.#directory, parentId)];
+    const child = spawn('btrfs', ['send', '-q', ...parent, join(this.#directory, id)], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      signal,
+      killSignal: 'SIGKILL',
+    });
+    const ended = endOf(child, 'btrfs send');
+    ended.catch(() => undefined);
+    return {
+      contentBytes: 0n,
+      async *frames(): AsyncGenerator<ContentFrame> {
+        let offset = 0n;
+        for await (const chunk of child.stdout as AsyncIterable<Buffer>) {
+          yield { kind: 'data', offset, bytes: chunk };
+          offset += BigInt(chunk.length);
+        }
+        await ended;
+      },
+      async [Symbol.asyncDispose]() {
+        child.kill('SIGKILL');
+        await ended.catch(() => undefined);
+      },
+    };
+  }
+
+  async receive(
+    id: string,
+    _header: StreamHeader,
+    frames: AsyncIterable<ContentFrame>,
+    signal: AbortSignal,
+  ): Promise<void> {
+    // Confined to the directory: paths in the stream are somebody else's words.
+    const child = spawn('btrfs', ['receive', '-q', '-e', '-C', this.#directory], {
+      stdio: ['pipe', 'ignore', 'pipe'],
+      signal,
+      killSignal: 'SIGKILL',
+    });
+    const ended = endOf(child, 'btrfs receive');
+    ended.catch(() => undefined);
+    const input = child.stdin;
+    // Its own words say why it ended.
+    input.on('error', () => undefined);
+    let offset = 0n;
+    try {
+      for await (const frame of frames) {
+        if (frame.kind !== 'data' || frame.offset !== offset) {
+          throw new Fault('invalid', 'the stream is not in the order of `btrfs send`');
+        }
+        offset += BigInt(frame.bytes.length);
+        if (!input.write(frame.bytes)) await Promise.race([once(input, 'drain'), ended]);
+      }
+      input.end();
+      await ended;
+    } catch (error) {
+      child.kill('SIGKILL');
+      const words: unknown = await ended.catch((reason: unknown) => reason);
+      // A pipe that broke says less than the program that broke it.
+      throw isFault(error) || signal.aborted ? error : (words ?? error);
+    }
+    if ((await stat(join(this.#directory, id)).catch(absent)) !== undefined) return;
+    throw new Fault('invalid', `the stream says that it is snapshot ${id}, and holds another`);
+  }
+}
+
+/** Resolves when the program has ended well. Throws `precondition` with what it said. */
+async function endOf(child: ReturnType<typeof spawn>, name: string): Promise<void> {
+  let said = '';
+  child.stderr?.on('data', (chunk: Buffer) => {
+    said = `${said}${chunk.toString('utf8')}`.slice(-2_000);
+  });
+  const code = await new Promise<number | null>((resolve, reject) => {
+    child.once('error', reject);
+    child.once('close', resolve);
+  });
+  if (code === 0) return;
+  throw new Fault('precondition', `${name} failed: ${said.trim() === '' ? `exit ${code}` : said.trim()}`);
+}

@@ -1,0 +1,295 @@
+import { randomBytes } from 'node:crypto';
+import { mkdir, open, readdir, readFile, rename, stat, statfs } from 'node:fs/promises';
+import type { BackendFeatures } from '../../../../src/core/volumes/backend-features.ts';
+import { Fault } from '../../../../src/core/fault.ts';
+import type { PoolUsage, VolumeUsage } from '../../../../src/core/pools/pool-capacity.ts';
+import { isVolumeProject, parseProjectFiles, pickProject } from '../../../../src/core/volumes/project-id.ts';
+import type { ContentSource, VolumeShape } from '../../../../src/core/volumes/volume.ts';
+import { isId } from '../../../../src/core/volumes/volume-name.ts';
+import type { Logger } from '../../../../src/runtime/logger.ts';
+import { SharedRun } from '../../../../src/runtime/shared-run.ts';
+import type { Kernel } from '../../../linux/kernel/kernel.ts';
+import { SysError } from '../../../linux/libc/libc.ts';
+import type { FilesystemStats, SnapshotCut, VolumeBackend } from '../../contract/backend.ts';
+import { filesystemStats } from '../../mounts/filesystem-stats.ts';
+import { type RemovalBudget, unlimitedRemoval } from '../../../linux/files/removal-budget.ts';
+import { removeTree } from '../../../linux/files/remove-tree.ts';
+import { ENTRY_BYTES, removeTreeWithin } from '../../../linux/files/remove-within.ts';
+import { absent } from '../../mounts/target-mounts.ts';
+
+export interface DirectoryBackendOptions {
+  readonly pool: string;
+  /** An open directory: everything is done relative to it. */
+  readonly root: number;
+  /** Enforcement `project` where the kernel holds projects to limits, else `none`. */
+  readonly features: BackendFeatures;
+}
+
+export interface DirectoryBackendDeps {
+  readonly kernel: Kernel;
+  readonly logger: Logger;
+}
+
+const VOLUMES = 'volumes';
+/** What pods see. The directory around it is ours alone: a pod that owns its files can change their project, but not the one that is recorded there. */
+const DATA = 'data';
+/** Being made; left by a crash, `collect` removes it. */
+const UNFINISHED = 'new-';
+const TRASH = 'trash-';
+/** Others take ids of the range by chance at most: more misses than this are no chance. */
+const CLAIM_ATTEMPTS = 16;
+/** The directory around the data is charged to the volume as well, and no part of what it may hold. */
+const OWN_INODES = 1n;
+
+/** Volumes as directories with a project quota. A directory that has its name is whole, and says itself which project it is. */
+export class DirectoryBackend implements VolumeBackend {
+  readonly features: BackendFeatures;
+  readonly #options: DirectoryBackendOptions;
+  readonly #deps: DirectoryBackendDeps;
+  /** Project of each directory in `volumes`, by its name there; 0 for none. */
+  readonly #projects = new Map<string, number>();
+  /** Projects that are being claimed. */
+  readonly #claimed = new Set<number>();
+  /** Directories that are being made: those are not left over. */
+  readonly #busy = new Set<string>();
+  readonly #sync: SharedRun<void>;
+
+  constructor(options: DirectoryBackendOptions, deps: DirectoryBackendDeps) {
+    this.features = options.features;
+    this.#options = options;
+    this.#deps = deps;
+    this.#sync = new SharedRun(() => deps.kernel.call('syncFilesystem', options.root));
+  }
+
+  /** Volumes that were made where nobody could hold them to a size, and still have no project. */
+  async unheld(): Promise<readonly string[]> {
+    const { volumes } = await this.list();
+    const found: string[] = [];
+    for (const id of volumes) if (!isVolumeProject((await this.#projectOf(id)) ?? 0)) found.push(id);
+    return found;
+  }
+
+  async ensureVolume({ id }: VolumeShape, source: ContentSource | undefined): Promise<void> {
+    if (source !== undefined) throw this.#refuseCopy();
+    const name = checkedId(id);
+    if ((await stat(this.#path(name)).catch(absent)) !== undefined) return;
+    const unfinished = `${UNFINISHED}${name}`;
+    this.#busy.add(unfinished);
+    try {
+      await removeTree(this.#path(unfinished));
+      await mkdir(this.#path(unfinished), { mode: 0o700 });
+      const project = await this.#claimProject(unfinished);
+      await mkdir(`${this.#path(unfinished)}/${DATA}`, { mode: 0o755 });
+      await this.#sync.run();
+      await rename(this.#path(unfinished), this.#path(name));
+      await this.#syncDirectory();
+      this.#projects.set(name, project);
+    } catch (error) {
+      await removeTree(this.#path(unfinished));
+      throw error;
+    } finally {
+      this.#busy.delete(unfinished);
+    }
+  }
+
+  async ensureSnapshot(): Promise<void> {
+    throw this.#refuseCopy();
+  }
+
+  async prepareCut(): Promise<SnapshotCut> {
+    throw this.#refuseCopy();
+  }
+
+  async setLimit({ id, attributes }: VolumeShape, limitBytes: bigint): Promise<void> {
+    const { kernel, logger } = this.#deps;
+    const { root, pool } = this.#options;
+    const project = await this.#projectOf(checkedId(id));
+    if (project === undefined) {
+      throw new Fault('not-found', `the data of volume ${id} is not in its pool`, {
+        fields: { volumeId: id },
+      });
+    }
+    if (this.features.enforcement === 'none') return;
+    if (!isVolumeProject(project)) {
+      // Its files would have to be charged one by one, under the workload's hands. The pool's health says so too.
+      logger.error({ pool, volumeId: id }, 'the volume has no project: it is not held to its size');
+      return;
+    }
+    await kernel.call('setProject', root, dataPathOf(id), project);
+    const inodes = attributes?.quotaInodes === undefined ? 0n : attributes.quotaInodes + OWN_INODES;
+    await kernel.call('setProjectLimits', root, project, { bytes: limitBytes, inodes });
+    await this.#sync.run();
+  }
+
+  async discard(kind: ContentSource['kind'], id: string): Promise<void> {
+    if (kind !== 'volume') return;
+    const name = checkedId(id);
+    try {
+      await rename(this.#path(name), this.#path(`${TRASH}${name}`));
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return;
+      throw error;
+    }
+    this.#projects.delete(name);
+    await this.#syncDirectory();
+  }
+
+  async collect(budget: RemovalBudget = unlimitedRemoval()): Promise<number> {
+    let removed = 0;
+    for (const name of await readdir(this.#path())) {
+      const leftover = name.startsWith(UNFINISHED) && !this.#busy.has(name);
+      if (!leftover && !name.startsWith(TRASH)) continue;
+      if (budget.isSpent) {
+        budget.postpone();
+        break;
+      }
+      const charged = await this.#release(name);
+      if (charged !== undefined && charged <= budget.leftBytes) {
+        await removeTree(this.#path(name));
+        budget.spend(charged);
+      } else if (!(await removeTreeWithin(this.#path(name), budget))) {
+        break;
+      }
+      if (!leftover) removed += 1;
+    }
+    return removed;
+  }
+
+  /** Where nobody counts, a volume counts with its whole size on top of what is used: nothing is promised twice. */
+  async usage(): Promise<PoolUsage> {
+    const { blocks, bfree, bavail, bsize } = await statfs(this.#path(), { bigint: true });
+    const volumes = new Map<string, VolumeUsage>();
+    const byProject = new Map<number, string>();
+    for (const id of (await this.list()).volumes) {
+      const project = await this.#projectOf(id);
+      if (project === undefined) continue;
+      volumes.set(id, { usedBytes: 0n, limitBytes: undefined });
+      if (isVolumeProject(project)) byProject.set(project, id);
+    }
+    let otherBytes = (blocks - bfree) * bsize;
+    if (this.features.enforcement === 'project') {
+      const { root } = this.#options;
+      const found = await this.#deps.kernel.call('readProjectQuotas', root, [...byProject.keys()]);
+      for (const { project, usedBytes, limitBytes, limitInodes: inodes } of found) {
+        const limitInodes = inodes === undefined ? undefined : inodes - OWN_INODES;
+        volumes.set(byProject.get(project) ?? '', { usedBytes, limitBytes, limitInodes });
+        otherBytes -= usedBytes;
+      }
+    }
+    return {
+      totalBytes: blocks * bsize,
+      freeBytes: bavail * bsize,
+      volumes,
+      otherBytes: otherBytes > 0n ? otherBytes : 0n,
+    };
+  }
+
+  async list(): Promise<{ volumes: string[]; snapshots: string[] }> {
+    return { volumes: (await readdir(this.#path())).filter(isId), snapshots: [] };
+  }
+
+  /** By the kernel's own count of the volume's project; of the whole file system where it has none. */
+  async stats(id: string): Promise<FilesystemStats | undefined> {
+    const found = await statfs(this.#path(checkedId(id)), { bigint: true }).catch(absent);
+    return found && filesystemStats(found);
+  }
+
+  /**
+   * Gives the new directory `name` a project of its own, where the file system has projects; else 0. It is claimed by charging the directory
+   * to it: when more than that is charged, somebody else has it, perhaps since this moment, and another one is taken.
+   */
+  async #claimProject(name: string): Promise<number> {
+    const { kernel } = this.#deps;
+    const { root, pool } = this.#options;
+    const taken = await this.#takenProjects();
+    for (let attempt = 0; attempt < CLAIM_ATTEMPTS; attempt += 1) {
+      const project = pickProject(randomBytes(4).readUInt32LE(), taken);
+      taken.add(project);
+      this.#claimed.add(project);
+      try {
+        if (!(await kernel.call('setProject', root, `${VOLUMES}/${name}`, project))) return 0;
+        if (this.features.enforcement === 'none') return project;
+        const [quota] = await kernel.call('readProjectQuotas', root, [project]);
+        const isFree = quota?.limitBytes === undefined && quota?.limitInodes === undefined;
+        if (isFree && quota?.usedInodes === 1n) return project;
+      } finally {
+        this.#claimed.delete(project);
+      }
+    }
+    throw new Fault(
+      'exhausted',
+      `pool ${pool} found no free project id in ${CLAIM_ATTEMPTS} attempts; others use the same range on its file system`,
+      { fields: { pool } },
+    );
+  }
+
+  async #takenProjects(): Promise<Set<number>> {
+    const [projects, projid] = await Promise.all(
+      ['/etc/projects', '/etc/projid'].map((file) => readFile(file, 'utf8').catch(absent)),
+    );
+    const taken = parseProjectFiles(projects ?? '', projid ?? '');
+    for (const name of await readdir(this.#path())) {
+      const project = await this.#projectOf(name);
+      if (project !== undefined) taken.add(project);
+    }
+    for (const project of this.#claimed) taken.add(project);
+    return taken;
+  }
+
+  /**
+   * Forgets the limits of a directory that is about to go: a project with nothing and no limits is free. Resolves to what its removal costs, where
+   * somebody counts that.
+   */
+  async #release(name: string): Promise<bigint | undefined> {
+    const { kernel } = this.#deps;
+    const { root } = this.#options;
+    const project = await this.#projectOf(name);
+    this.#projects.delete(name);
+    if (this.features.enforcement === 'none' || project === undefined || !isVolumeProject(project))
+      return undefined;
+    await kernel.call('setProjectLimits', root, project, { bytes: 0n, inodes: 0n });
+    const [charged] = await kernel.call('readProjectQuotas', root, [project]);
+    return charged && charged.usedBytes + charged.usedInodes * ENTRY_BYTES;
+  }
+
+  /** Undefined for a directory that is not there. */
+  async #projectOf(name: string): Promise<number | undefined> {
+    const known = this.#projects.get(name);
+    if (known !== undefined) return known;
+    try {
+      const found = await this.#deps.kernel.call('readProject', this.#options.root, `${VOLUMES}/${name}`);
+      if (isId(name)) this.#projects.set(name, found);
+      return found;
+    } catch (error) {
+      // Others are made, renamed and removed meanwhile.
+      if (error instanceof SysError && error.code === 'ENOENT') return undefined;
+      throw error;
+    }
+  }
+
+  async #syncDirectory(): Promise<void> {
+    await using directory = await open(this.#path(), 'r');
+    await directory.sync();
+  }
+
+  #refuseCopy(): Fault {
+    const { pool } = this.#options;
+    return new Fault('unsupported', `pool ${pool} (directory) makes no snapshots and no clones`, {
+      fields: { pool },
+    });
+  }
+
+  #path(name = ''): string {
+    return `/proc/self/fd/${this.#options.root}/${VOLUMES}/${name}`;
+  }
+}
+
+/** Where the data of a volume is below the pool's root. */
+export function dataPathOf(id: string): string {
+  return `${VOLUMES}/${checkedId(id)}/${DATA}`;
+}
+
+function checkedId(id: string): string {
+  if (!isId(id)) throw new Fault('bug', `${JSON.stringify(id)} reached the disk and is no id of ours`);
+  return id;
+}

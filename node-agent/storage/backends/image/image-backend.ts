@@ -1,0 +1,318 @@
+import { constants } from 'node:fs';
+import { type FileHandle, open, readdir, rename, rm, stat, statfs } from 'node:fs/promises';
+import type { BackendFeatures } from '../../../../src/core/volumes/backend-features.ts';
+import { Fault } from '../../../../src/core/fault.ts';
+import type { PoolUsage, VolumeUsage } from '../../../../src/core/pools/pool-capacity.ts';
+import type { ContentSource, VolumeShape } from '../../../../src/core/volumes/volume.ts';
+import { isId } from '../../../../src/core/volumes/volume-name.ts';
+import type { Logger } from '../../../../src/runtime/logger.ts';
+import type { Kernel } from '../../../linux/kernel/kernel.ts';
+import {
+  DIRECTORIES,
+  type SnapshotCut,
+  type SnapshotOrder,
+  type VolumeBackend,
+} from '../../contract/backend.ts';
+import { copyFileWhole, putInPlace } from '../../../linux/files/file-copy.ts';
+import { ImageCut } from './image-snapshot-creation.ts';
+import { type RemovalBudget, unlimitedRemoval } from '../../../linux/files/removal-budget.ts';
+import { absent } from '../../mounts/target-mounts.ts';
+import { removeTrashFile } from '../../../linux/files/trash-file.ts';
+import { makeFilesystem, renewFilesystem } from './volume-filesystem.ts';
+
+export interface ImageBackendOptions {
+  readonly pool: string;
+  /** An open directory on any file system: everything is done relative to it. */
+  readonly root: number;
+  readonly features: BackendFeatures;
+  /** Aborts copies that are under way. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface ImageBackendDeps {
+  readonly kernel: Kernel;
+  readonly logger: Logger;
+}
+
+const SUFFIX = '.img';
+/** Being made; left by a crash, `collect` removes it. */
+const UNFINISHED = 'new-';
+const TRASH = 'trash-';
+const BLOCK_BYTES = 4096n;
+
+/** Volumes and snapshots as sparse files of one directory. A file that has its name is whole. */
+export class ImageBackend implements VolumeBackend {
+  readonly features: BackendFeatures;
+  readonly #options: ImageBackendOptions;
+  readonly #deps: ImageBackendDeps;
+  /** Files that are being made: those are not left over. */
+  readonly #busy = new Set<string>();
+
+  constructor(options: ImageBackendOptions, deps: ImageBackendDeps) {
+    this.features = options.features;
+    this.#options = options;
+    this.#deps = deps;
+  }
+
+  async ensureVolume(volume: VolumeShape, source: ContentSource | undefined): Promise<void> {
+    const to = this.fileOf(volume.id);
+    if (await exists(to)) return;
+    await this.#unfinished('volume', volume.id, async (unfinished) => {
+      if (source === undefined) await this.#makeVolume(volume, unfinished, to);
+      else await this.#copyVolume(volume, source, unfinished, to);
+    });
+  }
+
+  async ensureSnapshot(id: string, volume: VolumeShape): Promise<void> {
+    const to = this.#path('snapshot', id);
+    if (await exists(to)) return;
+    await this.#unfinished('snapshot', id, (unfinished) =>
+      copyFileWhole(
+        { from: this.fileOf(volume.id), to, unfinished, mode: 0o400, ...this.#watched(id) },
+        this.#deps,
+      ),
+    );
+  }
+
+  async prepareCut(orders: readonly SnapshotOrder[]): Promise<SnapshotCut> {
+    const names = orders.map(({ id }) => `${UNFINISHED}${checkedId(id)}${SUFFIX}`);
+    for (const name of names) this.#busy.add(name);
+    return new ImageCut(
+      orders.map(({ id, of }, index) => ({
+        from: this.fileOf(of.id),
+        to: this.#path('snapshot', id),
+        unfinished: `${this.#directory('snapshot')}/${names[index] ?? ''}`,
+        ...this.#watched(id),
+      })),
+      {
+        ...this.#deps,
+        onEnd: () => {
+          for (const name of names) this.#busy.delete(name);
+        },
+      },
+    );
+  }
+
+  /** Makes a snapshot of a content that comes from elsewhere: `fill` writes what differs from `parentId`, or from nothing. */
+  async receiveSnapshot(
+    id: string,
+    { sizeBytes, parentId }: { readonly sizeBytes: bigint; readonly parentId: string | undefined },
+    fill: (file: FileHandle) => Promise<void>,
+  ): Promise<void> {
+    const to = this.#path('snapshot', id);
+    await this.#unfinished('snapshot', id, async (unfinished) => {
+      const finish = async (file: FileHandle): Promise<void> => {
+        await file.truncate(Number(sizeBytes));
+        await fill(file);
+      };
+      if (parentId !== undefined) {
+        const from = this.#path('snapshot', parentId);
+        await copyFileWhole({ from, to, unfinished, mode: 0o400, ...this.#watched(id) }, this.#deps, finish);
+        return;
+      }
+      await rm(unfinished, { force: true });
+      {
+        await using file = await open(unfinished, 'wx+', 0o600);
+        await finish(file);
+        await file.chmod(0o400);
+        await file.sync();
+      }
+      await putInPlace(unfinished, to);
+    });
+  }
+
+  /** Gives the volume a file that `work` has changed, in one step. Nobody may have the old one open. */
+  async rework(id: string, work: (file: string) => Promise<void>): Promise<void> {
+    const file = this.fileOf(id);
+    await this.#unfinished('volume', id, (unfinished) =>
+      copyFileWhole({ from: file, to: file, unfinished, mode: 0o600, ...this.#watched(id) }, this.#deps, () =>
+        work(unfinished),
+      ),
+    );
+  }
+
+  /** The file is the limit. What is added to it is a hole. */
+  async setLimit({ id, sizeBytes }: VolumeShape): Promise<void> {
+    const wanted = fileBytes(sizeBytes);
+    await using file = await open(this.fileOf(id), constants.O_RDWR | constants.O_NOFOLLOW).catch(
+      (error: NodeJS.ErrnoException) => {
+        if (error.code !== 'ENOENT') throw error;
+        throw new Fault('not-found', `the data of volume ${id} is not in its pool`, {
+          fields: { volumeId: id },
+        });
+      },
+    );
+    const { size } = await file.stat({ bigint: true });
+    if (size >= wanted) return;
+    await file.truncate(Number(wanted));
+    await file.sync();
+  }
+
+  async discard(kind: ContentSource['kind'], id: string): Promise<void> {
+    const directory = this.#directory(kind);
+    try {
+      await rename(this.#path(kind, id), `${directory}/${TRASH}${id}${SUFFIX}`);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return;
+      throw error;
+    }
+    await using handle = await open(directory, 'r');
+    await handle.sync();
+  }
+
+  async collect(budget: RemovalBudget = unlimitedRemoval()): Promise<number> {
+    let removed = 0;
+    const isInUse = async (path: string): Promise<boolean> =>
+      (await this.#deps.kernel.call('findLoopPath', path)) !== undefined;
+    for (const kind of ['volume', 'snapshot'] as const) {
+      const directory = this.#directory(kind);
+      for (const name of await readdir(directory)) {
+        const leftover = name.startsWith(UNFINISHED) && !this.#busy.has(name);
+        if (!leftover && !name.startsWith(TRASH)) continue;
+        const isGone = await removeTrashFile(`${directory}/${name}`, budget, { isInUse });
+        if (isGone && !leftover) removed += 1;
+      }
+    }
+    return removed;
+  }
+
+  async usage(): Promise<PoolUsage> {
+    const volumes = new Map<string, VolumeUsage>();
+    let volumeBytes = 0n;
+    let snapshotBytes = 0n;
+    const { volumes: volumeIds, snapshots: snapshotIds } = await this.list();
+    for (const id of volumeIds) {
+      const found = await stat(this.fileOf(id), { bigint: true }).catch(absent);
+      if (found === undefined) continue;
+      volumes.set(id, { usedBytes: found.blocks * 512n, limitBytes: found.size });
+      volumeBytes += found.blocks * 512n;
+    }
+    for (const id of snapshotIds) {
+      const found = await stat(this.#path('snapshot', id), { bigint: true }).catch(absent);
+      snapshotBytes += (found?.blocks ?? 0n) * 512n;
+    }
+    const { blocks, bfree, bavail, bsize } = await statfs(`/proc/self/fd/${this.#options.root}`, {
+      bigint: true,
+    });
+    // What is shared counts for each: nobody has promised that it stays shared.
+    const foreignBytes = (blocks - bfree) * bsize - volumeBytes - snapshotBytes;
+    return {
+      totalBytes: blocks * bsize,
+      freeBytes: bavail * bsize,
+      volumes,
+      otherBytes: snapshotBytes + (foreignBytes > 0n ? foreignBytes : 0n),
+    };
+  }
+
+  async list(): Promise<{ volumes: string[]; snapshots: string[] }> {
+    const [volumes, snapshots] = await Promise.all(
+      (['volume', 'snapshot'] as const).map(async (kind) =>
+        (await readdir(this.#directory(kind)))
+          .filter((name) => name.endsWith(SUFFIX))
+          .map((name) => name.slice(0, -SUFFIX.length))
+          .filter(isId),
+      ),
+    );
+    return { volumes: volumes ?? [], snapshots: snapshots ?? [] };
+  }
+
+  /** Path of a volume's or snapshot's file through the open root, for this process. */
+  fileOf(id: string, kind: ContentSource['kind'] = 'volume'): string {
+    return this.#path(kind, id);
+  }
+
+  async #makeVolume(
+    { fsType, sizeBytes, encryption }: VolumeShape,
+    unfinished: string,
+    to: string,
+  ): Promise<void> {
+    await rm(unfinished, { force: true });
+    {
+      await using file = await open(unfinished, 'wx', 0o600);
+      await file.truncate(Number(fileBytes(sizeBytes)));
+      const encryptable = encryption !== undefined;
+      if (fsType !== undefined) await makeFilesystem(fsType, forPrograms(unfinished), { encryptable });
+      await file.sync();
+    }
+    await putInPlace(unfinished, to);
+  }
+
+  async #copyVolume(
+    { id, fsType, sizeBytes }: VolumeShape,
+    source: ContentSource,
+    unfinished: string,
+    to: string,
+  ): Promise<void> {
+    const from = this.#path(source.kind, source.id);
+    await copyFileWhole(
+      { from, to, unfinished, mode: 0o600, ...this.#watched(id) },
+      this.#deps,
+      async (file) => {
+        const { size } = await file.stat({ bigint: true });
+        if (size < fileBytes(sizeBytes)) await file.truncate(Number(fileBytes(sizeBytes)));
+        if (fsType !== undefined) await renewFilesystem(fsType, forPrograms(unfinished));
+      },
+    );
+  }
+
+  #watched(id: string): {
+    onProgress: (copied: number, size: number) => void;
+    signal: AbortSignal | undefined;
+  } {
+    const { pool, signal } = this.#options;
+    return {
+      signal,
+      onProgress: (copiedBytes, sizeBytes) => {
+        this.#deps.logger.info(
+          { pool, id, copiedBytes, sizeBytes },
+          'copying; this file system cannot share',
+        );
+      },
+    };
+  }
+
+  async #unfinished(
+    kind: ContentSource['kind'],
+    id: string,
+    work: (path: string) => Promise<void>,
+  ): Promise<void> {
+    const name = `${UNFINISHED}${checkedId(id)}${SUFFIX}`;
+    const path = `${this.#directory(kind)}/${name}`;
+    this.#busy.add(name);
+    try {
+      await work(path);
+    } catch (error) {
+      await rm(path, { force: true });
+      throw error;
+    } finally {
+      this.#busy.delete(name);
+    }
+  }
+
+  #directory(kind: ContentSource['kind']): string {
+    return `/proc/self/fd/${this.#options.root}/${DIRECTORIES[kind]}`;
+  }
+
+  #path(kind: ContentSource['kind'], id: string): string {
+    return `${this.#directory(kind)}/${checkedId(id)}${SUFFIX}`;
+  }
+}
+
+/** Size of the file of a volume: whole blocks, so that its file system can use all of it. */
+function fileBytes(sizeBytes: bigint): bigint {
+  return ((sizeBytes + BLOCK_BYTES - 1n) / BLOCK_BYTES) * BLOCK_BYTES;
+}
+
+/** The same path for programs that this process starts: they do not have its descriptors. */
+export function forPrograms(path: string): string {
+  return path.replace(/^\/proc\/self\//, `/proc/${process.pid}/`);
+}
+
+function checkedId(id: string): string {
+  if (!isId(id)) throw new Fault('bug', `${JSON.stringify(id)} reached the disk and is no id of ours`);
+  return id;
+}
+
+async function exists(path: string): Promise<boolean> {
+  return (await stat(path).catch(absent)) !== undefined;
+}

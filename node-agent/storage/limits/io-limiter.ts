@@ -1,0 +1,147 @@
+import { Fault } from '../../../src/core/fault.ts';
+import type { Volume } from '../../../src/core/volumes/volume.ts';
+import { limitsIo, type VolumeAttributes } from '../../../src/core/volumes/volume-attributes.ts';
+import type { Clock } from '../../../src/runtime/clock.ts';
+import { every } from '../../../src/runtime/interval.ts';
+import type { Logger } from '../../../src/runtime/logger.ts';
+import type { IoCgroups } from '../../linux/process/io-cgroups.ts';
+import type { Inventory } from '../records/record-store.ts';
+import type { LimitedDevices } from './limited-devices.ts';
+import type { PoolSet } from '../contract/pool-set.ts';
+
+export interface IoLimiterDeps {
+  readonly inventory: Inventory;
+  readonly pools: Pick<PoolSet, 'states'>;
+  /** Undefined where the machine has none that limit I/O. */
+  readonly cgroups: IoCgroups | undefined;
+  readonly devices: LimitedDevices;
+  readonly logger: Logger;
+  readonly clock: Clock;
+}
+
+const QUICK_MS = 1_000;
+const REPAIR_MS = 60_000;
+
+/** Makes the kernel bound the I/O of volumes as their records say: level-based, over all volumes at once. */
+export class IoLimiter {
+  readonly #deps: IoLimiterDeps;
+  #running: Promise<void> | undefined;
+  #next: Promise<void> | undefined;
+  /** Cgroups that have all limits as they are now. */
+  #reached = new Set<string>();
+
+  constructor(deps: IoLimiterDeps) {
+    this.#deps = deps;
+  }
+
+  get isAvailable(): boolean {
+    return this.#deps.cgroups !== undefined;
+  }
+
+  /** Throws `invalid` where I/O is to be limited and this machine cannot. */
+  require(attributes: VolumeAttributes): void {
+    if (this.isAvailable || !limitsIo(attributes)) return;
+    throw new Fault(
+      'invalid',
+      'this node cannot limit I/O: no cgroup has io.max (the io controller of cgroup v2) or blkio.throttle; enable it, or take a class without I/O limits',
+    );
+  }
+
+  /** Resolves when the limits are those that were on record at the moment of the call. One pass serves all who ask before it begins. */
+  async refresh(): Promise<void> {
+    this.#next ??= this.#after(this.#running);
+    await this.#next;
+  }
+
+  /** Lifts the limits of a volume that has no device any more. What fails now is repaired later: nobody uses it. */
+  async lift({ id, attributes = {} }: Volume): Promise<void> {
+    if (!limitsIo(attributes)) return;
+    await this.refresh().catch((err: unknown) => {
+      this.#deps.logger.warn({ volumeId: id, err }, 'the limits of a device could not be lifted yet');
+    });
+  }
+
+  /** Finds cgroups that were made since, and repairs what others changed, until the signal aborts. */
+  async run(signal: AbortSignal): Promise<void> {
+    const { cgroups, logger, clock } = this.#deps;
+    if (cgroups === undefined) return;
+    const repairing = every({ name: 'io-limits', everyMs: REPAIR_MS, signal }, () => this.refresh(), {
+      logger,
+      clock,
+    });
+    const reaching = cgroups.isFlat
+      ? every({ name: 'io-limits-new-cgroups', everyMs: QUICK_MS, signal }, () => this.#reachNew(), {
+          logger,
+          clock,
+        })
+      : undefined;
+    await Promise.all([repairing, reaching]);
+  }
+
+  async #after(running: Promise<void> | undefined): Promise<void> {
+    await running?.catch(() => undefined);
+    const pass = this.#pass();
+    this.#running = pass;
+    this.#next = undefined;
+    await pass;
+  }
+
+  async #pass(): Promise<void> {
+    const { cgroups, devices } = this.#deps;
+    if (cgroups === undefined) return;
+    const known = await devices.read();
+    const { limits, untouched } = await this.#plan(known);
+    const limited = new Map([...limits].map(([device, { id }]) => [device, id]));
+    const all = new Map([...known, ...limited]);
+    if (all.size === 0) return;
+    // Crash window: on record, perhaps not limited. The next pass sets or lifts all that is on record.
+    if (!sameEntries(known, all)) await devices.write(all);
+    const groups = await cgroups.list();
+    for (const group of groups) {
+      for (const device of all.keys()) {
+        if (limits.has(device) || !untouched.has(device))
+          await cgroups.limit(group, device, limits.get(device)?.attributes ?? {});
+      }
+    }
+    this.#reached = new Set(groups);
+    const kept = new Map([...all].filter(([device]) => limits.has(device) || untouched.has(device)));
+    if (!sameEntries(all, kept)) await devices.write(kept);
+  }
+
+  /** Limits by device; devices of volumes whose pool is away keep what they have. */
+  async #plan(known: ReadonlyMap<string, string>): Promise<{
+    readonly limits: ReadonlyMap<string, { readonly id: string; readonly attributes: VolumeAttributes }>;
+    readonly untouched: ReadonlySet<string>;
+  }> {
+    const { inventory, pools } = this.#deps;
+    const open = new Map(pools.states().map(({ name, pool }) => [name, pool]));
+    const limits = new Map<string, { readonly id: string; readonly attributes: VolumeAttributes }>();
+    const untouched = new Set<string>();
+    for (const volume of inventory.volumes.values()) {
+      if (!isLimited(volume)) continue;
+      const { id, attributes = {} } = volume;
+      const pool = open.get(volume.pool);
+      if (pool === undefined) {
+        for (const [device, volumeId] of known) if (volumeId === id) untouched.add(device);
+        continue;
+      }
+      const device = await pool.mounts.deviceOf(volume);
+      if (device !== undefined) limits.set(device, { id, attributes });
+    }
+    return { limits, untouched };
+  }
+
+  async #reachNew(): Promise<void> {
+    const { cgroups, inventory } = this.#deps;
+    if (cgroups === undefined || ![...inventory.volumes.values()].some(isLimited)) return;
+    if ((await cgroups.list()).some((group) => !this.#reached.has(group))) await this.refresh();
+  }
+}
+
+function isLimited({ phase, staged, attributes = {} }: Volume): boolean {
+  return phase === 'ready' && staged.length > 0 && limitsIo(attributes);
+}
+
+function sameEntries(left: ReadonlyMap<string, string>, right: ReadonlyMap<string, string>): boolean {
+  return left.size === right.size && [...left].every(([key, value]) => right.get(key) === value);
+}

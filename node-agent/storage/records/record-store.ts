@@ -1,0 +1,208 @@
+import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { z } from 'zod';
+import {
+  ACCESS_MODES,
+  FS_TYPES,
+  type Snapshot,
+  type Volume,
+  VOLUME_MODES,
+} from '../../../src/core/volumes/volume.ts';
+import { isContext } from '../../../src/core/volumes/mount-options.ts';
+import { ATTRIBUTES } from '../../../src/core/volumes/volume-attributes.ts';
+import { isGroupId, isId } from '../../../src/core/volumes/volume-name.ts';
+import type { Logger } from '../../../src/runtime/logger.ts';
+import { SharedRun } from '../../../src/runtime/shared-run.ts';
+import { removeDurably, syncDirectory, writeDurably } from '../../linux/files/durable-file.ts';
+
+/** A record that could not be read. Its data is left alone, and its volume is not served. */
+export interface Quarantined {
+  readonly file: string;
+  readonly reason: string;
+}
+
+/** Whose record it was, as far as the name of its file tells. */
+export function quarantinedId({ file }: Quarantined): string {
+  return basename(file, '.json');
+}
+
+/** What is on record: in memory for every question, on disk for every crash. */
+export interface Inventory {
+  readonly volumes: ReadonlyMap<string, Volume>;
+  readonly snapshots: ReadonlyMap<string, Snapshot>;
+  readonly quarantined: readonly Quarantined[];
+  /** Visible at once; resolves when it is durable. When that fails the old record is back. */
+  saveVolume(volume: Volume): Promise<void>;
+  saveSnapshot(snapshot: Snapshot): Promise<void>;
+  /** Forgets a volume or a snapshot. */
+  remove(id: string): Promise<void>;
+}
+
+const bytes = z.string().regex(/^\d+$/).transform(BigInt);
+const pins = z.record(z.string(), bytes);
+const phase = z.enum(['creating', 'ready', 'deleting']);
+const id = z.string().refine(isId, 'is no id of ours');
+const common = {
+  version: z.literal(1),
+  id,
+  name: z.string(),
+  pool: z.string(),
+  sizeBytes: bytes,
+  phase,
+  createdAtMs: z.int(),
+  pins,
+  // Records from before there was a choice are of directories on btrfs.
+  volumeMode: z.enum(VOLUME_MODES).default('Filesystem'),
+  // Written for volumes that are encrypted alone: an older version must not take one for another volume.
+  encryption: z
+    .strictObject({
+      salt: z.string().regex(/^[0-9a-f]{32}$/),
+      keyIdentifier: z
+        .string()
+        .regex(/^[0-9a-f]{32}$/)
+        .optional(),
+    })
+    .optional(),
+  fsType: z
+    .enum(FS_TYPES)
+    .nullable()
+    .default('btrfs')
+    .transform((type) => type ?? undefined),
+};
+const volumeRecord = z.strictObject({
+  ...common,
+  source: z
+    .strictObject({ kind: z.enum(['volume', 'snapshot']), id })
+    .nullable()
+    .transform((source) => source ?? undefined),
+  // Written for these alone: a record of any other volume is as older versions know it.
+  ephemeral: z.literal(true).optional(),
+  attributes: z.partialRecord(z.enum(ATTRIBUTES), bytes).optional(),
+  staged: z.array(z.string()),
+  // Written for those alone that are staged with one.
+  selinuxContext: z.string().refine(isContext, 'is no SELinux context').optional(),
+  controllerPublication: z
+    .strictObject({ readonly: z.boolean(), accessMode: z.enum(ACCESS_MODES) })
+    .optional(),
+  published: z.array(
+    z.strictObject({
+      target: z.string(),
+      readonly: z.boolean(),
+      flags: z.array(z.string()),
+      accessMode: z.enum(ACCESS_MODES),
+    }),
+  ),
+});
+const snapshotRecord = z.strictObject({
+  ...common,
+  sourceVolumeId: id,
+  // Written for members alone.
+  group: z
+    .strictObject({ id: z.string().refine(isGroupId, 'is no id of ours'), name: z.string() })
+    .optional(),
+});
+
+/** Opens the records below `stateDir`: a file for each volume and snapshot, whole or absent. An unreadable one is set aside in memory only. */
+export async function openInventory(
+  { stateDir }: { readonly stateDir: string },
+  { logger }: { readonly logger: Logger },
+): Promise<Inventory> {
+  const quarantined: Quarantined[] = [];
+  const load = async <T extends Volume | Snapshot>(
+    kind: string,
+    parse: (value: unknown) => T,
+  ): Promise<Shelf<T>> => {
+    const directory = join(stateDir, kind);
+    await mkdir(directory, { recursive: true, mode: 0o700 });
+    const found = new Map<string, T>();
+    for (const file of await readdir(directory)) {
+      // Left by a crash before its rename: the record it was to replace is still the valid one.
+      if (file.endsWith('.tmp')) {
+        await rm(join(directory, file), { force: true });
+        continue;
+      }
+      try {
+        const record = parse(JSON.parse(await readFile(join(directory, file), 'utf8')));
+        if (file !== `${record.id}.json`)
+          throw new Error(`the file is named for something else than ${record.id}`);
+        found.set(record.id, record);
+      } catch (error) {
+        const reason = describe(error);
+        quarantined.push({ file: join(directory, file), reason });
+        logger.error({ file: join(directory, file), reason }, 'record cannot be read; it is in quarantine');
+      }
+    }
+    return new Shelf(directory, found);
+  };
+  const volumes = await load('volumes', (value): Volume => withoutVersion(volumeRecord.parse(value)));
+  const snapshots = await load('snapshots', (value): Snapshot => withoutVersion(snapshotRecord.parse(value)));
+  return {
+    volumes: volumes.records,
+    snapshots: snapshots.records,
+    quarantined,
+    saveVolume: (volume) => volumes.save(volume),
+    saveSnapshot: (snapshot) => snapshots.save(snapshot),
+    remove: async (recordId) => {
+      await volumes.remove(recordId);
+      await snapshots.remove(recordId);
+    },
+  };
+}
+
+/** The records of one kind. Writers of the same record take turns by the volume's lock. */
+class Shelf<T extends Volume | Snapshot> {
+  readonly records: Map<string, T>;
+  readonly #directory: string;
+  /** What is written at the same time waits for one sync, not each for its own. */
+  readonly #sync: SharedRun<void>;
+
+  constructor(directory: string, records: Map<string, T>) {
+    this.#directory = directory;
+    this.#sync = new SharedRun(() => syncDirectory(directory));
+    this.records = records;
+  }
+
+  async save(record: T): Promise<void> {
+    const before = this.records.get(record.id);
+    this.records.set(record.id, record);
+    try {
+      await writeDurably(this.#file(record.id), `${serialize(record)}\n`, () => this.#sync.run());
+    } catch (error) {
+      if (before === undefined) this.records.delete(record.id);
+      else this.records.set(record.id, before);
+      throw error;
+    }
+  }
+
+  async remove(recordId: string): Promise<void> {
+    if (!this.records.has(recordId)) return;
+    await removeDurably(this.#file(recordId), () => this.#sync.run());
+    this.records.delete(recordId);
+  }
+
+  #file(recordId: string): string {
+    return join(this.#directory, `${recordId}.json`);
+  }
+}
+
+function serialize(record: Volume | Snapshot): string {
+  const source = 'source' in record ? { source: record.source ?? null } : {};
+  return JSON.stringify(
+    { version: 1, ...record, ...source, fsType: record.fsType ?? null },
+    (_, value: unknown) => (typeof value === 'bigint' ? String(value) : value),
+  );
+}
+
+function withoutVersion<T extends { readonly version: number }>({
+  version: _,
+  ...record
+}: T): Omit<T, 'version'> {
+  return record;
+}
+
+function describe(error: unknown): string {
+  if (error instanceof z.ZodError) {
+    return error.issues.map(({ path, message }) => `${path.join('.') || 'record'}: ${message}`).join('; ');
+  }
+  return error instanceof Error ? error.message : String(error);
+}

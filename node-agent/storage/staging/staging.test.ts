@@ -1,0 +1,111 @@
+import { describe, expect, it } from 'vitest';
+import { Fault } from '../../../src/core/fault.ts';
+import { ANY_SIZE } from '../../../src/core/volumes/volume-size.ts';
+import { silentLogger } from '../../../src/runtime/logger.ts';
+import { createFakeDisk, FakePool, openFakeInventory } from '../../../test/fakes/fake-storage.ts';
+import { createStorage } from '../storage.ts';
+import type { Publish } from './staging.ts';
+
+it('a volume whose limits cannot be set is not left attached, unless it was staged before', async () => {
+  const pool = new FakePool({ quotaMode: 'file' });
+  let isBroken = false;
+  const cgroups = {
+    isFlat: false,
+    list: async () => ['all'],
+    async limit() {
+      if (isBroken) throw new Fault('unavailable', 'the cgroup cannot be written');
+    },
+  };
+  const devices = { read: async () => new Map<string, string>(), write: async () => undefined };
+  const storage = await createStorage([pool], openFakeInventory(createFakeDisk()), {
+    logger: silentLogger,
+    io: { cgroups, devices },
+  });
+  const attributes = { readIOPS: 100n };
+  const { id } = await storage.createVolume({
+    ...{ name: 'v', pool: undefined, range: ANY_SIZE, source: undefined, attributes },
+  });
+  pool.devices.set(id, '7:1');
+  isBroken = true;
+  await expect(storage.stage(id, '/one')).rejects.toMatchObject({ kind: 'unavailable' });
+  expect([...pool.attached]).toEqual([]);
+  expect(storage.getVolume(id).staged).toEqual([]);
+
+  isBroken = false;
+  await storage.stage(id, '/one');
+  isBroken = true;
+  await expect(storage.stage(id, '/two')).rejects.toMatchObject({ kind: 'unavailable' });
+  expect([...pool.attached]).toEqual([id]);
+  expect(storage.getVolume(id).staged).toEqual(['/one']);
+});
+
+describe('a volume that is published with a group', () => {
+  const publishing = { flags: [], accessMode: 'SINGLE_NODE_MULTI_WRITER', readonly: false } as const;
+  const start = async () => {
+    const pool = new FakePool();
+    const storage = await createStorage([pool], openFakeInventory(createFakeDisk()), {
+      logger: silentLogger,
+    });
+    const request = { name: 'v', pool: undefined, range: ANY_SIZE, source: undefined };
+    const { id } = await storage.createVolume(request);
+    await storage.stage(id, '/staged');
+    const publish = (target: string, more: Partial<Publish> = {}): Promise<void> =>
+      storage.publish({ volumeId: id, stagingPath: '/staged', target, ...publishing, ...more });
+    return { pool, storage, id, publish };
+  };
+
+  it('is shown after its files were given to the group, and not at all when they cannot be', async () => {
+    const { pool, storage, id, publish } = await start();
+    const given = Promise.withResolvers<undefined>();
+    const asked = Promise.withResolvers<number>();
+    pool.mounts.ensureGroup = async (_, group) => {
+      asked.resolve(group);
+      await given.promise;
+    };
+    const published = publish('/target', { group: 2000 });
+    expect(await asked.promise).toBe(2000);
+    expect([...pool.mounted]).toEqual([]);
+    await expect(publish('/other')).rejects.toMatchObject({ kind: 'busy' });
+    given.reject(new Fault('exhausted', 'the disk is full'));
+    await expect(published).rejects.toMatchObject({ kind: 'exhausted' });
+    expect([...pool.mounted]).toEqual([]);
+    expect(storage.getVolume(id).published).toEqual([]);
+
+    pool.mounts.ensureGroup = async () => undefined;
+    await publish('/target', { group: 2000 });
+    expect([...pool.mounted.keys()]).toEqual(['/target']);
+    // It is no way of being mounted: what is on record is that alone.
+    expect(storage.getVolume(id).published).toEqual([{ target: '/target', ...publishing }]);
+  });
+
+  it('is given to another one when it is published there again, or elsewhere', async () => {
+    const { pool, id, publish } = await start();
+    await publish('/target', { group: 2000 });
+    await publish('/target', { group: 2001 });
+    expect(pool.groups.get(id)).toBe(2001);
+    await publish('/other', { group: 2002 });
+    expect(pool.groups.get(id)).toBe(2002);
+    await publish('/third');
+    expect(pool.groups.get(id)).toBe(2002);
+  });
+
+  it.each<[string, Partial<Publish>]>([
+    ['read-only', { readonly: true }],
+    ['for readers only', { accessMode: 'SINGLE_NODE_READER_ONLY' }],
+    ['with option ro', { flags: ['ro'] }],
+  ])('keeps its files as they are where it is published %s', async (_, more) => {
+    const { pool, publish } = await start();
+    await publish('/target', { group: 2000, ...more });
+    expect([...pool.mounted.keys()]).toEqual(['/target']);
+    expect([...pool.groups]).toEqual([]);
+  });
+
+  it('keeps its files as they are when the target is taken by another way of showing it', async () => {
+    const { pool, publish } = await start();
+    await publish('/target');
+    await expect(publish('/target', { group: 2000, flags: ['noexec'] })).rejects.toMatchObject({
+      kind: 'conflict',
+    });
+    expect([...pool.groups]).toEqual([]);
+  });
+});

@@ -1,0 +1,111 @@
+import { expect, test } from 'vitest';
+import { type PoolSelector, parsePoolSelector } from '../../../src/core/pools/pool-selector.ts';
+import { ANY_SIZE } from '../../../src/core/volumes/volume-size.ts';
+import { silentLogger } from '../../../src/runtime/logger.ts';
+import { createFakeDisk, FakePool, openFakeInventory } from '../../../test/fakes/fake-storage.ts';
+import { fixedPools, type PoolSet } from '../contract/pool-set.ts';
+import { createStorage, type VolumeService } from '../storage.ts';
+
+const GIB = 1n << 30n;
+const selector = (text: string): PoolSelector => parsePoolSelector(text, 'poolSelector');
+const wish = (name: string, over: object = {}) => ({
+  name,
+  pool: undefined,
+  range: ANY_SIZE,
+  source: undefined,
+  ...over,
+});
+
+/** A service on pools whose labels are what `labels` says at each moment. */
+function start(
+  pools: readonly FakePool[],
+  labels: Readonly<Record<string, Readonly<Record<string, string>>>>,
+): Promise<VolumeService> {
+  const fixed = fixedPools(pools);
+  const labelled: PoolSet = {
+    get: (name) => fixed.get(name),
+    states: () => fixed.states().map((state) => ({ ...state, labels: labels[state.name] ?? {} })),
+  };
+  return createStorage(labelled, openFakeInventory(createFakeDisk()), { logger: silentLogger });
+}
+
+const POOLS = [
+  new FakePool({ name: 'small', totalBytes: 10n * GIB }),
+  new FakePool({ name: 'middle', totalBytes: 20n * GIB }),
+  new FakePool({ name: 'large', totalBytes: 90n * GIB }),
+];
+const LABELS = {
+  small: { media: 'ssd', tier: 'gold' },
+  middle: { media: 'ssd', tier: 'silver' },
+  large: { media: 'hdd' },
+};
+
+test.each([
+  ['media=ssd', 'middle'],
+  ['media=ssd,tier=gold', 'small'],
+  ['tier in (gold,silver)', 'middle'],
+  ['!tier', 'large'],
+  ['', 'large'],
+])(
+  'of the pools that poolSelector %j selects, the one with the most room has the volume',
+  async (text, pool) => {
+    const storage = await start(POOLS, LABELS);
+    const choice = { pool: undefined, poolSelector: selector(text) };
+    const room = (await storage.report()).pools.find(({ name }) => name === pool)?.capacity?.availableBytes;
+    expect(await storage.availableBytes(choice)).toBe(room);
+    expect(await storage.createVolume(wish(`v ${text}`, choice))).toMatchObject({ pool });
+  },
+);
+
+test('where none is selected there is no room, and the refusal says what was asked for', async () => {
+  const storage = await start(POOLS, LABELS);
+  const choice = { pool: undefined, poolSelector: selector('media=nvme') };
+  expect(await storage.availableBytes(choice)).toBe(0n);
+  await expect(storage.createVolume(wish('v', choice))).rejects.toMatchObject({
+    kind: 'exhausted',
+    message: 'this node has no storage pool for poolSelector media=nvme',
+  });
+});
+
+test('a pool that is named, and that of a source, have to be among those that are selected', async () => {
+  const storage = await start(POOLS, LABELS);
+  const poolSelector = selector('media=ssd');
+  const refusal = {
+    kind: 'invalid',
+    message: 'pool large has label media=hdd, and poolSelector media=ssd is asked for',
+  };
+  await expect(storage.createVolume(wish('v', { pool: 'large', poolSelector }))).rejects.toMatchObject(
+    refusal,
+  );
+  expect(await storage.availableBytes({ pool: 'large', poolSelector })).toBe(0n);
+  const { id } = await storage.createVolume(wish('source', { pool: 'large' }));
+  const source = { kind: 'volume', id };
+  await expect(storage.createVolume(wish('copy', { source, poolSelector }))).rejects.toMatchObject(refusal);
+  const fitting = { source, poolSelector: selector('media=hdd') };
+  expect(await storage.createVolume(wish('copy', fitting))).toMatchObject({ pool: 'large' });
+});
+
+test('a request that is repeated finds its volume, although its pool has other labels by now', async () => {
+  const labels: Record<string, Record<string, string>> = { large: { media: 'ssd' } };
+  const storage = await start(POOLS, labels);
+  const request = wish('v', { poolSelector: selector('media=ssd') });
+  const volume = await storage.createVolume(request);
+  labels['large'] = { media: 'hdd' };
+  expect(await storage.createVolume(request)).toEqual(volume);
+});
+
+test('a volume of a pod goes by labels as well', async () => {
+  const storage = await start(POOLS, LABELS);
+  const handle = `csi-${'0'.repeat(64)}`;
+  await storage.publishEphemeral({
+    handle,
+    target: '/pods/a/v',
+    pool: undefined,
+    poolSelector: selector('tier=gold'),
+    range: ANY_SIZE,
+    readonly: false,
+    flags: [],
+    accessMode: 'SINGLE_NODE_WRITER',
+  });
+  expect(storage.findEphemeral(handle)).toMatchObject({ pool: 'small' });
+});
