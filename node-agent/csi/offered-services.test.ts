@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import type { BackendKind } from '../../src/core/volumes/backend-features.ts';
 import { silentLogger } from '../../src/runtime/logger.ts';
 import { createFakeDisk, FakePool, openFakeInventory } from '../../test/fakes/fake-storage.ts';
-import { fixedPools, type PoolSet, type PoolState } from '../storage/contract/pool-set.ts';
+import { fixedPools, type PoolSet, type PoolState } from '../storage/contract/pool.ts';
 import { createStorage } from '../storage/storage.ts';
 import { createController } from './controller.ts';
 import { createGroupController } from './group-controller.ts';

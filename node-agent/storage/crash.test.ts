@@ -27,8 +27,8 @@ function start({ pool, disk }: World, crash?: CrashPoint): Promise<Storage> {
   const { backend } = pool;
   const cutting = {
     ...backend,
-    prepareCut: async (...orders: Parameters<typeof backend.prepareCut>) =>
-      crash.guard(await backend.prepareCut(...orders), ['take', 'finish']),
+    prepareSnapshots: async (...requests: Parameters<typeof backend.prepareSnapshots>) =>
+      crash.guard(await backend.prepareSnapshots(...requests), ['take', 'finish']),
   };
   const guarded = {
     name: pool.name,
@@ -37,7 +37,7 @@ function start({ pool, disk }: World, crash?: CrashPoint): Promise<Storage> {
     backend: crash.guard(cutting, [
       'ensureVolume',
       'ensureSnapshot',
-      'prepareCut',
+      'prepareSnapshots',
       'setLimit',
       'discard',
       'collect',

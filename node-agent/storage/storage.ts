@@ -13,11 +13,12 @@ import { findIoCgroups, type IoCgroups } from '../linux/process/io-cgroups.ts';
 import type { Kernel } from '../linux/kernel/kernel.ts';
 import { type HostSelinux, hostSelinux } from '../linux/files/selinux.ts';
 import { Attachments, type Publish, type Stage, type VolumeStats } from './staging/staging.ts';
-import type { Pool } from './contract/backend.ts';
+import { type Pool, fixedPools, type PoolSet } from './contract/pool.ts';
+import type { RecordStore, QuarantinedRecord } from './contract/records.ts';
+import { openRecordStore } from './records/record-store.ts';
 import { ControllerPublications } from './staging/controller-publications.ts';
 import { type OperationDeps, OperationLocks } from './operations/volume-snapshot-operations.ts';
 import { type SickVolume, VolumeHealth } from './health/volume-health.ts';
-import { type Inventory, openInventory, type Quarantined } from './records/record-store.ts';
 import { Ephemerals, type PublishEphemeral } from './staging/ephemeral-volumes.ts';
 import { IoLimiter } from './limits/io-limiter.ts';
 import { Ledger } from './records/ledger.ts';
@@ -35,7 +36,6 @@ import { NodePools, type PoolHooks } from './pools/node-pools.ts';
 import { openPool } from './pools/open-pool.ts';
 import { Operations } from './operations/operation-runner.ts';
 import { allPools, findUnrecorded, type PoolReport, recordsOf, reportPool } from './health/pool-report.ts';
-import { fixedPools, type PoolSet } from './contract/pool-set.ts';
 import { type BlocksWanted, SnapshotBlockReader, type SnapshotBlocks } from './transfers/snapshot-blocks.ts';
 import { SnapshotGroups } from './snapshots/snapshot-groups.ts';
 import { Snapshots } from './snapshots/snapshots.ts';
@@ -66,7 +66,7 @@ export interface StorageReport {
   readonly pools: readonly PoolReport[];
   readonly volumes: readonly Volume[];
   readonly snapshots: readonly Snapshot[];
-  readonly quarantined: readonly Quarantined[];
+  readonly quarantined: readonly QuarantinedRecord[];
   /** Data in a pool that no record knows, by pool. */
   readonly orphans: readonly { readonly pool: string; readonly id: string }[];
 }
@@ -159,7 +159,7 @@ export async function openStorage(
   deps: StorageDeps,
 ): Promise<Storage> {
   await using cleanup = new AsyncDisposableStack();
-  const inventory = await openInventory({ stateDir }, deps);
+  const inventory = await openRecordStore({ stateDir }, deps);
   const nodePools = cleanup.use(
     new NodePools(
       { stateDir, configured: pools },
@@ -221,7 +221,7 @@ export interface VolumeServiceDeps extends Omit<StorageDeps, 'kernel' | 'cgroups
 /** The service on given pools and records; what is open is recovered. */
 export async function createStorage(
   given: PoolSet | readonly Pool[],
-  inventory: Inventory,
+  inventory: RecordStore,
   {
     logger,
     metrics: registry,

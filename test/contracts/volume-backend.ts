@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import type { Pool } from '../../node-agent/storage/contract/backend.ts';
+import type { Pool } from '../../node-agent/storage/contract/pool.ts';
 import { RemovalBudget } from '../../node-agent/linux/files/removal-budget.ts';
 import { leastBytes } from '../../src/core/volumes/backend-features.ts';
 import type { ContentForm, VolumeShape } from '../../src/core/volumes/volume.ts';
@@ -99,11 +99,11 @@ export function describeBackend(
       const sources = [await make(21), await make(22), await make(23)];
       for (const shape of sources) await write(shape, `before ${shape.id}`);
       const ids = [snapshot(21), snapshot(22), snapshot(23)];
-      const orders = sources.map((of, index) => ({ id: ids[index] ?? '', of }));
+      const requests = sources.map((volume, index) => ({ id: ids[index] ?? '', volume }));
       const listed = async (): Promise<string[]> =>
         (await pool.backend.list()).snapshots.filter((id) => ids.includes(id)).sort();
       const cut = async (isFinished: boolean): Promise<void> => {
-        await using taking = await pool.backend.prepareCut(orders);
+        await using taking = await pool.backend.prepareSnapshots(requests);
         {
           await using still = new AsyncDisposableStack();
           for (const shape of sources) {
@@ -130,8 +130,8 @@ export function describeBackend(
         expect(await read(restored)).toBe(`before ${shape.id}`);
       }
       const aborted = AbortSignal.abort(new Error('held for too long'));
-      await using late = await pool.backend.prepareCut(
-        orders.map(({ of }, index) => ({ id: snapshot(31 + index), of })),
+      await using late = await pool.backend.prepareSnapshots(
+        requests.map(({ volume }, index) => ({ id: snapshot(31 + index), volume })),
       );
       await expect(late.take(aborted)).rejects.toThrow('held for too long');
     },

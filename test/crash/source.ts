@@ -4,7 +4,8 @@ import ts from 'typescript';
 import { FILE_EFFECTS, HANDLE_EFFECTS, isKernelEffect } from './effect-names.ts';
 
 const ROOT = new URL('../..', import.meta.url).pathname;
-const FOLDER = join(ROOT, 'node-agent/storage');
+/** The code that the stories cover: the storage service, and what it does to files and directories. */
+export const FOLDERS = ['node-agent/storage', 'node-agent/linux/files'] as const;
 
 /** A call in the code that changes what others see. */
 export interface EffectSite {
@@ -31,15 +32,20 @@ export function readSource(): {
 } {
   const sites: EffectSite[] = [];
   const windows: NamedWindow[] = [];
-  for (const below of readdirSync(FOLDER, { recursive: true, encoding: 'utf8' }).sort()) {
-    if (!below.endsWith('.ts') || below.endsWith('.test.ts')) continue;
-    const path = join(FOLDER, below);
+  for (const path of FOLDERS.flatMap((folder) => filesBelow(join(ROOT, folder)))) {
     const source = ts.createSourceFile(path, readFileSync(path, 'utf8'), ts.ScriptTarget.Latest, true);
     const file = relative(ROOT, path);
-    sites.push(...sitesOf(source, file, basename(below)));
+    sites.push(...sitesOf(source, file, basename(path)));
     windows.push(...windowsOf(source, file));
   }
   return { sites, windows };
+}
+
+function filesBelow(folder: string): string[] {
+  return readdirSync(folder, { recursive: true, encoding: 'utf8' })
+    .filter((below) => below.endsWith('.ts') && !below.endsWith('.test.ts'))
+    .sort()
+    .map((below) => join(folder, below));
 }
 
 function sitesOf(source: ts.SourceFile, file: string, short: string): EffectSite[] {

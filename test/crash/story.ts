@@ -4,9 +4,11 @@ import { join } from 'node:path';
 import { OPERATIONS } from './operations.ts';
 import { keyOf, type Moment, type Said, type Task } from './plan.ts';
 import type { Form } from './scene.ts';
-import type { NamedWindow } from './source.ts';
+import { FOLDERS, type NamedWindow } from './source.ts';
 
 const STORAGE = 'node-agent/storage/';
+/** Records are written for many callers: the frame outside these tells which operation wrote one. */
+const RECORDS = [`${STORAGE}records/record-store.ts`, 'node-agent/linux/files/durable-file.ts'];
 const VICTIM = join(import.meta.dirname, 'victim.ts');
 
 export interface StoryOptions {
@@ -99,8 +101,8 @@ export class Story {
 
   /** What decides whether it is worth the while: where the effect is asked for, by whom where that is a record, and named windows. */
   #worth = (moment: Moment): readonly string[] => {
-    const places = placesOf(moment).filter((place) => place.startsWith(STORAGE));
-    const caller = places.find((place) => !place.startsWith(`${STORAGE}inventory.ts`));
+    const places = placesOf(moment).filter(isOfSource);
+    const caller = places.find((place) => !RECORDS.some((file) => place.startsWith(file)));
     const named = places.filter((place) => this.#coverage.windows.some((window) => isWithin(place, window)));
     return [...places.slice(0, 1), ...(caller === undefined ? [] : [caller]), ...named];
   };
@@ -184,9 +186,14 @@ function sample<T>(
   return from.filter((_, index) => left.has(index));
 }
 
+/** Whether the place is in the code that the stories cover. */
+function isOfSource(place: string): boolean {
+  return FOLDERS.some((folder) => place.startsWith(`${folder}/`));
+}
+
 /** Most of what is done before it serves is done by operations too. */
 function isOfRecovery(place: string): boolean {
-  return place.startsWith(`${STORAGE}recovery.ts`);
+  return place.startsWith(`${STORAGE}operations/recovery.ts`);
 }
 
 /** To be killed before a program is started and right after it are two things. */

@@ -4,8 +4,10 @@ import { IO_ATTRIBUTES } from '../../src/core/volumes/volume-attributes.ts';
 import type { MountPlan } from '../../src/core/volumes/volume-access.ts';
 import type { Enforcement } from '../../src/core/volumes/volume-quota.ts';
 import { Fault } from '../../src/core/fault.ts';
-import type { Pool, VolumeBackend, VolumeMounts } from '../../node-agent/storage/contract/backend.ts';
-import type { Inventory } from '../../node-agent/storage/records/record-store.ts';
+import type { VolumeBackend } from '../../node-agent/storage/contract/volume-backend.ts';
+import type { Pool } from '../../node-agent/storage/contract/pool.ts';
+import type { VolumeMounts } from '../../node-agent/storage/contract/volume-mounts.ts';
+import type { RecordStore } from '../../node-agent/storage/contract/records.ts';
 
 interface Copy {
   readonly content: readonly string[];
@@ -91,13 +93,13 @@ export class FakePool implements Pool {
           limitBytes: undefined,
         });
       },
-      prepareCut: async (orders) => {
+      prepareSnapshots: async (requests) => {
         const taken = new Map<string, readonly string[]>();
         return {
           take: async (signal) => {
-            for (const { id, of } of orders) {
+            for (const { id, volume } of requests) {
               signal.throwIfAborted();
-              taken.set(id, contentOf({ kind: 'volume', id: of.id }));
+              taken.set(id, contentOf({ kind: 'volume', id: volume.id }));
               await this.onCut();
             }
           },
@@ -192,7 +194,7 @@ export function createFakeDisk(): FakeDisk {
 }
 
 /** Records on `disk`: a new one on the same disk is what a restart sees. */
-export function openFakeInventory(disk: FakeDisk): Inventory {
+export function openFakeInventory(disk: FakeDisk): RecordStore {
   const volumes = new Map(disk.volumes);
   const snapshots = new Map(disk.snapshots);
   return {

@@ -88,8 +88,8 @@ const ELSEWHERE: Readonly<Record<string, string>> = {
   'btrfs-backend.ts #removeEmptyQgroups removeQgroup': EMPTIED,
   'btrfs-backend.ts #removeEmptyQgroups unlink': EMPTIED,
   'image-backend.ts #unfinished rm': 'after a failure',
-  'inventory.ts openInventory mkdir': 'once, before there is anything to lose',
-  'inventory.ts openInventory rm':
+  'record-store.ts openRecordStore mkdir': 'once, before there is anything to lose',
+  'record-store.ts openRecordStore rm':
     'after a kill in the middle of a write, at which chance does not always choose',
   'quota-check.ts check startQuotaRescan': 'one call, where the kernel says that it lost count',
   'target-mounts.ts mount umount': 'where somebody else has mounted the volume in another way',

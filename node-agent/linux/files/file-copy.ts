@@ -1,6 +1,15 @@
 import { type FileHandle, open, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import type { Kernel } from '../kernel/kernel.ts';
+
+/** The kernel operations that copying needs, as `Kernel` has them. */
+export interface CopyKernel {
+  call(operation: 'cloneFile', source: number, target: number): Promise<boolean>;
+  call(
+    operation: 'findData',
+    fd: number,
+    position: number,
+  ): Promise<{ readonly start: number; readonly end: number } | undefined>;
+}
 
 export interface CopyFileOptions {
   readonly from: string;
@@ -22,7 +31,7 @@ const PROGRESS_BYTES = 1 << 30;
  */
 export async function copyFileWhole(
   { from, to, unfinished, mode, onProgress, signal }: CopyFileOptions,
-  { kernel }: { readonly kernel: Kernel },
+  { kernel }: { readonly kernel: CopyKernel },
   finish: (file: FileHandle) => Promise<void> = async () => undefined,
 ): Promise<void> {
   await rm(unfinished, { force: true });
@@ -52,7 +61,7 @@ export async function copyContent(
     kernel,
     onProgress,
     signal,
-  }: Pick<CopyFileOptions, 'onProgress' | 'signal'> & { readonly kernel: Kernel },
+  }: Pick<CopyFileOptions, 'onProgress' | 'signal'> & { readonly kernel: CopyKernel },
 ): Promise<void> {
   if (await kernel.call('cloneFile', source.fd, target.fd)) return;
   const { size } = await source.stat();

@@ -1,8 +1,8 @@
 import { stat } from 'node:fs/promises';
 import { Fault } from '../../../src/core/fault.ts';
 import { runCommand } from '../../../src/runtime/child-process.ts';
-import { forPrograms } from '../../storage/backends/image/image-backend.ts';
-import { absent } from '../../storage/mounts/target-mounts.ts';
+import { forPrograms } from './process-path.ts';
+import { absent } from './absent.ts';
 
 const REMOVAL_MS = 24 * 60 * 60 * 1_000;
 

@@ -3,7 +3,7 @@ import { constants, type BigIntStats } from 'node:fs';
 import { type FileHandle, lstat, open, opendir, rename, rmdir, unlink } from 'node:fs/promises';
 import type { RemovalBudget } from './removal-budget.ts';
 import { removeTree } from './remove-tree.ts';
-import { absent } from '../../storage/mounts/target-mounts.ts';
+import { absent } from './absent.ts';
 import { removeTrashFile } from './trash-file.ts';
 
 /** What a name and its inode cost the file system's journal, about: a run of many small files ends too. */

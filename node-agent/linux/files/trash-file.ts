@@ -1,7 +1,7 @@
 import { constants } from 'node:fs';
 import { open, rm } from 'node:fs/promises';
 import type { RemovalBudget } from './removal-budget.ts';
-import { absent } from '../../storage/mounts/target-mounts.ts';
+import { absent } from './absent.ts';
 
 /** How much of its length a file loses at a time: the kernel frees what is in that in one go. */
 const STEP_BYTES = 1n << 30n;

@@ -18,7 +18,7 @@ export {
   waitForQuotaRescan,
 } from '../btrfs/btrfs.ts';
 export { protectSubvolume, readCreationTransaction, startCommit } from '../btrfs/btrfs-transaction.ts';
-export { readFilesystemUuid } from '../files/filesystem-id.ts';
+export { readFilesystemUuid } from '../block/filesystem-id.ts';
 export { flushDevice, readDeviceBytes, setReadOnly } from '../block/block-device.ts';
 export {
   addEncryptionKey,

@@ -1,23 +1,8 @@
 import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
-import type { ExtentList } from '../../../src/core/volumes/block-map.ts';
 import { Fault } from '../../../src/core/fault.ts';
+import type { BlockMap, BlockMaps } from '../contract/block-map.ts';
 import type { Kernel } from '../../linux/kernel/kernel.ts';
-
-/** Knows where the data of a pool's Block snapshots lies. */
-export interface BlockMaps {
-  /** Undefined when there is no such snapshot. What it has opened stays whole, also when the snapshot is deleted meanwhile. */
-  open(snapshotId: string): Promise<BlockMap | undefined>;
-}
-
-/** Where the data of one file lies. */
-export interface BlockMap extends AsyncDisposable {
-  readonly sizeBytes: bigint;
-  /** The extents from `start` on, as far as one call tells; the list says how far that is. */
-  read(start: bigint): Promise<ExtentList>;
-  /** So many bytes, which are within the file; fewer where it pleases, but never none. */
-  readBytes(start: bigint, length: number): Promise<Buffer>;
-}
 
 export interface FileBlockMapsOptions {
   /** Path of the file with a snapshot's bytes, through the pool's open root. */

@@ -2,10 +2,15 @@ import type { FileHandle } from 'node:fs/promises';
 import { splitByData } from '../../../src/core/volumes/block-map.ts';
 import { Fault } from '../../../src/core/fault.ts';
 import type { Kernel } from '../../linux/kernel/kernel.ts';
-import type { BlockMap, BlockMaps } from './file-block-maps.ts';
-import { changedLists } from '../transfers/snapshot-blocks.ts';
-import type { SentContent, Transfers } from '../contract/content-transfer.ts';
-import { type ContentFrame, MOST_PAYLOAD_BYTES, type StreamHeader } from '../transfers/volume-stream.ts';
+import type { BlockMap, BlockMaps } from '../contract/block-map.ts';
+import { changedLists } from './changed-blocks.ts';
+import {
+  type SentContent,
+  type ContentTransfer,
+  type ContentFrame,
+  MAX_PAYLOAD_BYTES,
+  type StreamHeader,
+} from '../contract/content-transfer.ts';
 
 /** Makes a file for a snapshot, as a copy of `parentId` where there is one, and lets `fill` write to it before it counts. */
 export type MakeFile = (
@@ -15,7 +20,7 @@ export type MakeFile = (
 ) => Promise<void>;
 
 /** Content that is a file: its data by offset, without its holes. */
-export class FileTransfers implements Transfers {
+export class FileTransfers implements ContentTransfer {
   readonly encoding = 'extents';
   readonly #maps: BlockMaps;
   readonly #make: MakeFile;
@@ -82,7 +87,7 @@ async function* framesOf(
         for (let offset = start; offset < end; ) {
           signal.throwIfAborted();
           const left = end - offset;
-          const bytes = await target.readBytes(offset, Math.min(Number(left), MOST_PAYLOAD_BYTES));
+          const bytes = await target.readBytes(offset, Math.min(Number(left), MAX_PAYLOAD_BYTES));
           yield { kind: 'data', offset, bytes };
           offset += BigInt(bytes.length);
         }

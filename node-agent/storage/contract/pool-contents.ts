@@ -1,38 +1,39 @@
 import type { PoolSpec } from '../../../src/core/pools/pool.ts';
 import type { Logger } from '../../../src/runtime/logger.ts';
 import type { Kernel } from '../../linux/kernel/kernel.ts';
-import type { VolumeBackend, VolumeMounts } from './backend.ts';
-import type { FileGroups } from '../mounts/file-groups.ts';
-import type { BlockMaps } from '../content/file-block-maps.ts';
+import type { BlockMaps } from './block-map.ts';
 import type { TransfersByMode } from './content-transfer.ts';
+import type { VolumeBackend } from './volume-backend.ts';
+import type { FileGroupChanger, VolumeMounts } from './volume-mounts.ts';
 
 export interface OpenPoolDeps {
   readonly kernel: Kernel;
   readonly logger: Logger;
 }
 
-/** What a backend gets to make a pool's contents with. */
+/** Dependencies of a backend that opens a pool's contents. */
 export interface PoolContentsDeps extends OpenPoolDeps {
-  readonly groups: FileGroups;
+  readonly groups: FileGroupChanger;
 }
 
-/** The directory of a pool, recognised as what it should be. */
+/** The directory of a pool, after its identity was checked. */
 export interface PoolDirectory {
   readonly spec: PoolSpec;
   readonly stateDir: string;
   readonly path: string;
-  /** Open descriptor of it: from here on everything is done relative to this, whatever is mounted over the path. */
+  /** Open descriptor of the directory: backends resolve paths below it, whatever covers `path`. */
   readonly root: number;
   readonly fsUuid: string | undefined;
 }
 
-/** What a backend makes of a pool's directory. */
+/** The contents of a pool, as a backend opens them in the pool's directory. */
 export interface PoolContents {
   readonly backend: VolumeBackend;
   readonly mounts: VolumeMounts;
   readonly blockMaps?: BlockMaps;
   readonly transfers?: TransfersByMode;
-  /** Why volumes cannot be held to their size here; absent when they are. */
+  /** Why volume sizes cannot be enforced; absent where they are. */
   readonly unenforced?: string | undefined;
+  /** Returns why sizes are not accounted for correctly; undefined for a healthy pool. */
   checkHealth(): Promise<string | undefined>;
 }

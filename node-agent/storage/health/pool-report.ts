@@ -4,8 +4,8 @@ import type { PoolCapacity } from '../../../src/core/pools/pool-capacity.ts';
 import type { Snapshot, Volume } from '../../../src/core/volumes/volume.ts';
 import type { Enforcement } from '../../../src/core/volumes/volume-quota.ts';
 import type { OperationDeps } from '../operations/volume-snapshot-operations.ts';
-import { type Inventory, quarantinedId } from '../records/record-store.ts';
-import type { PoolOrigin, PoolSet, PoolState } from '../contract/pool-set.ts';
+import { type RecordStore, quarantinedId } from '../contract/records.ts';
+import type { PoolOrigin, PoolSet, PoolState } from '../contract/pool.ts';
 
 /** One pool of the node. */
 export interface PoolReport {
@@ -25,12 +25,12 @@ export interface PoolReport {
 }
 
 /** Volumes and snapshots in any phase. */
-export function recordsOf({ volumes, snapshots }: Inventory): readonly (Volume | Snapshot)[] {
+export function recordsOf({ volumes, snapshots }: RecordStore): readonly (Volume | Snapshot)[] {
   return [...volumes.values(), ...snapshots.values()];
 }
 
 /** The pools of the node, and those that records name but nobody wishes for: their volumes must not look lost. */
-export function allPools(pools: PoolSet, inventory: Inventory): readonly PoolState[] {
+export function allPools(pools: PoolSet, inventory: RecordStore): readonly PoolState[] {
   const states = pools.states();
   const known = new Set(states.map(({ name }) => name));
   const forgotten = Map.groupBy(
@@ -79,7 +79,7 @@ export async function reportPool(
 /** Data in open pools that no record knows. What a record in quarantine stands for is known, as far as its file tells. */
 export async function findUnrecorded(
   pools: PoolSet,
-  inventory: Inventory,
+  inventory: RecordStore,
 ): Promise<{ pool: string; id: string }[]> {
   const quarantined = new Set(inventory.quarantined.map(quarantinedId));
   const isKnown = (id: string): boolean =>

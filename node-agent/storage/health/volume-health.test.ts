@@ -2,16 +2,15 @@ import { expect, it } from 'vitest';
 import { createFakeDisk, FakePool, openFakeInventory } from '../../../test/fakes/fake-storage.ts';
 import { silentLogger } from '../../../src/runtime/logger.ts';
 import type { MountEntry } from '../../../src/core/volumes/mount-table.ts';
-import type { Pool } from '../contract/backend.ts';
+import { type Pool, fixedPools, type PoolSet } from '../contract/pool.ts';
+import type { RecordStore } from '../contract/records.ts';
 import { VolumeHealth } from './volume-health.ts';
-import type { Inventory } from '../records/record-store.ts';
-import { fixedPools, type PoolSet } from '../contract/pool-set.ts';
 import { createStorage, type VolumeService } from '../storage.ts';
 
 interface World {
   readonly pool: FakePool;
   readonly pools: PoolSet;
-  readonly inventory: Inventory;
+  readonly inventory: RecordStore;
   readonly storage: VolumeService;
   readonly id: string;
 }

@@ -10,12 +10,12 @@ import {
 import { isId } from '../../../src/core/volumes/volume-name.ts';
 import type { MountEntry } from '../../../src/core/volumes/mount-table.ts';
 import { readMountTable } from '../../linux/files/mount-table.ts';
-import type { VolumeMounts } from '../contract/backend.ts';
-import { type Inventory, type Quarantined, quarantinedId } from '../records/record-store.ts';
-import type { PoolSet, PoolState } from '../contract/pool-set.ts';
+import type { VolumeMounts } from '../contract/volume-mounts.ts';
+import { type RecordStore, type QuarantinedRecord, quarantinedId } from '../contract/records.ts';
+import type { PoolSet, PoolState } from '../contract/pool.ts';
 
 export interface VolumeHealthDeps {
-  readonly inventory: Inventory;
+  readonly inventory: RecordStore;
   readonly pools: PoolSet;
   readonly readMounts?: () => Promise<readonly MountEntry[]>;
 }
@@ -36,7 +36,7 @@ interface PoolSight {
 
 /** Finds out how volumes and pools are. It changes no volume; a pool that finds its accounting broken starts to repair it. */
 export class VolumeHealth {
-  readonly #inventory: Inventory;
+  readonly #inventory: RecordStore;
   readonly #pools: PoolSet;
   readonly #readMounts: () => Promise<readonly MountEntry[]>;
 
@@ -149,7 +149,7 @@ export class VolumeHealth {
     return judgeVolume(facts);
   }
 
-  #quarantined(): Map<string, Quarantined> {
+  #quarantined(): Map<string, QuarantinedRecord> {
     const found = this.#inventory.quarantined.map((record) => [quarantinedId(record), record] as const);
     return new Map(found.filter(([id]) => isId(id) && id.startsWith('vol-')));
   }
@@ -167,7 +167,7 @@ function problemOf(state: PoolState | undefined): string | undefined {
   return state?.isAccepting === true ? state.problem : undefined;
 }
 
-function describeUnreadable({ file, reason }: Quarantined): VolumeProblem {
+function describeUnreadable({ file, reason }: QuarantinedRecord): VolumeProblem {
   return {
     status: 'inaccessible',
     reason: 'RecordUnreadable',

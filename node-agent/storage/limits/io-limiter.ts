@@ -5,12 +5,12 @@ import type { Clock } from '../../../src/runtime/clock.ts';
 import { every } from '../../../src/runtime/interval.ts';
 import type { Logger } from '../../../src/runtime/logger.ts';
 import type { IoCgroups } from '../../linux/process/io-cgroups.ts';
-import type { Inventory } from '../records/record-store.ts';
+import type { RecordStore } from '../contract/records.ts';
+import type { PoolSet } from '../contract/pool.ts';
 import type { LimitedDevices } from './limited-devices.ts';
-import type { PoolSet } from '../contract/pool-set.ts';
 
 export interface IoLimiterDeps {
-  readonly inventory: Inventory;
+  readonly inventory: RecordStore;
   readonly pools: Pick<PoolSet, 'states'>;
   /** Undefined where the machine has none that limit I/O. */
   readonly cgroups: IoCgroups | undefined;

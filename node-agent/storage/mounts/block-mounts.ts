@@ -3,7 +3,7 @@ import { Fault } from '../../../src/core/fault.ts';
 import type { VolumeShape } from '../../../src/core/volumes/volume.ts';
 import type { MountPlan } from '../../../src/core/volumes/volume-access.ts';
 import type { Kernel } from '../../linux/kernel/kernel.ts';
-import type { FilesystemStats } from '../contract/backend.ts';
+import type { FilesystemStats } from '../contract/volume-mounts.ts';
 import type { ModeMounts } from './mounts-by-mode.ts';
 import { TargetMounts } from './target-mounts.ts';
 

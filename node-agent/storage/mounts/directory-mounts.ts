@@ -1,10 +1,10 @@
 import { stat } from 'node:fs/promises';
 import type { VolumeShape } from '../../../src/core/volumes/volume.ts';
 import type { Kernel } from '../../linux/kernel/kernel.ts';
-import type { FilesystemStats } from '../contract/backend.ts';
-import type { FileGroups } from './file-groups.ts';
+import type { FileGroupChanger, FilesystemStats } from '../contract/volume-mounts.ts';
 import type { ModeMounts } from './mounts-by-mode.ts';
-import { absent, TargetMounts } from './target-mounts.ts';
+import { absent } from '../../linux/files/absent.ts';
+import { TargetMounts } from './target-mounts.ts';
 
 export interface DirectoryMountsOptions {
   /** The pool's open root directory. */
@@ -17,13 +17,13 @@ export interface DirectoryMountsOptions {
 
 export interface DirectoryMountsDeps {
   readonly kernel: Kernel;
-  readonly groups: FileGroups;
+  readonly groups: FileGroupChanger;
 }
 
 /** Bind mounts of directories of the pool itself: there is nothing to attach, to grow or to hold. */
 export class DirectoryMounts implements ModeMounts {
   readonly #options: DirectoryMountsOptions;
-  readonly #groups: FileGroups;
+  readonly #groups: FileGroupChanger;
   readonly targets: TargetMounts;
 
   constructor(options: DirectoryMountsOptions, { kernel, groups }: DirectoryMountsDeps) {

@@ -1,5 +1,6 @@
 import { Fault } from '../../../src/core/fault.ts';
 import type { Logger } from '../../../src/runtime/logger.ts';
+import type { FileGroupChanger, VolumeFiles } from '../contract/volume-mounts.ts';
 import type { Kernel } from '../../linux/kernel/kernel.ts';
 import { SysError } from '../../linux/libc/libc.ts';
 
@@ -30,17 +31,8 @@ export interface FileGroupsDeps {
   readonly logger: Logger;
 }
 
-/** Where the files of a volume are. */
-export interface FilesOf {
-  readonly volumeId: string;
-  /** An open directory; it stays open until the call has ended. */
-  readonly root: number;
-  /** Of the directory with the files, below `root`. */
-  readonly path: string;
-}
-
 /** Gives the files of a pool's volumes to groups. Disposing ends what is under way: the next call goes on from there. */
-export class FileGroups implements AsyncDisposable {
+export class FileGroups implements FileGroupChanger, AsyncDisposable {
   readonly #deps: FileGroupsDeps;
   readonly #threads = new Set<Kernel>();
   readonly #waiting: (() => void)[] = [];
@@ -52,7 +44,7 @@ export class FileGroups implements AsyncDisposable {
   }
 
   /** Ensures that all files are the group's (`ensureFileGroup`). Throws with the path of the one that cannot be. */
-  async ensure({ volumeId, root, path }: FilesOf, group: number): Promise<void> {
+  async ensure({ volumeId, root, path }: VolumeFiles, group: number): Promise<void> {
     const { kernel, logger } = this.#deps;
     try {
       if (await kernel.call('ensureFileGroup', root, path, group, FEW)) return;

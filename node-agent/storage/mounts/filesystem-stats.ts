@@ -1,5 +1,5 @@
 import type { BigIntStatsFs } from 'node:fs';
-import type { FilesystemStats } from '../contract/backend.ts';
+import type { FilesystemStats } from '../contract/volume-mounts.ts';
 
 /** What statfs(2) tells, in bytes; without inodes where they are made as needed. */
 export function filesystemStats({

@@ -1,9 +1,14 @@
 import { Fault } from '../../../src/core/fault.ts';
 import type { VolumeMode, VolumeShape } from '../../../src/core/volumes/volume.ts';
-import type { VolumeAttachment, VolumeMounts, VolumeTargets } from '../contract/backend.ts';
+import type {
+  VolumeAttachment,
+  VolumeMounts,
+  VolumeTargets,
+  WriteBarrier,
+} from '../contract/volume-mounts.ts';
 
 /** How volumes of one mode are attached, and shown once they are. */
-export interface ModeMounts extends VolumeAttachment {
+export interface ModeMounts extends VolumeAttachment, WriteBarrier {
   readonly targets: VolumeTargets;
 }
 

@@ -7,7 +7,8 @@ import type { MountPlan } from '../../../src/core/volumes/volume-access.ts';
 import type { Kernel } from '../../linux/kernel/kernel.ts';
 import type { MountEntry } from '../../../src/core/volumes/mount-table.ts';
 import { readMountTable } from '../../linux/files/mount-table.ts';
-import type { VolumeTargets } from '../contract/backend.ts';
+import { absent } from '../../linux/files/absent.ts';
+import type { VolumeTargets } from '../contract/volume-mounts.ts';
 
 const UMOUNT_NOFOLLOW = 8;
 
@@ -119,10 +120,4 @@ export class TargetMounts implements VolumeTargets {
 /** The path as the mount table spells it; its last part may not be a link, for that one is mounted on. */
 async function resolve(target: string): Promise<string> {
   return join(await realpath(dirname(target)), basename(target));
-}
-
-/** Undefined for what is not there; everything else is an error. */
-export function absent(error: NodeJS.ErrnoException): undefined {
-  if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return undefined;
-  throw error;
 }

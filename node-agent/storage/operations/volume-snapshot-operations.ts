@@ -7,13 +7,13 @@ import type { Clock } from '../../../src/runtime/clock.ts';
 import { KeyedLock } from '../../../src/runtime/keyed-lock.ts';
 import type { Logger } from '../../../src/runtime/logger.ts';
 import type { HostSelinux } from '../../linux/files/selinux.ts';
-import type { Inventory } from '../records/record-store.ts';
+import type { RecordStore } from '../contract/records.ts';
 import type { IoLimiter } from '../limits/io-limiter.ts';
 import type { Ledger } from '../records/ledger.ts';
 
 /** What the operations on volumes and snapshots share. */
 export interface OperationDeps {
-  readonly inventory: Inventory;
+  readonly inventory: RecordStore;
   readonly ledger: Ledger;
   readonly limiter: IoLimiter;
   readonly locks: OperationLocks;

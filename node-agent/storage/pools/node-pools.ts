@@ -5,10 +5,9 @@ import { differenceOf, type PoolSpec } from '../../../src/core/pools/pool.ts';
 import { BoundedRunner } from '../../../src/runtime/bounded-runner.ts';
 import type { Clock } from '../../../src/runtime/clock.ts';
 import type { Logger } from '../../../src/runtime/logger.ts';
-import type { Pool } from '../contract/backend.ts';
+import { type Pool, findPool, type PoolOrigin, type PoolSet, type PoolState } from '../contract/pool.ts';
 import type { OpenPool } from './open-pool.ts';
 import { readPoolSpecs, writePoolSpecs } from './pool-records.ts';
-import { findPool, type PoolOrigin, type PoolSet, type PoolState } from '../contract/pool-set.ts';
 
 export interface NodePoolsOptions {
   readonly stateDir: string;

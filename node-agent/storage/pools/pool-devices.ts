@@ -9,7 +9,7 @@ import type { Logger } from '../../../src/runtime/logger.ts';
 import type { Kernel } from '../../linux/kernel/kernel.ts';
 import { makePoolFilesystem, mountedAt, mountPool, POOL_LABEL, type PoolMount } from './pool-filesystem.ts';
 import { NO_UUID } from './pool-marker.ts';
-import { absent } from '../mounts/target-mounts.ts';
+import { absent } from '../../linux/files/absent.ts';
 
 export interface DevicesSource {
   readonly pool: string;

@@ -6,7 +6,7 @@ import { formatBytes } from '../../../src/core/kube-text/quantity.ts';
 import type { FsType } from '../../../src/core/volumes/volume.ts';
 import { putInPlace } from '../../linux/files/file-copy.ts';
 import { LEAST_POOL_BYTES, makePoolFilesystem } from './pool-filesystem.ts';
-import { absent } from '../mounts/target-mounts.ts';
+import { absent } from '../../linux/files/absent.ts';
 
 export interface FileSource {
   readonly pool: string;

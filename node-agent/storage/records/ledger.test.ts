@@ -3,7 +3,7 @@ import { FakeClock } from '../../../test/fakes/fake-clock.ts';
 import { createFakeDisk, FakePool, openFakeInventory } from '../../../test/fakes/fake-storage.ts';
 import type { PoolUsage } from '../../../src/core/pools/pool-capacity.ts';
 import { Ledger } from './ledger.ts';
-import { fixedPools } from '../contract/pool-set.ts';
+import { fixedPools } from '../contract/pool.ts';
 
 const GIB = 1n << 30n;
 

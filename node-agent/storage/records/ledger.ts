@@ -9,9 +9,8 @@ import type { Pins, Volume } from '../../../src/core/volumes/volume.ts';
 import { pinnedBytes, planLimit } from '../../../src/core/volumes/volume-quota.ts';
 import { type Clock, systemClock } from '../../../src/runtime/clock.ts';
 import { KeyedLock } from '../../../src/runtime/keyed-lock.ts';
-import type { Pool } from '../contract/backend.ts';
-import type { Inventory } from './record-store.ts';
-import type { PoolSet } from '../contract/pool-set.ts';
+import type { Pool, PoolSet } from '../contract/pool.ts';
+import type { RecordStore } from '../contract/records.ts';
 
 /** A pool's capacity with everything counted that is on record at the moment of the call of `capacity`. */
 export interface Measured {
@@ -21,7 +20,7 @@ export interface Measured {
 
 export interface LedgerDeps {
   readonly pools: Pick<PoolSet, 'get'>;
-  readonly inventory: Inventory;
+  readonly inventory: RecordStore;
   readonly clock?: Clock | undefined;
 }
 
@@ -31,7 +30,7 @@ const RECENT_MS = 200;
 /** What is promised to whom: the pools' capacity by our records, and the limits that the kernel enforces for them. */
 export class Ledger {
   readonly #pools: Pick<PoolSet, 'get'>;
-  readonly #inventory: Inventory;
+  readonly #inventory: RecordStore;
   readonly #limits = new KeyedLock();
   /** Limits that must not be lowered while a copy is being taken. */
   readonly #raised = new Map<string, bigint>();

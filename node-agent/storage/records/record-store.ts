@@ -1,5 +1,5 @@
 import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
-import { basename, join } from 'node:path';
+import { join } from 'node:path';
 import { z } from 'zod';
 import {
   ACCESS_MODES,
@@ -8,35 +8,13 @@ import {
   type Volume,
   VOLUME_MODES,
 } from '../../../src/core/volumes/volume.ts';
+import type { QuarantinedRecord, RecordStore } from '../contract/records.ts';
 import { isContext } from '../../../src/core/volumes/mount-options.ts';
 import { ATTRIBUTES } from '../../../src/core/volumes/volume-attributes.ts';
 import { isGroupId, isId } from '../../../src/core/volumes/volume-name.ts';
 import type { Logger } from '../../../src/runtime/logger.ts';
 import { SharedRun } from '../../../src/runtime/shared-run.ts';
 import { removeDurably, syncDirectory, writeDurably } from '../../linux/files/durable-file.ts';
-
-/** A record that could not be read. Its data is left alone, and its volume is not served. */
-export interface Quarantined {
-  readonly file: string;
-  readonly reason: string;
-}
-
-/** Whose record it was, as far as the name of its file tells. */
-export function quarantinedId({ file }: Quarantined): string {
-  return basename(file, '.json');
-}
-
-/** What is on record: in memory for every question, on disk for every crash. */
-export interface Inventory {
-  readonly volumes: ReadonlyMap<string, Volume>;
-  readonly snapshots: ReadonlyMap<string, Snapshot>;
-  readonly quarantined: readonly Quarantined[];
-  /** Visible at once; resolves when it is durable. When that fails the old record is back. */
-  saveVolume(volume: Volume): Promise<void>;
-  saveSnapshot(snapshot: Snapshot): Promise<void>;
-  /** Forgets a volume or a snapshot. */
-  remove(id: string): Promise<void>;
-}
 
 const bytes = z.string().regex(/^\d+$/).transform(BigInt);
 const pins = z.record(z.string(), bytes);
@@ -103,15 +81,15 @@ const snapshotRecord = z.strictObject({
 });
 
 /** Opens the records below `stateDir`: a file for each volume and snapshot, whole or absent. An unreadable one is set aside in memory only. */
-export async function openInventory(
+export async function openRecordStore(
   { stateDir }: { readonly stateDir: string },
   { logger }: { readonly logger: Logger },
-): Promise<Inventory> {
-  const quarantined: Quarantined[] = [];
+): Promise<RecordStore> {
+  const quarantined: QuarantinedRecord[] = [];
   const load = async <T extends Volume | Snapshot>(
     kind: string,
     parse: (value: unknown) => T,
-  ): Promise<Shelf<T>> => {
+  ): Promise<RecordTable<T>> => {
     const directory = join(stateDir, kind);
     await mkdir(directory, { recursive: true, mode: 0o700 });
     const found = new Map<string, T>();
@@ -132,7 +110,7 @@ export async function openInventory(
         logger.error({ file: join(directory, file), reason }, 'record cannot be read; it is in quarantine');
       }
     }
-    return new Shelf(directory, found);
+    return new RecordTable(directory, found);
   };
   const volumes = await load('volumes', (value): Volume => withoutVersion(volumeRecord.parse(value)));
   const snapshots = await load('snapshots', (value): Snapshot => withoutVersion(snapshotRecord.parse(value)));
@@ -150,7 +128,7 @@ export async function openInventory(
 }
 
 /** The records of one kind. Writers of the same record take turns by the volume's lock. */
-class Shelf<T extends Volume | Snapshot> {
+class RecordTable<T extends Volume | Snapshot> {
   readonly records: Map<string, T>;
   readonly #directory: string;
   /** What is written at the same time waits for one sync, not each for its own. */

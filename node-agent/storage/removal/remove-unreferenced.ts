@@ -6,13 +6,15 @@ import {
   NOTHING_ASKED_FOR,
   type Orphan,
 } from '../../../src/core/volumes/orphans.ts';
-import type { Storage } from '../storage.ts';
 
-/** What removing takes of the storage service. */
-export type OrphanStorage = Pick<
-  Storage,
-  'report' | 'deleteVolume' | 'deleteSnapshot' | 'deleteGroup' | 'removeUnrecorded'
->;
+/** What the removal of orphans needs of the storage service. */
+export interface OrphanStorage {
+  report(): Promise<Findings>;
+  deleteVolume(id: string): Promise<void>;
+  deleteSnapshot(id: string): Promise<void>;
+  deleteGroup(id: string, snapshotIds: readonly string[]): Promise<void>;
+  removeUnrecorded(pool: string, id: string): Promise<void>;
+}
 
 /** A member of a group goes with the whole group. */
 export async function removeOrphan(

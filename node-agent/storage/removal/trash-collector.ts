@@ -2,7 +2,7 @@ import { BoundedRunner } from '../../../src/runtime/bounded-runner.ts';
 import type { Clock } from '../../../src/runtime/clock.ts';
 import type { Logger } from '../../../src/runtime/logger.ts';
 import type { Operations } from '../operations/operation-runner.ts';
-import type { PoolSet } from '../contract/pool-set.ts';
+import type { PoolSet } from '../contract/pool.ts';
 import { RemovalBudget } from '../../linux/files/removal-budget.ts';
 
 export interface TrashCollectorOptions {

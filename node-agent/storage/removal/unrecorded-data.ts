@@ -3,8 +3,8 @@ import { Fault } from '../../../src/core/fault.ts';
 import { isId } from '../../../src/core/volumes/volume-name.ts';
 import { readMountTable } from '../../linux/files/mount-table.ts';
 import type { OperationDeps } from '../operations/volume-snapshot-operations.ts';
-import { quarantinedId } from '../records/record-store.ts';
-import type { PoolSet } from '../contract/pool-set.ts';
+import { quarantinedId } from '../contract/records.ts';
+import type { PoolSet } from '../contract/pool.ts';
 
 export interface UnrecordedDataDeps
   extends Pick<OperationDeps, 'inventory' | 'locks' | 'logger' | 'onDiscarded'> {

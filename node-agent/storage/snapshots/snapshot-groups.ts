@@ -13,7 +13,7 @@ import {
 import type { Pins, Snapshot, Volume } from '../../../src/core/volumes/volume.ts';
 import { checkName, formatGroupId } from '../../../src/core/volumes/volume-name.ts';
 import { pinsOfCopy } from '../../../src/core/volumes/volume-quota.ts';
-import type { SnapshotCut } from '../contract/backend.ts';
+import type { SnapshotCreation } from '../contract/volume-backend.ts';
 import {
   dissolve,
   type OperationDeps,
@@ -146,16 +146,16 @@ export class SnapshotGroups {
   /** Cuts them all; resolves to the records of what is there then. */
   async #copy(snapshots: readonly Snapshot[], volumes: readonly Volume[]): Promise<readonly Snapshot[]> {
     const { ledger } = this.#deps;
-    const orders = snapshots.flatMap((snapshot, index) => {
-      const of = volumes[index];
-      return of === undefined ? [] : [{ id: snapshot.id, of }];
+    const requests = snapshots.flatMap((snapshot, index) => {
+      const volume = volumes[index];
+      return volume === undefined ? [] : [{ id: snapshot.id, volume }];
     });
     await using raised = new AsyncDisposableStack();
     for (const volume of volumes) raised.use(await ledger.raise(volume));
     await using cuts = new AsyncDisposableStack();
-    const prepared: SnapshotCut[] = [];
-    for (const [pool, ofPool] of Map.groupBy(orders, ({ of }) => of.pool)) {
-      prepared.push(cuts.use(await ledger.pool(pool).backend.prepareCut(ofPool)));
+    const prepared: SnapshotCreation[] = [];
+    for (const [pool, ofPool] of Map.groupBy(requests, ({ volume }) => volume.pool)) {
+      prepared.push(cuts.use(await ledger.pool(pool).backend.prepareSnapshots(ofPool)));
     }
     const createdAtMs = await this.#cutAtOnce(volumes, prepared);
     for (const cut of prepared) await cut.finish();
@@ -175,7 +175,7 @@ export class SnapshotGroups {
   }
 
   /** Holds all writers that can be held, takes the copies, and lets them go. Resolves to the moment. */
-  async #cutAtOnce(volumes: readonly Volume[], cuts: readonly SnapshotCut[]): Promise<number> {
+  async #cutAtOnce(volumes: readonly Volume[], cuts: readonly SnapshotCreation[]): Promise<number> {
     const { ledger, clock } = this.#deps;
     for (const volume of volumes) await ledger.pool(volume.pool).mounts.flush(volume);
     const held = new AbortController();

@@ -6,7 +6,7 @@ import { checkName, isId } from '../../../src/core/volumes/volume-name.ts';
 import type { SizeRange } from '../../../src/core/volumes/volume-size.ts';
 import type { Attachments } from './staging.ts';
 import type { OperationDeps } from '../operations/volume-snapshot-operations.ts';
-import { absent } from '../mounts/target-mounts.ts';
+import { absent } from '../../linux/files/absent.ts';
 import type { PoolChoice, Volumes } from '../volumes/volumes.ts';
 
 /** A volume that is made for one pod, when it is published, and goes with it. */

@@ -7,7 +7,7 @@ import type { VolumeMode } from '../../../src/core/volumes/volume.ts';
 import { ANY_SIZE } from '../../../src/core/volumes/volume-size.ts';
 import { silentLogger } from '../../../src/runtime/logger.ts';
 import { CrashPoint, FakePool } from '../../../test/fakes/fake-storage.ts';
-import { openInventory } from '../records/record-store.ts';
+import { openRecordStore } from '../records/record-store.ts';
 import { createStorage, type VolumeService } from '../storage.ts';
 
 const label = (categories: string): string => `system_u:object_r:container_file_t:s0:${categories}`;
@@ -30,7 +30,7 @@ interface Node extends AsyncDisposable {
 async function startNode(pool = new FakePool({ quotaMode: 'file' })): Promise<Node> {
   const stateDir = await mkdtemp(join(tmpdir(), 'keelson-contexts-'));
   const start = async (crash?: CrashPoint): Promise<VolumeService> => {
-    const inventory = await openInventory({ stateDir }, { logger: silentLogger });
+    const inventory = await openRecordStore({ stateDir }, { logger: silentLogger });
     const deps = { logger: silentLogger, selinux: { read: async () => node.selinux } };
     if (crash === undefined) return await createStorage([pool], inventory, deps);
     const { name, policy, backend } = pool;

@@ -12,7 +12,7 @@ import type { Publication, Volume } from '../../../src/core/volumes/volume.ts';
 import { limitsIo } from '../../../src/core/volumes/volume-attributes.ts';
 import { decidePublish, planMount } from '../../../src/core/volumes/volume-access.ts';
 import { KeyedLock } from '../../../src/runtime/keyed-lock.ts';
-import type { FilesystemStats } from '../contract/backend.ts';
+import type { FilesystemStats } from '../contract/volume-mounts.ts';
 import type { OperationDeps } from '../operations/volume-snapshot-operations.ts';
 import { deriveKey, type VolumeKey } from '../contract/volume-key.ts';
 

@@ -2,9 +2,9 @@ import { describe, expect, it } from 'vitest';
 import type { BlockRange, DataExtent } from '../../../src/core/volumes/block-map.ts';
 import type { Snapshot } from '../../../src/core/volumes/volume.ts';
 import { FakePool, createFakeDisk, openFakeInventory } from '../../../test/fakes/fake-storage.ts';
-import type { BlockMap } from '../content/file-block-maps.ts';
+import type { BlockMap } from '../contract/block-map.ts';
+import { fixedPools } from '../contract/pool.ts';
 import { Ledger } from '../records/ledger.ts';
-import { fixedPools } from '../contract/pool-set.ts';
 import { SnapshotBlockReader } from './snapshot-blocks.ts';
 
 const BLOCK = 4096;

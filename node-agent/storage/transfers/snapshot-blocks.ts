@@ -1,13 +1,8 @@
-import {
-  type BlockRange,
-  changedRanges,
-  clipExtents,
-  type ExtentList,
-  joinRanges,
-} from '../../../src/core/volumes/block-map.ts';
+import { type BlockRange, joinRanges } from '../../../src/core/volumes/block-map.ts';
 import { Fault } from '../../../src/core/fault.ts';
 import type { Snapshot } from '../../../src/core/volumes/volume.ts';
-import type { BlockMap } from '../content/file-block-maps.ts';
+import { changedLists } from '../content/changed-blocks.ts';
+import type { BlockMap } from '../contract/block-map.ts';
 import type { OperationDeps } from '../operations/volume-snapshot-operations.ts';
 
 /** Which blocks of a Block snapshot are asked for. */
@@ -27,8 +22,6 @@ export interface SnapshotBlocks extends AsyncDisposable {
 
 /** Starting offsets are taken back to a whole block of this. */
 const BLOCK_BYTES = 4096n;
-/** How often a place is looked at while data moves. */
-const ATTEMPTS = 5;
 
 /** Tells which blocks snapshots hold and in which two differ, from where their data lies: none of it is read. */
 export class SnapshotBlockReader {
@@ -122,65 +115,6 @@ async function* allocated(map: BlockMap, start: bigint): AsyncGenerator<BlockRan
 
 async function* changed(base: BlockMap, target: BlockMap, start: bigint): AsyncGenerator<BlockRange> {
   for await (const { ranges } of changedLists(base, target, start)) yield* ranges;
-}
-
-/** Where two files may differ, piece by piece, with where the newer one holds data. Without a base: against zeros. */
-export async function* changedLists(
-  base: BlockMap | undefined,
-  target: BlockMap,
-  start: bigint,
-): AsyncGenerator<{ readonly ranges: readonly BlockRange[]; readonly after: ExtentList }> {
-  for (let from = start; from < target.sizeBytes; ) {
-    const [before, after] =
-      base === undefined ? await readAlone(target, from) : await readBoth(base, target, from);
-    yield { ranges: changedRanges(before, after), after };
-    from = after.end;
-  }
-}
-
-async function readAlone(target: BlockMap, from: bigint): Promise<readonly [ExtentList, ExtentList]> {
-  const after = await target.read(from);
-  return [{ ...after, extents: [] }, after];
-}
-
-/**
- * The same stretch of both. A file system may move data (a balance of btrfs) and put other data where it was; only while the base stays where
- * it is does the same place mean the same data.
- */
-async function readBoth(
-  base: BlockMap,
-  target: BlockMap,
-  from: bigint,
-): Promise<readonly [ExtentList, ExtentList]> {
-  for (let attempt = 0; attempt < ATTEMPTS; attempt += 1) {
-    const first = await readWithin(base, from, target.sizeBytes);
-    const after = await target.read(from);
-    const again = await readWithin(base, from, target.sizeBytes);
-    const end = [first.end, after.end, again.end].reduce((least, next) => (next < least ? next : least));
-    const [before, once] = [clipExtents(first, end), clipExtents(again, end)];
-    if (isEqual(before, once)) return [before, clipExtents(after, end)];
-  }
-  throw new Fault(
-    'unavailable',
-    'the file system moves the data of the snapshots at the moment (a balance?); try again when it has ended',
-  );
-}
-
-/** A base may be smaller than its target, and than `from`: beyond its end are zeros. */
-async function readWithin(map: BlockMap, from: bigint, size: bigint): Promise<ExtentList> {
-  if (from >= map.sizeBytes) return { start: from, end: size, extents: [] };
-  const list = await map.read(from);
-  return list.end >= map.sizeBytes ? { ...list, end: size > list.end ? size : list.end } : list;
-}
-
-function isEqual(one: ExtentList, other: ExtentList): boolean {
-  return (
-    one.extents.length === other.extents.length &&
-    one.extents.every((extent, index) => {
-      const { start, end, physical } = other.extents[index] ?? {};
-      return extent.start === start && extent.end === end && extent.physical === physical;
-    })
-  );
 }
 
 /** Joins ranges that touch, also across the pieces that they were read in. */

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { type ContentFrame, decodeStream, encodeStream, type StreamHeader } from './volume-stream.ts';
+import { decodeStream, encodeStream } from './volume-stream.ts';
+import type { ContentFrame, StreamHeader } from '../contract/content-transfer.ts';
 
 const header: StreamHeader = {
   encoding: 'extents',

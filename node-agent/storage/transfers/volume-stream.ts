@@ -1,18 +1,21 @@
 import { createHash } from 'node:crypto';
 import { crc32 } from 'node:zlib';
 import { z } from 'zod';
+import {
+  type ContentFrame,
+  ENCODINGS,
+  MAX_PAYLOAD_BYTES,
+  type StreamHeader,
+} from '../contract/content-transfer.ts';
 import { Fault } from '../../../src/core/fault.ts';
 import { FS_TYPES, VOLUME_MODES } from '../../../src/core/volumes/volume.ts';
 import { isId } from '../../../src/core/volumes/volume-name.ts';
-
-/** How the content is written: the data of a file by offset, or what `btrfs send` makes of a subvolume. */
-export const ENCODINGS = ['extents', 'btrfs'] as const;
 
 const bytes = z.string().regex(/^\d+$/).transform(BigInt);
 const snapshotId = z.string().refine((id) => isId(id) && id.startsWith('snap-'), 'is no id of a snapshot');
 const hex16 = z.string().regex(/^[0-9a-f]{32}$/);
 
-const headerSchema = z.strictObject({
+const headerSchema: z.ZodType<StreamHeader> = z.strictObject({
   encoding: z.enum(ENCODINGS),
   /** The snapshot whose content this is: unlike any other, on any node. */
   snapshotId,
@@ -27,21 +30,10 @@ const headerSchema = z.strictObject({
   contentBytes: bytes,
   encryption: z.strictObject({ salt: hex16, keyIdentifier: hex16.optional() }).nullable(),
 });
-/** What comes first in a stream. */
-export type StreamHeader = z.output<typeof headerSchema>;
-
-/** A piece of content. */
-export type ContentFrame =
-  | { readonly kind: 'data'; readonly offset: bigint; readonly bytes: Uint8Array }
-  /** Zeros, where the parent may have had something else. */
-  | { readonly kind: 'zeros'; readonly offset: bigint; readonly length: bigint };
-
 const MAGIC = Buffer.from('keelson-volume-1\n', 'latin1');
 /** Kind, three zeros, length of the payload (4), offset (8), CRC-32 of all that before and of the payload (4). */
 const HEAD_BYTES = 20;
 const KINDS = { header: 1, data: 2, zeros: 3, end: 4 } as const;
-/** Larger ones are not written, so a length that was damaged takes no memory. */
-export const MOST_PAYLOAD_BYTES = 1 << 20;
 
 /** A stream: its header, its frames each with a checksum, and the SHA-256 of everything at the end. */
 export async function* encodeStream(
@@ -59,8 +51,8 @@ export async function* encodeStream(
   yield sealed(MAGIC, frameOf(KINDS.header, 0n, Buffer.from(json, 'utf8')));
   for await (const frame of frames) {
     if (frame.kind === 'data') {
-      for (let at = 0; at < frame.bytes.length; at += MOST_PAYLOAD_BYTES) {
-        const part = frame.bytes.subarray(at, at + MOST_PAYLOAD_BYTES);
+      for (let at = 0; at < frame.bytes.length; at += MAX_PAYLOAD_BYTES) {
+        const part = frame.bytes.subarray(at, at + MAX_PAYLOAD_BYTES);
         yield sealed(frameOf(KINDS.data, frame.offset + BigInt(at), part));
       }
     } else {
@@ -88,7 +80,7 @@ export async function decodeStream(input: AsyncIterable<Uint8Array>): Promise<Op
   const next = async (): Promise<{ kind: number; offset: bigint; payload: Buffer }> => {
     const head = await reader.take(HEAD_BYTES);
     const length = head.readUInt32LE(4);
-    if (length > MOST_PAYLOAD_BYTES) throw damaged('a length in it cannot be');
+    if (length > MAX_PAYLOAD_BYTES) throw damaged('a length in it cannot be');
     const payload = await reader.take(length);
     if (head.readUInt32LE(16) !== crc32(payload, crc32(head.subarray(0, 16)))) {
       throw damaged(`a checksum is wrong at byte ${reader.position - length - HEAD_BYTES}`);

@@ -5,8 +5,8 @@ import type { Snapshot, Volume } from '../../../src/core/volumes/volume.ts';
 import { checkName, formatId } from '../../../src/core/volumes/volume-name.ts';
 import { type OperationDeps, randomId, undo } from '../operations/volume-snapshot-operations.ts';
 import type { Snapshots } from '../snapshots/snapshots.ts';
-import type { Transfers } from '../contract/content-transfer.ts';
-import { decodeStream, encodeStream, type StreamHeader } from './volume-stream.ts';
+import type { ContentTransfer, StreamHeader } from '../contract/content-transfer.ts';
+import { decodeStream, encodeStream } from './volume-stream.ts';
 import type { Volumes } from '../volumes/volumes.ts';
 
 export interface ExportRequest {
@@ -191,7 +191,7 @@ export class Moves {
     );
   }
 
-  #transfers(pool: string, { volumeMode }: Pick<Snapshot, 'volumeMode'>): Transfers {
+  #transfers(pool: string, { volumeMode }: Pick<Snapshot, 'volumeMode'>): ContentTransfer {
     const transfers = this.#deps.ledger.pool(pool).transfers?.[volumeMode];
     if (transfers !== undefined) return transfers;
     throw new Fault('unsupported', `volumes of pool ${pool} cannot be exported and imported`);

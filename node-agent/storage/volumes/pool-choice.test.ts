@@ -3,7 +3,7 @@ import { type PoolSelector, parsePoolSelector } from '../../../src/core/pools/po
 import { ANY_SIZE } from '../../../src/core/volumes/volume-size.ts';
 import { silentLogger } from '../../../src/runtime/logger.ts';
 import { createFakeDisk, FakePool, openFakeInventory } from '../../../test/fakes/fake-storage.ts';
-import { fixedPools, type PoolSet } from '../contract/pool-set.ts';
+import { fixedPools, type PoolSet } from '../contract/pool.ts';
 import { createStorage, type VolumeService } from '../storage.ts';
 
 const GIB = 1n << 30n;

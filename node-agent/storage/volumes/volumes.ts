@@ -20,7 +20,7 @@ import {
 import { checkName, formatId } from '../../../src/core/volumes/volume-name.ts';
 import { pinsOfCopy } from '../../../src/core/volumes/volume-quota.ts';
 import { fitsRange, planExpansion, planSize, type SizeRange } from '../../../src/core/volumes/volume-size.ts';
-import type { PoolSet, PoolState } from '../contract/pool-set.ts';
+import type { PoolSet, PoolState } from '../contract/pool.ts';
 import { dissolve, type OperationDeps, randomId, undo } from '../operations/volume-snapshot-operations.ts';
 import { newSalt } from '../contract/volume-key.ts';
 

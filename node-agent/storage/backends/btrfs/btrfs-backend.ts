@@ -13,10 +13,10 @@ import { SysError } from '../../../linux/libc/libc.ts';
 import { randomId } from '../../operations/volume-snapshot-operations.ts';
 import {
   DIRECTORIES,
-  type SnapshotCut,
-  type SnapshotOrder,
   type VolumeBackend,
-} from '../../contract/backend.ts';
+  type SnapshotCreation,
+  type SnapshotRequest,
+} from '../../contract/volume-backend.ts';
 import { type RemovalBudget, unlimitedRemoval } from '../../../linux/files/removal-budget.ts';
 import { BtrfsCut, removeCut } from './btrfs-snapshot-creation.ts';
 
@@ -104,10 +104,10 @@ export class BtrfsBackend implements VolumeBackend {
     await this.#sync.run();
   }
 
-  async prepareCut(orders: readonly SnapshotOrder[]): Promise<SnapshotCut> {
-    const members = orders.map(({ id, of }) => ({
+  async prepareSnapshots(requests: readonly SnapshotRequest[]): Promise<SnapshotCreation> {
+    const members = requests.map(({ id, volume }) => ({
       id: checkedId(id),
-      source: pathOf({ kind: 'volume', id: of.id }),
+      source: pathOf({ kind: 'volume', id: volume.id }),
       name: `${CUT}${id}`,
     }));
     for (const { name } of members) this.#cutting.add(name);

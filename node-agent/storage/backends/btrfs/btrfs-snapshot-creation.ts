@@ -1,8 +1,8 @@
 import { mkdir, rename, rmdir } from 'node:fs/promises';
 import { Fault } from '../../../../src/core/fault.ts';
 import type { Kernel } from '../../../linux/kernel/kernel.ts';
-import type { SnapshotCut } from '../../contract/backend.ts';
-import { absent } from '../../mounts/target-mounts.ts';
+import type { SnapshotCreation } from '../../contract/volume-backend.ts';
+import { absent } from '../../../linux/files/absent.ts';
 
 /** A subvolume to be snapshotted with others. */
 export interface SubvolumeCut {
@@ -44,7 +44,7 @@ const ATTEMPTS = 20;
  * a commit first, and asks for all snapshots while it is on its way. Whether it came off is read from the snapshots: each knows its
  * transaction. If not, they are removed and taken again.
  */
-export class BtrfsCut implements SnapshotCut {
+export class BtrfsCut implements SnapshotCreation {
   readonly #options: BtrfsCutOptions;
   readonly #deps: BtrfsCutDeps;
   readonly #crew: Kernel[] = [];

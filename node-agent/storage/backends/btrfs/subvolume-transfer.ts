@@ -3,12 +3,16 @@ import { once } from 'node:events';
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Fault, isFault } from '../../../../src/core/fault.ts';
-import { absent } from '../../mounts/target-mounts.ts';
-import type { SentContent, Transfers } from '../../contract/content-transfer.ts';
-import type { ContentFrame, StreamHeader } from '../../transfers/volume-stream.ts';
+import { absent } from '../../../linux/files/absent.ts';
+import type {
+  SentContent,
+  ContentTransfer,
+  ContentFrame,
+  StreamHeader,
+} from '../../contract/content-transfer.ts';
 
 /** Content that is a subvolume: what `btrfs send` and `btrfs receive` say to each other. */
-export class SubvolumeTransfers implements Transfers {
+export class SubvolumeTransfers implements ContentTransfer {
   readonly encoding = 'btrfs';
   readonly #directory: string;
 

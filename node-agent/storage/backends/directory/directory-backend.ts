@@ -10,12 +10,13 @@ import type { Logger } from '../../../../src/runtime/logger.ts';
 import { SharedRun } from '../../../../src/runtime/shared-run.ts';
 import type { Kernel } from '../../../linux/kernel/kernel.ts';
 import { SysError } from '../../../linux/libc/libc.ts';
-import type { FilesystemStats, SnapshotCut, VolumeBackend } from '../../contract/backend.ts';
+import type { VolumeBackend, SnapshotCreation } from '../../contract/volume-backend.ts';
+import type { FilesystemStats } from '../../contract/volume-mounts.ts';
 import { filesystemStats } from '../../mounts/filesystem-stats.ts';
 import { type RemovalBudget, unlimitedRemoval } from '../../../linux/files/removal-budget.ts';
 import { removeTree } from '../../../linux/files/remove-tree.ts';
 import { ENTRY_BYTES, removeTreeWithin } from '../../../linux/files/remove-within.ts';
-import { absent } from '../../mounts/target-mounts.ts';
+import { absent } from '../../../linux/files/absent.ts';
 
 export interface DirectoryBackendOptions {
   readonly pool: string;
@@ -96,7 +97,7 @@ export class DirectoryBackend implements VolumeBackend {
     throw this.#refuseCopy();
   }
 
-  async prepareCut(): Promise<SnapshotCut> {
+  async prepareSnapshots(): Promise<SnapshotCreation> {
     throw this.#refuseCopy();
   }
 

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { Fault } from '../../../../src/core/fault.ts';
 import type { VolumeShape } from '../../../../src/core/volumes/volume.ts';
 import type { Kernel } from '../../../linux/kernel/kernel.ts';
-import { absent } from '../../mounts/target-mounts.ts';
+import { absent } from '../../../linux/files/absent.ts';
 import type { VolumeKey } from '../../contract/volume-key.ts';
 
 /** In the file system of an encrypted volume: what pods see. Its root cannot be encrypted, for lost+found is in it. */

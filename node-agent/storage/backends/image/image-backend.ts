@@ -9,15 +9,16 @@ import type { Logger } from '../../../../src/runtime/logger.ts';
 import type { Kernel } from '../../../linux/kernel/kernel.ts';
 import {
   DIRECTORIES,
-  type SnapshotCut,
-  type SnapshotOrder,
   type VolumeBackend,
-} from '../../contract/backend.ts';
+  type SnapshotCreation,
+  type SnapshotRequest,
+} from '../../contract/volume-backend.ts';
 import { copyFileWhole, putInPlace } from '../../../linux/files/file-copy.ts';
 import { ImageCut } from './image-snapshot-creation.ts';
 import { type RemovalBudget, unlimitedRemoval } from '../../../linux/files/removal-budget.ts';
-import { absent } from '../../mounts/target-mounts.ts';
+import { absent } from '../../../linux/files/absent.ts';
 import { removeTrashFile } from '../../../linux/files/trash-file.ts';
+import { forPrograms } from '../../../linux/files/process-path.ts';
 import { makeFilesystem, renewFilesystem } from './volume-filesystem.ts';
 
 export interface ImageBackendOptions {
@@ -74,12 +75,12 @@ export class ImageBackend implements VolumeBackend {
     );
   }
 
-  async prepareCut(orders: readonly SnapshotOrder[]): Promise<SnapshotCut> {
-    const names = orders.map(({ id }) => `${UNFINISHED}${checkedId(id)}${SUFFIX}`);
+  async prepareSnapshots(requests: readonly SnapshotRequest[]): Promise<SnapshotCreation> {
+    const names = requests.map(({ id }) => `${UNFINISHED}${checkedId(id)}${SUFFIX}`);
     for (const name of names) this.#busy.add(name);
     return new ImageCut(
-      orders.map(({ id, of }, index) => ({
-        from: this.fileOf(of.id),
+      requests.map(({ id, volume }, index) => ({
+        from: this.fileOf(volume.id),
         to: this.#path('snapshot', id),
         unfinished: `${this.#directory('snapshot')}/${names[index] ?? ''}`,
         ...this.#watched(id),
@@ -301,11 +302,6 @@ export class ImageBackend implements VolumeBackend {
 /** Size of the file of a volume: whole blocks, so that its file system can use all of it. */
 function fileBytes(sizeBytes: bigint): bigint {
   return ((sizeBytes + BLOCK_BYTES - 1n) / BLOCK_BYTES) * BLOCK_BYTES;
-}
-
-/** The same path for programs that this process starts: they do not have its descriptors. */
-export function forPrograms(path: string): string {
-  return path.replace(/^\/proc\/self\//, `/proc/${process.pid}/`);
 }
 
 function checkedId(id: string): string {

@@ -6,13 +6,13 @@ import type { MountPlan } from '../../../../src/core/volumes/volume-access.ts';
 import type { Kernel } from '../../../linux/kernel/kernel.ts';
 import { SysError } from '../../../linux/libc/libc.ts';
 import { readMountTable } from '../../../linux/files/mount-table.ts';
-import type { FilesystemStats } from '../../contract/backend.ts';
+import type { FileGroupChanger, FilesystemStats } from '../../contract/volume-mounts.ts';
 import { ENCRYPTED_DIRECTORY, EncryptedDirectories, lacksKey } from './encrypted-directory.ts';
 import { filesystemStats } from '../../mounts/filesystem-stats.ts';
-import { forPrograms } from './image-backend.ts';
-import type { FileGroups } from '../../mounts/file-groups.ts';
+import { forPrograms } from '../../../linux/files/process-path.ts';
 import type { ModeMounts } from '../../mounts/mounts-by-mode.ts';
-import { absent, TargetMounts } from '../../mounts/target-mounts.ts';
+import { absent } from '../../../linux/files/absent.ts';
+import { TargetMounts } from '../../mounts/target-mounts.ts';
 import {
   growFilesystem,
   growsMounted,
@@ -33,7 +33,7 @@ export interface ImageMountsOptions {
 
 export interface ImageMountsDeps {
   readonly kernel: Kernel;
-  readonly groups: FileGroups;
+  readonly groups: FileGroupChanger;
 }
 
 const UMOUNT_NOFOLLOW = 8;
@@ -42,7 +42,7 @@ const UMOUNT_NOFOLLOW = 8;
 export class ImageMounts implements ModeMounts {
   readonly #options: ImageMountsOptions;
   readonly #kernel: Kernel;
-  readonly #groups: FileGroups;
+  readonly #groups: FileGroupChanger;
   readonly targets: TargetMounts;
   readonly #encrypted: EncryptedDirectories;
 

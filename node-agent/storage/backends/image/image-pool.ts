@@ -7,7 +7,7 @@ import type { Kernel } from '../../../linux/kernel/kernel.ts';
 import { FileBlockMaps } from '../../content/file-block-maps.ts';
 import { BlockMounts } from '../../mounts/block-mounts.ts';
 import { mountsByMode } from '../../mounts/mounts-by-mode.ts';
-import { DIRECTORIES } from '../../contract/backend.ts';
+import { DIRECTORIES } from '../../contract/volume-backend.ts';
 import { ImageBackend } from './image-backend.ts';
 import { ImageMounts } from './image-mounts.ts';
 import type { PoolContents, PoolContentsDeps, PoolDirectory } from '../../contract/pool-contents.ts';

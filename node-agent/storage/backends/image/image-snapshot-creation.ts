@@ -1,7 +1,7 @@
 import { type FileHandle, open, rm } from 'node:fs/promises';
 import { linkSignals } from '../../../../src/runtime/signals.ts';
 import type { Kernel } from '../../../linux/kernel/kernel.ts';
-import type { SnapshotCut } from '../../contract/backend.ts';
+import type { SnapshotCreation } from '../../contract/volume-backend.ts';
 import { copyContent, putInPlace } from '../../../linux/files/file-copy.ts';
 
 /** A file to be copied with others. */
@@ -23,7 +23,7 @@ export interface ImageCutDeps {
  * Copies of several files. Each is of one instant by itself where the file system can share data; that it is the same instant for all is up
  * to whoever holds the writers. Only the copying is done while they wait: opening comes before, making it last after.
  */
-export class ImageCut implements SnapshotCut {
+export class ImageCut implements SnapshotCreation {
   readonly #files: readonly FileCut[];
   readonly #deps: ImageCutDeps;
   readonly #taken: FileHandle[] = [];
