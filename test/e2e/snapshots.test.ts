@@ -173,7 +173,7 @@ describe('snapshots in a cluster', { timeout: 5 * MINUTES }, () => {
         message: 'snapshot default/no-class: VolumeSnapshotClass missing does not exist',
       });
       expect(await error('no-data')).toMatchObject({
-        message: 'no node knows a snapshot snap-000000000000000000000000',
+        message: 'snapshot snap-000000000000000000000000 not found on any node',
       });
     });
     await lab.delete('volumesnapshot', 'no-claim', 'no-class', 'no-data');

@@ -11,9 +11,10 @@ import {
 } from '../../src/api/snapshot-kinds.ts';
 import { createCluster } from '../../src/controller/context/cluster.ts';
 import { SnapshotBinding } from '../../src/controller/snapshots/snapshot-binding.ts';
-import { SnapshotContentReconciler } from '../../src/controller/snapshots/snapshot-content-reconciler.ts';
+import { ContentReconciler } from '../../src/controller/snapshots/content-reconciler.ts';
+import { SnapshotContentKind } from '../../src/controller/snapshots/snapshot-content-kind.ts';
 import { GroupSnapshotBinding } from '../../src/controller/snapshots/group-snapshot-binding.ts';
-import { GroupContentReconciler } from '../../src/controller/snapshots/group-content-reconciler.ts';
+import { GroupContentKind } from '../../src/controller/snapshots/group-content-kind.ts';
 import { createGroupKinds } from '../../src/controller/snapshots/group-kinds.ts';
 import { createSnapshotKinds } from '../../src/controller/snapshots/kinds.ts';
 import { SourceClaims } from '../../src/controller/snapshots/source-claims.ts';
@@ -125,9 +126,9 @@ export class SnapshotLives implements Disposable {
     const deps = { client, cluster, kinds, groupKinds, events, logger: silentLogger, clock: systemClock };
     const claims = new SourceClaims(deps);
     const binder = new SnapshotBinding({ ...deps, claims });
-    const contentReconciler = new SnapshotContentReconciler(deps);
+    const contentReconciler = new ContentReconciler(new SnapshotContentKind(deps), deps);
     const groupBinder = new GroupSnapshotBinding({ ...deps, claims });
-    const groupContentReconciler = new GroupContentReconciler(deps);
+    const groupContentReconciler = new ContentReconciler(new GroupContentKind(deps), deps);
     return async () => {
       for (const [resource, informer] of informers) await this.#catchUp(resource, informer);
       for (const key of [...groupKinds.groups.store.keys()]) await step(groupBinder.reconcile(key, signal));

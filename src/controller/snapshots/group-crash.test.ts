@@ -121,7 +121,7 @@ test('volumes of two nodes are named, and nothing is taken', async () => {
   await settle();
   const { status } = await lives.server.get(VOLUME_GROUP_SNAPSHOTS, GROUP);
   expect(status?.error?.message).toBe(
-    'a group snapshot is of volumes of one node; these are pvc-1 on n1; pvc-2 on n2',
+    'the volumes of a group snapshot must be on one node; found pvc-1 on n1; pvc-2 on n2',
   );
   expect(await lives.nodeSnapshots()).toEqual([]);
   await lives.server.delete(VOLUME_GROUP_SNAPSHOTS, GROUP);

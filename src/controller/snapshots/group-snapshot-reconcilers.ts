@@ -8,7 +8,8 @@ import type { WorkQueue } from '../../runtime/work-queue.ts';
 import { runInformers } from '../context/cluster.ts';
 import { type ControllerContext, onEach, subscriptions } from '../context/controller-context.ts';
 import { GroupSnapshotBinding } from './group-snapshot-binding.ts';
-import { GroupContentReconciler } from './group-content-reconciler.ts';
+import { ContentReconciler } from './content-reconciler.ts';
+import { GroupContentKind } from './group-content-kind.ts';
 import { GROUP_RESOURCES, groupHandlesOf, type GroupKinds } from './group-kinds.ts';
 import { untilServed } from '../context/served-kinds.ts';
 import { handlesOf, type SnapshotKinds } from './kinds.ts';
@@ -39,7 +40,10 @@ export function createGroupSnapshotReconcilers(
   { kinds, groupKinds, claims, isBinding, sources }: GroupSnapshotsOptions,
 ): GroupSnapshots {
   const binder = new GroupSnapshotBinding({ ...context, kinds, groupKinds, claims });
-  const contentReconciler = new GroupContentReconciler({ ...context, kinds, groupKinds });
+  const contentReconciler = new ContentReconciler(
+    new GroupContentKind({ ...context, kinds, groupKinds }),
+    context,
+  );
   const groups = context.queue('group-snapshots', WORKERS, async (key, signal) =>
     isBinding() ? await retryStale(() => binder.reconcile(key, signal)) : undefined,
   );

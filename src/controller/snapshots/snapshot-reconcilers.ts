@@ -12,7 +12,8 @@ import {
 } from '../context/controller-context.ts';
 import { retryStale } from './retry-stale.ts';
 import { SnapshotBinding } from './snapshot-binding.ts';
-import { SnapshotContentReconciler } from './snapshot-content-reconciler.ts';
+import { ContentReconciler } from './content-reconciler.ts';
+import { SnapshotContentKind } from './snapshot-content-kind.ts';
 import { createGroupKinds } from './group-kinds.ts';
 import { createGroupSnapshotReconcilers } from './group-snapshot-reconcilers.ts';
 import { handlesOf, runSnapshotKinds, type SnapshotKinds } from './kinds.ts';
@@ -44,7 +45,10 @@ export function createSnapshotReconcilers(
   const groupKinds = createGroupKinds(context.informerDeps);
   const claims = new SourceClaims({ client, cluster, kinds, groupKinds });
   const binder = new SnapshotBinding({ ...context, kinds, claims });
-  const contentReconciler = new SnapshotContentReconciler({ ...context, kinds });
+  const contentReconciler = new ContentReconciler(
+    new SnapshotContentKind({ client, cluster, kinds }),
+    context,
+  );
   const isBinding = (): boolean => mode === 'all' || (mode === 'auto' && !standard.isActive);
 
   const snapshots = context.queue('snapshots', WORKERS, async (key, signal) =>

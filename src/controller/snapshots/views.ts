@@ -1,4 +1,4 @@
-import type { LocalVolume } from '../../api/local-volume.ts';
+import { LOCAL_VOLUMES, type LocalVolume } from '../../api/local-volume.ts';
 import type { VolumeSnapshot, VolumeSnapshotClass, VolumeSnapshotContent } from '../../api/snapshot-kinds.ts';
 import { GROUP_SNAPSHOT_GROUP } from '../../api/group-snapshot-kinds.ts';
 import { DRIVER_NAME } from '../../core/volumes/driver.ts';
@@ -14,7 +14,7 @@ import {
   type SnapshotClassView,
   type SnapshotView,
 } from '../../core/snapshots/snapshot.ts';
-import type { NodeSnapshotSource, NodeSnapshotView } from '../../core/snapshots/snapshot-content-plan.ts';
+import type { NodeSnapshotSource, NodeSnapshotView } from '../../core/snapshots/content-plan.ts';
 import type { SnapshotSource } from '../../core/snapshots/snapshot-plan.ts';
 import type { Cluster } from '../context/cluster.ts';
 import { classNameOf } from '../context/views.ts';
@@ -127,6 +127,27 @@ export function nodeSnapshotSource({ metadata, spec, status }: LocalVolume): Nod
   const { nodeName, poolName, volumeMode } = spec;
   const size = status?.capacity ?? spec.size;
   return { volumeName: metadata?.name ?? '', nodeName, poolName, size, volumeMode };
+}
+
+/** Returns the LocalVolume that asks a node for a snapshot, created for the snapshot object `owner`. */
+export function nodeSnapshotIntent(
+  name: string,
+  { volumeName, ...source }: NodeSnapshotSource,
+  owner: Readonly<Partial<Record<'namespace' | 'name' | 'uid', string | undefined>>>,
+  group?: LocalVolume['spec']['group'],
+): LocalVolume {
+  return {
+    apiVersion: 'keelson.dev/v1alpha1',
+    kind: LOCAL_VOLUMES.kind,
+    metadata: { name },
+    spec: {
+      ...source,
+      type: 'Snapshot',
+      source: { volumeName },
+      claim: { namespace: owner.namespace ?? '', name: owner.name ?? '', uid: owner.uid ?? '' },
+      ...(group === undefined ? {} : { group }),
+    },
+  };
 }
 
 /** The volume of the claim `key`, or why there is none to take a snapshot of. */

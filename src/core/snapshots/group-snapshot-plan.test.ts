@@ -277,7 +277,7 @@ describe("the driver's part of a group snapshot", () => {
       member(1, nodeSnapshot(1, { isPublished: false })),
       member(2, nodeSnapshot(2, { isPublished: false })),
     ];
-    expect(plan({}, ...unannotated)).toEqual({ do: 'mark', names });
+    expect(plan({}, ...unannotated)).toEqual({ do: 'annotate', names });
     expect(plan({}, member(1, nodeSnapshot(1)), member(2, nodeSnapshot(2)))).toEqual({
       do: 'report',
       status: ready,
@@ -291,17 +291,17 @@ describe("the driver's part of a group snapshot", () => {
     [
       'volumes of two nodes',
       [member(1), member(2, {}, 'node-2')],
-      'a group snapshot is of volumes of one node; these are pvc-1 on node-1; pvc-2 on node-2',
+      'the volumes of a group snapshot must be on one node; found pvc-1 on node-1; pvc-2 on node-2',
     ],
     [
       'a volume that no node knows',
       [member(1), member(2, { source: undefined })],
-      'no node knows volume vol-2',
+      'volume vol-2 not found on any node',
     ],
     [
       'more than a group can have',
       Array.from({ length: 17 }, (_, number) => member(number)),
-      'names 17 volumes; a group has at most 16',
+      'volumeHandles lists 17 volumes; a group has at most 16',
     ],
   ])('is refused for %s', (_, of, error) => {
     const refused = plan({}, ...of);
@@ -321,7 +321,7 @@ describe("the driver's part of a group snapshot", () => {
   it('never takes another moment for one that was told', () => {
     expect(plan({ status: ready }, member(1, nodeSnapshot(1)), member(2))).toMatchObject({
       do: 'report',
-      status: { error: 'no node knows its snapshot of volume vol-2 any more', isReady: false },
+      status: { error: 'the snapshot of volume vol-2 no longer exists on any node', isReady: false },
     });
   });
 
@@ -329,7 +329,7 @@ describe("the driver's part of a group snapshot", () => {
     const ending = { isDeleting: true, isReleased: true, status: ready };
     const both = [member(1, nodeSnapshot(1)), member(2, nodeSnapshot(2))];
     expect(plan({ ...ending, isReleased: false }, ...both)).toEqual({ do: 'nothing' });
-    expect(plan(ending, ...both)).toEqual({ do: 'delete-cuts', names });
+    expect(plan(ending, ...both)).toEqual({ do: 'delete-snapshots', names });
     expect(plan({ ...ending, deletionPolicy: 'Retain' }, ...both)).toEqual({ do: 'remove-finalizer' });
     const held = both.map((each) => ({ ...each, holder: 'snapcontent-x' }));
     expect(plan(ending, ...held)).toMatchObject({ do: 'refuse' });
@@ -338,7 +338,10 @@ describe("the driver's part of a group snapshot", () => {
       ...each,
       ...nodeSnapshot(index + 1, { isPublished: false }),
     }));
-    expect(plan({ ...ending, deletionPolicy: 'Retain' }, ...unheard)).toEqual({ do: 'delete-cuts', names });
+    expect(plan({ ...ending, deletionPolicy: 'Retain' }, ...unheard)).toEqual({
+      do: 'delete-snapshots',
+      names,
+    });
   });
 
   describe('that was there before', () => {
@@ -358,27 +361,31 @@ describe("the driver's part of a group snapshot", () => {
       const status = { handle: 'group-1', isReady: true, createdMs: 5_000, error: undefined, members: [] };
       expect(planOf({})).toEqual({ do: 'report', status });
       expect(planOf({ content: { ...given, status } })).toEqual({ do: 'nothing' });
-      expect(planOf({ members: known({ isPublished: false }) })).toEqual({ do: 'mark', names });
+      expect(planOf({ members: known({ isPublished: false }) })).toEqual({ do: 'annotate', names });
     });
 
     it.each<[string, Partial<GroupContentState>, string]>([
       [
         'a snapshot that is not there',
         { members: known().map((each) => ({ ...each, nodeSnapshot: undefined })) },
-        'no node knows snapshot snap-1 of group snapshot group-1',
+        'snapshot snap-1 of group snapshot group-1 not found on any node',
       ],
       [
         'a snapshot of another group',
         { members: known({ groupHandle: 'group-2' }) },
-        'snapshot snap-1 is not a member of group snapshot group-1, but of group-2',
+        'snapshot snap-1 is a member of group-2, not of group snapshot group-1',
       ],
       [
         'a snapshot that was taken alone',
         { members: known({ groupHandle: undefined }) },
-        'snapshot snap-1 is not a member of group snapshot group-1, but of no group',
+        'snapshot snap-1 is a member of no group, not of group snapshot group-1',
       ],
-      ['a part of it', { unnamed: ['snap-3'] }, 'has more members; name them as well: snap-3'],
-      ['nothing of it', { members: [] }, 'is to be bound without any snapshot'],
+      [
+        'a part of it',
+        { unnamed: ['snap-3'] },
+        'volumeSnapshotHandles lacks members of group snapshot group-1: snap-3',
+      ],
+      ['nothing of it', { members: [] }, 'volumeSnapshotHandles of group snapshot group-1 is empty'],
       [
         'one that is lost',
         { members: known({ phase: 'Lost' }) },
@@ -397,14 +404,14 @@ describe("the driver's part of a group snapshot", () => {
 
     it('ends like any other, but for what another content has as well', () => {
       const ending = { ...given, isDeleting: true, isReleased: true };
-      expect(planOf({ content: ending })).toEqual({ do: 'delete-cuts', names });
+      expect(planOf({ content: ending })).toEqual({ do: 'delete-snapshots', names });
       expect(planOf({ content: { ...ending, deletionPolicy: 'Retain' } })).toEqual({
         do: 'remove-finalizer',
       });
       expect(planOf({ content: ending, sharers: ['groupsnapcontent-g1'] })).toMatchObject({ do: 'refuse' });
       expect(planOf({ content: { ...ending, isReleased: false } })).toEqual({ do: 'nothing' });
       const unbound = { ...ending, isReleased: false, group: { ...given.group, uid: '' } };
-      expect(planOf({ content: unbound })).toEqual({ do: 'delete-cuts', names });
+      expect(planOf({ content: unbound })).toEqual({ do: 'delete-snapshots', names });
     });
   });
 

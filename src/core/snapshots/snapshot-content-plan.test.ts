@@ -1,12 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { SNAPSHOT_CONTENT } from '../../../test/fakes/snapshot-content.ts';
 import type { ContentView } from './snapshot.ts';
-import {
-  type ContentState,
-  type NodeSnapshotView,
-  planContent,
-  planOrphan,
-} from './snapshot-content-plan.ts';
+import { type NodeSnapshotView, planOrphan } from './content-plan.ts';
+import { planSnapshotContent, type SnapshotContentState } from './snapshot-content-plan.ts';
 
 const content = SNAPSHOT_CONTENT;
 const existing: ContentView = { ...content, volumeHandle: undefined, snapshotHandle: 'snap-1' };
@@ -34,8 +30,8 @@ const source = {
 const ending = { ...content, isDeleting: true, isReleased: true };
 const known = { ...content.status, handle: 'snap-1', isReady: true };
 
-function plan(change: Partial<ContentState>): ReturnType<typeof planContent> {
-  return planContent({
+function plan(change: Partial<SnapshotContentState>): ReturnType<typeof planSnapshotContent> {
+  return planSnapshotContent({
     content,
     nodeSnapshot: undefined,
     source,
@@ -47,7 +43,7 @@ function plan(change: Partial<ContentState>): ReturnType<typeof planContent> {
 }
 
 describe('the next step for a VolumeSnapshotContent', () => {
-  const table: readonly (readonly [string, Partial<ContentState>, string])[] = [
+  const table: readonly (readonly [string, Partial<SnapshotContentState>, string])[] = [
     ['an intent on the node of the volume', {}, 'create'],
     ['nothing for another driver', { content: { ...content, driver: 'other.dev' } }, 'nothing'],
     ['nothing before its finalizer is there', { content: { ...content, hasFinalizer: false } }, 'nothing'],
@@ -61,7 +57,7 @@ describe('the next step for a VolumeSnapshotContent', () => {
       { nodeSnapshot: { ...nodeSnapshot, message: 'the pool is not mounted' } },
       'report',
     ],
-    ['a mark before the handle is told', { nodeSnapshot: taken }, 'mark'],
+    ['a mark before the handle is told', { nodeSnapshot: taken }, 'annotate'],
     ['then the handle', { nodeSnapshot: told }, 'report'],
     [
       'nothing when all is told',
@@ -97,8 +93,8 @@ describe('the next step for a VolumeSnapshotContent', () => {
       { content: { ...content, isDeleting: true }, nodeSnapshot: told },
       'nothing',
     ],
-    ['the end of the data', { content: ending, nodeSnapshot: told }, 'delete-cut'],
-    ['the end of a half-made one', { content: ending, nodeSnapshot }, 'delete-cut'],
+    ['the end of the data', { content: ending, nodeSnapshot: told }, 'delete-snapshots'],
+    ['the end of a half-made one', { content: ending, nodeSnapshot }, 'delete-snapshots'],
     [
       'patience while the node cleans up',
       { content: ending, nodeSnapshot: { ...told, isDeleting: true } },
@@ -123,7 +119,7 @@ describe('the next step for a VolumeSnapshotContent', () => {
     [
       'no retention of what nobody has heard of',
       { content: { ...ending, deletionPolicy: 'Retain' }, nodeSnapshot: taken },
-      'delete-cut',
+      'delete-snapshots',
     ],
     [
       'a refusal when another content has the same',
@@ -136,7 +132,7 @@ describe('the next step for a VolumeSnapshotContent', () => {
         content: { ...existing, isDeleting: true, snapshot: { ...content.snapshot, uid: '' } },
         nodeSnapshot: told,
       },
-      'delete-cut',
+      'delete-snapshots',
     ],
     [
       'nothing without its finalizer',
@@ -159,9 +155,9 @@ describe('the next step for a VolumeSnapshotContent', () => {
   test('keeps what is known of a snapshot that is lost', () => {
     const found = plan({
       content: { ...content, status: known },
-      nodeSnapshot: { ...told, phase: 'Lost', message: 'gone' },
+      nodeSnapshot: { ...told, phase: 'Lost', message: 'deleted' },
     });
-    const error = 'pool default on node n1 has lost it: gone';
+    const error = 'pool default on node n1 lost the snapshot: deleted';
     expect(found).toEqual({ do: 'report', status: { ...known, isReady: false, error } });
   });
 });
