@@ -35,6 +35,22 @@ const { metafile } = await build({
 });
 await chmod(`${root}bin/keelson`, 0o755);
 
+// What only a kubeconfig needs is a chunk of its own, so that a pod does not parse it.
+const LAZY = 'node_modules/@kubernetes/client-node/';
+const isLazy = (file: string): boolean =>
+  Object.keys(metafile.outputs[file]?.inputs ?? {}).some((input) => input.startsWith(LAZY));
+const eager = new Set(Object.keys(metafile.outputs).filter((file) => metafile.outputs[file]?.entryPoint));
+for (const file of eager) {
+  if (/\/kubeconfig-[^/]+$/.test(file)) {
+    eager.delete(file);
+    continue;
+  }
+  if (isLazy(file)) throw new Error(`${file} loads ${LAZY} at start; import it dynamically`);
+  for (const { kind, path } of metafile.outputs[file]?.imports ?? []) {
+    if (kind === 'import-statement') eager.add(path);
+  }
+}
+
 const bytes = Object.entries(metafile.outputs)
   .filter(([file]) => file.endsWith('.mjs'))
   .reduce((sum, [, output]) => sum + output.bytes, 0);

@@ -1,39 +1,43 @@
 import { access, readFile } from 'node:fs/promises';
-import { delimiter, dirname, join } from 'node:path';
+import { delimiter, join } from 'node:path';
 import { Fault } from '../core/fault.ts';
 import type { ProcessEnvironment } from '../runtime/child-process.ts';
-import { tokenFileCredentials } from './credentials.ts';
-import { type KubeconfigFile, parseKubeconfig, resolveContext } from './kubeconfig.ts';
+import { fileContent, tokenFileCredentials } from './credentials.ts';
 import type { ClusterAccess } from './transport.ts';
 
 export interface FindClusterOptions {
   readonly env: ProcessEnvironment;
   readonly homeDirectory: string;
-  /** A kubeconfig that goes before all others. */
+  /** Path of a kubeconfig that replaces KUBECONFIG and the home directory's. */
   readonly kubeconfig?: string | undefined;
   readonly context?: string | undefined;
-  /** Where a pod has its service account; for tests. */
+  /** Directory of the pod's service account; replaced in tests. */
   readonly serviceAccountDirectory?: string;
 }
 
 const SERVICE_ACCOUNT_DIRECTORY = '/var/run/secrets/kubernetes.io/serviceaccount';
 
 /**
- * The cluster of this process, found as kubectl does: the given kubeconfig, those of KUBECONFIG, the home directory's, and at last the pod's
- * own service account. Rejects with `precondition` when there is none, `invalid` when the one found is faulty.
+ * Returns the access to this process's cluster in kubectl's order: `kubeconfig`, the files of
+ * KUBECONFIG, `~/.kube/config`, the pod's service account. Rejects with `precondition` when there
+ * is none, `invalid` when a kubeconfig is invalid.
  */
 export async function findCluster(options: FindClusterOptions): Promise<ClusterAccess> {
   const { env, homeDirectory, kubeconfig, context } = options;
   const paths = kubeconfig !== undefined ? [kubeconfig] : (env['KUBECONFIG']?.split(delimiter) ?? []);
   const named = paths.filter((path) => path !== '');
   const files = await readFiles(named.length > 0 ? named : [join(homeDirectory, '.kube/config')]);
-  if (files.length > 0) return await resolveContext(files, { context, env });
-  if (kubeconfig !== undefined) throw new Fault('precondition', `there is no kubeconfig ${kubeconfig}`);
+  if (files.length > 0) {
+    // Loads the Kubernetes client library: 17 MiB that a pod does not pay (docs/decisions/0010).
+    const { openKubeconfig } = await import('./kubeconfig.ts');
+    return await openKubeconfig(files, { context });
+  }
+  if (kubeconfig !== undefined) throw new Fault('precondition', `kubeconfig ${kubeconfig} does not exist`);
   const { KUBERNETES_SERVICE_HOST: host, KUBERNETES_SERVICE_PORT: port = '443' } = env;
   if (host === undefined) {
     throw new Fault(
       'precondition',
-      `no cluster: neither KUBECONFIG nor ${homeDirectory}/.kube/config names one, and this is no pod; set KUBECONFIG`,
+      `no cluster configured: KUBECONFIG is unset, ${homeDirectory}/.kube/config does not exist and this process is not in a pod; set KUBECONFIG or pass --kubeconfig`,
     );
   }
   return await inCluster(host, port, options.serviceAccountDirectory ?? SERVICE_ACCOUNT_DIRECTORY);
@@ -41,9 +45,10 @@ export async function findCluster(options: FindClusterOptions): Promise<ClusterA
 
 async function inCluster(host: string, port: string, directory: string): Promise<ClusterAccess> {
   const tokenFile = join(directory, 'token');
+  const ca = fileContent(join(directory, 'ca.crt'));
   try {
     await access(tokenFile);
-    const ca = await readFile(join(directory, 'ca.crt'), 'utf8');
+    await ca.current();
     const namespace = await readFile(join(directory, 'namespace'), 'utf8').catch(() => 'default');
     return {
       server: `https://${host.includes(':') ? `[${host}]` : host}:${port}`,
@@ -54,21 +59,25 @@ async function inCluster(host: string, port: string, directory: string): Promise
   } catch (error) {
     throw new Fault(
       'precondition',
-      `this pod has no service account in ${directory}; is automountServiceAccountToken false?`,
+      `no service account in ${directory}; check automountServiceAccountToken of the pod`,
       { cause: error },
     );
   }
 }
 
-/** As with kubectl, a file that is named but missing counts as empty. */
-async function readFiles(paths: readonly string[]): Promise<readonly KubeconfigFile[]> {
-  const files: KubeconfigFile[] = [];
+/** Skips files that do not exist, as kubectl does. */
+async function readFiles(
+  paths: readonly string[],
+): Promise<readonly { readonly path: string; readonly text: string }[]> {
+  const files: { path: string; text: string }[] = [];
   for (const path of paths) {
     const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
       if (error.code === 'ENOENT') return undefined;
-      throw new Fault('precondition', `cannot read the kubeconfig ${path}`, { cause: error });
+      throw new Fault('precondition', `cannot read kubeconfig ${path}: ${error.code ?? error.message}`, {
+        cause: error,
+      });
     });
-    if (text !== undefined) files.push({ directory: dirname(path), content: parseKubeconfig(text, path) });
+    if (text !== undefined) files.push({ path, text });
   }
   return files;
 }

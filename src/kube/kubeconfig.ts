@@ -1,167 +1,259 @@
-import { readFile } from 'node:fs/promises';
-import { resolve } from 'node:path';
-import { parse } from 'yaml';
-import { z } from 'zod';
+import { access } from 'node:fs/promises';
+import type { RequestOptions } from 'node:https';
+import { KubeConfig } from '@kubernetes/client-node/dist/config.js';
+import { SocksProxyAgent } from 'socks-proxy-agent';
 import { Fault } from '../core/fault.ts';
-import type { ProcessEnvironment } from '../runtime/child-process.ts';
+import { type Clock, systemClock } from '../runtime/clock.ts';
+import {
+  type Credentials,
+  fileContent,
+  fixed,
+  type Identity,
+  type Renewable,
+  renewable,
+} from './credentials.ts';
+import {
+  findEntry,
+  type KubeconfigCluster,
+  type KubeconfigFile,
+  type KubeconfigUser,
+  parseKubeconfig,
+} from './kubeconfig-schema.ts';
+import { oidcIdToken } from './oidc.ts';
+import { saveOidcTokens } from './oidc-store.ts';
 import type { ClusterAccess } from './transport.ts';
-import { type Credentials, fixedCredentials, tokenFileCredentials } from './credentials.ts';
-import { execCredentials, execSchema } from './exec-credentials.ts';
 
-const text = z.string().nullish();
-
-const clusterSchema = z.object({
-  server: z.url({ protocol: /^https?$/, error: 'must be an http or https URL' }),
-  'certificate-authority': text,
-  'certificate-authority-data': text,
-  'insecure-skip-tls-verify': z.boolean().nullish(),
-  'tls-server-name': text,
-  'proxy-url': text,
-});
-
-const userSchema = z.object({
-  token: text,
-  tokenFile: text,
-  'client-certificate': text,
-  'client-certificate-data': text,
-  'client-key': text,
-  'client-key-data': text,
-  exec: execSchema.nullish(),
-  'auth-provider': z.unknown().optional(),
-  username: text,
-});
-
-const contextSchema = z.object({ cluster: z.string(), user: text, namespace: text });
-
-const named = <Key extends string, Value extends z.ZodType>(key: Key, value: Value) =>
-  z
-    .array(z.object({ name: z.string(), [key]: value } as { name: z.ZodString } & Record<Key, Value>))
-    .nullish();
-
-const schema = z.object({
-  'current-context': text,
-  clusters: named('cluster', clusterSchema),
-  users: named('user', userSchema),
-  contexts: named('context', contextSchema),
-});
-
-/** A kubeconfig and the folder that its relative paths start from. */
-export interface KubeconfigFile {
-  readonly directory: string;
-  readonly content: z.output<typeof schema>;
+export interface KubeconfigText {
+  readonly path: string;
+  readonly text: string;
 }
 
-/** Checks the text of a kubeconfig; throws `invalid` that names `path` and the faults. */
-export function parseKubeconfig(content: string, path: string): KubeconfigFile['content'] {
-  let value: unknown;
-  try {
-    value = parse(content) ?? {};
-  } catch (error) {
-    throw new Fault('invalid', `the kubeconfig ${path} is no YAML`, { cause: error });
-  }
-  const parsed = schema.safeParse(value);
-  if (parsed.success) return parsed.data;
-  const faults = parsed.error.issues.map((issue) => `  ${issue.path.join('.')}: ${issue.message}`);
-  throw new Fault('invalid', `the kubeconfig ${path} is faulty:\n${faults.join('\n')}`);
-}
-
-export interface ResolveContextOptions {
+export interface OpenKubeconfigOptions {
+  /** Default: `current-context`. */
   readonly context?: string | undefined;
-  readonly env: ProcessEnvironment;
 }
 
-/** What a context stands for; of entries with one name, the first file's counts. */
-export async function resolveContext(
-  files: readonly KubeconfigFile[],
-  options: ResolveContextOptions,
+/**
+ * Returns the access that a context of `files` describes. Rejects with `invalid` for an invalid or
+ * incomplete kubeconfig, `precondition` when no context is set or a file that it names cannot be
+ * read.
+ */
+export async function openKubeconfig(
+  texts: readonly KubeconfigText[],
+  { context }: OpenKubeconfigOptions,
+  { clock = systemClock }: { readonly clock?: Clock } = {},
 ): Promise<ClusterAccess> {
-  const current = files.map((file) => file.content['current-context']).find((name) => name);
-  const name = options.context ?? current;
-  if (!name)
-    throw new Fault('precondition', 'the kubeconfig has no current-context; choose one by --context');
-  const { context } = find(files, 'contexts', name).entry;
-  const cluster = find(files, 'clusters', context.cluster);
-  const settings = cluster.entry.cluster;
-  const ca = await dataOrFile(cluster.directory, settings, 'certificate-authority');
+  const files = texts.map(({ path, text }) => parseKubeconfig(text, path));
+  const { cluster, user, namespace } = select(files, context);
+  await requireReadable(cluster, 'certificate-authority');
+  await requireReadable(user.content, 'client-certificate');
+  await requireReadable(user.content, 'client-key');
+  // Without the user's settings, so that no credential plugin runs yet.
+  const { ca, servername, rejectUnauthorized } = await optionsOf(load(cluster, {}));
+  const caPem = pemOf(ca);
+  const proxyUrl = cluster['proxy-url'] ?? undefined;
   return {
-    server: settings.server.replace(/\/+$/, ''),
-    credentials: await credentialsOf(files, context.user ?? '', {
-      env: options.env,
-      cluster: { server: settings.server, caPem: ca },
-    }),
+    server: cluster.server.replace(/\/+$/, ''),
+    credentials: credentialsOf({ cluster, user, caPem }, clock),
     tls: {
-      ca,
-      serverName: settings['tls-server-name'] ?? undefined,
-      insecure: settings['insecure-skip-tls-verify'] ?? undefined,
+      ca: caPem === undefined ? undefined : fixed(caPem),
+      serverName: servername,
+      insecure: rejectUnauthorized === false,
     },
-    proxyUrl: settings['proxy-url'] ?? undefined,
-    namespace: context.namespace ?? 'default',
+    ...(proxyUrl?.startsWith('socks') === true
+      ? { createAgent: (options) => new SocksProxyAgent(proxyUrl, options) }
+      : { proxyUrl }),
+    namespace: namespace ?? 'default',
   };
 }
 
-type Section = 'clusters' | 'users' | 'contexts';
-type Entry<S extends Section> = NonNullable<KubeconfigFile['content'][S]>[number];
-
-function find<S extends Section>(
-  files: readonly KubeconfigFile[],
-  section: S,
-  name: string,
-): { readonly directory: string; readonly entry: Entry<S> } {
-  for (const { directory, content } of files) {
-    const entries = (content[section] ?? []) as readonly Entry<S>[];
-    const entry = entries.find((candidate) => candidate.name === name);
-    if (entry !== undefined) return { directory, entry };
-  }
-  throw new Fault('invalid', `the kubeconfig has no entry ${JSON.stringify(name)} in ${section}`);
+interface SelectedUser {
+  readonly name: string;
+  readonly content: KubeconfigUser;
+  /** The kubeconfig that holds the user. */
+  readonly path: string;
 }
 
-async function credentialsOf(
-  files: readonly KubeconfigFile[],
-  name: string,
-  context: {
-    readonly env: ProcessEnvironment;
-    readonly cluster: { server: string; caPem: string | undefined };
-  },
-): Promise<Credentials> {
-  if (name === '') return fixedCredentials({});
-  const { directory, entry } = find(files, 'users', name);
-  const { user } = entry;
-  if (user.exec) return execCredentials({ exec: user.exec, directory, ...context });
-  if (user.tokenFile) return tokenFileCredentials(resolve(directory, user.tokenFile));
-  const cert = await dataOrFile(directory, user, 'client-certificate');
-  const key = await dataOrFile(directory, user, 'client-key');
-  if ((cert === undefined) !== (key === undefined)) {
-    throw new Fault(
-      'invalid',
-      `the kubeconfig's user ${name} has one of client-certificate and client-key; it takes both`,
-    );
+interface Selected {
+  readonly cluster: KubeconfigCluster;
+  readonly user: SelectedUser;
+  readonly namespace: string | null | undefined;
+}
+
+function select(files: readonly KubeconfigFile[], context: string | undefined): Selected {
+  const name = context ?? files.map((file) => file['current-context']).find((current) => current);
+  if (!name) {
+    throw new Fault('precondition', 'the kubeconfig has no current-context; select one with --context');
   }
-  if (cert === undefined && !user.token && (user['auth-provider'] !== undefined || user.username)) {
-    throw new Fault(
-      'unsupported',
-      `the kubeconfig's user ${name} logs in by auth-provider or password, which Kubernetes removed; use exec, a token or a certificate`,
-    );
-  }
-  return fixedCredentials({
-    ...(user.token ? { token: user.token } : {}),
-    ...(cert === undefined || key === undefined ? {} : { certificate: { cert, key } }),
+  const { content } = findEntry(files, 'contexts', name);
+  return {
+    cluster: findEntry(files, 'clusters', content.cluster).content,
+    user: content.user
+      ? { name: content.user, ...findEntry(files, 'users', content.user) }
+      : { name: 'anonymous', content: {}, path: '' },
+    namespace: content.namespace,
+  };
+}
+
+async function requireReadable<Key extends string>(
+  entry: { readonly [K in Key]?: string | null | undefined },
+  key: Key,
+): Promise<void> {
+  const path = entry[key];
+  if (!path) return;
+  await access(path).catch((error: unknown) => {
+    throw new Fault('precondition', `cannot read ${path}, which the kubeconfig names as ${key}`, {
+      cause: error,
+    });
   });
 }
 
-/** Inline data goes before a file, as in kubectl. */
-async function dataOrFile<Key extends string>(
-  directory: string,
-  entry: { readonly [K in Key | `${Key}-data`]?: string | null | undefined },
-  key: Key,
-): Promise<string | undefined> {
-  const data = entry[`${key}-data`];
-  if (data) return Buffer.from(data, 'base64').toString('utf8');
-  const file = entry[key];
-  if (!file) return undefined;
-  const path = resolve(directory, file);
-  return await readFile(path, 'utf8').catch((error: unknown) => {
-    throw new Fault('precondition', `the kubeconfig names ${path} as ${key}, which cannot be read`, {
+function load(cluster: KubeconfigCluster, user: KubeconfigUser): KubeConfig {
+  const name = 'selected';
+  const loaded = new KubeConfig();
+  // The library refuses http unless verification is off, though http has nothing to verify.
+  const unverified = cluster.server.startsWith('http:') ? { 'insecure-skip-tls-verify': true } : {};
+  loaded.loadFromString(
+    JSON.stringify({
+      'current-context': name,
+      contexts: [{ name, context: { cluster: name, user: name } }],
+      clusters: [{ name, cluster: { ...cluster, ...unverified } }],
+      // The library applies no TLS settings without a user.
+      users: [{ name, user }],
+    }),
+  );
+  return loaded;
+}
+
+/** Returns the source of a bearer token that the library does not renew, if the user has one. */
+function tokenSource({ name, content, path }: SelectedUser, clock: Clock): Renewable<string> | undefined {
+  if (content.tokenFile) return fileContent(content.tokenFile, { clock });
+  const provider = content['auth-provider'];
+  if (provider?.name !== 'oidc' || content.exec) return undefined;
+  return oidcIdToken(
+    { user: name, config: provider.config ?? {} },
+    { clock, save: async (tokens) => await saveOidcTokens({ path, user: name, tokens }) },
+  );
+}
+
+function credentialsOf(
+  { cluster, user, caPem }: Pick<Selected, 'cluster' | 'user'> & { readonly caPem: string | undefined },
+  clock: Clock,
+): Credentials {
+  const settings = withExecInfo(user.content, cluster, caPem);
+  const token = tokenSource(user, clock);
+  let library = load(cluster, settings);
+  const identity = renewable<Identity>(
+    async () => {
+      const target = library.getCurrentUser();
+      if (token !== undefined && target !== null) {
+        Object.assign(target, { authProvider: null, token: await token.current() });
+      }
+      const options = await optionsOf(library).catch((error: unknown) => {
+        throw credentialFault(user, error);
+      });
+      const value = identityOf(options, user.content);
+      if (settings.exec && !value.headers?.['authorization'] && !value.certificate) {
+        throw credentialFault(user, new TypeError('neither token nor certificate'));
+      }
+      // Expires immediately: the library caches plugin output until it expires, and re-reads files.
+      return { value, untilMs: clock.nowMs() };
+    },
+    { clock },
+  );
+  return {
+    current: async (signal) => await identity.current(signal),
+    reject() {
+      token?.reject();
+      // A new instance has an empty cache: the credential plugin runs again.
+      library = load(cluster, settings);
+    },
+  };
+}
+
+async function optionsOf(library: KubeConfig): Promise<RequestOptions> {
+  const options: RequestOptions = {};
+  await library.applyToHTTPSOptions(options);
+  return options;
+}
+
+function identityOf(options: RequestOptions, user: KubeconfigUser): Identity {
+  const headers: Record<string, string | readonly string[]> = {
+    ...(options.auth ? { authorization: `Basic ${Buffer.from(options.auth).toString('base64')}` } : {}),
+    ...impersonation(user),
+  };
+  for (const [name, value] of Object.entries(options.headers ?? {}))
+    headers[name.toLowerCase()] = String(value);
+  const cert = pemOf(options.cert);
+  const key = pemOf(options.key);
+  return {
+    headers,
+    ...(cert === undefined || key === undefined ? {} : { certificate: { cert, key } }),
+  };
+}
+
+/** The library yields a Buffer of a file or of inline data, and text of a credential plugin. */
+function pemOf(value: RequestOptions['ca' | 'cert' | 'key']): string | undefined {
+  return typeof value === 'string' ? value : Buffer.isBuffer(value) ? value.toString() : undefined;
+}
+
+/** The library sends `as` alone; a dropped group would change what the API server permits. */
+function impersonation(user: KubeconfigUser): Record<string, string | readonly string[]> {
+  const extra = Object.entries(user['as-user-extra'] ?? {}).map(
+    ([key, values]) => [`impersonate-extra-${encodeURIComponent(key.toLowerCase())}`, values] as const,
+  );
+  return {
+    ...(user['as-uid'] ? { 'impersonate-uid': user['as-uid'] } : {}),
+    ...(user['as-groups']?.length ? { 'impersonate-group': user['as-groups'] } : {}),
+    ...Object.fromEntries(extra),
+  };
+}
+
+/** Sets KUBERNETES_EXEC_INFO, which plugins read their API version from; the library does not. */
+function withExecInfo(
+  user: KubeconfigUser,
+  cluster: KubeconfigCluster,
+  ca: string | undefined,
+): KubeconfigUser {
+  const { exec } = user;
+  if (!exec) return user;
+  const value = JSON.stringify({
+    apiVersion: exec.apiVersion,
+    kind: 'ExecCredential',
+    spec: {
+      interactive: false,
+      ...(exec.provideClusterInfo === true ? { cluster: clusterInfo(cluster, ca) } : {}),
+    },
+  });
+  return {
+    ...user,
+    exec: { ...exec, env: [...(exec.env ?? []), { name: 'KUBERNETES_EXEC_INFO', value }] },
+  };
+}
+
+/** client.authentication.k8s.io: the authority is data, never a path. */
+function clusterInfo(
+  { 'certificate-authority': _path, ...cluster }: KubeconfigCluster,
+  ca: string | undefined,
+): object {
+  const data = ca === undefined ? undefined : Buffer.from(ca).toString('base64');
+  return { ...cluster, 'certificate-authority-data': data };
+}
+
+function credentialFault({ name, content: { exec } }: SelectedUser, error: unknown): Fault {
+  if (error instanceof Fault) return error;
+  // Messages of these two quote the output, which may hold a token.
+  const isMalformed = error instanceof SyntaxError || error instanceof TypeError;
+  const reason = isMalformed
+    ? 'its output is not an ExecCredential with a token or a certificate'
+    : String(error instanceof Error ? error.message : error).trim();
+  if (!exec) {
+    return new Fault('unavailable', `no credentials for kubeconfig user ${name}: ${reason}`, {
       cause: error,
     });
+  }
+  const hint = exec.installHint ? `; ${exec.installHint.trim()}` : '';
+  return new Fault('unavailable', `credential plugin ${exec.command} failed: ${reason}${hint}`, {
+    cause: error,
   });
 }

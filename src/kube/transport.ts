@@ -1,4 +1,5 @@
 import {
+  type AgentOptions,
   type ClientRequest,
   Agent as HttpAgent,
   type IncomingMessage,
@@ -6,22 +7,26 @@ import {
 } from 'node:http';
 import { Agent as HttpsAgent, request as httpsRequest, type RequestOptions } from 'node:https';
 import { text } from 'node:stream/consumers';
-import { Fault } from '../core/fault.ts';
-import type { Credentials } from './credentials.ts';
+import { checkServerIdentity, type PeerCertificate } from 'node:tls';
+import { Fault, isFault } from '../core/fault.ts';
+import type { Credentials, Identity, Renewable } from './credentials.ts';
 
-/** How to reach an API server, and as whom. */
+/** Address, trust and identity for one API server. */
 export interface ClusterAccess {
-  /** `https://host:port`, with a path where the server lives below one. */
+  /** `https://host:port`, with a path if the API is not at the root. */
   readonly server: string;
   readonly credentials: Credentials;
   readonly tls: {
     /** PEM; the system's authorities when absent. */
-    readonly ca?: string | undefined;
+    readonly ca?: Renewable<string> | undefined;
     readonly serverName?: string | undefined;
     readonly insecure?: boolean | undefined;
   };
+  /** An http or https proxy. */
   readonly proxyUrl?: string | undefined;
-  /** Where namespaced commands go unless told otherwise. */
+  /** Replaces Node's agents, for a proxy protocol that they do not support (SOCKS). */
+  readonly createAgent?: (options: AgentOptions) => HttpAgent;
+  /** Default namespace of commands. */
   readonly namespace: string;
 }
 
@@ -31,7 +36,7 @@ export interface HttpRequest {
   readonly target: string;
   readonly body?: string | undefined;
   readonly contentType?: string | undefined;
-  /** The answer has no end of its own, so it has a connection of its own. */
+  /** Gives the request a connection of its own: its response does not end by itself. */
   readonly isStream?: boolean | undefined;
   readonly signal: AbortSignal;
 }
@@ -49,30 +54,40 @@ export interface TransportOptions {
   readonly userAgent: string;
 }
 
-/** The API server ends connections that were idle for 90 s or more; ours end first, so that no request meets one that is closing. */
+/** An API server closes connections idle for 90 s. Closing first avoids sends into a closing one. */
 const IDLE_CONNECTION_MS = 60_000;
 
-/** A peer that is gone without a word is noticed by the kernel after this and nine more probes. */
+/** TCP keep-alive: Linux drops a silent peer after this and nine more probes. */
 const TCP_KEEPALIVE_MS = 30_000;
 
 /**
- * Requests at a time; the others wait for a free connection. To open one costs both sides as much as several requests, and a server that
- * needs longer for more of them is not made faster by more.
+ * Concurrent requests; others wait for a free connection. Opening one costs both sides as much as
+ * several requests.
  */
 const MAX_CONNECTIONS = 6;
 
-/** Sends requests to one API server over kept connections. Disposing ends them. */
+/** Node's and OpenSSL's codes for a server certificate that the known authorities did not sign. */
+const UNTRUSTED_CODES: ReadonlySet<string> = new Set([
+  'CERT_SIGNATURE_FAILURE',
+  'DEPTH_ZERO_SELF_SIGNED_CERT',
+  'SELF_SIGNED_CERT_IN_CHAIN',
+  'UNABLE_TO_GET_ISSUER_CERT',
+  'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
+  'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
+]);
+
+/** Sends requests to one API server over persistent connections. Disposing closes them. */
 export class Transport implements Disposable {
   readonly #options: TransportOptions;
   readonly #base: URL;
   readonly #agent: HttpAgent;
-  /** Streams would keep every connection that requests need. */
+  /** Streams would occupy all connections of the requests. */
   readonly #streamAgent: HttpAgent;
 
   constructor(options: TransportOptions) {
     this.#options = options;
     this.#base = new URL(options.access.server);
-    const { proxyUrl } = options.access;
+    const { proxyUrl, createAgent } = options.access;
     const settings = {
       keepAlive: true,
       keepAliveMsecs: TCP_KEEPALIVE_MS,
@@ -80,18 +95,57 @@ export class Transport implements Disposable {
       ...(proxyUrl === undefined ? {} : { proxyEnv: { HTTPS_PROXY: proxyUrl, HTTP_PROXY: proxyUrl } }),
     };
     const HttpOrHttps = this.#base.protocol === 'https:' ? HttpsAgent : HttpAgent;
-    this.#agent = new HttpOrHttps({ ...settings, maxSockets: MAX_CONNECTIONS });
-    this.#streamAgent = new HttpOrHttps(settings);
+    const agentOf = createAgent ?? ((options: AgentOptions) => new HttpOrHttps(options));
+    this.#agent = agentOf({ ...settings, maxSockets: MAX_CONNECTIONS });
+    this.#streamAgent = agentOf(settings);
   }
 
-  /** Resolves at the response's head. Rejects with `unavailable` when there is none, or with the signal's reason. */
-  async send({ method, target, body, contentType, isStream, signal }: HttpRequest): Promise<HttpResponse> {
-    const { access, userAgent } = this.#options;
-    const { token, certificate } = await access.credentials.current(signal);
+  /** Resolves at the response head. Rejects with `unavailable`, or with the reason of the signal. */
+  async send(request: HttpRequest): Promise<HttpResponse> {
+    const { credentials, tls } = this.#options.access;
+    const identity = await credentials.current(request.signal);
+    const ca = await tls.ca?.current(request.signal);
+    try {
+      return await this.#attempt(request, identity, ca);
+    } catch (error) {
+      if (tls.ca === undefined || !isUntrusted(error)) throw error;
+      // The cluster may have replaced its authority since the last read. Nothing was sent yet.
+      tls.ca.reject();
+      const renewed = await tls.ca.current(request.signal);
+      if (renewed === ca) throw error;
+      return await this.#attempt(request, identity, renewed);
+    }
+  }
+
+  async #attempt(request: HttpRequest, identity: Identity, ca: string | undefined): Promise<HttpResponse> {
+    const { signal, body } = request;
     signal.throwIfAborted();
-    const { hostname, port, protocol, pathname } = this.#base;
-    const secure = protocol === 'https:';
+    const { access } = this.#options;
+    const secure = this.#base.protocol === 'https:';
     const options = {
+      ...this.#optionsOf(request, identity),
+      ...(secure ? { ...tlsOptions(access, ca, this.#base.hostname), ...identity.certificate } : {}),
+    };
+    return await new Promise((resolve, reject) => {
+      const outgoing = this.#open(secure, options);
+      outgoing.once('response', (response) => {
+        const retryAfter = response.headers['retry-after'];
+        resolve({ status: response.statusCode ?? 0, retryAfter, body: response });
+      });
+      outgoing.on('error', (error: NodeJS.ErrnoException) => {
+        if (signal.aborted) reject(signal.reason as Error);
+        else reject(connectionFault(access.server, error));
+      });
+      outgoing.end(body);
+    });
+  }
+
+  #optionsOf(
+    { method, target, body, contentType, isStream, signal }: HttpRequest,
+    { headers }: Identity,
+  ): RequestOptions {
+    const { hostname, port, pathname } = this.#base;
+    return {
       agent: isStream === true ? this.#streamAgent : this.#agent,
       method,
       hostname: hostname.replace(/^\[|\]$/g, ''),
@@ -100,26 +154,13 @@ export class Transport implements Disposable {
       signal,
       headers: {
         accept: 'application/json',
-        'user-agent': userAgent,
-        ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
+        'user-agent': this.#options.userAgent,
+        ...headers,
         ...(body === undefined
           ? {}
           : { 'content-type': contentType ?? 'application/json', 'content-length': Buffer.byteLength(body) }),
       },
-      ...(secure ? { ...tlsOptions(access), ...certificate } : {}),
     };
-    return await new Promise((resolve, reject) => {
-      const request = this.#open(secure, options);
-      request.once('response', (response) => {
-        const retryAfter = response.headers['retry-after'];
-        resolve({ status: response.statusCode ?? 0, retryAfter, body: response });
-      });
-      request.on('error', (error: NodeJS.ErrnoException) => {
-        if (signal.aborted) reject(signal.reason as Error);
-        else reject(connectionFault(access.server, error));
-      });
-      request.end(body);
-    });
   }
 
   #open(secure: boolean, options: RequestOptions): ClientRequest {
@@ -129,7 +170,7 @@ export class Transport implements Disposable {
       // Certificates and keys are read here for the first time.
       throw new Fault(
         'invalid',
-        `no request to ${this.#options.access.server} can be made: check certificate and key`,
+        `invalid TLS settings for ${this.#options.access.server}: check client certificate and key`,
         {
           cause: error,
         },
@@ -143,24 +184,36 @@ export class Transport implements Disposable {
   }
 }
 
-/** The whole body. Rejects with `unavailable` when the connection breaks before its end, or with the signal's reason. */
+/** Returns the body. Rejects with `unavailable` if the connection breaks, or the signal's reason. */
 export async function readBody(response: HttpResponse, signal: AbortSignal): Promise<string> {
   try {
     return await text(response.body);
   } catch (error) {
     if (signal.aborted) throw signal.reason as Error;
-    throw new Fault('unavailable', 'the connection to the API server broke in the middle of an answer', {
+    throw new Fault('unavailable', 'the connection to the API server broke during a response', {
       cause: error,
     });
   }
 }
 
-function tlsOptions({ tls }: ClusterAccess): object {
+function tlsOptions({ tls, createAgent }: ClusterAccess, ca: string | undefined, host: string): object {
+  const name = tls.serverName ?? host.replace(/^\[|\]$/g, '');
   return {
-    ...(tls.ca === undefined ? {} : { ca: tls.ca }),
+    // An agent that connects through a proxy does not know the name of a server without SNI, such as an address.
+    ...(createAgent === undefined
+      ? {}
+      : {
+          checkServerIdentity: (_host: string, certificate: PeerCertificate) =>
+            checkServerIdentity(name, certificate),
+        }),
+    ...(ca === undefined ? {} : { ca }),
     ...(tls.serverName === undefined ? {} : { servername: tls.serverName }),
     ...(tls.insecure === true ? { rejectUnauthorized: false } : {}),
   };
+}
+
+function isUntrusted(error: unknown): boolean {
+  return isFault(error) && UNTRUSTED_CODES.has(String(error.fields['errno']));
 }
 
 function connectionFault(server: string, error: NodeJS.ErrnoException): Fault {

@@ -2,7 +2,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { text } from 'node:stream/consumers';
 import { parse } from 'yaml';
 import type { ClusterAccess } from '../../src/kube/transport.ts';
-import { type Credentials, fixedCredentials } from '../../src/kube/credentials.ts';
+import { type Credentials, fixed } from '../../src/kube/credentials.ts';
 import { HttpKubeClient, type HttpKubeClientOptions } from '../../src/kube/http-client.ts';
 import type { KubeObject, Resource } from '../../src/kube/resource.ts';
 import { ApiError, type Json } from './fake-api-error.ts';
@@ -70,7 +70,7 @@ export class FakeApiServer implements AsyncDisposable {
     });
   }
 
-  access(credentials: Credentials = fixedCredentials({})): ClusterAccess {
+  access(credentials: Credentials = fixed({})): ClusterAccess {
     return { server: `http://127.0.0.1:${this.#port}`, credentials, tls: {}, namespace: 'default' };
   }
 

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import type { TestContext } from 'vitest';
 import { Fault } from '../../src/core/fault.ts';
 import type { ClusterAccess } from '../../src/kube/transport.ts';
-import { fixedCredentials } from '../../src/kube/credentials.ts';
+import { bearerIdentity, fixed } from '../../src/kube/credentials.ts';
 import { HttpKubeClient, type HttpKubeClientOptions } from '../../src/kube/http-client.ts';
 import { type ManagedProcess, runCommand, startProcess } from '../../src/runtime/child-process.ts';
 import { retry } from '../../src/runtime/retry.ts';
@@ -93,8 +93,8 @@ export async function startApiServer(context: Pick<TestContext, 'skip'>): Promis
 
   const accessWithToken = (token: string): ClusterAccess => ({
     server,
-    credentials: fixedCredentials({ token }),
-    tls: { ca },
+    credentials: fixed(bearerIdentity(token)),
+    tls: { ca: fixed(ca) },
     namespace: 'default',
   });
   const accessOf = (user: UserName): ClusterAccess => accessWithToken(`token-of-${user}`);

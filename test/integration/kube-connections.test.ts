@@ -1,7 +1,7 @@
 import { createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { expect, test } from 'vitest';
-import { fixedCredentials } from '../../src/kube/credentials.ts';
+import { fixed } from '../../src/kube/credentials.ts';
 import { type HttpResponse, readBody, Transport } from '../../src/kube/transport.ts';
 import { waitFor } from '../cluster/wait.ts';
 
@@ -24,7 +24,7 @@ test('many requests share few connections, and streams have their own', async ()
   using transport = new Transport({
     access: {
       server: `http://127.0.0.1:${port}`,
-      credentials: fixedCredentials({}),
+      credentials: fixed({}),
       tls: {},
       namespace: 'default',
     },

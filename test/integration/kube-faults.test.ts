@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { isFault } from '../../src/core/fault.ts';
 import { type ConfigMap, CONFIG_MAPS, NODES } from '../../src/kube/built-in.ts';
-import { cachedCredentials } from '../../src/kube/credentials.ts';
+import { bearerIdentity, renewable } from '../../src/kube/credentials.ts';
 import type { HttpKubeClient } from '../../src/kube/http-client.ts';
 import { HttpKubeClient as Client, type RequestObserver } from '../../src/kube/http-client.ts';
 import { Informer } from '../../src/kube/informer.ts';
@@ -98,9 +98,9 @@ describe('the client, when the API server misbehaves', () => {
 
   it('fetches its credentials anew when they are refused, once', async () => {
     let fetches = 0;
-    const credentials = cachedCredentials(async () => {
+    const credentials = renewable(async () => {
       fetches += 1;
-      return { identity: { token: `token-${fetches}` }, untilMs: Number.POSITIVE_INFINITY };
+      return { value: bearerIdentity(`token-${fetches}`), untilMs: Number.POSITIVE_INFINITY };
     });
     using renewing = new Client({ access: server.access(credentials), userAgent: 'test' });
     server.validToken = 'token-2';
