@@ -1,7 +1,7 @@
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { VERSION } from '../../src/cli/version.ts';
+import { VERSION } from '../../src/version.ts';
 import { isElf } from '../../src/core/elf.ts';
 import { Fault } from '../../src/core/fault.ts';
 import { encodeImageArchive, ociArchitecture } from '../../src/core/oci-image.ts';

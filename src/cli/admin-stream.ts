@@ -2,7 +2,7 @@ import { type IncomingMessage, request } from 'node:http';
 import { pipeline } from 'node:stream/promises';
 import type { AdminRefusal } from '../core/config/admin-paths.ts';
 import { Fault, type FaultKind } from '../core/fault.ts';
-import { unreachable } from './admin-client.ts';
+import { unreachable } from '../runtime/admin-client.ts';
 
 export interface AgentExchange {
   readonly method: 'GET' | 'POST';

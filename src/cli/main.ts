@@ -3,19 +3,19 @@ import type { Command, CommandContext } from './command.ts';
 
 /** Each command's code is loaded when it is asked for, so that a short one starts quickly. */
 const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
-  agent: async () => (await import('./agent-command.ts')).agentCommand,
-  controller: async () => (await import('./controller-command.ts')).controllerCommand,
-  'cri-proxy': async () => (await import('./cri-proxy-command.ts')).criProxyCommand,
-  'cni-config': async () => (await import('./cni-config-command.ts')).cniConfigCommand,
-  'install-cni': async () => (await import('./install-cni-command.ts')).installCniCommand,
-  'install-host': async () => (await import('./install-host-command.ts')).installHostCommand,
-  'uninstall-node': async () => (await import('./uninstall-node-command.ts')).uninstallNodeCommand,
-  status: async () => (await import('./status-command.ts')).statusCommand,
-  volume: async () => (await import('./volume-command.ts')).volumeCommand,
-  doctor: async () => (await import('./doctor-command.ts')).doctorCommand,
-  cluster: async () => (await import('./cluster-command.ts')).clusterCommand,
-  demo: async () => (await import('./demo-command.ts')).demoCommand,
-  version: async () => (await import('./version-command.ts')).versionCommand,
+  agent: async () => (await import('./commands/agent.ts')).agentCommand,
+  controller: async () => (await import('./commands/controller.ts')).controllerCommand,
+  'cri-proxy': async () => (await import('./commands/cri-proxy.ts')).criProxyCommand,
+  'cni-config': async () => (await import('./commands/cni-config.ts')).cniConfigCommand,
+  'install-cni': async () => (await import('./commands/install-cni.ts')).installCniCommand,
+  'install-host': async () => (await import('./commands/install-host.ts')).installHostCommand,
+  'uninstall-node': async () => (await import('./commands/uninstall-node.ts')).uninstallNodeCommand,
+  status: async () => (await import('./commands/status.ts')).statusCommand,
+  volume: async () => (await import('./commands/volume.ts')).volumeCommand,
+  doctor: async () => (await import('./commands/doctor.ts')).doctorCommand,
+  cluster: async () => (await import('./commands/cluster.ts')).clusterCommand,
+  demo: async () => (await import('./commands/demo.ts')).demoCommand,
+  version: async () => (await import('./commands/version.ts')).versionCommand,
 };
 
 /** sysexits(3): the command line or a configuration is wrong. */

@@ -1,5 +1,5 @@
 import { homedir } from 'node:os';
-import { BUSYBOX_IMAGE } from '../../src/cli/demo/busybox-image.ts';
+import { BUSYBOX_IMAGE } from '../../src/demo/busybox-image.ts';
 import { DRIVER_NAME } from '../../src/core/volumes/driver.ts';
 import { Fault } from '../../src/core/fault.ts';
 import { STORAGE_CLASSES } from '../../src/kube/built-in.ts';

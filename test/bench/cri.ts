@@ -6,7 +6,7 @@ import type { ClientHttp2Session } from 'node:http2';
 import { join } from 'node:path';
 import { startProcess } from '../../src/runtime/child-process.ts';
 import { connectRpc } from '../../src/rpc/client.ts';
-import { untilReady } from '../../src/cli/demo/ready.ts';
+import { untilReady } from '../../src/demo/ready.ts';
 import { frameMessage } from '../../src/core/policies/cri-call.ts';
 import { encodeVersionRequest } from '../../src/rpc/wire-cri.ts';
 import { openSession, send } from '../fakes/grpc-over-http2.ts';

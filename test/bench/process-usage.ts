@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { Fault } from '../../src/core/fault.ts';
-import { listProcesses } from '../../src/cli/demo/processes.ts';
+import { listProcesses } from '../../src/demo/processes.ts';
 
 /** What one process has used so far. */
 export interface ProcessUsage {

@@ -1,5 +1,5 @@
 import { readFile, stat } from 'node:fs/promises';
-import { listProcesses, type ProcessEntry } from '../../src/cli/demo/processes.ts';
+import { listProcesses, type ProcessEntry } from '../../src/demo/processes.ts';
 import { Fault } from '../../src/core/fault.ts';
 import { endProcess } from '../../src/runtime/child-process.ts';
 import { KeyedLock } from '../../src/runtime/keyed-lock.ts';

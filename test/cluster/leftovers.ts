@@ -1,9 +1,9 @@
 import { access, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { cgroupRoots } from '../../src/cli/demo/cgroups.ts';
-import { readMounts } from '../../src/cli/demo/mounts.ts';
+import { cgroupRoots } from '../../node-agent/linux/process/cgroups.ts';
+import { readMounts } from '../../node-agent/linux/files/mounts.ts';
 import { isWithin } from '../../src/core/volumes/mount-table.ts';
-import { listProcesses } from '../../src/cli/demo/processes.ts';
+import { listProcesses } from '../../src/demo/processes.ts';
 import { findLoopDevices } from './loop-devices.ts';
 
 export interface Belongings {

@@ -1,6 +1,6 @@
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { isSameProcess, readProcess } from '../../src/cli/demo/processes.ts';
+import { isSameProcess, readProcess } from '../../src/demo/processes.ts';
 import { Fault } from '../../src/core/fault.ts';
 
 /** Holds `file` until it is disposed. Rejects with `busy` while another process that lives holds it. */

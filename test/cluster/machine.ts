@@ -1,12 +1,7 @@
 import { mkdir, readFile, readlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { removeCgroup } from '../../src/cli/demo/cgroups.ts';
-import {
-  isSameProcess,
-  findProcesses,
-  listProcesses,
-  type ProcessEntry,
-} from '../../src/cli/demo/processes.ts';
+import { removeCgroup } from '../../node-agent/linux/process/cgroups.ts';
+import { isSameProcess, findProcesses, listProcesses, type ProcessEntry } from '../../src/demo/processes.ts';
 import { Fault } from '../../src/core/fault.ts';
 import {
   type CommandOutput,

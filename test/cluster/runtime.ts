@@ -1,7 +1,7 @@
 import { access, mkdir, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { buildBusyboxArchive, PAUSE_IMAGE } from '../../src/cli/demo/busybox-image.ts';
-import { containerdConfigToml, containerdMajorVersion } from '../../src/cli/demo/containerd-config.ts';
+import { buildBusyboxArchive, PAUSE_IMAGE } from '../../src/demo/busybox-image.ts';
+import { containerdConfigToml, containerdMajorVersion } from '../../src/demo/containerd-config.ts';
 import { connectRpc } from '../../src/rpc/client.ts';
 import { runCommand } from '../../src/runtime/child-process.ts';
 import { isServed } from '../../src/runtime/unix-socket.ts';

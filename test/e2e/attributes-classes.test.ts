@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { BUSYBOX_IMAGE } from '../../src/cli/demo/busybox-image.ts';
+import { BUSYBOX_IMAGE } from '../../src/demo/busybox-image.ts';
 import { DRIVER_NAME } from '../../src/core/volumes/driver.ts';
 import { type ClaimsLab, claimOf, podOf, startClaimsLab } from './claims-lab.ts';
 

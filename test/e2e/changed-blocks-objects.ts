@@ -1,4 +1,4 @@
-import { BUSYBOX_IMAGE } from '../../src/cli/demo/busybox-image.ts';
+import { BUSYBOX_IMAGE } from '../../src/demo/busybox-image.ts';
 import { DRIVER_NAME } from '../../src/core/volumes/driver.ts';
 
 const GROUP = 'cbt.storage.k8s.io';

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { RELEASE } from '../../src/controller/volumes/lost-node-volumes.ts';
-import { BUSYBOX_IMAGE } from '../../src/cli/demo/busybox-image.ts';
-import { listProcesses } from '../../src/cli/demo/processes.ts';
+import { BUSYBOX_IMAGE } from '../../src/demo/busybox-image.ts';
+import { listProcesses } from '../../src/demo/processes.ts';
 import { sleep } from '../../src/runtime/clock.ts';
 import { endProcess } from '../../src/runtime/child-process.ts';
 import { agentOf } from '../cluster/keelson-pods.ts';

@@ -3,7 +3,7 @@ import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { expect } from 'vitest';
 import type { LocalVolume } from '../../src/api/local-volume.ts';
-import { BUSYBOX_IMAGE } from '../../src/cli/demo/busybox-image.ts';
+import { BUSYBOX_IMAGE } from '../../src/demo/busybox-image.ts';
 import { DRIVER_NAME } from '../../src/core/volumes/driver.ts';
 import type { PersistentVolume, PersistentVolumeClaim, Pod } from '../../src/kube/built-in.ts';
 import { Cluster } from '../cluster/cluster.ts';

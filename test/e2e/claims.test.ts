@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { RELEASE } from '../../src/controller/volumes/lost-node-volumes.ts';
-import { BUSYBOX_IMAGE } from '../../src/cli/demo/busybox-image.ts';
+import { BUSYBOX_IMAGE } from '../../src/demo/busybox-image.ts';
 import { DRIVER_NAME, TOPOLOGY_KEY } from '../../src/core/volumes/driver.ts';
 import { deleteNode, restartKubelet } from '../cluster/faults.ts';
 import { type ClaimsLab, claimOf, classOf, eraseDisk, podOf, startClaimsLab } from './claims-lab.ts';

@@ -1,8 +1,8 @@
 import { mkdir, mkdtemp, rm, rmdir, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { cgroupRoots } from '../../src/cli/demo/cgroups.ts';
-import type { ProcessEntry } from '../../src/cli/demo/processes.ts';
+import { cgroupRoots } from '../../node-agent/linux/process/cgroups.ts';
+import type { ProcessEntry } from '../../src/demo/processes.ts';
 import { runCommand, startProcess } from '../../src/runtime/child-process.ts';
 import { findLeftovers } from '../cluster/leftovers.ts';
 import { detachLoopDevices } from '../cluster/loop-devices.ts';

@@ -2,10 +2,10 @@ import { access, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { compareMachine } from '../../src/cli/demo/leftovers.ts';
-import { readMachine, type Resource } from '../../src/cli/demo/machine-state.ts';
-import { BUSYBOX_IMAGE } from '../../src/cli/demo/busybox-image.ts';
-import { listProcesses } from '../../src/cli/demo/processes.ts';
+import { compareMachine } from '../../src/demo/leftovers.ts';
+import { readMachine, type Resource } from '../../src/demo/machine-state.ts';
+import { BUSYBOX_IMAGE } from '../../src/demo/busybox-image.ts';
+import { listProcesses } from '../../src/demo/processes.ts';
 import { runCommand, sendSignal } from '../../src/runtime/child-process.ts';
 import { Cluster } from '../cluster/cluster.ts';
 import {

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { BUSYBOX_IMAGE } from '../../src/cli/demo/busybox-image.ts';
+import { BUSYBOX_IMAGE } from '../../src/demo/busybox-image.ts';
 import { SnapshotLab } from './snapshot-lab.ts';
 
 const MINUTES = 60_000;

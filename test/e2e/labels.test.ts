@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { STARTUP_TAINT } from '../../node-agent/kube/startup-taint.ts';
 import { sleep } from '../../src/runtime/clock.ts';
-import { BUSYBOX_IMAGE } from '../../src/cli/demo/busybox-image.ts';
+import { BUSYBOX_IMAGE } from '../../src/demo/busybox-image.ts';
 import { Cluster } from '../cluster/cluster.ts';
 import { deleteNode } from '../cluster/faults.ts';
 import type { Kubectl } from '../cluster/kubectl.ts';

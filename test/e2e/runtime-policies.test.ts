@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { BUSYBOX_IMAGE } from '../../src/cli/demo/busybox-image.ts';
+import { BUSYBOX_IMAGE } from '../../src/demo/busybox-image.ts';
 import { Cluster } from '../cluster/cluster.ts';
 import type { Kubectl } from '../cluster/kubectl.ts';
 import { waitFor } from '../cluster/wait.ts';

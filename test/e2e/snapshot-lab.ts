@@ -2,7 +2,7 @@ import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { expect } from 'vitest';
-import { BUSYBOX_IMAGE } from '../../src/cli/demo/busybox-image.ts';
+import { BUSYBOX_IMAGE } from '../../src/demo/busybox-image.ts';
 import { Cluster } from '../cluster/cluster.ts';
 import type { Kubectl } from '../cluster/kubectl.ts';
 import { waitFor } from '../cluster/wait.ts';

@@ -2,7 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { getFromAgent } from '../../src/cli/admin-client.ts';
+import { getFromAgent } from '../../src/runtime/admin-client.ts';
 import { startAdminServer } from '../../src/runtime/admin-server.ts';
 import { Health } from '../../src/runtime/health.ts';
 import { silentLogger } from '../../src/runtime/logger.ts';

@@ -1,8 +1,8 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { afterAll, beforeEach, describe, expect, test } from 'vitest';
-import { removeContainerdRemains } from '../../src/cli/demo/containerd.ts';
-import { type Pod, PodRuntime } from '../../src/cli/demo/pods.ts';
-import { listProcesses } from '../../src/cli/demo/processes.ts';
+import { removeContainerdRemains } from '../../src/demo/containerd.ts';
+import { type Pod, PodRuntime } from '../../src/demo/pods.ts';
+import { listProcesses } from '../../src/demo/processes.ts';
 import { connectRpc } from '../../src/rpc/client.ts';
 import { runCommand } from '../../src/runtime/child-process.ts';
 import { type RealContainerd, startRealContainerd } from '../real/containerd.ts';

@@ -3,7 +3,7 @@ import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { headerOf } from '../../src/core/policies/cri-call.ts';
 import { isFault } from '../../src/core/fault.ts';
-import { PodRuntime, type PodSpec } from '../../src/cli/demo/pods.ts';
+import { PodRuntime, type PodSpec } from '../../src/demo/pods.ts';
 import { connectRpc, type RpcClient } from '../../src/rpc/client.ts';
 import { type RunningProxy, startCriProxy } from '../fakes/running-proxy.ts';
 import { callHeaders, openSession } from '../fakes/grpc-over-http2.ts';

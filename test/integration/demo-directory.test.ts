@@ -15,15 +15,15 @@ import {
 } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { cgroupRoots, findCgroup } from '../../src/cli/demo/cgroups.ts';
+import { cgroupRoots, findCgroup } from '../../node-agent/linux/process/cgroups.ts';
 import {
   createDemoDirectory,
   findDemos,
   removeDemo,
   writeDemoRecord,
-} from '../../src/cli/demo/demo-directory.ts';
-import { readLoopDevices } from '../../src/cli/demo/machine-state.ts';
-import { createNetns, inNetns } from '../../src/cli/demo/netns.ts';
+} from '../../src/demo/demo-directory.ts';
+import { readLoopDevices } from '../../src/demo/machine-state.ts';
+import { createNetns, inNetns } from '../../src/demo/netns.ts';
 import { isAlive, runCommand, startProcess } from '../../src/runtime/child-process.ts';
 
 let baseDir: string;

@@ -1,9 +1,9 @@
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { runDoctor } from '../../src/cli/doctor.ts';
-import { createDemoDirectory } from '../../src/cli/demo/demo-directory.ts';
-import type { Finding } from '../../src/cli/preflight.ts';
+import { runDoctor } from '../../src/cli/node-doctor.ts';
+import { createDemoDirectory } from '../../src/demo/demo-directory.ts';
+import type { Finding } from '../../src/preflight/preflight.ts';
 import { runCommand } from '../../src/runtime/child-process.ts';
 
 const KEELSON = new URL('../../bin/keelson', import.meta.url).pathname;

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { PackageTree, withLibraries } from '../../scripts/image/tree.ts';
 import { unpackPackages } from '../../scripts/image/debian.ts';
 import { LIBRARIES, withParents } from '../../scripts/image/pack.ts';
-import { readBusyboxLayer } from '../../src/cli/demo/busybox-image.ts';
+import { readBusyboxLayer } from '../../src/demo/busybox-image.ts';
 import { Fault } from '../../src/core/fault.ts';
 import { encodeImageArchive, ociArchitecture, type OciImage } from '../../src/core/oci-image.ts';
 import { encodeTar, type TarEntry } from '../../src/core/oci-tar.ts';

@@ -1,8 +1,8 @@
 import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { BUSYBOX_IMAGE, buildBusyboxArchive, PAUSE_IMAGE } from '../../src/cli/demo/busybox-image.ts';
-import { type Containerd, startContainerd } from '../../src/cli/demo/containerd.ts';
-import { unmountWithin } from '../../src/cli/demo/mounts.ts';
+import { BUSYBOX_IMAGE, buildBusyboxArchive, PAUSE_IMAGE } from '../../src/demo/busybox-image.ts';
+import { type Containerd, startContainerd } from '../../src/demo/containerd.ts';
+import { unmountWithin } from '../../node-agent/linux/files/mounts.ts';
 
 export interface RealContainerdOptions {
   /** Directory with containerd, ctr, the shim and runc; default: Debian's, from PATH. */

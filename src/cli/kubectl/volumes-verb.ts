@@ -1,0 +1,59 @@
+import { formatAge, MARK_MEANINGS } from '../../core/volumes/cluster-volumes.ts';
+import { formatBytes } from '../../core/kube-text/quantity.ts';
+import { renderTable } from '../../runtime/text-table.ts';
+import { readOverview, type VolumeRow } from './overview.ts';
+import { type ClusterVerb, notSeen, writeAnswer } from './verb.ts';
+
+export const volumesVerb: ClusterVerb = {
+  usage: 'volumes',
+  summary:
+    'every volume and snapshot: whose it is, where, how large, and what is out of the ordinary (-n: of one namespace)',
+  async run(context) {
+    const { reader, client, systemNamespace, nowMs, givenNamespace, output } = context;
+    const { volumes } = await readOverview({ systemNamespace, nowMs }, { client, reader });
+    const shown = volumes.filter(
+      ({ namespace }) => givenNamespace === undefined || namespace === givenNamespace,
+    );
+    const { hidden } = reader;
+    writeAnswer(
+      context,
+      { volumes: shown, hidden },
+      () => renderVolumes(shown, output === 'wide') + notSeen(hidden),
+    );
+    return 0;
+  },
+};
+
+/** Volumes as a person reads them; `wide` names what stands behind them. */
+export function renderVolumes(volumes: readonly VolumeRow[], wide: boolean): string {
+  if (volumes.length === 0) return 'there are no volumes\n';
+  const header = ['NAMESPACE', 'CLAIM', 'NODE', 'POOL', 'SIZE', 'PHASE', 'MARK', 'SNAPSHOTS', 'AGE'];
+  const rows = volumes.map((volume) => [
+    volume.namespace ?? '-',
+    volume.type === 'Snapshot' ? `${volume.claim ?? '-'} (snapshot)` : (volume.claim ?? '-'),
+    volume.node,
+    volume.pool,
+    formatBytes(volume.sizeBytes),
+    volume.phase,
+    volume.mark ?? '-',
+    volume.type === 'Snapshot' ? '-' : String(volume.snapshots),
+    formatAge(volume.ageSeconds),
+    ...(wide
+      ? [
+          volume.name,
+          volume.persistentVolume ?? '-',
+          volume.reclaimPolicy ?? '-',
+          volume.handle ?? '-',
+          volume.source ?? '-',
+        ]
+      : []),
+  ]);
+  const more = wide ? ['LOCALVOLUME', 'PERSISTENTVOLUME', 'RECLAIM', 'HANDLE', 'SOURCE'] : [];
+  const marked = volumes.flatMap(({ name, mark, message }) =>
+    mark === undefined
+      ? []
+      : [`${name} is ${mark}: ${MARK_MEANINGS[mark]}${message === '' ? '' : ` (${message})`}\n`],
+  );
+  const remarks = marked.length === 0 ? '' : `\n${marked.join('')}`;
+  return `${renderTable([...header, ...more], rows)}${remarks}`;
+}
