@@ -11,7 +11,13 @@ const boundaries = [
   { target: './src/rpc', from: './src', except: ['./rpc', './core', './runtime'] },
   { target: './src/kube/!(*.test).ts', from: './src', except: ['./kube', './core', './runtime'] },
   { target: './src/api', from: './src', except: ['./api', './core', './kube'] },
-  { target: './src/controller', from: ['./src/cli', './src/rpc'] },
+  { target: './src/controller', from: ['./src/rpc', './src/demo', './src/preflight'] },
+  { target: './src/preflight', from: './src', except: ['./preflight', './core', './runtime'] },
+  {
+    target: ['./src/!(cli)/**', './node-agent'],
+    from: './src/cli',
+  },
+  { target: './node-agent', from: ['./src/demo', './src/preflight'] },
   {
     target: ['./src/core', './src/runtime', './src/rpc', './src/kube', './src/controller'],
     from: './node-agent',

@@ -7,7 +7,7 @@ import { removeDemo } from './demo-directory.ts';
 import { type Belongings, compareMachine, type Leftovers } from './leftovers.ts';
 import { readMachine, RESOURCE_KINDS, type Resource } from './machine-state.ts';
 import { isWithin } from '../core/volumes/mount-table.ts';
-import { readMounts } from '../../node-agent/linux/files/mounts.ts';
+import { readMountTable } from '../../node-agent/linux/files/mount-table.ts';
 import type { Narrator } from './narrator.ts';
 import type { NodeLayout } from './node.ts';
 import type { DemoFindings } from './report.ts';
@@ -111,7 +111,7 @@ async function checkNothingRemains(layout: NodeLayout, findings: DemoFindings): 
     attachments: status.network.attachments.length,
   };
   findings.remaining = remaining;
-  const mounts = (await readMounts()).filter(({ mountPoint }) => isWithin(mountPoint, layout.kubeletDir));
+  const mounts = (await readMountTable()).filter(({ mountPoint }) => isWithin(mountPoint, layout.kubeletDir));
   const text = `${remaining.volumes} volumes, ${remaining.snapshots} snapshots, ${remaining.attachments} pod addresses, ${mounts.length} volume mounts`;
   if (Object.values(remaining).some((count) => count > 0) || mounts.length > 0) {
     throw new Fault('precondition', `after everything was given back there are still ${text}`);

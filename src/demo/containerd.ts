@@ -6,7 +6,7 @@ import { endProcess, type ManagedProcess, runCommand, startProcess } from '../ru
 import { retry } from '../runtime/retry.ts';
 import { removeCgroup } from '../../node-agent/linux/process/cgroups.ts';
 import { containerdConfigToml, containerdMajorVersion } from './containerd-config.ts';
-import { unmountWithin } from '../../node-agent/linux/files/mounts.ts';
+import { unmountWithin } from '../../node-agent/linux/files/unmount-within.ts';
 import { inNetns } from './netns.ts';
 import { listProcesses } from './processes.ts';
 import { untilReady } from './ready.ts';

@@ -7,7 +7,8 @@ import { removeContainerdRemains } from './containerd.ts';
 import { readLoopDevices } from './machine-state.ts';
 import { findForeignMounts, unmountCopies } from './mount-copies.ts';
 import { isWithin } from '../core/volumes/mount-table.ts';
-import { readMounts, unmountWithin } from '../../node-agent/linux/files/mounts.ts';
+import { readMountTable } from '../../node-agent/linux/files/mount-table.ts';
+import { unmountWithin } from '../../node-agent/linux/files/unmount-within.ts';
 import { isSameProcess, listProcesses, readProcess } from './processes.ts';
 
 const PREFIX = 'keelson-demo-';
@@ -103,7 +104,7 @@ export async function removeDemo(directory: string): Promise<void> {
 }
 
 async function checkReleased(directory: string): Promise<void> {
-  const mount = (await readMounts()).find(({ mountPoint }) => isWithin(mountPoint, directory));
+  const mount = (await readMountTable()).find(({ mountPoint }) => isWithin(mountPoint, directory));
   const loop = (await readLoopDevices()).find(({ file }) => file.startsWith(`${directory}/`));
   const held = mount === undefined ? loop?.device : `the mount at ${mount.mountPoint}`;
   if (held === undefined) return;

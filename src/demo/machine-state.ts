@@ -2,7 +2,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { runCommand } from '../runtime/child-process.ts';
 import { cgroupRoots } from '../../node-agent/linux/process/cgroups.ts';
-import { readMounts } from '../../node-agent/linux/files/mounts.ts';
+import { readMountTable } from '../../node-agent/linux/files/mount-table.ts';
 import { listProcesses, readProcess } from './processes.ts';
 
 export const RESOURCE_KINDS = [
@@ -69,7 +69,7 @@ export async function readLoopDevices(): Promise<{ readonly device: string; read
 }
 
 async function mounts(): Promise<Resource[]> {
-  return (await readMounts()).map(({ mountPoint, source, type }) => ({
+  return (await readMountTable()).map(({ mountPoint, source, type }) => ({
     kind: 'mount',
     key: `${mountPoint} (${type} from ${source})`,
     trace: mountPoint,

@@ -1,7 +1,7 @@
 import { access, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { cgroupRoots } from '../../node-agent/linux/process/cgroups.ts';
-import { readMounts } from '../../node-agent/linux/files/mounts.ts';
+import { readMountTable } from '../../node-agent/linux/files/mount-table.ts';
 import { isWithin } from '../../src/core/volumes/mount-table.ts';
 import { listProcesses } from '../../src/demo/processes.ts';
 import { findLoopDevices } from './loop-devices.ts';
@@ -17,7 +17,7 @@ export interface Belongings {
 export async function findLeftovers({ directory, cgroupPrefix, hostLink }: Belongings): Promise<string[]> {
   const [processes, mounts, cgroups, loops, link] = await Promise.all([
     processesOf(directory, cgroupPrefix),
-    readMounts(),
+    readMountTable(),
     cgroupsOf(cgroupPrefix),
     findLoopDevices(directory),
     exists(join('/sys/class/net', hostLink)),

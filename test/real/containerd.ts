@@ -2,7 +2,7 @@ import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { BUSYBOX_IMAGE, buildBusyboxArchive, PAUSE_IMAGE } from '../../src/demo/busybox-image.ts';
 import { type Containerd, startContainerd } from '../../src/demo/containerd.ts';
-import { unmountWithin } from '../../node-agent/linux/files/mounts.ts';
+import { unmountWithin } from '../../node-agent/linux/files/unmount-within.ts';
 
 export interface RealContainerdOptions {
   /** Directory with containerd, ctr, the shim and runc; default: Debian's, from PATH. */

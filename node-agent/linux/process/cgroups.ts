@@ -3,11 +3,11 @@ import { join } from 'node:path';
 import { Fault } from '../../../src/core/fault.ts';
 import { retry } from '../../../src/runtime/retry.ts';
 import { sendSignal } from '../../../src/runtime/child-process.ts';
-import { readMounts } from '../files/mounts.ts';
+import { readMountTable } from '../files/mount-table.ts';
 
 /** Where the hierarchies are mounted: one of version 2, or one a controller of version 1. */
 export async function cgroupRoots(): Promise<string[]> {
-  const mounts = await readMounts();
+  const mounts = await readMountTable();
   return mounts
     .filter(({ type }) => type === 'cgroup' || type === 'cgroup2')
     .map(({ mountPoint }) => mountPoint);

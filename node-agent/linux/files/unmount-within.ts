@@ -1,17 +1,12 @@
-import { readFile } from 'node:fs/promises';
-import { isWithin, type MountEntry, parseMountTable } from '../../../src/core/volumes/mount-table.ts';
+import { isWithin } from '../../../src/core/volumes/mount-table.ts';
 import { runCommand } from '../../../src/runtime/child-process.ts';
-
-/** Every mount that this process sees. */
-export async function readMounts(): Promise<MountEntry[]> {
-  return parseMountTable(await readFile('/proc/self/mountinfo', 'utf8'));
-}
+import { readMountTable } from './mount-table.ts';
 
 /** Unmounts everything at or beneath `directory`, the latest mount first, detaching what is busy. */
 export async function unmountWithin(directory: string): Promise<void> {
   // A target may be covered by several mounts, and one mount may uncover others: repeat until none is seen.
   for (let round = 0; round < 5; round += 1) {
-    const targets = (await readMounts())
+    const targets = (await readMountTable())
       .map(({ mountPoint }) => mountPoint)
       .filter((target) => isWithin(target, directory));
     if (targets.length === 0) return;
