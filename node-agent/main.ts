@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { VOLUME_DELETE_PATH, VOLUME_STREAM_PATH } from '../src/core/config/admin-paths.ts';
 import type { AgentConfig } from '../src/core/config/agent-config.ts';
 import { Fault, isFault } from '../src/core/fault.ts';
-import { NOTHING_ASKED_FOR } from '../src/core/volumes/orphans.ts';
+import { NO_REFERENCES } from '../src/core/volumes/orphans.ts';
 import { PROXY_ADMIN_SOCKET } from '../src/core/policies/policy-report.ts';
 import { findCluster } from '../src/kube/cluster-access.ts';
 import { HttpKubeClient } from '../src/kube/http-client.ts';
@@ -27,7 +27,6 @@ import { systemFiles } from './inventory/file-reader.ts';
 import { askProxy } from './kube/ask-proxy.ts';
 import { ClusterMember, type ClusterMemberDeps } from './kube/cluster-member.ts';
 import { policiesDirectory, PolicyFiles } from './kube/policy-files.ts';
-import { tellChanges } from './kube/storage-changes.ts';
 import { startKernel } from './linux/kernel/kernel.ts';
 import type { Network } from './network/network.ts';
 import { openPodNetwork } from './pod-network.ts';
@@ -36,8 +35,8 @@ import { readStatus } from './status.ts';
 import { createVolumeDeleteRoute } from './volume-delete-route.ts';
 import { createVolumeStreamRoute } from './volume-stream-route.ts';
 import { AgeFile } from './storage/removal/orphan-ages.ts';
-import { type Askers, OrphanCollector } from './storage/removal/orphan-collector.ts';
-import { openStorage, type Storage } from './storage/storage.ts';
+import { type VolumeReferenceSource, OrphanCollector } from './storage/removal/orphan-collector.ts';
+import { openStorage, type Storage } from './storage/open-storage.ts';
 
 export interface AgentOptions {
   readonly config: AgentConfig;
@@ -93,7 +92,7 @@ export async function runAgent(
   health.add('storage', async () => {
     if (storageFault !== undefined) throw storageFault;
     // One sick pool is told of and leaves the others at work; without any, the node has no storage.
-    const pools = (await storage?.report())?.pools ?? [];
+    const pools = (await storage?.health.report())?.pools ?? [];
     const sick = pools.find(({ problem }) => problem !== undefined);
     if (sick === undefined || pools.some(({ problem }) => problem === undefined)) return;
     throw new Fault('precondition', `pool ${sick.name}: ${sick.problem ?? ''}`);
@@ -111,7 +110,7 @@ export async function runAgent(
           [VOLUME_STREAM_PATH]: createVolumeStreamRoute({ storage: () => storage }),
           [VOLUME_DELETE_PATH]: createVolumeDeleteRoute({
             storage: () => storage,
-            asked: () => (cluster === undefined ? NOTHING_ASKED_FOR : cluster.member.known()),
+            references: () => (cluster === undefined ? NO_REFERENCES : cluster.member.known()),
           }),
         },
       },
@@ -179,7 +178,7 @@ async function serveStorage(
   await using parts = new AsyncDisposableStack();
   const logger = deps.logger.child({ component: 'storage' });
   const kernel = parts.use(startKernel({ name: 'keelson-fs' }));
-  const opened = parts.use(
+  const storage = parts.use(
     await retry(
       () =>
         openStorage(
@@ -188,7 +187,7 @@ async function serveStorage(
             pools: config.pools,
             trashBytesPerSecond: config.trashBytesPerSecond,
           },
-          { kernel, logger, metrics: deps.metrics },
+          { kernel, logger, metrics: deps.metrics, onUsageChange: onChange },
         ),
       {
         ...REOPEN,
@@ -203,8 +202,7 @@ async function serveStorage(
       },
     ),
   );
-  const storage = tellChanges(opened, onChange);
-  opened.onPoolsChange(onChange);
+  storage.pools.onChange(onChange);
   onOpen(storage);
   await collectEphemerals(config, { storage, logger });
 
@@ -217,7 +215,7 @@ async function serveStorage(
   );
   csi.add(
     'csi.v1.Identity',
-    createIdentity({ version }, { isReady: () => true, offersCopies: () => storage.offersCopies() }),
+    createIdentity({ version }, { isReady: () => true, offersCopies: () => storage.pools.offersCopies() }),
   );
   csi.add(
     'csi.v1.Controller',
@@ -252,12 +250,12 @@ async function collectEphemerals(
   if (kubeletDir === undefined) return;
   const collect = async (): Promise<void> => {
     try {
-      await storage.collectEphemerals(join(kubeletDir, 'pods'));
+      await storage.ephemerals.collect(join(kubeletDir, 'pods'));
     } catch (error) {
       logger.warn({ err: error }, 'volumes of pods that are gone could not be looked for');
     }
   };
-  storage.onPoolsChange(() => void collect());
+  storage.pools.onChange(() => void collect());
   await collect();
 }
 
@@ -265,14 +263,14 @@ async function collectEphemerals(
 async function collectOrphans(
   { orphanGraceMs, stateDir }: AgentConfig,
   storage: Storage,
-  askers: Askers | undefined,
+  references: VolumeReferenceSource | undefined,
   deps: { readonly logger: Logger },
   signal: AbortSignal,
 ): Promise<void> {
   if (orphanGraceMs === undefined) return;
   const logger = deps.logger.child({ component: 'orphans' });
   const ages = new AgeFile({ stateDir }, { logger });
-  await new OrphanCollector({ graceMs: orphanGraceMs }, { storage, askers, ages, logger }).run(signal);
+  await new OrphanCollector({ graceMs: orphanGraceMs }, { storage, references, ages, logger }).run(signal);
 }
 
 interface JoinedCluster {

@@ -2,7 +2,7 @@ import type { AgentConfig } from '../src/core/config/agent-config.ts';
 import type { AgentStatus, NetworkStatus } from '../src/core/inventory/agent-status.ts';
 import { describeAttachment } from '../src/core/network/attachment.ts';
 import type { Network } from './network/network.ts';
-import type { Storage } from './storage/storage.ts';
+import type { Storage } from './storage/open-storage.ts';
 
 export interface StatusParts {
   readonly config: AgentConfig;
@@ -23,7 +23,7 @@ export async function readStatus({
   storage,
   network,
 }: StatusParts): Promise<AgentStatus> {
-  const report = await storage?.report();
+  const report = await storage?.health.report();
   return {
     version,
     nodeName: config.nodeName,

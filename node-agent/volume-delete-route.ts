@@ -1,17 +1,17 @@
 import { Fault } from '../src/core/fault.ts';
-import { type AskedFor, describeOrphan } from '../src/core/volumes/orphans.ts';
+import { type VolumeReferences, describeOrphan } from '../src/core/volumes/orphans.ts';
 import type { AdminRoute } from '../src/runtime/admin-server.ts';
-import { type OrphanStorage, removeUnasked } from './storage/removal/remove-unreferenced.ts';
+import { type OrphanStorage, removeUnreferenced } from './storage/removal/remove-unreferenced.ts';
 
 /** `keelson volume delete`, as the admin socket serves it. */
 export function createVolumeDeleteRoute({
   storage,
-  asked,
+  references,
 }: {
   /** Undefined until pools are open. */
   readonly storage: () => OrphanStorage | undefined;
-  /** What must not be deleted; undefined while it is not known. */
-  readonly asked: () => AskedFor | undefined;
+  /** The API's references to volumes; undefined while they are not known. */
+  readonly references: () => VolumeReferences | undefined;
 }): AdminRoute {
   return {
     async post({ query }) {
@@ -21,14 +21,11 @@ export function createVolumeDeleteRoute({
       if (opened === undefined) {
         throw new Fault('unavailable', 'the pools of this node are being opened; try again');
       }
-      const known = asked();
+      const known = references();
       if (known === undefined) {
-        throw new Fault(
-          'unavailable',
-          'the API server has not said yet which volumes are asked for; try again',
-        );
+        throw new Fault('unavailable', 'references of the API server are not synced yet; try again');
       }
-      const removed = await removeUnasked(id, { storage: opened, asked: known });
+      const removed = await removeUnreferenced(id, { storage: opened, references: known });
       return { removed: removed.map((orphan) => describeOrphan(orphan)) };
     },
   };

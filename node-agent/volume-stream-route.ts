@@ -1,16 +1,16 @@
 import { Fault } from '../src/core/fault.ts';
 import type { AdminRoute } from '../src/runtime/admin-server.ts';
-import type { Storage } from './storage/storage.ts';
+import type { TransferService } from './storage/transfers/volume-transfers.ts';
 
 /** `keelson volume export` and `import`, as the admin socket serves them. */
 export function createVolumeStreamRoute({
   storage,
 }: {
   /** Undefined until pools are open. */
-  readonly storage: () => Pick<Storage, 'exportVolume' | 'importVolume'> | undefined;
+  readonly storage: () => { readonly transfers: TransferService } | undefined;
 }): AdminRoute {
-  const opened = (): Pick<Storage, 'exportVolume' | 'importVolume'> => {
-    const found = storage();
+  const transfers = (): TransferService => {
+    const found = storage()?.transfers;
     if (found !== undefined) return found;
     throw new Fault('unavailable', 'the pools of this node are being opened; try again');
   };
@@ -22,7 +22,7 @@ export function createVolumeStreamRoute({
   return {
     async get({ query, signal }) {
       const source = wanted(query, 'source');
-      const exported = await opened().exportVolume({
+      const exported = await transfers().export({
         source,
         parent: query.get('parent') ?? undefined,
         signal,
@@ -30,7 +30,7 @@ export function createVolumeStreamRoute({
       return { type: 'application/octet-stream', content: exported.chunks(), close: exported };
     },
     async post({ query, body, signal }) {
-      const volume = await opened().importVolume({
+      const volume = await transfers().import({
         name: wanted(query, 'name'),
         pool: query.get('pool') ?? undefined,
         keepBase: query.get('keepBase') === 'true',

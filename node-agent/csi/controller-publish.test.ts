@@ -13,7 +13,7 @@ async function setup(maxVolumesPerNode = 10) {
   const { storage, pool } = await startMemoryStorage({ totalBytes: 100n << 30n });
   const calls = createPublishing({ nodeName: 'n1', maxVolumesPerNode }, { storage });
   const create = async (name: string): Promise<string> =>
-    (await storage.createVolume({ name, pool: undefined, range: ANY_SIZE, source: undefined })).id;
+    (await storage.volumes.create({ name, pool: undefined, range: ANY_SIZE, source: undefined })).id;
   const publish = (volume_id: string, more: object = {}) =>
     calls.ControllerPublishVolume?.(
       { volume_id, node_id: 'n1', volume_capability: WRITER, readonly: false, ...more } as never,
@@ -29,20 +29,20 @@ it('a volume is published to its own node, in one way, until it is unpublished',
   const id = await create('v');
   await publish(id);
   await publish(id);
-  expect(storage.getVolume(id).controllerPublication).toEqual({
+  expect(storage.volumes.get(id).controllerPublication).toEqual({
     accessMode: 'SINGLE_NODE_WRITER',
     readonly: false,
   });
   await expect(publish(id, { readonly: true })).rejects.toMatchObject({ kind: 'conflict' });
   const single = { ...WRITER, access_mode: { mode: 'SINGLE_NODE_SINGLE_WRITER' } };
   await expect(publish(id, { volume_capability: single })).rejects.toMatchObject({ kind: 'conflict' });
-  expect(() => requireUnpublished(id, storage)).toThrow(/published to its node/);
+  expect(() => requireUnpublished(id, storage.volumes)).toThrow(/published to its node/);
   await unpublish(id, 'n2');
-  expect(storage.getVolume(id).controllerPublication).toBeDefined();
+  expect(storage.volumes.get(id).controllerPublication).toBeDefined();
   await unpublish(id, '');
   await unpublish(id);
-  expect(storage.getVolume(id).controllerPublication).toBeUndefined();
-  expect(() => requireUnpublished(id, storage)).not.toThrow();
+  expect(storage.volumes.get(id).controllerPublication).toBeUndefined();
+  expect(() => requireUnpublished(id, storage.volumes)).not.toThrow();
   await publish(id, { readonly: true });
 });
 
@@ -88,10 +88,10 @@ it('is not taken back while a workload uses the volume', async () => {
   const { storage, create, publish, unpublish } = await setup();
   const id = await create('v');
   await publish(id);
-  await storage.stage(id, '/staging');
+  await storage.staging.stage(id, '/staging');
   const target = { target: '/pod', readonly: false, flags: [], accessMode: 'SINGLE_NODE_WRITER' } as const;
-  await storage.publish({ volumeId: id, stagingPath: '/staging', ...target });
+  await storage.staging.publish({ volumeId: id, stagingPath: '/staging', ...target });
   await expect(unpublish(id)).rejects.toMatchObject({ kind: 'precondition' });
-  await storage.unpublish(id, '/pod');
+  await storage.staging.unpublish(id, '/pod');
   await unpublish(id);
 });

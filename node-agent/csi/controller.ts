@@ -1,40 +1,29 @@
 import type { WantedForm } from '../../src/core/volumes/backend-features.ts';
 import { Fault } from '../../src/core/fault.ts';
-import type { Snapshot, Volume } from '../../src/core/volumes/volume.ts';
+import type { Volume } from '../../src/core/volumes/volume.ts';
 import { paginate } from '../../src/core/volumes/volume-page.ts';
-import type { VolumeAttributes } from '../../src/core/volumes/volume-attributes.ts';
-import { MIN_VOLUME_BYTES, type SizeRange } from '../../src/core/volumes/volume-size.ts';
+import { MIN_VOLUME_BYTES } from '../../src/core/volumes/volume-size.ts';
 import type { RpcHandlers } from '../../src/rpc/server.ts';
-import type { CreateVolume, PoolChoice } from '../storage/volumes/volumes.ts';
+import type { HealthService } from '../storage/health/health-service.ts';
+import type { PoolService } from '../storage/services.ts';
+import type { SnapshotService } from '../storage/snapshots/snapshots.ts';
+import type { VolumeService } from '../storage/volumes/volumes.ts';
 import { checkForm, parseForm } from './capabilities.ts';
 import {
-  type ControllerPublisher,
   createPublishing,
   PUBLISH_CAPABILITIES,
+  type PublishingStorage,
   requireUnpublished,
 } from './controller-publish.ts';
-import { type HealthSource, toWireCondition, toWireHealth } from './health.ts';
+import { toWireCondition, toWireHealth } from './health.ts';
 import * as wire from './translate.ts';
 
-/** What the Controller service needs of the storage service. */
-export interface VolumeProvider {
-  createVolume(request: CreateVolume): Promise<Volume>;
-  deleteVolume(id: string): Promise<void>;
-  expandVolume(id: string, range: SizeRange): Promise<Volume>;
-  /** Sets all attributes of the volume anew. */
-  modifyVolume(id: string, attributes: VolumeAttributes): Promise<Volume>;
-  /** Throws `not-found`. */
-  getVolume(id: string): Volume;
-  listVolumes(): readonly Volume[];
-  availableBytes(from: PoolChoice): Promise<bigint>;
-}
-
-export interface SnapshotProvider {
-  createSnapshot(name: string, volumeId: string): Promise<Snapshot>;
-  deleteSnapshot(id: string): Promise<void>;
-  listSnapshots(): readonly Snapshot[];
-  /** Whether snapshots and clones can be asked for now. */
-  offersCopies(): boolean;
+/** The storage services that the Controller service uses. */
+export interface ControllerStorage extends PublishingStorage {
+  readonly volumes: VolumeService;
+  readonly snapshots: SnapshotService;
+  readonly pools: Pick<PoolService, 'availableBytes' | 'offersCopies'>;
+  readonly health: Pick<HealthService, 'checkVolume' | 'listUnhealthy' | 'conditionMessage'>;
 }
 
 const CAPABILITIES = [
@@ -47,7 +36,7 @@ const CAPABILITIES = [
   'SINGLE_NODE_MULTI_WRITER',
   'GET_VOLUME_HEALTH',
   'LIST_VOLUME_HEALTH',
-  // The same for those who speak a CSI before 1.13.
+  // For callers of CSI before 1.13.
   'VOLUME_CONDITION',
 ] as const;
 
@@ -60,16 +49,16 @@ const COPY_CAPABILITIES = [
 
 export interface ControllerOptions {
   readonly nodeName: string;
-  /** Offers ControllerPublishVolume, for orchestrators that want to be asked; absent: volumes need no attaching. */
+  /** Offers ControllerPublishVolume, for orchestrators that need it; absent: volumes need no attach. */
   readonly publishing?: { readonly maxVolumesPerNode: number } | undefined;
 }
 
-/** CSI Controller: translates between the wire and the storage service, and decides nothing. */
+/** Creates the CSI Controller service: it translates between CSI and the storage services. */
 export function createController(
   { nodeName, publishing }: ControllerOptions,
-  { storage }: { readonly storage: VolumeProvider & SnapshotProvider & HealthSource & ControllerPublisher },
+  { storage }: { readonly storage: ControllerStorage },
 ): RpcHandlers<'csi.v1.Controller'> {
-  /** What is on record from a time when it was asked for keeps nobody from anything. */
+  /** A publication recorded while ControllerPublishVolume was offered has no effect without it. */
   const publishedNodes = ({ controllerPublication }: Volume): string[] =>
     publishing === undefined || controllerPublication === undefined ? [] : [nodeName];
   return {
@@ -78,7 +67,7 @@ export function createController(
     ControllerGetCapabilities: async () => ({
       capabilities: [
         ...CAPABILITIES,
-        ...(storage.offersCopies() ? COPY_CAPABILITIES : []),
+        ...(storage.pools.offersCopies() ? COPY_CAPABILITIES : []),
         ...(publishing ? PUBLISH_CAPABILITIES : []),
       ].map((type) => ({ rpc: { type } })),
     }),
@@ -89,7 +78,7 @@ export function createController(
       const choice = wire.parseParameters(request.parameters);
       const attributes = wire.parseMutable(request.mutable_parameters);
       wire.checkTopology(request.accessibility_requirements, nodeName);
-      const volume = await storage.createVolume({
+      const volume = await storage.volumes.create({
         name: request.name,
         ...choice,
         ...form,
@@ -102,14 +91,17 @@ export function createController(
 
     async DeleteVolume({ volume_id: id }) {
       wire.requireField(id, 'volume_id');
-      if (publishing !== undefined) requireUnpublished(id, storage);
-      await storage.deleteVolume(id);
+      if (publishing !== undefined) requireUnpublished(id, storage.volumes);
+      await storage.volumes.delete(id);
       return {};
     },
 
     async ControllerGetVolume({ volume_id: id }) {
-      const volume = storage.getVolume(wire.requireField(id, 'volume_id'));
-      const condition = toWireCondition(await storage.checkVolume(volume.id), storage.remarkOn(volume.id));
+      const volume = storage.volumes.get(wire.requireField(id, 'volume_id'));
+      const condition = toWireCondition(
+        await storage.health.checkVolume(volume.id),
+        storage.health.conditionMessage(volume.id),
+      );
       return {
         volume: wire.toWireVolume(volume, nodeName),
         status: { published_node_ids: publishedNodes(volume), volume_condition: condition },
@@ -117,12 +109,12 @@ export function createController(
     },
 
     async ControllerGetVolumeHealth({ volume_id: id }) {
-      const problems = await storage.checkVolume(wire.requireField(id, 'volume_id'));
+      const problems = await storage.health.checkVolume(wire.requireField(id, 'volume_id'));
       return { volume_health: toWireHealth(id, problems) };
     },
 
     async ControllerListVolumeHealth({ max_entries: maxEntries, starting_token: token }) {
-      const { entries, nextToken } = paginate(await storage.listSickVolumes(), { maxEntries, token });
+      const { entries, nextToken } = paginate(await storage.health.listUnhealthy(), { maxEntries, token });
       return {
         entries: entries.map(({ id, problems }) => toWireHealth(id, problems)),
         next_token: nextToken,
@@ -130,7 +122,7 @@ export function createController(
     },
 
     async ValidateVolumeCapabilities(request) {
-      const volume = storage.getVolume(wire.requireField(request.volume_id, 'volume_id'));
+      const volume = storage.volumes.get(wire.requireField(request.volume_id, 'volume_id'));
       if (request.volume_capabilities.length === 0) {
         throw new Fault('invalid', 'volume_capabilities is empty; name at least one');
       }
@@ -140,7 +132,7 @@ export function createController(
         wire.parseParameters(request.parameters);
         wire.parseMutable(request.mutable_parameters);
       } catch (error) {
-        // Not confirmed is an answer, with its reason, and no failure.
+        // CSI: an unconfirmed capability is a valid response, with its reason.
         return { confirmed: null, message: Fault.from(error).message };
       }
       const { volume_context, volume_capabilities, parameters, mutable_parameters } = request;
@@ -148,14 +140,19 @@ export function createController(
     },
 
     async ListVolumes({ max_entries: maxEntries, starting_token: token }) {
-      const { entries, nextToken } = paginate(storage.listVolumes(), { maxEntries, token });
-      const sick = new Map((await storage.listSickVolumes()).map(({ id, problems }) => [id, problems]));
+      const { entries, nextToken } = paginate(storage.volumes.list(), { maxEntries, token });
+      const unhealthy = new Map(
+        (await storage.health.listUnhealthy()).map(({ id, problems }) => [id, problems]),
+      );
       return {
         entries: entries.map((volume) => ({
           volume: wire.toWireVolume(volume, nodeName),
           status: {
             published_node_ids: publishedNodes(volume),
-            volume_condition: toWireCondition(sick.get(volume.id) ?? [], storage.remarkOn(volume.id)),
+            volume_condition: toWireCondition(
+              unhealthy.get(volume.id) ?? [],
+              storage.health.conditionMessage(volume.id),
+            ),
           },
         })),
         next_token: nextToken,
@@ -166,10 +163,11 @@ export function createController(
       const choice = wire.parseParameters(parameters);
       const here = topology === null || wire.isHere(topology, nodeName);
       const form = formOf(capabilities);
-      const bytes = here && form !== undefined ? await storage.availableBytes({ ...choice, ...form }) : 0n;
+      const bytes =
+        here && form !== undefined ? await storage.pools.availableBytes({ ...choice, ...form }) : 0n;
       return {
         available_capacity: String(bytes),
-        // The scheduler believes this one rather than the other, so they must agree (a volume lies in one pool).
+        // The scheduler prefers this value; both are the largest pool's space: a volume has one pool.
         maximum_volume_size: { value: String(bytes) },
         minimum_volume_size: { value: String(MIN_VOLUME_BYTES) },
       };
@@ -179,15 +177,15 @@ export function createController(
       const id = wire.requireField(request.volume_id, 'volume_id');
       if (request.capacity_range === null) throw new Fault('invalid', 'capacity_range is missing');
       if (request.volume_capability !== null) parseForm([request.volume_capability]);
-      const { sizeBytes } = await storage.expandVolume(id, wire.parseRange(request.capacity_range));
+      const { sizeBytes } = await storage.volumes.expand(id, wire.parseRange(request.capacity_range));
       return { capacity_bytes: String(sizeBytes), node_expansion_required: false };
     },
 
     async ControllerModifyVolume({ volume_id: id, mutable_parameters: parameters }) {
       wire.requireField(id, 'volume_id');
-      // An unknown volume is told of before parameters that would be wrong for any.
-      storage.getVolume(id);
-      await storage.modifyVolume(id, wire.parseMutable(parameters));
+      // Reports an unknown volume before invalid parameters.
+      storage.volumes.get(id);
+      await storage.volumes.modify(id, wire.parseMutable(parameters));
       return {};
     },
 
@@ -196,17 +194,17 @@ export function createController(
       const source = wire.requireField(request.source_volume_id, 'source_volume_id');
       wire.refuseParameters(request.parameters, 'parameters');
       wire.checkTopology(request.accessibility_requirements, nodeName, 'snapshot');
-      return { snapshot: wire.toWireSnapshot(await storage.createSnapshot(name, source), nodeName) };
+      return { snapshot: wire.toWireSnapshot(await storage.snapshots.create(name, source), nodeName) };
     },
 
     async DeleteSnapshot({ snapshot_id: id }) {
-      await storage.deleteSnapshot(wire.requireField(id, 'snapshot_id'));
+      await storage.snapshots.delete(wire.requireField(id, 'snapshot_id'));
       return {};
     },
 
     async GetSnapshot({ snapshot_id: id }) {
       wire.requireField(id, 'snapshot_id');
-      const found = storage.listSnapshots().find((snapshot) => snapshot.id === id);
+      const found = storage.snapshots.list().find((snapshot) => snapshot.id === id);
       if (found === undefined)
         throw new Fault('not-found', `snapshot ${id.slice(0, 128)} does not exist on this node`);
       return { snapshot: wire.toWireSnapshot(found, nodeName) };
@@ -218,8 +216,8 @@ export function createController(
       snapshot_id: id,
       source_volume_id: source,
     }) {
-      const matching = storage
-        .listSnapshots()
+      const matching = storage.snapshots
+        .list()
         .filter(
           (snapshot) =>
             (id === '' || snapshot.id === id) && (source === '' || snapshot.sourceVolumeId === source),
@@ -233,7 +231,7 @@ export function createController(
   };
 }
 
-/** Undefined for what no volume here can be: of that there is no room. */
+/** Returns undefined for capabilities that no volume can have; their capacity is 0. */
 function formOf(capabilities: Parameters<typeof parseForm>[0]): WantedForm | undefined {
   if (capabilities.length === 0) return { volumeMode: undefined, fsType: undefined };
   try {

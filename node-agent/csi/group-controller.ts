@@ -2,26 +2,24 @@ import { Fault } from '../../src/core/fault.ts';
 import type { SnapshotGroup } from '../../src/core/snapshots/snapshot-group.ts';
 import type { VolumeGroupSnapshot } from '../../src/rpc/gen/csi/v1/VolumeGroupSnapshot.ts';
 import type { RpcHandlers } from '../../src/rpc/server.ts';
+import type { PoolService } from '../storage/services.ts';
+import type { SnapshotGroupService } from '../storage/snapshots/snapshot-groups.ts';
 import * as wire from './translate.ts';
 
-/** What the GroupController service needs of the storage service. */
-export interface GroupProvider {
-  createGroup(name: string, volumeIds: readonly string[]): Promise<SnapshotGroup>;
-  deleteGroup(id: string, snapshotIds: readonly string[]): Promise<void>;
-  /** Throws `not-found`. */
-  getGroup(id: string, snapshotIds: readonly string[]): SnapshotGroup;
-  /** Whether snapshots can be asked for now. */
-  offersCopies(): boolean;
+/** The storage services that the GroupController service uses. */
+export interface GroupStorage {
+  readonly groups: Pick<SnapshotGroupService, 'create' | 'delete' | 'get'>;
+  readonly pools: Pick<PoolService, 'offersCopies'>;
 }
 
-/** CSI GroupController: snapshots of several volumes at one instant. */
+/** Creates the CSI GroupController service: snapshots of several volumes at one instant. */
 export function createGroupController(
   { nodeName }: { readonly nodeName: string },
-  { storage }: { readonly storage: GroupProvider },
+  { storage }: { readonly storage: GroupStorage },
 ): RpcHandlers<'csi.v1.GroupController'> {
   return {
     GroupControllerGetCapabilities: async () => ({
-      capabilities: storage.offersCopies()
+      capabilities: storage.pools.offersCopies()
         ? [{ rpc: { type: 'CREATE_DELETE_GET_VOLUME_GROUP_SNAPSHOT' } }]
         : [],
     }),
@@ -29,17 +27,17 @@ export function createGroupController(
     async CreateVolumeGroupSnapshot({ name, source_volume_ids: volumeIds, parameters }) {
       wire.requireField(name, 'name');
       wire.refuseParameters(parameters, 'parameters');
-      if (volumeIds.includes('')) throw new Fault('invalid', 'source_volume_ids names an empty id');
-      return { group_snapshot: toWireGroup(await storage.createGroup(name, volumeIds), nodeName) };
+      if (volumeIds.includes('')) throw new Fault('invalid', 'source_volume_ids contains an empty id');
+      return { group_snapshot: toWireGroup(await storage.groups.create(name, volumeIds), nodeName) };
     },
 
     async DeleteVolumeGroupSnapshot({ group_snapshot_id: id, snapshot_ids: snapshotIds }) {
-      await storage.deleteGroup(wire.requireField(id, 'group_snapshot_id'), snapshotIds);
+      await storage.groups.delete(wire.requireField(id, 'group_snapshot_id'), snapshotIds);
       return {};
     },
 
     async GetVolumeGroupSnapshot({ group_snapshot_id: id, snapshot_ids: snapshotIds }) {
-      const group = storage.getGroup(wire.requireField(id, 'group_snapshot_id'), snapshotIds);
+      const group = storage.groups.get(wire.requireField(id, 'group_snapshot_id'), snapshotIds);
       return { group_snapshot: toWireGroup(group, nodeName) };
     },
   };

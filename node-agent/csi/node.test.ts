@@ -2,9 +2,8 @@ import { describe, expect, it, test } from 'vitest';
 import { Fault } from '../../src/core/fault.ts';
 import type { VolumeProblem } from '../../src/core/volumes/volume-health.ts';
 import { silentLogger } from '../../src/runtime/logger.ts';
-import { createFakeDisk, FakePool, openFakeInventory } from '../../test/fakes/fake-storage.ts';
+import { createFakeDisk, FakePool, openFakeRecords, startStorage } from '../../test/fakes/fake-storage.ts';
 import type { VolumeStats } from '../storage/staging/staging.ts';
-import { createStorage } from '../storage/storage.ts';
 import { createNode } from './node.ts';
 
 const AWAY: VolumeProblem = {
@@ -18,16 +17,22 @@ const request = { volume_id: 'v', volume_path: '/pods/a', staging_target_path: '
 async function ask(
   stats: VolumeStats | Fault,
   problems: readonly VolumeProblem[],
-  remark?: string,
+  conditionMessage?: string,
 ): Promise<unknown> {
-  const inventory = openFakeInventory(createFakeDisk());
+  const services = await startStorage([new FakePool()], openFakeRecords(createFakeDisk()));
   const storage = {
-    ...(await createStorage([new FakePool()], inventory, { logger: silentLogger })),
-    checkVolume: async () => problems,
-    remarkOn: () => remark,
-    stats: async () => {
-      if (stats instanceof Fault) throw stats;
-      return stats;
+    ...services,
+    health: {
+      ...services.health,
+      checkVolume: async () => problems,
+      conditionMessage: () => conditionMessage,
+    },
+    staging: {
+      ...services.staging,
+      stats: async () => {
+        if (stats instanceof Fault) throw stats;
+        return stats;
+      },
     },
   };
   const node = createNode({ nodeName: 'node-a', maxVolumesPerNode: 10 }, { storage });
@@ -42,8 +47,7 @@ test.each([
   [{ volumeMountGroup: false }, false],
   [{ volumeMountGroup: true }, true],
 ])('with options %j, that it takes fsGroup from kubelet is offered: %j', async (options, isOffered) => {
-  const inventory = openFakeInventory(createFakeDisk());
-  const storage = await createStorage([new FakePool()], inventory, { logger: silentLogger });
+  const storage = await startStorage([new FakePool()], openFakeRecords(createFakeDisk()));
   const node = createNode({ nodeName: 'node-a', maxVolumesPerNode: 10, ...options }, { storage });
   const context = { signal: new AbortController().signal, logger: silentLogger };
   const { capabilities = [] } = (await node.NodeGetCapabilities?.({}, context)) ?? {};
@@ -58,7 +62,7 @@ describe('the statistics of a volume', () => {
 
   it('have inodes where there is a number of them', async () => {
     const bytes = { unit: 'BYTES', total: '100', used: '40', available: '60' };
-    const well = { abnormal: false, message: 'the volume is as it should be' };
+    const well = { abnormal: false, message: 'the volume is healthy' };
     expect(await ask(stats, [])).toEqual({ usage: [bytes], volume_condition: well });
     expect(await ask({ ...stats, inodes }, [])).toEqual({
       usage: [bytes, { unit: 'INODES', total: '10', used: '3', available: '7' }],

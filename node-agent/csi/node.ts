@@ -1,30 +1,22 @@
-import type { Volume } from '../../src/core/volumes/volume.ts';
 import type { VolumeUsage } from '../../src/rpc/gen/csi/v1/VolumeUsage.ts';
 import type { RpcHandlers } from '../../src/rpc/server.ts';
 import { formatBytes } from '../../src/core/kube-text/quantity.ts';
-import type { SizeRange } from '../../src/core/volumes/volume-size.ts';
-import type { Publish, Stage, VolumeStats } from '../storage/staging/staging.ts';
-import type { PublishEphemeral } from '../storage/staging/ephemeral-volumes.ts';
+import type { HealthService } from '../storage/health/health-service.ts';
+import type { EphemeralVolumeService } from '../storage/staging/ephemeral-volumes.ts';
+import type { StagingService, VolumeStats } from '../storage/staging/staging.ts';
+import type { VolumeService } from '../storage/volumes/volumes.ts';
 import { Fault, isFault } from '../../src/core/fault.ts';
 import { checkForm, parseAccess } from './capabilities.ts';
-import { type HealthSource, toWireCondition, toWireHealth, toWireStorageHealth } from './health.ts';
+import { toWireCondition, toWireHealth, toWireStorageHealth } from './health.ts';
 import { isInline, parseInline } from './inline.ts';
 import { parseRange, requireField, topologyOf } from './translate.ts';
 
-/** What the Node service needs of the storage service. */
-export interface VolumeAttacher {
-  /** Throws `not-found`. */
-  getVolume(id: string): Volume;
-  stage(volumeId: string, path: string, how?: Stage): Promise<void>;
-  unstage(volumeId: string, path: string): Promise<void>;
-  publish(request: Publish): Promise<void>;
-  unpublish(volumeId: string, target: string): Promise<void>;
-  publishEphemeral(request: PublishEphemeral): Promise<void>;
-  unpublishEphemeral(handle: string, target: string): Promise<void>;
-  findEphemeral(handle: string): Volume | undefined;
-  /** Grows the volume, also while it is in use; asking for less than it has changes nothing. */
-  expandVolume(id: string, range: SizeRange): Promise<Volume>;
-  stats(volumeId: string, path: string): Promise<VolumeStats>;
+/** The storage services that the Node service uses. */
+export interface NodeStorage {
+  readonly volumes: Pick<VolumeService, 'get' | 'expand'>;
+  readonly staging: Pick<StagingService, 'stage' | 'unstage' | 'publish' | 'unpublish' | 'stats'>;
+  readonly ephemerals: Pick<EphemeralVolumeService, 'publish' | 'unpublish' | 'find'>;
+  readonly health: Pick<HealthService, 'checkVolume' | 'checkPools' | 'conditionMessage'>;
 }
 
 const CAPABILITIES = [
@@ -34,25 +26,25 @@ const CAPABILITIES = [
   'SINGLE_NODE_MULTI_WRITER',
   'GET_VOLUME_HEALTH',
   'GET_STORAGE_HEALTH',
-  // The same for a kubelet that speaks a CSI before 1.13.
+  // For kubelets of CSI before 1.13.
   'VOLUME_CONDITION',
 ] as const;
 
 export interface NodeOptions {
   readonly nodeName: string;
   readonly maxVolumesPerNode: number;
-  /** Whether callers are told that they can leave groups of files to us: kubelet does its fsGroup itself otherwise. Default: no. */
+  /** Offers VOLUME_MOUNT_GROUP: without it kubelet applies fsGroup itself. Default: false. */
   readonly volumeMountGroup?: boolean;
 }
 
-/** CSI Node: what kubelet calls to show a volume to a pod. */
+/** Creates the CSI Node service, which kubelet calls to mount volumes for pods. */
 export function createNode(
   { nodeName, maxVolumesPerNode, volumeMountGroup = false }: NodeOptions,
-  { storage }: { readonly storage: VolumeAttacher & HealthSource },
+  { storage }: { readonly storage: NodeStorage },
 ): RpcHandlers<'csi.v1.Node'> {
   const offered = volumeMountGroup ? [...CAPABILITIES, 'VOLUME_MOUNT_GROUP' as const] : CAPABILITIES;
-  /** A volume that goes with a pod is called by a handle of the caller's. */
-  const idOf = (handle: string): string => storage.findEphemeral(handle)?.id ?? handle;
+  /** An ephemeral volume's handle is not its id. */
+  const idOf = (handle: string): string => storage.ephemerals.find(handle)?.id ?? handle;
   return {
     NodeGetInfo: async () => ({
       node_id: nodeName,
@@ -66,13 +58,13 @@ export function createNode(
       const id = requireField(request.volume_id, 'volume_id');
       const path = requireField(request.staging_target_path, 'staging_target_path');
       const access = parseAccess(request.volume_capability);
-      checkForm(storage.getVolume(id), access);
-      await storage.stage(id, path, { secrets: request.secrets, flags: access.mountFlags });
+      checkForm(storage.volumes.get(id), access);
+      await storage.staging.stage(id, path, { secrets: request.secrets, flags: access.mountFlags });
       return {};
     },
 
     async NodeUnstageVolume({ volume_id: id, staging_target_path: path }) {
-      await storage.unstage(requireField(id, 'volume_id'), requireField(path, 'staging_target_path'));
+      await storage.staging.unstage(requireField(id, 'volume_id'), requireField(path, 'staging_target_path'));
       return {};
     },
 
@@ -82,7 +74,7 @@ export function createNode(
       const access = parseAccess(request.volume_capability);
       const { mode, mountFlags, volumeMode, fsType, group } = access;
       if (isInline(request.volume_context)) {
-        await storage.publishEphemeral({
+        await storage.ephemerals.publish({
           handle: volumeId,
           ...parseInline(request.volume_context),
           secrets: request.secrets,
@@ -96,8 +88,8 @@ export function createNode(
         });
         return {};
       }
-      checkForm(storage.getVolume(volumeId), access);
-      await storage.publish({
+      checkForm(storage.volumes.get(volumeId), access);
+      await storage.staging.publish({
         volumeId,
         target,
         stagingPath: request.staging_target_path,
@@ -112,8 +104,8 @@ export function createNode(
     async NodeUnpublishVolume({ volume_id: id, target_path: target }) {
       requireField(id, 'volume_id');
       requireField(target, 'target_path');
-      if (storage.findEphemeral(id) === undefined) await storage.unpublish(id, target);
-      else await storage.unpublishEphemeral(id, target);
+      if (storage.ephemerals.find(id) === undefined) await storage.staging.unpublish(id, target);
+      else await storage.ephemerals.unpublish(id, target);
       return {};
     },
 
@@ -121,47 +113,47 @@ export function createNode(
       const id = idOf(requireField(handle, 'volume_id'));
       requireField(path, 'volume_path');
       const { requiredBytes } = parseRange(range);
-      const { sizeBytes } = storage.getVolume(id);
-      await storage.stats(id, path);
+      const { sizeBytes } = storage.volumes.get(id);
+      await storage.staging.stats(id, path);
       if (requiredBytes > sizeBytes) {
         throw new Fault(
           'out-of-range',
-          `volume ${id} has ${formatBytes(sizeBytes)}, not ${formatBytes(requiredBytes)}; expand it by ControllerExpandVolume first`,
+          `volume ${id} has ${formatBytes(sizeBytes)}, not ${formatBytes(requiredBytes)}; call ControllerExpandVolume first`,
           { fields: { volumeId: id, sizeBytes, requiredBytes } },
         );
       }
-      // The controller's half did all of it, unless it was cut off: this finishes what is left.
-      await storage.expandVolume(id, { requiredBytes: sizeBytes, limitBytes: 0n });
+      // ControllerExpandVolume did all of it, unless it was interrupted: this completes it.
+      await storage.volumes.expand(id, { requiredBytes: sizeBytes, limitBytes: 0n });
       return { capacity_bytes: String(sizeBytes) };
     },
 
     async NodeGetVolumeStats({ volume_id: handle, volume_path: path }) {
       const id = idOf(requireField(handle, 'volume_id'));
       requireField(path, 'volume_path');
-      const problems = await storage.checkVolume(id, path);
+      const problems = await storage.health.checkVolume(id, path);
       return {
-        usage: await readUsage(storage.stats(id, path), problems.length > 0),
-        volume_condition: toWireCondition(problems, storage.remarkOn(id)),
+        usage: await readUsage(storage.staging.stats(id, path), problems.length > 0),
+        volume_condition: toWireCondition(problems, storage.health.conditionMessage(id)),
       };
     },
 
     async NodeGetVolumeHealth({ volume_id: handle, volume_publish_path: path }) {
-      const problems = await storage.checkVolume(idOf(requireField(handle, 'volume_id')), path);
+      const problems = await storage.health.checkVolume(idOf(requireField(handle, 'volume_id')), path);
       return { volume_health: toWireHealth(handle, problems) };
     },
 
     async NodeGetStorageHealth() {
-      return { backend_health: toWireStorageHealth(await storage.checkPools()) };
+      return { backend_health: toWireStorageHealth(await storage.health.checkPools()) };
     },
   };
 }
 
-/** Nothing can be measured of a volume whose pool is away: its condition says why, and that is the answer. */
-async function readUsage(stats: Promise<VolumeStats>, isSick: boolean): Promise<VolumeUsage[]> {
+/** Returns no usage for an unhealthy volume that cannot be measured; its condition says why. */
+async function readUsage(stats: Promise<VolumeStats>, isUnhealthy: boolean): Promise<VolumeUsage[]> {
   try {
     return toWireUsage(await stats);
   } catch (error) {
-    if (isSick && !isFault(error, 'not-found')) return [];
+    if (isUnhealthy && !isFault(error, 'not-found')) return [];
     throw error;
   }
 }
@@ -174,7 +166,7 @@ function toWireUsage({ totalBytes, usedBytes, availableBytes, inodes }: VolumeSt
       used: String(usedBytes),
       available: String(availableBytes),
     },
-    // Where inodes are made as needed (btrfs), there is no number of them.
+    // Absent where the file system allocates inodes on demand (btrfs).
     ...(inodes === undefined
       ? []
       : [

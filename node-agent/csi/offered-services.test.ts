@@ -1,9 +1,13 @@
 import { expect, test } from 'vitest';
 import type { BackendKind } from '../../src/core/volumes/backend-features.ts';
-import { silentLogger } from '../../src/runtime/logger.ts';
-import { createFakeDisk, FakePool, openFakeInventory } from '../../test/fakes/fake-storage.ts';
-import { fixedPools, type PoolSet, type PoolState } from '../storage/contract/pool.ts';
-import { createStorage } from '../storage/storage.ts';
+import {
+  createFakeDisk,
+  FakePool,
+  openFakeRecords,
+  startStorage,
+  fixedPools,
+} from '../../test/fakes/fake-storage.ts';
+import type { PoolSet, PoolState } from '../storage/contract/pool.ts';
 import { createController } from './controller.ts';
 import { createGroupController } from './group-controller.ts';
 import { createIdentity } from './identity.ts';
@@ -35,8 +39,8 @@ async function startNode() {
   const open = fixedPools([new FakePool()]);
   let states: readonly PoolState[] = open.states();
   const pools: PoolSet = { get: (name) => open.get(name), states: () => states };
-  const storage = await createStorage(pools, openFakeInventory(createFakeDisk()), { logger: silentLogger });
-  const offersCopies = (): boolean => storage.offersCopies();
+  const storage = await startStorage(pools, openFakeRecords(createFakeDisk()));
+  const offersCopies = (): boolean => storage.pools.offersCopies();
   const identity = createIdentity({ version: '1' }, { isReady: () => true, offersCopies });
   const controller = createController({ nodeName: 'n' }, { storage });
   const groups = createGroupController({ nodeName: 'n' }, { storage });
@@ -76,11 +80,11 @@ test('snapshots and clones are offered as long as a pool may make them, by what 
 test('what is on record in a pool that nobody wishes for any more can be deleted, and that is offered', async () => {
   const node = await startNode();
   const request = { name: 'v', pool: undefined, range: { requiredBytes: 1n << 30n, limitBytes: 0n } };
-  const { id } = await node.storage.createVolume({ ...request, source: undefined });
-  const snapshot = await node.storage.createSnapshot('s', id);
+  const { id } = await node.storage.volumes.create({ ...request, source: undefined });
+  const snapshot = await node.storage.snapshots.create('s', id);
   node.want(closed('plain', 'directory'));
   expect(await node.offers()).toContain('CREATE_DELETE_SNAPSHOT');
-  await node.storage.deleteSnapshot(snapshot.id);
-  await node.storage.deleteVolume(id);
+  await node.storage.snapshots.delete(snapshot.id);
+  await node.storage.volumes.delete(id);
   expect(await node.offers()).not.toContain('CREATE_DELETE_SNAPSHOT');
 });

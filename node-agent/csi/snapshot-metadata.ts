@@ -2,76 +2,92 @@ import type { BlockRange } from '../../src/core/volumes/block-map.ts';
 import { Fault } from '../../src/core/fault.ts';
 import type { BlockMetadata } from '../../src/rpc/gen/csi/v1/BlockMetadata.ts';
 import type { CallContext, RpcStreamHandlers } from '../../src/rpc/server.ts';
-import type { BlocksWanted, SnapshotBlocks } from '../storage/transfers/snapshot-blocks.ts';
+import type { BlocksRequest } from '../storage/transfers/snapshot-blocks.ts';
+import type { TransferService } from '../storage/transfers/volume-transfers.ts';
 import { requireField } from './translate.ts';
 
-/** What the SnapshotMetadata service needs of the storage service. */
-export interface BlockSource {
-  openBlocks(wanted: BlocksWanted): Promise<SnapshotBlocks>;
+/** The storage services that the SnapshotMetadata service uses. */
+export interface SnapshotMetadataStorage {
+  readonly transfers: Pick<TransferService, 'openBlocks'>;
 }
 
-/** Entries in a message when the caller leaves it to us: about 20 KiB. */
-const DEFAULT_ENTRIES = 1024;
+/** Limits the entries of a message to about 20 KiB, whatever the caller's max_results. */
+const MAX_ENTRIES = 1024;
 
-interface Answer {
+interface MetadataResponse {
   readonly block_metadata_type: 'VARIABLE_LENGTH';
   readonly volume_capacity_bytes: string;
   readonly block_metadata: BlockMetadata[];
 }
 
-/** CSI SnapshotMetadata: which blocks a backup has to read. Runs are as long as they are; a run that is told may hold what it held before. */
+/**
+ * Creates the CSI SnapshotMetadata service, which lists the blocks that a backup has to read. Ranges
+ * have variable length; a listed range may hold unchanged data.
+ */
 export function createSnapshotMetadata({
   storage,
 }: {
-  readonly storage: BlockSource;
+  readonly storage: SnapshotMetadataStorage;
 }): RpcStreamHandlers<'csi.v1.SnapshotMetadata'> {
-  async function* tell(
-    wanted: BlocksWanted,
-    maxResults: number,
-    { signal }: CallContext,
-  ): AsyncGenerator<Answer> {
-    if (maxResults < 0) throw new Fault('invalid', `max_results is ${maxResults}; write 0 or more`);
-    await using blocks = await storage.openBlocks(wanted);
-    const answer = (ranges: readonly BlockRange[]): Answer => ({
-      block_metadata_type: 'VARIABLE_LENGTH',
-      volume_capacity_bytes: String(blocks.sizeBytes),
-      block_metadata: ranges.map(({ start, end }) => ({
-        byte_offset: String(start),
-        size_bytes: String(end - start),
-      })),
-    });
-    const most = maxResults === 0 ? DEFAULT_ENTRIES : Math.min(maxResults, DEFAULT_ENTRIES);
-    let ranges: BlockRange[] = [];
-    let isTold = false;
-    for await (const range of blocks.ranges()) {
-      signal.throwIfAborted();
-      ranges.push(range);
-      if (ranges.length < most) continue;
-      yield answer(ranges);
-      ranges = [];
-      isTold = true;
-    }
-    // Where there is nothing, the caller still learns the size.
-    if (ranges.length > 0 || !isTold) yield answer(ranges);
-  }
-
   return {
-    GetMetadataAllocated: (request, context) => {
-      const wanted = {
-        snapshotId: requireField(request.snapshot_id, 'snapshot_id'),
-        baseId: undefined,
-        startOffset: BigInt(request.starting_offset),
-      };
-      return tell(wanted, request.max_results, context);
-    },
+    GetMetadataAllocated: (request, context) =>
+      listBlocks(
+        {
+          snapshotId: requireField(request.snapshot_id, 'snapshot_id'),
+          baseId: undefined,
+          startOffset: BigInt(request.starting_offset),
+        },
+        { storage, maxResults: request.max_results, context },
+      ),
     GetMetadataDelta: (request, context) => {
       const baseId = requireField(request.base_snapshot_id, 'base_snapshot_id');
-      const wanted = {
-        snapshotId: requireField(request.target_snapshot_id, 'target_snapshot_id'),
-        baseId,
-        startOffset: BigInt(request.starting_offset),
-      };
-      return tell(wanted, request.max_results, context);
+      return listBlocks(
+        {
+          snapshotId: requireField(request.target_snapshot_id, 'target_snapshot_id'),
+          baseId,
+          startOffset: BigInt(request.starting_offset),
+        },
+        { storage, maxResults: request.max_results, context },
+      );
     },
   };
+}
+
+async function* listBlocks(
+  request: BlocksRequest,
+  {
+    storage,
+    maxResults,
+    context: { signal },
+  }: {
+    readonly storage: SnapshotMetadataStorage;
+    readonly maxResults: number;
+    readonly context: CallContext;
+  },
+): AsyncGenerator<MetadataResponse> {
+  if (maxResults < 0) {
+    throw new Fault('invalid', `max_results is ${maxResults}; it must not be negative`);
+  }
+  await using blocks = await storage.transfers.openBlocks(request);
+  const toResponse = (ranges: readonly BlockRange[]): MetadataResponse => ({
+    block_metadata_type: 'VARIABLE_LENGTH',
+    volume_capacity_bytes: String(blocks.sizeBytes),
+    block_metadata: ranges.map(({ start, end }) => ({
+      byte_offset: String(start),
+      size_bytes: String(end - start),
+    })),
+  });
+  const maxEntries = maxResults === 0 ? MAX_ENTRIES : Math.min(maxResults, MAX_ENTRIES);
+  let ranges: BlockRange[] = [];
+  let hasSent = false;
+  for await (const range of blocks.ranges()) {
+    signal.throwIfAborted();
+    ranges.push(range);
+    if (ranges.length < maxEntries) continue;
+    yield toResponse(ranges);
+    ranges = [];
+    hasSent = true;
+  }
+  // Without ranges, the caller still needs the volume's size.
+  if (ranges.length > 0 || !hasSent) yield toResponse(ranges);
 }

@@ -10,7 +10,6 @@ import { FakeFiles } from '../../test/fakes/fake-files.ts';
 import { startMemoryStorage } from '../../test/fakes/volume-store.ts';
 import { ClusterMember } from './cluster-member.ts';
 import { STARTUP_TAINT } from './startup-taint.ts';
-import { tellChanges } from './storage-changes.ts';
 
 const GIB = 1n << 30n;
 let stop: (() => Promise<void>) | undefined;
@@ -35,7 +34,11 @@ async function setup() {
     '/proc/meminfo': 'MemTotal: 1024 kB\n',
   });
   const strays: { list: readonly string[] } = { list: [] };
-  const memory = await startMemoryStorage({ totalBytes: 100n * GIB });
+  let onUsageChange = (): void => undefined;
+  const memory = await startMemoryStorage({
+    totalBytes: 100n * GIB,
+    onUsageChange: () => onUsageChange(),
+  });
   const start = async () => {
     let fault: Fault | undefined = new Fault('unavailable', 'the pools are being opened');
     const member = new ClusterMember(
@@ -57,7 +60,8 @@ async function setup() {
         clock,
       },
     );
-    const storage = tellChanges(memory.storage, () => member.storageChanged());
+    const { storage } = memory;
+    onUsageChange = () => member.storageChanged();
     const end = new AbortController();
     const running = member.run(end.signal);
     stop = async () => {
@@ -111,7 +115,7 @@ test('figures follow a volume within a second, and an idle node writes nothing',
   await serve();
   await clock.advance(60_000);
   const range = { requiredBytes: GIB, limitBytes: 0n };
-  await storage.createVolume({ name: 'by-hand', pool: undefined, range, source: undefined });
+  await storage.volumes.create({ name: 'by-hand', pool: undefined, range, source: undefined });
   await clock.advance(900);
   expect((await inventory())?.storage).toMatchObject({ allocated: '1Gi', volumes: 1 });
   const orphaned = (await inventory())?.conditions?.find(({ type }) => type === 'OrphanedVolumes');

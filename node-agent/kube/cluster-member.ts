@@ -1,6 +1,6 @@
 import { Fault } from '../../src/core/fault.ts';
 import type { NetworkFindings, PoolFacts } from '../../src/core/inventory/inventory.ts';
-import { type AskedFor, describeOrphan, findOrphans } from '../../src/core/volumes/orphans.ts';
+import { type VolumeReferences, describeOrphan, findOrphans } from '../../src/core/volumes/orphans.ts';
 import { type Node, NODES } from '../../src/kube/built-in.ts';
 import type { KubeClient } from '../../src/kube/client.ts';
 import { Informer, type InformerObserver } from '../../src/kube/informer.ts';
@@ -18,14 +18,14 @@ import {
   policySource,
   storageSource,
 } from '../inventory/sources.ts';
-import type { Askers } from '../storage/removal/orphan-collector.ts';
-import type { Storage, StorageReport } from '../storage/storage.ts';
-import { FIELD_MANAGER, LocalVolumes, type VolumeStore } from './local-volumes.ts';
+import type { VolumeReferenceSource } from '../storage/removal/orphan-collector.ts';
+import type { HealthService, StorageReport } from '../storage/health/health-service.ts';
+import { FIELD_MANAGER, LocalVolumes, type LocalVolumeStorage } from './local-volumes.ts';
 import { RuntimePolicies, type RuntimePoliciesDeps } from './runtime-policies.ts';
 import { measuredPools } from './storage-facts.ts';
-import { type PoolKeeper, StoragePools } from './storage-pools.ts';
+import { type PoolRequestStorage, StoragePools } from './storage-pools.ts';
 import { removeStartupTaint } from './startup-taint.ts';
-import { askedBy, readAskedFor } from './volume-askers.ts';
+import { referencesOf, readVolumeReferences } from './volume-references.ts';
 
 export interface ClusterMemberOptions {
   readonly nodeName: string;
@@ -52,14 +52,16 @@ export interface ClusterMemberDeps {
   readonly observer?: InformerObserver;
 }
 
-/** What a cluster's member asks of its storage service. */
-export type MemberStorage = Omit<VolumeStore, 'report'> & PoolKeeper & Pick<Storage, 'report'>;
+/** The storage services that a cluster's member needs. */
+export interface MemberStorage extends LocalVolumeStorage, PoolRequestStorage {
+  readonly health: Pick<HealthService, 'report'>;
+}
 
 /** Pools that take longer to open are published as not ready; those of a mere restart are not: their capacity would flap. */
 const STARTUP_MS = 5_000;
 
 /** This node as a member of a cluster: its LocalVolumes, its NodeInventory and its startup taint. */
-export class ClusterMember implements Askers {
+export class ClusterMember implements VolumeReferenceSource {
   readonly #deps: ClusterMemberDeps;
   readonly #options: ClusterMemberOptions;
   readonly #opened = Promise.withResolvers<MemberStorage>();
@@ -213,20 +215,20 @@ export class ClusterMember implements Askers {
   }
 
   /** What the LocalVolumes of this node ask for; undefined until they were listed, and while the API server is silent. */
-  known(): AskedFor | undefined {
+  known(): VolumeReferences | undefined {
     const objects = this.#volumes?.current;
-    return objects && askedBy(objects.values());
+    return objects && referencesOf(objects.values());
   }
 
   /** What is asked for of this node, as the API server says now. */
-  async confirm(signal: AbortSignal): Promise<AskedFor> {
-    return await readAskedFor(this.#options.nodeName, { client: this.#deps.client, signal });
+  async confirm(signal: AbortSignal): Promise<VolumeReferences> {
+    return await readVolumeReferences(this.#options.nodeName, { client: this.#deps.client, signal });
   }
 
   #findOrphans(): readonly string[] | undefined {
     const objects = this.#volumes?.objects;
     if (objects === undefined || this.#report === undefined) return undefined;
-    return findOrphans(this.#report, askedBy(objects.values())).map((orphan) => describeOrphan(orphan));
+    return findOrphans(this.#report, referencesOf(objects.values())).map((orphan) => describeOrphan(orphan));
   }
 
   async #readReport(): Promise<StorageReport> {
@@ -234,7 +236,7 @@ export class ClusterMember implements Askers {
     if (this.#storage === undefined) {
       throw this.#deps.notServing() ?? new Fault('unavailable', 'the pools are being opened');
     }
-    this.#report = await this.#storage.report();
+    this.#report = await this.#storage.health.report();
     return this.#report;
   }
 

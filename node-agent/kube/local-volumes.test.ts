@@ -63,7 +63,7 @@ test('a LocalVolume of this node becomes a volume, and says so', async () => {
   await create(client, 'pvc-1');
   await create(client, 'pvc-2', { nodeName: 'n2' });
   await clock.advance(100);
-  const [volume, ...others] = storage.listVolumes();
+  const [volume, ...others] = storage.volumes.list();
   expect(others).toEqual([]);
   expect(await read(client, 'pvc-1')).toMatchObject({
     metadata: { finalizers: [DATA_FINALIZER] },
@@ -91,7 +91,7 @@ test('a settled volume causes no further request', async () => {
 
 test('an agent that died after making the volume finds it by its name', async () => {
   const { client, clock, storage, start } = await setup();
-  const made = await storage.createVolume({
+  const made = await storage.volumes.create({
     name: 'pvc-1',
     pool: 'default',
     range: { requiredBytes: GIB, limitBytes: 0n },
@@ -101,7 +101,7 @@ test('an agent that died after making the volume finds it by its name', async ()
   await start();
   await clock.advance(100);
   expect((await read(client, 'pvc-1')).status?.volumeHandle).toBe(made.id);
-  expect(storage.listVolumes()).toHaveLength(1);
+  expect(storage.volumes.list()).toHaveLength(1);
 });
 
 test('what was made for an intent that was given up meanwhile is removed again', async () => {
@@ -115,7 +115,7 @@ test('what was made for an intent that was given up meanwhile is removed again',
   await start();
   await clock.advance(10);
   expect(client.failures).toEqual([]);
-  expect(storage.listVolumes()).toEqual([]);
+  expect(storage.volumes.list()).toEqual([]);
 });
 
 test('a pool without room says Exhausted, and says it for good', async () => {
@@ -131,7 +131,7 @@ test('a pool without room says Exhausted, and says it for good', async () => {
   });
   await client.delete(LOCAL_VOLUMES, { name: 'pvc-1' });
   await clock.advance(3_600_000);
-  expect(storage.listVolumes()).toEqual([]);
+  expect(storage.volumes.list()).toEqual([]);
 });
 
 test('a volume grows with its spec; one that cannot stays Ready and says why, until there is room', async () => {
@@ -167,8 +167,8 @@ test('snapshots are taken and restored by name, in whatever order they are asked
   for (const name of ['a-restored', 'b-snapshot', 'c-volume']) {
     expect((await read(client, name)).status?.phase, name).toBe('Ready');
   }
-  const [snapshot] = storage.listSnapshots();
-  expect(storage.listVolumes().find(({ name }) => name === 'a-restored')?.source?.id).toBe(snapshot?.id);
+  const [snapshot] = storage.snapshots.list();
+  expect(storage.volumes.list().find(({ name }) => name === 'a-restored')?.source?.id).toBe(snapshot?.id);
 });
 
 test('what waits for its source goes on as soon as that is there', async () => {
@@ -210,9 +210,9 @@ test('a volume that a pod still has is kept, and says by whom', async () => {
   await start();
   await create(client, 'pvc-1');
   await clock.advance(100);
-  const id = storage.listVolumes()[0]?.id ?? '';
-  await storage.stage(id, '/staging');
-  await storage.publish({
+  const id = storage.volumes.list()[0]?.id ?? '';
+  await storage.staging.stage(id, '/staging');
+  await storage.staging.publish({
     volumeId: id,
     stagingPath: '/staging',
     target: '/pods/p1',
@@ -231,7 +231,7 @@ test('a volume that a pod still has is kept, and says by whom', async () => {
   expect(status?.conditions).toContainEqual(
     expect.objectContaining({ type: 'Deleted', status: 'False', reason: 'Precondition' }),
   );
-  await storage.unpublish(id, '/pods/p1');
+  await storage.staging.unpublish(id, '/pods/p1');
   await clock.advance(60_000);
   await expect(read(client, 'pvc-1')).rejects.toMatchObject({ kind: 'not-found' });
 });
@@ -241,9 +241,9 @@ test('a volume that has vanished is reported lost and not made anew', async () =
   await start();
   await create(client, 'pvc-1');
   await clock.advance(100);
-  const id = storage.listVolumes()[0]?.id ?? '';
+  const id = storage.volumes.list()[0]?.id ?? '';
   await stop?.();
-  await storage.deleteVolume(id);
+  await storage.volumes.delete(id);
   await start();
   await clock.advance(100);
   expect((await read(client, 'pvc-1')).status).toMatchObject({
@@ -251,7 +251,7 @@ test('a volume that has vanished is reported lost and not made anew', async () =
     volumeHandle: id,
     capacity: '1Gi',
   });
-  expect(storage.listVolumes()).toEqual([]);
+  expect(storage.volumes.list()).toEqual([]);
 });
 
 test('an outage of the API, and objects that vanish during it, change nothing on disk', async () => {
@@ -265,7 +265,7 @@ test('an outage of the API, and objects that vanish during it, change nothing on
   await client.patch(LOCAL_VOLUMES, { name: 'pvc-1' }, { merge: { metadata: { finalizers: [] } } });
   await client.delete(LOCAL_VOLUMES, { name: 'pvc-1' });
   await clock.advance(600_000);
-  expect(storage.listVolumes()).toHaveLength(1);
+  expect(storage.volumes.list()).toHaveLength(1);
 });
 
 const modifiedOf = ({ status }: LocalVolume) => status?.conditions?.find(({ type }) => type === 'Modified');
@@ -275,7 +275,7 @@ test('a volume has the attributes that its LocalVolume says, and others when tha
   await start();
   await create(client, 'pvc-1', { mutableParameters: { writeBandwidth: '4Mi', readIOPS: 'max' } });
   await clock.advance(100);
-  expect(storage.listVolumes()[0]?.attributes).toEqual({ writeBandwidth: 4n << 20n });
+  expect(storage.volumes.list()[0]?.attributes).toEqual({ writeBandwidth: 4n << 20n });
   const made = await read(client, 'pvc-1');
   expect(made.status?.mutableParameters).toEqual({ writeBandwidth: '4194304' });
   expect(modifiedOf(made)).toMatchObject({ status: 'True', observedGeneration: made.metadata?.generation });
@@ -286,7 +286,7 @@ test('a volume has the attributes that its LocalVolume says, and others when tha
     return await read(client, 'pvc-1');
   };
   const changed = await change({ writeBandwidth: null, readIOPS: '100' });
-  expect(storage.listVolumes()[0]?.attributes).toEqual({ readIOPS: 100n });
+  expect(storage.volumes.list()[0]?.attributes).toEqual({ readIOPS: 100n });
   expect(changed.status?.mutableParameters).toEqual({ readIOPS: '100' });
   expect(modifiedOf(changed)).toMatchObject({
     status: 'True',
@@ -299,7 +299,7 @@ test('a volume has the attributes that its LocalVolume says, and others when tha
   expect(modifiedOf(refused)).toMatchObject({ status: 'False', reason: 'Invalid' });
   expect(modifiedOf(refused)?.message).toContain('"speed" is unknown');
   const lifted = await change({ speed: null, readIOPS: 'max' }, '2Gi');
-  expect(storage.listVolumes()[0]?.attributes).toBeUndefined();
+  expect(storage.volumes.list()[0]?.attributes).toBeUndefined();
   expect(modifiedOf(lifted)).toMatchObject({ status: 'True' });
 });
 
@@ -324,7 +324,7 @@ test('members of a group are taken together, and their data goes with the last o
   await clock.advance(100);
   const volumeNames = ['pvc-1', 'pvc-2'];
   const nameOfMember = (volumeName: string): string => {
-    const id = storage.listVolumes().find(({ name }) => name === volumeName)?.id ?? '';
+    const id = storage.volumes.list().find(({ name }) => name === volumeName)?.id ?? '';
     return `group-of-two.${id}`;
   };
   const members = volumeNames.map(nameOfMember);
@@ -336,7 +336,7 @@ test('members of a group are taken together, and their data goes with the last o
     });
   }
   await clock.advance(5_000);
-  const [group, ...others] = storage.listGroups();
+  const [group, ...others] = storage.groups.list();
   expect(others).toEqual([]);
   for (const [index, member] of members.entries()) {
     expect((await read(client, member)).status).toMatchObject({
@@ -356,12 +356,12 @@ test('members of a group are taken together, and their data goes with the last o
   await client.delete(LOCAL_VOLUMES, { name: members[0] ?? '' });
   await clock.advance(1_000);
   expect((await read(client, members[0] ?? '')).status?.message).toContain('which is not being deleted');
-  expect(storage.listSnapshots()).toHaveLength(2);
+  expect(storage.snapshots.list()).toHaveLength(2);
   // By now the one that waits looks again every 30 s.
   await clock.advance(600_000);
   await client.delete(LOCAL_VOLUMES, { name: members[1] ?? '' });
   await clock.advance(10);
-  expect(storage.listSnapshots()).toEqual([]);
+  expect(storage.snapshots.list()).toEqual([]);
   for (const name of members) await expect(read(client, name)).rejects.toMatchObject({ kind: 'not-found' });
 });
 
@@ -376,5 +376,5 @@ test('a group of which a volume is not there is not taken, and each member says 
     phase: 'Failed',
     message: 'the source pvc-9 does not exist on this node',
   });
-  expect(storage.listSnapshots()).toEqual([]);
+  expect(storage.snapshots.list()).toEqual([]);
 });

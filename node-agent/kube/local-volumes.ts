@@ -1,17 +1,17 @@
 import { DATA_FINALIZER, LOCAL_VOLUMES, type LocalVolume } from '../../src/api/local-volume.ts';
 import { parseEncrypted } from '../../src/core/volumes/encryption.ts';
 import { Fault } from '../../src/core/fault.ts';
-import type { SnapshotGroup } from '../../src/core/snapshots/snapshot-group.ts';
-import type { Snapshot, Volume } from '../../src/core/volumes/volume.ts';
-import type { VolumeAttributes } from '../../src/core/volumes/volume-attributes.ts';
-import type { SizeRange } from '../../src/core/volumes/volume-size.ts';
+import type { Snapshot } from '../../src/core/volumes/volume.ts';
 import type { KubeClient } from '../../src/kube/client.ts';
 import { type Change, Informer, type InformerObserver } from '../../src/kube/informer.ts';
 import type { ReadonlyStore } from '../../src/kube/object-store.ts';
 import { type Clock, systemClock } from '../../src/runtime/clock.ts';
 import type { Logger } from '../../src/runtime/logger.ts';
 import { WorkQueue, type WorkResult } from '../../src/runtime/work-queue.ts';
-import type { CreateVolume } from '../storage/volumes/volumes.ts';
+import type { SnapshotGroupService } from '../storage/snapshots/snapshot-groups.ts';
+import type { SnapshotService } from '../storage/snapshots/snapshots.ts';
+import type { VolumeService } from '../storage/volumes/volumes.ts';
+import type { VolumeIdentifier } from '../../src/core/volumes/volume-request.ts';
 import {
   type Copy,
   type FoundSource,
@@ -24,24 +24,18 @@ import { type Outcome, phaseAfter, planHeldStatus, planStatus } from './local-vo
 /** Who owns the fields that the agent applies. */
 export const FIELD_MANAGER = 'keelson-agent';
 
-/** What LocalVolumes need of the storage core. */
-export interface VolumeStore {
-  createVolume(request: CreateVolume): Promise<Volume>;
-  expandVolume(id: string, range: SizeRange): Promise<Volume>;
-  modifyVolume(id: string, attributes: VolumeAttributes): Promise<Volume>;
-  deleteVolume(id: string): Promise<void>;
-  findVolume(wanted: CopyKey): Volume | undefined;
-  createSnapshot(name: string, volumeId: string): Promise<Snapshot>;
-  deleteSnapshot(id: string): Promise<void>;
-  createGroup(name: string, volumeIds: readonly string[]): Promise<SnapshotGroup>;
-  deleteGroup(id: string, snapshotIds: readonly string[]): Promise<void>;
-  listSnapshots(): readonly Snapshot[];
-  /** Files of records that cannot be read, and why. */
-  report(): Promise<{ readonly quarantined: readonly { readonly file: string; readonly reason: string }[] }>;
+/** The storage services that LocalVolumes need. */
+export interface LocalVolumeStorage {
+  readonly volumes: Pick<VolumeService, 'create' | 'expand' | 'modify' | 'delete' | 'find'>;
+  readonly snapshots: SnapshotService;
+  readonly groups: Pick<SnapshotGroupService, 'create' | 'delete'>;
+  /** Reports the records that cannot be read. */
+  readonly health: {
+    report(): Promise<{
+      readonly quarantined: readonly { readonly file: string; readonly reason: string }[];
+    }>;
+  };
 }
-
-/** By the id that its status tells of, or by the object's name before it does. */
-type CopyKey = { readonly id: string } | { readonly name: string };
 
 export interface LocalVolumesOptions {
   readonly nodeName: string;
@@ -49,7 +43,7 @@ export interface LocalVolumesOptions {
 
 export interface LocalVolumesDeps {
   readonly client: KubeClient;
-  readonly storage: VolumeStore;
+  readonly storage: LocalVolumeStorage;
   readonly logger: Logger;
   readonly clock?: Clock;
   readonly observer?: InformerObserver;
@@ -190,13 +184,13 @@ export class LocalVolumes {
       // Crash window: the volume is there and its status does not say so. It is found by its name then.
       if (plan.step === 'group-snapshot') {
         // The other members find their snapshots there.
-        await storage.createGroup(plan.name, plan.volumeIds);
+        await storage.groups.create(plan.name, plan.volumeIds);
         return { afterMs: 0 };
       }
       const copy =
         plan.step === 'snapshot'
-          ? await storage.createSnapshot(name, plan.volumeId)
-          : await storage.createVolume({
+          ? await storage.snapshots.create(name, plan.volumeId)
+          : await storage.volumes.create({
               name,
               pool: object.spec.poolName,
               volumeMode: object.spec.volumeMode,
@@ -255,9 +249,9 @@ export class LocalVolumes {
     };
     const range = { requiredBytes: sizeBytes ?? 0n, limitBytes: 0n };
     const fault =
-      sizeBytes === undefined ? undefined : await attempt(() => storage.expandVolume(copy.id, range));
+      sizeBytes === undefined ? undefined : await attempt(() => storage.volumes.expand(copy.id, range));
     const attributesFault =
-      attributes === undefined ? undefined : await attempt(() => storage.modifyVolume(copy.id, attributes));
+      attributes === undefined ? undefined : await attempt(() => storage.volumes.modify(copy.id, attributes));
     await this.#report(object, { copy: changed, fault, attributesFault });
     return fault === undefined && attributesFault === undefined ? undefined : { afterMs: RETRY_MS };
   }
@@ -267,7 +261,7 @@ export class LocalVolumes {
     plan: Extract<VolumePlan, { readonly step: 'delete' | 'delete-group' }>,
   ): Promise<void> {
     try {
-      if (plan.step === 'delete-group') await this.#deps.storage.deleteGroup(plan.groupId, []);
+      if (plan.step === 'delete-group') await this.#deps.storage.groups.delete(plan.groupId, []);
       else await this.#removeData(object, plan.id);
     } catch (error) {
       const fault = Fault.from(error);
@@ -280,8 +274,8 @@ export class LocalVolumes {
 
   async #removeData({ spec }: LocalVolume, id: string): Promise<void> {
     const { storage } = this.#deps;
-    if (spec.type === 'Snapshot') await storage.deleteSnapshot(id);
-    else await storage.deleteVolume(id);
+    if (spec.type === 'Snapshot') await storage.snapshots.delete(id);
+    else await storage.volumes.delete(id);
   }
 
   async #release(object: LocalVolume): Promise<void> {
@@ -333,14 +327,14 @@ export class LocalVolumes {
     const { storage } = this.#deps;
     const handle = status?.volumeHandle;
     const wanted = handle === undefined ? { name: metadata?.name ?? '' } : { id: handle };
-    return spec.type === 'Snapshot' ? findSnapshot(storage, wanted) : storage.findVolume(wanted);
+    return spec.type === 'Snapshot' ? findSnapshot(storage, wanted) : storage.volumes.find(wanted);
   }
 
   async #findUnreadable({ status }: LocalVolume): Promise<string | undefined> {
     const handle = status?.volumeHandle;
     if (handle === undefined) return undefined;
     const suffix = `/${handle}.json`;
-    const { quarantined } = await this.#deps.storage.report();
+    const { quarantined } = await this.#deps.storage.health.report();
     const found = quarantined.find(({ file }) => file.endsWith(suffix));
     return found === undefined ? undefined : `${found.file}: ${found.reason}`;
   }
@@ -363,7 +357,7 @@ export class LocalVolumes {
     if (name === undefined) return undefined;
     const { storage } = this.#deps;
     const kind = volumeName === undefined ? 'snapshot' : 'volume';
-    const found = kind === 'snapshot' ? findSnapshot(storage, { name }) : storage.findVolume({ name });
+    const found = kind === 'snapshot' ? findSnapshot(storage, { name }) : storage.volumes.find({ name });
     if (found !== undefined) return { kind, id: found.id };
     const announced = this.#informer.store.get(name);
     const coming = announced !== undefined && announced.metadata?.deletionTimestamp === undefined;
@@ -376,9 +370,12 @@ export class LocalVolumes {
   }
 }
 
-function findSnapshot(storage: Pick<VolumeStore, 'listSnapshots'>, wanted: CopyKey): Snapshot | undefined {
-  return storage
-    .listSnapshots()
+function findSnapshot(
+  storage: Pick<LocalVolumeStorage, 'snapshots'>,
+  wanted: VolumeIdentifier,
+): Snapshot | undefined {
+  return storage.snapshots
+    .list()
     .find(({ id, name }) => ('id' in wanted ? id === wanted.id : name === wanted.name));
 }
 

@@ -1,5 +1,5 @@
 import type { MeasuredPool } from '../../src/core/inventory/inventory-pools.ts';
-import type { StorageReport } from '../storage/storage.ts';
+import type { StorageReport } from '../storage/health/health-service.ts';
 
 /** The pools and how many volumes and snapshots each has. */
 export function measuredPools({

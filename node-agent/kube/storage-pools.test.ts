@@ -52,15 +52,15 @@ test('the labels of a StoragePool are those of its pool', () => {
   expect(poolSpecOf(pool('p')).labels).toEqual({});
 });
 
-test('wishes follow the objects and the labels of the node, and nothing is wished for before both are known', async () => {
+test('requests follow the StoragePools and the labels of the node, and none is made before both are known', async () => {
   const client = new FakeApiClient();
   await client.create(STORAGE_POOLS, pool('fast', { nodeSelector: { matchLabels: { disk: 'nvme' } } }));
-  const wishes: (readonly PoolSpec[])[] = [];
+  const requests: (readonly PoolSpec[])[] = [];
   let labels: Record<string, string> | undefined;
   const clock = new FakeClock();
   const pools = new StoragePools({
     client,
-    storage: { wantPools: async (specs) => void wishes.push(specs) },
+    storage: { pools: { request: async (specs) => void requests.push(specs) } },
     nodeLabels: () => labels,
     logger: silentLogger,
     clock,
@@ -68,11 +68,11 @@ test('wishes follow the objects and the labels of the node, and nothing is wishe
   const end = new AbortController();
   const running = pools.run(end.signal);
   await clock.advance(500);
-  expect(wishes).toEqual([]);
+  expect(requests).toEqual([]);
   const last = async (): Promise<readonly string[] | undefined> => {
     pools.poke();
     await clock.advance(500);
-    return wishes.at(-1)?.map(({ name }) => name);
+    return requests.at(-1)?.map(({ name }) => name);
   };
   labels = {};
   expect(await last()).toEqual([]);

@@ -1,4 +1,5 @@
 import { STORAGE_POOLS, type StoragePool } from '../../src/api/storage-pool.ts';
+import type { PoolRequests } from '../storage/pools/node-pools.ts';
 import { POOL_DEFAULTS, type PoolSource, type PoolSpec } from '../../src/core/pools/pool.ts';
 import { parseReserve } from '../../src/core/pools/pool-capacity.ts';
 import { selectsLabels } from '../../src/core/kube-text/label-selector.ts';
@@ -9,15 +10,14 @@ import { BoundedRunner } from '../../src/runtime/bounded-runner.ts';
 import type { Clock } from '../../src/runtime/clock.ts';
 import type { Logger } from '../../src/runtime/logger.ts';
 
-/** What the StoragePools need of the storage service. */
-export interface PoolKeeper {
-  /** Replaces the pools that the API wishes for. */
-  wantPools(specs: readonly PoolSpec[]): Promise<void>;
+/** The storage services that StoragePools need. */
+export interface PoolRequestStorage {
+  readonly pools: Pick<PoolRequests, 'request'>;
 }
 
 export interface StoragePoolsDeps {
   readonly client: KubeClient;
-  readonly storage: PoolKeeper;
+  readonly storage: PoolRequestStorage;
   /** Labels of this node; undefined while they are not known. */
   readonly nodeLabels: () => Readonly<Record<string, string>> | undefined;
   readonly logger: Logger;
@@ -63,7 +63,7 @@ export class StoragePools {
     const labels = this.#deps.nodeLabels();
     if (!this.#informer.hasSynced || labels === undefined) return;
     const pools = [...this.#informer.store.values()];
-    await this.#deps.storage.wantPools(wantedPools(pools, labels));
+    await this.#deps.storage.pools.request(wantedPools(pools, labels));
   }
 }
 

@@ -1,20 +1,19 @@
 import { describe, expect, it } from 'vitest';
 import { ANY_SIZE } from '../../src/core/volumes/volume-size.ts';
-import { silentLogger } from '../../src/runtime/logger.ts';
 import {
   CrashPoint,
   createFakeDisk,
   FakePool,
   type FakeDisk,
-  openFakeInventory,
+  openFakeRecords,
+  startStorage,
 } from '../../test/fakes/fake-storage.ts';
-import { createStorage } from './storage.ts';
 
-type Storage = Awaited<ReturnType<typeof createStorage>>;
+type Storage = Awaited<ReturnType<typeof startStorage>>;
 
 const GIB = 1n << 30n;
 const create = (storage: Storage, name: string, source?: { kind: 'volume' | 'snapshot'; id: string }) =>
-  storage.createVolume({ name, pool: undefined, range: ANY_SIZE, source });
+  storage.volumes.create({ name, pool: undefined, range: ANY_SIZE, source });
 
 interface World {
   readonly pool: FakePool;
@@ -22,8 +21,8 @@ interface World {
 }
 
 function start({ pool, disk }: World, crash?: CrashPoint): Promise<Storage> {
-  const inventory = openFakeInventory(disk);
-  if (crash === undefined) return createStorage([pool], inventory, { logger: silentLogger });
+  const records = openFakeRecords(disk);
+  if (crash === undefined) return startStorage([pool], records);
   const { backend } = pool;
   const cutting = {
     ...backend,
@@ -45,8 +44,8 @@ function start({ pool, disk }: World, crash?: CrashPoint): Promise<Storage> {
     ]),
     mounts: crash.guard(pool.mounts, ['mount', 'unmount', 'attach', 'detach', 'grow', 'flush', 'freeze']),
   };
-  const records = crash.guard(inventory, ['saveVolume', 'saveSnapshot', 'remove']);
-  return createStorage([guarded], records, { logger: silentLogger });
+  const guardedRecords = crash.guard(records, ['saveVolume', 'saveSnapshot', 'remove']);
+  return startStorage([guarded], guardedRecords);
 }
 
 const ephemeral = (handle: string) => ({
@@ -72,11 +71,11 @@ async function prepare(world: World): Promise<Prepared> {
   const { id: volumeId } = await create(storage, 'first');
   world.pool.write(volumeId, ['data']);
   world.pool.charged.set(volumeId, GIB / 4n);
-  const { id: snapshotId } = await storage.createSnapshot('before', volumeId);
-  await storage.stage(volumeId, '/staging');
+  const { id: snapshotId } = await storage.snapshots.create('before', volumeId);
+  await storage.staging.stage(volumeId, '/staging');
   const volumeIds = [volumeId, (await create(storage, 'other')).id];
-  const { id: groupId } = await storage.createGroup('old-group', volumeIds);
-  await storage.publishEphemeral(ephemeral('csi-old'));
+  const { id: groupId } = await storage.groups.create('old-group', volumeIds);
+  await storage.ephemerals.publish(ephemeral('csi-old'));
   return { volumeId, volumeIds, snapshotId, groupId };
 }
 
@@ -85,15 +84,15 @@ const OPERATIONS: Readonly<Record<string, (storage: Storage, prepared: Prepared)
   'restore a snapshot': (storage, { snapshotId }) =>
     create(storage, 'second', { kind: 'snapshot', id: snapshotId }),
   'clone a volume': (storage, { volumeId }) => create(storage, 'second', { kind: 'volume', id: volumeId }),
-  'take a snapshot': (storage, { volumeId }) => storage.createSnapshot('second', volumeId),
-  'take a group snapshot': (storage, { volumeIds }) => storage.createGroup('second', volumeIds),
-  'delete a group snapshot': (storage, { groupId }) => storage.deleteGroup(groupId, []),
-  'delete a volume': (storage, { volumeId }) => storage.deleteVolume(volumeId),
-  'delete a snapshot': (storage, { snapshotId }) => storage.deleteSnapshot(snapshotId),
+  'take a snapshot': (storage, { volumeId }) => storage.snapshots.create('second', volumeId),
+  'take a group snapshot': (storage, { volumeIds }) => storage.groups.create('second', volumeIds),
+  'delete a group snapshot': (storage, { groupId }) => storage.groups.delete(groupId, []),
+  'delete a volume': (storage, { volumeId }) => storage.volumes.delete(volumeId),
+  'delete a snapshot': (storage, { snapshotId }) => storage.snapshots.delete(snapshotId),
   'expand a volume': (storage, { volumeId }) =>
-    storage.expandVolume(volumeId, { requiredBytes: 3n * GIB, limitBytes: 0n }),
+    storage.volumes.expand(volumeId, { requiredBytes: 3n * GIB, limitBytes: 0n }),
   'publish a volume': (storage, { volumeId }) =>
-    storage.publish({
+    storage.staging.publish({
       volumeId,
       stagingPath: '/staging',
       target: '/target',
@@ -101,11 +100,11 @@ const OPERATIONS: Readonly<Record<string, (storage: Storage, prepared: Prepared)
       flags: [],
       accessMode: 'SINGLE_NODE_WRITER',
     }),
-  'unpublish a volume': (storage, { volumeId }) => storage.unpublish(volumeId, '/target'),
-  'publish an ephemeral volume': (storage) => storage.publishEphemeral(ephemeral('csi-new')),
-  'unpublish an ephemeral volume': (storage) => storage.unpublishEphemeral('csi-old', '/pods/csi-old'),
-  'stage a volume': (storage, { volumeId }) => storage.stage(volumeId, '/staging-of-another'),
-  'unstage a volume': (storage, { volumeId }) => storage.unstage(volumeId, '/staging'),
+  'unpublish a volume': (storage, { volumeId }) => storage.staging.unpublish(volumeId, '/target'),
+  'publish an ephemeral volume': (storage) => storage.ephemerals.publish(ephemeral('csi-new')),
+  'unpublish an ephemeral volume': (storage) => storage.ephemerals.unpublish('csi-old', '/pods/csi-old'),
+  'stage a volume': (storage, { volumeId }) => storage.staging.stage(volumeId, '/staging-of-another'),
+  'unstage a volume': (storage, { volumeId }) => storage.staging.unstage(volumeId, '/staging'),
 };
 
 describe.each(['simple', 'classic', 'file'] as const)('with sizes held by %s', (quotaMode) => {
@@ -147,7 +146,7 @@ describe.each(['simple', 'classic', 'file'] as const)('with sizes held by %s', (
 const RECOVERY_STEPS = 3;
 
 async function expectNothingLeaks(storage: Storage, { pool, disk }: World): Promise<void> {
-  const { orphans, volumes, snapshots } = await storage.report();
+  const { orphans, volumes, snapshots } = await storage.health.report();
   expect(orphans).toEqual([]);
   expect(
     [...disk.volumes.values(), ...disk.snapshots.values()].filter(({ phase }) => phase !== 'ready'),
@@ -155,7 +154,7 @@ async function expectNothingLeaks(storage: Storage, { pool, disk }: World): Prom
   expect([...pool.volumes.keys()].sort()).toEqual(volumes.map(({ id }) => id));
   expect([...pool.snapshots.keys()].sort()).toEqual(snapshots.map(({ id }) => id));
   expect(new Set(volumes.map(({ name }) => name)).size).toBe(volumes.length);
-  for (const { members } of storage.listGroups()) expect(members).toHaveLength(2);
+  for (const { members } of storage.groups.list()) expect(members).toHaveLength(2);
   const holders = [...volumes, ...snapshots];
   for (const { id, sizeBytes } of volumes) {
     const pinned = holders.reduce(
@@ -168,14 +167,14 @@ async function expectNothingLeaks(storage: Storage, { pool, disk }: World): Prom
 }
 
 async function removeAll(storage: Storage): Promise<void> {
-  for (const { name, ephemeral: isEphemeral, published } of (await storage.report()).volumes) {
+  for (const { name, ephemeral: isEphemeral, published } of (await storage.health.report()).volumes) {
     const [{ target } = { target: '' }] = published;
-    if (isEphemeral === true) await storage.unpublishEphemeral(name, target);
+    if (isEphemeral === true) await storage.ephemerals.unpublish(name, target);
   }
-  for (const { id, published } of storage.listVolumes()) {
-    for (const { target } of published) await storage.unpublish(id, target);
-    await storage.deleteVolume(id);
+  for (const { id, published } of storage.volumes.list()) {
+    for (const { target } of published) await storage.staging.unpublish(id, target);
+    await storage.volumes.delete(id);
   }
-  for (const { id } of storage.listGroups()) await storage.deleteGroup(id, []);
-  for (const { id } of storage.listSnapshots()) await storage.deleteSnapshot(id);
+  for (const { id } of storage.groups.list()) await storage.groups.delete(id, []);
+  for (const { id } of storage.snapshots.list()) await storage.snapshots.delete(id);
 }

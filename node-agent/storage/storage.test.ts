@@ -1,16 +1,13 @@
 import { Registry } from 'prom-client';
 import { describe, expect, it } from 'vitest';
 import { ANY_SIZE } from '../../src/core/volumes/volume-size.ts';
-import { silentLogger } from '../../src/runtime/logger.ts';
 import { FakeClock } from '../../test/fakes/fake-clock.ts';
-import { createFakeDisk, FakePool, openFakeInventory } from '../../test/fakes/fake-storage.ts';
-import { createStorage } from './storage.ts';
+import { createFakeDisk, FakePool, openFakeRecords, startStorage } from '../../test/fakes/fake-storage.ts';
 
 const GIB = 1n << 30n;
 const bytes = (size: bigint) => ({ requiredBytes: size, limitBytes: 0n });
 
-const start = (...pools: readonly FakePool[]) =>
-  createStorage(pools, openFakeInventory(createFakeDisk()), { logger: silentLogger });
+const start = (...pools: readonly FakePool[]) => startStorage(pools, openFakeRecords(createFakeDisk()));
 
 describe('creating a volume', () => {
   it('takes the pool with the most room when none is named', async () => {
@@ -18,14 +15,14 @@ describe('creating a volume', () => {
       new FakePool({ name: 'small', totalBytes: 10n * GIB }),
       new FakePool({ name: 'large', totalBytes: 50n * GIB }),
     );
-    const volume = await storage.createVolume({
+    const volume = await storage.volumes.create({
       name: 'v',
       pool: undefined,
       range: ANY_SIZE,
       source: undefined,
     });
     expect(volume.pool).toBe('large');
-    const named = await storage.createVolume({
+    const named = await storage.volumes.create({
       name: 'w',
       pool: 'small',
       range: ANY_SIZE,
@@ -37,53 +34,58 @@ describe('creating a volume', () => {
   it('answers the same again, and refuses the name for anything else', async () => {
     const storage = await start(new FakePool());
     const request = { name: 'v', pool: undefined, range: bytes(GIB), source: undefined };
-    const volume = await storage.createVolume(request);
-    expect(await storage.createVolume(request)).toEqual(volume);
-    await expect(storage.createVolume({ ...request, range: bytes(2n * GIB) })).rejects.toMatchObject({
+    const volume = await storage.volumes.create(request);
+    expect(await storage.volumes.create(request)).toEqual(volume);
+    await expect(storage.volumes.create({ ...request, range: bytes(2n * GIB) })).rejects.toMatchObject({
       kind: 'conflict',
     });
     const source = { kind: 'volume', id: volume.id } as const;
-    await expect(storage.createVolume({ ...request, source })).rejects.toMatchObject({ kind: 'conflict' });
-    expect(await storage.createVolume({ ...request, name: 'V' })).not.toMatchObject({ id: volume.id });
+    await expect(storage.volumes.create({ ...request, source })).rejects.toMatchObject({ kind: 'conflict' });
+    expect(await storage.volumes.create({ ...request, name: 'V' })).not.toMatchObject({ id: volume.id });
   });
 
   it('gives the same answer to a repeated clone', async () => {
     const storage = await start(new FakePool());
-    const { id } = await storage.createVolume({
+    const { id } = await storage.volumes.create({
       name: 'v',
       pool: undefined,
       range: ANY_SIZE,
       source: undefined,
     });
     const request = { name: 'c', pool: undefined, range: ANY_SIZE, source: { kind: 'volume', id } as const };
-    expect(await storage.createVolume(request)).toEqual(await storage.createVolume(request));
+    expect(await storage.volumes.create(request)).toEqual(await storage.volumes.create(request));
   });
 
   it('does not let it be deleted while its record is on the way to the disk', async () => {
-    const inventory = openFakeInventory(createFakeDisk());
+    const records = openFakeRecords(createFakeDisk());
     const written = Promise.withResolvers<undefined>();
-    const slow: typeof inventory = {
-      ...inventory,
+    const slow: typeof records = {
+      ...records,
       saveVolume: async (volume) => {
-        await inventory.saveVolume(volume);
+        await records.saveVolume(volume);
         if (volume.phase === 'ready') await written.promise;
       },
     };
-    const storage = await createStorage([new FakePool()], slow, { logger: silentLogger });
-    const creating = storage.createVolume({ name: 'v', pool: undefined, range: ANY_SIZE, source: undefined });
-    await expect.poll(() => storage.listVolumes().length).toBe(1);
-    const id = storage.listVolumes()[0]?.id ?? '';
-    await expect(storage.deleteVolume(id)).rejects.toMatchObject({ kind: 'busy' });
+    const storage = await startStorage([new FakePool()], slow);
+    const creating = storage.volumes.create({
+      name: 'v',
+      pool: undefined,
+      range: ANY_SIZE,
+      source: undefined,
+    });
+    await expect.poll(() => storage.volumes.list().length).toBe(1);
+    const id = storage.volumes.list()[0]?.id ?? '';
+    await expect(storage.volumes.delete(id)).rejects.toMatchObject({ kind: 'busy' });
     written.resolve(undefined);
     await creating;
-    await storage.deleteVolume(id);
-    expect(storage.listVolumes()).toEqual([]);
+    await storage.volumes.delete(id);
+    expect(storage.volumes.list()).toEqual([]);
   });
 
   it('leaves nothing behind when the pool fails half-way', async () => {
     const pool = new FakePool();
     const failing = { ...pool.backend, setLimit: async () => Promise.reject(new Error('I/O error')) };
-    const storage = await createStorage(
+    const storage = await startStorage(
       [
         {
           name: pool.name,
@@ -93,14 +95,13 @@ describe('creating a volume', () => {
           checkHealth: () => pool.checkHealth(),
         },
       ],
-      openFakeInventory(createFakeDisk()),
-      { logger: silentLogger },
+      openFakeRecords(createFakeDisk()),
     );
     await expect(
-      storage.createVolume({ name: 'v', pool: undefined, range: ANY_SIZE, source: undefined }),
+      storage.volumes.create({ name: 'v', pool: undefined, range: ANY_SIZE, source: undefined }),
     ).rejects.toThrow('I/O error');
     expect(pool.volumes.size).toBe(0);
-    expect((await storage.report()).orphans).toEqual([]);
+    expect((await storage.health.report()).orphans).toEqual([]);
   });
 });
 
@@ -108,64 +109,63 @@ describe('the room of a pool', () => {
   it('is what a snapshot and a whole rewrite need, under simple quotas', async () => {
     const pool = new FakePool({ totalBytes: 10n * GIB });
     const storage = await start(pool);
-    const { id } = await storage.createVolume({
+    const { id } = await storage.volumes.create({
       name: 'v',
       pool: undefined,
       range: bytes(6n * GIB),
       source: undefined,
     });
     pool.charged.set(id, 5n * GIB);
-    await expect(storage.createSnapshot('s', id)).rejects.toMatchObject({ kind: 'exhausted' });
-    expect(storage.listSnapshots()).toEqual([]);
+    await expect(storage.snapshots.create('s', id)).rejects.toMatchObject({ kind: 'exhausted' });
+    expect(storage.snapshots.list()).toEqual([]);
     pool.charged.set(id, 3n * GIB);
-    await storage.createSnapshot('s', id);
+    await storage.snapshots.create('s', id);
     expect(pool.volumes.get(id)?.limitBytes).toBe(9n * GIB);
   });
 
   it('is not asked for twice by two snapshots of the same data', async () => {
     const pool = new FakePool({ totalBytes: 10n * GIB });
     const storage = await start(pool);
-    const { id } = await storage.createVolume({
+    const { id } = await storage.volumes.create({
       name: 'v',
       pool: undefined,
       range: bytes(6n * GIB),
       source: undefined,
     });
     pool.charged.set(id, 3n * GIB);
-    await storage.createSnapshot('s1', id);
-    await storage.createSnapshot('s2', id);
+    await storage.snapshots.create('s1', id);
+    await storage.snapshots.create('s2', id);
     expect(pool.volumes.get(id)?.limitBytes).toBe(9n * GIB);
   });
 
   it('stays taken by the pin of a restored volume when its snapshot is gone', async () => {
     const pool = new FakePool();
     const storage = await start(pool);
-    const { id } = await storage.createVolume({
+    const { id } = await storage.volumes.create({
       name: 'v',
       pool: undefined,
       range: bytes(6n * GIB),
       source: undefined,
     });
     pool.charged.set(id, 3n * GIB);
-    const snapshot = await storage.createSnapshot('s', id);
+    const snapshot = await storage.snapshots.create('s', id);
     const source = { kind: 'snapshot', id: snapshot.id } as const;
-    const restored = await storage.createVolume({ name: 'r', pool: undefined, range: ANY_SIZE, source });
-    await storage.deleteSnapshot(snapshot.id);
+    const restored = await storage.volumes.create({ name: 'r', pool: undefined, range: ANY_SIZE, source });
+    await storage.snapshots.delete(snapshot.id);
     expect(pool.volumes.get(id)?.limitBytes).toBe(9n * GIB);
-    await storage.deleteVolume(restored.id);
+    await storage.volumes.delete(restored.id);
     expect(pool.volumes.get(id)?.limitBytes).toBe(6n * GIB);
   });
 });
 
 it('counts operations by outcome, and shows the pools at each scrape', async () => {
   const registry = new Registry();
-  const storage = await createStorage([new FakePool()], openFakeInventory(createFakeDisk()), {
-    logger: silentLogger,
+  const storage = await startStorage([new FakePool()], openFakeRecords(createFakeDisk()), {
     metrics: registry,
   });
-  await storage.createVolume({ name: 'v', pool: undefined, range: bytes(GIB), source: undefined });
-  await storage
-    .createVolume({ name: '', pool: undefined, range: ANY_SIZE, source: undefined })
+  await storage.volumes.create({ name: 'v', pool: undefined, range: bytes(GIB), source: undefined });
+  await storage.volumes
+    .create({ name: '', pool: undefined, range: ANY_SIZE, source: undefined })
     .catch(() => undefined);
   const text = await registry.metrics();
   expect(text).toContain('keelson_storage_operations_total{operation="create_volume",outcome="ok"} 1');
@@ -177,13 +177,17 @@ it('counts operations by outcome, and shows the pools at each scrape', async () 
 it('frees what was deleted bit by bit, and does not rest before the trash is empty', async () => {
   const clock = new FakeClock();
   const pool = new FakePool();
-  const storage = await createStorage([pool], openFakeInventory(createFakeDisk()), {
-    logger: silentLogger,
+  const storage = await startStorage([pool], openFakeRecords(createFakeDisk()), {
     clock,
   });
   for (const name of ['a', 'b', 'c']) {
-    const { id } = await storage.createVolume({ name, pool: undefined, range: ANY_SIZE, source: undefined });
-    await storage.deleteVolume(id);
+    const { id } = await storage.volumes.create({
+      name,
+      pool: undefined,
+      range: ANY_SIZE,
+      source: undefined,
+    });
+    await storage.volumes.delete(id);
   }
   pool.removedPerRun = 1;
   const ended = new AbortController();

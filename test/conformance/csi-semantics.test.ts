@@ -42,7 +42,7 @@ describe.each(['btrfs', 'image'] as const)('on backend %s, beyond what csi-sanit
     await expect(sized('upside-down', bytes(2), bytes(1))).rejects.toMatchObject({ kind: 'invalid' });
     await expect(sized('large', bytes(100_000), '0')).rejects.toMatchObject({ kind: 'exhausted' });
     await expect(sized('exact', bytes(18), '0')).rejects.toMatchObject({ kind: 'conflict' });
-    expect(csi.lab.storage.listVolumes()).toHaveLength(3);
+    expect(csi.lab.storage.volumes.list()).toHaveLength(3);
   });
 
   it('a pool that is promised away makes no more, and no less than before after a delete', async () => {
@@ -287,7 +287,7 @@ describe.each(['btrfs', 'image'] as const)('on backend %s, beyond what csi-sanit
       if (token === '') await csi.createVolume('late');
       token = page.next_token;
     } while (token !== '');
-    const late = csi.lab.storage.listVolumes().find(({ name }) => name === 'late')?.id;
+    const late = csi.lab.storage.volumes.list().find(({ name }) => name === 'late')?.id;
     expect(shown.filter((id) => id !== late)).toEqual(ids);
     expect(new Set(shown).size).toBe(shown.length);
   });
@@ -310,7 +310,7 @@ describe.each(['btrfs', 'image'] as const)('on backend %s, beyond what csi-sanit
     const random = sequence(20_261_121);
     const names = Array.from({ length: 20 }, (_, number) => `v${number}`);
     const idOf = (name: string): string =>
-      csi.lab.storage.listVolumes().find((volume) => volume.name === name)?.id ?? 'vol-none';
+      csi.lab.storage.volumes.list().find((volume) => volume.name === name)?.id ?? 'vol-none';
     const small = { capacity_range: { required_bytes: bytes(16) } };
     const operations: readonly ((name: string) => Promise<unknown>)[] = [
       (name) => create(csi, name, small),
@@ -347,7 +347,7 @@ describe.each(['btrfs', 'image'] as const)('on backend %s, beyond what csi-sanit
     expect(kinds.filter((kind) => !allowed.includes(kind))).toEqual([]);
     expect(kinds.filter((kind) => kind === 'ok').length).toBeGreaterThan(20);
 
-    const { orphans, volumes, snapshots } = await csi.lab.storage.report();
+    const { orphans, volumes, snapshots } = await csi.lab.storage.health.report();
     expect(orphans).toEqual([]);
     expect(new Set(volumes.map(({ name }) => name)).size).toBe(volumes.length);
     for (const { id, published } of volumes) {
@@ -355,13 +355,13 @@ describe.each(['btrfs', 'image'] as const)('on backend %s, beyond what csi-sanit
         await csi.node('NodeUnpublishVolume', { volume_id: id, target_path: target });
       await csi.controller('DeleteVolume', { volume_id: id });
     }
-    for (const { id } of csi.lab.storage.listGroups()) {
+    for (const { id } of csi.lab.storage.groups.list()) {
       await csi.group('DeleteVolumeGroupSnapshot', { group_snapshot_id: id });
     }
     for (const { id, group } of snapshots) {
       if (group === undefined) await csi.controller('DeleteSnapshot', { snapshot_id: id });
     }
-    expect(await csi.lab.storage.report()).toMatchObject({ orphans: [], volumes: [], snapshots: [] });
+    expect(await csi.lab.storage.health.report()).toMatchObject({ orphans: [], volumes: [], snapshots: [] });
     expect(await readFile('/proc/self/mountinfo', 'utf8')).not.toContain(`${csi.lab.directory}/t-`);
   });
 });

@@ -99,7 +99,7 @@ export class Fuzz {
       delete: () =>
         this.#onVolume(async (name, volume) => {
           if (volume.isPublished) return false;
-          await storage.call('deleteVolume', volume.id);
+          await storage.call('volumes.delete', volume.id);
           this.#volumes.delete(name);
           return true;
         }),
@@ -108,21 +108,21 @@ export class Fuzz {
           // An ext4 that is mounted does not grow without CAP_SYS_RESOURCE, which some sandboxes keep from root.
           if (volume.isStaged && form.backend === 'image') return false;
           const sizeBytes = volume.sizeBytes + 4n * MIB;
-          await storage.call('expandVolume', volume.id, { requiredBytes: sizeBytes, limitBytes: 0n });
+          await storage.call('volumes.expand', volume.id, { requiredBytes: sizeBytes, limitBytes: 0n });
           volume.sizeBytes = sizeBytes;
           return true;
         }),
       stage: () =>
         this.#onVolume(async (name, volume) => {
           if (volume.isStaged) return false;
-          await storage.call('stage', volume.id, this.#place(`${name}-staging`));
+          await storage.call('staging.stage', volume.id, this.#place(`${name}-staging`));
           volume.isStaged = true;
           return true;
         }),
       unstage: () =>
         this.#onVolume(async (name, volume) => {
           if (!volume.isStaged || volume.isPublished) return false;
-          await storage.call('unstage', volume.id, this.#place(`${name}-staging`));
+          await storage.call('staging.unstage', volume.id, this.#place(`${name}-staging`));
           volume.isStaged = false;
           return true;
         }),
@@ -131,7 +131,7 @@ export class Fuzz {
       unpublish: () =>
         this.#onVolume(async (name, volume) => {
           if (!volume.isPublished) return false;
-          await storage.call('unpublish', volume.id, this.#place(name));
+          await storage.call('staging.unpublish', volume.id, this.#place(name));
           volume.isPublished = false;
           return true;
         }),
@@ -139,7 +139,7 @@ export class Fuzz {
     const modify = () =>
       this.#onVolume(async (_, volume) => {
         const readIOPS = BigInt(100 + this.#random(1_000));
-        await storage.call('modifyVolume', volume.id, { readIOPS });
+        await storage.call('volumes.modify', volume.id, { readIOPS });
         volume.readIOPS = readIOPS;
         return true;
       });
@@ -157,14 +157,14 @@ export class Fuzz {
       snapshot: () =>
         this.#onVolume((_, { id: volumeId, text, sizeBytes }) =>
           this.#onNew(this.#snapshots, 'snapshot', limit, async (name) => {
-            const { id } = await storage.call('createSnapshot', name, volumeId);
+            const { id } = await storage.call('snapshots.create', name, volumeId);
             this.#snapshots.set(name, { id, members: [{ id, text, sizeBytes }] });
             return true;
           }),
         ),
       'delete snapshot': () =>
         this.#onOne(this.#snapshots, async (name, { id }) => {
-          await storage.call('deleteSnapshot', id);
+          await storage.call('snapshots.delete', id);
           this.#snapshots.delete(name);
           return true;
         }),
@@ -188,7 +188,7 @@ export class Fuzz {
         ),
       'delete group': () =>
         this.#onOne(this.#groups, async (name, { id }) => {
-          await storage.call('deleteGroup', id, []);
+          await storage.call('groups.delete', id, []);
           this.#groups.delete(name);
           return true;
         }),
@@ -203,7 +203,7 @@ export class Fuzz {
   ): Promise<boolean> {
     const { volumeMode } = this.#options.form;
     const range = { requiredBytes: sizeBytes, limitBytes: 0n };
-    const made = await this.#storage.call('createVolume', {
+    const made = await this.#storage.call('volumes.create', {
       name,
       pool: 'default',
       range,
@@ -218,7 +218,7 @@ export class Fuzz {
   async #publish(name: string, volume: KnownVolume): Promise<boolean> {
     if (!volume.isStaged || volume.isPublished) return false;
     const [target, stagingPath] = [this.#place(name), this.#place(`${name}-staging`)];
-    await this.#storage.call('publish', { volumeId: volume.id, target, stagingPath, ...SHOWN });
+    await this.#storage.call('staging.publish', { volumeId: volume.id, target, stagingPath, ...SHOWN });
     volume.isPublished = true;
     return true;
   }
@@ -237,7 +237,7 @@ export class Fuzz {
   async #group(name: string, volumes: readonly KnownVolume[]): Promise<boolean> {
     try {
       const ids = volumes.map(({ id }) => id);
-      const group = await this.#storage.call('createGroup', name, ids);
+      const group = await this.#storage.call('groups.create', name, ids);
       const members = group.members.map(({ id, sourceVolumeId, sizeBytes }) => ({
         ...{ id, sizeBytes },
         text: volumes.find((volume) => volume.id === sourceVolumeId)?.text ?? '',
@@ -296,7 +296,7 @@ export class Fuzz {
 
   /** Exactly what was acknowledged is there, with the data that was in it. */
   async #check(): Promise<void> {
-    const { volumes, snapshots, orphans, quarantined } = await this.#storage.call('report');
+    const { volumes, snapshots, orphans, quarantined } = await this.#storage.call('health.report');
     assert.deepEqual({ orphans, quarantined }, { orphans: [], quarantined: [] });
     const found = volumes.map(({ name, id, sizeBytes, attributes, staged, published }) => ({
       ...{ name, id, sizeBytes, readIOPS: attributes?.readIOPS },
@@ -319,7 +319,8 @@ export class Fuzz {
   }
 
   async #checkText(name: string, volume: KnownVolume): Promise<void> {
-    if (!volume.isStaged) await this.#storage.call('stage', volume.id, this.#place(`${name}-staging`));
+    if (!volume.isStaged)
+      await this.#storage.call('staging.stage', volume.id, this.#place(`${name}-staging`));
     volume.isStaged = true;
     await this.#publish(name, volume);
     await using file = await open(this.#fileOf(name), 'r').catch(() => undefined);
@@ -330,13 +331,13 @@ export class Fuzz {
   async #removeAll(): Promise<void> {
     const storage = this.#storage;
     for (const [name, { id }] of this.#volumes) {
-      await storage.call('unpublish', id, this.#place(name));
-      await storage.call('unstage', id, this.#place(`${name}-staging`));
-      await storage.call('deleteVolume', id);
+      await storage.call('staging.unpublish', id, this.#place(name));
+      await storage.call('staging.unstage', id, this.#place(`${name}-staging`));
+      await storage.call('volumes.delete', id);
     }
-    for (const { id } of this.#groups.values()) await storage.call('deleteGroup', id, []);
-    for (const { id } of this.#snapshots.values()) await storage.call('deleteSnapshot', id);
-    const { volumes, snapshots, orphans } = await storage.call('report');
+    for (const { id } of this.#groups.values()) await storage.call('groups.delete', id, []);
+    for (const { id } of this.#snapshots.values()) await storage.call('snapshots.delete', id);
+    const { volumes, snapshots, orphans } = await storage.call('health.report');
     assert.deepEqual({ volumes, snapshots, orphans }, { volumes: [], snapshots: [], orphans: [] });
     const mounts = (await readFile('/proc/self/mountinfo', 'utf8')).split('\n');
     assert.deepEqual(

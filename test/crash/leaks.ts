@@ -16,7 +16,7 @@ export async function checkNothingLeaks(
   when: 'after a start' | 'at rest' = 'at rest',
 ): Promise<void> {
   const { directory, storage, form } = scene;
-  const { volumes, snapshots, orphans, quarantined } = await storage.report();
+  const { volumes, snapshots, orphans, quarantined } = await storage.health.report();
   assert.deepEqual({ orphans, quarantined }, { orphans: [], quarantined: [] });
   for (const [kind, records] of Object.entries({ volumes, snapshots })) {
     const files = (await readdir(join(directory, 'state', kind))).sort();
@@ -104,12 +104,12 @@ export async function syncPool(scene: Scene): Promise<void> {
 }
 
 export async function usablePools({ storage }: Scene): Promise<string[]> {
-  const { pools } = await storage.report();
+  const { pools } = await storage.health.report();
   return pools.filter(({ isAccepting }) => isAccepting).map(({ name }) => name);
 }
 
 export async function poolBytes({ storage }: Scene, pool: string): Promise<bigint> {
-  const { pools } = await storage.report();
+  const { pools } = await storage.health.report();
   return pools.find(({ name }) => name === pool)?.capacity?.totalBytes ?? 0n;
 }
 

@@ -3,15 +3,21 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { Fault, type FaultKind } from '../../src/core/fault.ts';
-import type { Storage } from '../../node-agent/storage/storage.ts';
-import { type Answer, type Call, decode, encode } from './remote-storage.ts';
+import type { StorageServices } from '../../node-agent/storage/services.ts';
+import { type Answer, type Call, decode, encode, type Method } from './remote-storage.ts';
 import type { Form } from './scene.ts';
 
 const VICTIM = join(import.meta.dirname, 'fuzz-victim.ts');
 
-type Method = Exclude<keyof Storage, symbol>;
-type Result<M extends Method> = Storage[M] extends (...args: never[]) => infer R ? Awaited<R> : never;
-type Args<M extends Method> = Storage[M] extends (...args: infer A) => unknown ? A : never;
+type Work<M extends Method> = M extends `${infer S}.${infer N}`
+  ? S extends keyof StorageServices
+    ? N extends keyof StorageServices[S]
+      ? StorageServices[S][N]
+      : never
+    : never
+  : never;
+type Result<M extends Method> = Work<M> extends (...args: never[]) => infer R ? Awaited<R> : never;
+type Args<M extends Method> = Work<M> extends (...args: infer A) => unknown ? A : never;
 
 interface Pending {
   readonly call: Call;

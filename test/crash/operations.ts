@@ -26,12 +26,12 @@ import { STREAM_OPERATIONS } from './stream-operations.ts';
 
 const limitsIo = ({ backend, volumeMode }: Form): boolean => backend === 'image' || volumeMode === 'Block';
 const removeGroup = (scene: Scene, name: string): Promise<void> =>
-  scene.storage.deleteGroup(
-    scene.storage.listGroups().find((group) => group.name === name)?.id ?? 'none',
+  scene.storage.groups.delete(
+    scene.storage.groups.list().find((group) => group.name === name)?.id ?? 'none',
     [],
   );
 const groupOfTwo = (scene: Scene, name: string): Promise<unknown> =>
-  scene.storage.createGroup(name, [idOf(findVolume(scene, 'base')), idOf(findVolume(scene, 'other'))]);
+  scene.storage.groups.create(name, [idOf(findVolume(scene, 'base')), idOf(findVolume(scene, 'other'))]);
 const hasVolume = (name: string) => async (scene: Scene) =>
   assert.equal(findVolume(scene, name)?.sizeBytes, VOLUME_BYTES, `volume ${name}`);
 const hasNoVolume = (name: string) => async (scene: Scene) =>
@@ -50,11 +50,11 @@ const hasXfs = ({ backend, volumeMode, encrypted }: Form): boolean =>
   backend === 'image' && volumeMode === 'Filesystem' && encrypted !== true;
 const createXfs = (scene: Scene): Promise<unknown> => {
   const range = { requiredBytes: 320n * MIB, limitBytes: 0n };
-  return scene.storage.createVolume({ ...request(scene, 'new'), fsType: 'xfs', range });
+  return scene.storage.volumes.create({ ...request(scene, 'new'), fsType: 'xfs', range });
 };
 const expandXfs = (scene: Scene): Promise<unknown> => {
   const range = { requiredBytes: 640n * MIB, limitBytes: 0n };
-  return scene.storage.expandVolume(idOf(findVolume(scene, 'new')), range);
+  return scene.storage.volumes.expand(idOf(findVolume(scene, 'new')), range);
 };
 const grown = { requiredBytes: 2n * VOLUME_BYTES, limitBytes: 0n };
 const LIMITS = { readIOPS: 100n };
@@ -72,7 +72,7 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
   'restore a snapshot to more room': {
     isFor: copies,
     run: (scene) =>
-      scene.storage.createVolume({
+      scene.storage.volumes.create({
         ...request(scene, 'new'),
         range: grown,
         source: { kind: 'snapshot', id: idOf(findSnapshot(scene, 'base-snapshot')) },
@@ -104,13 +104,13 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
   'delete a volume that is staged': { prepare: staged, run: removeNew, check: hasNoVolume('new') },
   'take a snapshot': {
     isFor: copies,
-    run: (scene) => scene.storage.createSnapshot('new', idOf(findVolume(scene, 'base'))),
+    run: (scene) => scene.storage.snapshots.create('new', idOf(findVolume(scene, 'base'))),
     check: async (scene) => assert.ok(findSnapshot(scene, 'new')),
     undo: (scene) => removeSnapshot(scene, 'new'),
   },
   'delete a snapshot': {
     isFor: copies,
-    prepare: (scene) => scene.storage.createSnapshot('new', idOf(findVolume(scene, 'base'))),
+    prepare: (scene) => scene.storage.snapshots.create('new', idOf(findVolume(scene, 'base'))),
     run: (scene) => removeSnapshot(scene, 'new'),
     check: async (scene) => assert.equal(findSnapshot(scene, 'new'), undefined),
   },
@@ -118,7 +118,7 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     isFor: copies,
     prepare: (scene) => stage(scene, 'other'),
     run: (scene) => groupOfTwo(scene, 'new'),
-    check: async (scene) => assert.equal(scene.storage.listGroups()[0]?.members.length, 2),
+    check: async (scene) => assert.equal(scene.storage.groups.list()[0]?.members.length, 2),
     undo: async (scene) => {
       await removeGroup(scene, 'new');
       await unstage(scene, 'other');
@@ -128,11 +128,11 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     isFor: copies,
     prepare: (scene) => groupOfTwo(scene, 'new'),
     run: (scene) => removeGroup(scene, 'new'),
-    check: async (scene) => assert.deepEqual(scene.storage.listGroups(), []),
+    check: async (scene) => assert.deepEqual(scene.storage.groups.list(), []),
   },
   'expand a volume': {
     prepare: (scene) => create(scene, 'new'),
-    run: (scene) => scene.storage.expandVolume(idOf(findVolume(scene, 'new')), grown),
+    run: (scene) => scene.storage.volumes.expand(idOf(findVolume(scene, 'new')), grown),
     check: async (scene) => {
       await stage(scene, 'new');
       // A file system keeps some of it for itself.
@@ -143,7 +143,7 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
   'stage a volume that has grown': {
     prepare: async (scene) => {
       await create(scene, 'new');
-      await scene.storage.expandVolume(idOf(findVolume(scene, 'new')), grown);
+      await scene.storage.volumes.expand(idOf(findVolume(scene, 'new')), grown);
     },
     run: (scene) => stage(scene, 'new'),
     check: async (scene) => assert.ok((await shownBytes(scene)) > VOLUME_BYTES + 8n * MIB),
@@ -172,21 +172,21 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
   'expand a device in use': {
     isFor: ({ volumeMode }) => volumeMode === 'Block',
     prepare: staged,
-    run: (scene) => scene.storage.expandVolume(idOf(findVolume(scene, 'new')), grown),
+    run: (scene) => scene.storage.volumes.expand(idOf(findVolume(scene, 'new')), grown),
     check: async (scene) => assert.equal(await see.deviceBytes(scene, 'new'), 2n * VOLUME_BYTES),
     undo: hidden,
   },
   'modify a volume in use': {
     isFor: limitsIo,
     prepare: staged,
-    run: (scene) => scene.storage.modifyVolume(idOf(findVolume(scene, 'new')), LIMITS),
+    run: (scene) => scene.storage.volumes.modify(idOf(findVolume(scene, 'new')), LIMITS),
     check: async (scene) => assert.deepEqual(Object.values(await scene.limits()), ['readIOPS=100']),
     undo: hidden,
   },
   'unstage a volume with limits': {
     isFor: limitsIo,
     prepare: async (scene) => {
-      await scene.storage.createVolume({ ...request(scene, 'new'), attributes: LIMITS });
+      await scene.storage.volumes.create({ ...request(scene, 'new'), attributes: LIMITS });
       await stage(scene, 'new');
     },
     run: (scene) => unstage(scene, 'new'),
@@ -196,7 +196,7 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
   'publish a volume to its node': {
     prepare: (scene) => create(scene, 'new'),
     run: (scene) =>
-      scene.storage.controllerPublish(
+      scene.storage.staging.controllerPublish(
         idOf(findVolume(scene, 'new')),
         { readonly: false, accessMode: 'SINGLE_NODE_WRITER' },
         10,
@@ -256,21 +256,21 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
   'publish a volume of a pod': {
     isFor: ({ volumeMode }) => volumeMode === 'Filesystem',
     run: (scene) => publishEphemeral(scene),
-    check: async (scene) => assert.equal(scene.storage.findEphemeral('pod')?.published.length, 1),
+    check: async (scene) => assert.equal(scene.storage.ephemerals.find('pod')?.published.length, 1),
     undo: (scene) => unpublishEphemeral(scene),
   },
   'unpublish a volume of a pod': {
     isFor: ({ volumeMode }) => volumeMode === 'Filesystem',
     prepare: (scene) => publishEphemeral(scene),
     run: (scene) => unpublishEphemeral(scene),
-    check: async (scene) => assert.equal(scene.storage.findEphemeral('pod'), undefined),
+    check: async (scene) => assert.equal(scene.storage.ephemerals.find('pod'), undefined),
   },
   ...STREAM_OPERATIONS,
   ...POOL_OPERATIONS,
   'remove what was deleted': {
     prepare: async (scene) => {
       const range = { requiredBytes: 128n * MIB, limitBytes: 0n };
-      await scene.storage.createVolume({ ...request(scene, 'new'), range });
+      await scene.storage.volumes.create({ ...request(scene, 'new'), range });
       // More than one run may free.
       await write(scene, 'new', 'much', Number(80n * MIB));
       if (scene.form.backend === 'directory') await see.makeObstinate(scene, 'new');
@@ -285,12 +285,12 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
 async function shownBytes(scene: Scene): Promise<bigint> {
   await publish(scene, 'new');
   const id = idOf(findVolume(scene, 'new'));
-  return (await scene.storage.stats(id, placesOf(scene, 'new').target)).totalBytes;
+  return (await scene.storage.staging.stats(id, placesOf(scene, 'new').target)).totalBytes;
 }
 
 async function publishEphemeral(scene: Scene): Promise<void> {
   const { volumeMode, encrypted } = scene.form;
-  await scene.storage.publishEphemeral({
+  await scene.storage.ephemerals.publish({
     handle: 'pod',
     range: { requiredBytes: VOLUME_BYTES, limitBytes: 0n },
     target: placesOf(scene, 'pod').target,
@@ -300,5 +300,5 @@ async function publishEphemeral(scene: Scene): Promise<void> {
 }
 
 async function unpublishEphemeral(scene: Scene): Promise<void> {
-  await scene.storage.unpublishEphemeral('pod', placesOf(scene, 'pod').target);
+  await scene.storage.ephemerals.unpublish('pod', placesOf(scene, 'pod').target);
 }

@@ -61,9 +61,9 @@ async function wantExtra(scene: Scene, mebibytes: bigint | undefined): Promise<v
     backend: backend === 'directory' ? 'btrfs' : backend,
     source,
   };
-  await scene.storage.wantPools(mebibytes === undefined ? [] : [spec]);
+  await scene.storage.pools.request(mebibytes === undefined ? [] : [spec]);
   await runUntil(scene, 'the other pool is as it is wished for', async () => {
-    const found = (await scene.storage.report()).pools.find(({ name }) => name === 'extra');
+    const found = (await scene.storage.health.report()).pools.find(({ name }) => name === 'extra');
     if (mebibytes === undefined) return found === undefined;
     if (found?.problem !== undefined) throw new Error(found.problem);
     return found?.isAccepting === true && (await see.poolBytes(scene, 'extra')) > sizeBytes - 100n * MIB;
@@ -93,9 +93,9 @@ async function wantDisks(scene: Scene, count: number): Promise<void> {
   const devices = (await Promise.all(files.map(see.loopOf))).map((device) => device ?? 'none');
   const source = { kind: 'devices', devices } as const;
   const spec: PoolSpec = { ...POOL_DEFAULTS, name: 'disks', backend: 'btrfs', source };
-  await scene.storage.wantPools(count === 0 ? [] : [spec]);
+  await scene.storage.pools.request(count === 0 ? [] : [spec]);
   await runUntil(scene, 'the pool of disks is as it is wished for', async () => {
-    const found = (await scene.storage.report()).pools.find(({ name }) => name === 'disks');
+    const found = (await scene.storage.health.report()).pools.find(({ name }) => name === 'disks');
     if (count === 0) return found === undefined;
     if (found?.problem !== undefined) throw new Error(found.problem);
     return found?.isAccepting === true && (await see.poolBytes(scene, 'disks')) > BigInt(count) * 250n * MIB;

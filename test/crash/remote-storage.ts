@@ -1,13 +1,19 @@
 import { createInterface } from 'node:readline/promises';
 import { Fault, isFault } from '../../src/core/fault.ts';
-import type { Storage } from '../../node-agent/storage/storage.ts';
+import type { StorageServices } from '../../node-agent/storage/services.ts';
 import { type Effect, installEffects, watchEffects } from './effects.ts';
 import { type Form, openScene } from './scene.ts';
 
-/** A method of the service with what it is given, as it goes through a pipe. */
+type ServiceName = Exclude<keyof StorageServices, 'run'>;
+/** `volumes.create`: a method of one of the storage services. */
+export type Method = {
+  [S in ServiceName]: `${S}.${Extract<keyof StorageServices[S], string>}`;
+}[ServiceName];
+
+/** A method of the services with its arguments, as sent through a pipe. */
 export interface Call {
   readonly number: number;
-  readonly method: keyof Storage;
+  readonly method: Method;
   readonly args: readonly unknown[];
 }
 
@@ -51,7 +57,9 @@ export async function serve(directory: string, form: Form, lives: number): Promi
   const answer = (value: Answer): void => void process.stdout.write(`${encode(value)}\n`);
   for await (const line of createInterface({ input: process.stdin })) {
     const { number, method, args } = decode(line) as Call;
-    const work = Reflect.get(storage, method) as (...input: readonly unknown[]) => unknown;
+    const [service = '', name = ''] = method.split('.');
+    const target = Reflect.get(storage, service) as object;
+    const work = Reflect.get(target, name) as (...input: readonly unknown[]) => unknown;
     void Promise.resolve()
       .then(() => work(...args))
       .then(

@@ -5,12 +5,12 @@ import { type Form, findSnapshot, findVolume, idOf, request, type Scene } from '
 export const copies = ({ backend }: Form): boolean => backend !== 'directory';
 
 export const create = (scene: Scene, name: string, source?: ContentSource): Promise<unknown> =>
-  scene.storage.createVolume({ ...request(scene, name), source });
+  scene.storage.volumes.create({ ...request(scene, name), source });
 
 export const remove = (scene: Scene, name: string): Promise<void> =>
-  scene.storage.deleteVolume(idOf(findVolume(scene, name)));
+  scene.storage.volumes.delete(idOf(findVolume(scene, name)));
 
 export const removeSnapshot = (scene: Scene, name: string): Promise<void> =>
-  scene.storage.deleteSnapshot(idOf(findSnapshot(scene, name)));
+  scene.storage.snapshots.delete(idOf(findSnapshot(scene, name)));
 
 export const removeNew = (scene: Scene): Promise<void> => remove(scene, 'new');

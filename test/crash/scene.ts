@@ -2,8 +2,8 @@ import { mkdir, open, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { IoCgroups } from '../../node-agent/linux/process/io-cgroups.ts';
 import { type Kernel, startKernel } from '../../node-agent/linux/kernel/kernel.ts';
-import { openStorage, type Storage } from '../../node-agent/storage/storage.ts';
-import type { CreateVolume } from '../../node-agent/storage/volumes/volumes.ts';
+import { openStorage, type Storage } from '../../node-agent/storage/open-storage.ts';
+import type { VolumeRequest } from '../../src/core/volumes/volume-request.ts';
 import type { BackendKind } from '../../src/core/volumes/backend-features.ts';
 import { PASSPHRASE_FIELD } from '../../src/core/volumes/encryption.ts';
 import { POOL_DEFAULTS, type PoolSource, type PoolSpec } from '../../src/core/pools/pool.ts';
@@ -97,11 +97,11 @@ async function openLimits(
 
 /** The finished volume of that name. */
 export function findVolume({ storage }: Scene, name: string): Volume | undefined {
-  return storage.listVolumes().find((volume) => volume.name === name);
+  return storage.volumes.list().find((volume) => volume.name === name);
 }
 
 export function findSnapshot({ storage }: Scene, name: string): Snapshot | undefined {
-  return storage.listSnapshots().find((snapshot) => snapshot.name === name);
+  return storage.snapshots.list().find((snapshot) => snapshot.name === name);
 }
 
 /** The id of what is there; of what is not, one that nothing has. */
@@ -110,7 +110,7 @@ export function idOf(found: { readonly id: string } | undefined): string {
 }
 
 /** What asks for a volume of the story's form. */
-export function request({ form: { volumeMode, encrypted } }: Scene, name: string): CreateVolume {
+export function request({ form: { volumeMode, encrypted } }: Scene, name: string): VolumeRequest {
   return {
     name,
     pool: 'default',
@@ -132,23 +132,23 @@ export function placesOf(
 export async function stage(scene: Scene, name: string): Promise<void> {
   const { staging } = placesOf(scene, name);
   const secrets = scene.form.encrypted === true ? SECRETS : {};
-  await scene.storage.stage(idOf(findVolume(scene, name)), staging, { secrets });
+  await scene.storage.staging.stage(idOf(findVolume(scene, name)), staging, { secrets });
 }
 
 export async function publish(scene: Scene, name: string, group?: number): Promise<void> {
   const { staging: stagingPath, target } = placesOf(scene, name);
-  await scene.storage.publish({
+  await scene.storage.staging.publish({
     ...{ volumeId: idOf(findVolume(scene, name)), stagingPath, target },
     ...{ readonly: false, flags: [], accessMode: 'SINGLE_NODE_MULTI_WRITER' as const, group },
   });
 }
 
 export async function unpublish(scene: Scene, name: string): Promise<void> {
-  await scene.storage.unpublish(idOf(findVolume(scene, name)), placesOf(scene, name).target);
+  await scene.storage.staging.unpublish(idOf(findVolume(scene, name)), placesOf(scene, name).target);
 }
 
 export async function unstage(scene: Scene, name: string): Promise<void> {
-  await scene.storage.unstage(idOf(findVolume(scene, name)), placesOf(scene, name).staging);
+  await scene.storage.staging.unstage(idOf(findVolume(scene, name)), placesOf(scene, name).staging);
 }
 
 /** Shows the volume, lets `use` look at the file or device with its data, and takes it away again. */
@@ -201,9 +201,9 @@ export async function runUntil(
 export async function furnish(scene: Scene): Promise<void> {
   await mkdir(join(scene.directory, 'targets'), { recursive: true });
   const { storage } = scene;
-  await storage.createVolume(request(scene, 'base'));
+  await storage.volumes.create(request(scene, 'base'));
   await write(scene, 'base', 'base');
-  await storage.createVolume(request(scene, 'other'));
+  await storage.volumes.create(request(scene, 'other'));
   if (scene.form.backend === 'directory') return;
-  await storage.createSnapshot('base-snapshot', idOf(findVolume(scene, 'base')));
+  await storage.snapshots.create('base-snapshot', idOf(findVolume(scene, 'base')));
 }

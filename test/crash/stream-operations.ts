@@ -22,7 +22,7 @@ export const STREAM_OPERATIONS: Readonly<Record<string, Operation>> = {
     run: (scene) => imported(scene, 'new', 'whole.stream', false),
     check: async (scene) => {
       assert.equal(await read(scene, 'new'), 'one');
-      assert.equal(scene.storage.listSnapshots().length, 1);
+      assert.equal(scene.storage.snapshots.list().length, 1);
     },
     undo: removeNew,
   },
@@ -32,7 +32,7 @@ export const STREAM_OPERATIONS: Readonly<Record<string, Operation>> = {
     run: (scene) => imported(scene, 'new', 'whole.stream', true),
     check: async (scene) => {
       assert.equal(await read(scene, 'new'), 'one');
-      assert.equal(scene.storage.listSnapshots().length, 2);
+      assert.equal(scene.storage.snapshots.list().length, 2);
     },
     undo: forgetImports,
   },
@@ -52,14 +52,14 @@ export const STREAM_OPERATIONS: Readonly<Record<string, Operation>> = {
 };
 
 async function exported(scene: Scene, source: string, file: string, parent?: string): Promise<void> {
-  await using content = await scene.storage.exportVolume({ source, parent, signal: never });
+  await using content = await scene.storage.transfers.export({ source, parent, signal: never });
   await pipeline(content.chunks(), createWriteStream(file));
 }
 
 async function imported(scene: Scene, name: string, file: string, keepBase: boolean): Promise<void> {
   const input = createReadStream(join(scene.directory, file), { highWaterMark: 70_001 });
   try {
-    await scene.storage.importVolume({ name, pool: 'default', keepBase, input, signal: never });
+    await scene.storage.transfers.import({ name, pool: 'default', keepBase, input, signal: never });
   } finally {
     input.destroy();
   }
@@ -77,7 +77,7 @@ async function streams(scene: Scene): Promise<void> {
     ['two', difference],
   ] as const) {
     await write(scene, 'from', text);
-    await scene.storage.createSnapshot(text, idOf(findVolume(scene, 'from')));
+    await scene.storage.snapshots.create(text, idOf(findVolume(scene, 'from')));
     await exported(scene, text, file ?? '', text === 'two' ? 'one' : undefined);
   }
   for (const text of ['one', 'two']) await removeSnapshot(scene, text);
@@ -86,7 +86,7 @@ async function streams(scene: Scene): Promise<void> {
 
 async function forgetImports(scene: Scene): Promise<void> {
   for (const name of ['new', 'before']) await remove(scene, name);
-  for (const { id, name } of scene.storage.listSnapshots()) {
-    if (name.startsWith('import-')) await scene.storage.deleteSnapshot(id);
+  for (const { id, name } of scene.storage.snapshots.list()) {
+    if (name.startsWith('import-')) await scene.storage.snapshots.delete(id);
   }
 }

@@ -2,7 +2,6 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { STARTUP_TAINT } from '../../node-agent/kube/startup-taint.ts';
-import { tellChanges } from '../../node-agent/kube/storage-changes.ts';
 import { AgeFile } from '../../node-agent/storage/removal/orphan-ages.ts';
 import { OrphanCollector } from '../../node-agent/storage/removal/orphan-collector.ts';
 import { LOCAL_VOLUMES, type LocalVolume } from '../../src/api/local-volume.ts';
@@ -122,8 +121,8 @@ describe('the agent in a cluster', { timeout: 120_000 }, () => {
     await untilStatus('pvc-b', { phase: 'Ready' });
     for (const name of ['pvc-a', 'snap-a', 'pvc-b']) await remove(name);
     for (const name of ['pvc-a', 'snap-a', 'pvc-b']) await untilGone(name);
-    expect(lab.storage.listVolumes()).toEqual([]);
-    expect(lab.storage.listSnapshots()).toEqual([]);
+    expect(lab.storage.volumes.list()).toEqual([]);
+    expect(lab.storage.snapshots.list()).toEqual([]);
   });
 
   test('a pool without room says Exhausted and leaves nothing', async () => {
@@ -131,7 +130,7 @@ describe('the agent in a cluster', { timeout: 120_000 }, () => {
     await untilStatus('pvc-large', { phase: 'Exhausted' });
     await remove('pvc-large');
     await untilGone('pvc-large');
-    expect(await lab.storage.report()).toMatchObject({ volumes: [], orphans: [] });
+    expect(await lab.storage.health.report()).toMatchObject({ volumes: [], orphans: [] });
   });
 
   test('an idle node writes nothing, and neither does an agent that is restarted', async () => {
@@ -152,10 +151,10 @@ describe('the agent in a cluster', { timeout: 120_000 }, () => {
   test('an API server that is down for some seconds changes nothing on disk, and is caught up with', async () => {
     await create('pvc-kept');
     await untilStatus('pvc-kept', { phase: 'Ready' });
-    const volumes = lab.storage.listVolumes().map(({ id }) => id);
+    const volumes = lab.storage.volumes.list().map(({ id }) => id);
     await server.kill();
     await sleep(5_000);
-    expect(lab.storage.listVolumes().map(({ id }) => id)).toEqual(volumes);
+    expect(lab.storage.volumes.list().map(({ id }) => id)).toEqual(volumes);
     await server.start();
     await create('pvc-after');
     await untilStatus('pvc-after', { phase: 'Ready' });
@@ -206,23 +205,23 @@ describe('the agent in a cluster', { timeout: 120_000 }, () => {
     await expect
       .poll(
         () =>
-          lab.storage
-            .listVolumes()
+          lab.storage.volumes
+            .list()
             .map(({ name, id }) => [name, id])
             .sort(),
         { timeout: 10_000 },
       )
       .toEqual(wanted.sort());
-    expect(await lab.storage.report()).toMatchObject({ orphans: [], quarantined: [] });
+    expect(await lab.storage.health.report()).toMatchObject({ orphans: [], quarantined: [] });
     for (const { metadata } of await objects()) await remove(metadata?.name ?? '');
     await expect.poll(objects, { timeout: 30_000 }).toEqual([]);
-    expect(await lab.storage.report()).toMatchObject({ volumes: [], orphans: [] });
+    expect(await lab.storage.health.report()).toMatchObject({ volumes: [], orphans: [] });
   });
 
   test('orphans are told of and go after their time of grace; what a PersistentVolume by hand names stays', async () => {
     const [leaked, imported] = await Promise.all(
       ['leaked', 'imported'].map((name) =>
-        lab.storage.createVolume({
+        lab.storage.volumes.create({
           ...{ name, pool: undefined, source: undefined },
           range: { requiredBytes: 64n << 20n, limitBytes: 0n },
         }),
@@ -243,7 +242,7 @@ describe('the agent in a cluster', { timeout: 120_000 }, () => {
     await expect.poll(orphaned, { timeout: 10_000 }).toContain(`leaked (${leaked?.id ?? ''})`);
     const end = new AbortController();
     const collecting = agent?.collectOrphans(2_000, end.signal);
-    const names = (): readonly string[] => lab.storage.listVolumes().map(({ name }) => name);
+    const names = (): readonly string[] => lab.storage.volumes.list().map(({ name }) => name);
     try {
       await expect.poll(() => names().toSorted(), { timeout: 30_000 }).toEqual(['imported', 'pvc-kept']);
       await expect.poll(orphaned, { timeout: 10_000 }).not.toContain('leaked');
@@ -293,7 +292,8 @@ function startAgent(server: ApiServer, lab: StorageLab): RunningAgent {
   );
   const member = agentMember(NODE, { client, logger: silentLogger });
   const end = new AbortController();
-  const storage = tellChanges(lab.storage, () => member.storageChanged());
+  const { storage } = lab;
+  lab.onUsageChange = () => member.storageChanged();
   member.storageOpened(storage);
   member.readinessChanged();
   const running = Promise.all([member.run(end.signal), storage.run(end.signal)]);
@@ -307,7 +307,7 @@ function startAgent(server: ApiServer, lab: StorageLab): RunningAgent {
     changed: () => member.storageChanged(),
     async collectOrphans(graceMs, signal) {
       const ages = new AgeFile({ stateDir: lab.stateDir }, { logger: silentLogger });
-      await new OrphanCollector({ graceMs }, { storage, askers: member, ages, logger: silentLogger }).run(
+      await new OrphanCollector({ graceMs }, { storage, references: member, ages, logger: silentLogger }).run(
         signal,
       );
     },

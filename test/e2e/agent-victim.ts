@@ -1,6 +1,5 @@
-import { tellChanges } from '../../node-agent/kube/storage-changes.ts';
 import { startKernel } from '../../node-agent/linux/kernel/kernel.ts';
-import { openStorage } from '../../node-agent/storage/storage.ts';
+import { openStorage } from '../../node-agent/storage/open-storage.ts';
 import { findCluster } from '../../src/kube/cluster-access.ts';
 import { HttpKubeClient } from '../../src/kube/http-client.ts';
 import { filePool } from '../integration/storage-lab.ts';
@@ -14,14 +13,17 @@ const logger = createLogger({ level: 'error', name: 'victim' });
 const access = await findCluster({ env: {}, homeDirectory: '/nonexistent', kubeconfig });
 const client = new HttpKubeClient({ access, userAgent: 'keelson-agent/test', qps: 500, burst: 500 });
 const member = agentMember(nodeName, { client, logger });
-const opened = await openStorage(
+const storage = await openStorage(
   {
     stateDir,
     pools: [filePool('default', file, 1n << 30n)],
   },
-  { kernel: startKernel({ name: 'victim' }), logger },
+  {
+    kernel: startKernel({ name: 'victim' }),
+    logger,
+    onUsageChange: () => member.storageChanged(),
+  },
 );
-const storage = tellChanges(opened, () => member.storageChanged());
 member.storageOpened(storage);
 member.readinessChanged();
 const { signal } = new AbortController();

@@ -5,7 +5,11 @@ import type { MountPlan } from '../../src/core/volumes/volume-access.ts';
 import type { Enforcement } from '../../src/core/volumes/volume-quota.ts';
 import { Fault } from '../../src/core/fault.ts';
 import type { VolumeBackend } from '../../node-agent/storage/contract/volume-backend.ts';
-import type { Pool } from '../../node-agent/storage/contract/pool.ts';
+import { findPool, type Pool, type PoolSet, type PoolState } from '../../node-agent/storage/contract/pool.ts';
+import type { PoolRequests } from '../../node-agent/storage/pools/node-pools.ts';
+import { createServices, type ServiceDeps, type StorageServices } from '../../node-agent/storage/services.ts';
+import type { PoolSpec } from '../../src/core/pools/pool.ts';
+import { silentLogger } from '../../src/runtime/logger.ts';
 import type { VolumeMounts } from '../../node-agent/storage/contract/volume-mounts.ts';
 import type { RecordStore } from '../../node-agent/storage/contract/records.ts';
 
@@ -183,7 +187,54 @@ export class FakePool implements Pool {
   }
 }
 
-/** What survives of an inventory. */
+/** Returns a set of open pools without labels; it records the pools that are requested. */
+export function fixedPools(
+  pools: readonly Pool[],
+): PoolSet & PoolRequests & { readonly requested: () => readonly PoolSpec[] } {
+  const states = pools.map(
+    (pool): PoolState => ({
+      name: pool.name,
+      backend: pool.backend.features.backend,
+      origin: 'config',
+      labels: {},
+      pool,
+      problem: undefined,
+      isAccepting: true,
+    }),
+  );
+  let requested: readonly PoolSpec[] = [];
+  return {
+    get: (name) => findPool(states, name),
+    states: () => states,
+    requested: () => requested,
+    async request(specs) {
+      requested = specs;
+    },
+    onChange: () => undefined,
+    unmount: async () => undefined,
+  };
+}
+
+/** Starts the storage services on the given pools and records, and recovers every open pool. */
+export async function startStorage(
+  given: PoolSet | readonly Pool[],
+  records: RecordStore,
+  deps: Omit<ServiceDeps, 'pools' | 'records' | 'logger'> = {},
+): Promise<StorageServices> {
+  const pools = { ...fixedPools([]), ...('states' in given ? given : fixedPools(given)) };
+  const {
+    recover,
+    settled: _,
+    ...services
+  } = createServices({
+    ...deps,
+    ...{ pools, records, logger: silentLogger },
+  });
+  for (const { name, pool } of pools.states()) if (pool !== undefined) await recover(name);
+  return services;
+}
+
+/** What survives of the records. */
 export interface FakeDisk {
   readonly volumes: Map<string, Volume>;
   readonly snapshots: Map<string, Snapshot>;
@@ -194,7 +245,7 @@ export function createFakeDisk(): FakeDisk {
 }
 
 /** Records on `disk`: a new one on the same disk is what a restart sees. */
-export function openFakeInventory(disk: FakeDisk): RecordStore {
+export function openFakeRecords(disk: FakeDisk): RecordStore {
   const volumes = new Map(disk.volumes);
   const snapshots = new Map(disk.snapshots);
   return {

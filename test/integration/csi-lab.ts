@@ -66,7 +66,10 @@ export async function startCsiLab(options: StorageLabOptions = {}): Promise<CsiL
   const { storage } = lab;
   server.add(
     'csi.v1.Identity',
-    createIdentity({ version: '1.2.3' }, { isReady: () => true, offersCopies: () => storage.offersCopies() }),
+    createIdentity(
+      { version: '1.2.3' },
+      { isReady: () => true, offersCopies: () => storage.pools.offersCopies() },
+    ),
   );
   server.add('csi.v1.Controller', createController({ nodeName: 'node-a' }, { storage }));
   server.addStreams('csi.v1.SnapshotMetadata', createSnapshotMetadata({ storage }));

@@ -40,7 +40,7 @@ describe.each(['btrfs', 'image'] as const)('on backend %s', (backend) => {
         kind: 'invalid',
       });
     }
-    expect((await csi.lab.storage.report()).volumes).toEqual([]);
+    expect((await csi.lab.storage.health.report()).volumes).toEqual([]);
 
     await publish({ size: '32Mi', pool: 'default' });
     await publish({ size: '32Mi', pool: 'default' });
@@ -69,7 +69,7 @@ describe.each(['btrfs', 'image'] as const)('on backend %s', (backend) => {
     await writeFile(join(target, 'file'), 'data');
     await csi.node('NodeUnpublishVolume', volume);
     await csi.node('NodeUnpublishVolume', volume);
-    expect((await csi.lab.storage.report()).volumes).toEqual([]);
+    expect((await csi.lab.storage.health.report()).volumes).toEqual([]);
     expect(await readdir(csi.lab.directory)).not.toContain('pod');
     expect(await readFile('/proc/self/mountinfo', 'utf8')).not.toContain(target);
   });
@@ -137,7 +137,7 @@ describe.each(['btrfs', 'image'] as const)('on backend %s', (backend) => {
     await expect(csi.node('NodePublishVolume', { ...inline, volume_id: HANDLE })).rejects.toMatchObject(
       refused,
     );
-    expect((await csi.lab.storage.report()).volumes.map((found) => found.id)).toEqual([id]);
+    expect((await csi.lab.storage.health.report()).volumes.map((found) => found.id)).toEqual([id]);
     await csi.node('NodeUnpublishVolume', published);
   });
 
@@ -204,7 +204,7 @@ it('makes snapshots where it is, says so, and refuses elsewhere', async () => {
       accessibility_requirements: { requisite: [at('node-b')] },
     }),
   ).rejects.toMatchObject({ kind: 'exhausted' });
-  expect(csi.lab.storage.listSnapshots()).toEqual([]);
+  expect(csi.lab.storage.snapshots.list()).toEqual([]);
   const { snapshot } = await csi.controller('CreateSnapshot', {
     ...request,
     accessibility_requirements: { requisite: [at('node-b'), at('node-a')], preferred: [at('node-b')] },

@@ -38,7 +38,7 @@ it('makes a volume of a pod by the attributes that a class has too, and refuses 
     /volumeAttributes: poolSelector: "media=!" is no label selector/,
   );
   await publish({ poolSelector: 'media!=hdd' });
-  expect(csi.lab.storage.findEphemeral(`csi-${'0'.repeat(64)}`)).toMatchObject({ pool: 'default' });
+  expect(csi.lab.storage.ephemerals.find(`csi-${'0'.repeat(64)}`)).toMatchObject({ pool: 'default' });
   await csi.node('NodeUnpublishVolume', {
     volume_id: `csi-${'0'.repeat(64)}`,
     target_path: join(csi.lab.directory, 'target'),
@@ -75,7 +75,7 @@ it('refuses what it cannot do, each with the code that CSI gives it', async () =
       kind,
     });
   }
-  expect(csi.lab.storage.listVolumes()).toEqual([]);
+  expect(csi.lab.storage.volumes.list()).toEqual([]);
   const reserved = { 'csi.storage.k8s.io/pvc/name': 'claim', pool: 'default' };
   await csi.controller('CreateVolume', {
     ...base,
@@ -155,7 +155,7 @@ it('tells health in the words of CSI 1.13, and of 1.12 for older kubelets', asyn
     usage: [{ unit: 'BYTES' }],
     volume_condition: { abnormal: false },
   });
-  await csi.lab.storage.unpublish(lost, target);
+  await csi.lab.storage.staging.unpublish(lost, target);
   await rename(join(csi.lab.mountPoint, 'volumes', lost), join(csi.lab.mountPoint, 'volumes', 'taken-away'));
 
   const gone = { volume_id: lost, health_statuses: [{ status: 'DATA_LOSS', reason: 'DataMissing' }] };

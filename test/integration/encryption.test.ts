@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { mkdir, mkdtemp, open, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, it } from 'vitest';
-import type { CreateVolume } from '../../node-agent/storage/volumes/volumes.ts';
+import type { VolumeRequest } from '../../src/core/volumes/volume-request.ts';
 import { PASSPHRASE_FIELD } from '../../src/core/volumes/encryption.ts';
 import { runCommand } from '../../src/runtime/child-process.ts';
 import { capability, startCsiLab } from './csi-lab.ts';
@@ -12,7 +12,7 @@ import { MIB, requireRoot, type StorageLab, startStorageLab } from './storage-la
 const PLAINTEXT = 'the plaintext that nobody finds on the disk';
 const SECRET = { [PASSPHRASE_FIELD]: 'correct horse battery staple' };
 const OTHER = { [PASSPHRASE_FIELD]: 'incorrect horse battery staple' };
-const exactly = (mebibytes: number): CreateVolume['range'] => ({
+const exactly = (mebibytes: number): VolumeRequest['range'] => ({
   requiredBytes: BigInt(mebibytes) * MIB,
   limitBytes: 0n,
 });
@@ -89,16 +89,18 @@ describe('an encrypted volume', () => {
     const id = await make(lab, 'v');
     const target = await show(lab, id, SECRET);
     await writeDurably(join(target, 'file'), 'data');
-    await expect(lab.storage.unstage(id, stagingOf(lab))).rejects.toMatchObject({ kind: 'precondition' });
+    await expect(lab.storage.staging.unstage(id, stagingOf(lab))).rejects.toMatchObject({
+      kind: 'precondition',
+    });
     const holder = await holdOpen(join(target, 'file'));
     try {
-      await lab.storage.unpublish(id, target);
-      await expect(lab.storage.unstage(id, stagingOf(lab))).rejects.toMatchObject({ kind: 'busy' });
+      await lab.storage.staging.unpublish(id, target);
+      await expect(lab.storage.staging.unstage(id, stagingOf(lab))).rejects.toMatchObject({ kind: 'busy' });
     } finally {
       holder.kill('SIGKILL');
       await once(holder, 'exit');
     }
-    await lab.storage.unstage(id, stagingOf(lab));
+    await lab.storage.staging.unstage(id, stagingOf(lab));
     expect(await readFile('/proc/self/mountinfo', 'utf8')).not.toContain(id);
   });
 
@@ -125,7 +127,7 @@ describe('an encrypted volume', () => {
 
     await lab.restart(async () => {
       await runCommand('umount', [target]);
-      const { encryption } = lab.storage.getVolume(id);
+      const { encryption } = lab.storage.volumes.get(id);
       await lab.kernel.call('removeEncryptionKey', place, encryption?.keyIdentifier ?? '');
     });
     await expect(publish(lab, id, `target-${id}`)).rejects.toThrow(/no key in the kernel: stage it again/);
@@ -149,8 +151,8 @@ describe('an encrypted volume', () => {
     await using lab = await startStorageLab({ backend: 'image' });
     const id = await make(lab, 'v');
     await writeDurably(join(await show(lab, id, SECRET), 'file'), 'data');
-    const snapshot = await lab.storage.createSnapshot('s', id);
-    const [member] = (await lab.storage.createGroup('g', [id])).members;
+    const snapshot = await lab.storage.snapshots.create('s', id);
+    const [member] = (await lab.storage.groups.create('g', [id])).members;
     const sources = [
       { kind: 'volume', id },
       { kind: 'snapshot', id: snapshot.id },
@@ -164,7 +166,7 @@ describe('an encrypted volume', () => {
       await expect(stage(lab, copied, OTHER)).rejects.toMatchObject({ kind: 'precondition' });
       const target = await show(lab, copied, SECRET);
       expect(await readFile(join(target, 'file'), 'utf8')).toBe('data');
-      expect((await lab.storage.stats(copied, target)).totalBytes).toBeGreaterThan(40n * MIB);
+      expect((await lab.storage.staging.stats(copied, target)).totalBytes).toBeGreaterThan(40n * MIB);
       await writeDurably(join(target, 'own'), 'data');
     }
     expect(await readdir(join(lab.directory, `target-${id}`))).toEqual(['file']);
@@ -208,15 +210,17 @@ describe('over CSI', () => {
     await expect(csi.node('NodePublishVolume', inline)).rejects.toMatchObject({ kind: 'invalid' });
     await csi.node('NodePublishVolume', { ...inline, secrets: SECRET });
     await writeFile(join(inline.target_path, 'file'), 'data');
-    const [inlineVolume] = (await csi.lab.storage.report()).volumes.filter(({ ephemeral }) => ephemeral);
+    const [inlineVolume] = (await csi.lab.storage.health.report()).volumes.filter(
+      ({ ephemeral }) => ephemeral,
+    );
     expect(inlineVolume?.encryption?.keyIdentifier).toMatch(/^[0-9a-f]{32}$/);
     await csi.node('NodeUnpublishVolume', { volume_id: handle, target_path: inline.target_path });
-    expect((await csi.lab.storage.report()).volumes.map((volume) => volume.id)).toEqual([id]);
+    expect((await csi.lab.storage.health.report()).volumes.map((volume) => volume.id)).toEqual([id]);
   });
 });
 
-async function make(lab: StorageLab, name: string, more: Partial<CreateVolume> = {}): Promise<string> {
-  const { id } = await lab.storage.createVolume({
+async function make(lab: StorageLab, name: string, more: Partial<VolumeRequest> = {}): Promise<string> {
+  const { id } = await lab.storage.volumes.create({
     name,
     pool: undefined,
     range: exactly(32),
@@ -232,14 +236,14 @@ function stagingOf({ directory }: StorageLab): string {
 }
 
 async function stage(lab: StorageLab, id: string, secrets: Record<string, string>): Promise<void> {
-  await lab.storage.stage(id, stagingOf(lab), { secrets });
+  await lab.storage.staging.stage(id, stagingOf(lab), { secrets });
 }
 
 async function publish(lab: StorageLab, volumeId: string, name: string): Promise<string> {
   const target = join(lab.directory, name);
   const stagingPath = stagingOf(lab);
   const how = { readonly: false, flags: [], accessMode: 'SINGLE_NODE_MULTI_WRITER' } as const;
-  await lab.storage.publish({ volumeId, stagingPath, target, ...how });
+  await lab.storage.staging.publish({ volumeId, stagingPath, target, ...how });
   return target;
 }
 
@@ -250,8 +254,9 @@ async function show(lab: StorageLab, id: string, secrets: Record<string, string>
 }
 
 async function hide(lab: StorageLab, id: string): Promise<void> {
-  for (const { target } of lab.storage.getVolume(id).published) await lab.storage.unpublish(id, target);
-  await lab.storage.unstage(id, stagingOf(lab));
+  for (const { target } of lab.storage.volumes.get(id).published)
+    await lab.storage.staging.unpublish(id, target);
+  await lab.storage.staging.unstage(id, stagingOf(lab));
 }
 
 async function writeDurably(path: string, text: string): Promise<void> {

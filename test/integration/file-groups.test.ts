@@ -197,7 +197,7 @@ describe.each(FORMS)('on %s', (_, form) => {
     });
     expect(await seen(volume)).toBe(root);
     expect(await readFile('/proc/self/mountinfo', 'utf8')).not.toContain(join(csi.lab.directory, 'two'));
-    expect(csi.lab.storage.getVolume(id).published.map((each) => each.target)).toEqual([volume]);
+    expect(csi.lab.storage.volumes.get(id).published.map((each) => each.target)).toEqual([volume]);
 
     await runCommand('chattr', ['-i', join(volume, 'sub/deep')]);
     const target = await publish(csi, id, 'two', withGroup('2000'));
@@ -236,7 +236,7 @@ describe.each(FORMS)('on %s', (_, form) => {
         ...withGroup(group),
       });
     await expect(publishInline('users')).rejects.toMatchObject({ kind: 'invalid' });
-    expect((await csi.lab.storage.report()).volumes).toEqual([]);
+    expect((await csi.lab.storage.health.report()).volumes).toEqual([]);
     await publishInline('2000');
     expect(await seen(target)).toMatch(/^2000 277\d$/);
     await end(csi, HANDLE, target);

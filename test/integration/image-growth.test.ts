@@ -11,14 +11,14 @@ const bytes = (mebibytes: bigint) => ({ requiredBytes: mebibytes * MIB, limitByt
 
 async function makeVolume(lab: StorageLab, fsType: FsType, mebibytes: bigint): Promise<string> {
   const request = { name: 'v', pool: undefined, source: undefined, range: bytes(mebibytes), fsType };
-  const { id } = await lab.storage.createVolume(request);
+  const { id } = await lab.storage.volumes.create(request);
   await writeFile(join(await lab.publish(id), 'data'), 'kept');
   return id;
 }
 
 async function hide(lab: StorageLab, id: string): Promise<void> {
-  await lab.storage.unpublish(id, join(lab.directory, 'target'));
-  await lab.storage.unstage(id, join(lab.directory, 'staging'));
+  await lab.storage.staging.unpublish(id, join(lab.directory, 'target'));
+  await lab.storage.staging.unstage(id, join(lab.directory, 'staging'));
 }
 
 it('an ext4 whose growth was cut off in the middle is as it was, and grows the next time', async (context) => {
@@ -26,7 +26,7 @@ it('an ext4 whose growth was cut off in the middle is as it was, and grows the n
   await using lab = await startStorageLab({ backend: 'image' });
   const id = await makeVolume(lab, 'ext4', 16n);
   await hide(lab, id);
-  await lab.storage.expandVolume(id, bytes(64n));
+  await lab.storage.volumes.expand(id, bytes(64n));
   const path = process.env['PATH'] ?? '';
   onTestFinished(() => void (process.env['PATH'] = path));
   // It has written some of what it has to when it dies: what is there then, e2fsck does not mend by itself.
@@ -43,15 +43,15 @@ it('an ext4 whose growth was cut off in the middle is as it was, and grows the n
 
   const target = await lab.publish(id);
   expect(await readFile(join(target, 'data'), 'utf8')).toBe('kept');
-  expect((await lab.storage.stats(id, target)).totalBytes).toBeGreaterThan(40n * MIB);
+  expect((await lab.storage.staging.stats(id, target)).totalBytes).toBeGreaterThan(40n * MIB);
 });
 
 it('what was mounted and not grown when the agent was killed grows when it is attached again', async () => {
   await using lab = await startStorageLab({ backend: 'image', poolBytes: 2048n * MIB });
   const id = await makeVolume(lab, 'xfs', 320n);
   const target = join(lab.directory, 'target');
-  const before = (await lab.storage.stats(id, target)).totalBytes;
+  const before = (await lab.storage.staging.stats(id, target)).totalBytes;
   await lab.restart(() => truncate(join(lab.mountPoint, 'volumes', `${id}.img`), Number(640n * MIB)));
-  expect((await lab.storage.stats(id, target)).totalBytes).toBeGreaterThan(before + 250n * MIB);
+  expect((await lab.storage.staging.stats(id, target)).totalBytes).toBeGreaterThan(before + 250n * MIB);
   expect(await readFile(join(target, 'data'), 'utf8')).toBe('kept');
 });

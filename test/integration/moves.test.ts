@@ -22,15 +22,15 @@ describe.each([
     await using to = await startStorageLab({ backend });
     const id = await make(from, 'v', form);
     await write(from, id, 'one');
-    const first = await from.storage.createSnapshot('s1', id);
+    const first = await from.storage.snapshots.create('s1', id);
     await write(from, id, 'two');
-    const second = await from.storage.createSnapshot('s2', id);
+    const second = await from.storage.snapshots.create('s2', id);
     await write(from, id, 'three');
 
     const whole = await take(from, 's1');
     const difference = await take(from, second.id, first.id);
     const now = await take(from, 'v');
-    expect((await from.storage.report()).snapshots).toHaveLength(2);
+    expect((await from.storage.health.report()).snapshots).toHaveLength(2);
 
     await expect(bring(to, 'early', difference)).rejects.toMatchObject({ kind: 'precondition' });
     const one = await bring(to, 'one', whole, { keepBase: true });
@@ -52,7 +52,7 @@ describe.each([
     await expect(bring(to, 'three', now.subarray(0, -60))).rejects.toMatchObject({ kind: 'invalid' });
     await expect(bring(to, 'again', whole)).rejects.toMatchObject({ kind: 'conflict' });
     await expect(bring(to, 'one', now)).rejects.toMatchObject({ kind: 'conflict' });
-    const { volumes, snapshots } = await to.storage.report();
+    const { volumes, snapshots } = await to.storage.health.report();
     expect(volumes).toHaveLength(3);
     expect(snapshots.map((snapshot) => snapshot.id).sort()).toEqual([first.id, second.id].sort());
   });
@@ -90,8 +90,8 @@ describe.each([
       yield stream.subarray(stream.length - 60);
     })();
     const request = { name: 'late', pool: undefined, keepBase: true, input: given, signal: stop.signal };
-    await expect(to.storage.importVolume(request)).rejects.toThrow();
-    expect(await to.storage.report()).toMatchObject({ volumes: [], snapshots: [], orphans: [] });
+    await expect(to.storage.transfers.import(request)).rejects.toThrow();
+    expect(await to.storage.health.report()).toMatchObject({ volumes: [], snapshots: [], orphans: [] });
     for (const kind of ['volumes', 'snapshots']) {
       const left = await readdir(join(to.mountPoint, kind));
       expect(left.filter((name) => !name.startsWith('trash-'))).toEqual([]);
@@ -104,7 +104,7 @@ it('keeps holes as holes, and encrypted volumes encrypted', async () => {
   await using from = await startStorageLab({ backend: 'image' });
   await using to = await startStorageLab({ backend: 'image' });
   const request = { pool: undefined, range: { requiredBytes: 64n * MIB, limitBytes: 0n }, source: undefined };
-  const { id, encryption } = await from.storage.createVolume({ name: 'v', ...request, encrypted: true });
+  const { id, encryption } = await from.storage.volumes.create({ name: 'v', ...request, encrypted: true });
   const stream = await take(from, 'v');
   expect(stream.length).toBeLessThan(8 << 20);
   const brought = await bring(to, 'v', stream);
@@ -130,29 +130,33 @@ it('goes only to a backend that has such volumes, and a device to any', async ()
   expect(await read(to, (await bring(to, 'device', await take(from, 'device'))).id)).toEqual(['one']);
   await expect(take(from, 'nothing')).rejects.toMatchObject({ kind: 'not-found' });
   await expect(take(from, 'device', 'nothing')).rejects.toMatchObject({ kind: 'not-found' });
-  await from.storage.createSnapshot('s', device);
+  await from.storage.snapshots.create('s', device);
   await expect(take(from, 'files', 's')).rejects.toThrow(/no older snapshot of the volume/);
 });
 
 it('does not leave the snapshot behind that an export was reading when the agent was killed', async () => {
   await using lab = await startStorageLab({ backend: 'image' });
   await write(lab, await make(lab, 'v', DEVICE), 'one');
-  await using exported = await lab.storage.exportVolume({ source: 'v', parent: undefined, signal: never });
+  await using exported = await lab.storage.transfers.export({
+    source: 'v',
+    parent: undefined,
+    signal: never,
+  });
   await exported.chunks().next();
   expect(await readdir(join(lab.stateDir, 'snapshots'))).toHaveLength(1);
-  expect((await lab.storage.report()).snapshots).toEqual([]);
+  expect((await lab.storage.health.report()).snapshots).toEqual([]);
   await lab.restart();
   expect(await readdir(join(lab.stateDir, 'snapshots'))).toEqual([]);
 });
 
 async function make(lab: StorageLab, name: string, form: ContentForm): Promise<string> {
   const range = { requiredBytes: 64n * MIB, limitBytes: 0n };
-  return (await lab.storage.createVolume({ name, pool: undefined, range, source: undefined, ...form })).id;
+  return (await lab.storage.volumes.create({ name, pool: undefined, range, source: undefined, ...form })).id;
 }
 
 /** The whole stream of an export. */
 async function take(lab: StorageLab, source: string, parent?: string): Promise<Buffer> {
-  await using exported = await lab.storage.exportVolume({ source, parent, signal: never });
+  await using exported = await lab.storage.transfers.export({ source, parent, signal: never });
   return Buffer.concat(await Array.fromAsync(exported.chunks()));
 }
 
@@ -166,7 +170,7 @@ async function bring(
     // In pieces that fit nothing.
     for (let at = 0; at < stream.length; at += 70_001) yield stream.subarray(at, at + 70_001);
   })();
-  return await lab.storage.importVolume({
+  return await lab.storage.transfers.import({
     name,
     pool: undefined,
     keepBase: false,
@@ -216,10 +220,10 @@ async function shown<T>(
 ): Promise<T> {
   const target = await lab.publish(id, `target-${id}`);
   try {
-    return await use(target, lab.storage.getVolume(id).volumeMode === 'Block');
+    return await use(target, lab.storage.volumes.get(id).volumeMode === 'Block');
   } finally {
-    await lab.storage.unpublish(id, target);
-    await lab.storage.unstage(id, join(lab.directory, 'staging'));
+    await lab.storage.staging.unpublish(id, target);
+    await lab.storage.staging.unstage(id, join(lab.directory, 'staging'));
     await rm(target, { recursive: true, force: true });
   }
 }

@@ -16,7 +16,7 @@ describe.each(['btrfs', 'image'] as const)('data without a record in a %s pool',
   afterEach(() => lab[Symbol.asyncDispose]());
 
   const make = async (name: string): Promise<string> => {
-    const { id } = await lab.storage.createVolume({
+    const { id } = await lab.storage.volumes.create({
       name,
       pool: undefined,
       range: { requiredBytes: 128n * MIB, limitBytes: 0n },
@@ -29,7 +29,7 @@ describe.each(['btrfs', 'image'] as const)('data without a record in a %s pool',
   const present = async (): Promise<readonly string[]> =>
     (await readdir(join(lab.mountPoint, 'volumes'))).filter((name) => name.startsWith('vol-'));
   const orphans = async (): Promise<readonly string[]> =>
-    (await lab.storage.report()).orphans.map(({ id }) => id);
+    (await lab.storage.health.report()).orphans.map(({ id }) => id);
 
   test('is told of, and goes after its time of grace', async () => {
     const kept = await make('kept');
@@ -38,7 +38,7 @@ describe.each(['btrfs', 'image'] as const)('data without a record in a %s pool',
     expect(await orphans()).toEqual([lost]);
     const end = new AbortController();
     const ages = new AgeFile({ stateDir: lab.stateDir }, { logger: silentLogger });
-    const deps = { storage: lab.storage, askers: undefined, ages, logger: silentLogger };
+    const deps = { storage: lab.storage, references: undefined, ages, logger: silentLogger };
     const running = new OrphanCollector({ graceMs: 1_000 }, deps).run(end.signal);
     try {
       await expect.poll(orphans, { timeout: 20_000 }).toEqual([]);
@@ -56,7 +56,7 @@ describe.each(['btrfs', 'image'] as const)('data without a record in a %s pool',
     await lab.publish(lost);
     const record = await readFile(recordOf(lost), 'utf8');
     await lab.restart(() => rm(recordOf(lost)));
-    await expect(lab.storage.removeUnrecorded('default', lost)).rejects.toMatchObject({
+    await expect(lab.storage.pools.removeUnrecorded('default', lost)).rejects.toMatchObject({
       kind: 'precondition',
       message: expect.stringContaining('is in use: mounted at') as string,
     });
@@ -69,10 +69,10 @@ describe.each(['btrfs', 'image'] as const)('data without a record in a %s pool',
   test('is none where its record cannot be read: that one is in quarantine', async () => {
     const torn = await make('torn');
     await lab.restart(() => writeFile(recordOf(torn), '{'));
-    const { quarantined } = await lab.storage.report();
+    const { quarantined } = await lab.storage.health.report();
     expect(quarantined).toMatchObject([{ file: recordOf(torn) }]);
     expect(await orphans()).toEqual([]);
-    await expect(lab.storage.removeUnrecorded('default', torn)).rejects.toMatchObject({
+    await expect(lab.storage.pools.removeUnrecorded('default', torn)).rejects.toMatchObject({
       kind: 'precondition',
     });
     expect(await present()).toHaveLength(1);
@@ -81,11 +81,11 @@ describe.each(['btrfs', 'image'] as const)('data without a record in a %s pool',
   test('is not what has a record, or what is no data of Keelson', async () => {
     const id = await make('v');
     for (const wanted of [id, '../volumes', 'lost+found']) {
-      await expect(lab.storage.removeUnrecorded('default', wanted)).rejects.toMatchObject({
+      await expect(lab.storage.pools.removeUnrecorded('default', wanted)).rejects.toMatchObject({
         kind: 'precondition',
       });
     }
-    await lab.storage.removeUnrecorded('default', `vol-${'0'.repeat(24)}`);
+    await lab.storage.pools.removeUnrecorded('default', `vol-${'0'.repeat(24)}`);
     expect(await present()).toHaveLength(1);
   });
 });

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Kernel } from '../../node-agent/linux/kernel/kernel.ts';
-import { openStorage, type Storage } from '../../node-agent/storage/storage.ts';
+import { openStorage, type Storage } from '../../node-agent/storage/open-storage.ts';
 import { silentLogger } from '../../src/runtime/logger.ts';
 import type { Promised } from './power-cut-acks.ts';
 import { type CutPool, cutPool } from './power-cut-pools.ts';
@@ -30,7 +30,7 @@ export async function checkPromised(
     { stateDir, pools: [cutPool(pool, disk)] },
     { kernel, logger: silentLogger, cgroups: NO_CGROUPS },
   );
-  const { pools, volumes, snapshots, orphans, quarantined } = await storage.report();
+  const { pools, volumes, snapshots, orphans, quarantined } = await storage.health.report();
   assert.deepEqual({ orphans, quarantined }, { orphans: [], quarantined: [] });
   const usable = pools.map(({ problem, isAccepting }) => ({ problem, isAccepting }));
   assert.deepEqual(usable, [{ problem: undefined, isAccepting: true }]);
@@ -40,12 +40,14 @@ export async function checkPromised(
   }
   const present = new Set([...sizes.keys(), ...snapshots.map(({ id }) => id)]);
   for (const id of promised.snapshots) assert.ok(present.has(id), `snapshot ${id} is not there`);
-  const groups = new Map(storage.listGroups().map(({ id, members }) => [id, members.map((each) => each.id)]));
+  const groups = new Map(
+    storage.groups.list().map(({ id, members }) => [id, members.map((each) => each.id)]),
+  );
   for (const [id, members] of promised.groups) {
     assert.deepEqual(groups.get(id)?.toSorted(), members.toSorted(), `group ${id}`);
   }
   for (const [id, readIOPS] of promised.limits) {
-    const found = storage.getVolume(id).attributes?.readIOPS ?? 0n;
+    const found = storage.volumes.get(id).attributes?.readIOPS ?? 0n;
     assert.ok(found >= BigInt(readIOPS), `volume ${id} is limited to ${found}, not ${readIOPS}`);
   }
   for (const id of promised.gone) assert.ok(!present.has(id), `${id} was deleted and is there`);
@@ -55,20 +57,20 @@ export async function checkPromised(
     assert.equal(await readData(holder, places, storage), text.repeat(1_000), `the data of ${id}`);
   }
   if (pools.every(({ quota }) => quota !== 'none')) {
-    for (const { id, sizeBytes } of storage.listVolumes().slice(0, FILLED)) {
+    for (const { id, sizeBytes } of storage.volumes.list().slice(0, FILLED)) {
       const outcome = await fillVolume(id, Number(sizeBytes >> 20n) + 8, places, storage);
       assert.match(outcome, /^(ENOSPC|EDQUOT)$/, `${id} is written beyond its size`);
     }
   }
-  for (const { id } of storage.listVolumes()) await storage.deleteVolume(id);
-  for (const { id } of storage.listGroups()) await storage.deleteGroup(id, []);
-  for (const { id } of storage.listSnapshots()) await storage.deleteSnapshot(id);
+  for (const { id } of storage.volumes.list()) await storage.volumes.delete(id);
+  for (const { id } of storage.groups.list()) await storage.groups.delete(id, []);
+  for (const { id } of storage.snapshots.list()) await storage.snapshots.delete(id);
   for (const kind of ['volumes', 'snapshots']) assert.deepEqual(await readdir(join(stateDir, kind)), []);
-  await storage.unmountPools();
+  await storage.pools.unmount();
 }
 
 async function restore(snapshotId: string, storage: Storage): Promise<string> {
-  const { id } = await storage.createVolume({
+  const { id } = await storage.volumes.create({
     ...{ name: `restored ${snapshotId}`, pool: undefined, range: { requiredBytes: 0n, limitBytes: 0n } },
     source: { kind: 'snapshot', id: snapshotId },
   });
@@ -99,10 +101,10 @@ async function withVolume<T>(
 ): Promise<T> {
   const [stagingPath, target] = [join(places, `${volumeId}-check`), join(places, `${volumeId}-look`)];
   await mkdir(places, { recursive: true });
-  await storage.stage(volumeId, stagingPath);
+  await storage.staging.stage(volumeId, stagingPath);
   const accessMode = 'SINGLE_NODE_MULTI_WRITER' as const;
-  await storage.publish({ volumeId, stagingPath, target, readonly: false, flags: [], accessMode });
+  await storage.staging.publish({ volumeId, stagingPath, target, readonly: false, flags: [], accessMode });
   const result = await work(target);
-  await storage.unpublish(volumeId, target);
+  await storage.staging.unpublish(volumeId, target);
   return result;
 }

@@ -1,7 +1,7 @@
 import { mkdir, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { startKernel } from '../../node-agent/linux/kernel/kernel.ts';
-import { openStorage } from '../../node-agent/storage/storage.ts';
+import { openStorage } from '../../node-agent/storage/open-storage.ts';
 import { isFault } from '../../src/core/fault.ts';
 import { silentLogger } from '../../src/runtime/logger.ts';
 import type { Acknowledged } from './power-cut-acks.ts';
@@ -34,7 +34,7 @@ function say(acknowledged: Acknowledged): void {
 
 /** One life of a volume; each worker is on its own. */
 async function live(name: string): Promise<void> {
-  const { id } = await storage.createVolume({
+  const { id } = await storage.volumes.create({
     name,
     pool: undefined,
     fsType,
@@ -44,9 +44,16 @@ async function live(name: string): Promise<void> {
   say({ kind: 'volume', id, bytes: Number(16n << 20n) });
   const [stagingPath, target] = [join(places, `${id}-staging`), join(places, `${id}-target`)];
   await mkdir(stagingPath);
-  await storage.stage(id, stagingPath);
+  await storage.staging.stage(id, stagingPath);
   const accessMode = 'SINGLE_NODE_WRITER' as const;
-  await storage.publish({ volumeId: id, stagingPath, target, readonly: false, flags: [], accessMode });
+  await storage.staging.publish({
+    volumeId: id,
+    stagingPath,
+    target,
+    readonly: false,
+    flags: [],
+    accessMode,
+  });
   {
     await using file = await open(join(target, 'data'), 'wx');
     await file.writeFile(name.repeat(1_000));
@@ -56,32 +63,32 @@ async function live(name: string): Promise<void> {
   }
   say({ kind: 'data', id, text: name });
   if (hasCopies) {
-    const snapshot = await storage.createSnapshot(`of ${name}`, id);
+    const snapshot = await storage.snapshots.create(`of ${name}`, id);
     say({ kind: 'snapshot', id: snapshot.id, text: name });
-    const clone = await storage.createVolume({
+    const clone = await storage.volumes.create({
       ...{ name: `clone of ${name}`, pool: undefined, range: size(16n) },
       source: { kind: 'volume', id },
     });
     say({ kind: 'volume', id: clone.id, bytes: Number(16n << 20n) });
     say({ kind: 'data', id: clone.id, text: name });
     say({ kind: 'deleting', id: snapshot.id });
-    await storage.deleteSnapshot(snapshot.id);
+    await storage.snapshots.delete(snapshot.id);
     say({ kind: 'gone', id: snapshot.id });
     await bringAgain(name, id);
     await takeGroup(name, [id, clone.id]);
   }
   if (pool.backend === 'image') {
     const readIOPS = 1_000 + Number(name.split('-')[1]);
-    await storage.modifyVolume(id, { readIOPS: BigInt(readIOPS) });
+    await storage.volumes.modify(id, { readIOPS: BigInt(readIOPS) });
     say({ kind: 'limit', id, readIOPS });
   }
-  await storage.unpublish(id, target);
-  await storage.unstage(id, stagingPath);
-  await storage.expandVolume(id, size(24n));
+  await storage.staging.unpublish(id, target);
+  await storage.staging.unstage(id, stagingPath);
+  await storage.volumes.expand(id, size(24n));
   say({ kind: 'volume', id, bytes: Number(24n << 20n) });
   if (Number(name.split('-')[1]) % 2 === 0) return;
   say({ kind: 'deleting', id });
-  await storage.deleteVolume(id);
+  await storage.volumes.delete(id);
   say({ kind: 'gone', id });
 }
 
@@ -90,10 +97,10 @@ async function bringAgain(name: string, id: string): Promise<void> {
   const { signal } = new AbortController();
   const chunks: Buffer[] = [];
   {
-    await using exported = await storage.exportVolume({ source: id, parent: undefined, signal });
+    await using exported = await storage.transfers.export({ source: id, parent: undefined, signal });
     for await (const chunk of exported.chunks()) chunks.push(chunk);
   }
-  const brought = await storage.importVolume({
+  const brought = await storage.transfers.import({
     ...{ name: `import of ${name}`, pool: undefined, keepBase: false, signal },
     input: (async function* () {
       yield* chunks;
@@ -105,7 +112,7 @@ async function bringAgain(name: string, id: string): Promise<void> {
 
 /** A group snapshot of volumes with the same data; every second one is deleted again. */
 async function takeGroup(name: string, volumeIds: readonly string[]): Promise<void> {
-  const group = await storage.createGroup(`group of ${name}`, volumeIds).catch((error: unknown) => {
+  const group = await storage.groups.create(`group of ${name}`, volumeIds).catch((error: unknown) => {
     // A file system that is written to by others may not cut several snapshots at one instant.
     if (isFault(error, 'unavailable')) return undefined;
     throw error;
@@ -115,7 +122,7 @@ async function takeGroup(name: string, volumeIds: readonly string[]): Promise<vo
   say({ kind: 'group', id: group.id, members: group.members.map(({ id }) => id) });
   if (Number(name.split('-')[1]) % 2 === 0) return;
   for (const id of [group.id, ...group.members.map((member) => member.id)]) say({ kind: 'deleting', id });
-  await storage.deleteGroup(group.id, []);
+  await storage.groups.delete(group.id, []);
   for (const { id } of group.members) say({ kind: 'gone', id });
 }
 

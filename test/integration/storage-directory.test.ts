@@ -43,9 +43,11 @@ async function startDirectoryLab(): Promise<DirectoryLab> {
   return {
     lab,
     path,
-    pool: async () => (await lab.storage.report()).pools.find(({ name }) => name === 'plain'),
+    pool: async () => (await lab.storage.health.report()).pools.find(({ name }) => name === 'plain'),
     want: (change) =>
-      lab.storage.wantPools([{ ...POOL_DEFAULTS, name: 'plain', backend: 'directory', source, ...change }]),
+      lab.storage.pools.request([
+        { ...POOL_DEFAULTS, name: 'plain', backend: 'directory', source, ...change },
+      ]),
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
 }
@@ -59,7 +61,7 @@ describe('a directory pool where nothing holds a volume to its size', () => {
     expect((await world.pool())?.problem).toMatch(
       /sizes are not enforced: .*xfs \(xfs\).*prjquota.*"enforce: false"/,
     );
-    await expect(lab.storage.createVolume(plain)).rejects.toMatchObject({
+    await expect(lab.storage.volumes.create(plain)).rejects.toMatchObject({
       kind: 'exhausted',
       message: expect.stringMatching(/^pool plain takes no new volumes: sizes are not enforced/) as string,
     });
@@ -68,8 +70,10 @@ describe('a directory pool where nothing holds a volume to its size', () => {
     await world.want({ enforce: false });
     await expect.poll(() => world.pool()).toMatchObject({ isAccepting: true, problem: undefined });
     expect((await world.pool())?.features).toEqual(['expand', 'fs-xfs']);
-    const { id } = await lab.storage.createVolume(plain);
-    expect(lab.storage.remarkOn(id)).toBe('its size is not enforced: pool plain has no quota');
+    const { id } = await lab.storage.volumes.create(plain);
+    expect(lab.storage.health.conditionMessage(id)).toBe(
+      'volume size is not enforced: pool plain has no quota',
+    );
     const target = await lab.publish(id);
     await writeFile(join(target, 'kept'), 'kept');
 
@@ -77,7 +81,7 @@ describe('a directory pool where nothing holds a volume to its size', () => {
     await expect.poll(() => world.pool()).toMatchObject({ isAccepting: false });
     // Those that are there are served on, and their condition says it.
     expect(await readFile(join(await lab.publish(id, 'second'), 'kept'), 'utf8')).toBe('kept');
-    expect(await lab.storage.checkVolume(id)).toMatchObject([{ status: 'degraded' }]);
+    expect(await lab.storage.health.checkVolume(id)).toMatchObject([{ status: 'degraded' }]);
   });
 
   it('shows the statistics of the whole file system, and counts volumes with their size', async () => {
@@ -85,12 +89,12 @@ describe('a directory pool where nothing holds a volume to its size', () => {
     await world.want({ enforce: false });
     await expect.poll(() => world.pool()).toMatchObject({ isAccepting: true });
     const before = (await world.pool())?.capacity;
-    const { id } = await world.lab.storage.createVolume(plain);
+    const { id } = await world.lab.storage.volumes.create(plain);
     const after = (await world.pool())?.capacity;
     const taken = (before?.availableBytes ?? 0n) - (after?.availableBytes ?? 0n);
     expect(taken).toBeGreaterThanOrEqual(range.requiredBytes);
     expect(taken).toBeLessThan(range.requiredBytes + MIB);
-    const stats = await world.lab.storage.stats(id, await world.lab.publish(id));
+    const stats = await world.lab.storage.staging.stats(id, await world.lab.publish(id));
     expect(stats.totalBytes).toBeGreaterThan(900n * MIB);
     expect(stats.inodes?.total).toBeGreaterThan(0n);
   });
@@ -101,7 +105,7 @@ it('a volume is removed with all that a pod put in it, and with nothing else', a
   const { lab, path } = world;
   await world.want({ enforce: false });
   await expect.poll(() => world.pool()).toMatchObject({ isAccepting: true });
-  const { id } = await lab.storage.createVolume(plain);
+  const { id } = await lab.storage.volumes.create(plain);
   const target = await lab.publish(id);
   const outside = join(lab.directory, 'outside');
   await mkdir(outside);
@@ -112,9 +116,9 @@ it('a volume is removed with all that a pod put in it, and with nothing else', a
     'for i in $(seq 60); do n=$(printf "%0100d" $i); mkdir $n; cd $n; done; touch deep',
   ].join('; ');
   await runCommand('bash', ['-ec', script, 'bash', target, outside]);
-  await lab.storage.unpublish(id, target);
-  await lab.storage.unstage(id, join(lab.directory, 'staging'));
-  await lab.storage.deleteVolume(id);
+  await lab.storage.staging.unpublish(id, target);
+  await lab.storage.staging.unstage(id, join(lab.directory, 'staging'));
+  await lab.storage.volumes.delete(id);
   await expect.poll(() => readdir(join(path, 'volumes'))).toEqual([]);
   expect(await readFile(join(outside, 'kept'), 'utf8')).toBe('kept');
   await stat('/etc/passwd');
@@ -125,8 +129,8 @@ it('what a crash left half-made is removed, and nobody follows a link that lies 
   const { lab, path } = world;
   await world.want({ enforce: false });
   await expect.poll(() => world.pool()).toMatchObject({ isAccepting: true });
-  const { id } = await lab.storage.createVolume(plain);
+  const { id } = await lab.storage.volumes.create(plain);
   await mkdir(join(path, 'volumes', 'new-vol-0000000000000000000000aa', 'data'), { recursive: true });
-  await lab.storage.deleteVolume(id);
+  await lab.storage.volumes.delete(id);
   await expect.poll(() => readdir(join(path, 'volumes'))).toEqual([]);
 });

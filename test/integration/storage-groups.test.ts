@@ -27,7 +27,7 @@ class Writers implements AsyncDisposable {
 
   async start(count = VOLUMES): Promise<void> {
     for (let number = 0; number < count; number += 1) {
-      const { id } = await this.lab.storage.createVolume({
+      const { id } = await this.lab.storage.volumes.create({
         name: `v${number}`,
         pool: undefined,
         range: { requiredBytes: 16n * MIB, limitBytes: 0n },
@@ -69,7 +69,7 @@ class Writers implements AsyncDisposable {
     const numbers: bigint[] = [];
     for (const volumeId of this.volumeIds) {
       const snapshot = snapshots.find(({ sourceVolumeId }) => sourceVolumeId === volumeId);
-      const { id } = await storage.createVolume({
+      const { id } = await storage.volumes.create({
         name: `restored-${snapshot?.id}`,
         pool: undefined,
         range: { requiredBytes: 0n, limitBytes: 0n },
@@ -77,9 +77,9 @@ class Writers implements AsyncDisposable {
       });
       const target = await this.lab.publish(id, `restored-${id}`);
       numbers.push(await this.#read(target));
-      await storage.unpublish(id, target);
-      await storage.unstage(id, join(directory, 'staging'));
-      await storage.deleteVolume(id);
+      await storage.staging.unpublish(id, target);
+      await storage.staging.unstage(id, join(directory, 'staging'));
+      await storage.volumes.delete(id);
     }
     return numbers;
   }
@@ -123,14 +123,14 @@ describe.each([
     const seen: bigint[][] = [];
     for (let round = 0; round < ROUNDS; round += 1) {
       await writers.advance();
-      const group = await lab.storage.createGroup(`g${round}`, writers.volumeIds);
+      const group = await lab.storage.groups.create(`g${round}`, writers.volumeIds);
       await writers.advance();
       seen.push(await writers.restore(group.members));
-      await lab.storage.deleteGroup(group.id, []);
+      await lab.storage.groups.delete(group.id, []);
     }
     expect(seen.filter((numbers) => !isOrdered(numbers))).toEqual([]);
     expect(new Set(seen.map(([first]) => first)).size).toBe(ROUNDS);
-    expect(await lab.storage.report()).toMatchObject({ orphans: [], snapshots: [] });
+    expect(await lab.storage.health.report()).toMatchObject({ orphans: [], snapshots: [] });
   });
 });
 
@@ -139,9 +139,9 @@ it('snapshots that are taken one after the other show several instants, and the 
   await using writers = new Writers(lab, files('btrfs'));
   await writers.start(2);
   const [first = '', second = ''] = writers.volumeIds;
-  const before = await lab.storage.createSnapshot('before', first);
+  const before = await lab.storage.snapshots.create('before', first);
   await writers.advance();
-  const after = await lab.storage.createSnapshot('after', second);
+  const after = await lab.storage.snapshots.create('after', second);
   expect(isOrdered(await writers.restore([before, after]))).toBe(false);
 });
 
@@ -149,7 +149,7 @@ it('a cut that was cut off leaves a directory, which is collected', async () => 
   await using lab = await startStorageLab();
   const snapshots = join(lab.mountPoint, 'snapshots');
   const id = `snap-${'0'.repeat(24)}`;
-  const volume = await lab.storage.createVolume({
+  const volume = await lab.storage.volumes.create({
     name: 'v',
     pool: undefined,
     range: { requiredBytes: 16n * MIB, limitBytes: 0n },

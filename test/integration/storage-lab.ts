@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { TestContext } from 'vitest';
 import type { IoCgroups } from '../../node-agent/linux/process/io-cgroups.ts';
 import { type Kernel, startKernel } from '../../node-agent/linux/kernel/kernel.ts';
-import { openStorage, type Storage } from '../../node-agent/storage/storage.ts';
+import { openStorage, type Storage } from '../../node-agent/storage/open-storage.ts';
 import type { BackendKind } from '../../src/core/volumes/backend-features.ts';
 import { POOL_DEFAULTS, type PoolSpec } from '../../src/core/pools/pool.ts';
 import { runCommand } from '../../src/runtime/child-process.ts';
@@ -26,6 +26,8 @@ export interface StorageLab extends AsyncDisposable {
   readonly mountPoint: string;
   readonly kernel: Kernel;
   storage: Storage;
+  /** Called after every operation that may have changed a pool's usage. */
+  onUsageChange: () => void;
   /** Ends the service as a crash or an update would, and starts it again; `between` acts on the disk meanwhile. */
   restart(between?: () => Promise<void>): Promise<void>;
   /** Stages and publishes the volume at a directory of its own, and resolves to that. */
@@ -44,6 +46,7 @@ export async function startStorageLab({
   const stateDir = join(directory, 'state');
   const poolFile = join(directory, 'pool.img');
   const mountPoint = join(stateDir, 'pools', 'default');
+  const hooks = { onUsageChange: (): void => undefined };
   const start = (): Promise<Storage> =>
     openStorage(
       {
@@ -56,9 +59,9 @@ export async function startStorageLab({
           },
         ],
       },
-      { kernel, logger: silentLogger },
+      { kernel, logger: silentLogger, onUsageChange: () => hooks.onUsageChange() },
     );
-  const lab = {
+  const lab = Object.assign(hooks, {
     directory,
     stateDir,
     poolFile,
@@ -74,8 +77,8 @@ export async function startStorageLab({
       const target = join(directory, name);
       const stagingPath = join(directory, 'staging');
       await mkdir(stagingPath, { recursive: true });
-      await lab.storage.stage(volumeId, stagingPath);
-      await lab.storage.publish({
+      await lab.storage.staging.stage(volumeId, stagingPath);
+      await lab.storage.staging.publish({
         volumeId,
         stagingPath,
         target,
@@ -85,15 +88,15 @@ export async function startStorageLab({
       });
       return target;
     },
-  };
+  });
   const kept = cleanup.move();
   return Object.assign(lab, {
     async [Symbol.asyncDispose]() {
-      for (const { id, published, staged } of (await lab.storage.report()).volumes) {
-        for (const { target } of published) await lab.storage.unpublish(id, target);
-        for (const path of staged) await lab.storage.unstage(id, path);
+      for (const { id, published, staged } of (await lab.storage.health.report()).volumes) {
+        for (const { target } of published) await lab.storage.staging.unpublish(id, target);
+        for (const path of staged) await lab.storage.staging.unstage(id, path);
       }
-      await lab.storage.unmountPools();
+      await lab.storage.pools.unmount();
       await kept.disposeAsync();
     },
   });

@@ -12,9 +12,9 @@ beforeEach((context) => requireRoot(context));
 
 const exactly = (mebibytes: bigint) => ({ requiredBytes: mebibytes * MIB, limitBytes: mebibytes * MIB });
 const create = (lab: StorageLab, name: string, pool: string) =>
-  lab.storage.createVolume({ name, pool, range: exactly(32n), source: undefined });
+  lab.storage.volumes.create({ name, pool, range: exactly(32n), source: undefined });
 const poolOf = async (lab: StorageLab, name: string) =>
-  (await lab.storage.report()).pools.find((pool) => pool.name === name);
+  (await lab.storage.health.report()).pools.find((pool) => pool.name === name);
 
 /** The lab's storage with its pools coming and going, until the callback ends. */
 async function running(lab: StorageLab, work: () => Promise<void>): Promise<void> {
@@ -37,20 +37,20 @@ describe('pools that the API wishes for', () => {
     } as const;
     let id = '';
     await running(lab, async () => {
-      await lab.storage.wantPools([extra]);
+      await lab.storage.pools.request([extra]);
       await expect.poll(() => poolOf(lab, 'extra')).toMatchObject({ isAccepting: true, origin: 'api' });
       id = (await create(lab, 'v', 'extra')).id;
     });
     await lab.restart();
     expect(await poolOf(lab, 'extra')).toMatchObject({ isAccepting: true, origin: 'api' });
-    expect(lab.storage.getVolume(id)).toMatchObject({ pool: 'extra', fsType: 'ext4' });
+    expect(lab.storage.volumes.get(id)).toMatchObject({ pool: 'extra', fsType: 'ext4' });
     await running(lab, async () => {
-      await lab.storage.wantPools([]);
+      await lab.storage.pools.request([]);
       await expect.poll(() => poolOf(lab, 'extra')).toMatchObject({ isAccepting: false });
       await expect(create(lab, 'w', 'extra')).rejects.toMatchObject({ kind: 'exhausted' });
       await lab.publish(id);
-      await lab.storage.unpublish(id, join(lab.directory, 'target'));
-      await lab.storage.deleteVolume(id);
+      await lab.storage.staging.unpublish(id, join(lab.directory, 'target'));
+      await lab.storage.volumes.delete(id);
       await expect.poll(() => poolOf(lab, 'extra')).toBeUndefined();
     });
     // Its data stays: who wishes for it again gets the same pool.
@@ -69,7 +69,7 @@ describe('pools that the API wishes for', () => {
       source: { kind: 'path', path: join(lab.directory, 'nowhere') },
     };
     await running(lab, async () => {
-      await lab.storage.wantPools([{ ...missing, name: 'default' }, missing]);
+      await lab.storage.pools.request([{ ...missing, name: 'default' }, missing]);
       await expect
         .poll(async () => (await poolOf(lab, 'missing'))?.problem ?? '')
         .toMatch(/nowhere does not exist/);
@@ -96,21 +96,23 @@ describe('pools that the API wishes for', () => {
       source: undefined,
     });
     await running(lab, async () => {
-      await lab.storage.wantPools([fast, labelled('slow', { media: 'hdd' })]);
+      await lab.storage.pools.request([fast, labelled('slow', { media: 'hdd' })]);
       await expect.poll(() => poolOf(lab, 'slow')).toMatchObject({ isAccepting: true });
     });
     await lab.restart();
-    expect(await lab.storage.createVolume(select('media=hdd'))).toMatchObject({ pool: 'slow' });
-    const { pool } = await lab.storage.createVolume(select('media'));
+    expect(await lab.storage.volumes.create(select('media=hdd'))).toMatchObject({ pool: 'slow' });
+    const { pool } = await lab.storage.volumes.create(select('media'));
     expect(['fast', 'slow']).toContain(pool);
-    await expect(lab.storage.createVolume(select('media=tape'))).rejects.toMatchObject({ kind: 'exhausted' });
+    await expect(lab.storage.volumes.create(select('media=tape'))).rejects.toMatchObject({
+      kind: 'exhausted',
+    });
     await running(lab, async () => {
-      await lab.storage.wantPools([
+      await lab.storage.pools.request([
         { ...fast, labels: { media: 'tape' } },
         labelled('slow', { media: 'hdd' }),
       ]);
       await expect.poll(() => poolOf(lab, 'fast')).toMatchObject({ labels: { media: 'tape' } });
-      expect(await lab.storage.createVolume(select('media=tape'))).toMatchObject({ pool: 'fast' });
+      expect(await lab.storage.volumes.create(select('media=tape'))).toMatchObject({ pool: 'fast' });
     });
   });
 
@@ -121,18 +123,18 @@ describe('pools that the API wishes for', () => {
       const name = `grown-${backend}`;
       const small = { ...filePool(name, `${file}.${backend}`, 600n * MIB), backend };
       await running(lab, async () => {
-        await lab.storage.wantPools([small]);
+        await lab.storage.pools.request([small]);
         await expect.poll(() => poolOf(lab, name)).toMatchObject({ isAccepting: true });
-        await lab.storage.wantPools([
+        await lab.storage.pools.request([
           { ...small, source: { ...small.source, sizeBytes: 1200n * MIB } as never },
         ]);
         await expect
           .poll(async () => (await poolOf(lab, name))?.capacity?.totalBytes ?? 0n)
           .toBeGreaterThan(1000n * MIB);
         const changed = { ...small, backend: backend === 'btrfs' ? ('image' as const) : ('btrfs' as const) };
-        await lab.storage.wantPools([changed]);
+        await lab.storage.pools.request([changed]);
         await expect.poll(async () => (await poolOf(lab, name))?.problem).toMatch(/stays as it is/);
-        await lab.storage.wantPools([]);
+        await lab.storage.pools.request([]);
         await expect.poll(() => poolOf(lab, name)).toBeUndefined();
       });
     }
@@ -189,7 +191,7 @@ describe('volumes on backend image', () => {
     const target = await lab.publish(volume.id);
     expect(await fill(join(target, 'data'), 8)).toBe('ok');
     expect(await fill(join(target, 'more'), 40)).toBe('ENOSPC');
-    expect((await lab.storage.stats(volume.id, target)).inodes?.used).toBeGreaterThan(0n);
+    expect((await lab.storage.staging.stats(volume.id, target)).inodes?.used).toBeGreaterThan(0n);
     const mounted = join(lab.stateDir, 'mounts', 'default', volume.id);
     await lab.restart(async () => {
       for (const place of [target, mounted, lab.mountPoint]) await lab.kernel.call('umount', place, 0);
@@ -199,9 +201,9 @@ describe('volumes on backend image', () => {
     await lab.publish(volume.id);
     expect(await readFile(join(target, 'data'))).toHaveLength(8 << 20);
     const used = async () => (await poolOf(lab, 'default'))?.capacity?.allocatedBytes ?? 0n;
-    const snapshot = await lab.storage.createSnapshot('s', volume.id);
+    const snapshot = await lab.storage.snapshots.create('s', volume.id);
     expect(await used()).toBeGreaterThan(32n * MIB);
-    await lab.storage.deleteSnapshot(snapshot.id);
+    await lab.storage.snapshots.delete(snapshot.id);
   });
 
   it('go on being written after a kill that left them frozen', async () => {
@@ -235,19 +237,19 @@ it('a block volume that was read-only leaves no read-only device to whoever is n
     source: undefined,
     volumeMode: 'Block',
   } as const;
-  const volume = await lab.storage.createVolume(request);
+  const volume = await lab.storage.volumes.create(request);
   const target = await lab.publish(volume.id, 'target', true);
   expect(await fill(target, 1)).toMatch(/EPERM|EACCES|EROFS/);
   const writable = lab.publish(volume.id, 'writable');
   await expect(writable).rejects.toThrow(/is published read-only at/);
-  await lab.storage.unpublish(volume.id, target);
+  await lab.storage.staging.unpublish(volume.id, target);
   const again = await lab.publish(volume.id, 'writable');
   expect(await fill(again, 1)).toBe('ok');
-  await lab.storage.unpublish(volume.id, again);
+  await lab.storage.staging.unpublish(volume.id, again);
   await lab.publish(volume.id, 'target', true);
   const device = await lab.kernel.call('findLoopPath', join(lab.mountPoint, 'volumes', volume.id, 'device'));
-  await lab.storage.unpublish(volume.id, target);
-  await lab.storage.deleteVolume(volume.id);
+  await lab.storage.staging.unpublish(volume.id, target);
+  await lab.storage.volumes.delete(volume.id);
   expect((await runCommand('blockdev', ['--getro', device ?? ''])).stdout.trim()).toBe('0');
 });
 

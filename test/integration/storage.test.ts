@@ -11,7 +11,7 @@ import { filePool, fill, MIB, requireRoot, startStorageLab, type StorageLab } fr
 const REFUSED = /^(EDQUOT|ENOSPC)$/;
 const exactly = (mebibytes: bigint) => ({ requiredBytes: mebibytes * MIB, limitBytes: mebibytes * MIB });
 const create = (lab: StorageLab, name: string, mebibytes = 32n) =>
-  lab.storage.createVolume({ name, pool: undefined, range: exactly(mebibytes), source: undefined });
+  lab.storage.volumes.create({ name, pool: undefined, range: exactly(mebibytes), source: undefined });
 
 beforeEach((context) => requireRoot(context));
 
@@ -19,7 +19,7 @@ describe.each(['simple', 'classic'] as const)('sizes under %s quotas', (quota) =
   it('are enforced, also on what a snapshot or a clone shares', async () => {
     await using lab = await startStorageLab({ quota });
     const { storage } = lab;
-    expect((await storage.report()).pools).toMatchObject([{ quota, problem: undefined }]);
+    expect((await storage.health.report()).pools).toMatchObject([{ quota, problem: undefined }]);
     const volume = await create(lab, 'first');
     const target = await lab.publish(volume.id);
     expect(await fill(join(target, 'data'), 24)).toBe('ok');
@@ -27,14 +27,14 @@ describe.each(['simple', 'classic'] as const)('sizes under %s quotas', (quota) =
     await rm(join(target, 'more'));
 
     // Its extents stay with the snapshot; the volume still has its whole size to rewrite.
-    const snapshot = await storage.createSnapshot('before', volume.id);
+    const snapshot = await storage.snapshots.create('before', volume.id);
     expect(await fill(join(target, 'data'), 24)).toBe('ok');
     expect(await fill(join(target, 'data'), 24)).toBe('ok');
     expect(await fill(join(target, 'more'), 48)).toMatch(REFUSED);
     await rm(join(target, 'more'));
 
     const source = { kind: 'snapshot', id: snapshot.id } as const;
-    const clone = await storage.createVolume({ name: 'clone', pool: undefined, range: ANY_SIZE, source });
+    const clone = await storage.volumes.create({ name: 'clone', pool: undefined, range: ANY_SIZE, source });
     expect(clone.sizeBytes).toBe(volume.sizeBytes);
     const cloned = await lab.publish(clone.id, 'clone');
     expect(await readFile(join(cloned, 'data'))).toHaveLength(24 << 20);
@@ -48,7 +48,7 @@ describe.each(['simple', 'classic'] as const)('sizes under %s quotas', (quota) =
     const target = await lab.publish(volume.id);
     expect(await fill(join(target, 'data'), 24)).toBe('ok');
     const source = { kind: 'volume', id: volume.id } as const;
-    await lab.storage.createVolume({ name: 'clone', pool: undefined, range: ANY_SIZE, source });
+    await lab.storage.volumes.create({ name: 'clone', pool: undefined, range: ANY_SIZE, source });
     expect(await fill(join(target, 'data'), 24)).toBe('ok');
     expect(await fill(join(target, 'more'), 48)).toMatch(REFUSED);
   });
@@ -58,9 +58,9 @@ describe.each(['simple', 'classic'] as const)('sizes under %s quotas', (quota) =
     const volume = await create(lab, 'first');
     const target = await lab.publish(volume.id);
     expect(await fill(join(target, 'data'), 40)).toMatch(REFUSED);
-    await lab.storage.expandVolume(volume.id, exactly(64n));
+    await lab.storage.volumes.expand(volume.id, exactly(64n));
     expect(await fill(join(target, 'data'), 40)).toBe('ok');
-    expect(await lab.storage.stats(volume.id, target)).toMatchObject({ totalBytes: 64n * MIB });
+    expect(await lab.storage.staging.stats(volume.id, target)).toMatchObject({ totalBytes: 64n * MIB });
   });
 });
 
@@ -70,9 +70,9 @@ it('counts what a pod writes into a subvolume that it made itself, under simple 
   const target = await lab.publish(volume.id);
   await runCommand('btrfs', ['subvolume', 'create', join(target, 'nested')]);
   expect(await fill(join(target, 'nested', 'data'), 48)).toMatch(REFUSED);
-  await lab.storage.unpublish(volume.id, target);
-  await lab.storage.deleteVolume(volume.id);
-  expect((await lab.storage.report()).orphans).toEqual([]);
+  await lab.storage.staging.unpublish(volume.id, target);
+  await lab.storage.volumes.delete(volume.id);
+  expect((await lab.storage.health.report()).orphans).toEqual([]);
 });
 
 it('gives the limit back when the last snapshot is gone', async () => {
@@ -80,11 +80,11 @@ it('gives the limit back when the last snapshot is gone', async () => {
   const volume = await create(lab, 'first');
   const target = await lab.publish(volume.id);
   await fill(join(target, 'data'), 24);
-  const allocated = async () => (await lab.storage.report()).pools[0]?.capacity?.allocatedBytes ?? 0n;
+  const allocated = async () => (await lab.storage.health.report()).pools[0]?.capacity?.allocatedBytes ?? 0n;
   const before = await allocated();
-  const snapshot = await lab.storage.createSnapshot('s', volume.id);
+  const snapshot = await lab.storage.snapshots.create('s', volume.id);
   expect(await allocated()).toBeGreaterThanOrEqual(before + 24n * MIB);
-  await lab.storage.deleteSnapshot(snapshot.id);
+  await lab.storage.snapshots.delete(snapshot.id);
   expect(await allocated()).toBeLessThan(before + MIB);
 });
 
@@ -93,7 +93,7 @@ it('counts anew when classic quotas have become inconsistent, and says so meanwh
   const volume = await create(lab, 'first');
   await fill(join(await lab.publish(volume.id), 'data'), 8);
   // What is shared cannot be counted by adding up.
-  await lab.storage.createSnapshot('sharing', volume.id);
+  await lab.storage.snapshots.create('sharing', volume.id);
   const { stdout } = await runCommand('btrfs', [
     'inspect-internal',
     'rootid',
@@ -109,7 +109,7 @@ it('counts anew when classic quotas have become inconsistent, and says so meanwh
     '1/100',
     lab.mountPoint,
   ]);
-  const problem = async () => (await lab.storage.report()).pools[0]?.problem;
+  const problem = async () => (await lab.storage.health.report()).pools[0]?.problem;
   expect(await problem()).toMatch(/inconsistent, and are being counted again/);
   await expect.poll(problem).toBeUndefined();
 });
@@ -122,10 +122,10 @@ describe('a restart', () => {
     await fill(join(target, 'data'), 1);
     const loops = await attachedLoops(lab.poolFile);
     await lab.restart();
-    expect(lab.storage.listVolumes()).toMatchObject([{ id: volume.id, published: [{ target }] }]);
+    expect(lab.storage.volumes.list()).toMatchObject([{ id: volume.id, published: [{ target }] }]);
     expect(await attachedLoops(lab.poolFile)).toEqual(loops);
-    expect(await lab.storage.stats(volume.id, target)).toMatchObject({ totalBytes: 32n * MIB });
-    await expect(lab.storage.deleteVolume(volume.id)).rejects.toMatchObject({ kind: 'precondition' });
+    expect(await lab.storage.staging.stats(volume.id, target)).toMatchObject({ totalBytes: 32n * MIB });
+    await expect(lab.storage.volumes.delete(volume.id)).rejects.toMatchObject({ kind: 'precondition' });
     expect(await create(lab, 'first')).toMatchObject({ id: volume.id });
   });
 
@@ -141,7 +141,7 @@ describe('a restart', () => {
     expect(await readdir(target)).toEqual([]);
     await lab.publish(volume.id);
     expect(await readdir(target)).toEqual(['data']);
-    await lab.storage.unpublish(volume.id, target);
+    await lab.storage.staging.unpublish(volume.id, target);
     await expect(stat(target)).rejects.toMatchObject({ code: 'ENOENT' });
   });
 
@@ -159,12 +159,12 @@ describe('a restart', () => {
     const [bad, good] = [await create(lab, 'bad'), await create(lab, 'good')];
     const file = join(lab.stateDir, 'volumes', `${bad.id}.json`);
     await lab.restart(() => truncate(file, 10));
-    const { volumes, quarantined, orphans } = await lab.storage.report();
+    const { volumes, quarantined, orphans } = await lab.storage.health.report();
     expect(volumes.map(({ id }) => id)).toEqual([good.id]);
     expect(quarantined).toMatchObject([{ file }]);
     // Its file tells whose data it is.
     expect(orphans).toEqual([]);
-    await lab.storage.deleteVolume(bad.id);
+    await lab.storage.volumes.delete(bad.id);
     expect(await readdir(join(lab.mountPoint, 'volumes'))).toContain(bad.id);
   });
 });
@@ -249,11 +249,11 @@ describe('hostile input', () => {
     await mkdir(outside);
     await create(lab, '../../../outside');
     for (const id of ['../../outside', outside, 'vol-\0', '.', '', 'volumes', 'x'.repeat(10_000)]) {
-      await lab.storage.deleteVolume(id);
-      await lab.storage.deleteSnapshot(id);
-      await lab.storage.unpublish(id, join(lab.directory, 'nowhere'));
-      await expect(lab.storage.stats(id, outside)).rejects.toMatchObject({ kind: 'not-found' });
-      await expect(lab.storage.createSnapshot('s', id)).rejects.toMatchObject({ kind: 'not-found' });
+      await lab.storage.volumes.delete(id);
+      await lab.storage.snapshots.delete(id);
+      await lab.storage.staging.unpublish(id, join(lab.directory, 'nowhere'));
+      await expect(lab.storage.staging.stats(id, outside)).rejects.toMatchObject({ kind: 'not-found' });
+      await expect(lab.storage.snapshots.create('s', id)).rejects.toMatchObject({ kind: 'not-found' });
     }
     expect(await readdir(lab.directory)).toContain('outside');
   });
@@ -282,7 +282,9 @@ it('mounts read-only when asked, and refuses what is mounted there by somebody e
   await mkdir(foreign);
   await runCommand('mount', ['-t', 'tmpfs', 'none', foreign]);
   await expect(lab.publish(volume.id, 'foreign')).rejects.toMatchObject({ kind: 'precondition' });
-  await expect(lab.storage.unpublish(volume.id, foreign)).rejects.toMatchObject({ kind: 'precondition' });
+  await expect(lab.storage.staging.unpublish(volume.id, foreign)).rejects.toMatchObject({
+    kind: 'precondition',
+  });
   await runCommand('umount', [foreign]);
 });
 
@@ -290,9 +292,9 @@ it('deletes a volume whose unstage was forgotten', async () => {
   await using lab = await startStorageLab();
   const volume = await create(lab, 'first');
   const target = await lab.publish(volume.id);
-  await lab.storage.unpublish(volume.id, target);
-  await lab.storage.deleteVolume(volume.id);
-  expect(lab.storage.listVolumes()).toEqual([]);
+  await lab.storage.staging.unpublish(volume.id, target);
+  await lab.storage.volumes.delete(volume.id);
+  expect(lab.storage.volumes.list()).toEqual([]);
 });
 
 it('makes 100 volumes at the same time, gives no byte away twice, and deletes them', async () => {
@@ -300,22 +302,22 @@ it('makes 100 volumes at the same time, gives no byte away twice, and deletes th
   const names = Array.from({ length: 100 }, (_, index) => `v${index}`);
   const volumes = await Promise.all(names.map((name) => create(lab, name, 16n)));
   expect(new Set(volumes.map(({ id }) => id)).size).toBe(100);
-  const free = await lab.storage.availableBytes({ pool: undefined });
+  const free = await lab.storage.pools.availableBytes({ pool: undefined });
   const half = free / MIB / 2n + 1n;
   const big = await Promise.allSettled(['a', 'b', 'c'].map((name) => create(lab, name, half)));
   expect(big.filter(({ status }) => status === 'fulfilled')).toHaveLength(1);
   expect(big.find(({ status }) => status === 'rejected')).toMatchObject({ reason: { kind: 'exhausted' } });
-  await Promise.all(lab.storage.listVolumes().map(({ id }) => lab.storage.deleteVolume(id)));
+  await Promise.all(lab.storage.volumes.list().map(({ id }) => lab.storage.volumes.delete(id)));
   expect(await readdir(join(lab.stateDir, 'volumes'))).toEqual([]);
-  expect((await lab.storage.report()).orphans).toEqual([]);
+  expect((await lab.storage.health.report()).orphans).toEqual([]);
 });
 
 it('refuses a second operation on the same volume while one is in flight', async () => {
   await using lab = await startStorageLab();
   const volume = await create(lab, 'first');
   const outcomes = await Promise.allSettled([
-    lab.storage.createSnapshot('a', volume.id),
-    lab.storage.createSnapshot('b', volume.id),
+    lab.storage.snapshots.create('a', volume.id),
+    lab.storage.snapshots.create('b', volume.id),
   ]);
   expect(outcomes.map(({ status }) => status)).toEqual(['fulfilled', 'rejected']);
   expect(outcomes[1]).toMatchObject({ reason: { kind: 'busy' } });

@@ -47,16 +47,16 @@ it('`keelson volume` writes a volume of a running agent to a file and makes one 
   const refusals: readonly (readonly [readonly string[], string])[] = [
     [
       ['export', 'nothing', '-o', `${file}.no`],
-      'keelson: there is no volume and no snapshot nothing on this node',
+      'keelson: volume or snapshot nothing does not exist on this node',
     ],
-    [['import', 'data', '-i', file], 'keelson: there is a volume data on this node; choose another name'],
+    [['import', 'data', '-i', file], 'keelson: volume data exists on this node; choose another name'],
     [['import', 'other', '-i', join(agent.directory, 'agent.yaml')], 'is no whole export of a volume'],
     [
       ['export', 'data', '--from', 'nothing', '-o', `${file}.no`],
-      'there is no snapshot nothing on this node',
+      'snapshot nothing does not exist on this node',
     ],
     [['copy', 'data'], 'say export, import or delete, not copy'],
-    [['delete', 'data'], 'there is no volume, snapshot or data with the id data on this node'],
+    [['delete', 'data'], 'volume, snapshot or data data does not exist on this node'],
   ];
   for (const [args, words] of refusals) {
     expect((await keelson(agent, args, FAILED)).stderr, args.join(' ')).toContain(words);

@@ -44,25 +44,6 @@ export interface PoolSet {
   states(): readonly PoolState[];
 }
 
-/** Returns a set of open pools that never changes; no pool has labels. */
-export function fixedPools(pools: readonly Pool[]): PoolSet {
-  const states = pools.map(
-    (pool): PoolState => ({
-      name: pool.name,
-      backend: pool.backend.features.backend,
-      origin: 'config',
-      labels: {},
-      pool,
-      problem: undefined,
-      isAccepting: true,
-    }),
-  );
-  return {
-    get: (name) => findPool(states, name),
-    states: () => states,
-  };
-}
-
 /** Returns the open pool `name`. Throws as `PoolSet.get` does. */
 export function findPool(states: readonly PoolState[], name: string): Pool {
   const state = states.find((candidate) => candidate.name === name);

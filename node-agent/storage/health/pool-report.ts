@@ -3,57 +3,57 @@ import { Fault } from '../../../src/core/fault.ts';
 import type { PoolCapacity } from '../../../src/core/pools/pool-capacity.ts';
 import type { Snapshot, Volume } from '../../../src/core/volumes/volume.ts';
 import type { Enforcement } from '../../../src/core/volumes/volume-quota.ts';
-import type { OperationDeps } from '../operations/volume-snapshot-operations.ts';
-import { type RecordStore, quarantinedId } from '../contract/records.ts';
 import type { PoolOrigin, PoolSet, PoolState } from '../contract/pool.ts';
+import { quarantinedId, type RecordStore } from '../contract/records.ts';
+import type { OperationDeps } from '../operations/volume-snapshot-operations.ts';
 
-/** One pool of the node. */
+/** The state of one pool of the node. */
 export interface PoolReport {
   readonly name: string;
   readonly backend: BackendKind;
   readonly origin: PoolOrigin;
   readonly labels: Readonly<Record<string, string>>;
-  /** Undefined when all is well. */
+  /** Why the pool does not serve volumes as configured; undefined for a healthy pool. */
   readonly problem: string | undefined;
   /** Undefined while the pool is not open. */
   readonly capacity: PoolCapacity | undefined;
-  /** Whether new volumes may be made in it. */
+  /** Whether the pool accepts new volumes. */
   readonly isAccepting: boolean;
   readonly quota: Enforcement | undefined;
-  /** Words for an inventory. */
+  /** Feature words of the NodeInventory. */
   readonly features: readonly string[];
 }
 
-/** Volumes and snapshots in any phase. */
+/** Returns the records of volumes and snapshots in any phase. */
 export function recordsOf({ volumes, snapshots }: RecordStore): readonly (Volume | Snapshot)[] {
   return [...volumes.values(), ...snapshots.values()];
 }
 
-/** The pools of the node, and those that records name but nobody wishes for: their volumes must not look lost. */
-export function allPools(pools: PoolSet, inventory: RecordStore): readonly PoolState[] {
+/** Returns the node's pools, and pools that records name but that are not configured any more. */
+export function allPools(pools: PoolSet, records: RecordStore): readonly PoolState[] {
   const states = pools.states();
   const known = new Set(states.map(({ name }) => name));
-  const forgotten = Map.groupBy(
-    recordsOf(inventory).filter(({ pool }) => !known.has(pool)),
+  const unconfigured = Map.groupBy(
+    recordsOf(records).filter(({ pool }) => !known.has(pool)),
     ({ pool }) => pool,
   );
   return [
     ...states,
-    ...[...forgotten].map(
-      ([name, records]): PoolState => ({
+    ...[...unconfigured].map(
+      ([name, owned]): PoolState => ({
         name,
         backend: 'btrfs',
         origin: 'config',
         labels: {},
         pool: undefined,
-        problem: `${records.length} volumes and snapshots are on record in it, but the pool is not configured; configure it again`,
+        problem: `the pool is not configured any more, but ${owned.length} volumes and snapshots are recorded in it; configure it again`,
         isAccepting: false,
       }),
     ),
   ];
 }
 
-/** What there is to tell of a pool as it is now; nothing that fails keeps it from being told of. */
+/** Reads the state of a pool; an error becomes its problem. */
 export async function reportPool(
   state: PoolState,
   { ledger, limiter }: Pick<OperationDeps, 'ledger' | 'limiter'>,
@@ -76,14 +76,14 @@ export async function reportPool(
   }
 }
 
-/** Data in open pools that no record knows. What a record in quarantine stands for is known, as far as its file tells. */
+/** Lists data in open pools without a record; a quarantined record counts, by the name of its file. */
 export async function findUnrecorded(
   pools: PoolSet,
-  inventory: RecordStore,
+  records: RecordStore,
 ): Promise<{ pool: string; id: string }[]> {
-  const quarantined = new Set(inventory.quarantined.map(quarantinedId));
+  const quarantined = new Set(records.quarantined.map(quarantinedId));
   const isKnown = (id: string): boolean =>
-    inventory.volumes.has(id) || inventory.snapshots.has(id) || quarantined.has(id);
+    records.volumes.has(id) || records.snapshots.has(id) || quarantined.has(id);
   const unrecorded: { pool: string; id: string }[] = [];
   for (const { name, pool } of pools.states()) {
     if (pool === undefined) continue;

@@ -1,28 +1,33 @@
 import { expect, it } from 'vitest';
-import { createFakeDisk, FakePool, openFakeInventory } from '../../../test/fakes/fake-storage.ts';
-import { silentLogger } from '../../../src/runtime/logger.ts';
+import {
+  createFakeDisk,
+  FakePool,
+  openFakeRecords,
+  startStorage,
+  fixedPools,
+} from '../../../test/fakes/fake-storage.ts';
 import type { MountEntry } from '../../../src/core/volumes/mount-table.ts';
-import { type Pool, fixedPools, type PoolSet } from '../contract/pool.ts';
+import type { Pool, PoolSet } from '../contract/pool.ts';
 import type { RecordStore } from '../contract/records.ts';
 import { VolumeHealth } from './volume-health.ts';
-import { createStorage, type VolumeService } from '../storage.ts';
+import type { StorageServices } from '../services.ts';
 
 interface World {
   readonly pool: FakePool;
   readonly pools: PoolSet;
-  readonly inventory: RecordStore;
-  readonly storage: VolumeService;
+  readonly records: RecordStore;
+  readonly storage: StorageServices;
   readonly id: string;
 }
 
 async function startWorld(): Promise<World> {
   const pool = new FakePool();
   const pools = fixedPools([pool]);
-  const inventory = openFakeInventory(createFakeDisk());
-  const storage = await createStorage(pools, inventory, { logger: silentLogger });
+  const records = openFakeRecords(createFakeDisk());
+  const storage = await startStorage(pools, records);
   const range = { requiredBytes: 1n << 30n, limitBytes: 0n };
-  const { id } = await storage.createVolume({ name: 'v', pool: undefined, range, source: undefined });
-  return { pool, pools, inventory, storage, id };
+  const { id } = await storage.volumes.create({ name: 'v', pool: undefined, range, source: undefined });
+  return { pool, pools, records, storage, id };
 }
 
 /** The pool as it looks while its device is away. */
@@ -33,14 +38,17 @@ function closed({ pools }: World): PoolSet {
 
 it('a volume that is well is in no list', async () => {
   const { storage, id } = await startWorld();
-  expect(await storage.checkVolume(id)).toEqual([]);
-  expect(await storage.listSickVolumes()).toEqual([]);
-  expect(await storage.checkPools()).toEqual([]);
+  expect(await storage.health.checkVolume(id)).toEqual([]);
+  expect(await storage.health.listUnhealthy()).toEqual([]);
+  expect(await storage.health.checkPools()).toEqual([]);
 });
 
-it('a volume that nothing holds to its size is well, and that is worth knowing', async () => {
+it('a volume without size enforcement is healthy, with a condition message that says so', async () => {
   const { storage, pool, id } = await startWorld();
-  expect([storage.remarkOn(id), storage.remarkOn('vol-none')]).toEqual([undefined, undefined]);
+  expect([storage.health.conditionMessage(id), storage.health.conditionMessage('vol-none')]).toEqual([
+    undefined,
+    undefined,
+  ]);
   const features = { ...pool.backend.features, enforcement: 'none' as const };
   const { name, policy, mounts } = pool;
   const unheld: Pool = {
@@ -50,28 +58,32 @@ it('a volume that nothing holds to its size is well, and that is worth knowing',
     checkHealth: async () => undefined,
     backend: { ...pool.backend, features },
   };
-  const inventory = openFakeInventory(createFakeDisk());
-  const other = await createStorage([unheld], inventory, { logger: silentLogger });
+  const records = openFakeRecords(createFakeDisk());
+  const other = await startStorage([unheld], records);
   const range = { requiredBytes: 1n << 30n, limitBytes: 0n };
-  const volume = await other.createVolume({ name: 'v', pool: undefined, range, source: undefined });
-  expect(await other.checkVolume(volume.id)).toEqual([]);
-  expect(other.remarkOn(volume.id)).toBe('its size is not enforced: pool default has no quota');
+  const volume = await other.volumes.create({ name: 'v', pool: undefined, range, source: undefined });
+  expect(await other.health.checkVolume(volume.id)).toEqual([]);
+  expect(other.health.conditionMessage(volume.id)).toBe(
+    'volume size is not enforced: pool default has no quota',
+  );
 });
 
 it('an unknown volume is not found', async () => {
   const { storage } = await startWorld();
-  await expect(storage.checkVolume('../../etc')).rejects.toMatchObject({ kind: 'not-found' });
+  await expect(storage.health.checkVolume('../../etc')).rejects.toMatchObject({ kind: 'not-found' });
 });
 
 it('data that went away by itself is a loss', async () => {
   const { storage, pool, id } = await startWorld();
   pool.volumes.delete(id);
-  expect(await storage.checkVolume(id)).toMatchObject([{ status: 'data-loss', reason: 'DataMissing' }]);
-  expect(await storage.listSickVolumes()).toMatchObject([{ id, problems: [{ reason: 'DataMissing' }] }]);
+  expect(await storage.health.checkVolume(id)).toMatchObject([
+    { status: 'data-loss', reason: 'DataMissing' },
+  ]);
+  expect(await storage.health.listUnhealthy()).toMatchObject([{ id, problems: [{ reason: 'DataMissing' }] }]);
 });
 
 it('a volume that is merely not counted is no loss', async () => {
-  const { inventory, pool, id } = await startWorld();
+  const { records, pool, id } = await startWorld();
   const backend = {
     ...pool.backend,
     usage: async () => ({ totalBytes: 0n, freeBytes: 0n, otherBytes: 0n, volumes: new Map() }),
@@ -83,24 +95,24 @@ it('a volume that is merely not counted is no loss', async () => {
     backend,
     checkHealth: async () => 'quotas are off',
   };
-  const health = new VolumeHealth({ inventory, pools: fixedPools([uncounted]) });
+  const health = new VolumeHealth({ records, pools: fixedPools([uncounted]) });
   expect(await health.check(id)).toMatchObject([{ status: 'degraded', reason: 'QuotaInconsistent' }]);
 });
 
 it('a volume that is deleted while it is looked at is not found, and no loss', async () => {
-  const { inventory, pools, storage, id } = await startWorld();
+  const { records, pools, storage, id } = await startWorld();
   const readMounts = async (): Promise<readonly MountEntry[]> => {
-    if (inventory.volumes.has(id)) await storage.deleteVolume(id);
+    if (records.volumes.has(id)) await storage.volumes.delete(id);
     return [];
   };
-  const health = new VolumeHealth({ inventory, pools, readMounts });
+  const health = new VolumeHealth({ records, pools, readMounts });
   await expect(health.check(id)).rejects.toMatchObject({ kind: 'not-found' });
   expect(await health.list()).toEqual([]);
 });
 
 it('a pool that is away makes its volumes inaccessible, and loses none', async () => {
   const world = await startWorld();
-  const health = new VolumeHealth({ inventory: world.inventory, pools: closed(world) });
+  const health = new VolumeHealth({ records: world.records, pools: closed(world) });
   expect(await health.check(world.id)).toMatchObject([
     { status: 'inaccessible', reason: 'PoolUnavailable', message: 'pool default: no such device' },
   ]);
@@ -110,32 +122,32 @@ it('a pool that is away makes its volumes inaccessible, and loses none', async (
 });
 
 it('a pool that nobody configures any more is told while volumes are in it', async () => {
-  const { inventory, id } = await startWorld();
-  const health = new VolumeHealth({ inventory, pools: fixedPools([]) });
+  const { records, id } = await startWorld();
+  const health = new VolumeHealth({ records, pools: fixedPools([]) });
   expect(await health.check(id)).toMatchObject([{ reason: 'PoolUnavailable' }]);
   expect(await health.checkPools()).toMatchObject([{ status: 'unreachable' }]);
 });
 
 it('a volume that was published and is no longer mounted is told to who asks for that path', async () => {
   const { storage, pool, id } = await startWorld();
-  await storage.stage(id, '/staging');
+  await storage.staging.stage(id, '/staging');
   const access = { flags: [], readonly: false, accessMode: 'SINGLE_NODE_WRITER' } as const;
-  await storage.publish({ volumeId: id, stagingPath: '/staging', target: '/pods/a', ...access });
-  expect(await storage.checkVolume(id, '/pods/a')).toEqual([]);
+  await storage.staging.publish({ volumeId: id, stagingPath: '/staging', target: '/pods/a', ...access });
+  expect(await storage.health.checkVolume(id, '/pods/a')).toEqual([]);
   pool.mounted.clear();
-  expect(await storage.checkVolume(id, '/pods/a')).toMatchObject([
+  expect(await storage.health.checkVolume(id, '/pods/a')).toMatchObject([
     { status: 'inaccessible', reason: 'NotMounted' },
   ]);
   // A record of before a reboot says nothing about the volume itself, nor does a path where it never was.
-  expect(await storage.checkVolume(id)).toEqual([]);
-  expect(await storage.checkVolume(id, '/pods/b')).toEqual([]);
+  expect(await storage.health.checkVolume(id)).toEqual([]);
+  expect(await storage.health.checkVolume(id, '/pods/b')).toEqual([]);
 });
 
 it('a file system that turned read-only is told, a read-only mount is not', async () => {
-  const { storage, inventory, pools, id } = await startWorld();
-  await storage.stage(id, '/staging');
+  const { storage, records, pools, id } = await startWorld();
+  await storage.staging.stage(id, '/staging');
   const access = { flags: [], readonly: true, accessMode: 'SINGLE_NODE_WRITER' } as const;
-  await storage.publish({ volumeId: id, stagingPath: '/staging', target: '/pods/a', ...access });
+  await storage.staging.publish({ volumeId: id, stagingPath: '/staging', target: '/pods/a', ...access });
   const entry: MountEntry = {
     device: '7:0',
     mountPoint: '/pods/a',
@@ -146,21 +158,21 @@ it('a file system that turned read-only is told, a read-only mount is not', asyn
     filesystemOptions: ['rw'],
   };
   let table = [entry];
-  const health = new VolumeHealth({ inventory, pools, readMounts: async () => table });
+  const health = new VolumeHealth({ records, pools, readMounts: async () => table });
   expect(await health.check(id)).toEqual([]);
   table = [{ ...entry, filesystemOptions: ['ro', 'errors=remount-ro'] }];
   expect(await health.check(id)).toMatchObject([{ status: 'degraded', reason: 'FilesystemReadOnly' }]);
 });
 
 it('a record that cannot be read is a volume that cannot be used', async () => {
-  const { inventory, pools } = await startWorld();
+  const { records, pools } = await startWorld();
   const id = `vol-${'a'.repeat(24)}`;
   const quarantined = [
     { file: `/state/volumes/${id}.json`, reason: 'no JSON' },
     { file: '/state/volumes/notes.txt', reason: 'no JSON' },
     { file: `/state/snapshots/snap-${'b'.repeat(24)}.json`, reason: 'no JSON' },
   ];
-  const health = new VolumeHealth({ inventory: { ...inventory, quarantined }, pools });
+  const health = new VolumeHealth({ records: { ...records, quarantined }, pools });
   expect(await health.check(id)).toMatchObject([{ status: 'inaccessible', reason: 'RecordUnreadable' }]);
   expect((await health.list()).map((sick) => sick.id)).toEqual([id]);
 });

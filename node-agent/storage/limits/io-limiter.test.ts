@@ -1,10 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { ANY_SIZE } from '../../../src/core/volumes/volume-size.ts';
 import type { VolumeAttributes } from '../../../src/core/volumes/volume-attributes.ts';
-import { silentLogger } from '../../../src/runtime/logger.ts';
-import { createFakeDisk, FakePool, openFakeInventory } from '../../../test/fakes/fake-storage.ts';
+import { createFakeDisk, FakePool, openFakeRecords, startStorage } from '../../../test/fakes/fake-storage.ts';
 import type { IoCgroups } from '../../linux/process/io-cgroups.ts';
-import { createStorage, type VolumeService } from '../storage.ts';
+import type { StorageServices } from '../services.ts';
 
 /** The kernel's own: limits by cgroup and device, which stay when a device goes. */
 class FakeCgroups implements IoCgroups {
@@ -38,14 +37,13 @@ const createMachine = () => {
     cgroups,
     pool,
     limitedDevices: () => [...recorded.keys()],
-    start: () =>
-      createStorage([pool], openFakeInventory(disk), { logger: silentLogger, io: { cgroups, devices } }),
+    start: () => startStorage([pool], openFakeRecords(disk), { io: { cgroups, devices } }),
   };
 };
 
 const SLOW = { writeBandwidth: 4n << 20n };
-const create = (storage: VolumeService, name: string, attributes?: VolumeAttributes) =>
-  storage.createVolume({ name, pool: undefined, range: ANY_SIZE, source: undefined, attributes });
+const create = (storage: StorageServices, name: string, attributes?: VolumeAttributes) =>
+  storage.volumes.create({ name, pool: undefined, range: ANY_SIZE, source: undefined, attributes });
 
 describe('a volume with limits', () => {
   it('has them from its staging to its unstaging', async () => {
@@ -54,9 +52,9 @@ describe('a volume with limits', () => {
     const { id } = await create(storage, 'v', SLOW);
     expect(cgroups.limits.size).toBe(0);
     pool.devices.set(id, '7:3');
-    await storage.stage(id, '/staging');
+    await storage.staging.stage(id, '/staging');
     expect([...cgroups.limits]).toEqual([['/ 7:3', SLOW]]);
-    await storage.unstage(id, '/staging');
+    await storage.staging.unstage(id, '/staging');
     expect([...cgroups.limits, ...limitedDevices()]).toEqual([]);
   });
 
@@ -65,15 +63,15 @@ describe('a volume with limits', () => {
     const storage = await start();
     const { id } = await create(storage, 'v');
     pool.devices.set(id, '7:3');
-    await storage.stage(id, '/staging');
+    await storage.staging.stage(id, '/staging');
     expect(cgroups.limits.size).toBe(0);
-    await storage.modifyVolume(id, { readIOPS: 100n });
+    await storage.volumes.modify(id, { readIOPS: 100n });
     expect([...cgroups.limits]).toEqual([['/ 7:3', { readIOPS: 100n }]]);
-    await storage.modifyVolume(id, SLOW);
+    await storage.volumes.modify(id, SLOW);
     expect([...cgroups.limits]).toEqual([['/ 7:3', SLOW]]);
-    await storage.modifyVolume(id, {});
+    await storage.volumes.modify(id, {});
     expect(cgroups.limits.size).toBe(0);
-    expect(storage.getVolume(id).attributes).toBeUndefined();
+    expect(storage.volumes.get(id).attributes).toBeUndefined();
   });
 
   it('loses them when it is deleted without being unstaged', async () => {
@@ -81,8 +79,8 @@ describe('a volume with limits', () => {
     const storage = await start();
     const { id } = await create(storage, 'v', SLOW);
     pool.devices.set(id, '7:3');
-    await storage.stage(id, '/staging');
-    await storage.deleteVolume(id);
+    await storage.staging.stage(id, '/staging');
+    await storage.volumes.delete(id);
     expect(cgroups.limits.size).toBe(0);
   });
 
@@ -91,7 +89,7 @@ describe('a volume with limits', () => {
     const storage = await start();
     const { id } = await create(storage, 'v', SLOW);
     pool.devices.set(id, '7:3');
-    await storage.stage(id, '/staging');
+    await storage.staging.stage(id, '/staging');
     cgroups.limits.clear();
     pool.devices.set(id, '7:9');
     await start();
@@ -103,9 +101,9 @@ describe('a volume with limits', () => {
     const storage = await start();
     const { id } = await create(storage, 'v', SLOW);
     pool.devices.set(id, '7:3');
-    await storage.stage(id, '/staging');
+    await storage.staging.stage(id, '/staging');
     cgroups.failure = new Error('killed here');
-    await storage.unstage(id, '/staging');
+    await storage.staging.unstage(id, '/staging');
     cgroups.failure = undefined;
     expect(cgroups.limits.size).toBe(1);
     await start();
@@ -118,8 +116,8 @@ describe('a volume with limits', () => {
     const { id } = await create(storage, 'v', SLOW);
     pool.devices.set(id, '7:3');
     cgroups.failure = new Error('no room for limits');
-    await expect(storage.stage(id, '/staging')).rejects.toThrow('no room');
-    expect(storage.getVolume(id).staged).toEqual([]);
+    await expect(storage.staging.stage(id, '/staging')).rejects.toThrow('no room');
+    expect(storage.volumes.get(id).staged).toEqual([]);
   });
 
   it('has them in cgroups that are made later', async () => {
@@ -127,7 +125,7 @@ describe('a volume with limits', () => {
     const storage = await start();
     const { id } = await create(storage, 'v', SLOW);
     pool.devices.set(id, '7:3');
-    await storage.stage(id, '/staging');
+    await storage.staging.stage(id, '/staging');
     const ended = new AbortController();
     const running = storage.run(ended.signal);
     cgroups.groups.push('/pod');
@@ -144,32 +142,29 @@ describe('limits that cannot be', () => {
   ] as const)('are refused for a %s volume on btrfs', async (volumeMode, attributes, message) => {
     const cgroups = new FakeCgroups();
     const devices = { read: async () => new Map<string, string>(), write: async () => undefined };
-    const storage = await createStorage([new FakePool()], openFakeInventory(createFakeDisk()), {
-      logger: silentLogger,
+    const storage = await startStorage([new FakePool()], openFakeRecords(createFakeDisk()), {
       io: { cgroups, devices },
     });
-    const { id } = await storage.createVolume({
+    const { id } = await storage.volumes.create({
       name: 'v',
       pool: undefined,
       volumeMode,
       range: ANY_SIZE,
       source: undefined,
     });
-    await expect(storage.modifyVolume(id, attributes)).rejects.toMatchObject({
+    await expect(storage.volumes.modify(id, attributes)).rejects.toMatchObject({
       kind: 'invalid',
       message: expect.stringContaining(message) as string,
     });
-    expect(storage.getVolume(id).attributes).toBeUndefined();
+    expect(storage.volumes.get(id).attributes).toBeUndefined();
   });
 
   it('are refused on a machine without cgroups that limit I/O', async () => {
     const pool = new FakePool({ quotaMode: 'file' });
-    const storage = await createStorage([pool], openFakeInventory(createFakeDisk()), {
-      logger: silentLogger,
-    });
+    const storage = await startStorage([pool], openFakeRecords(createFakeDisk()), {});
     await expect(create(storage, 'v', SLOW)).rejects.toMatchObject({ kind: 'invalid' });
     const { id } = await create(storage, 'v');
-    await expect(storage.modifyVolume(id, SLOW)).rejects.toMatchObject({ kind: 'invalid' });
+    await expect(storage.volumes.modify(id, SLOW)).rejects.toMatchObject({ kind: 'invalid' });
   });
 });
 
@@ -178,8 +173,7 @@ it('a new volume with limits goes to a pool that can hold them', async () => {
   const devices = { read: async () => new Map<string, string>(), write: async () => undefined };
   const large = new FakePool({ name: 'large', totalBytes: 100n << 30n });
   const files = new FakePool({ name: 'files', totalBytes: 10n << 30n, quotaMode: 'file' });
-  const storage = await createStorage([large, files], openFakeInventory(createFakeDisk()), {
-    logger: silentLogger,
+  const storage = await startStorage([large, files], openFakeRecords(createFakeDisk()), {
     io: { cgroups, devices },
   });
   expect((await create(storage, 'v', SLOW)).pool).toBe('files');

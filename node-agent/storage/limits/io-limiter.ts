@@ -10,7 +10,7 @@ import type { PoolSet } from '../contract/pool.ts';
 import type { LimitedDevices } from './limited-devices.ts';
 
 export interface IoLimiterDeps {
-  readonly inventory: RecordStore;
+  readonly records: RecordStore;
   readonly pools: Pick<PoolSet, 'states'>;
   /** Undefined where the machine has none that limit I/O. */
   readonly cgroups: IoCgroups | undefined;
@@ -113,11 +113,11 @@ export class IoLimiter {
     readonly limits: ReadonlyMap<string, { readonly id: string; readonly attributes: VolumeAttributes }>;
     readonly untouched: ReadonlySet<string>;
   }> {
-    const { inventory, pools } = this.#deps;
+    const { records, pools } = this.#deps;
     const open = new Map(pools.states().map(({ name, pool }) => [name, pool]));
     const limits = new Map<string, { readonly id: string; readonly attributes: VolumeAttributes }>();
     const untouched = new Set<string>();
-    for (const volume of inventory.volumes.values()) {
+    for (const volume of records.volumes.values()) {
       if (!isLimited(volume)) continue;
       const { id, attributes = {} } = volume;
       const pool = open.get(volume.pool);
@@ -132,8 +132,8 @@ export class IoLimiter {
   }
 
   async #reachNew(): Promise<void> {
-    const { cgroups, inventory } = this.#deps;
-    if (cgroups === undefined || ![...inventory.volumes.values()].some(isLimited)) return;
+    const { cgroups, records } = this.#deps;
+    if (cgroups === undefined || ![...records.volumes.values()].some(isLimited)) return;
     if ((await cgroups.list()).some((group) => !this.#reached.has(group))) await this.refresh();
   }
 }

@@ -1,48 +1,31 @@
-import { randomBytes } from 'node:crypto';
-import { Fault } from '../../../src/core/fault.ts';
 import type { Snapshot, Volume } from '../../../src/core/volumes/volume.ts';
-import { formatId } from '../../../src/core/volumes/volume-name.ts';
 import { pinsOfCopy } from '../../../src/core/volumes/volume-quota.ts';
 import type { Clock } from '../../../src/runtime/clock.ts';
-import { KeyedLock } from '../../../src/runtime/keyed-lock.ts';
 import type { Logger } from '../../../src/runtime/logger.ts';
 import type { HostSelinux } from '../../linux/files/selinux.ts';
 import type { RecordStore } from '../contract/records.ts';
 import type { IoLimiter } from '../limits/io-limiter.ts';
 import type { Ledger } from '../records/ledger.ts';
+import { newId } from '../records/record-store.ts';
+import type { OperationLocks } from './operation-locks.ts';
 
-/** What the operations on volumes and snapshots share. */
+/** Dependencies that all operations on volumes and snapshots share. */
 export interface OperationDeps {
-  readonly inventory: RecordStore;
+  readonly records: RecordStore;
   readonly ledger: Ledger;
   readonly limiter: IoLimiter;
   readonly locks: OperationLocks;
   readonly selinux: HostSelinux;
   readonly clock: Clock;
   readonly logger: Logger;
-  /** Told when there is something to collect. */
+  /** Called when a pool has discarded data to collect. */
   readonly onDiscarded: () => void;
 }
 
-/** One operation at a time on a volume, a snapshot or a name; the second is refused and comes again, as CSI wants it (ABORTED). */
-export class OperationLocks {
-  readonly #lock = new KeyedLock();
-
-  /** Throws `busy` when an operation on `key` is in flight. */
-  take(key: string): Disposable {
-    const lock = this.#lock.tryAcquire(key);
-    if (lock !== undefined) return lock;
-    throw new Fault('busy', `an operation on ${key} is in progress; try again when it has ended`, {
-      fields: { key },
-    });
-  }
-}
-
-export function randomId(): string {
-  return randomBytes(12).toString('hex');
-}
-
-/** The record of a snapshot of `volume` that is to be taken: it is all that its volume is, and pins what that is charged with. */
+/**
+ * Returns the record of a snapshot of `volume` that is about to be created. It has the form of its
+ * volume, and pins what the volume is charged with.
+ */
 export function snapshotIntent(
   volume: Volume,
   {
@@ -53,7 +36,7 @@ export function snapshotIntent(
   }: Pick<Snapshot, 'name' | 'group' | 'createdAtMs'> & { readonly chargedBytes: bigint },
 ): Snapshot {
   return {
-    id: formatId('snap', randomId()),
+    id: newId('snap'),
     name,
     pool: volume.pool,
     sourceVolumeId: volume.id,
@@ -69,31 +52,37 @@ export function snapshotIntent(
 }
 
 /**
- * Removes what a record stands for, whatever phase it is in, and then the record. A crash in between leaves the record, and this is
- * repeated: at the next start, or by whoever asks for the same name again.
+ * Discards the data of a volume or snapshot in any phase, then removes its record. After a crash in
+ * between the record remains, and recovery or the next request for the same name repeats this.
  */
-export async function dissolve(
+export async function removeDataAndRecord(
   kind: 'volume' | 'snapshot',
   record: Volume | Snapshot,
-  { inventory, ledger, onDiscarded }: OperationDeps,
+  { records, ledger, onDiscarded }: OperationDeps,
 ): Promise<void> {
   const { backend, mounts } = ledger.pool(record.pool);
   if (kind === 'volume') await mounts.detach(record);
   await backend.discard(kind, record.id);
-  await inventory.remove(record.id);
+  await records.remove(record.id);
   onDiscarded();
   await ledger.enforcePinned(record.pins);
 }
 
-/** Undoes a half-made copy after a failure. What cannot be undone now stays on record as an intent, and is undone later. */
-export async function undo(
+/**
+ * Removes an incomplete volume or snapshot after a failure. When that fails too, the record remains
+ * in phase `creating`, and recovery removes it later.
+ */
+export async function undoCreation(
   kind: 'volume' | 'snapshot',
   record: Volume | Snapshot,
   deps: OperationDeps,
 ): Promise<void> {
   try {
-    await dissolve(kind, record, deps);
+    await removeDataAndRecord(kind, record, deps);
   } catch (error) {
-    deps.logger.warn({ [kind]: record.id, err: error }, 'a half-made copy could not be removed yet');
+    deps.logger.warn(
+      { [kind]: record.id, err: error },
+      'cannot remove an incomplete volume or snapshot; retrying later',
+    );
   }
 }

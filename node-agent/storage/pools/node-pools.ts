@@ -5,56 +5,70 @@ import { differenceOf, type PoolSpec } from '../../../src/core/pools/pool.ts';
 import { BoundedRunner } from '../../../src/runtime/bounded-runner.ts';
 import type { Clock } from '../../../src/runtime/clock.ts';
 import type { Logger } from '../../../src/runtime/logger.ts';
-import { type Pool, findPool, type PoolOrigin, type PoolSet, type PoolState } from '../contract/pool.ts';
+import { findPool, type Pool, type PoolOrigin, type PoolSet, type PoolState } from '../contract/pool.ts';
 import type { OpenPool } from './open-pool.ts';
 import { readPoolSpecs, writePoolSpecs } from './pool-records.ts';
 
 export interface NodePoolsOptions {
   readonly stateDir: string;
-  /** Pools of the configuration file: they win over others of their name. */
+  /** Pools of the configuration file; they take precedence over pools of the API by name. */
   readonly configured: readonly PoolSpec[];
 }
 
 export interface NodePoolsDeps {
   readonly open: (spec: PoolSpec) => Promise<OpenPool>;
-  /** How many volumes and snapshots are on record in a pool, in any phase. */
-  readonly countCopies: (pool: string) => number;
+  /** Returns the number of volumes and snapshots recorded in a pool, in any phase. */
+  readonly countRecords: (pool: string) => number;
   readonly logger: Logger;
   readonly clock: Clock;
 }
 
-/** What the service on these pools has to do with their coming and going. */
+/** Callbacks of the service that uses the pools. */
 export interface PoolHooks {
-  /** Puts right what a crash left in a pool that was just opened. */
+  /** Repairs what a crash left in a pool that was just opened. */
   readonly recover: (pool: string) => Promise<void>;
-  /** Resolves when every operation that runs now has ended. */
+  /** Resolves when every operation that is in flight at the time of the call has ended. */
   readonly settled: () => Promise<void>;
-  readonly onChange: () => void;
 }
 
-/** One pool and how far it is. */
+/** Opens and closes the pools of a node on request. */
+export interface PoolRequests {
+  /** Replaces the pools that the API requests. The request is recorded, and survives restarts. */
+  request(specs: readonly PoolSpec[]): Promise<void>;
+  /** Calls `listener` after a pool was opened, closed or changed. */
+  onChange(listener: () => void): void;
+  /**
+   * Unmounts all pools, for uninstallation: an agent that merely stops leaves them mounted. Throws
+   * `busy` while volumes are mounted.
+   */
+  unmount(): Promise<void>;
+}
+
+/** One pool and its state. */
 interface Entry {
   spec: PoolSpec;
   readonly origin: PoolOrigin;
   pool: OpenPool | undefined;
   problem: string | undefined;
   isRecovered: boolean;
-  isWanted: boolean;
+  isRequested: boolean;
 }
 
-/** A pool that cannot be opened is tried again after this. */
+/** Interval after which opening a pool is retried. */
 const RETRY_MS = 10_000;
 
 /**
- * Opens the pools that are wished for, each on its own: one that fails is tried again and keeps no other from service. A pool that is no longer
- * wished for takes no new volumes, and is closed once it is empty; its data on the disk stays.
+ * Opens the requested pools independently: one that fails is retried and does not affect the others.
+ * A pool that is not requested any more accepts no new volumes, and is closed once it is empty; its
+ * data stays on disk.
  */
-export class NodePools implements PoolSet {
+export class NodePools implements PoolSet, PoolRequests {
   readonly #options: NodePoolsOptions;
   readonly #deps: NodePoolsDeps;
   readonly #entries = new Map<string, Entry>();
   readonly #runner: BoundedRunner;
-  #wanted: readonly PoolSpec[] = [];
+  readonly #listeners = new Set<() => void>();
+  #requested: readonly PoolSpec[] = [];
   #hooks: PoolHooks | undefined;
 
   constructor(options: NodePoolsOptions, deps: NodePoolsDeps) {
@@ -64,22 +78,25 @@ export class NodePools implements PoolSet {
     this.#runner = new BoundedRunner({ name: 'pools', ...intervals }, () => this.#reconcile(), deps);
   }
 
-  /** Tries every pool once: those of the configuration, and those that the API wished for when it was last heard. */
+  /** Tries to open every pool once: those of the configuration, and those of the recorded request. */
   async start(hooks: PoolHooks): Promise<void> {
     this.#hooks = hooks;
-    this.#wanted = await readPoolSpecs(this.#file);
+    this.#requested = await readPoolSpecs(this.#file);
     await this.#reconcile();
   }
 
-  /** Replaces what the API wishes for. It is remembered for starts without an API server; `run` acts on it. */
-  async want(specs: readonly PoolSpec[]): Promise<void> {
-    if (isDeepStrictEqual(specs, this.#wanted)) return;
+  async request(specs: readonly PoolSpec[]): Promise<void> {
+    if (isDeepStrictEqual(specs, this.#requested)) return;
     await writePoolSpecs(this.#file, specs);
-    this.#wanted = specs;
+    this.#requested = specs;
     this.#runner.poke();
   }
 
-  /** Opens, grows and closes until the signal aborts. */
+  onChange(listener: () => void): void {
+    this.#listeners.add(listener);
+  }
+
+  /** Opens, grows and closes pools until the signal aborts. */
   async run(signal: AbortSignal): Promise<void> {
     await this.#runner.run(signal);
   }
@@ -89,23 +106,22 @@ export class NodePools implements PoolSet {
   }
 
   states(): readonly PoolState[] {
-    return [...this.#entries.values()].map(({ spec, origin, pool, problem, isRecovered, isWanted }) => ({
+    return [...this.#entries.values()].map(({ spec, origin, pool, problem, isRecovered, isRequested }) => ({
       name: spec.name,
       backend: spec.backend,
       origin,
       labels: spec.labels,
       pool,
-      problem: isWanted ? (problem ?? pool?.unfit) : this.#describeDraining(spec.name),
-      isAccepting: pool !== undefined && isRecovered && isWanted && pool.unfit === undefined,
+      problem: isRequested ? (problem ?? pool?.unfit) : this.#describeDraining(spec.name),
+      isAccepting: pool !== undefined && isRecovered && isRequested && pool.unfit === undefined,
     }));
   }
 
-  /** Unmounts all that were mounted by us. Throws `busy` while volumes are mounted. */
   async unmount(): Promise<void> {
     for (const { pool } of this.#entries.values()) await pool?.unmount();
   }
 
-  /** Lets go of all pools; they stay mounted, for the pods. */
+  /** Closes all pools; they stay mounted for the pods that use them. */
   async [Symbol.asyncDispose](): Promise<void> {
     for (const { pool } of this.#entries.values()) await pool?.[Symbol.asyncDispose]();
   }
@@ -113,19 +129,19 @@ export class NodePools implements PoolSet {
   async #reconcile(): Promise<void> {
     const { configured } = this.#options;
     const taken = new Set(configured.map(({ name }) => name));
-    const added = this.#wanted.filter(({ name }) => !taken.has(name));
-    const wanted = new Map<string, { readonly spec: PoolSpec; readonly origin: PoolOrigin }>();
-    for (const spec of configured) wanted.set(spec.name, { spec, origin: 'config' });
-    for (const spec of added) wanted.set(spec.name, { spec, origin: 'api' });
-    for (const [name, { spec, origin }] of wanted) {
+    const added = this.#requested.filter(({ name }) => !taken.has(name));
+    const desired = new Map<string, { readonly spec: PoolSpec; readonly origin: PoolOrigin }>();
+    for (const spec of configured) desired.set(spec.name, { spec, origin: 'config' });
+    for (const spec of added) desired.set(spec.name, { spec, origin: 'api' });
+    for (const [name, { spec, origin }] of desired) {
       const entry = this.#entries.get(name);
-      if (entry !== undefined) entry.isWanted = true;
+      if (entry !== undefined) entry.isRequested = true;
       else this.#entries.set(name, newEntry(spec, origin));
     }
     for (const [name, entry] of [...this.#entries]) {
-      const wish = wanted.get(name);
-      if (wish === undefined) await this.#drain(entry);
-      else await this.#ensure(entry, wish.spec);
+      const found = desired.get(name);
+      if (found === undefined) await this.#drain(entry);
+      else await this.#ensure(entry, found.spec);
     }
   }
 
@@ -142,15 +158,15 @@ export class NodePools implements PoolSet {
       if (!entry.isRecovered) {
         await this.#hooks?.recover(spec.name);
         entry.isRecovered = true;
-        this.#hooks?.onChange();
+        this.#changed();
       }
       entry.problem = undefined;
     } catch (error) {
       const fault = Fault.from(error);
       entry.problem = fault.message;
-      if (fault.message !== before) logger.error({ pool: spec.name, err: fault }, 'pool cannot be served');
+      if (fault.message !== before) logger.error({ pool: spec.name, err: fault }, 'cannot open pool');
     }
-    if (entry.problem !== before) this.#hooks?.onChange();
+    if (entry.problem !== before) this.#changed();
   }
 
   async #update(entry: Entry, pool: OpenPool, spec: PoolSpec): Promise<void> {
@@ -159,41 +175,49 @@ export class NodePools implements PoolSet {
     if (difference !== undefined) {
       throw new Fault(
         'conflict',
-        `pool ${spec.name} stays as it is: ${difference}; name a new pool for that`,
+        `pool ${spec.name} cannot be changed: ${difference}; create a pool with another name`,
       );
     }
     await pool.update(spec);
     entry.spec = spec;
-    this.#hooks?.onChange();
+    this.#changed();
   }
 
-  /** Crash window: closed, not unmounted. Nothing wishes for it at the next start, and it stays mounted until a reboot; that does no harm. */
+  /**
+   * Closes a pool that is not requested any more once it is empty. Crash window: closed, not
+   * unmounted. The next start does not open it, and it stays mounted until a reboot, without harm.
+   */
   async #drain(entry: Entry): Promise<void> {
     const { name } = entry.spec;
-    if (entry.isWanted) this.#deps.logger.info({ pool: name }, 'pool is no longer wished for');
-    entry.isWanted = false;
-    if (this.#deps.countCopies(name) > 0) return;
+    const { countRecords, logger } = this.#deps;
+    if (entry.isRequested) logger.info({ pool: name }, 'pool is not requested any more');
+    entry.isRequested = false;
+    if (countRecords(name) > 0) return;
     const { pool } = entry;
     if (pool !== undefined) {
-      // Whoever has chosen the pool a moment ago may be about to write its record.
+      // An operation that chose the pool earlier may be about to save its record.
       await this.#hooks?.settled();
-      if (this.#deps.countCopies(name) > 0) return;
-      // From here on nobody finds it; those who did have to end before its descriptor is closed.
+      if (countRecords(name) > 0) return;
+      // No new operation finds the pool; those that did must end before its descriptor is closed.
       this.#entries.delete(name);
       await this.#hooks?.settled();
       try {
         await pool.unmount();
       } catch (error) {
-        this.#deps.logger.warn({ pool: name, err: error }, 'an empty pool stays mounted');
+        logger.warn({ pool: name, err: error }, 'cannot unmount an empty pool; it stays mounted');
       }
-      this.#deps.logger.info({ pool: name }, 'pool closed; its data stays where it is');
+      logger.info({ pool: name }, 'pool closed; its data stays on disk');
     }
     this.#entries.delete(name);
-    this.#hooks?.onChange();
+    this.#changed();
   }
 
   #describeDraining(name: string): string {
-    return `the pool was removed and takes no new volumes; it is closed when its ${this.#deps.countCopies(name)} volumes and snapshots are gone`;
+    return `the pool was removed and does not accept new volumes; it closes when its ${this.#deps.countRecords(name)} volumes and snapshots are deleted`;
+  }
+
+  #changed(): void {
+    for (const listener of this.#listeners) listener();
   }
 
   get #file(): string {
@@ -202,5 +226,5 @@ export class NodePools implements PoolSet {
 }
 
 function newEntry(spec: PoolSpec, origin: PoolOrigin): Entry {
-  return { spec, origin, pool: undefined, problem: undefined, isRecovered: false, isWanted: true };
+  return { spec, origin, pool: undefined, problem: undefined, isRecovered: false, isRequested: true };
 }

@@ -54,9 +54,9 @@ export async function openPool(
 ): Promise<OpenPool> {
   const { name, backend } = spec;
   const { kernel, logger } = deps;
-  const records = join(stateDir, 'pools');
-  await mkdir(records, { recursive: true, mode: 0o700 });
-  const recordPath = join(records, `${name}.json`);
+  const recordDirectory = join(stateDir, 'pools');
+  await mkdir(recordDirectory, { recursive: true, mode: 0o700 });
+  const recordPath = join(recordDirectory, `${name}.json`);
   const recorded = await readIdentityFile(recordPath);
   await requirePermanence(spec, stateDir);
   const mountPoint = poolMountPoint(stateDir, name);

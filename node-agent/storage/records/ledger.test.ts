@@ -1,9 +1,8 @@
 import { expect, test } from 'vitest';
 import { FakeClock } from '../../../test/fakes/fake-clock.ts';
-import { createFakeDisk, FakePool, openFakeInventory } from '../../../test/fakes/fake-storage.ts';
+import { createFakeDisk, FakePool, openFakeRecords, fixedPools } from '../../../test/fakes/fake-storage.ts';
 import type { PoolUsage } from '../../../src/core/pools/pool-capacity.ts';
 import { Ledger } from './ledger.ts';
-import { fixedPools } from '../contract/pool.ts';
 
 const GIB = 1n << 30n;
 
@@ -23,11 +22,11 @@ function setup() {
       otherBytes: taken.bytes,
     };
   };
-  const inventory = openFakeInventory(createFakeDisk());
+  const records = openFakeRecords(createFakeDisk());
   return {
     clock,
     taken,
-    ledger: new Ledger({ pools: fixedPools([pool]), inventory, clock }),
+    ledger: new Ledger({ pools: fixedPools([pool]), records, clock }),
     asked: (): number => asked,
   };
 }

@@ -20,7 +20,7 @@ export interface Measured {
 
 export interface LedgerDeps {
   readonly pools: Pick<PoolSet, 'get'>;
-  readonly inventory: RecordStore;
+  readonly records: RecordStore;
   readonly clock?: Clock | undefined;
 }
 
@@ -30,7 +30,7 @@ const RECENT_MS = 200;
 /** What is promised to whom: the pools' capacity by our records, and the limits that the kernel enforces for them. */
 export class Ledger {
   readonly #pools: Pick<PoolSet, 'get'>;
-  readonly #inventory: RecordStore;
+  readonly #records: RecordStore;
   readonly #limits = new KeyedLock();
   /** Limits that must not be lowered while a copy is being taken. */
   readonly #raised = new Map<string, bigint>();
@@ -39,9 +39,9 @@ export class Ledger {
   /** What pools said last, and when they were asked, by the monotonic clock. */
   readonly #last = new Map<string, { readonly usage: PoolUsage; readonly askedMs: number }>();
 
-  constructor({ pools, inventory, clock = systemClock }: LedgerDeps) {
+  constructor({ pools, records, clock = systemClock }: LedgerDeps) {
     this.#pools = pools;
-    this.#inventory = inventory;
+    this.#records = records;
     this.#clock = clock;
   }
 
@@ -81,7 +81,7 @@ export class Ledger {
       capacity: () => {
         const pinned = this.#pinned();
         const volumes = new Map<string, VolumeUsage>();
-        for (const volume of this.#inventory.volumes.values()) {
+        for (const volume of this.#records.volumes.values()) {
           if (volume.pool !== name) continue;
           const limitBytes = planLimit(
             pool.backend.features.enforcement,
@@ -135,7 +135,7 @@ export class Ledger {
   /** Makes the kernel enforce what the records say of this volume. */
   async enforce({ id }: { readonly id: string }): Promise<void> {
     await this.#limits.run(id, async () => {
-      const volume = this.#inventory.volumes.get(id);
+      const volume = this.#records.volumes.get(id);
       if (volume === undefined || volume.phase === 'deleting') return;
       await this.pool(volume.pool).backend.setLimit(volume, this.limitOf(volume));
     });
@@ -154,6 +154,6 @@ export class Ledger {
   }
 
   #pinned(): Map<string, bigint> {
-    return pinnedBytes([...this.#inventory.snapshots.values(), ...this.#inventory.volumes.values()]);
+    return pinnedBytes([...this.#records.snapshots.values(), ...this.#records.volumes.values()]);
   }
 }

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
@@ -11,7 +12,7 @@ import {
 import type { QuarantinedRecord, RecordStore } from '../contract/records.ts';
 import { isContext } from '../../../src/core/volumes/mount-options.ts';
 import { ATTRIBUTES } from '../../../src/core/volumes/volume-attributes.ts';
-import { isGroupId, isId } from '../../../src/core/volumes/volume-name.ts';
+import { formatGroupId, formatId, isGroupId, isId } from '../../../src/core/volumes/volume-name.ts';
 import type { Logger } from '../../../src/runtime/logger.ts';
 import { SharedRun } from '../../../src/runtime/shared-run.ts';
 import { removeDurably, syncDirectory, writeDurably } from '../../linux/files/durable-file.ts';
@@ -79,6 +80,16 @@ const snapshotRecord = z.strictObject({
     .strictObject({ id: z.string().refine(isGroupId, 'is no id of ours'), name: z.string() })
     .optional(),
 });
+
+/** Returns a new id for a volume or snapshot; its 96 random bits are unique over all nodes. */
+export function newId(kind: 'vol' | 'snap'): string {
+  return formatId(kind, randomBytes(12).toString('hex'));
+}
+
+/** Returns a new id for a group snapshot. */
+export function newGroupId(): string {
+  return formatGroupId(randomBytes(12).toString('hex'));
+}
 
 /** Opens the records below `stateDir`: a file for each volume and snapshot, whole or absent. An unreadable one is set aside in memory only. */
 export async function openRecordStore(

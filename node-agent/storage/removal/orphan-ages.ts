@@ -5,7 +5,7 @@ import type { OrphanAges } from '../../../src/core/volumes/orphans.ts';
 import type { Logger } from '../../../src/runtime/logger.ts';
 import { removeDurably, writeDurably } from '../../linux/files/durable-file.ts';
 
-/** Where the ages of orphans outlive the agent. */
+/** Keeps the ages of orphans over restarts of the agent. */
 export interface AgeStore {
   read(): Promise<OrphanAges>;
   write(ages: OrphanAges): Promise<void>;
@@ -13,7 +13,10 @@ export interface AgeStore {
 
 const schema = z.strictObject({ version: z.literal(1), agesMs: z.record(z.string(), z.number().min(0)) });
 
-/** In `STATE/orphans.json`, which is there while there are orphans. One that cannot be read counts as none: everything waits anew. */
+/**
+ * Keeps the ages in `STATE/orphans.json`, which exists while there are orphans. An unreadable file
+ * counts as absent: all ages start at 0 again.
+ */
 export class AgeFile implements AgeStore {
   readonly #path: string;
   readonly #logger: Logger;
@@ -28,7 +31,10 @@ export class AgeFile implements AgeStore {
       return schema.parse(JSON.parse(await readFile(this.#path, 'utf8'))).agesMs;
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return {};
-      this.#logger.warn({ file: this.#path, err: error }, 'ages of orphans cannot be read; they count anew');
+      this.#logger.warn(
+        { file: this.#path, err: error },
+        'cannot read the ages of orphans; their grace periods start again',
+      );
       return {};
     }
   }

@@ -9,7 +9,7 @@ import { silentLogger } from '../../../src/runtime/logger.ts';
 import { FakeApiClient } from '../../../test/fakes/fake-api-client.ts';
 import { FakeClock } from '../../../test/fakes/fake-clock.ts';
 import { startMemoryStorage } from '../../../test/fakes/volume-store.ts';
-import { readAskedFor } from '../../kube/volume-askers.ts';
+import { readVolumeReferences } from '../../kube/volume-references.ts';
 import { OrphanCollector } from './orphan-collector.ts';
 
 const HOUR_MS = 3_600_000;
@@ -24,17 +24,23 @@ async function setup() {
     read: async () => stored.ages,
     write: async (next: OrphanAges) => void (stored.ages = next),
   };
-  const node: { known: Awaited<ReturnType<typeof readAskedFor>> | undefined } = { known: undefined };
+  const node: { known: Awaited<ReturnType<typeof readVolumeReferences>> | undefined } = { known: undefined };
   const read = async () => {
-    node.known = await readAskedFor('n1', { client, signal: new AbortController().signal });
+    node.known = await readVolumeReferences('n1', { client, signal: new AbortController().signal });
   };
-  const askers = {
+  const references = {
     known: () => node.known,
-    confirm: (signal: AbortSignal) => readAskedFor('n1', { client, signal }),
+    confirm: (signal: AbortSignal) => readVolumeReferences('n1', { client, signal }),
   };
   const start = ({ inCluster = true } = {}) => {
     const end = new AbortController();
-    const deps = { storage, askers: inCluster ? askers : undefined, ages, logger: silentLogger, clock };
+    const deps = {
+      storage,
+      references: inCluster ? references : undefined,
+      ages,
+      logger: silentLogger,
+      clock,
+    };
     const running = new OrphanCollector({ graceMs: HOUR_MS }, deps).run(end.signal);
     return async () => {
       end.abort(new DOMException('stop', 'AbortError'));
@@ -42,8 +48,8 @@ async function setup() {
     };
   };
   const make = (name: string) =>
-    storage.createVolume({ name, pool: undefined, range: ANY_SIZE, source: undefined });
-  const names = () => storage.listVolumes().map(({ name }) => name);
+    storage.volumes.create({ name, pool: undefined, range: ANY_SIZE, source: undefined });
+  const names = () => storage.volumes.list().map(({ name }) => name);
   return { client, clock, pool, storage, stored, node, read, start, make, names };
 }
 
@@ -64,7 +70,7 @@ test('what nobody has asked for during the whole time of grace goes, and nothing
   await make('asked');
   await make('leaked');
   const used = await make('in use');
-  await storage.stage(used.id, '/staging');
+  await storage.staging.stage(used.id, '/staging');
   const byHand = await make('by hand');
   await client.create(PERSISTENT_VOLUMES, {
     metadata: { name: 'by-hand' },
@@ -81,7 +87,7 @@ test('what nobody has asked for during the whole time of grace goes, and nothing
   expect(names()).toHaveLength(5);
   await clock.advance(HOUR_MS / 5);
   expect(names().sort()).toEqual(['asked', 'by hand', 'in use']);
-  await storage.unstage(used.id, '/staging');
+  await storage.staging.unstage(used.id, '/staging');
   await clock.advance(HOUR_MS);
   expect(names()).toContain('in use');
   await clock.advance(HOUR_MS / 5);
@@ -93,9 +99,9 @@ test('snapshots too, unless a content that was made by hand has one; a group as 
   const { client, clock, storage, start, read, make } = await setup();
   await client.create(LOCAL_VOLUMES, localVolume('asked'));
   const { id } = await make('asked');
-  const alone = await storage.createSnapshot('alone', id);
-  const kept = await storage.createSnapshot('kept', id);
-  const group = await storage.createGroup('group', [id]);
+  const alone = await storage.snapshots.create('alone', id);
+  const kept = await storage.snapshots.create('kept', id);
+  const group = await storage.groups.create('group', [id]);
   await client.create(VOLUME_SNAPSHOT_CONTENTS, {
     metadata: { name: 'by-hand' },
     spec: {
@@ -106,10 +112,10 @@ test('snapshots too, unless a content that was made by hand has one; a group as 
   await read();
   const stop = start();
   await clock.advance(HOUR_MS - 1);
-  expect(storage.listSnapshots().map((each) => each.id)).toContain(alone.id);
-  expect(storage.listGroups()).toMatchObject([{ id: group.id }]);
+  expect(storage.snapshots.list().map((each) => each.id)).toContain(alone.id);
+  expect(storage.groups.list()).toMatchObject([{ id: group.id }]);
   await clock.advance(HOUR_MS / 5);
-  expect(storage.listSnapshots().map((each) => each.id)).toEqual([kept.id]);
+  expect(storage.snapshots.list().map((each) => each.id)).toEqual([kept.id]);
   await stop();
 });
 

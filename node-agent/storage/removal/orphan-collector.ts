@@ -1,12 +1,13 @@
 import {
   ageOrphans,
-  type AskedFor,
   describeOrphan,
+  type Findings,
   findOrphans,
-  NOTHING_ASKED_FOR,
+  NO_REFERENCES,
   type Orphan,
   type OrphanAges,
   overdueOrphans,
+  type VolumeReferences,
 } from '../../../src/core/volumes/orphans.ts';
 import { BoundedRunner } from '../../../src/runtime/bounded-runner.ts';
 import { type Clock, systemClock } from '../../../src/runtime/clock.ts';
@@ -14,31 +15,31 @@ import type { Logger } from '../../../src/runtime/logger.ts';
 import type { AgeStore } from './orphan-ages.ts';
 import { type OrphanStorage, removeOrphan } from './remove-unreferenced.ts';
 
-/** Who knows which volumes of this node are asked for. */
-export interface Askers {
-  /** As it is known here; undefined while it is not. */
-  known(): AskedFor | undefined;
-  /** As it is now, from its source, with everybody who could ask. Rejects where that cannot be told for sure. */
-  confirm(signal: AbortSignal): Promise<AskedFor>;
+/** Reads the API's references to this node's volumes. */
+export interface VolumeReferenceSource {
+  /** Returns the references in the informer's cache; undefined while it is not synced. */
+  known(): VolumeReferences | undefined;
+  /** Reads all references from the API server. Rejects when one kind of them cannot be read. */
+  confirm(signal: AbortSignal): Promise<VolumeReferences>;
 }
 
 export interface OrphanCollectorDeps {
   readonly storage: OrphanStorage;
-  /** Absent on a node without a cluster: there, only data without a record is an orphan. */
-  readonly askers: Askers | undefined;
+  /** Undefined on a node without a cluster, where only unrecorded data is an orphan. */
+  readonly references: VolumeReferenceSource | undefined;
   readonly ages: AgeStore;
   readonly logger: Logger;
   readonly clock?: Clock;
 }
 
-/** Orphans are looked for ten times in their time of grace, but not more often or seldom than this. */
-const LEAST_INTERVAL_MS = 1_000;
-const MOST_INTERVAL_MS = 600_000;
+/** The collector looks ten times per grace period, within these bounds. */
+const MIN_INTERVAL_MS = 1_000;
+const MAX_INTERVAL_MS = 600_000;
 const RETRY_MS = 60_000;
 
 /**
- * Removes what nobody has asked for during a time of grace. It is asked for again, at the source, right before; what is in use stays, and so
- * does everything while the API server does not answer.
+ * Removes orphans after a grace period. It reads all references from the API server right before it
+ * removes anything, so nothing is removed while the API server does not respond or while in use.
  */
 export class OrphanCollector {
   readonly #graceMs: number;
@@ -46,11 +47,11 @@ export class OrphanCollector {
   readonly #deps: OrphanCollectorDeps;
   readonly #clock: Clock;
   #ages: OrphanAges | undefined;
-  #lookedAtMs: number | undefined;
+  #observedAtMs: number | undefined;
 
   constructor({ graceMs }: { readonly graceMs: number }, deps: OrphanCollectorDeps) {
     this.#graceMs = graceMs;
-    this.#intervalMs = Math.min(MOST_INTERVAL_MS, Math.max(LEAST_INTERVAL_MS, graceMs / 10));
+    this.#intervalMs = Math.min(MAX_INTERVAL_MS, Math.max(MIN_INTERVAL_MS, graceMs / 10));
     this.#deps = deps;
     this.#clock = deps.clock ?? systemClock;
   }
@@ -61,21 +62,21 @@ export class OrphanCollector {
     const maxIntervalMs = this.#intervalMs;
     const runner = new BoundedRunner(
       { name: 'orphans', minIntervalMs: 0, maxIntervalMs, retryMs: Math.min(RETRY_MS, maxIntervalMs) },
-      (running) => this.#look(running),
+      (running) => this.#observe(running),
       { logger, clock: this.#clock },
     );
     await runner.run(signal);
   }
 
-  async #look(signal: AbortSignal): Promise<void> {
-    const { storage, askers, ages: store, logger } = this.#deps;
-    const asked = askers?.known();
-    // Nothing is known of this while, so it counts for no orphan.
-    if (askers !== undefined && asked === undefined) {
-      this.#lookedAtMs = undefined;
+  async #observe(signal: AbortSignal): Promise<void> {
+    const { storage, references, ages: store, logger } = this.#deps;
+    const known = references?.known();
+    // Time without a synced cache counts for no orphan.
+    if (references !== undefined && known === undefined) {
+      this.#observedAtMs = undefined;
       return;
     }
-    const orphans = this.#select(await storage.report(), asked);
+    const orphans = this.#select(await storage.health.report(), known);
     const before = this.#ages ?? (await store.read());
     const ages = ageOrphans(orphans, before, this.#elapsedMs());
     if (Object.keys(ages).length > 0 || Object.keys(before).length > 0) await store.write(ages);
@@ -88,35 +89,42 @@ export class OrphanCollector {
         await removeOrphan(orphan, storage);
         logger.warn(
           { orphan: describeOrphan(orphan), pool: orphan.pool, graceMs: this.#graceMs },
-          'an orphan is removed: nobody asked for it during its time of grace',
+          'removed an orphan after its grace period',
         );
       } catch (error) {
-        logger.warn({ orphan: describeOrphan(orphan), err: error }, 'an orphan cannot be removed yet');
+        logger.warn(
+          { orphan: describeOrphan(orphan), err: error },
+          'cannot remove an orphan; retrying later',
+        );
       }
     }
   }
 
-  #select(findings: Parameters<typeof findOrphans>[0], asked: AskedFor | undefined): readonly Orphan[] {
-    if (asked !== undefined) return findOrphans(findings, asked);
-    return findOrphans({ ...findings, volumes: [], snapshots: [] }, NOTHING_ASKED_FOR);
+  #select(findings: Findings, references: VolumeReferences | undefined): readonly Orphan[] {
+    if (references !== undefined) return findOrphans(findings, references);
+    return findOrphans({ ...findings, volumes: [], snapshots: [] }, NO_REFERENCES);
   }
 
-  /** The first look tells of no time, and a gap (the machine slept, or this process stood still) of no more than two intervals. */
+  /** Counts 0 for the first observation, and at most two intervals for a gap (a suspended machine). */
   #elapsedMs(): number {
     const nowMs = this.#clock.monotonicMs();
-    const sinceMs = this.#lookedAtMs === undefined ? 0 : nowMs - this.#lookedAtMs;
-    this.#lookedAtMs = nowMs;
+    const sinceMs = this.#observedAtMs === undefined ? 0 : nowMs - this.#observedAtMs;
+    this.#observedAtMs = nowMs;
     return Math.min(sinceMs, 2 * this.#intervalMs);
   }
 
-  /** Those that are orphans still, by what is on the disk and in the API now. */
+  /** Returns the orphans that are still orphans by the disk and by the API server now. */
   async #confirm(overdue: readonly Orphan[], signal: AbortSignal): Promise<readonly Orphan[]> {
-    const { storage, askers } = this.#deps;
-    const asked = await askers?.confirm(signal);
-    const still = new Map(this.#select(await storage.report(), asked).map((orphan) => [orphan.id, orphan]));
-    const left = overdue.filter(({ id }) => still.get(id)?.isInUse === false);
+    const { storage, references } = this.#deps;
+    const confirmed = await references?.confirm(signal);
+    const current = new Map(
+      this.#select(await storage.health.report(), confirmed).map((orphan) => [orphan.id, orphan]),
+    );
+    const left = overdue.filter(({ id }) => current.get(id)?.isInUse === false);
     const ids = new Set(left.map(({ id }) => id));
-    const torn = new Set(overdue.filter(({ id }) => !ids.has(id)).flatMap(({ groupId }) => groupId ?? []));
-    return left.filter(({ groupId }) => groupId === undefined || !torn.has(groupId));
+    const incomplete = new Set(
+      overdue.filter(({ id }) => !ids.has(id)).flatMap(({ groupId }) => groupId ?? []),
+    );
+    return left.filter(({ groupId }) => groupId === undefined || !incomplete.has(groupId));
   }
 }

@@ -1,66 +1,67 @@
 import { Fault } from '../../../src/core/fault.ts';
 import {
-  type AskedFor,
   type Findings,
   findOrphans,
-  NOTHING_ASKED_FOR,
+  NO_REFERENCES,
   type Orphan,
+  type VolumeReferences,
 } from '../../../src/core/volumes/orphans.ts';
 
-/** What the removal of orphans needs of the storage service. */
+/** The storage services that the removal of orphans needs. */
 export interface OrphanStorage {
-  report(): Promise<Findings>;
-  deleteVolume(id: string): Promise<void>;
-  deleteSnapshot(id: string): Promise<void>;
-  deleteGroup(id: string, snapshotIds: readonly string[]): Promise<void>;
-  removeUnrecorded(pool: string, id: string): Promise<void>;
+  readonly volumes: { delete(id: string): Promise<void> };
+  readonly snapshots: { delete(id: string): Promise<void> };
+  readonly groups: { delete(id: string, snapshotIds: readonly string[]): Promise<void> };
+  readonly pools: { removeUnrecorded(pool: string, id: string): Promise<void> };
+  readonly health: { report(): Promise<Findings> };
 }
 
-/** A member of a group goes with the whole group. */
+/** Removes an orphan; a member of a group snapshot with its whole group. */
 export async function removeOrphan(
   { kind, id, pool, groupId }: Orphan,
-  storage: Omit<OrphanStorage, 'report'>,
+  storage: Omit<OrphanStorage, 'health'>,
 ): Promise<void> {
-  if (kind === 'data') await storage.removeUnrecorded(pool, id);
-  else if (kind === 'volume') await storage.deleteVolume(id);
-  else if (groupId === undefined) await storage.deleteSnapshot(id);
-  else await storage.deleteGroup(groupId, []);
+  if (kind === 'data') await storage.pools.removeUnrecorded(pool, id);
+  else if (kind === 'volume') await storage.volumes.delete(id);
+  else if (groupId === undefined) await storage.snapshots.delete(id);
+  else await storage.groups.delete(groupId, []);
 }
 
 /**
- * Removes a volume, a snapshot, a group snapshot or data without a record, by its id, because somebody says so. Throws `not-found` for what is
- * not there, and `precondition` for what is asked for or in use.
+ * Removes a volume, a snapshot, a group snapshot or unrecorded data by id, for an administrator.
+ * Returns what was removed. Throws `not-found` for an unknown id, `precondition` for an id that is
+ * referenced or in use.
  */
-export async function removeUnasked(
+export async function removeUnreferenced(
   id: string,
-  { storage, asked }: { readonly storage: OrphanStorage; readonly asked: AskedFor },
+  { storage, references }: { readonly storage: OrphanStorage; readonly references: VolumeReferences },
 ): Promise<readonly Orphan[]> {
-  const report = await storage.report();
-  const all = select(report, id, NOTHING_ASKED_FOR);
-  const orphans = select(report, id, asked);
+  const report = await storage.health.report();
+  const all = select(report, id, NO_REFERENCES);
+  const orphans = select(report, id, references);
   if (all.length === 0) {
-    throw new Fault(
-      'not-found',
-      `there is no volume, snapshot or data with the id ${id.slice(0, 128)} on this node`,
-    );
+    throw new Fault('not-found', `volume, snapshot or data ${id.slice(0, 128)} does not exist on this node`);
   }
-  const [wanted] = all.filter((one) => !orphans.some((orphan) => orphan.id === one.id));
-  if (wanted !== undefined) {
+  const [referenced] = all.filter((one) => !orphans.some((orphan) => orphan.id === one.id));
+  if (referenced !== undefined) {
     throw new Fault(
       'precondition',
-      `LocalVolume ${wanted.name ?? ''} asks for ${wanted.id}; delete the claim or the VolumeSnapshot that it was made for`,
+      `${referenced.id} belongs to LocalVolume ${referenced.name ?? ''}; delete its claim or its VolumeSnapshot`,
     );
   }
   const [first, ...others] = orphans;
   if (first === undefined) return [];
   if (first.groupId !== undefined && first.groupId !== id) {
-    throw new Fault('precondition', `${id} is a member of group snapshot ${first.groupId}; delete that one`);
+    throw new Fault(
+      'precondition',
+      `${id} is a member of group snapshot ${first.groupId}; delete the group snapshot`,
+    );
   }
   if (first.isInUse) throw new Fault('precondition', `volume ${id} is in use; see keelson status`);
   await removeOrphan(first, storage);
   return [first, ...others];
 }
 
-function select(findings: Findings, id: string, asked: AskedFor): readonly Orphan[] {
-  return findOrphans(findings, asked).filter((orphan) => orphan.id === id || orphan.groupId === id);
+function select(findings: Findings, id: string, references: VolumeReferences): readonly Orphan[] {
+  return findOrphans(findings, references).filter((orphan) => orphan.id === id || orphan.groupId === id);
 }

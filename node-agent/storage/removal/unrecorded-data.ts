@@ -2,17 +2,17 @@ import { readdir, readFile } from 'node:fs/promises';
 import { Fault } from '../../../src/core/fault.ts';
 import { isId } from '../../../src/core/volumes/volume-name.ts';
 import { readMountTable } from '../../linux/files/mount-table.ts';
-import type { OperationDeps } from '../operations/volume-snapshot-operations.ts';
-import { quarantinedId } from '../contract/records.ts';
 import type { PoolSet } from '../contract/pool.ts';
+import { quarantinedId } from '../contract/records.ts';
+import type { OperationDeps } from '../operations/volume-snapshot-operations.ts';
 
 export interface UnrecordedDataDeps
-  extends Pick<OperationDeps, 'inventory' | 'locks' | 'logger' | 'onDiscarded'> {
+  extends Pick<OperationDeps, 'records' | 'locks' | 'logger' | 'onDiscarded'> {
   readonly pools: Pick<PoolSet, 'states'>;
   readonly findUse: (id: string) => Promise<string | undefined>;
 }
 
-/** Data of volumes and snapshots whose records are gone. */
+/** Removes data of volumes and snapshots that have no record. */
 export class UnrecordedData {
   readonly #deps: UnrecordedDataDeps;
 
@@ -20,18 +20,14 @@ export class UnrecordedData {
     this.#deps = deps;
   }
 
-  /** See `Storage.removeUnrecorded`. */
+  /** See `PoolService.removeUnrecorded`. */
   async remove(pool: string, id: string): Promise<void> {
-    const { inventory, locks, logger, pools, findUse, onDiscarded } = this.#deps;
-    if (!isId(id))
-      throw new Fault('precondition', `${JSON.stringify(id.slice(0, 128))} is no data of Keelson`);
+    const { locks, logger, pools, findUse, onDiscarded } = this.#deps;
+    if (!isId(id)) {
+      throw new Fault('precondition', `${JSON.stringify(id.slice(0, 128))} is not the id of Keelson data`);
+    }
     using _lock = locks.take(id);
-    const record =
-      inventory.volumes.has(id) || inventory.snapshots.has(id)
-        ? 'has a record; delete the volume or snapshot'
-        : inventory.quarantined.some((record) => quarantinedId(record) === id)
-          ? 'has a record that cannot be read; see keelson doctor'
-          : undefined;
+    const record = this.#describeRecord(id);
     const use = record === undefined ? await findUse(id) : undefined;
     const why = record ?? (use === undefined ? undefined : `is in use: ${use}`);
     if (why !== undefined) throw new Fault('precondition', `data ${id} in pool ${pool} ${why}`);
@@ -41,11 +37,18 @@ export class UnrecordedData {
     if (volumes.includes(id)) await backend.discard('volume', id);
     if (snapshots.includes(id)) await backend.discard('snapshot', id);
     onDiscarded();
-    logger.info({ data: id, pool }, 'data without a record removed');
+    logger.info({ data: id, pool }, 'unrecorded data removed');
+  }
+
+  #describeRecord(id: string): string | undefined {
+    const { volumes, snapshots, quarantined } = this.#deps.records;
+    if (volumes.has(id) || snapshots.has(id)) return 'has a record; delete the volume or snapshot';
+    const isQuarantined = quarantined.some((record) => quarantinedId(record) === id);
+    return isQuarantined ? 'has a record that cannot be read; see keelson doctor' : undefined;
   }
 }
 
-/** A mount or a loop device of this machine that shows data of that id: their names have it, wherever they are. */
+/** Returns a mount or loop device of the host that names the data's id; undefined for none. */
 export async function findDataInUse(id: string): Promise<string | undefined> {
   const mount = (await readMountTable()).find((entry) =>
     [entry.root, entry.mountPoint, entry.source].some((text) => text.includes(id)),
@@ -53,7 +56,7 @@ export async function findDataInUse(id: string): Promise<string | undefined> {
   if (mount !== undefined) return `mounted at ${mount.mountPoint}`;
   for (const device of await readdir('/sys/block')) {
     const file = device.startsWith('loop') ? await backingFile(device) : '';
-    if (file.includes(id)) return `/dev/${device} stands for ${file}`;
+    if (file.includes(id)) return `/dev/${device} is attached to ${file}`;
   }
   return undefined;
 }
@@ -62,7 +65,7 @@ async function backingFile(device: string): Promise<string> {
   try {
     return (await readFile(`/sys/block/${device}/loop/backing_file`, 'utf8')).trimEnd();
   } catch {
-    // It stands for nothing, or does not any more.
+    // The loop device has no file, or was detached in between.
     return '';
   }
 }

@@ -1,19 +1,18 @@
 import { describe, expect, it } from 'vitest';
 import { ANY_SIZE } from '../../../src/core/volumes/volume-size.ts';
-import { silentLogger } from '../../../src/runtime/logger.ts';
 import { FakeClock } from '../../../test/fakes/fake-clock.ts';
-import { createFakeDisk, FakePool, openFakeInventory } from '../../../test/fakes/fake-storage.ts';
-import { createStorage, type VolumeService } from '../storage.ts';
+import { createFakeDisk, FakePool, openFakeRecords, startStorage } from '../../../test/fakes/fake-storage.ts';
+import type { StorageServices } from '../services.ts';
 
 const GIB = 1n << 30n;
 
-const start = (pools: readonly FakePool[], disk = createFakeDisk()): Promise<VolumeService> =>
-  createStorage(pools, openFakeInventory(disk), { logger: silentLogger });
-const make = async (storage: VolumeService, name: string, pool = 'default'): Promise<string> =>
-  (await storage.createVolume({ name, pool, range: ANY_SIZE, source: undefined })).id;
-const publish = async (storage: VolumeService, volumeId: string): Promise<void> => {
-  await storage.stage(volumeId, '/staging');
-  await storage.publish({
+const start = (pools: readonly FakePool[], disk = createFakeDisk()): Promise<StorageServices> =>
+  startStorage(pools, openFakeRecords(disk));
+const make = async (storage: StorageServices, name: string, pool = 'default'): Promise<string> =>
+  (await storage.volumes.create({ name, pool, range: ANY_SIZE, source: undefined })).id;
+const publish = async (storage: StorageServices, volumeId: string): Promise<void> => {
+  await storage.staging.stage(volumeId, '/staging');
+  await storage.staging.publish({
     volumeId,
     stagingPath: '/staging',
     target: `/pods/${volumeId}`,
@@ -29,15 +28,15 @@ describe('a group snapshot', () => {
     const storage = await start([pool]);
     const ids = [await make(storage, 'a'), await make(storage, 'b')].sort();
     for (const id of ids) pool.write(id, [`data of ${id}`]);
-    const group = await storage.createGroup('g', ids);
+    const group = await storage.groups.create('g', ids);
     expect(group.members.map(({ sourceVolumeId }) => sourceVolumeId)).toEqual(ids);
-    expect(await storage.createGroup('g', [...ids].reverse())).toEqual(group);
-    expect(storage.getGroup(group.id, [])).toEqual(group);
-    expect(storage.listSnapshots()).toHaveLength(2);
+    expect(await storage.groups.create('g', [...ids].reverse())).toEqual(group);
+    expect(storage.groups.get(group.id, [])).toEqual(group);
+    expect(storage.snapshots.list()).toHaveLength(2);
     for (const { id, sourceVolumeId } of group.members) {
       expect(pool.snapshots.get(id)?.content).toEqual([`data of ${sourceVolumeId}`]);
       const source = { kind: 'snapshot', id } as const;
-      const restored = await storage.createVolume({ name: id, pool: undefined, range: ANY_SIZE, source });
+      const restored = await storage.volumes.create({ name: id, pool: undefined, range: ANY_SIZE, source });
       expect(pool.volumes.get(restored.id)?.content).toEqual([`data of ${sourceVolumeId}`]);
     }
   });
@@ -46,11 +45,13 @@ describe('a group snapshot', () => {
     const pool = new FakePool();
     const storage = await start([pool]);
     const ids = [await make(storage, 'a'), await make(storage, 'b')];
-    await expect(storage.createGroup('g', [...ids, 'vol-none'])).rejects.toMatchObject({ kind: 'not-found' });
+    await expect(storage.groups.create('g', [...ids, 'vol-none'])).rejects.toMatchObject({
+      kind: 'not-found',
+    });
     expect(pool.snapshots.size).toBe(0);
-    await storage.createGroup('g', ids);
-    await expect(storage.createGroup('g', ids.slice(1))).rejects.toMatchObject({ kind: 'conflict' });
-    await expect(storage.createGroup('', ids)).rejects.toMatchObject({ kind: 'invalid' });
+    await storage.groups.create('g', ids);
+    await expect(storage.groups.create('g', ids.slice(1))).rejects.toMatchObject({ kind: 'conflict' });
+    await expect(storage.groups.create('', ids)).rejects.toMatchObject({ kind: 'invalid' });
   });
 
   it('holds the writers of all while the first is taken, and lets them go', async () => {
@@ -60,7 +61,7 @@ describe('a group snapshot', () => {
     for (const id of ids) await publish(storage, id);
     const held: string[][] = [];
     pool.onCut = () => held.push([...pool.frozen].sort());
-    await storage.createGroup('g', ids);
+    await storage.groups.create('g', ids);
     expect(held).toEqual([ids, ids]);
     expect([...pool.frozen]).toEqual([]);
   });
@@ -68,19 +69,18 @@ describe('a group snapshot', () => {
   it('lets writers go and takes nothing when it takes too long', async () => {
     const clock = new FakeClock();
     const pool = new FakePool({ quotaMode: 'file' });
-    const storage = await createStorage([pool], openFakeInventory(createFakeDisk()), {
-      logger: silentLogger,
+    const storage = await startStorage([pool], openFakeRecords(createFakeDisk()), {
       clock,
     });
     const ids = [await make(storage, 'a'), await make(storage, 'b')];
     for (const id of ids) await publish(storage, id);
     pool.onCut = () => clock.advance(10_000);
-    await expect(storage.createGroup('g', ids)).rejects.toMatchObject({ kind: 'timeout' });
+    await expect(storage.groups.create('g', ids)).rejects.toMatchObject({ kind: 'timeout' });
     expect([...pool.frozen]).toEqual([]);
     expect(pool.snapshots.size).toBe(0);
-    expect(storage.listSnapshots()).toEqual([]);
+    expect(storage.snapshots.list()).toEqual([]);
     pool.onCut = () => undefined;
-    await storage.createGroup('g', ids);
+    await storage.groups.create('g', ids);
   });
 
   it('is refused for what cannot be cut at one instant, before anybody is held', async () => {
@@ -88,9 +88,9 @@ describe('a group snapshot', () => {
     const storage = await start(pools);
     const ids = [await make(storage, 'a', 'fast'), await make(storage, 'b', 'slow')];
     for (const id of ids) await publish(storage, id);
-    await expect(storage.createGroup('g', ids)).rejects.toMatchObject({ kind: 'precondition' });
-    await storage.unpublish(ids[1] ?? '', `/pods/${ids[1] ?? ''}`);
-    const { members } = await storage.createGroup('g', ids);
+    await expect(storage.groups.create('g', ids)).rejects.toMatchObject({ kind: 'precondition' });
+    await storage.staging.unpublish(ids[1] ?? '', `/pods/${ids[1] ?? ''}`);
+    const { members } = await storage.groups.create('g', ids);
     expect(members.map(({ pool }) => pool).sort()).toEqual(['fast', 'slow']);
   });
 
@@ -99,38 +99,38 @@ describe('a group snapshot', () => {
     const storage = await start([pool]);
     const sized = { pool: 'default', range: { requiredBytes: 4n * GIB, limitBytes: 0n }, source: undefined };
     const ids = [
-      (await storage.createVolume({ name: 'a', ...sized })).id,
-      (await storage.createVolume({ name: 'b', ...sized })).id,
+      (await storage.volumes.create({ name: 'a', ...sized })).id,
+      (await storage.volumes.create({ name: 'b', ...sized })).id,
     ];
     for (const id of ids) pool.charged.set(id, GIB);
     // 2 GiB less the metadata are left: enough for each of the two, not for both.
-    await expect(storage.createGroup('g', ids)).rejects.toMatchObject({ kind: 'exhausted' });
+    await expect(storage.groups.create('g', ids)).rejects.toMatchObject({ kind: 'exhausted' });
     pool.charged.set(ids[0] ?? '', GIB / 4n);
-    await storage.createGroup('g', ids);
+    await storage.groups.create('g', ids);
   });
 
   it('keeps its members from being deleted alone, and takes them with it', async () => {
     const pool = new FakePool();
     const storage = await start([pool]);
     const ids = [await make(storage, 'a'), await make(storage, 'b')];
-    const single = await storage.createSnapshot('single', ids[0] ?? '');
-    const { id, members } = await storage.createGroup('g', ids);
+    const single = await storage.snapshots.create('single', ids[0] ?? '');
+    const { id, members } = await storage.groups.create('g', ids);
     const [first] = members;
-    await expect(storage.deleteSnapshot(first?.id ?? '')).rejects.toMatchObject({ kind: 'invalid' });
+    await expect(storage.snapshots.delete(first?.id ?? '')).rejects.toMatchObject({ kind: 'invalid' });
     const known = members.map((member) => member.id);
-    await expect(storage.deleteGroup(id, known.slice(1))).rejects.toMatchObject({ kind: 'invalid' });
-    await expect(storage.deleteGroup(id, [...known, single.id])).rejects.toMatchObject({ kind: 'invalid' });
-    await storage.deleteGroup(id, known);
-    await storage.deleteGroup(id, known);
-    expect(storage.listSnapshots()).toEqual([single]);
-    expect(() => storage.getGroup(id, [])).toThrow('does not exist');
+    await expect(storage.groups.delete(id, known.slice(1))).rejects.toMatchObject({ kind: 'invalid' });
+    await expect(storage.groups.delete(id, [...known, single.id])).rejects.toMatchObject({ kind: 'invalid' });
+    await storage.groups.delete(id, known);
+    await storage.groups.delete(id, known);
+    expect(storage.snapshots.list()).toEqual([single]);
+    expect(() => storage.groups.get(id, [])).toThrow('does not exist');
   });
 
   it('is not mistaken for a snapshot of the name of a member', async () => {
     const storage = await start([new FakePool()]);
     const id = await make(storage, 'a');
-    const { members } = await storage.createGroup('g', [id]);
-    const named = await storage.createSnapshot(members[0]?.name ?? '', id);
+    const { members } = await storage.groups.create('g', [id]);
+    const named = await storage.snapshots.create(members[0]?.name ?? '', id);
     expect(named.id).not.toBe(members[0]?.id);
   });
 
@@ -141,7 +141,7 @@ describe('a group snapshot', () => {
     const encryption = { salt: 'AAAA' };
     const volume = disk.volumes.get(id);
     if (volume !== undefined) disk.volumes.set(id, { ...volume, encryption });
-    const { members } = await (await start([pool], disk)).createGroup('g', [id]);
+    const { members } = await (await start([pool], disk)).groups.create('g', [id]);
     expect(members[0]?.encryption).toEqual(encryption);
   });
 
@@ -150,7 +150,7 @@ describe('a group snapshot', () => {
     const pools = [new FakePool({ name: 'fast' }), new FakePool({ name: 'slow' })];
     const storage = await start(pools, disk);
     const ids = [await make(storage, 'a', 'fast'), await make(storage, 'b', 'slow')];
-    const { members } = await storage.createGroup('g', ids);
+    const { members } = await storage.groups.create('g', ids);
     for (const member of members) {
       if (member.pool === 'fast') disk.snapshots.set(member.id, { ...member, phase: 'creating' });
     }
@@ -159,20 +159,20 @@ describe('a group snapshot', () => {
     const again = await start(pools, disk);
     expect(disk.snapshots.size).toBe(0);
     expect(pools.map(({ snapshots }) => snapshots.size)).toEqual([0, 0]);
-    expect((await again.report()).orphans).toEqual([]);
+    expect((await again.health.report()).orphans).toEqual([]);
   });
 
   it('stays when the record of a member cannot be read', async () => {
     const disk = createFakeDisk();
     const pool = new FakePool();
     const storage = await start([pool], disk);
-    const { id, members } = await storage.createGroup('g', [
+    const { id, members } = await storage.groups.create('g', [
       await make(storage, 'a'),
       await make(storage, 'b'),
     ]);
     disk.snapshots.delete(members[0]?.id ?? '');
     const again = await start([pool], disk);
-    expect(again.getGroup(id, []).members).toHaveLength(1);
+    expect(again.groups.get(id, []).members).toHaveLength(1);
     expect(pool.snapshots.size).toBe(2);
   });
 });

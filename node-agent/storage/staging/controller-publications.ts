@@ -2,7 +2,7 @@ import { Fault } from '../../../src/core/fault.ts';
 import type { ControllerPublication, Volume } from '../../../src/core/volumes/volume.ts';
 import type { OperationDeps } from '../operations/volume-snapshot-operations.ts';
 
-/** Which volumes this node may show to workloads, as an orchestrator says that asks first (CSI ControllerPublishVolume). */
+/** Records which volumes an orchestrator has published to this node (CSI ControllerPublishVolume). */
 export class ControllerPublications {
   readonly #deps: OperationDeps;
 
@@ -10,42 +10,39 @@ export class ControllerPublications {
     this.#deps = deps;
   }
 
-  /**
-   * Ensures that the volume is promised to this node in the wanted way. Throws `conflict` when it is in another way, `exhausted` when
-   * `most` others are.
-   */
-  async publish(id: string, wanted: ControllerPublication, most: number): Promise<void> {
-    const { inventory, locks } = this.#deps;
+  /** See `StagingService.controllerPublish`. */
+  async publish(id: string, publication: ControllerPublication, maxVolumes: number): Promise<void> {
+    const { records, locks } = this.#deps;
     this.#get(id);
     using _lock = locks.take(id);
     const volume = this.#get(id);
     const { controllerPublication: known } = volume;
     if (known !== undefined) {
-      if (known.readonly === wanted.readonly && known.accessMode === wanted.accessMode) return;
+      if (known.readonly === publication.readonly && known.accessMode === publication.accessMode) return;
       throw new Fault(
         'conflict',
-        `volume ${id} is published to this node as ${describe(known)}, and ${describe(wanted)} is asked for; unpublish it first`,
+        `volume ${id} is published to this node as ${describe(known)}, not ${describe(publication)}; unpublish it first`,
         { fields: { volumeId: id } },
       );
     }
-    const others = [...inventory.volumes.values()].filter(
+    const others = [...records.volumes.values()].filter(
       ({ controllerPublication }) => controllerPublication !== undefined,
     );
-    if (others.length >= most) {
+    if (others.length >= maxVolumes) {
       throw new Fault(
         'exhausted',
-        `${most} volumes are published to this node already, and it takes no more`,
+        `${others.length} volumes are published to this node; its limit is ${maxVolumes}`,
       );
     }
-    await inventory.saveVolume({ ...volume, controllerPublication: wanted });
+    await records.saveVolume({ ...volume, controllerPublication: publication });
   }
 
-  /** Ensures that it is not; an unknown volume is fine. Throws `precondition` while a workload has it mounted. */
+  /** See `StagingService.controllerUnpublish`. */
   async unpublish(id: string): Promise<void> {
-    const { inventory, ledger, locks } = this.#deps;
-    if (!inventory.volumes.has(id)) return;
+    const { records, ledger, locks } = this.#deps;
+    if (!records.volumes.has(id)) return;
     using _lock = locks.take(id);
-    const volume = inventory.volumes.get(id);
+    const volume = records.volumes.get(id);
     if (volume?.controllerPublication === undefined) return;
     const { mounts } = ledger.pool(volume.pool);
     for (const { target } of volume.published) {
@@ -55,11 +52,11 @@ export class ControllerPublications {
       });
     }
     const { controllerPublication: _, ...rest } = volume;
-    await inventory.saveVolume(rest);
+    await records.saveVolume(rest);
   }
 
   #get(id: string): Volume {
-    const volume = this.#deps.inventory.volumes.get(id);
+    const volume = this.#deps.records.volumes.get(id);
     if (volume?.phase === 'ready') return volume;
     throw new Fault('not-found', `volume ${id.slice(0, 128)} does not exist on this node`);
   }

@@ -2,20 +2,19 @@ import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { beforeEach, expect, it, onTestFinished } from 'vitest';
-import { silentLogger } from '../../../src/runtime/logger.ts';
-import { createFakeDisk, FakePool, openFakeInventory } from '../../../test/fakes/fake-storage.ts';
-import type { PublishEphemeral } from './ephemeral-volumes.ts';
-import { createStorage, type VolumeService } from '../storage.ts';
+import { createFakeDisk, FakePool, openFakeRecords, startStorage } from '../../../test/fakes/fake-storage.ts';
+import type { EphemeralRequest } from './ephemeral-volumes.ts';
+import type { StorageServices } from '../services.ts';
 
 const HANDLE = `csi-${'0'.repeat(64)}`;
 let pool: FakePool;
 let disk: ReturnType<typeof createFakeDisk>;
-let storage: VolumeService;
+let storage: StorageServices;
 
 const restart = async (): Promise<void> => {
-  storage = await createStorage([pool], openFakeInventory(disk), { logger: silentLogger });
+  storage = await startStorage([pool], openFakeRecords(disk));
 };
-const inline = (target: string, more: Partial<PublishEphemeral> = {}): PublishEphemeral => ({
+const inline = (target: string, more: Partial<EphemeralRequest> = {}): EphemeralRequest => ({
   handle: HANDLE,
   target,
   pool: undefined,
@@ -33,38 +32,38 @@ beforeEach(async () => {
 });
 
 it('a volume of a pod is made when it is published and gone when it is unpublished, each as often as asked', async () => {
-  for (let time = 0; time < 3; time += 1) await storage.publishEphemeral(inline('/pods/a/v'));
-  const volume = storage.findEphemeral(HANDLE);
+  for (let time = 0; time < 3; time += 1) await storage.ephemerals.publish(inline('/pods/a/v'));
+  const volume = storage.ephemerals.find(HANDLE);
   expect(volume).toMatchObject({ sizeBytes: 1n << 20n, published: [{ target: '/pods/a/v' }] });
   expect([...pool.mounted.keys()]).toEqual(['/pods/a/v']);
-  for (let time = 0; time < 3; time += 1) await storage.unpublishEphemeral(HANDLE, '/pods/a/v');
+  for (let time = 0; time < 3; time += 1) await storage.ephemerals.unpublish(HANDLE, '/pods/a/v');
   expect([pool.volumes.size, pool.mounted.size, pool.attached.size, disk.volumes.size]).toEqual([0, 0, 0, 0]);
 });
 
 it('it is in no list of volumes that somebody asked for', async () => {
-  await storage.publishEphemeral(inline('/pods/a/v'));
-  expect(storage.listVolumes()).toEqual([]);
+  await storage.ephemerals.publish(inline('/pods/a/v'));
+  expect(storage.volumes.list()).toEqual([]);
   pool.volumes.clear();
-  expect(await storage.listSickVolumes()).toEqual([]);
+  expect(await storage.health.listUnhealthy()).toEqual([]);
 });
 
 it('it keeps its data over a restart, and over a reboot that takes its mount', async () => {
-  await storage.publishEphemeral(inline('/pods/a/v'));
-  const id = storage.findEphemeral(HANDLE)?.id ?? '';
+  await storage.ephemerals.publish(inline('/pods/a/v'));
+  const id = storage.ephemerals.find(HANDLE)?.id ?? '';
   pool.write(id, ['data']);
   await restart();
   pool.mounted.clear();
   pool.attached.clear();
   await restart();
-  await storage.publishEphemeral(inline('/pods/a/v'));
-  expect(storage.findEphemeral(HANDLE)?.id).toBe(id);
+  await storage.ephemerals.publish(inline('/pods/a/v'));
+  expect(storage.ephemerals.find(HANDLE)?.id).toBe(id);
   expect(pool.volumes.get(id)?.content).toEqual(['data']);
   expect(pool.mounted.get('/pods/a/v')?.volumeId).toBe(id);
 });
 
 it('nothing stays of one that could not be published', async () => {
   pool.mounted.set('/pods/a/v', { volumeId: 'other', plan: { readonly: false, set: 0n, clear: 0n } });
-  await expect(storage.publishEphemeral(inline('/pods/a/v'))).rejects.toMatchObject({
+  await expect(storage.ephemerals.publish(inline('/pods/a/v'))).rejects.toMatchObject({
     kind: 'precondition',
   });
   expect([pool.volumes.size, disk.volumes.size]).toEqual([0, 0]);
@@ -73,14 +72,14 @@ it('nothing stays of one that could not be published', async () => {
 it('a persistent volume of that name is not taken for it, whichever came first', async () => {
   const range = { requiredBytes: 1n << 20n, limitBytes: 0n };
   const persistent = { name: HANDLE, pool: undefined, range, source: undefined };
-  const { id } = await storage.createVolume(persistent);
-  await expect(storage.publishEphemeral(inline('/pods/a/v'))).rejects.toMatchObject({ kind: 'conflict' });
-  await storage.unpublishEphemeral(HANDLE, '/pods/a/v');
+  const { id } = await storage.volumes.create(persistent);
+  await expect(storage.ephemerals.publish(inline('/pods/a/v'))).rejects.toMatchObject({ kind: 'conflict' });
+  await storage.ephemerals.unpublish(HANDLE, '/pods/a/v');
   expect(pool.volumes.has(id)).toBe(true);
-  await storage.deleteVolume(id);
-  await storage.publishEphemeral(inline('/pods/a/v'));
-  await expect(storage.createVolume(persistent)).rejects.toMatchObject({ kind: 'conflict' });
-  await expect(storage.publishEphemeral(inline('/pods/b/v', { handle: id }))).rejects.toMatchObject({
+  await storage.volumes.delete(id);
+  await storage.ephemerals.publish(inline('/pods/a/v'));
+  await expect(storage.volumes.create(persistent)).rejects.toMatchObject({ kind: 'conflict' });
+  await expect(storage.ephemerals.publish(inline('/pods/b/v', { handle: id }))).rejects.toMatchObject({
     kind: 'invalid',
   });
 });
@@ -90,16 +89,16 @@ it('the volumes of pods that are gone without a word are collected, and no other
   onTestFinished(() => rm(directory, { recursive: true, force: true }));
   const pods = join(directory, 'pods');
   const place = (pod: string): string => join(pods, pod, 'volumes', 'mount');
-  const publish = (handle: string, target: string) => storage.publishEphemeral(inline(target, { handle }));
+  const publish = (handle: string, target: string) => storage.ephemerals.publish(inline(target, { handle }));
   await publish('csi-here', place('here'));
   await publish('csi-gone', place('gone'));
   await publish('csi-elsewhere', '/elsewhere/v');
   const handles = async (): Promise<string[]> =>
-    (await storage.report()).volumes.map(({ name }) => name).sort();
+    (await storage.health.report()).volumes.map(({ name }) => name).sort();
 
-  await storage.collectEphemerals(pods);
+  await storage.ephemerals.collect(pods);
   expect(await handles()).toEqual(['csi-elsewhere', 'csi-gone', 'csi-here']);
   await mkdir(join(pods, 'here'), { recursive: true });
-  await storage.collectEphemerals(pods);
+  await storage.ephemerals.collect(pods);
   expect(await handles()).toEqual(['csi-elsewhere', 'csi-here']);
 });

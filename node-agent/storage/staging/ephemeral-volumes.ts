@@ -3,69 +3,87 @@ import { isAbsolute, join, relative, sep } from 'node:path';
 import { Fault } from '../../../src/core/fault.ts';
 import type { Publication, Volume } from '../../../src/core/volumes/volume.ts';
 import { checkName, isId } from '../../../src/core/volumes/volume-name.ts';
+import type { PoolChoice } from '../../../src/core/volumes/volume-request.ts';
 import type { SizeRange } from '../../../src/core/volumes/volume-size.ts';
-import type { Attachments } from './staging.ts';
-import type { OperationDeps } from '../operations/volume-snapshot-operations.ts';
 import { absent } from '../../linux/files/absent.ts';
-import type { PoolChoice, Volumes } from '../volumes/volumes.ts';
+import type { OperationRunner } from '../operations/operation-runner.ts';
+import type { OperationDeps } from '../operations/volume-snapshot-operations.ts';
+import type { Volumes } from '../volumes/volumes.ts';
+import type { Staging } from './staging.ts';
 
-/** A volume that is made for one pod, when it is published, and goes with it. */
-export interface PublishEphemeral extends Publication, PoolChoice {
-  /** How the caller calls the volume; it is no id of ours. */
+/** A request for a volume that is created for one pod when it is published, and deleted with it. */
+export interface EphemeralRequest extends Publication, PoolChoice {
+  /** The caller's handle of the volume, which becomes its name; it must not satisfy `isId`. */
   readonly handle: string;
   readonly range: SizeRange;
-  /** The group that all files are to be of; as with `Publish`. */
+  /** The group that all files change to, as in `PublishRequest`. */
   readonly group?: number | undefined;
-  /** What came with the call, for a volume that is encrypted. */
+  /** Secrets of the call, for an encrypted volume. */
   readonly secrets?: Readonly<Record<string, string>>;
 }
 
-export interface EphemeralsDeps extends OperationDeps {
-  readonly volumes: Volumes;
-  readonly attachments: Attachments;
+/** The CSI ephemeral inline volumes of one node. Every method is idempotent. */
+export interface EphemeralVolumeService {
+  /** Ensures that the volume exists and is mounted at the target. Deletes a new one on failure. */
+  publish(request: EphemeralRequest): Promise<void>;
+  /** Ensures that the volume does not exist, with its data; an unknown handle is fine. */
+  unpublish(handle: string, target: string): Promise<void>;
+  /** Returns the volume, or undefined. */
+  find(handle: string): Volume | undefined;
+  /**
+   * Deletes the volumes of pods without a directory in `podsDir`: kubelet does not unpublish volumes
+   * of pods whose directory was wiped. Does nothing while `podsDir` itself does not exist.
+   */
+  collect(podsDir: string): Promise<void>;
 }
 
-/** Volumes that live as long as a pod. Their name is the caller's handle; they are staged at their target. */
-export class Ephemerals {
-  readonly #deps: EphemeralsDeps;
+/** Returns `ephemerals` as a service, with its operations run by `runner`. */
+export function createEphemeralVolumeService(
+  ephemerals: EphemeralVolumes,
+  { runner }: { readonly runner: OperationRunner },
+): EphemeralVolumeService {
+  return {
+    publish: (request) => runner.run('publish_ephemeral', () => ephemerals.publish(request)),
+    unpublish: (handle, target) =>
+      runner.run('unpublish_ephemeral', () => ephemerals.unpublish(handle, target)),
+    find: (handle) => ephemerals.find(handle),
+    collect: (podsDir) => runner.track(() => ephemerals.collect(podsDir)),
+  };
+}
 
-  constructor(deps: EphemeralsDeps) {
+export interface EphemeralVolumesDeps extends OperationDeps {
+  readonly volumes: Volumes;
+  readonly staging: Staging;
+}
+
+/** Creates, mounts and deletes ephemeral volumes. They are staged at their target. */
+export class EphemeralVolumes implements EphemeralVolumeService {
+  readonly #deps: EphemeralVolumesDeps;
+
+  constructor(deps: EphemeralVolumesDeps) {
     this.#deps = deps;
   }
 
-  /** Undefined when no such volume is there. */
   find(handle: string): Volume | undefined {
-    for (const volume of this.#deps.inventory.volumes.values()) {
+    for (const volume of this.#deps.records.volumes.values()) {
       if (volume.ephemeral === true && volume.name === handle && volume.phase === 'ready') return volume;
     }
     return undefined;
   }
 
-  /** Ensures that the volume exists and is mounted at the target. What a failure leaves of a new one is removed. */
-  async publish({
-    handle,
-    range,
-    pool,
-    poolSelector,
-    backend,
-    volumeMode,
-    fsType,
-    encrypted,
-    secrets = {},
-    ...wanted
-  }: PublishEphemeral): Promise<void> {
-    const { volumes, attachments, locks, logger } = this.#deps;
+  async publish({ handle, range, secrets = {}, group, ...request }: EphemeralRequest): Promise<void> {
+    const { volumes, staging, locks, logger } = this.#deps;
     checkName(handle, 'volume_id');
     if (isId(handle)) {
       throw new Fault(
         'invalid',
-        `volume_id ${handle} is that of a persistent volume; an ephemeral one has another`,
+        `volume_id ${handle} has the form of a persistent volume's id; an ephemeral volume needs another handle`,
       );
     }
     using _handle = locks.take(`ephemeral volume ${handle}`);
     const isNew = this.find(handle) === undefined;
-    // Crash window: made, not published. The next start removes what is on record without a publication.
-    const choice = { pool, poolSelector, backend, volumeMode, fsType, encrypted };
+    const { target, readonly, flags, accessMode, ...choice } = request;
+    // Crash window: created, not published. Recovery removes ephemeral volumes without a publication.
     const { id } = await volumes.create({
       name: handle,
       ...choice,
@@ -74,60 +92,54 @@ export class Ephemerals {
       ephemeral: true,
     });
     try {
-      await attachments.stage(id, wanted.target, { secrets, flags: wanted.flags });
-      await attachments.publish({ volumeId: id, stagingPath: wanted.target, ...wanted });
+      await staging.stage(id, target, { secrets, flags });
+      const publication = { target, readonly, flags, accessMode, group };
+      await staging.publish({ volumeId: id, stagingPath: target, ...publication });
     } catch (error) {
-      if (isNew)
-        await this.#remove(handle, wanted.target).catch((err: unknown) =>
-          logger.warn({ volumeId: id, err }, 'an ephemeral volume could not be removed yet'),
-        );
+      if (isNew) await this.#remove(handle, target).catch((err: unknown) => logFailure(err, id, logger));
       throw error;
     }
   }
 
-  /** Ensures that the volume is gone, with all that it held; an unknown one is fine. */
   async unpublish(handle: string, target: string): Promise<void> {
     using _handle = this.#deps.locks.take(`ephemeral volume ${handle}`);
     await this.#remove(handle, target);
   }
 
-  /**
-   * Removes the volumes of pods that are gone without a word: kubelet tells of every pod's end, but not after its directory was wiped.
-   * `podsDir` has one directory a pod; while it is not there itself, nothing is known, and nothing is removed.
-   */
   async collect(podsDir: string): Promise<void> {
     if ((await lstat(podsDir).catch(absent)) === undefined) return;
-    const { inventory, logger } = this.#deps;
-    for (const volume of [...inventory.volumes.values()]) {
+    const { records, logger } = this.#deps;
+    for (const volume of [...records.volumes.values()]) {
       if (volume.ephemeral !== true || volume.phase !== 'ready') continue;
       const [publication] = volume.published;
       const pod = publication === undefined ? undefined : podDirectory(podsDir, publication.target);
       if (publication === undefined || pod === undefined) continue;
       if ((await lstat(pod).catch(absent)) !== undefined) continue;
-      logger.info(
-        { volumeId: volume.id, handle: volume.name, pod },
-        'the pod of an ephemeral volume is gone',
-      );
+      logger.info({ volumeId: volume.id, handle: volume.name, pod }, 'pod of ephemeral volume not found');
       await this.unpublish(volume.name, publication.target).catch((err: unknown) =>
-        logger.warn({ volumeId: volume.id, err }, 'an ephemeral volume could not be removed yet'),
+        logFailure(err, volume.id, logger),
       );
     }
   }
 
   async #remove(handle: string, target: string): Promise<void> {
-    const { volumes, attachments, inventory } = this.#deps;
+    const { volumes, staging, records } = this.#deps;
     const found = this.find(handle);
     if (found === undefined) return;
     const { id } = found;
-    await attachments.unpublish(id, target);
-    await attachments.unstage(id, target);
-    // Published at another target too, which kubelet never does: the last one takes it away.
-    if ((inventory.volumes.get(id)?.published.length ?? 0) > 0) return;
+    await staging.unpublish(id, target);
+    await staging.unstage(id, target);
+    // CSI allows more targets, although kubelet uses one: the last one to go deletes the volume.
+    if ((records.volumes.get(id)?.published.length ?? 0) > 0) return;
     await volumes.delete(id);
   }
 }
 
-/** The directory of the pod that `target` belongs to; undefined for a target that is no pod's. */
+function logFailure(err: unknown, volumeId: string, logger: OperationDeps['logger']): void {
+  logger.warn({ volumeId, err }, 'cannot remove an ephemeral volume; retrying later');
+}
+
+/** Returns the directory of the pod that `target` belongs to; undefined for a target of no pod. */
 function podDirectory(podsDir: string, target: string): string | undefined {
   const path = relative(podsDir, target);
   const [pod] = path.split(sep);

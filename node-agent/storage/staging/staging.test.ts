@@ -1,10 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { Fault } from '../../../src/core/fault.ts';
 import { ANY_SIZE } from '../../../src/core/volumes/volume-size.ts';
-import { silentLogger } from '../../../src/runtime/logger.ts';
-import { createFakeDisk, FakePool, openFakeInventory } from '../../../test/fakes/fake-storage.ts';
-import { createStorage } from '../storage.ts';
-import type { Publish } from './staging.ts';
+import { createFakeDisk, FakePool, openFakeRecords, startStorage } from '../../../test/fakes/fake-storage.ts';
+import type { PublishRequest } from './staging.ts';
 
 it('a volume whose limits cannot be set is not left attached, unless it was staged before', async () => {
   const pool = new FakePool({ quotaMode: 'file' });
@@ -17,40 +15,37 @@ it('a volume whose limits cannot be set is not left attached, unless it was stag
     },
   };
   const devices = { read: async () => new Map<string, string>(), write: async () => undefined };
-  const storage = await createStorage([pool], openFakeInventory(createFakeDisk()), {
-    logger: silentLogger,
+  const storage = await startStorage([pool], openFakeRecords(createFakeDisk()), {
     io: { cgroups, devices },
   });
   const attributes = { readIOPS: 100n };
-  const { id } = await storage.createVolume({
+  const { id } = await storage.volumes.create({
     ...{ name: 'v', pool: undefined, range: ANY_SIZE, source: undefined, attributes },
   });
   pool.devices.set(id, '7:1');
   isBroken = true;
-  await expect(storage.stage(id, '/one')).rejects.toMatchObject({ kind: 'unavailable' });
+  await expect(storage.staging.stage(id, '/one')).rejects.toMatchObject({ kind: 'unavailable' });
   expect([...pool.attached]).toEqual([]);
-  expect(storage.getVolume(id).staged).toEqual([]);
+  expect(storage.volumes.get(id).staged).toEqual([]);
 
   isBroken = false;
-  await storage.stage(id, '/one');
+  await storage.staging.stage(id, '/one');
   isBroken = true;
-  await expect(storage.stage(id, '/two')).rejects.toMatchObject({ kind: 'unavailable' });
+  await expect(storage.staging.stage(id, '/two')).rejects.toMatchObject({ kind: 'unavailable' });
   expect([...pool.attached]).toEqual([id]);
-  expect(storage.getVolume(id).staged).toEqual(['/one']);
+  expect(storage.volumes.get(id).staged).toEqual(['/one']);
 });
 
 describe('a volume that is published with a group', () => {
   const publishing = { flags: [], accessMode: 'SINGLE_NODE_MULTI_WRITER', readonly: false } as const;
   const start = async () => {
     const pool = new FakePool();
-    const storage = await createStorage([pool], openFakeInventory(createFakeDisk()), {
-      logger: silentLogger,
-    });
+    const storage = await startStorage([pool], openFakeRecords(createFakeDisk()), {});
     const request = { name: 'v', pool: undefined, range: ANY_SIZE, source: undefined };
-    const { id } = await storage.createVolume(request);
-    await storage.stage(id, '/staged');
-    const publish = (target: string, more: Partial<Publish> = {}): Promise<void> =>
-      storage.publish({ volumeId: id, stagingPath: '/staged', target, ...publishing, ...more });
+    const { id } = await storage.volumes.create(request);
+    await storage.staging.stage(id, '/staged');
+    const publish = (target: string, more: Partial<PublishRequest> = {}): Promise<void> =>
+      storage.staging.publish({ volumeId: id, stagingPath: '/staged', target, ...publishing, ...more });
     return { pool, storage, id, publish };
   };
 
@@ -69,13 +64,13 @@ describe('a volume that is published with a group', () => {
     given.reject(new Fault('exhausted', 'the disk is full'));
     await expect(published).rejects.toMatchObject({ kind: 'exhausted' });
     expect([...pool.mounted]).toEqual([]);
-    expect(storage.getVolume(id).published).toEqual([]);
+    expect(storage.volumes.get(id).published).toEqual([]);
 
     pool.mounts.ensureGroup = async () => undefined;
     await publish('/target', { group: 2000 });
     expect([...pool.mounted.keys()]).toEqual(['/target']);
     // It is no way of being mounted: what is on record is that alone.
-    expect(storage.getVolume(id).published).toEqual([{ target: '/target', ...publishing }]);
+    expect(storage.volumes.get(id).published).toEqual([{ target: '/target', ...publishing }]);
   });
 
   it('is given to another one when it is published there again, or elsewhere', async () => {
@@ -89,7 +84,7 @@ describe('a volume that is published with a group', () => {
     expect(pool.groups.get(id)).toBe(2002);
   });
 
-  it.each<[string, Partial<Publish>]>([
+  it.each<[string, Partial<PublishRequest>]>([
     ['read-only', { readonly: true }],
     ['for readers only', { accessMode: 'SINGLE_NODE_READER_ONLY' }],
     ['with option ro', { flags: ['ro'] }],

@@ -1,9 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import type { BlockRange, DataExtent } from '../../../src/core/volumes/block-map.ts';
 import type { Snapshot } from '../../../src/core/volumes/volume.ts';
-import { FakePool, createFakeDisk, openFakeInventory } from '../../../test/fakes/fake-storage.ts';
+import { FakePool, createFakeDisk, openFakeRecords, fixedPools } from '../../../test/fakes/fake-storage.ts';
 import type { BlockMap } from '../contract/block-map.ts';
-import { fixedPools } from '../contract/pool.ts';
 import { Ledger } from '../records/ledger.ts';
 import { SnapshotBlockReader } from './snapshot-blocks.ts';
 
@@ -50,10 +49,10 @@ function mapOf(layout: () => Layout, step: number, onRead: () => void): BlockMap
 function readerOf(
   layouts: Readonly<Record<string, () => Layout>>,
   { step = 1000, onRead = () => undefined }: { readonly step?: number; readonly onRead?: () => void } = {},
-  records: readonly Snapshot[] = Object.keys(layouts).map((id) => snapshot(id)),
+  snapshots: readonly Snapshot[] = Object.keys(layouts).map((id) => snapshot(id)),
 ): SnapshotBlockReader {
   const disk = createFakeDisk();
-  for (const record of records) disk.snapshots.set(record.id, record);
+  for (const record of snapshots) disk.snapshots.set(record.id, record);
   const pool = Object.assign(new FakePool(), {
     blockMaps: {
       open: async (id: string) => {
@@ -62,8 +61,8 @@ function readerOf(
       },
     },
   });
-  const inventory = openFakeInventory(disk);
-  return new SnapshotBlockReader({ inventory, ledger: new Ledger({ pools: fixedPools([pool]), inventory }) });
+  const records = openFakeRecords(disk);
+  return new SnapshotBlockReader({ records, ledger: new Ledger({ pools: fixedPools([pool]), records }) });
 }
 
 async function read(

@@ -5,37 +5,41 @@ import { changedLists } from '../content/changed-blocks.ts';
 import type { BlockMap } from '../contract/block-map.ts';
 import type { OperationDeps } from '../operations/volume-snapshot-operations.ts';
 
-/** Which blocks of a Block snapshot are asked for. */
-export interface BlocksWanted {
+/** A request for the blocks of a Block snapshot. */
+export interface BlocksRequest {
   readonly snapshotId: string;
-  /** Only those that may differ from this older snapshot of the same volume; undefined: all that hold data. */
+  /** Lists only blocks that may differ from this older snapshot; undefined: all that hold data. */
   readonly baseId: string | undefined;
   readonly startOffset: bigint;
 }
 
-/** The blocks of one snapshot. Iterate over them to the end, or dispose it. */
+/** The blocks of one snapshot. Iterate to the end, or dispose it. */
 export interface SnapshotBlocks extends AsyncDisposable {
   readonly sizeBytes: bigint;
-  /** By rising offset, without overlap. Throws `unavailable` when the file system moves data faster than it can be looked at. */
+  /**
+   * Yields ranges by ascending offset, without overlap. Throws `unavailable` when the file system
+   * keeps moving the data while it is read.
+   */
   ranges(): AsyncGenerator<BlockRange>;
 }
 
-/** Starting offsets are taken back to a whole block of this. */
+/** Starting offsets are rounded down to a multiple of this. */
 const BLOCK_BYTES = 4096n;
 
-/** Tells which blocks snapshots hold and in which two differ, from where their data lies: none of it is read. */
+/** Compares snapshots by the location of their extents on disk, without reading data. */
 export class SnapshotBlockReader {
-  readonly #deps: Pick<OperationDeps, 'inventory' | 'ledger'>;
+  readonly #deps: Pick<OperationDeps, 'records' | 'ledger'>;
 
-  constructor(deps: Pick<OperationDeps, 'inventory' | 'ledger'>) {
+  constructor(deps: Pick<OperationDeps, 'records' | 'ledger'>) {
     this.#deps = deps;
   }
 
   /**
-   * Throws `not-found`, `invalid` for snapshots that are not two of one volume in their order, `out-of-range` for an offset beyond the end,
-   * `precondition` where there is no telling: snapshots of file systems, and differences where copies share nothing.
+   * Opens the blocks of a snapshot. Throws `not-found` for an unknown snapshot, `invalid` if the base
+   * is not an older snapshot of the same volume, `out-of-range` for an offset beyond the end, and
+   * `precondition` for a Filesystem snapshot or a pool that cannot share data between files.
    */
-  async open({ snapshotId, baseId, startOffset }: BlocksWanted): Promise<SnapshotBlocks> {
+  async open({ snapshotId, baseId, startOffset }: BlocksRequest): Promise<SnapshotBlocks> {
     await using opened = new AsyncDisposableStack();
     const snapshot = this.#find(snapshotId);
     const target = opened.use(await this.#openMap(snapshot));
@@ -59,7 +63,7 @@ export class SnapshotBlockReader {
   }
 
   #find(id: string): Snapshot {
-    const found = this.#deps.inventory.snapshots.get(id);
+    const found = this.#deps.records.snapshots.get(id);
     if (found?.phase === 'ready') return found;
     throw new Fault('not-found', `snapshot ${id.slice(0, 128)} does not exist on this node`);
   }
@@ -69,7 +73,7 @@ export class SnapshotBlockReader {
     if (base.sourceVolumeId !== snapshot.sourceVolumeId) {
       throw new Fault(
         'invalid',
-        `snapshots ${base.id} and ${snapshot.id} are of two volumes, ${base.sourceVolumeId} and ${snapshot.sourceVolumeId}; differences are told within one`,
+        `snapshots ${base.id} and ${snapshot.id} are of different volumes, ${base.sourceVolumeId} and ${snapshot.sourceVolumeId}; base and target must be of one volume`,
         { fields },
       );
     }
@@ -82,7 +86,7 @@ export class SnapshotBlockReader {
     if (features.copies !== 'constant') {
       throw new Fault(
         'precondition',
-        `pool ${snapshot.pool} cannot share data between files, so it does not know what changed: take a full backup, or a pool on XFS or btrfs`,
+        `pool ${snapshot.pool} cannot share data between files, so changed blocks are unknown: take a full backup, or use a pool on XFS or btrfs`,
         { fields },
       );
     }
@@ -93,13 +97,13 @@ export class SnapshotBlockReader {
     if (volumeMode !== 'Block') {
       throw new Fault(
         'precondition',
-        `snapshot ${id} is of a ${volumeMode} volume; blocks are told of Block volumes only: back its files up`,
+        `snapshot ${id} is of a ${volumeMode} volume; block metadata exists for Block volumes only: back up its files`,
         { fields: { snapshotId: id } },
       );
     }
     const map = await this.#deps.ledger.pool(poolName).blockMaps?.open(id);
     if (map !== undefined) return map;
-    throw new Fault('not-found', `the data of snapshot ${id} is not in its pool`, {
+    throw new Fault('not-found', `the data of snapshot ${id} is not in pool ${poolName}`, {
       fields: { snapshotId: id },
     });
   }
@@ -117,7 +121,7 @@ async function* changed(base: BlockMap, target: BlockMap, start: bigint): AsyncG
   for await (const { ranges } of changedLists(base, target, start)) yield* ranges;
 }
 
-/** Joins ranges that touch, also across the pieces that they were read in. */
+/** Joins adjacent ranges, also across the lists that they come from. */
 async function* joined(ranges: AsyncGenerator<BlockRange>): AsyncGenerator<BlockRange> {
   let open: BlockRange | undefined;
   for await (const next of ranges) {

@@ -1,10 +1,15 @@
 import { expect, test } from 'vitest';
 import { type PoolSelector, parsePoolSelector } from '../../../src/core/pools/pool-selector.ts';
 import { ANY_SIZE } from '../../../src/core/volumes/volume-size.ts';
-import { silentLogger } from '../../../src/runtime/logger.ts';
-import { createFakeDisk, FakePool, openFakeInventory } from '../../../test/fakes/fake-storage.ts';
-import { fixedPools, type PoolSet } from '../contract/pool.ts';
-import { createStorage, type VolumeService } from '../storage.ts';
+import {
+  createFakeDisk,
+  FakePool,
+  openFakeRecords,
+  startStorage,
+  fixedPools,
+} from '../../../test/fakes/fake-storage.ts';
+import type { PoolSet } from '../contract/pool.ts';
+import type { StorageServices } from '../services.ts';
 
 const GIB = 1n << 30n;
 const selector = (text: string): PoolSelector => parsePoolSelector(text, 'poolSelector');
@@ -20,13 +25,13 @@ const wish = (name: string, over: object = {}) => ({
 function start(
   pools: readonly FakePool[],
   labels: Readonly<Record<string, Readonly<Record<string, string>>>>,
-): Promise<VolumeService> {
+): Promise<StorageServices> {
   const fixed = fixedPools(pools);
   const labelled: PoolSet = {
     get: (name) => fixed.get(name),
     states: () => fixed.states().map((state) => ({ ...state, labels: labels[state.name] ?? {} })),
   };
-  return createStorage(labelled, openFakeInventory(createFakeDisk()), { logger: silentLogger });
+  return startStorage(labelled, openFakeRecords(createFakeDisk()));
 }
 
 const POOLS = [
@@ -51,17 +56,18 @@ test.each([
   async (text, pool) => {
     const storage = await start(POOLS, LABELS);
     const choice = { pool: undefined, poolSelector: selector(text) };
-    const room = (await storage.report()).pools.find(({ name }) => name === pool)?.capacity?.availableBytes;
-    expect(await storage.availableBytes(choice)).toBe(room);
-    expect(await storage.createVolume(wish(`v ${text}`, choice))).toMatchObject({ pool });
+    const room = (await storage.health.report()).pools.find(({ name }) => name === pool)?.capacity
+      ?.availableBytes;
+    expect(await storage.pools.availableBytes(choice)).toBe(room);
+    expect(await storage.volumes.create(wish(`v ${text}`, choice))).toMatchObject({ pool });
   },
 );
 
 test('where none is selected there is no room, and the refusal says what was asked for', async () => {
   const storage = await start(POOLS, LABELS);
   const choice = { pool: undefined, poolSelector: selector('media=nvme') };
-  expect(await storage.availableBytes(choice)).toBe(0n);
-  await expect(storage.createVolume(wish('v', choice))).rejects.toMatchObject({
+  expect(await storage.pools.availableBytes(choice)).toBe(0n);
+  await expect(storage.volumes.create(wish('v', choice))).rejects.toMatchObject({
     kind: 'exhausted',
     message: 'this node has no storage pool for poolSelector media=nvme',
   });
@@ -74,30 +80,30 @@ test('a pool that is named, and that of a source, have to be among those that ar
     kind: 'invalid',
     message: 'pool large has label media=hdd, and poolSelector media=ssd is asked for',
   };
-  await expect(storage.createVolume(wish('v', { pool: 'large', poolSelector }))).rejects.toMatchObject(
+  await expect(storage.volumes.create(wish('v', { pool: 'large', poolSelector }))).rejects.toMatchObject(
     refusal,
   );
-  expect(await storage.availableBytes({ pool: 'large', poolSelector })).toBe(0n);
-  const { id } = await storage.createVolume(wish('source', { pool: 'large' }));
+  expect(await storage.pools.availableBytes({ pool: 'large', poolSelector })).toBe(0n);
+  const { id } = await storage.volumes.create(wish('source', { pool: 'large' }));
   const source = { kind: 'volume', id };
-  await expect(storage.createVolume(wish('copy', { source, poolSelector }))).rejects.toMatchObject(refusal);
+  await expect(storage.volumes.create(wish('copy', { source, poolSelector }))).rejects.toMatchObject(refusal);
   const fitting = { source, poolSelector: selector('media=hdd') };
-  expect(await storage.createVolume(wish('copy', fitting))).toMatchObject({ pool: 'large' });
+  expect(await storage.volumes.create(wish('copy', fitting))).toMatchObject({ pool: 'large' });
 });
 
 test('a request that is repeated finds its volume, although its pool has other labels by now', async () => {
   const labels: Record<string, Record<string, string>> = { large: { media: 'ssd' } };
   const storage = await start(POOLS, labels);
   const request = wish('v', { poolSelector: selector('media=ssd') });
-  const volume = await storage.createVolume(request);
+  const volume = await storage.volumes.create(request);
   labels['large'] = { media: 'hdd' };
-  expect(await storage.createVolume(request)).toEqual(volume);
+  expect(await storage.volumes.create(request)).toEqual(volume);
 });
 
 test('a volume of a pod goes by labels as well', async () => {
   const storage = await start(POOLS, LABELS);
   const handle = `csi-${'0'.repeat(64)}`;
-  await storage.publishEphemeral({
+  await storage.ephemerals.publish({
     handle,
     target: '/pods/a/v',
     pool: undefined,
@@ -107,5 +113,5 @@ test('a volume of a pod goes by labels as well', async () => {
     flags: [],
     accessMode: 'SINGLE_NODE_WRITER',
   });
-  expect(storage.findEphemeral(handle)).toMatchObject({ pool: 'small' });
+  expect(storage.ephemerals.find(handle)).toMatchObject({ pool: 'small' });
 });

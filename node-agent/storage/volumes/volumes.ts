@@ -1,48 +1,94 @@
 import {
-  type BackendKind,
   hasAttributes,
   leastBytes,
   makesForm,
   planForm,
   requireAttributes,
   requireCopies,
-  type WantedForm,
 } from '../../../src/core/volumes/backend-features.ts';
 import { Fault } from '../../../src/core/fault.ts';
-import { type PoolSelector, refuseLabels } from '../../../src/core/pools/pool-selector.ts';
 import { checkRoom } from '../../../src/core/pools/pool-capacity.ts';
-import type { ContentSource, Pins, Snapshot, Volume } from '../../../src/core/volumes/volume.ts';
+import type { ContentForm, ContentSource, Pins, Snapshot, Volume } from '../../../src/core/volumes/volume.ts';
 import {
   attributeNames,
+  limitsIo,
   sameAttributes,
   type VolumeAttributes,
 } from '../../../src/core/volumes/volume-attributes.ts';
-import { checkName, formatId } from '../../../src/core/volumes/volume-name.ts';
+import { checkName } from '../../../src/core/volumes/volume-name.ts';
 import { pinsOfCopy } from '../../../src/core/volumes/volume-quota.ts';
-import { fitsRange, planExpansion, planSize, type SizeRange } from '../../../src/core/volumes/volume-size.ts';
+import {
+  describeChoice,
+  type PoolChoice,
+  refusePool,
+  requireSameVolume,
+  type VolumeIdentifier,
+  type VolumeRequest,
+} from '../../../src/core/volumes/volume-request.ts';
+import { planExpansion, planSize, type SizeRange } from '../../../src/core/volumes/volume-size.ts';
 import type { PoolSet, PoolState } from '../contract/pool.ts';
-import { dissolve, type OperationDeps, randomId, undo } from '../operations/volume-snapshot-operations.ts';
 import { newSalt } from '../contract/volume-key.ts';
+import type { OperationRunner } from '../operations/operation-runner.ts';
+import {
+  type OperationDeps,
+  removeDataAndRecord,
+  undoCreation,
+} from '../operations/volume-snapshot-operations.ts';
+import type { Measured } from '../records/ledger.ts';
+import { newId } from '../records/record-store.ts';
+import { findListed, listVolumes } from './listed-volumes.ts';
 
-/** Which pools come into question; all when nothing is named. */
-export interface PoolChoice extends Partial<WantedForm> {
-  readonly pool: string | undefined;
-  readonly poolSelector?: PoolSelector | undefined;
-  readonly backend?: BackendKind | undefined;
-  /** What the volume is to have from the start; nothing of it is limited when absent. */
-  readonly attributes?: VolumeAttributes | undefined;
+/**
+ * The volumes of one node. Every method is idempotent; a second operation on a volume while one is in
+ * flight throws `busy`.
+ */
+export interface VolumeService {
+  /**
+   * Ensures the volume of that name. Throws `conflict` for an existing volume with other properties,
+   * `not-found` for an unknown source, `exhausted` for a pool without space.
+   */
+  create(request: VolumeRequest): Promise<Volume>;
+  /** Ensures that the volume does not exist. Throws `precondition` while it is mounted at a target. */
+  delete(id: string): Promise<void>;
+  /** Grows the volume, also in use; a range that its size satisfies changes nothing. */
+  expand(id: string, range: SizeRange): Promise<Volume>;
+  /** Replaces all attributes, also in use. Throws `invalid` for attributes that it cannot have. */
+  modify(id: string, attributes: VolumeAttributes): Promise<Volume>;
+  /** Returns the volume. Throws `not-found`. */
+  get(id: string): Volume;
+  /** Returns one of the listed volumes, or undefined. */
+  find(identifier: VolumeIdentifier): Volume | undefined;
+  /** Lists all volumes by id, without ephemeral ones. */
+  list(): readonly Volume[];
 }
 
-/** Without a pool it is the source's, or the one with most room that can make such a volume. */
-export interface CreateVolume extends PoolChoice {
-  readonly name: string;
-  readonly range: SizeRange;
-  readonly source: ContentSource | undefined;
-  /** True for a volume that goes with a pod. */
-  readonly ephemeral?: true;
+/** Returns the volumes of `volumes` as a service, with its operations run by `runner`. */
+export function createVolumeService(
+  volumes: Volumes,
+  { records, runner }: Pick<OperationDeps, 'records'> & { readonly runner: OperationRunner },
+): VolumeService {
+  return {
+    create: (request) => runner.run('create_volume', () => volumes.create(request)),
+    delete: (id) => runner.run('delete_volume', () => volumes.delete(id)),
+    expand: (id, range) => runner.run('expand_volume', () => volumes.expand(id, range)),
+    modify: (id, attributes) => runner.run('modify_volume', () => volumes.modify(id, attributes)),
+    get: (id) => volumes.get(id),
+    find: (identifier) => findListed(records.volumes, identifier),
+    list: () => listVolumes(records.volumes),
+  };
 }
 
-/** Makes, resizes and deletes volumes. */
+/** What is decided about a new volume before its space is checked. */
+interface VolumePlan {
+  readonly pool: string;
+  readonly form: ContentForm;
+  readonly sizeBytes: bigint;
+  readonly measured: Measured;
+  /** The volume that the new one is a clone of. */
+  readonly parent: Volume | undefined;
+}
+
+/** Creates, resizes, modifies and deletes volumes. */
 export class Volumes {
   readonly #deps: OperationDeps;
   readonly #pools: Pick<PoolSet, 'states'>;
@@ -53,50 +99,87 @@ export class Volumes {
   }
 
   /**
-   * Ensures the volume of that name. Throws `conflict` when the name is taken by another kind of volume, `not-found` for an unknown source,
-   * `exhausted` when the pool has no room, `busy` while the same name or source is worked on. `held` is its
-   * source where the caller holds that: it may be no more than whole yet.
+   * See `VolumeService.create`. `lockedSource` is the source if the caller holds its lock; its record
+   * may still be in phase `creating`.
    */
-  async create(request: CreateVolume, held?: Snapshot): Promise<Volume> {
-    const { inventory, locks } = this.#deps;
+  async create(request: VolumeRequest, lockedSource?: Snapshot): Promise<Volume> {
+    const { records, locks } = this.#deps;
     checkName(request.name, 'name');
     using _name = locks.take(`volume name ${request.name}`);
-    for (const existing of inventory.volumes.values()) {
+    for (const existing of records.volumes.values()) {
       if (existing.name !== request.name) continue;
-      if (existing.phase === 'ready') return requireSame(existing, request);
+      if (existing.phase === 'ready') return requireSameVolume(existing, request);
       using _volume = locks.take(existing.id);
-      await dissolve('volume', existing, this.#deps);
+      await removeDataAndRecord('volume', existing, this.#deps);
     }
-    if (request.source === undefined || held !== undefined) return await this.#make(request, held);
+    if (request.source === undefined || lockedSource !== undefined) {
+      return await this.#create(request, lockedSource);
+    }
     using _source = locks.take(request.source.id);
-    return await this.#make(request, this.#findSource(request.source));
+    return await this.#create(request, this.#findSource(request.source));
   }
 
-  async #make(request: CreateVolume, source: Volume | Snapshot | undefined): Promise<Volume> {
-    const { inventory, ledger, locks, limiter, clock, logger } = this.#deps;
+  async #create(request: VolumeRequest, source: Volume | Snapshot | undefined): Promise<Volume> {
+    const { records, ledger, locks, logger } = this.#deps;
+    const plan = await this.#plan(request, source);
+    // No await from here to saveVolume: two requests must not be promised the same space.
+    const volume = this.#intent(request, source, plan);
+    const { pool, sizeBytes } = volume;
+    // Readers see the record in phase `ready` before it is durable; the lock makes them wait.
+    using _volume = locks.take(volume.id);
+    try {
+      // Crash window: record saved; data absent, partial or complete. Recovery removes both.
+      await records.saveVolume(volume);
+      const pins =
+        plan.parent === undefined ? await this.#fill(volume) : await this.#clone(volume, plan.parent);
+      await ledger.pool(pool).backend.setLimit(volume, sizeBytes);
+      const ready: Volume = { ...volume, phase: 'ready', pins };
+      await records.saveVolume(ready);
+      if (plan.parent !== undefined) await ledger.enforce(plan.parent);
+      logger.info({ volumeId: volume.id, pool, sizeBytes, source: request.source?.id }, 'volume created');
+      return ready;
+    } catch (error) {
+      await undoCreation('volume', volume, this.#deps);
+      throw error;
+    }
+  }
+
+  /** Chooses pool, form and size, and measures the pool. */
+  async #plan(request: VolumeRequest, source: Volume | Snapshot | undefined): Promise<VolumePlan> {
+    const { records, ledger, limiter } = this.#deps;
     const { attributes = {} } = request;
-    limiter.require(attributes);
+    if (limitsIo(attributes)) limiter.require(attributes);
     const pool = await this.#choosePool(request, source);
-    const { backend } = ledger.pool(pool);
+    const { features } = ledger.pool(pool).backend;
     this.#requireAccepting(pool);
-    if (source !== undefined) requireCopies(pool, backend.features);
-    const form = planForm(pool, backend.features, request, source);
-    requireAttributes(pool, backend.features, form.volumeMode, attributes);
-    const sizeBytes = planSize(request.range, source?.sizeBytes, leastBytes(backend.features, form));
-    // How much a source holds has to be known as of now.
-    const { usage, capacity } =
+    if (source !== undefined) requireCopies(pool, features);
+    const form = planForm(pool, features, request, source);
+    requireAttributes(pool, features, form.volumeMode, attributes);
+    const sizeBytes = planSize(request.range, source?.sizeBytes, leastBytes(features, form));
+    // The charge of a source must be current; for an empty volume a recent measurement will do.
+    const measured =
       source === undefined ? await ledger.measureFor(pool, sizeBytes) : await ledger.measure(pool);
-    const parent = request.source?.kind === 'volume' ? inventory.volumes.get(request.source.id) : undefined;
-    const charged = parent === undefined ? 0n : (usage.volumes.get(parent.id)?.usedBytes ?? 0n);
+    const parent = request.source?.kind === 'volume' ? records.volumes.get(request.source.id) : undefined;
+    return { pool, form, sizeBytes, measured, parent };
+  }
+
+  /** Checks the pool's space and returns the record of the new volume. */
+  #intent(
+    request: VolumeRequest,
+    source: Volume | Snapshot | undefined,
+    { pool, form, sizeBytes, measured, parent }: VolumePlan,
+  ): Volume {
+    const { ledger, clock } = this.#deps;
+    const charged = parent === undefined ? 0n : (measured.usage.volumes.get(parent.id)?.usedBytes ?? 0n);
     const extra = parent === undefined ? 0n : ledger.extraForPin(parent, charged);
-    checkRoom(pool, sizeBytes + extra, capacity(), `volume ${request.name}`);
-    const volume: Volume = {
-      id: formatId('vol', randomId()),
+    checkRoom(pool, sizeBytes + extra, measured.capacity(), `volume ${request.name}`);
+    return {
+      id: newId('vol'),
       name: request.name,
       pool,
       sizeBytes,
       ...form,
-      attributes: recorded(attributes),
+      attributes: recorded(request.attributes ?? {}),
       source: request.source,
       encryption: source?.encryption ?? (request.encrypted === true ? { salt: newSalt() } : undefined),
       ephemeral: request.ephemeral,
@@ -106,22 +189,6 @@ export class Volumes {
       staged: [],
       published: [],
     };
-    // It is seen as soon as its last record is on its way to the disk: whoever wants it has to wait for that.
-    using _volume = locks.take(volume.id);
-    try {
-      // Crash window: intent on record, nothing, half or all of it made. The next start dissolves it.
-      await inventory.saveVolume(volume);
-      const pins = parent === undefined ? await this.#fill(volume) : await this.#clone(volume, parent);
-      await backend.setLimit(volume, sizeBytes);
-      const ready: Volume = { ...volume, phase: 'ready', pins };
-      await inventory.saveVolume(ready);
-      if (parent !== undefined) await ledger.enforce(parent);
-      logger.info({ volumeId: volume.id, pool, sizeBytes, source: request.source?.id }, 'volume created');
-      return ready;
-    } catch (error) {
-      await undo('volume', volume, this.#deps);
-      throw error;
-    }
   }
 
   async #fill(volume: Volume): Promise<Pins> {
@@ -141,9 +208,9 @@ export class Volumes {
     return pinsOfCopy(parent, volumes.get(parent.id)?.usedBytes ?? 0n);
   }
 
-  /** Grows the volume, also while it is in use. Resolves to its new size; asking for less than it has changes nothing. */
+  /** See `VolumeService.expand`. */
   async expand(id: string, range: SizeRange): Promise<Volume> {
-    const { inventory, ledger, locks } = this.#deps;
+    const { records, ledger, locks } = this.#deps;
     this.get(id);
     using _lock = locks.take(id);
     const before = this.get(id);
@@ -152,38 +219,38 @@ export class Volumes {
     if (sizeBytes > before.sizeBytes) {
       const { capacity } = await ledger.measure(before.pool);
       checkRoom(before.pool, sizeBytes - before.sizeBytes, capacity(), `expanding volume ${id}`);
-      await inventory.saveVolume(volume);
+      await records.saveVolume(volume);
     }
-    // Also when nothing grew: an expansion may have been cut off right here.
+    // Crash window: the new size is recorded, not enforced. Repeating the call enforces it.
     await ledger.enforce(volume);
     await ledger.pool(volume.pool).mounts.grow(volume);
     return volume;
   }
 
-  /** Sets all attributes of the volume anew, also while it is in use. Throws `invalid` for those that it cannot have. */
+  /** See `VolumeService.modify`. */
   async modify(id: string, attributes: VolumeAttributes): Promise<Volume> {
-    const { inventory, ledger, limiter, locks, logger } = this.#deps;
+    const { records, ledger, limiter, locks, logger } = this.#deps;
     this.get(id);
     using _lock = locks.take(id);
     const before = this.get(id);
-    limiter.require(attributes);
+    if (limitsIo(attributes)) limiter.require(attributes);
     requireAttributes(before.pool, ledger.pool(before.pool).backend.features, before.volumeMode, attributes);
     const volume: Volume = { ...before, attributes: recorded(attributes) };
-    const isNew = !sameAttributes(before.attributes ?? {}, attributes);
-    // Crash window: on record, not in force. The next start, or the same call again, puts it in force.
-    if (isNew) await inventory.saveVolume(volume);
+    const hasChanged = !sameAttributes(before.attributes ?? {}, attributes);
+    // Crash window: attributes recorded, not applied. Recovery or a repeated call applies them.
+    if (hasChanged) await records.saveVolume(volume);
     await ledger.enforce(volume);
     await limiter.refresh();
-    if (isNew) logger.info({ volumeId: id, attributes }, 'volume modified');
+    if (hasChanged) logger.info({ volumeId: id, attributes }, 'volume modified');
     return volume;
   }
 
-  /** Ensures that the volume is gone. Unknown ids are fine. Throws `precondition` while it is published. */
+  /** See `VolumeService.delete`. */
   async delete(id: string): Promise<void> {
-    const { inventory, ledger, locks, logger } = this.#deps;
-    if (!inventory.volumes.has(id)) return;
+    const { records, ledger, locks, logger } = this.#deps;
+    if (!records.volumes.has(id)) return;
     using _lock = locks.take(id);
-    const volume = inventory.volumes.get(id);
+    const volume = records.volumes.get(id);
     if (volume === undefined) return;
     const { mounts } = ledger.pool(volume.pool);
     for (const { target } of volume.published) {
@@ -192,17 +259,17 @@ export class Volumes {
         fields: { volumeId: id, target },
       });
     }
-    // A stage alone does not hold it back: kubelet can forget to unstage (kubernetes/kubernetes#85476).
+    // A staged volume may be deleted: kubelet can omit NodeUnstageVolume (kubernetes/kubernetes#85476).
     const deleting: Volume = { ...volume, phase: 'deleting', staged: [], published: [] };
-    await inventory.saveVolume(deleting);
-    await dissolve('volume', deleting, this.#deps);
+    await records.saveVolume(deleting);
+    await removeDataAndRecord('volume', deleting, this.#deps);
     await this.#deps.limiter.lift(volume);
     logger.info({ volumeId: id, pool: volume.pool }, 'volume deleted');
   }
 
-  /** Throws `not-found` for an id that is not that of a finished volume. */
+  /** See `VolumeService.get`. */
   get(id: string): Volume {
-    const volume = this.#deps.inventory.volumes.get(id);
+    const volume = this.#deps.records.volumes.get(id);
     if (volume?.phase === 'ready') return volume;
     throw new Fault('not-found', `volume ${id.slice(0, 128)} does not exist on this node`, {
       fields: { volumeId: id.slice(0, 128) },
@@ -210,20 +277,20 @@ export class Volumes {
   }
 
   #findSource({ kind, id }: ContentSource): Volume | Snapshot {
-    const { inventory } = this.#deps;
-    const found = kind === 'volume' ? inventory.volumes.get(id) : inventory.snapshots.get(id);
+    const { records } = this.#deps;
+    const found = kind === 'volume' ? records.volumes.get(id) : records.snapshots.get(id);
     if (found?.phase === 'ready') return found;
-    throw new Fault('not-found', `the source ${kind} ${id.slice(0, 128)} does not exist on this node`, {
+    throw new Fault('not-found', `source ${kind} ${id.slice(0, 128)} does not exist on this node`, {
       fields: { sourceId: id.slice(0, 128) },
     });
   }
 
-  async #choosePool(request: CreateVolume, source: Volume | Snapshot | undefined): Promise<string> {
+  async #choosePool(request: VolumeRequest, source: Volume | Snapshot | undefined): Promise<string> {
     const { pool: wanted } = request;
-    if (wanted !== undefined) this.#requireAskedFor(wanted, request);
+    if (wanted !== undefined) this.#requireEligible(wanted, request);
     if (source !== undefined) {
       if (wanted === undefined || wanted === source.pool) {
-        this.#requireAskedFor(source.pool, request);
+        this.#requireEligible(source.pool, request);
         return source.pool;
       }
       throw new Fault('invalid', `the source is in pool ${source.pool}; a copy cannot be in pool ${wanted}`, {
@@ -233,8 +300,8 @@ export class Volumes {
     return wanted ?? (await this.roomiest(request)).pool;
   }
 
-  /** Throws `invalid` for a pool that this node does not have or that is not of those that are asked for, `unavailable` for a closed one. */
-  #requireAskedFor(name: string, choice: PoolChoice): void {
+  /** Throws `invalid` for an unknown or ineligible pool, `unavailable` for one that is not open. */
+  #requireEligible(name: string, choice: PoolChoice): void {
     this.#deps.ledger.pool(name);
     const state = this.#stateOf(name);
     const why = state && refusePool(state, choice);
@@ -250,20 +317,20 @@ export class Volumes {
     if (state?.isAccepting === true) return;
     throw new Fault(
       'exhausted',
-      `pool ${name} takes no new volumes: ${state?.problem ?? 'it is being opened'}`,
+      `pool ${name} does not accept new volumes: ${state?.problem ?? 'it is being opened'}`,
       { fields: { pool: name } },
     );
   }
 
-  /** The pool with the most room of those that come into question, and how much that is. Throws `exhausted` when there is none. */
+  /** Returns the eligible pool with the most available space. Throws `exhausted` without one. */
   async roomiest(choice: PoolChoice): Promise<{ readonly pool: string; readonly availableBytes: bigint }> {
     const { ledger } = this.#deps;
-    const { volumeMode, fsType, encrypted, backend, poolSelector, attributes = {} } = choice;
+    const { volumeMode, fsType, encrypted, attributes = {} } = choice;
     let best: { readonly pool: string; readonly availableBytes: bigint } | undefined;
-    const fitting = this.#pools
+    const eligible = this.#pools
       .states()
       .filter((state) => state.isAccepting && refusePool(state, choice) === undefined);
-    const names = fitting.map(({ name }) => name);
+    const names = eligible.map(({ name }) => name);
     if (choice.pool !== undefined) ledger.pool(choice.pool);
     for (const pool of choice.pool === undefined ? names : names.filter((name) => name === choice.pool)) {
       const { features } = ledger.pool(pool).backend;
@@ -273,46 +340,13 @@ export class Volumes {
       if (best === undefined || availableBytes > best.availableBytes) best = { pool, availableBytes };
     }
     if (best !== undefined) return best;
-    const special = encrypted === true ? 'encryption' : undefined;
-    const labels = poolSelector && `poolSelector ${poolSelector.text}`;
-    const wanted = [labels, special, backend, volumeMode, fsType, ...attributeNames(attributes)]
-      .filter((word) => word !== undefined)
-      .join(', ');
-    throw new Fault('exhausted', `this node has no storage pool${wanted === '' ? '' : ` for ${wanted}`}`);
+    const requested = describeChoice(choice);
+    const suffix = requested === '' ? '' : ` for ${requested}`;
+    throw new Fault('exhausted', `this node has no storage pool${suffix}`);
   }
 }
 
-/** Why the pool is not of those that are asked for; undefined when it is. */
-function refusePool(
-  { backend, labels }: PoolState,
-  { backend: wanted, poolSelector }: PoolChoice,
-): string | undefined {
-  if (wanted !== undefined && wanted !== backend) return `has backend ${backend}, and ${wanted} is asked for`;
-  return poolSelector && refuseLabels(poolSelector, labels);
-}
-
-/** As a record has them: a volume without any is as older versions know it. */
+/** Returns the attributes as a record has them: absent for none, as older versions wrote it. */
 function recorded(attributes: VolumeAttributes): VolumeAttributes | undefined {
   return attributeNames(attributes).length === 0 ? undefined : attributes;
-}
-
-/** A selector of pools is not asked again: the labels of a pool may have changed since the volume was made in it. */
-function requireSame(existing: Volume, request: CreateVolume): Volume {
-  const { name, pool, range, source, volumeMode, fsType, encrypted, attributes = {} } = request;
-  const same =
-    fitsRange(existing.sizeBytes, range) &&
-    (pool === undefined || pool === existing.pool) &&
-    (volumeMode === undefined || volumeMode === existing.volumeMode) &&
-    (fsType === undefined || fsType === existing.fsType) &&
-    (encrypted === undefined || encrypted === (existing.encryption !== undefined)) &&
-    existing.ephemeral === request.ephemeral &&
-    sameAttributes(existing.attributes ?? {}, attributes) &&
-    existing.source?.kind === source?.kind &&
-    existing.source?.id === source?.id;
-  if (same) return existing;
-  throw new Fault(
-    'conflict',
-    `volume ${name} (${existing.volumeMode}, ${existing.fsType ?? 'no file system'}) exists with ${existing.sizeBytes} bytes${existing.encryption === undefined ? '' : ', encrypted,'} in pool ${existing.pool}, made from ${existing.source?.id ?? 'nothing'}; what is asked for differs`,
-    { fields: { volumeId: existing.id } },
-  );
 }

@@ -4,7 +4,7 @@ import {
   describeOrphan,
   type Findings,
   findOrphans,
-  NOTHING_ASKED_FOR,
+  NO_REFERENCES,
   type Orphan,
   overdueOrphans,
 } from './orphans.ts';
@@ -51,7 +51,7 @@ test.each([
   ['published', { published: [{ target: '/pod' }] }],
   ['promised to this node', { controllerPublication: { readonly: false } }],
 ])('one that is %s is in use', (_, more) => {
-  expect(findOrphans(found({ volumes: [volume('v1', more)] }), NOTHING_ASKED_FOR)).toMatchObject([
+  expect(findOrphans(found({ volumes: [volume('v1', more)] }), NO_REFERENCES)).toMatchObject([
     { isInUse: true },
   ]);
 });

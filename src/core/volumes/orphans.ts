@@ -1,21 +1,21 @@
-/** Something on the disks of a node that nobody asks for: a volume or a snapshot, or data of which there is no record. */
+/** A volume, a snapshot or unrecorded data on a node without a reference in the API. */
 export interface Orphan {
   readonly kind: 'volume' | 'snapshot' | 'data';
   readonly id: string;
   readonly pool: string;
   /** Absent for data. */
   readonly name?: string;
-  /** The group snapshot that it is a member of: all go, or none. */
+  /** The group snapshot that it is a member of; a group is removed as a whole. */
   readonly groupId?: string;
-  /** Whether a workload has it now. */
+  /** Whether the volume is staged, or published to a workload or a node. */
   readonly isInUse: boolean;
 }
 
-/** What there is on a node, as far as orphans go. */
+/** The volumes, snapshots and unrecorded data of a node. */
 export interface Findings {
   readonly volumes: readonly FoundVolume[];
   readonly snapshots: readonly FoundCopy[];
-  /** Data that no record knows. */
+  /** Data without a record. */
   readonly orphans: readonly Pick<FoundCopy, 'id' | 'pool'>[];
 }
 
@@ -33,33 +33,33 @@ interface FoundVolume extends FoundCopy {
   readonly controllerPublication?: unknown;
 }
 
-/** What is asked for, by either. */
-export interface AskedFor {
+/** References of the API to volumes and snapshots of a node, by name or by handle. */
+export interface VolumeReferences {
   /** Names of volumes and snapshots. */
   readonly names: ReadonlySet<string>;
-  /** Their CSI ids, and those of group snapshots. */
+  /** CSI ids, including those of group snapshots. */
   readonly handles: ReadonlySet<string>;
 }
 
-/** Where there is no API that could ask. */
-export const NOTHING_ASKED_FOR: AskedFor = { names: new Set(), handles: new Set() };
+/** The references on a node without a cluster. */
+export const NO_REFERENCES: VolumeReferences = { names: new Set(), handles: new Set() };
 
-/** In the order of their ids. Volumes of pods are no orphans: they go with their pods. */
+/** Lists the orphans by id. Ephemeral volumes are not orphans: they are deleted with their pods. */
 export function findOrphans(
   { volumes, snapshots, orphans }: Findings,
-  { names, handles }: AskedFor,
+  { names, handles }: VolumeReferences,
 ): readonly Orphan[] {
-  const isUnasked = ({ id, name, group }: FoundCopy): boolean =>
+  const isUnreferenced = ({ id, name, group }: FoundCopy): boolean =>
     !names.has(name) && !handles.has(id) && (group === undefined || !handles.has(group.id));
   const found = [
     ...volumes
-      .filter((volume) => volume.ephemeral !== true && isUnasked(volume))
+      .filter((volume) => volume.ephemeral !== true && isUnreferenced(volume))
       .map(({ id, name, pool, staged, published, controllerPublication }): Orphan => {
         const isInUse = staged.length > 0 || published.length > 0 || controllerPublication !== undefined;
         return { kind: 'volume', id, pool, name, isInUse };
       }),
     ...snapshots
-      .filter((snapshot) => isUnasked(snapshot))
+      .filter((snapshot) => isUnreferenced(snapshot))
       .map(
         ({ id, name, pool, group }): Orphan => ({
           kind: 'snapshot',
@@ -74,17 +74,17 @@ export function findOrphans(
   return found.sort((a, b) => (a.id < b.id ? -1 : 1));
 }
 
-/** For people. */
+/** Describes an orphan for a log or a message. */
 export function describeOrphan({ kind, id, name, pool }: Orphan): string {
   return kind === 'data' ? `data ${id} in pool ${pool}` : `${name ?? ''} (${id})`;
 }
 
-/** For how long each orphan was seen to be one, in milliseconds by id. */
+/** How long each orphan has been observed as one, in milliseconds, by id. */
 export type OrphanAges = Readonly<Record<string, number>>;
 
 /**
- * All orphans a while later, `elapsedMs` after they were looked at last. What was not one meanwhile, or is in use, begins again: only time in
- * which somebody looked and found nobody who asked for it counts.
+ * Adds `elapsedMs`, the time since the last observation, to the age of every orphan. An orphan that is
+ * new, or in use, has age 0: only observed time counts.
  */
 export function ageOrphans(orphans: readonly Orphan[], ages: OrphanAges, elapsedMs: number): OrphanAges {
   return Object.fromEntries(
@@ -97,7 +97,7 @@ export function ageOrphans(orphans: readonly Orphan[], ages: OrphanAges, elapsed
   );
 }
 
-/** Those whose time of grace is over. A member of a group waits for all others. */
+/** Lists the orphans older than the grace period. A member of a group waits for all members. */
 export function overdueOrphans(
   orphans: readonly Orphan[],
   ages: OrphanAges,

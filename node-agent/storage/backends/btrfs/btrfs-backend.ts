@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
 import { type FileHandle, open, readdir, rename, statfs, unlink } from 'node:fs/promises';
 import type { BackendFeatures } from '../../../../src/core/volumes/backend-features.ts';
@@ -10,7 +11,6 @@ import { Fault } from '../../../../src/core/fault.ts';
 import { SharedRun } from '../../../../src/runtime/shared-run.ts';
 import type { Kernel } from '../../../linux/kernel/kernel.ts';
 import { SysError } from '../../../linux/libc/libc.ts';
-import { randomId } from '../../operations/volume-snapshot-operations.ts';
 import {
   DIRECTORIES,
   type VolumeBackend,
@@ -186,7 +186,10 @@ export class BtrfsBackend implements VolumeBackend {
     const directory = this.#path(DIRECTORIES[kind]);
     // An id may come again before its last data is gone: an import that failed and is tried again.
     try {
-      await rename(`${directory}/${checkedId(id)}`, `${directory}/${TRASH}${id}-${randomId()}`);
+      await rename(
+        `${directory}/${checkedId(id)}`,
+        `${directory}/${TRASH}${id}-${randomBytes(12).toString('hex')}`,
+      );
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return;
       throw error;

@@ -3,13 +3,13 @@ import { LOCAL_VOLUMES, type LocalVolume } from '../../src/api/local-volume.ts';
 import { VOLUME_SNAPSHOT_CONTENTS } from '../../src/api/snapshot-kinds.ts';
 import { DRIVER_NAME } from '../../src/core/volumes/driver.ts';
 import { isFault } from '../../src/core/fault.ts';
-import type { AskedFor } from '../../src/core/volumes/orphans.ts';
+import type { VolumeReferences } from '../../src/core/volumes/orphans.ts';
 import { PERSISTENT_VOLUMES } from '../../src/kube/built-in.ts';
 import { type KubeClient, listAll } from '../../src/kube/client.ts';
 import type { KubeObject, Resource } from '../../src/kube/resource.ts';
 
 /** What these LocalVolumes ask for. */
-export function askedBy(objects: Iterable<LocalVolume>): AskedFor {
+export function referencesOf(objects: Iterable<LocalVolume>): VolumeReferences {
   const names = new Set<string>();
   const handles = new Set<string>();
   for (const { metadata, status } of objects) {
@@ -26,15 +26,15 @@ export function askedBy(objects: Iterable<LocalVolume>): AskedFor {
  * are PersistentVolumes and the contents of snapshots of any node. Rejects when one of them cannot be read; kinds of snapshots that the
  * cluster does not have ask for nothing.
  */
-export async function readAskedFor(
+export async function readVolumeReferences(
   nodeName: string,
   { client, signal }: { readonly client: Pick<KubeClient, 'list'>; readonly signal: AbortSignal },
-): Promise<AskedFor> {
+): Promise<VolumeReferences> {
   const objects = await listAll(client, LOCAL_VOLUMES, {
     fieldSelector: `spec.nodeName=${nodeName}`,
     signal,
   });
-  const { names, handles } = askedBy(objects);
+  const { names, handles } = referencesOf(objects);
   const volumes = (await listAll(client, PERSISTENT_VOLUMES, { signal }))
     .map(({ spec }) => spec?.csi)
     .filter((csi) => csi?.driver === DRIVER_NAME)
