@@ -31,11 +31,11 @@ import { RestoreSources } from './snapshots/restore-sources.ts';
 import { type SnapshotMode, createSnapshotReconcilers } from './snapshots/snapshot-reconcilers.ts';
 
 export interface ControllerOptions {
-  /** Where CSIStorageCapacity objects live. */
+  /** Namespace of the CSIStorageCapacity objects. */
   readonly namespace: string;
-  /** Volumes in hand at the same time; default 20. */
+  /** Volumes reconciled concurrently; default 20. */
   readonly workers?: number;
-  /** Whether nodes get the labels that need no rule; default true. */
+  /** Whether nodes get the default labels; default true. */
   readonly defaultLabels?: boolean;
   /** Default `auto`. */
   readonly snapshots?: SnapshotMode;
@@ -45,18 +45,18 @@ export interface ControllerDeps {
   readonly client: KubeClient;
   readonly events: EventRecorder;
   readonly metrics: ControllerMetrics;
-  /** Evaluates the rules for labels. */
+  /** Evaluates NodeLabelRules. */
   readonly evaluator: RuleEvaluator;
   readonly logger: Logger;
   readonly clock?: Clock;
   readonly informers?: InformerObserver;
-  /** Called when everything was read once and the work begins. */
+  /** Called when all informers have synced and the queues start. */
   readonly onReady?: () => void;
 }
 
 /**
- * Makes claims volumes until the signal aborts, and lets the steps in hand end. At most one may run in a cluster; several do no harm, for
- * every write that matters is checked by the server.
+ * Runs all reconcilers until the signal aborts, then finishes the steps in progress. A second
+ * instance does no harm: every write that matters has a precondition.
  */
 export async function runController(
   options: ControllerOptions,
@@ -73,7 +73,8 @@ export async function runController(
   const reconcilers = createReconcilers(options, deps, context);
   try {
     tasks.run('events', (stopping) => events.run(stopping));
-    // A decision needs all that it rests on: no queue works before every list is in.
+    // No queue starts before every informer has synced: a decision on a partial list would be
+    // wrong.
     tasks.run('work', async (stopping) => {
       const others = reconcilers.map(({ informers = {} }) => informers);
       await Promise.all(
@@ -81,7 +82,10 @@ export async function runController(
       );
       using subscribed = new DisposableStack();
       for (const reconciler of reconcilers) subscribed.use(reconciler.subscribe());
-      logger.info({ claims: cluster.claims.store.size, nodes: cluster.nodes.store.size }, 'controller works');
+      logger.info(
+        { claims: cluster.claims.store.size, nodes: cluster.nodes.store.size },
+        'controller started',
+      );
       deps.onReady?.();
       await Promise.all(reconcilers.map(({ queue }) => queue.run(stopping)));
     });
@@ -91,7 +95,7 @@ export async function runController(
   }
 }
 
-/** All that the controller takes care of. */
+/** All reconcilers of the controller. */
 function createReconcilers(
   { namespace, workers = 20, snapshots = 'auto', defaultLabels = true }: ControllerOptions,
   { evaluator }: Pick<ControllerDeps, 'evaluator'>,

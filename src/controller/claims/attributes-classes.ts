@@ -2,15 +2,18 @@ import type { AttributesClassView } from '../../core/claims/attributes-class.ts'
 import { VOLUME_ATTRIBUTES_CLASSES, type VolumeAttributesClass } from '../../kube/built-in.ts';
 import { Informer, type InformerDeps } from '../../kube/informer.ts';
 
-/** The VolumeAttributesClasses of all drivers. Empty as long as the cluster does not serve them (Kubernetes before 1.34). */
+/**
+ * The VolumeAttributesClasses of all drivers. Empty while the cluster does not serve the kind
+ * (Kubernetes before 1.34).
+ */
 export type AttributesClasses = Informer<VolumeAttributesClass>;
 
-/** Nothing is read before it runs. */
+/** Creates the informer; nothing is listed before it runs. */
 export function createAttributesClasses(deps: InformerDeps): AttributesClasses {
   return new Informer({ resource: VOLUME_ATTRIBUTES_CLASSES }, deps);
 }
 
-/** A class by its name, as decisions see it; undefined when there is none. */
+/** Returns the view of a class by its name; undefined when it does not exist. */
 export function findAttributesClass(
   { store }: Pick<AttributesClasses, 'store'>,
   name: string | undefined,

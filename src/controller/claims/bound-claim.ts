@@ -9,20 +9,22 @@ import type { WorkQueue, WorkResult } from '../../runtime/work-queue.ts';
 import type { Cluster } from '../context/cluster.ts';
 import { onEach, subscriptions } from '../context/controller-context.ts';
 
-/** A bound claim of ours with all that is written of it. */
+/** A bound claim, its PersistentVolume and its LocalVolume. */
 export interface Bound {
   readonly claim: PersistentVolumeClaim;
   readonly owner: PersistentVolume;
   readonly volume: LocalVolume;
 }
 
-/** Undefined for a claim, by its key, that is not bound to a volume of ours, or goes. */
+/**
+ * Returns the claim `key` if it is bound to a Keelson volume and not being deleted, else undefined.
+ */
 export function findBound({ claims, owners, volumes }: Cluster, key: string): Bound | undefined {
   const claim = claims.store.get(key);
   if (claim?.status?.phase !== 'Bound' || claim.metadata?.deletionTimestamp !== undefined) return undefined;
   const owner = owners.store.get(claim.spec?.volumeName ?? '');
   if (owner?.spec?.csi?.driver !== DRIVER_NAME) return undefined;
-  // A claim that says that it has a volume does not have it (CVE-2019-11255).
+  // A claim's `volumeName` alone proves nothing: its author may set it (CVE-2019-11255).
   if (owner.spec.claimRef?.uid !== claim.metadata?.uid) return undefined;
   const [volume] = volumes.store.byIndex('handle', owner.spec.csi.volumeHandle);
   return volume === undefined || volume.metadata?.deletionTimestamp !== undefined
@@ -30,7 +32,10 @@ export function findBound({ claims, owners, volumes }: Cluster, key: string): Bo
     : { claim, owner, volume };
 }
 
-/** One step for the claim `key`, if it is bound to a volume of ours; planned anew in a moment when something moved since it was read. */
+/**
+ * Takes one step for the claim `key` if it is bound to a Keelson volume; retries shortly when an
+ * object changed since it was read.
+ */
 export async function stepBound(
   key: string,
   { cluster, logger }: { readonly cluster: Cluster; readonly logger: Logger },
@@ -43,12 +48,14 @@ export async function stepBound(
     return undefined;
   } catch (error) {
     if (!isFault(error, 'busy') && !isFault(error, 'not-found')) throw error;
-    logger.debug({ claim: key, err: error }, 'a plan met a newer state');
+    logger.debug({ claim: key, err: error }, 'plan was stale');
     return { afterMs: 200 };
   }
 }
 
-/** Adds the keys of Bound claims when they, their PersistentVolumes or their LocalVolumes change. */
+/**
+ * Adds the keys of Bound claims when they, their PersistentVolumes or their LocalVolumes change.
+ */
 export function onBound(
   { claims, owners, volumes }: Cluster,
   queue: Pick<WorkQueue<string>, 'add'>,
@@ -70,7 +77,7 @@ export function onBound(
   );
 }
 
-/** A write on this very version of the object alone. */
+/** Restricts a write to the version of the object that was read. */
 export function versionOf({ metadata }: KubeObject): Precondition {
   return { uid: metadata?.uid, resourceVersion: metadata?.resourceVersion };
 }

@@ -9,7 +9,7 @@ export interface ClaimFinalizerDeps {
   readonly cluster: Pick<Cluster, 'claims'>;
 }
 
-/** A finalizer of ours on claims that something is being made from. */
+/** A finalizer on claims that serve as the source of another object. */
 export class ClaimFinalizer {
   readonly #name: string;
   readonly #deps: ClaimFinalizerDeps;
@@ -19,12 +19,15 @@ export class ClaimFinalizer {
     this.#deps = deps;
   }
 
-  /** Whether the claim bears it. */
+  /** Whether the claim has the finalizer. */
   isOn({ metadata }: PersistentVolumeClaim): boolean {
     return (metadata?.finalizers ?? []).includes(this.#name);
   }
 
-  /** Puts it on the claim `key`, as the server has that now. Rejects with `busy` when it is being deleted already, `not-found` when it is gone. */
+  /**
+   * Adds the finalizer to the claim `key`, re-read from the API server. Rejects with `busy` when
+   * the claim is being deleted, `not-found` when it does not exist.
+   */
   async ensure(key: string, signal: AbortSignal): Promise<void> {
     const claim = await this.#deps.client.get(PERSISTENT_VOLUME_CLAIMS, nameOfKey(key), { signal });
     if (claim.metadata?.deletionTimestamp !== undefined) {
@@ -34,7 +37,10 @@ export class ClaimFinalizer {
     await this.#write(claim, [...(claim.metadata?.finalizers ?? []), this.#name], signal);
   }
 
-  /** Takes it off this version of the claim; rejects with `busy` when there is a newer one. */
+  /**
+   * Removes the finalizer from this version of the claim; rejects with `busy` when there is a newer
+   * version.
+   */
   async remove(claim: PersistentVolumeClaim, signal: AbortSignal): Promise<void> {
     const others = (claim.metadata?.finalizers ?? []).filter((finalizer) => finalizer !== this.#name);
     await this.#write(claim, others, signal);
@@ -53,7 +59,7 @@ export class ClaimFinalizer {
       { merge: { metadata: { finalizers } }, precondition: { uid, resourceVersion } },
       { signal },
     );
-    // The last finalizer of an object that is being deleted takes the object with it.
+    // Removing the last finalizer of an object that is being deleted deletes the object.
     if (written.metadata?.deletionTimestamp === undefined) cluster.claims.remember(written);
   }
 }

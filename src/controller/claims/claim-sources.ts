@@ -2,15 +2,21 @@ import type { Fault } from '../../core/fault.ts';
 import type { ClaimView, SourceView } from '../../core/claims/provision.ts';
 import type { PersistentVolumeClaim } from '../../kube/built-in.ts';
 
-/** What claims start from, by one kind of source or by all of them. */
+/** Sources of claims (`dataSource`), of one kind or of all kinds. */
 export interface ClaimSources {
-  /** What the claim is to be copied from; a Fault says why it cannot be now, undefined that it is no copy of this kind. */
+  /**
+   * Returns the source of the claim; a Fault when the source cannot be used now, undefined when the
+   * claim has no source of this kind.
+   */
   find(claim: ClaimView): SourceView | Fault | undefined;
-  /** Makes sure that the source stays until the copy is made. Nothing for other claims. Throws `busy` when it does not. */
+  /**
+   * Keeps the source until the copy is complete; does nothing for other claims. Throws `busy` when
+   * the source is being deleted.
+   */
   protect(claim: PersistentVolumeClaim, signal: AbortSignal): Promise<void>;
 }
 
-/** Several kinds of sources as one. */
+/** Combines several kinds of sources. */
 export function allSources(...kinds: readonly ClaimSources[]): ClaimSources {
   return {
     find(claim) {

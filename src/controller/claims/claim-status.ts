@@ -17,13 +17,13 @@ export interface ClaimStatusDeps {
   readonly clock: Clock;
 }
 
-/** What of a claim's status one concern writes. */
+/** The part of a claim's status that one reconciler writes. */
 export interface ClaimStatusChange {
-  /** Merged; null takes a field away. */
+  /** A JSON merge patch; null removes a field. */
   readonly status: object;
-  /** Types of conditions that are the concern's own. */
+  /** Condition types that the reconciler owns. */
   readonly own: ReadonlySet<string>;
-  /** All of those that hold now. */
+  /** All owned conditions that hold now. */
   readonly conditions: readonly {
     readonly type: string;
     readonly reason: string;
@@ -31,7 +31,10 @@ export interface ClaimStatusChange {
   }[];
 }
 
-/** Writes part of a claim's status, and leaves what others say; no write when it says so already. */
+/**
+ * Writes part of a claim's status and leaves other writers' fields; does not write when nothing
+ * would change.
+ */
 export async function writeClaimStatus(
   claim: PersistentVolumeClaim,
   { status, own, conditions }: ClaimStatusChange,

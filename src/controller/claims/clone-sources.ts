@@ -10,7 +10,7 @@ import type { Cluster } from '../context/cluster.ts';
 import { type Reconciler, type ControllerContext, onEach } from '../context/controller-context.ts';
 import { sourceKeyOf } from '../context/views.ts';
 
-/** Keeps a claim for as long as another one is being made from it; the name is the one that everybody uses. */
+/** Keeps a claim while it is being cloned; the name is external-provisioner's. */
 const CLONING_PROTECTION = 'provisioner.storage.kubernetes.io/cloning-protection';
 
 export interface CloneSourcesDeps {
@@ -18,7 +18,10 @@ export interface CloneSourcesDeps {
   readonly cluster: Cluster;
 }
 
-/** Lets claims go that were kept for their clones. Keys are theirs. */
+/**
+ * Creates the reconciler that removes the clone protection of source claims. Keys are those of
+ * source claims.
+ */
 export function createCloneSourceReconciler(context: ControllerContext, sources: CloneSources): Reconciler {
   const queue = context.queue('protection', 2, (key, signal) => sources.release(key, signal));
   return {
@@ -32,7 +35,7 @@ export function createCloneSourceReconciler(context: ControllerContext, sources:
   };
 }
 
-/** Claims that other claims are copies of. */
+/** Claims that other claims are clones of. */
 export class CloneSources {
   readonly #deps: CloneSourcesDeps;
   readonly #protection: ClaimFinalizer;
@@ -42,7 +45,10 @@ export class CloneSources {
     this.#protection = new ClaimFinalizer(CLONING_PROTECTION, deps);
   }
 
-  /** What the claim is to be copied from; a Fault says why it cannot be now, undefined that it is no clone. */
+  /**
+   * Returns the source of the clone; a Fault when it cannot be used now, undefined when the claim
+   * is not a clone.
+   */
   find(claim: ClaimView): SourceView | Fault | undefined {
     const { dataSource } = claim;
     if (dataSource?.apiGroup !== '' || dataSource.kind !== 'PersistentVolumeClaim') return undefined;
@@ -60,10 +66,12 @@ export class CloneSources {
     const mode = source.spec?.volumeMode ?? 'Filesystem';
     if (mode !== claim.volumeMode) return fault(`has volumeMode ${mode}`);
     if (owner.spec?.csi?.driver !== DRIVER_NAME) return fault('has a volume of another driver');
-    // Both ways, or a claim could read what it was never given (CVE-2019-11255).
-    if (!isBoundTo(owner, source)) return fault('is not what its PersistentVolume is bound to');
+    // Checked in both directions, or a claim could read a volume that it does not own
+    // (CVE-2019-11255).
+    if (!isBoundTo(owner, source)) return fault('is not the claim that its PersistentVolume is bound to');
     const [volume] = volumes.store.byIndex('handle', owner.spec.csi.volumeHandle);
-    if (volume === undefined) return fault(`has volume ${owner.spec.csi.volumeHandle}, which no node knows`);
+    if (volume === undefined)
+      return fault(`has volume ${owner.spec.csi.volumeHandle}, which was not found on any node`);
     return {
       content: { volumeName: volume.metadata?.name ?? '' },
       nodeName: volume.spec.nodeName,
@@ -72,14 +80,14 @@ export class CloneSources {
     };
   }
 
-  /** Keeps the source of a clone until that is made. Nothing for other claims. */
+  /** Keeps the source of a clone until the clone is complete. Does nothing for other claims. */
   async protect(claim: PersistentVolumeClaim, signal: AbortSignal): Promise<void> {
     const key = sourceKeyOf(claim);
     if (key === undefined) return;
     await this.#protection.ensure(key, signal);
   }
 
-  /** Lets the claim `key` go when no claim is being made from it any more. */
+  /** Removes the protection of the claim `key` once it has no incomplete clones. */
   async release(key: string, signal: AbortSignal): Promise<WorkResult> {
     const { claims } = this.#deps.cluster;
     const source = claims.store.get(key);

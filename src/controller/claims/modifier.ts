@@ -40,12 +40,15 @@ export interface ModifierDeps {
   readonly clock: Clock;
 }
 
-/** The conditions of a claim, and reasons of events, by the names that the usual resizer has for them. */
+/** Condition types of claims and event reasons, as external-resizer names them. */
 const MODIFYING = 'ModifyingVolume';
 const MODIFY_ERROR = 'ModifyVolumeError';
 const CONDITIONS: ReadonlySet<string> = new Set([MODIFYING, MODIFY_ERROR]);
 
-/** Gives claims' volumes the VolumeAttributesClass that they name. Waits for as long as the cluster serves none, and holds nothing else up. */
+/**
+ * Creates the reconciler that applies VolumeAttributesClasses to volumes. It waits until the
+ * cluster serves the kind, without delaying the others.
+ */
 export function createModifier(context: ControllerContext, classes: AttributesClasses): Reconciler {
   const { cluster } = context;
   const modifier = new Modifier({ ...context, classes });
@@ -66,7 +69,7 @@ export function createModifier(context: ControllerContext, classes: AttributesCl
   });
 }
 
-/** Takes the change of a claim's class, by the claim's key, one step further. */
+/** Applies the VolumeAttributesClass of a claim, one step at a time. Keys are those of claims. */
 export class Modifier {
   readonly #deps: ModifierDeps;
 
@@ -74,7 +77,7 @@ export class Modifier {
     this.#deps = deps;
   }
 
-  /** One step. The write that it makes brings the next one. */
+  /** Takes one step. The write that it makes triggers the next step. */
   async reconcile(key: string, signal: AbortSignal): Promise<WorkResult> {
     return await stepBound(key, this.#deps, (bound) =>
       this.#carryOut(bound, planModify(this.#inputOf(bound)), signal),
@@ -117,7 +120,7 @@ export class Modifier {
       case 'finish': {
         const status = { currentVolumeAttributesClassName: plan.className, modifyVolumeStatus: null };
         await this.#write(claim, status, [], signal);
-        const note = `the volume has VolumeAttributesClass ${plan.className} now`;
+        const note = `applied VolumeAttributesClass ${plan.className}`;
         this.#record(claim, 'Normal', 'VolumeModifySuccessful', note);
         return;
       }
@@ -127,7 +130,7 @@ export class Modifier {
           claim,
           'Normal',
           'VolumeModifyCanceled',
-          'the volume stays without a VolumeAttributesClass',
+          'the volume keeps its parameters, without a VolumeAttributesClass',
         );
     }
   }
@@ -143,7 +146,7 @@ export class Modifier {
       state === 'Pending' ? [] : [modifying, ...(problem === undefined ? [] : [errorCondition(problem)])];
     await this.#write(claim, { modifyVolumeStatus }, conditions, signal);
     if (problem === undefined) {
-      this.#record(claim, 'Normal', 'VolumeModify', `the volume changes to VolumeAttributesClass ${target}`);
+      this.#record(claim, 'Normal', 'VolumeModify', `applying VolumeAttributesClass ${target}`);
     } else {
       this.#record(claim, 'Warning', 'VolumeModifyFailed', problem.message);
     }
@@ -184,7 +187,7 @@ export class Modifier {
   }
 }
 
-/** What the node says to what is asked of it now. */
+/** The agent's result for the parameters that are requested now. */
 function answerOf({ metadata, status }: LocalVolume): ModifyVolume['answer'] {
   const said = status?.conditions?.find(({ type }) => type === MODIFIED);
   if (said === undefined || said.observedGeneration !== metadata?.generation) return 'awaited';
@@ -192,17 +195,17 @@ function answerOf({ metadata, status }: LocalVolume): ModifyVolume['answer'] {
   return said.status === 'False' ? { reason: said.reason, message: said.message } : 'awaited';
 }
 
-/** A merge that leaves exactly `wanted` of a map. */
+/** Returns a merge patch that makes a map equal `wanted`. */
 function replacing(
   known: Readonly<Record<string, string>> | undefined,
   wanted: Readonly<Record<string, string>>,
 ): Readonly<Record<string, string | null>> | null {
   if (Object.keys(wanted).length === 0) return null;
-  const gone = Object.keys(known ?? {}).filter((key) => !Object.hasOwn(wanted, key));
-  return { ...Object.fromEntries(gone.map((key) => [key, null])), ...wanted };
+  const obsolete = Object.keys(known ?? {}).filter((key) => !Object.hasOwn(wanted, key));
+  return { ...Object.fromEntries(obsolete.map((key) => [key, null])), ...wanted };
 }
 
-/** As the usual resizer words it: with the code of CSI. */
+/** Worded as external-resizer does, with the CSI code. */
 function errorCondition({ kind, message }: Fault): { type: string; reason: string; message: string } {
   return { type: MODIFY_ERROR, reason: kind === 'invalid' ? 'InvalidArgument' : 'Unavailable', message };
 }

@@ -52,13 +52,13 @@ export interface ProvisionerDeps {
   readonly clock?: Clock;
 }
 
-/** For how long a node that refused is not asked again for the same volume. */
+/** How long a node that refused a volume is not tried again for it. */
 const AVOID_MS: Readonly<Record<Refusal, number>> = { exhausted: 60_000, failed: 300_000 };
-/** A claim that waits is looked at again when nodes change, and after this. */
+/** A pending claim is reconciled when nodes change, and after this long. */
 const WAIT_MS = 60_000;
-/** A volume that takes longer than this is announced on its claim; most are ready before. */
+/** A volume that takes longer gets a `Provisioning` event; most are ready earlier. */
 const SLOW_MS = 2_000;
-/** An agent lets go of a volume that it has not made within a second. */
+/** An agent removes the finalizer of a volume that it did not create within a second. */
 const OVERDUE_MS = 30_000;
 
 interface Avoided {
@@ -72,16 +72,21 @@ interface Found {
   readonly volume: LocalVolume | undefined;
 }
 
-/** Takes a volume, by its name `pvc-UID`, one step further from claim to PersistentVolume, or to nothing. */
+/**
+ * Takes a volume, by its name `pvc-UID`, one step further from claim to PersistentVolume, or
+ * deletes it.
+ */
 export class Provisioner {
   readonly #deps: ProvisionerDeps;
   readonly #clock: Clock;
   readonly #nodes: NodeViews;
   readonly #avoided = new Map<string, Map<string, Avoided>>();
   readonly #waiting = new Set<string>();
-  /** Since when volumes are being made, by the monotonic clock; Infinity once that was announced. */
+  /**
+   * Start of the creation of volumes, by the monotonic clock; Infinity once its event was recorded.
+   */
   readonly #madeSinceMs = new Map<string, number>();
-  /** Since when volumes of which no node has said a word are seen to be deleted, by the monotonic clock. */
+  /** Start of the deletion of volumes that no agent reported on, by the monotonic clock. */
   readonly #deletedSinceMs = new Map<string, number>();
 
   constructor(deps: ProvisionerDeps) {
@@ -90,16 +95,16 @@ export class Provisioner {
     this.#nodes = new NodeViews(deps.cluster);
   }
 
-  /** Volumes whose claims wait for room: to be looked at when a node changes. */
+  /** Names of volumes whose claims wait for capacity: reconciled when a node changes. */
   get waiting(): ReadonlySet<string> {
     return this.#waiting;
   }
 
-  /** One step. The write that it makes brings the next one. */
+  /** Takes one step. The write that it makes triggers the next step. */
   async reconcile(name: string, signal: AbortSignal): Promise<WorkResult> {
     const { claims, volumes } = this.#deps.cluster;
     const volume = volumes.store.get(name);
-    // Snapshots, and what somebody made by hand: none of them is here for want of a claim.
+    // Snapshots, and LocalVolumes created by hand, do not belong to a claim.
     if (volume !== undefined && claimOf(volume) === undefined) return undefined;
     const found: Found = { claim: claims.store.byIndex('volume', name)[0], volume };
     const isOwned = this.#ownersOf(name, volume).length > 0;
@@ -113,10 +118,10 @@ export class Provisioner {
     try {
       return await this.#carryOut(name, plan, found, signal);
     } catch (error) {
-      // Something moved since it was read: the plan is made anew when the news is here.
+      // An object changed since it was read: retries once the informers have it.
       const isStale = isFault(error, 'busy') || isFault(error, 'not-found') || isFault(error, 'conflict');
       if (!isStale) throw error;
-      this.#deps.logger.debug({ volume: name, err: error }, 'a plan met a newer state');
+      this.#deps.logger.debug({ volume: name, err: error }, 'plan was stale');
       return { afterMs: 200 };
     }
   }
@@ -143,8 +148,8 @@ export class Provisioner {
   }
 
   /**
-   * The intent comes first. Its claim may be gone by now, or want something else: then the news of that is on its way, or in the list that
-   * a controller starts with after a crash, and the intent is discarded.
+   * Creates the LocalVolume first. If its claim was deleted or changed meanwhile, the informers
+   * report that, or the initial list after a crash does, and the LocalVolume is deleted.
    */
   async #create(name: string, volume: NewVolume, { claim }: Found, signal: AbortSignal): Promise<WorkResult> {
     if (claim === undefined) return undefined;
@@ -156,7 +161,7 @@ export class Provisioner {
     return undefined;
   }
 
-  /** Looks again at a volume that is being deleted and of which its node has not said a word. */
+  /** Checks later on a volume that is being deleted and that its agent never reported on. */
   #awaitEnd(name: string, volume: LocalVolume | undefined): WorkResult {
     if (volume?.metadata?.deletionTimestamp === undefined || volumeView(volume).isAnswered) return undefined;
     const nowMs = this.#clock.monotonicMs();
@@ -165,7 +170,10 @@ export class Provisioner {
     return { afterMs: Math.max(0, sinceMs + OVERDUE_MS - nowMs) };
   }
 
-  /** Says where a volume is being made, once, when that takes so long that somebody may ask; with many claims at once, volumes come first. */
+  /**
+   * Records one `Provisioning` event if creation takes longer than `SLOW_MS`, when no urgent work
+   * is due.
+   */
   #announce(name: string, { claim, volume }: Found): WorkResult {
     if (claim === undefined || volume === undefined) return undefined;
     const isMade =
@@ -183,7 +191,7 @@ export class Provisioner {
       type: 'Normal',
       reason: 'Provisioning',
       action: 'Provision',
-      note: `a volume of ${size} is made in pool ${poolName} on node ${nodeName}`,
+      note: `creating a volume of ${size} in pool ${poolName} on node ${nodeName}`,
     });
     return undefined;
   }
@@ -195,14 +203,15 @@ export class Provisioner {
     let { claim } = found;
     const storageClass = claim && cluster.classes.store.get(classNameOf(claim));
     if (claim === undefined || volume === undefined || storageClass === undefined) return { afterMs: 200 };
-    // What is made for a claim that is gone by now is Released, and goes again; but with Retain it would stay, and nobody has asked for it.
+    // The PersistentVolume of a claim that was deleted meanwhile becomes Released and is reclaimed;
+    // with policy Retain it would stay, and no claim ever used it.
     if (storageClass.reclaimPolicy === 'Retain') {
       claim = await this.#liveClaim(claim, signal);
       if (planProvision(this.#stateOf(name, { claim, volume }, false)).do !== 'publish')
         return { afterMs: 200 };
       if (claim === undefined) return undefined;
     }
-    // Another run of ours may have made it: then the news of it is on its way, and `conflict` brings us back to see it.
+    // An earlier run may have created it: `conflict` retries until the informer has it.
     const owner = await client.create(PERSISTENT_VOLUMES, persistentVolumeOf(volume, claim, storageClass), {
       signal,
     });
@@ -231,7 +240,10 @@ export class Provisioner {
     this.#recordEvent(claim, fault);
   }
 
-  /** Everything that could be a reason to keep it is read from the server: its deletion is the one step that loses data when it errs. */
+  /**
+   * Re-reads the claim, the PersistentVolumes and the node from the API server: deleting the wrong
+   * volume loses data.
+   */
   async #remove(
     name: string,
     plan: Extract<ProvisionPlan, { do: 'discard' | 'abandon' }>,
@@ -248,17 +260,14 @@ export class Provisioner {
       return { afterMs: 200 };
     if (plan.do === 'abandon') {
       await removeVolumeFinalizers(volume, { client }, signal);
-      logger.info(
-        { volume: name, node: volume.spec.nodeName },
-        'an unused volume of a lost node was given up',
-      );
+      logger.info({ volume: name, node: volume.spec.nodeName }, 'released an unused volume of a lost node');
       return undefined;
     }
     this.#avoid(name, volume);
     const { uid, resourceVersion } = volume.metadata ?? {};
     await client.delete(LOCAL_VOLUMES, { name }, { precondition: { uid, resourceVersion }, signal });
     if (plan.fault !== undefined) this.#recordEvent(claim, plan.fault);
-    logger.info({ volume: name, node: volume.spec.nodeName }, 'an unused volume is deleted');
+    logger.info({ volume: name, node: volume.spec.nodeName }, 'deleted an unused volume');
     return undefined;
   }
 
@@ -287,7 +296,7 @@ export class Provisioner {
     return this.#deps.unannotated.has(name) ? { ...view, isPublished: true } : view;
   }
 
-  /** PersistentVolumes of that name or with that handle. */
+  /** PersistentVolumes with that name or handle. */
   #ownersOf(name: string, volume: LocalVolume | undefined): readonly PersistentVolume[] {
     const { store } = this.#deps.cluster.owners;
     const handle = volume?.status?.volumeHandle;
@@ -295,7 +304,10 @@ export class Provisioner {
     return [...[store.get(name) ?? []].flat(), ...byHandle];
   }
 
-  /** The claim as the server has it now; undefined when it is gone or another one bears its name. */
+  /**
+   * The claim as the API server has it; undefined when it was deleted or another claim has its
+   * name.
+   */
   async #liveClaim(
     known: Pick<PersistentVolumeClaim, 'metadata'> | undefined,
     signal: AbortSignal,
@@ -307,7 +319,7 @@ export class Provisioner {
     return claim?.metadata?.uid === uid ? claim : undefined;
   }
 
-  /** Brings a node that the server has but we do not know yet into our copy: nothing is done because of a late watch. */
+  /** Adds a node that the informer lacks: a slow watch must not lead to deletions. */
   async #checkNodeIsKnown(name: string, signal: AbortSignal): Promise<void> {
     const { client, cluster } = this.#deps;
     const { nodes } = cluster;
@@ -315,7 +327,7 @@ export class Provisioner {
     const node = await findObject(client, NODES, { name }, { signal });
     if (node === undefined) return;
     nodes.remember(node);
-    throw new Fault('busy', `node ${name} is new; the plan is made again`);
+    throw new Fault('busy', `node ${name} was re-created during the update; retrying`);
   }
 
   #avoid(name: string, { spec: { nodeName }, status }: LocalVolume): void {
@@ -339,9 +351,9 @@ export class Provisioner {
     if (claim === undefined) return;
     const { events, metrics, logger } = this.#deps;
     metrics.refused(fault.kind);
-    logger.info({ claim: describeClaim(claimView(claim)), reason: fault.message }, 'claim waits');
+    logger.info({ claim: describeClaim(claimView(claim)), reason: fault.message }, 'claim is pending');
     events.record(PERSISTENT_VOLUME_CLAIMS, claim, {
-      // A populator may serve what we do not.
+      // A volume populator may serve a source that Keelson does not.
       type: fault.kind === 'unsupported' ? 'Normal' : 'Warning',
       reason: 'ProvisioningFailed',
       action: 'Provision',
@@ -375,7 +387,10 @@ function localVolumeOf(name: string, volume: NewVolume, claim: PersistentVolumeC
   };
 }
 
-/** The claim that a volume is the intent for; undefined for a snapshot, or where the name is not that of the claim's volume. */
+/**
+ * The claim that a LocalVolume was created for; undefined for a snapshot, or when its name is not
+ * that of the claim's volume.
+ */
 function claimOf({ spec, metadata }: LocalVolume): Pick<PersistentVolumeClaim, 'metadata'> | undefined {
   if (spec.type !== 'Volume' || spec.claim === undefined) return undefined;
   if (metadata?.name !== volumeNameOf(spec.claim.uid)) return undefined;

@@ -21,7 +21,7 @@ export interface ProvisionerOptions {
   readonly kinds: Pick<SnapshotKinds, 'snapshots' | 'contents'>;
 }
 
-/** Makes claims volumes. Keys are names of volumes. */
+/** Creates the reconciler that provisions volumes for claims. Keys are names of LocalVolumes. */
 export function createProvisioner(
   context: ControllerContext,
   { workers, sources, attributesClasses, kinds }: ProvisionerOptions,
@@ -45,7 +45,8 @@ export function createProvisioner(
     subscribe: () =>
       subscriptions(
         onEach(cluster.claims, (claim, key) => {
-          // Until it is Bound, Kubernetes writes for it: that is no calm either.
+          // Kubernetes keeps writing to a claim until it is Bound, so the quiet period has not
+          // begun.
           const storageClass = cluster.classes.store.get(classNameOf(claim));
           if (storageClass?.provisioner === DRIVER_NAME) context.quietPeriod.recordActivity();
           addClaim(claim);

@@ -27,7 +27,10 @@ export interface ResizerDeps {
   readonly clock: Clock;
 }
 
-/** The size that the PersistentVolume had before a file system that kubelet has still to grow; kubelet reads it. */
+/**
+ * Capacity of the PersistentVolume before an expansion whose file system kubelet has still to grow;
+ * kubelet reads it.
+ */
 const PRE_RESIZE_CAPACITY = 'volume.alpha.kubernetes.io/pre-resize-capacity';
 const CONDITIONS: ReadonlySet<string> = new Set([
   'Resizing',
@@ -36,7 +39,7 @@ const CONDITIONS: ReadonlySet<string> = new Set([
   'NodeResizeError',
 ]);
 
-/** Gives claims the size that they ask for. Keys are those of claims. */
+/** Creates the reconciler that expands volumes. Keys are those of claims. */
 export function createResizer(context: ControllerContext): Reconciler {
   const resizer = new Resizer(context);
   const queue = context.queue('resize', 4, (key, signal) => resizer.reconcile(key, signal));
@@ -44,8 +47,8 @@ export function createResizer(context: ControllerContext): Reconciler {
 }
 
 /**
- * Takes the resize of a claim, by its key, one step further. Whether its class allows one is the API server's to check, when the claim
- * is changed.
+ * Expands the volume of a claim, one step at a time. The API server has checked
+ * `allowVolumeExpansion`.
  */
 export class Resizer {
   readonly #deps: ResizerDeps;
@@ -54,7 +57,7 @@ export class Resizer {
     this.#deps = deps;
   }
 
-  /** One step. The write that it makes brings the next one. */
+  /** Takes one step. The write that it makes triggers the next step. */
   async reconcile(key: string, signal: AbortSignal): Promise<WorkResult> {
     return await stepBound(key, this.#deps, (bound) =>
       this.#carryOut(bound, planResize(inputOf(bound)), signal),
@@ -86,12 +89,17 @@ export class Resizer {
             {
               type: 'FileSystemResizePending',
               reason: '',
-              message: 'the file system grows when a pod uses it',
+              message: 'kubelet expands the file system when a pod uses the volume',
             },
           ],
           signal,
         );
-        this.#record(claim, 'Normal', 'FileSystemResizeRequired', 'the file system grows when a pod uses it');
+        this.#record(
+          claim,
+          'Normal',
+          'FileSystemResizeRequired',
+          'kubelet expands the file system when a pod uses the volume',
+        );
         return;
       case 'finish':
         await this.#finish(claim, owner, plan.sizeBytes, signal);
@@ -114,7 +122,7 @@ export class Resizer {
       signal,
     );
     if (problem === undefined) {
-      this.#record(claim, 'Normal', 'Resizing', `the volume grows to ${formatBytes(allocatedBytes)}`);
+      this.#record(claim, 'Normal', 'Resizing', `expanding the volume to ${formatBytes(allocatedBytes)}`);
     } else {
       this.#record(claim, 'Warning', 'VolumeResizeFailed', problem.message);
     }
@@ -179,7 +187,7 @@ export class Resizer {
     );
     const isLarger = sizeBytes > parseQuantity(claim.status?.capacity?.['storage'] ?? '0', 'capacity');
     const note = isLarger
-      ? `the volume has ${formatBytes(sizeBytes)} now`
+      ? `expanded the volume to ${formatBytes(sizeBytes)}`
       : `the volume keeps ${formatBytes(sizeBytes)}`;
     this.#record(claim, 'Normal', 'VolumeResizeSuccessful', note);
   }

@@ -18,7 +18,10 @@ import type { TaskGroup } from '../../runtime/task-group.ts';
 import { slimNode } from './node-state.ts';
 import { classNameOf, availabilityKeysOf, snapshotKeyOf, sourceKeyOf } from './views.ts';
 
-/** What the controller knows of the cluster. Late at times: whatever cannot be undone is checked with the server first. */
+/**
+ * Informers of the objects that every reconciler reads. They may lag: anything irreversible is
+ * checked with the API server first.
+ */
 export interface Cluster {
   readonly claims: Informer<PersistentVolumeClaim>;
   readonly classes: Informer<StorageClass>;
@@ -28,7 +31,7 @@ export interface Cluster {
   readonly inventories: Informer<NodeInventory>;
 }
 
-/** Nothing is read before `runInformers`. */
+/** Creates the informers; nothing is listed before `runInformers`. */
 export function createCluster(deps: InformerDeps): Cluster {
   return {
     claims: new Informer(
@@ -72,10 +75,10 @@ export function createCluster(deps: InformerDeps): Cluster {
   };
 }
 
-/** An informer of whatever kind. */
+/** An informer of any kind. */
 export type Runnable = Pick<Informer<KubeObject>, 'run' | 'synced'>;
 
-/** Follows the server in `tasks`; resolves when everything was read once. */
+/** Runs informers in `tasks`; resolves when all have synced. */
 export async function runInformers(
   informers: Readonly<Record<string, Runnable>>,
   tasks: TaskGroup,

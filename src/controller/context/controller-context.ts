@@ -11,16 +11,16 @@ import type { Cluster, Runnable } from './cluster.ts';
 import type { ControllerMetrics } from './metrics.ts';
 import type { UnannotatedVolumes } from './unannotated-volumes.ts';
 
-/** One thing that the controller takes care of: what it works on, and which changes are of interest to it. */
+/** A work queue and the watches that feed it. */
 export interface Reconciler {
   readonly queue: Pick<WorkQueue<string>, 'run'>;
-  /** What it reads besides the Cluster; followed and synced like that. */
+  /** Informers beside the Cluster; run and synced together with it. */
   readonly informers?: Readonly<Record<string, Runnable>>;
-  /** Adds keys for each change from now on, and for what is there. Handlers add keys and do no more. */
+  /** Adds the keys of existing objects and of every change from now on. Handlers only add keys. */
   subscribe(): Disposable;
 }
 
-/** What every concern is built from. */
+/** What every reconciler is built from. */
 export interface ControllerContext {
   readonly client: KubeClient;
   readonly cluster: Cluster;
@@ -30,9 +30,9 @@ export interface ControllerContext {
   readonly clock: Clock;
   readonly quietPeriod: QuietPeriod;
   readonly unannotated: UnannotatedVolumes;
-  /** For informers of its own. */
+  /** For informers of the reconciler's own. */
   readonly informerDeps: InformerDeps;
-  /** A queue with the usual backoff and metrics. */
+  /** Creates a work queue with the common back-off and metrics. */
   queue(
     name: string,
     workers: number,
@@ -40,7 +40,10 @@ export interface ControllerContext {
   ): WorkQueue<string>;
 }
 
-/** Calls `handle` for the state before and the state after each change, so that keys that an object no longer has are seen to as well. */
+/**
+ * Calls `handle` for the object before and after each change, so that keys derived from removed
+ * fields are handled too.
+ */
 export function onEach<T extends KubeObject>(
   informer: Pick<Informer<T>, 'subscribe'>,
   handle: (object: T, key: string) => void,
@@ -51,7 +54,10 @@ export function onEach<T extends KubeObject>(
   });
 }
 
-/** A concern that follows kinds of its own, once the cluster serves them: it subscribes in its tasks, since keys that nobody works on would pile up. */
+/**
+ * Returns a reconciler that watches kinds the cluster may not serve yet. It subscribes within its
+ * tasks, since keys would pile up in a queue that does not run.
+ */
 export function reconcilerOfTasks(context: ControllerContext, start: (tasks: TaskGroup) => void): Reconciler {
   return {
     queue: {
@@ -67,7 +73,7 @@ export function reconcilerOfTasks(context: ControllerContext, start: (tasks: Tas
   };
 }
 
-/** Several subscriptions as one. */
+/** Combines several subscriptions. */
 export function subscriptions(...all: readonly Disposable[]): Disposable {
   const stack = new DisposableStack();
   for (const each of all) stack.use(each);

@@ -4,34 +4,37 @@ import type { MetricsRegistry } from '../../runtime/metrics.ts';
 
 export type NodePart = 'labels' | 'taints' | 'resources';
 
-/** The figures of labels by rules. */
+/** Metrics of node labelling. */
 export interface LabelMetrics {
-  /** A rule was evaluated on a node. */
+  /** Counts the evaluation of a rule on a node. */
   evaluated(state: RuleOutcome['state']): void;
-  /** A Node was written. */
+  /** Counts a write to a Node. */
   written(part: NodePart): void;
-  /** Rules that cannot be evaluated on any node, and those that others stand in the way of or that fail somewhere. */
+  /**
+   * Sets the numbers of rules that cannot be evaluated, that fail on a node, and that conflict with
+   * another owner.
+   */
   rules(counts: { readonly invalid: number; readonly failing: number; readonly conflicting: number }): void;
 }
 
-/** Registers the figures; call it once for a registry. */
+/** Registers the metrics; at most once per registry. */
 export function createLabelMetrics(registry: MetricsRegistry): LabelMetrics {
   const registers = [registry];
   const evaluations = new Counter({
     name: 'keelson_controller_label_rule_evaluations_total',
-    help: 'Evaluations of a NodeLabelRule on a node',
+    help: 'Evaluations of a NodeLabelRule on a node, by result',
     labelNames: ['state'],
     registers,
   });
   const writes = new Counter({
     name: 'keelson_controller_node_writes_total',
-    help: 'Writes to Nodes, by what was written',
+    help: 'Writes to Nodes, by the part written',
     labelNames: ['part'],
     registers,
   });
   const rules = new Gauge({
     name: 'keelson_controller_label_rules',
-    help: 'NodeLabelRules with something wrong: invalid, failing on a node, or in conflict on a node',
+    help: 'NodeLabelRules with a problem: invalid, failing on a node, or in conflict on a node',
     labelNames: ['problem'],
     registers,
   });

@@ -7,7 +7,7 @@ export interface LocalVolumeWritesDeps {
   readonly cluster: Pick<Cluster, 'volumes'>;
 }
 
-/** Puts annotations on this very volume, in whatever version it is. */
+/** Adds annotations to the volume with this UID, whatever its version. */
 export async function annotateVolume(
   { metadata }: LocalVolume,
   annotations: Readonly<Record<string, string>>,
@@ -20,8 +20,9 @@ export async function annotateVolume(
 }
 
 /**
- * Takes the finalizers of Keelson off this version of the volume, for a node that will never do it; `busy` when there is a newer one. What
- * may still be on that node is left there. Resolves to whether there were any.
+ * Removes Keelson's finalizers from this version of the volume, for a node that will not do it;
+ * rejects with `busy` when there is a newer version. Data on that node stays. Resolves to whether
+ * there were any.
  */
 export async function removeVolumeFinalizers(
   { metadata }: LocalVolume,

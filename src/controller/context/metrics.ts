@@ -4,7 +4,7 @@ import type { MetricsRegistry } from '../../runtime/metrics.ts';
 import type { WorkQueueObserver } from '../../runtime/work-queue.ts';
 import { createLabelMetrics, type LabelMetrics } from './label-metrics.ts';
 
-/** The figures of the controller's own work. */
+/** Metrics of the controller. */
 export interface ControllerMetrics {
   provisioned(seconds: number): void;
   refused(kind: FaultKind): void;
@@ -14,35 +14,35 @@ export interface ControllerMetrics {
   readonly labels: LabelMetrics;
 }
 
-/** Registers the figures; call it once for a registry. */
+/** Registers the metrics; at most once per registry. */
 export function createControllerMetrics(registry: MetricsRegistry): ControllerMetrics {
   const registers = [registry];
   const provisioning = new Histogram({
     name: 'keelson_controller_provisioning_duration_seconds',
-    help: 'From the creation of a claim to its PersistentVolume, waiting for a pod included',
+    help: 'Time from the creation of a claim to its PersistentVolume, including the wait for a pod',
     buckets: [0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300],
     registers,
   });
   const refusals = new Counter({
     name: 'keelson_controller_claim_refusals_total',
-    help: 'Times that a claim could not be served, by the kind of reason',
+    help: 'Provisioning attempts that failed, by reason',
     labelNames: ['kind'],
     registers,
   });
   const reschedules = new Counter({
     name: 'keelson_controller_reschedules_total',
-    help: 'Claims that were handed back to the scheduler, because their node could not serve them',
+    help: 'Claims returned to the scheduler because their node could not create the volume',
     registers,
   });
   const releases = new Counter({
     name: 'keelson_controller_volumes_released_total',
-    help: 'Volumes that were deleted by their reclaim policy',
+    help: 'Volumes deleted by their reclaim policy',
     registers,
   });
   const sizes = new Map<string, () => number>();
   const depth: Gauge<'queue'> = new Gauge({
     name: 'keelson_controller_queue_depth',
-    help: 'Keys that wait to be worked on',
+    help: 'Keys waiting in a work queue',
     labelNames: ['queue'],
     registers,
     collect() {
@@ -51,7 +51,7 @@ export function createControllerMetrics(registry: MetricsRegistry): ControllerMe
   });
   const work = new Histogram({
     name: 'keelson_controller_work_duration_seconds',
-    help: 'Time of one step',
+    help: 'Duration of one reconciliation',
     labelNames: ['queue', 'result'],
     buckets: [0.001, 0.01, 0.05, 0.25, 1, 5],
     registers,

@@ -2,14 +2,17 @@ import type { NodeState } from '../../core/labels/node-label-plan.ts';
 import type { Node } from '../../kube/built-in.ts';
 import { withoutManagedFields } from '../../kube/informer.ts';
 
-/** Owners of what rules give, one for each concern, so that none can take away what another gave. */
+/**
+ * Field managers of what rules apply, one for each part, so that one write cannot remove another
+ * part's fields.
+ */
 export const LABELS_MANAGER = 'keelson-node-labels';
 export const RESOURCES_MANAGER = 'keelson-node-resources';
 export const TAINTS_MANAGER = 'keelson-node-taints';
-/** On a Node: which taints are ours. `spec.taints` has one owner for all of it, so the server cannot tell. */
+/** On a Node: the taints that rules own. `spec.taints` is an atomic list with a single owner. */
 export const TAINTS_ANNOTATION = 'keelson.dev/rule-taints';
 
-/** The part of metav1.ManagedFieldsEntry that says what a manager applies. */
+/** The part of metav1.ManagedFieldsEntry that lists the fields of a manager. */
 interface ManagedFields {
   readonly manager?: string;
   readonly operation?: string;
@@ -19,7 +22,10 @@ interface FieldSet {
   readonly [field: string]: FieldSet;
 }
 
-/** A node without what nobody here reads, which is most of it: images, conditions, and who owns the fields of others. */
+/**
+ * Drops what the controller does not read, which is most of a Node: images, conditions, other
+ * managers' fields.
+ */
 export function slimNode(node: Node): Node {
   const { status, ...kept } = withoutManagedFields(node);
   const managedFields = (node.metadata?.managedFields ?? []).filter(
@@ -33,7 +39,7 @@ export function slimNode(node: Node): Node {
   };
 }
 
-/** What rules find on a node; works on one that `slimNode` has left. */
+/** Returns what rules read of a node; also works after `slimNode`. */
 export function nodeStateOf({ metadata, spec, status }: Node): NodeState {
   const record = metadata?.annotations?.[TAINTS_ANNOTATION] ?? '';
   return {

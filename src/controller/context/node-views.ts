@@ -5,7 +5,7 @@ import type { Node } from '../../kube/built-in.ts';
 import type { ReadonlyStore } from '../../kube/object-store.ts';
 import { nodeView } from './views.ts';
 
-/** Of `volumes`, the index `node` is used. */
+/** `volumes` must have the index `node`. */
 export interface NodeViewsDeps {
   readonly nodes: { readonly store: ReadonlyStore<Node> };
   readonly inventories: { readonly store: ReadonlyStore<NodeInventory> };
@@ -19,7 +19,10 @@ interface Kept {
   readonly view: NodeView;
 }
 
-/** The nodes of the cluster as decisions see them. A view is made once, and again when something that it shows has changed. */
+/**
+ * The cluster's nodes as planning functions see them. A view is built once and rebuilt when one of
+ * its objects changes.
+ */
 export class NodeViews implements NodeDirectory {
   readonly #cluster: NodeViewsDeps;
   readonly #kept = new Map<string, Kept>();
@@ -42,7 +45,7 @@ export class NodeViews implements NodeDirectory {
     const inventory = inventories.store.get(name);
     const volumes = all.store.byIndex('node', name);
     const kept = this.#kept.get(name);
-    // Objects and lists of a store are never changed, only replaced.
+    // Objects and lists of a store are immutable.
     const isTrue = kept?.node === node && kept.inventory === inventory && kept.volumes === volumes;
     if (isTrue) return kept.view;
     const view = nodeView(node, inventory, volumes);
@@ -61,7 +64,10 @@ export class NodeViews implements NodeDirectory {
     }
   }
 
-  /** The nodes as they would be if there were no volume `volumeName`: what it takes does not stand in its own way. */
+  /**
+   * Returns the nodes as they would be without volume `volumeName`: its own reservation does not
+   * count against it.
+   */
   without(volumeName: string): NodeDirectory {
     const { nodes, inventories, volumes } = this.#cluster;
     const nodeName = volumes.store.get(volumeName)?.spec.nodeName;

@@ -4,11 +4,14 @@ import { resolveSecrets, type SecretRef, type SecretUse } from '../../core/claim
 import type { PersistentVolume, PersistentVolumeClaim, StorageClass } from '../../kube/built-in.ts';
 import { claimView } from './views.ts';
 
-/** The name that tools and backups know from the usual provisioner; ours stands in for that one. */
+/** external-provisioner's name, which tools and backups know; Keelson takes its place. */
 export const FINALIZER = 'external-provisioner.volume.kubernetes.io/finalizer';
 const PROVISIONED_BY = 'pv.kubernetes.io/provisioned-by';
 
-/** The PersistentVolume of a Ready LocalVolume: bound to that one claim by its UID, and usable on that one node. */
+/**
+ * Returns the PersistentVolume of a Ready LocalVolume: bound to its claim by UID, usable on its
+ * node only.
+ */
 export function persistentVolumeOf(
   volume: LocalVolume,
   claim: PersistentVolumeClaim,
@@ -33,7 +36,8 @@ export function persistentVolumeOf(
         ...secretAnnotations('provisioner-deletion', secrets.provisioner),
         ...secretAnnotations('controller-modify', secrets['controller-modify']),
       },
-      // Also with policy Retain, until the LocalVolume is marked as published: nobody can delete the one before the other knows its owner.
+      // With policy Retain as well, until the LocalVolume is annotated: the PersistentVolume must
+      // not be deleted before the LocalVolume records its owner.
       finalizers: [FINALIZER],
     },
     spec: {
@@ -57,7 +61,7 @@ export function persistentVolumeOf(
   };
 }
 
-/** To the one node that has the volume. */
+/** Affinity to the node that has the volume. */
 export function nodeAffinityOf({
   spec,
 }: LocalVolume): NonNullable<NonNullable<PersistentVolume['spec']>['nodeAffinity']> {
@@ -67,7 +71,7 @@ export function nodeAffinityOf({
 
 type CsiSource = NonNullable<NonNullable<PersistentVolume['spec']>['csi']>;
 
-/** Those that kubelet and controllers read from the PersistentVolume itself. */
+/** References that kubelet and controllers read from the PersistentVolume. */
 function secretRefs(secrets: Readonly<Partial<Record<SecretUse, SecretRef>>>): Partial<CsiSource> {
   return {
     ...(secrets['controller-publish'] && { controllerPublishSecretRef: secrets['controller-publish'] }),
@@ -78,7 +82,7 @@ function secretRefs(secrets: Readonly<Partial<Record<SecretUse, SecretRef>>>): P
   };
 }
 
-/** Those that have no field, by the annotations that the usual sidecars read. */
+/** References without a field, in the annotations that the CSI sidecars read. */
 function secretAnnotations(what: string, secret: SecretRef | undefined): Readonly<Record<string, string>> {
   if (secret === undefined) return {};
   const key = `volume.kubernetes.io/${what}-secret`;

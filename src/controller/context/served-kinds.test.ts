@@ -5,7 +5,10 @@ import { Fault, type FaultKind } from '../../core/fault.ts';
 import { silentLogger } from '../../runtime/logger.ts';
 import { untilServed } from './served-kinds.ts';
 
-/** Asks a server that answers so, one after the other, and tells after which answer the waiting ended. */
+/**
+ * Asks a server that answers so, one after the other, and tells after which answer the waiting
+ * ended.
+ */
 async function ask(answers: readonly (FaultKind | 'served')[]): Promise<number | undefined> {
   const clock = new FakeClock();
   const stop = new AbortController();

@@ -10,10 +10,10 @@ export interface ServedKindsDeps {
   readonly clock: Clock;
 }
 
-/** Kinds that are not there yet are looked for again after this. */
+/** Interval of checks for kinds that the cluster does not serve yet. */
 const POLL_MS = 10_000;
 
-/** Resolves when the cluster serves all of these; says once, as `what`, that it waits. */
+/** Resolves when the cluster serves all of these; logs once that `what` waits. */
 export async function untilServed(
   resources: readonly Resource<KubeObject>[],
   what: string,
@@ -26,7 +26,7 @@ export async function untilServed(
       const isServed = await checkServed(resource, client, signal);
       if (isServed === true) break;
       if (isServed === false && !isReported) {
-        logger.info({ missing: resource.plural, what }, 'the cluster does not serve a kind');
+        logger.info({ missing: resource.plural, what }, 'waiting for a kind that the cluster does not serve');
         isReported = true;
       }
       await sleep(POLL_MS, { signal, clock });
@@ -34,7 +34,7 @@ export async function untilServed(
   }
 }
 
-/** Undefined where the server did not say: it was away, or had no time. */
+/** Undefined when the API server was unavailable. */
 async function checkServed(
   resource: Resource<KubeObject>,
   client: Pick<KubeClient, 'list'>,
@@ -46,7 +46,7 @@ async function checkServed(
   } catch (error) {
     if (isFault(error, 'not-found')) return false;
     const isAway = isFault(error, 'unavailable') || isFault(error, 'timeout') || isFault(error, 'busy');
-    // Whatever else is wrong, informers say it and try again.
+    // Informers report and retry every other error.
     return isAway ? undefined : true;
   }
 }

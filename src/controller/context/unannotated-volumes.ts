@@ -1,12 +1,13 @@
 /**
- * Volumes of which a PersistentVolume was seen and that do not say so yet (`PUBLISHED_AS`), for as long as that note gives way to more urgent
- * work: nobody may take one for an intent without an owner in the meantime, whatever becomes of its PersistentVolume.
+ * Volumes whose PersistentVolume was seen, and that lack `PERSISTENT_VOLUME_ANNOTATION` while its
+ * write yields to urgent work. They must not be taken for volumes without an owner, whatever
+ * happens to the PersistentVolume.
  */
 export class UnannotatedVolumes {
   readonly #owners = new Map<string, string>();
   readonly #volumes = new Map<string, string>();
 
-  /** The volume `volume` has the PersistentVolume `owner`. */
+  /** Records that PersistentVolume `owner` has the volume `volume`. */
   add(volume: string, owner: string): void {
     this.delete(volume);
     this.#owners.set(volume, owner);
@@ -17,12 +18,12 @@ export class UnannotatedVolumes {
     return this.#owners.has(volume);
   }
 
-  /** The volume that a PersistentVolume had when it was seen last. */
+  /** The volume that a PersistentVolume had when it was last seen. */
   volumeOf(owner: string): string | undefined {
     return this.#volumes.get(owner);
   }
 
-  /** It says so now, or is gone. */
+  /** Forgets a volume that was annotated or deleted. */
   delete(volume: string): void {
     const owner = this.#owners.get(volume);
     this.#owners.delete(volume);

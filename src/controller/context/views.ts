@@ -22,22 +22,25 @@ const UNRESPONSIVE_TAINTS: ReadonlySet<string> = new Set([
   'node.kubernetes.io/not-ready',
   'node.kubernetes.io/unreachable',
 ]);
-/** On a LocalVolume: the PersistentVolume that was made of it. Never taken off, so that no race can take it for one without an owner. */
+/**
+ * On a LocalVolume: its PersistentVolume. Never removed, so that a race cannot take the volume for
+ * one without an owner.
+ */
 export const PERSISTENT_VOLUME_ANNOTATION = 'keelson.dev/persistent-volume';
 
-/** The class that a claim names; the annotation is older than the field, and goes before it. */
+/** Returns the class of a claim; the older annotation takes precedence over the field. */
 export function classNameOf({ metadata, spec }: PersistentVolumeClaim): string {
   return metadata?.annotations?.[BETA_CLASS] ?? spec?.storageClassName ?? '';
 }
 
-/** `namespace/name` of the claim that this one wants to be a copy of. */
+/** `namespace/name` of the claim to clone. */
 export function sourceKeyOf(claim: PersistentVolumeClaim): string | undefined {
   const source = dataSourceOf(claim);
   if (source?.apiGroup !== '' || source.kind !== 'PersistentVolumeClaim') return undefined;
   return `${claim.metadata?.namespace ?? ''}/${source.name}`;
 }
 
-/** `namespace/name` of the VolumeSnapshot that this one wants to start from. */
+/** `namespace/name` of the VolumeSnapshot to restore. */
 export function snapshotKeyOf(claim: PersistentVolumeClaim): string | undefined {
   const dataSource = dataSourceOf(claim);
   if (dataSource === undefined || !isSnapshotSource({ dataSource })) return undefined;
@@ -50,22 +53,28 @@ function dataSourceOf({ spec, metadata }: PersistentVolumeClaim): DataSource | u
   const namespace = spec?.dataSourceRef?.namespace;
   const foreign = namespace !== undefined && namespace !== metadata?.namespace;
   const { kind, name } = source;
-  // The core group comes as null here.
+  // The core group is null here.
   const apiGroup = (source.apiGroup as string | null | undefined) ?? '';
-  // A claim of another namespace is not ours to copy: it counts as a kind that we do not know.
+  // A claim of another namespace must not be copied: it counts as an unknown kind.
   return { apiGroup: foreign ? `namespace ${namespace}` : apiGroup, kind, name, namespace };
 }
 
-/** Under what claims look for a PersistentVolume that nobody has: `class NAME`, or `claim NAMESPACE/NAME` where it is kept for one. */
+/**
+ * Index keys of a PersistentVolume that is not bound: `class NAME`, or `claim NAMESPACE/NAME` when
+ * it is reserved.
+ */
 export function availabilityKeysOf({ metadata, spec }: PersistentVolume): readonly string[] {
   if (metadata?.deletionTimestamp !== undefined) return [];
   const { claimRef, storageClassName = '' } = spec ?? {};
   if (claimRef === undefined) return [`class ${storageClassName}`];
-  // Who has a UID there has it.
+  // A claimRef with a UID is bound.
   return claimRef.uid === undefined ? [`claim ${claimRef.namespace ?? ''}/${claimRef.name ?? ''}`] : [];
 }
 
-/** Whether among `owners`, indexed as `offer` by `offerKeysOf`, there is a PersistentVolume that the claim could be bound to. */
+/**
+ * Whether `owners`, indexed as `offer` by `availabilityKeysOf`, has a PersistentVolume that the
+ * claim could be bound to.
+ */
 export function hasAvailableVolume(
   owners: ReadonlyStore<PersistentVolume>,
   { className, namespace, name }: ClaimView,
@@ -96,7 +105,7 @@ export function claimView(claim: PersistentVolumeClaim): ClaimView {
   };
 }
 
-/** Undefined for a class of another driver. */
+/** Returns undefined for a class of another provisioner. */
 export function classView(storageClass: StorageClass | undefined): ClassView | undefined {
   if (storageClass?.provisioner !== DRIVER_NAME) return undefined;
   const { metadata, volumeBindingMode, parameters = {}, allowedTopologies = [] } = storageClass;
@@ -116,7 +125,7 @@ export function volumeView(volume: LocalVolume): VolumeView {
     isDeleting: metadata?.deletionTimestamp !== undefined,
     phase: status?.phase ?? 'Pending',
     hasHandle: (status?.volumeHandle ?? '') !== '',
-    // By its phase: conditions may be the controller's own.
+    // Read from the phase: the controller writes conditions of its own.
     isAnswered: status?.phase !== undefined,
     sizeBytes: parseQuantity(status?.capacity ?? spec.size, 'LocalVolume size'),
     message: status?.message ?? '',
@@ -124,7 +133,10 @@ export function volumeView(volume: LocalVolume): VolumeView {
   };
 }
 
-/** A node and its pools, with `volumes` (all of that node) that its inventory does not count yet taken off. */
+/**
+ * Returns a node and its pools, less those of its `volumes` that its inventory does not include
+ * yet.
+ */
 export function nodeView(
   node: Node,
   inventory: NodeInventory | undefined,
@@ -155,12 +167,14 @@ export function nodeView(
   };
 }
 
-/** Whether Kubernetes has given the node up for now; its taints say so as soon as its conditions do. */
+/**
+ * Whether the node is not-ready or unreachable; its taints show that as soon as its conditions do.
+ */
 export function isUnresponsive({ spec }: Node): boolean {
   return (spec?.taints ?? []).some(({ key }) => UNRESPONSIVE_TAINTS.has(key));
 }
 
-/** Whether the node's figures know of a volume already, or never will. Both times are of the same node's clock. */
+/** Whether the inventory includes the volume, or never will. Both times are of the node's clock. */
 function isCounted({ metadata, status }: LocalVolume, observedTime: string | undefined): boolean {
   const phase = status?.phase ?? 'Pending';
   if (phase === 'Pending') return metadata?.deletionTimestamp !== undefined;

@@ -7,14 +7,17 @@ import { RuleBook } from './rule-book.ts';
 import type { RuleEvaluator } from './rule-evaluator.ts';
 import { RuleReports, writeRuleStatuses } from './rule-reports.ts';
 
-/** Changes within this are one look at a node: ten rules that are applied together are one write or two. */
+/** Batches changes: ten rules applied together are one or two writes to a node. */
 const BATCH_MS = 250;
 const STATUS_MS = 1_000;
 const RETRY_MS = 5_000;
 const HOUR_MS = 3_600_000;
 const WORKERS = 4;
 
-/** Keeps the labels, taints and extended resources of nodes, and the statuses of the rules that give them. Keys are names of nodes. */
+/**
+ * Creates the reconciler of labels, taints and extended resources of nodes, and of the statuses of
+ * NodeLabelRules. Keys are names of nodes.
+ */
 export function createNodeLabeller(
   context: Pick<ControllerContext, 'client' | 'metrics' | 'logger' | 'clock' | 'informerDeps' | 'queue'> & {
     readonly cluster: Pick<ControllerContext['cluster'], 'nodes' | 'inventories'>;
@@ -61,7 +64,7 @@ export function createNodeLabeller(
         nodes.subscribe(({ key }) => touch(key)),
         inventories.subscribe(({ key }) => touch(key)),
         rules.subscribe(({ previous, current }) => {
-          // Our own writes to the status are no news.
+          // Ignores the controller's own writes to the status.
           if (previous !== undefined && current !== undefined && isSameRule(previous, current)) return;
           book.changed();
           touch(...nodes.store.keys());

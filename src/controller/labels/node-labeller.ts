@@ -21,7 +21,7 @@ import type { RuleEvaluator } from './rule-evaluator.ts';
 import type { RuleReports } from './rule-reports.ts';
 
 export interface NodeLabellerOptions {
-  /** Whether nodes get the labels that need no rule. */
+  /** Whether nodes get the default labels. */
   readonly defaultLabels: boolean;
 }
 
@@ -36,7 +36,10 @@ export interface NodeLabellerDeps {
   readonly logger: Logger;
 }
 
-/** Gives nodes the labels, taints and extended resources that they should have, and takes back what they should no longer have. */
+/**
+ * Applies labels, taints and extended resources to nodes, and removes those that no rule grants any
+ * more.
+ */
 export class NodeLabeller {
   readonly #options: NodeLabellerOptions;
   readonly #deps: NodeLabellerDeps;
@@ -46,7 +49,7 @@ export class NodeLabeller {
     this.#deps = deps;
   }
 
-  /** Makes the node `name` right; writes nothing where it is. */
+  /** Applies what the node `name` lacks; does not write when nothing changed. */
   async reconcile(name: string, signal: AbortSignal): Promise<WorkResult> {
     const { nodes, inventories, reports } = this.#deps;
     const inventory = inventories.store.get(name)?.status;
@@ -65,7 +68,7 @@ export class NodeLabeller {
     try {
       await this.#write(node, plan, signal);
     } catch (error) {
-      // Changed, replaced or deleted meanwhile: the news is on its way, and brings the next step.
+      // Changed, replaced or deleted meanwhile: the informer triggers the next step.
       const changed = isFault(error, 'conflict') || isFault(error, 'busy') || isFault(error, 'not-found');
       if (!changed) throw error;
       return { afterMs: 1_000 };
@@ -87,7 +90,8 @@ export class NodeLabeller {
     const node = nodes.store.get(name);
     if (node === undefined) return [];
     const { labels, ownedLabels } = nodeStateOf(node);
-    // No rule sees what rules give: their order would matter, and two could chase each other.
+    // Rules do not see what rules grant: the result would depend on their order, and two rules
+    // could alternate.
     const visible = Object.entries(labels).filter(
       ([key]) => !ownedLabels.has(key) || defaults.isUnknown(key),
     );
@@ -106,14 +110,15 @@ export class NodeLabeller {
 
   async #write(node: Node, plan: NodeLabelPlan, signal: AbortSignal): Promise<void> {
     const { uid } = node.metadata ?? {};
-    // With its uid: an apply would make the Node anew if it were deleted meanwhile.
+    // With the UID: an apply would re-create a Node that was deleted meanwhile.
     if (plan.labels !== undefined) {
       const apply = { metadata: { uid, labels: plan.labels } };
       await this.#patch(node, 'labels', { apply, fieldManager: LABELS_MANAGER }, signal);
     }
     if (plan.resources !== undefined) {
       const apply = { metadata: { uid }, status: { capacity: plan.resources } };
-      // By force, for kubelet owns the zeros that it sets; what others have set is not in the plan.
+      // Forced, because kubelet owns the zeros that it sets; the plan leaves out what others have
+      // set.
       const patch = { apply, fieldManager: RESOURCES_MANAGER, force: true };
       await this.#patch(node, 'resources', patch, signal);
     }
@@ -123,7 +128,8 @@ export class NodeLabeller {
         metadata: { annotations: { [TAINTS_ANNOTATION]: owned.length === 0 ? null : owned.join(',') } },
         spec: { taints: all },
       };
-      // The list is replaced whole, so it must be the one that was read: a write before this one has made it another version.
+      // The list is atomic, so the write must replace the version that was read, including the
+      // write above.
       const { resourceVersion } = this.#deps.nodes.store.get(node.metadata?.name ?? '')?.metadata ?? {};
       const precondition = { uid, resourceVersion };
       await this.#patch(node, 'taints', { merge, precondition }, signal);
@@ -141,6 +147,6 @@ export class NodeLabeller {
     });
     nodes.remember(answer);
     metrics.written(part);
-    logger.info({ node: name, part }, 'node written');
+    logger.info({ node: name, part }, 'updated node');
   }
 }

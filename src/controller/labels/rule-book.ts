@@ -3,18 +3,18 @@ import { Fault } from '../../core/fault.ts';
 import { compileRule, type LabelRule } from '../../core/labels/label-rule.ts';
 import type { ReadonlyStore } from '../../kube/object-store.ts';
 
-/** The rules of the cluster at one time; the same object as long as none has changed. */
+/** A snapshot of the NodeLabelRules; the same object until one changes. */
 export interface RuleSet {
-  /** Those that can be evaluated. */
+  /** Rules that compile. */
   readonly valid: readonly LabelRule[];
-  /** Those that cannot, and why. */
+  /** Rules that do not compile, with the error. */
   readonly invalid: ReadonlyMap<LabelRule, string>;
 }
 
-/** Keeps the rules of a store checked. */
+/** Keeps the rules of a store compiled. */
 export class RuleBook {
   readonly #store: ReadonlyStore<NodeLabelRule>;
-  /** Why a rule of this version is not valid; empty when it is. */
+  /** Errors by version of a rule; empty when it is valid. */
   readonly #verdicts = new Map<string, string>();
   #rules: RuleSet | undefined;
 
@@ -22,7 +22,7 @@ export class RuleBook {
     this.#store = store;
   }
 
-  /** The store has changed. */
+  /** Invalidates the snapshot after a change in the store. */
   changed(): void {
     this.#rules = undefined;
   }
@@ -60,7 +60,7 @@ export class RuleBook {
   }
 }
 
-/** A rule as the engine reads it. */
+/** Returns a rule as the engine reads it. */
 export function ruleOf({ metadata, spec }: NodeLabelRule): LabelRule {
   const { name = '', uid = '', generation = 0 } = metadata ?? {};
   return { name, version: `${uid}/${generation}`, spec };

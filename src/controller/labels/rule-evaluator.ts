@@ -9,15 +9,18 @@ import {
 
 /** Evaluates rules on a node. */
 export interface RuleEvaluator {
-  /** One outcome for each of `rules`, in their order. Rejects when nothing can be evaluated at all. */
+  /**
+   * Resolves to one outcome for each of `rules`, in their order. Rejects when the evaluator itself
+   * fails.
+   */
   evaluate(rules: readonly LabelRule[], facts: NodeFacts): Promise<readonly RuleOutcome[]>;
 }
 
-/** Rules, each compiled when it is first evaluated and kept until another set comes. */
+/** Compiles each rule on its first evaluation, and keeps it until another set is used. */
 export class CompiledRules {
   #compiled = new Map<string, CompiledRule>();
 
-  /** Forgets all rules but those. */
+  /** Forgets all rules but these. */
   use(rules: readonly LabelRule[]): void {
     const known = this.#compiled;
     this.#compiled = new Map(
@@ -30,7 +33,7 @@ export class CompiledRules {
   }
 }
 
-/** Evaluates in this thread, without a bound: for tests, and for rules that are known to be harmless. */
+/** Evaluates in this thread, without a time limit: for tests and trusted rules. */
 export function createInlineEvaluator(): RuleEvaluator {
   const compiled = new CompiledRules();
   return {

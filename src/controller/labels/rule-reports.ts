@@ -15,18 +15,18 @@ import type { Clock } from '../../runtime/clock.ts';
 import type { LabelMetrics } from '../context/label-metrics.ts';
 import { type RuleBook, ruleOf } from './rule-book.ts';
 
-/** What came of one rule on one node. */
+/** The outcome of one rule on one node. */
 interface Report {
   readonly version: string;
   readonly outcome: RuleOutcome;
   readonly conflicts: readonly string[];
 }
 
-/** A status names so many nodes; the count tells of the others. */
+/** A status lists this many nodes and counts the others. */
 const NAMED_NODES = 10;
 const FIELD_MANAGER = 'keelson-node-label-rules';
 
-/** What came of all rules on all nodes. */
+/** The outcomes of all rules on all nodes. */
 export class RuleReports {
   readonly #nodes = new Map<string, ReadonlyMap<string, Report>>();
   readonly #changed: () => void;
@@ -53,7 +53,10 @@ export class RuleReports {
     if (this.#nodes.delete(nodeName)) this.#changed();
   }
 
-  /** What came of a rule, by node in the order of names; undefined while a node of `nodes` has not told of this version. */
+  /**
+   * Returns the outcomes of a rule, ordered by node name; undefined while a node of `nodes` has not
+   * evaluated this version.
+   */
   of(
     rule: string,
     version: string,
@@ -79,7 +82,9 @@ export interface RuleStatusDeps {
   readonly clock: Clock;
 }
 
-/** Says in the status of every rule what came of it; a rule that not all nodes have told of keeps the status that it has. */
+/**
+ * Writes the status of every rule; a rule that some node has not evaluated yet keeps its status.
+ */
 export async function writeRuleStatuses(deps: RuleStatusDeps, signal: AbortSignal): Promise<void> {
   const { client, rules, book, reports, nodeNames, metrics, clock } = deps;
   const invalid = new Map([...book.current().invalid].map(([rule, why]) => [rule.version, why]));
@@ -103,7 +108,7 @@ export async function writeRuleStatuses(deps: RuleStatusDeps, signal: AbortSigna
   metrics.rules(counts);
 }
 
-/** The status of a rule. */
+/** Returns the status of a rule. */
 export function describeRule(
   { metadata, status: previous }: NodeLabelRule,
   told: readonly (readonly [nodeName: string, report: Report])[],
@@ -132,10 +137,12 @@ export function describeRule(
   });
   const applied = (): ApiCondition => {
     if (invalid !== undefined)
-      return condition('Applied', undefined, 'Invalid', 'what nodes have of it stays');
+      return condition('Applied', undefined, 'Invalid', 'labels already applied stay');
     const problems = [
-      ...(failed.length === 0 ? [] : [`it fails on ${nodes(failed)}; what was there of it stays`]),
-      ...(conflicting.length === 0 ? [] : [`on ${nodes(conflicting)} others have set what it gives`]),
+      ...(failed.length === 0
+        ? []
+        : [`the rule fails on ${nodes(failed)}; labels already applied there stay`]),
+      ...(conflicting.length === 0 ? [] : [`conflict with another field manager on ${nodes(conflicting)}`]),
     ];
     if (problems.length === 0) return condition('Applied', true, 'Applied', '');
     return condition('Applied', false, failed.length > 0 ? 'Failed' : 'Conflict', problems.join('; '));

@@ -8,9 +8,11 @@ import type { RuleEvaluator } from './rule-evaluator.ts';
 import type { RuleWorkerData, RuleWorkerReply, RuleWorkerRequest } from './rule-worker.ts';
 
 export interface RuleThreadOptions {
-  /** A rule that takes longer than this on one node (and twice this at most) is not evaluated any more; default 1 s. */
+  /**
+   * A rule that takes longer than this on one node (at most twice this) is disabled; default 1 s.
+   */
   readonly stallMs?: number;
-  /** Memory that rules may take; default 64 MiB. */
+  /** Memory limit of the thread; default 64 MiB. */
   readonly memoryMiB?: number;
 }
 
@@ -21,22 +23,23 @@ export interface RuleThreadDeps {
 
 const WORKER_FILE = import.meta.url.endsWith('.ts') ? './rule-worker.ts' : './rule-worker.mjs';
 
-/** Ended by the rule at `index`, or by nobody's fault where it is undefined. */
+/** The end of the thread, caused by the rule at `index`; undefined when no rule caused it. */
 interface Collapse {
   readonly index: number | undefined;
   readonly error: Fault;
 }
 
 /**
- * Evaluates rules in a thread of its own. CEL always ends, but nested loops over long lists, growing lists and regular expressions can take
- * longer than anybody waits: then the thread is ended, the rule at fault is left out until it is changed, and all others go on.
+ * Evaluates rules in a worker thread. CEL terminates, but nested loops over long lists, growing
+ * lists and regular expressions can take arbitrarily long: the thread is then terminated, the rule
+ * is disabled until it changes, and the other rules continue.
  */
 export class RuleThread implements RuleEvaluator, AsyncDisposable {
   readonly #deps: RuleThreadDeps;
   readonly #clock: Clock;
   readonly #stallMs: number;
   readonly #memoryMiB: number;
-  /** Versions of rules that ended a thread, and what is said of them. */
+  /** Versions of rules that ended a thread, with their error. */
   readonly #barred = new Map<string, string>();
   #turn: Promise<unknown> = Promise.resolve();
   #worker: { readonly thread: Worker; readonly progress: Int32Array } | undefined;
@@ -80,7 +83,9 @@ export class RuleThread implements RuleEvaluator, AsyncDisposable {
     }
   }
 
-  /** What the thread answers. It keeps the rules until another array comes, or one of them was barred. */
+  /**
+   * Asks the thread. It keeps the rules until another array is sent, or one of them is disabled.
+   */
   async #ask(
     rules: readonly LabelRule[],
     allowed: readonly LabelRule[],
@@ -95,7 +100,7 @@ export class RuleThread implements RuleEvaluator, AsyncDisposable {
       const index = Atomics.load(progress, 0) === begun ? undefined : Atomics.load(progress, 1);
       resolve({ index, error: new Fault('unavailable', message, { cause }) });
     };
-    // Two looks: one alone would blame a rule for a machine that was asleep.
+    // Two checks: a single one would blame a rule for a suspended machine.
     let seen = begun;
     let looks = 0;
     const watch = (): Disposable =>
@@ -103,13 +108,13 @@ export class RuleThread implements RuleEvaluator, AsyncDisposable {
         const now = Atomics.load(progress, 0);
         looks = now === seen ? looks + 1 : 0;
         seen = now;
-        // A thread that has begun nothing is still starting, and may take its time.
-        if (looks >= 2 && now !== begun) collapse('the thread of the rules does not answer');
+        // A thread that has not begun a rule is still starting, which may take long.
+        if (looks >= 2 && now !== begun) collapse('the rule thread does not respond');
         else timer = watch();
       });
     let timer = watch();
-    const onError = (cause: unknown): void => collapse('the thread of the rules failed', cause);
-    const onExit = (): void => collapse('the thread of the rules ended');
+    const onError = (cause: unknown): void => collapse('the rule thread failed', cause);
+    const onExit = (): void => collapse('the rule thread exited');
     thread.once('message', resolve);
     thread.once('error', onError);
     thread.once('exit', onExit);
@@ -131,9 +136,9 @@ export class RuleThread implements RuleEvaluator, AsyncDisposable {
     for (const known of [...this.#barred.keys()]) if (!present.has(known)) this.#barred.delete(known);
     this.#barred.set(
       version,
-      `on node ${nodeName} it took more than ${this.#stallMs} ms or ${this.#memoryMiB} MiB; it is not evaluated on any node until it is changed`,
+      `on node ${nodeName} the rule took more than ${this.#stallMs} ms or ${this.#memoryMiB} MiB; it is disabled until it is changed`,
     );
-    this.#deps.logger.warn({ rule: name, node: nodeName }, 'label rule takes too much, and is left out');
+    this.#deps.logger.warn({ rule: name, node: nodeName }, 'disabled a label rule that exceeds its limits');
   }
 
   #start(): { readonly thread: Worker; readonly progress: Int32Array } {
@@ -143,9 +148,10 @@ export class RuleThread implements RuleEvaluator, AsyncDisposable {
       workerData: { progress } satisfies RuleWorkerData,
       resourceLimits: { maxOldGenerationSizeMb: this.#memoryMiB, maxYoungGenerationSizeMb: 8 },
     });
-    // One that fails between two questions is replaced at the next; without a listener its error would end the process.
+    // A thread that fails between two requests is replaced on the next one; without a listener its
+    // error would end the process.
     thread.on('error', (err) => {
-      this.#deps.logger.debug({ err }, 'thread of the label rules failed');
+      this.#deps.logger.debug({ err }, 'rule thread failed');
       if (this.#worker?.thread === thread) this.#forget();
     });
     thread.unref();

@@ -4,11 +4,11 @@ import type { LabelRule, RuleOutcome } from '../../core/labels/label-rule.ts';
 import { CompiledRules } from './rule-evaluator.ts';
 
 export interface RuleWorkerData {
-  /** Two Int32: how many rules were begun so far, and the index of the last of them. */
+  /** Two Int32: the number of rules begun, and the index of the last of them. */
   readonly progress: SharedArrayBuffer;
 }
 
-/** New rules, which stay until others come, or a node to evaluate them on. */
+/** New rules, which stay until the next ones, or a node to evaluate them on. */
 export type RuleWorkerRequest = { readonly rules: readonly LabelRule[] } | { readonly facts: NodeFacts };
 
 export type RuleWorkerReply = readonly RuleOutcome[];

@@ -18,23 +18,23 @@ import {
 export interface AgentHealthDeps {
   readonly client: Pick<KubeClient, 'patch'>;
   readonly cluster: Pick<Cluster, 'inventories'>;
-  /** Pods of agents, by `node`; none where agents run outside of the cluster. */
+  /** Agent pods, indexed by `node`; empty when agents run outside the cluster. */
   readonly pods: Informer<Pod>;
   readonly logger: Logger;
   readonly clock: Clock;
 }
 
-/** The pods of agents, in the namespace of the controller. */
+/** Selects the agent pods, in the controller's namespace. */
 export const AGENT_PODS = 'app.kubernetes.io/name=keelson,app.kubernetes.io/component=agent';
 const FIELD_MANAGER = 'keelson-controller';
-/** An agent that is upgraded or restarted is back by then. */
+/** An upgrade or restart of an agent takes less than this. */
 const HEARTBEAT_TIMEOUT_MS = 30_000;
-/** After which an agent that answered although its pod is not Ready is asked once more. */
+/** An agent that reported although its pod is not Ready is checked again after this long. */
 const RECHECK_MS = 600_000;
 
-/** What Kubernetes says against an agent. */
+/** Why Kubernetes considers an agent unresponsive. */
 interface Unresponsiveness {
-  /** The same as long as it says the same. */
+  /** Stays the same while the reason does. */
   readonly key: string;
   readonly message: string;
 }
@@ -46,7 +46,10 @@ interface AgentExpectation {
   answeredMs?: number;
 }
 
-/** Says of inventories whose agent is gone that nobody keeps them true any more. Keys are names of nodes. */
+/**
+ * Creates the reconciler that marks inventories whose agent is unresponsive. Keys are names of
+ * nodes.
+ */
 export function createAgentHealth(
   context: ControllerContext,
   { namespace }: { readonly namespace: string },
@@ -62,7 +65,7 @@ export function createAgentHealth(
     context.informerDeps,
   );
   const agents = new AgentHealth({ ...context, pods });
-  const queue = context.queue('silent agents', 1, (name, signal) => agents.reconcile(name, signal));
+  const queue = context.queue('agent pods', 1, (name, signal) => agents.reconcile(name, signal));
   return {
     queue,
     informers: { pods },
@@ -77,13 +80,14 @@ export function createAgentHealth(
 }
 
 /**
- * Sees to the agent of one node. No agent writes only to show that it is there, so the sign of life is its pod: kubelet says whether that is
- * Ready, and the node controller where kubelet is silent too. `Ready: Unknown` in the inventory is a question as well: an agent that
- * lives finds its words changed and says them again.
+ * Checks the agent of one node. Agents do not write heartbeats, so their sign of life is the pod:
+ * kubelet reports whether it is Ready, and the node controller when kubelet is unresponsive too.
+ * The controller writes `Ready: Unknown` to the inventory; a live agent sees that its condition
+ * changed and writes it again.
  */
 export class AgentHealth {
   readonly #deps: AgentHealthDeps;
-  /** By node. A controller that is started anew counts from then. */
+  /** By node, counted from the controller's start. */
   readonly #missed = new Map<string, AgentExpectation>();
 
   constructor(deps: AgentHealthDeps) {
@@ -106,7 +110,7 @@ export class AgentHealth {
         : { key: unresponsiveness.key, sinceMs: nowMs, isAsked: false };
     this.#missed.set(name, missed);
     if (readyOf(inventory)?.status !== 'True') {
-      // It has not answered; or what it has said of itself stays: that it cannot serve.
+      // The agent has not answered, or its own report stays: it is not ready.
       delete missed.answeredMs;
       return undefined;
     }
@@ -145,14 +149,14 @@ export class AgentHealth {
         { subresource: 'status', signal },
       );
       cluster.inventories.remember(told);
-      logger.info({ node: name, reason: message }, 'an inventory has no agent that keeps it true');
+      logger.info({ node: name, reason: message }, 'agent is unresponsive; marked its inventory');
     } catch (error) {
-      // Deleted meanwhile, or another one by now: its events bring the node again.
+      // Deleted or re-created meanwhile: its events trigger the next step.
       if (!isFault(error, 'not-found') && !isFault(error, 'busy')) throw error;
     }
   }
 
-  /** Undefined while a pod of the node's is Ready, and where agents are no pods. */
+  /** Undefined while an agent pod of the node is Ready, and where agents do not run as pods. */
   #unresponsivenessOf(node: string): Unresponsiveness | undefined {
     const { store } = this.#deps.pods;
     if (store.size === 0) return undefined;
@@ -160,11 +164,11 @@ export class AgentHealth {
     const conditions = pods.map((pod) => ({ pod, ready: pod.status?.conditions?.[0] }));
     if (conditions.some(({ ready }) => ready?.status === 'True')) return undefined;
     const [first] = conditions;
-    if (first === undefined) return { key: 'none', message: 'its agent has no pod on this node' };
+    if (first === undefined) return { key: 'none', message: 'the node has no agent pod' };
     const { metadata } = first.pod;
     return {
       key: `${metadata?.uid ?? ''} ${first.ready?.lastTransitionTime ?? ''}`,
-      message: `the pod of its agent, ${metadata?.name ?? ''}, is not Ready; what is said here is of before`,
+      message: `agent pod ${metadata?.name ?? ''} is not Ready; this status is outdated`,
     };
   }
 }
@@ -173,7 +177,7 @@ function readyOf({ status }: NodeInventory): { readonly status: string } | undef
   return status?.conditions?.find(({ type }) => type === 'Ready');
 }
 
-/** A pod with nothing but who it is, where it is, and the one condition Ready. */
+/** Keeps the identity and the node of a pod, and its Ready condition. */
 function slimPod({ metadata, spec, status }: Pod): Pod {
   const ready = status?.conditions?.filter(({ type }) => type === 'Ready') ?? [];
   const { name, namespace, uid, resourceVersion, labels } = metadata ?? {};

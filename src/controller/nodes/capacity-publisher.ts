@@ -22,26 +22,26 @@ const MANAGER_LABEL = 'csi.storage.k8s.io/managed-by';
 const MANAGER = 'keelson-controller';
 
 export interface CapacityPublisherOptions {
-  /** Where the objects live: the controller's own. */
+  /** Namespace of the objects: the controller's. */
   readonly namespace: string;
 }
 
 export interface CapacityPublisherDeps {
   readonly client: Pick<KubeClient, 'create' | 'patch' | 'delete'>;
   readonly cluster: Cluster;
-  /** What is published; made by `createCapacityInformer`. */
+  /** The published objects, from `createCapacityInformer`. */
   readonly published: Informer<CsiStorageCapacity>;
   readonly clock: Clock;
 }
 
 /**
- * What a placement takes of a node is published at once when it is the first, together with others that follow within this time: a burst of
- * claims is a few writes. What the agent of a node tells was gathered there, and never waits here: both stay below the second within which
- * capacity has to be true.
+ * Publishes reduced capacity immediately after the first placement on a node, then batches further
+ * changes: a burst of claims is a few writes. Reports of agents are batched by the agents and
+ * published at once, so that capacity is never more than a second old.
  */
 const BATCH_MS = 900;
 
-/** Publishes what nodes have left. Keys are names of nodes. */
+/** Creates the reconciler of CSIStorageCapacity objects. Keys are names of nodes. */
 export function createCapacityPublisher(
   context: ControllerContext,
   options: CapacityPublisherOptions,
@@ -69,7 +69,7 @@ export function createCapacityPublisher(
   };
 }
 
-/** The objects that are ours, indexed by `node`. */
+/** The objects that Keelson manages, indexed by `node`. */
 function createCapacityInformer(
   { namespace }: CapacityPublisherOptions,
   deps: InformerDeps,
@@ -85,16 +85,19 @@ function createCapacityInformer(
   );
 }
 
-/** The node that a published figure is about. */
+/** The node of a published object. */
 function nodeOf({ nodeTopology }: CsiStorageCapacity): string {
   return nodeTopology?.matchLabels?.[TOPOLOGY_KEY] ?? '';
 }
 
-/** Tells the scheduler what each node can take: written when it changes, and gone with its node and class. */
+/**
+ * Publishes the capacity of each node and class to the scheduler; updated on change, deleted with
+ * the node or the class.
+ */
 export class CapacityPublisher {
   readonly #options: CapacityPublisherOptions;
   readonly #deps: CapacityPublisherDeps;
-  /** When a node's figures were written last, by the monotonic clock. */
+  /** Last write by node, by the monotonic clock. */
   readonly #writtenMs = new Map<string, number>();
 
   constructor(options: CapacityPublisherOptions, deps: CapacityPublisherDeps) {
@@ -102,12 +105,12 @@ export class CapacityPublisher {
     this.#deps = deps;
   }
 
-  /** Node `name` has told something new: its next turn waits for nothing. */
+  /** Skips the batching of node `name` once, after a report of its agent. */
   hurry(name: string): void {
     this.#writtenMs.delete(name);
   }
 
-  /** Makes what is published of node `name` true. */
+  /** Makes the published objects of node `name` match its capacity. */
   async reconcile(name: string, signal: AbortSignal): Promise<WorkResult> {
     const { client, cluster, published, clock } = this.#deps;
     const restMs = (this.#writtenMs.get(name) ?? -BATCH_MS) + BATCH_MS - clock.monotonicMs();
@@ -136,11 +139,11 @@ export class CapacityPublisher {
         const merge = sizes(figure.bytes);
         published.remember(await client.patch(CSI_STORAGE_CAPACITIES, where, { merge }, { signal }));
       }
-      for (const gone of plan.remove) {
-        await client.delete(CSI_STORAGE_CAPACITIES, { namespace, name: gone }, { signal });
+      for (const obsolete of plan.remove) {
+        await client.delete(CSI_STORAGE_CAPACITIES, { namespace, name: obsolete }, { signal });
       }
     } catch (error) {
-      // Made or deleted by another: the news is on its way, and brings the next step.
+      // Created or deleted by another client: the informer triggers the next step.
       if (isFault(error, 'conflict') || isFault(error, 'not-found')) return { afterMs: 500 };
       throw error;
     }
@@ -161,7 +164,7 @@ function capacityObject(
       name,
       namespace,
       labels: { [DRIVER_LABEL]: DRIVER_NAME, [MANAGER_LABEL]: MANAGER },
-      // Goes with its node even when no controller runs.
+      // Garbage-collected with its node even when no controller runs.
       ...(uid === undefined
         ? {}
         : { ownerReferences: [{ apiVersion: 'v1', kind: 'Node', name: nodeName, uid }] }),
@@ -172,7 +175,7 @@ function capacityObject(
   };
 }
 
-/** The scheduler reads maximumVolumeSize where it is set, and capacity where it is not: they never say different things. */
+/** The scheduler reads maximumVolumeSize where it is set, else capacity: both are always equal. */
 function sizes(bytes: bigint): { readonly capacity: string; readonly maximumVolumeSize: string } {
   return { capacity: exactQuantity(bytes), maximumVolumeSize: exactQuantity(bytes) };
 }
@@ -180,7 +183,7 @@ function sizes(bytes: bigint): { readonly capacity: string; readonly maximumVolu
 function figureOf(object: CsiStorageCapacity): CapacityFigure {
   const { metadata, storageClassName: className, capacity, maximumVolumeSize } = object;
   const same = capacity === maximumVolumeSize && capacity !== undefined;
-  // Something that we would not write is different from everything that we want.
+  // A value that Keelson would not write differs from every desired value.
   const bytes = same ? parseQuantity(capacity, 'CSIStorageCapacity capacity') : -1n;
   return { name: metadata?.name ?? '', className, nodeName: nodeOf(object), bytes };
 }

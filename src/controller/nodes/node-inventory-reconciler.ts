@@ -20,10 +20,16 @@ export interface NodeInventoryReconcilerDeps {
   readonly clock: Clock;
 }
 
-/** A node that registers anew within this, e.g. after it was deleted by mistake, finds its inventory as it was. */
+/**
+ * A node that registers again within this time, for example after a mistaken deletion, finds its
+ * inventory.
+ */
 const GRACE_MS = 300_000;
 
-/** Deletes the inventories of nodes that are gone for good; an agent that lives writes its own again. Keys are names of nodes. */
+/**
+ * Creates the reconciler that deletes inventories of deleted nodes; a live agent re-creates its
+ * own. Keys are names of nodes.
+ */
 export function createNodeInventoryReconciler(context: ControllerContext): Reconciler {
   const { nodes, inventories } = context.cluster;
   const keeper = new NodeInventoryReconciler(context);
@@ -38,17 +44,17 @@ export function createNodeInventoryReconciler(context: ControllerContext): Recon
   };
 }
 
-/** Sees to the inventory of one node. Its LocalVolumes stay, whatever becomes of it. */
+/** Reconciles the inventory of one node. The LocalVolumes of the node stay. */
 export class NodeInventoryReconciler {
   readonly #deps: NodeInventoryReconcilerDeps;
-  /** When a node was missed first; a controller that is started anew counts from then. */
+  /** When a node was first missed, counted from the controller's start. */
   readonly #goneMs = new Map<string, number>();
 
   constructor(deps: NodeInventoryReconcilerDeps) {
     this.#deps = deps;
   }
 
-  /** Deletes the inventory of node `name`, or says when to look again. */
+  /** Deletes the inventory of node `name`, or returns when to check again. */
   async reconcile(name: string, signal: AbortSignal): Promise<WorkResult> {
     const { client, cluster, clock, logger } = this.#deps;
     const inventory = cluster.inventories.store.get(name);
@@ -64,7 +70,7 @@ export class NodeInventoryReconciler {
     try {
       const { uid } = inventory.metadata ?? {};
       await client.delete(NODE_INVENTORIES, { name }, { precondition: { uid }, signal });
-      logger.info({ node: name }, 'the inventory of a node that is gone is deleted');
+      logger.info({ node: name }, 'deleted the inventory of a deleted node');
     } catch (error) {
       if (!isFault(error, 'not-found') && !isFault(error, 'busy')) throw error;
     }

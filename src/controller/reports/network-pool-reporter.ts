@@ -12,7 +12,10 @@ import {
 
 const FIELD_MANAGER = 'keelson-controller';
 
-/** Says in the status of each NetworkPool how many nodes it is for. Keys are names of pools. */
+/**
+ * Creates the reconciler that writes the number of nodes into the status of each NetworkPool. Keys
+ * are names of pools.
+ */
 export function createNetworkPoolReporter(context: ControllerContext): Reconciler {
   const { client, cluster } = context;
   const pools = new Informer<NetworkPool>({ resource: NETWORK_POOLS }, context.informerDeps);
@@ -33,7 +36,7 @@ export function createNetworkPoolReporter(context: ControllerContext): Reconcile
         await client.patch(NETWORK_POOLS, { name }, { apply, fieldManager: FIELD_MANAGER, force: true }, how),
       );
     } catch (error) {
-      // Gone, or another of its name: its own key comes.
+      // Deleted or re-created meanwhile: its own key follows.
       if (!isFault(error, 'not-found') && !isFault(error, 'conflict')) throw error;
     }
     return undefined;

@@ -11,10 +11,13 @@ import {
 } from '../context/controller-context.ts';
 
 const FIELD_MANAGER = 'keelson-controller';
-/** Nodes take a new policy within a second or two of each other: together they are one write. */
+/** Nodes apply a new policy within a second or two of each other; batching makes that one write. */
 const BATCH_MS = 1_000;
 
-/** Sums up in the status of each RuntimePolicy what the nodes say of it in their inventories. Keys are names of policies. */
+/**
+ * Creates the reconciler that summarises the inventories in the status of each RuntimePolicy. Keys
+ * are names of policies.
+ */
 export function createPolicyReporter(context: ControllerContext): Reconciler {
   const { client, cluster, clock } = context;
   const policies = new Informer<RuntimePolicyObject>({ resource: RUNTIME_POLICIES }, context.informerDeps);
@@ -36,7 +39,7 @@ export function createPolicyReporter(context: ControllerContext): Reconciler {
       const answer = await client.patch(
         RUNTIME_POLICIES,
         { name },
-        // The uid: a policy of that name that was made since is another one.
+        // With the UID: a re-created policy of that name is another object.
         { apply: { metadata: { uid }, status }, fieldManager: FIELD_MANAGER, force: true },
         { subresource: 'status', signal },
       );

@@ -17,12 +17,13 @@ import {
 } from '../context/controller-context.ts';
 
 const FIELD_MANAGER = 'keelson-controller';
-/** Volumes come and go; their sum over all nodes need not follow each. */
+/** Totals over all nodes need not follow each volume. */
 const STATUS_INTERVAL_MS = 5_000;
 
 /**
- * Says in the status of each StoragePool what the inventories say of it on each node, and keeps one that is deleted until it is empty: its
- * agents need it to serve its volumes. Keys are names of pools.
+ * Creates the reconciler that summarises the inventories in the status of each StoragePool, and
+ * keeps a deleted one until it has no volumes: agents need it to serve them. Keys are names of
+ * pools.
  */
 export function createStoragePoolReporter(context: ControllerContext): Reconciler {
   const { cluster } = context;
@@ -50,7 +51,7 @@ export function createStoragePoolReporter(context: ControllerContext): Reconcile
 class StoragePoolReporter {
   readonly #context: ControllerContext;
   readonly #pools: Informer<StoragePool>;
-  /** When the status of a pool was written last. */
+  /** When the status of a pool was last written. */
   readonly #writtenMs = new Map<string, number>();
 
   constructor(context: ControllerContext, pools: Informer<StoragePool>) {
@@ -69,7 +70,7 @@ class StoragePoolReporter {
       await this.#keepFinalizer(pool, nodes, signal);
       return await this.#report(pool, nodes, signal);
     } catch (error) {
-      // Gone, or changed by somebody: its own key comes.
+      // Deleted or changed meanwhile: its own key follows.
       if (!isFault(error, 'not-found') && !isFault(error, 'conflict')) throw error;
       return undefined;
     }
@@ -89,7 +90,7 @@ class StoragePoolReporter {
     });
   }
 
-  /** In this very version, because the list is replaced as a whole. */
+  /** Requires this version, because the list is replaced as a whole. */
   async #keepFinalizer(pool: StoragePool, nodes: readonly PoolOnNode[], signal: AbortSignal): Promise<void> {
     const { name = '', uid, resourceVersion, finalizers = [], deletionTimestamp } = pool.metadata ?? {};
     const isKept = finalizers.includes(POOL_FINALIZER);

@@ -36,7 +36,10 @@ export interface ContentKind<C extends ContentObject, Status> {
   readonly ownership: NodeSnapshotOwnership<C>;
   /** Returns the next step by the informers. */
   plan(content: C, isRefused: boolean): ContentPlan<Status>;
-  /** Returns the next step with the LocalVolumes `names`, their nodes and holders read from the API server. */
+  /**
+   * Returns the next step with the LocalVolumes `names`, their nodes and holders read from the API
+   * server.
+   */
   planLive(content: C, names: readonly string[], signal: AbortSignal): Promise<LivePlan<Status>>;
   /** Returns the LocalVolumes to create for the snapshots of these volumes. */
   intentsOf(content: C, volumeHandles: readonly string[]): readonly LocalVolume[];
@@ -52,7 +55,9 @@ export interface NodeSnapshotOwnership<C> {
   hasContent(nodeSnapshot: LocalVolume): boolean;
   /** Whether the API server has its content. */
   hasLiveContent(nodeSnapshot: LocalVolume, signal: AbortSignal): Promise<boolean>;
-  /** Returns the names of LocalVolumes that may exist for the content and that the informers lack. */
+  /**
+   * Returns the names of LocalVolumes that may exist for the content and that the informers lack.
+   */
   absentNamesOf(content: C): readonly string[];
   /** Whether the LocalVolume was created for this content. */
   isOf(nodeSnapshot: LocalVolume, content: C): boolean;
@@ -95,7 +100,10 @@ export class ContentReconciler<C extends ContentObject, Status> {
     return await this.#carryOut(content, this.#plan(content), signal);
   }
 
-  /** Takes one step for the LocalVolume `name`: deletes it when it has no content and was never published. */
+  /**
+   * Takes one step for the LocalVolume `name`: deletes it when it has no content and was never
+   * published.
+   */
   async reconcileNodeSnapshot(name: string, signal: AbortSignal): Promise<WorkResult> {
     const { client, cluster, logger } = this.#deps;
     const { ownership } = this.#kind;
@@ -148,7 +156,10 @@ export class ContentReconciler<C extends ContentObject, Status> {
     }
   }
 
-  /** Re-reads the content from the API server: a content that was deleted meanwhile must not get a snapshot. */
+  /**
+   * Re-reads the content from the API server: a content that was deleted meanwhile must not get a
+   * snapshot.
+   */
   async #create(content: C, volumeHandles: readonly string[], signal: AbortSignal): Promise<WorkResult> {
     const { client, cluster } = this.#deps;
     const live = await this.#live(content, signal);
@@ -171,7 +182,10 @@ export class ContentReconciler<C extends ContentObject, Status> {
     return undefined;
   }
 
-  /** Re-reads the content, its snapshots and their nodes from the API server: deleting the wrong one loses data. */
+  /**
+   * Re-reads the content, its snapshots and their nodes from the API server: deleting the wrong one
+   * loses data.
+   */
   async #end(
     content: C,
     known: Extract<ContentPlan<Status>, { do: 'discard' | 'delete-snapshots' | 'abandon' }>,

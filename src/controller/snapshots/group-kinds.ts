@@ -21,7 +21,7 @@ import type { GroupContentMember } from '../../core/snapshots/group-content-plan
 import { Informer, type InformerDeps } from '../../kube/informer.ts';
 import { nodeSnapshotView } from './views.ts';
 
-/** The objects of the kinds for group snapshots, of all drivers. Empty as long as the cluster does not serve them. */
+/** The group snapshot objects of all drivers. Empty while the cluster does not serve the kinds. */
 export interface GroupKinds {
   readonly groups: Informer<VolumeGroupSnapshot>;
   readonly groupContents: Informer<VolumeGroupSnapshotContent>;
@@ -34,7 +34,7 @@ export const GROUP_RESOURCES = [
   VOLUME_GROUP_SNAPSHOTS,
 ];
 
-/** Nothing is read before they run. */
+/** Creates the informers; nothing is listed before they run. */
 export function createGroupKinds(deps: InformerDeps): GroupKinds {
   return {
     groups: new Informer({ resource: VOLUME_GROUP_SNAPSHOTS }, deps),
@@ -49,14 +49,17 @@ export function createGroupKinds(deps: InformerDeps): GroupKinds {
   };
 }
 
-/** The handles of the group that a content stands for: given, or told by us. */
+/** The group handles of a content: pre-provisioned, or published by Keelson. */
 export function groupHandlesOf({ spec, status }: VolumeGroupSnapshotContent): readonly string[] {
   const given = spec.source.groupSnapshotHandles?.volumeGroupSnapshotHandle;
   const handles = [given, status?.volumeGroupSnapshotHandle];
   return [...new Set(handles.filter((handle) => handle !== undefined && handle !== ''))] as string[];
 }
 
-/** Names of the VolumeSnapshot and the VolumeSnapshotContent of a member: those that every snapshot controller chooses. */
+/**
+ * Names of the VolumeSnapshot and VolumeSnapshotContent of a member, as external-snapshotter
+ * derives them.
+ */
 export function memberNamesOf(
   groupUid: string,
   volumeHandle: string,

@@ -35,8 +35,9 @@ export interface MemberDeps {
 const API_VERSION = 'snapshot.storage.k8s.io/v1';
 
 /**
- * Ensures the VolumeSnapshot of a member and its VolumeSnapshotContent, bound to each other. The binding in the status is written last: as
- * long as it is absent nobody takes a snapshot for them, and this is repeated.
+ * Ensures the VolumeSnapshot of a member and its VolumeSnapshotContent, bound to each other. The
+ * binding in the status is written last: while it is absent, no controller creates a snapshot for
+ * them, and this step is repeated.
  */
 export async function makeMember(
   { group, content, member }: MemberRequest,
@@ -70,7 +71,7 @@ export async function makeMember(
   if (snapshot.metadata?.ownerReferences?.some(({ uid }) => uid === groupUid) !== true) {
     throw new Fault(
       'conflict',
-      `VolumeSnapshot ${namespace}/${names.snapshot} is not of group snapshot ${groupName}`,
+      `VolumeSnapshot ${namespace}/${names.snapshot} does not belong to group snapshot ${groupName}`,
     );
   }
   const own = await ensure<VolumeSnapshotContent>(
@@ -125,7 +126,10 @@ export async function makeMember(
   kinds.snapshots.remember(written);
 }
 
-/** Deletes a VolumeSnapshot of a group, and lets it go then: without its group it would be a snapshot like any other, and stay. */
+/**
+ * Deletes a VolumeSnapshot of a group, then removes its finalizer: the deletion comes first, or it
+ * would remain as an independent snapshot.
+ */
 export async function releaseMember(
   { metadata }: VolumeGroupSnapshot,
   name: string,
@@ -143,7 +147,7 @@ export async function releaseMember(
   if (deleted === undefined || deleted.metadata?.uid !== uid) return;
   const before = deleted.metadata?.finalizers ?? [];
   const finalizers = before.filter((each) => each !== IN_GROUP_FINALIZER);
-  // One of a group that was there before: nobody held it.
+  // A member of a pre-provisioned group has no such finalizer.
   if (finalizers.length === before.length) return;
   const precondition = { uid, resourceVersion: deleted.metadata?.resourceVersion };
   const written = await client.patch(
@@ -155,7 +159,7 @@ export async function releaseMember(
   if (finalizers.length > 0) kinds.snapshots.remember(written);
 }
 
-/** The object of that name, made where it is not there. */
+/** Creates the object, or returns the existing one of that name. */
 async function ensure<T extends KubeObject>(
   client: KubeClient,
   resource: Resource<T>,

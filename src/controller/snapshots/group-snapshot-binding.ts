@@ -56,12 +56,12 @@ export interface GroupSnapshotBindingDeps {
   readonly clock: Clock;
 }
 
-/** What waits is looked at again when something that it waits for changes, and after this. */
+/** A pending group is reconciled when something it depends on changes, and after this long. */
 const WAIT_MS = 60_000;
 
 /**
- * The part of group snapshots that is the same for all drivers: from a VolumeGroupSnapshot to its content, to a VolumeSnapshot of each member,
- * and back to its status.
+ * The part of group snapshots that is common to all drivers: from a VolumeGroupSnapshot to its
+ * content, to the VolumeSnapshots of the members, and back to its status.
  */
 export class GroupSnapshotBinding {
   readonly #deps: GroupSnapshotBindingDeps;
@@ -70,7 +70,10 @@ export class GroupSnapshotBinding {
     this.#deps = deps;
   }
 
-  /** One step for the VolumeGroupSnapshot `key`. The write that it makes brings the next one. */
+  /**
+   * Takes one step for the VolumeGroupSnapshot `key`. The write that it makes triggers the next
+   * step.
+   */
   async reconcile(key: string, signal: AbortSignal): Promise<WorkResult> {
     const { groups, groupContents } = this.#deps.groupKinds;
     const group = groups.store.get(key);
@@ -79,7 +82,7 @@ export class GroupSnapshotBinding {
     return await this.#carryOut(group, plan, signal);
   }
 
-  /** One step for the VolumeGroupSnapshotContent `name`. */
+  /** Takes one step for the VolumeGroupSnapshotContent `name`. */
   async reconcileContent(name: string, signal: AbortSignal): Promise<WorkResult> {
     const { client, groupKinds } = this.#deps;
     const content = groupKinds.groupContents.store.get(name);
@@ -153,7 +156,10 @@ export class GroupSnapshotBinding {
     }
   }
 
-  /** The group is read from the server: one that is gone by now must not get a content, which would keep its data for nobody. */
+  /**
+   * Re-reads the group from the API server: a deleted one must not get a content, which would keep
+   * data without an owner.
+   */
   async #createContent(
     group: VolumeGroupSnapshot,
     wanted: NewGroupContent,
@@ -164,7 +170,8 @@ export class GroupSnapshotBinding {
     if (live === undefined) return { afterMs: 200 };
     const state = this.#stateOf(live, undefined);
     if (planGroup(state).do !== 'create-content') return { afterMs: 200 };
-    // Crash window: some are kept, and there is no content: they are let go until there is one, and kept again then.
+    // Crash window: some claims are protected and there is no content. They are released until a
+    // content exists, and protected again then.
     for (const { claim } of state.sources) await claims.protect(claim, signal);
     const { namespace = '', name = '', uid = '' } = live.metadata ?? {};
     const apiVersion = `${GROUP_SNAPSHOT_GROUP}/v1`;
@@ -185,12 +192,15 @@ export class GroupSnapshotBinding {
       { signal },
     );
     groupKinds.groupContents.remember(content);
-    const note = `a group snapshot of ${wanted.volumeHandles.length} volumes is taken`;
+    const note = `creating a group snapshot of ${wanted.volumeHandles.length} volumes`;
     this.#recordEvent(group, { type: 'Normal', reason: 'CreatingGroupSnapshot', note });
     return undefined;
   }
 
-  /** Both are read from the server first: a policy that was just set to Retain counts, and so does a reference that was just taken. */
+  /**
+   * Re-reads both from the API server: a policy that was just set to Retain counts, and so does a
+   * new reference.
+   */
   async #changeContent(
     group: VolumeGroupSnapshot,
     plan: Extract<GroupPlan, { do: 'bind' | 'release-content' | 'delete-content' }>,
@@ -220,7 +230,7 @@ export class GroupSnapshotBinding {
     return undefined;
   }
 
-  /** The server is asked whether there really is no content. */
+  /** Asks the API server for a content that the informer may lack. */
   async #removeFinalizer(group: VolumeGroupSnapshot, signal: AbortSignal): Promise<WorkResult> {
     const { client, groupKinds } = this.#deps;
     const name = contentKeyOf(group);
@@ -251,7 +261,7 @@ export class GroupSnapshotBinding {
       this.#recordEvent(group, {
         type: 'Normal',
         reason: 'GroupSnapshotReady',
-        note: 'volumes can be made from its members',
+        note: 'its members can be restored',
       });
     }
     if (error !== undefined && error !== before.error) {
@@ -294,7 +304,7 @@ export class GroupSnapshotBinding {
     const { client, groupKinds } = this.#deps;
     const name = nameOfKey(keyOf(group));
     const written = await client.patch(VOLUME_GROUP_SNAPSHOTS, name, exactly(group, merge), { signal });
-    // The last finalizer of an object that is being deleted takes the object with it.
+    // Removing the last finalizer of an object that is being deleted deletes the object.
     if (written.metadata?.deletionTimestamp === undefined) groupKinds.groups.remember(written);
   }
 
@@ -358,7 +368,7 @@ export class GroupSnapshotBinding {
   #recordEvent(group: VolumeGroupSnapshot, note: Omit<EventNote, 'action'>): void {
     const { events, logger } = this.#deps;
     if (note.type === 'Warning')
-      logger.info({ group: keyOf(group), reason: note.note }, 'group snapshot waits');
+      logger.info({ group: keyOf(group), reason: note.note }, 'group snapshot is pending');
     events.record(VOLUME_GROUP_SNAPSHOTS, group, { ...note, action: 'Snapshot' });
   }
 }
@@ -367,7 +377,7 @@ function contentKeyOf({ metadata, spec }: VolumeGroupSnapshot): string {
   return spec.source.volumeGroupSnapshotContentName ?? groupContentNameOf(metadata?.uid ?? '');
 }
 
-/** To this very object in this very version: what was decided rests on it. */
+/** Restricts a write to the version of the object that the plan was made from. */
 function exactly({ metadata }: KubeObject, merge: object): Patch {
   return { merge, precondition: { uid: metadata?.uid, resourceVersion: metadata?.resourceVersion } };
 }

@@ -17,9 +17,12 @@ import type { SourceClaims } from './source-claims.ts';
 import { retryStale } from './retry-stale.ts';
 
 export interface GroupSnapshots {
-  /** Waits until the cluster serves the kinds, and works until the signal aborts; informers run in `tasks`. */
+  /**
+   * Waits until the cluster serves the kinds, then works until the signal aborts; informers run in
+   * `tasks`.
+   */
   run(tasks: TaskGroup, signal: AbortSignal): Promise<void>;
-  /** The part that is the same for all drivers has changed hands. */
+  /** Called when the binding part passes to another controller or back. */
   onTurn(): void;
 }
 
@@ -28,13 +31,13 @@ export interface GroupSnapshotsOptions {
   readonly groupKinds: GroupKinds;
   readonly claims: SourceClaims;
   readonly isBinding: () => boolean;
-  /** Claims that may be let go. */
+  /** Claims whose protection may end. */
   readonly sources: Pick<WorkQueue<string>, 'add'>;
 }
 
 const WORKERS = 2;
 
-/** Takes group snapshots for VolumeGroupSnapshots. */
+/** Creates the reconcilers of VolumeGroupSnapshots. */
 export function createGroupSnapshotReconcilers(
   context: ControllerContext,
   { kinds, groupKinds, claims, isBinding, sources }: GroupSnapshotsOptions,
@@ -89,7 +92,7 @@ function subscribe(
       if (group.metadata?.uid === uid) groups.add(keyOf(group));
     }
   };
-  /** Those that wait for claims or a class. */
+  /** Groups that wait for claims or a class. */
   const unbound = (namespace?: string): void => {
     for (const group of groupKinds.groups.store.values()) {
       const isHere = namespace === undefined || group.metadata?.namespace === namespace;
@@ -151,7 +154,7 @@ function subscribe(
         ofGroup(spec.claim?.uid ?? '');
         return;
       }
-      // A volume that is made from a member holds up the end of its group.
+      // A volume that is being restored from a member delays the deletion of its group.
       const restored = cluster.volumes.store.get(spec.source?.snapshotName ?? '');
       if (restored?.spec.group !== undefined) ofGroup(restored.spec.claim?.uid ?? '');
     }),

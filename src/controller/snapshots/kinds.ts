@@ -14,14 +14,14 @@ import { runInformers } from '../context/cluster.ts';
 import { type ServedKindsDeps, untilServed } from '../context/served-kinds.ts';
 import { groupUidsOf, isOurs } from './views.ts';
 
-/** The objects of the standard snapshot kinds, of all drivers. Empty as long as the cluster does not serve them. */
+/** The snapshot objects of all drivers. Empty while the cluster does not serve the kinds. */
 export interface SnapshotKinds {
   readonly snapshots: Informer<VolumeSnapshot>;
   readonly contents: Informer<VolumeSnapshotContent>;
   readonly classes: Informer<VolumeSnapshotClass>;
 }
 
-/** Nothing is read before `runSnapshotKinds`. */
+/** Creates the informers; nothing is listed before `runSnapshotKinds`. */
 export function createSnapshotKinds(deps: InformerDeps): SnapshotKinds {
   return {
     snapshots: new Informer(
@@ -58,13 +58,16 @@ export function createSnapshotKinds(deps: InformerDeps): SnapshotKinds {
   };
 }
 
-/** The handles of the snapshot that a content stands for: given, or told by us. */
+/** The snapshot handles of a content: pre-provisioned, or published by Keelson. */
 export function handlesOf({ spec, status }: VolumeSnapshotContent): readonly string[] {
   const handles = [spec.source.snapshotHandle, status?.snapshotHandle];
   return [...new Set(handles.filter((handle) => handle !== undefined && handle !== ''))] as string[];
 }
 
-/** Waits until the cluster serves all three kinds, follows them in `tasks`, and resolves when they were read once. */
+/**
+ * Waits until the cluster serves all three kinds, runs their informers in `tasks`, and resolves
+ * when they have synced.
+ */
 export async function runSnapshotKinds(
   kinds: SnapshotKinds,
   tasks: TaskGroup,

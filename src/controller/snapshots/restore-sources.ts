@@ -32,7 +32,10 @@ export class RestoreSources {
     this.#deps = deps;
   }
 
-  /** What the claim is to be restored from; a Fault says why it cannot be now, undefined that it starts from no snapshot. */
+  /**
+   * Returns the source of the claim; a Fault when it cannot be used now, undefined when the claim
+   * does not restore a snapshot.
+   */
   find(claim: ClaimView): SourceView | Fault | undefined {
     if (!isSnapshotSource(claim)) return undefined;
     const { kinds, cluster } = this.#deps;
@@ -59,7 +62,7 @@ export class RestoreSources {
     const [nodeSnapshot] = handlesOf(found)
       .flatMap((handle) => cluster.volumes.store.byIndex('handle', handle))
       .filter(({ spec, metadata }) => spec.type === 'Snapshot' && metadata?.deletionTimestamp === undefined);
-    if (nodeSnapshot === undefined) return fault('no node has any more');
+    if (nodeSnapshot === undefined) return fault('no longer exists on any node');
     return {
       content: { snapshotName: nodeSnapshot.metadata?.name ?? '' },
       nodeName: nodeSnapshot.spec.nodeName,
@@ -69,8 +72,8 @@ export class RestoreSources {
   }
 
   /**
-   * Makes sure that the server does not know better: nothing starts from a snapshot that is being deleted. From then on the volume that
-   * is being made holds up the deletion.
+   * Re-reads the snapshot from the API server: nothing is restored from one that is being deleted.
+   * From then on the new volume delays its deletion.
    */
   async protect(claim: PersistentVolumeClaim, signal: AbortSignal): Promise<void> {
     const key = snapshotKeyOf(claim);
@@ -83,14 +86,17 @@ export class RestoreSources {
   }
 }
 
-/** The content of a snapshot that can be read from, or why there is none. Both have to name each other, or a claim could read what it was never given. */
+/**
+ * Returns the content of a bound snapshot, or why it cannot be used. Both must refer to each other,
+ * or a claim could read data that it does not own.
+ */
 function readBound(
   snapshot: VolumeSnapshot,
   content: VolumeSnapshotContent | undefined,
 ): VolumeSnapshotContent | string {
   const { error, readyToUse } = snapshot.status ?? {};
   const because = error?.message === undefined ? '' : `: ${error.message}`;
-  if (content === undefined) return `is not taken yet${because}`;
+  if (content === undefined) return `is not created yet${because}`;
   if (content.spec.driver !== DRIVER_NAME) return `is of driver ${content.spec.driver}`;
   const why = misbound(snapshotView(snapshot), contentView(content));
   if (why !== undefined || contentView(content).snapshot.uid === '') {

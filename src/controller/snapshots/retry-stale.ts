@@ -1,7 +1,7 @@
 import { isFault } from '../../core/fault.ts';
 import type { WorkResult } from '../../runtime/work-queue.ts';
 
-/** `step`, which is to be planned anew in a moment when something moved since it was read. */
+/** Takes a step, and retries shortly when an object changed since it was read. */
 export async function retryStale(step: () => Promise<WorkResult>): Promise<WorkResult> {
   try {
     return await step();

@@ -43,12 +43,13 @@ export interface SnapshotBindingDeps {
   readonly clock: Clock;
 }
 
-/** What waits is looked at again when something that it waits for changes, and after this. */
+/** A pending snapshot is reconciled when something it depends on changes, and after this long. */
 const WAIT_MS = 60_000;
 
 /**
- * The part of snapshots that is the same for all drivers: from a VolumeSnapshot to its VolumeSnapshotContent and back to its status. A
- * cluster has one controller for it; ours does it where no other one is.
+ * The part of snapshots that is common to all drivers: from a VolumeSnapshot to its
+ * VolumeSnapshotContent and back to its status. A cluster has one controller for it, usually
+ * snapshot-controller; Keelson does it where there is none.
  */
 export class SnapshotBinding {
   readonly #deps: SnapshotBindingDeps;
@@ -57,7 +58,9 @@ export class SnapshotBinding {
     this.#deps = deps;
   }
 
-  /** One step for the VolumeSnapshot `key`. The write that it makes brings the next one. */
+  /**
+   * Takes one step for the VolumeSnapshot `key`. The write that it makes triggers the next step.
+   */
   async reconcile(key: string, signal: AbortSignal): Promise<WorkResult> {
     const snapshot = this.#deps.kinds.snapshots.store.get(key);
     if (snapshot === undefined) return undefined;
@@ -65,7 +68,7 @@ export class SnapshotBinding {
     return await this.#carryOut(snapshot, plan, signal);
   }
 
-  /** One step for the VolumeSnapshotContent `name`. */
+  /** Takes one step for the VolumeSnapshotContent `name`. */
   async reconcileContent(name: string, signal: AbortSignal): Promise<WorkResult> {
     const { client, kinds, events } = this.#deps;
     const content = kinds.contents.store.get(name);
@@ -97,7 +100,7 @@ export class SnapshotBinding {
           type: 'Normal',
           reason: 'SnapshotGone',
           action: 'Bind',
-          note: `snapshot ${namespace}/${snapshotName} is gone; what it showed is kept until this object is deleted`,
+          note: `VolumeSnapshot ${namespace}/${snapshotName} was deleted; the snapshot's data stays until this content is deleted`,
         });
         return undefined;
       }
@@ -139,7 +142,10 @@ export class SnapshotBinding {
     }
   }
 
-  /** The snapshot is read from the server: one that is gone by now must not get a content, which would keep its data for nobody. */
+  /**
+   * Re-reads the snapshot from the API server: a deleted one must not get a content, which would
+   * keep data without an owner.
+   */
   async #createContent(
     snapshot: VolumeSnapshot,
     wanted: NewContent,
@@ -172,12 +178,15 @@ export class SnapshotBinding {
       },
     };
     kinds.contents.remember(await client.create(VOLUME_SNAPSHOT_CONTENTS, content, { signal }));
-    const note = `a snapshot of claim ${live.spec.source.persistentVolumeClaimName ?? ''} is taken`;
+    const note = `creating a snapshot of claim ${live.spec.source.persistentVolumeClaimName ?? ''}`;
     this.#recordEvent(snapshot, { type: 'Normal', reason: 'CreatingSnapshot', note });
     return undefined;
   }
 
-  /** Both are read from the server first: a policy that was just set to Retain counts, and so does a reference that was just taken. */
+  /**
+   * Re-reads both from the API server: a policy that was just set to Retain counts, and so does a
+   * new reference.
+   */
   async #changeContent(
     snapshot: VolumeSnapshot,
     plan: Extract<SnapshotPlan, { do: 'bind' | 'release-content' | 'delete-content' }>,
@@ -207,7 +216,7 @@ export class SnapshotBinding {
     return undefined;
   }
 
-  /** The server is asked whether there really is no content. */
+  /** Asks the API server for a content that the informer may lack. */
   async #removeFinalizers(snapshot: VolumeSnapshot, signal: AbortSignal): Promise<WorkResult> {
     const { client, kinds } = this.#deps;
     const name = contentKeyOf(snapshot);
@@ -238,8 +247,9 @@ export class SnapshotBinding {
     );
     const said = (reason: string, note: string, type: EventNote['type'] = 'Normal'): void =>
       this.#recordEvent(snapshot, { type, reason, note });
-    if (before.createdMs === undefined && createdMs !== undefined) said('SnapshotCreated', 'it is taken');
-    if (!before.isReady && isReady) said('SnapshotReady', 'volumes can be made from it');
+    if (before.createdMs === undefined && createdMs !== undefined)
+      said('SnapshotCreated', 'created the snapshot');
+    if (!before.isReady && isReady) said('SnapshotReady', 'the snapshot can be restored');
     if (error !== undefined && error !== before.error) said('SnapshotCreationFailed', error, 'Warning');
   }
 
@@ -268,7 +278,7 @@ export class SnapshotBinding {
     const { client, kinds } = this.#deps;
     const name = nameOfKey(keyOf(snapshot));
     const written = await client.patch(VOLUME_SNAPSHOTS, name, exactly(snapshot, merge), { signal });
-    // The last finalizer of an object that is being deleted takes the object with it.
+    // Removing the last finalizer of an object that is being deleted deletes the object.
     if (written.metadata?.deletionTimestamp === undefined) kinds.snapshots.remember(written);
   }
 
@@ -310,12 +320,15 @@ export class SnapshotBinding {
   #recordEvent(snapshot: VolumeSnapshot, note: Omit<EventNote, 'action'>): void {
     const { events, logger } = this.#deps;
     if (note.type === 'Warning')
-      logger.info({ snapshot: keyOf(snapshot), reason: note.note }, 'snapshot waits');
+      logger.info({ snapshot: keyOf(snapshot), reason: note.note }, 'snapshot is pending');
     events.record(VOLUME_SNAPSHOTS, snapshot, { ...note, action: 'Snapshot' });
   }
 }
 
-/** Volumes that are being made from the snapshot of a content. Those that are ready do not need it. */
+/**
+ * Returns names of volumes that are being restored from the snapshot of a content. Ready ones no
+ * longer need it.
+ */
 export function restoringFrom(content: VolumeSnapshotContent, { volumes }: Cluster): readonly string[] {
   return handlesOf(content)
     .flatMap((handle) => volumes.store.byIndex('handle', handle))
@@ -327,7 +340,7 @@ export function restoringFrom(content: VolumeSnapshotContent, { volumes }: Clust
     .map(({ metadata }) => metadata?.name ?? '');
 }
 
-/** That of a member has the name that its group gave it, and is found by the status. */
+/** The content of a group member is named by the group, and found by the status. */
 function contentKeyOf({ metadata, spec, status }: VolumeSnapshot): string {
   const { volumeSnapshotContentName: given } = spec.source;
   if (given !== undefined) return given;
@@ -336,7 +349,7 @@ function contentKeyOf({ metadata, spec, status }: VolumeSnapshot): string {
   return isMember ? (status?.boundVolumeSnapshotContentName ?? own) : own;
 }
 
-/** To this very object in this very version: what was decided rests on it. */
+/** Restricts a write to the version of the object that the plan was made from. */
 function exactly({ metadata }: VolumeSnapshot | VolumeSnapshotContent, merge: object): Patch {
   return { merge, precondition: { uid: metadata?.uid, resourceVersion: metadata?.resourceVersion } };
 }

@@ -140,7 +140,10 @@ export class SnapshotContentKind implements ContentKind<VolumeSnapshotContent, C
   }
 }
 
-/** Whether a LocalVolume was created for a VolumeSnapshot. An administrator may have created others by hand. */
+/**
+ * Whether a LocalVolume was created for a VolumeSnapshot. An administrator may have created others
+ * by hand.
+ */
 function isNodeSnapshot({ metadata, spec }: LocalVolume): boolean {
   return (
     spec.type === 'Snapshot' &&

@@ -5,12 +5,12 @@ import type { Logger } from '../../runtime/logger.ts';
 import type { Cluster } from '../context/cluster.ts';
 import { removeVolumeFinalizers } from '../context/local-volume-writes.ts';
 
-/** Whether the snapshot's node is in our copy of the cluster. */
+/** Whether the informer has the snapshot's node. */
 export function isOnKnownNode({ spec }: LocalVolume, { nodes }: Pick<Cluster, 'nodes'>): boolean {
   return nodes.store.get(spec.nodeName) !== undefined;
 }
 
-/** Whether the server knows that node: what is given up for want of a node is given up on its word. */
+/** Whether the API server has that node: a snapshot is only abandoned by its answer. */
 export async function isOnLiveNode(
   { spec }: LocalVolume,
   client: Pick<KubeClient, 'get'>,
@@ -19,7 +19,7 @@ export async function isOnLiveNode(
   return (await findObject(client, NODES, { name: spec.nodeName }, { signal })) !== undefined;
 }
 
-/** Lets go of a snapshot that nobody has heard of, on a node that is gone. */
+/** Removes the finalizers of an unpublished snapshot whose node no longer exists. */
 export async function releaseNodeSnapshot(
   nodeSnapshot: LocalVolume,
   { client, logger }: { readonly client: KubeClient; readonly logger: Logger },
@@ -27,5 +27,5 @@ export async function releaseNodeSnapshot(
 ): Promise<void> {
   await removeVolumeFinalizers(nodeSnapshot, { client }, signal);
   const fields = { volume: nodeSnapshot.metadata?.name, node: nodeSnapshot.spec.nodeName };
-  logger.info(fields, 'an unheard-of snapshot was given up');
+  logger.info(fields, 'released an unpublished snapshot of a lost node');
 }

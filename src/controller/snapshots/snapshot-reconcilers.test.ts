@@ -31,12 +31,18 @@ const CLAIMS = ['a', 'b'];
 const LATE_MS = 300;
 /** The share of messages that get lost. */
 const LOST = 0.02;
-/** All of a story, message after message. What was not woken looks again after a minute, and is not done by then. */
+/**
+ * All of a story, message after message. What was not woken looks again after a minute, and is not
+ * done by then.
+ */
 const PATIENCE_MS = 40_000;
 
 type Random = () => number;
 
-/** Numbers that look random, and are the same for the same seed: a linear congruential generator, whose upper bits count. */
+/**
+ * Numbers that look random, and are the same for the same seed: a linear congruential generator,
+ * whose upper bits count.
+ */
 function randomOf(seed: number): Random {
   let state = seed;
   return () => {
@@ -46,8 +52,8 @@ function randomOf(seed: number): Random {
 }
 
 /**
- * A server whose requests, answers and events each take their time, and overtake each other where they are of different streams. Some
- * requests are lost, some answers, and streams break.
+ * A server whose requests, answers and events each take their time, and overtake each other where
+ * they are of different streams. Some requests are lost, some answers, and streams break.
  */
 function lateClient(server: FakeApiClient, clock: FakeClock, random: Random): KubeClient {
   const travel = async (): Promise<void> => {
@@ -109,7 +115,10 @@ async function prepare(server: FakeApiClient): Promise<void> {
   await server.create(VOLUME_GROUP_SNAPSHOT_CLASSES, { metadata: { name: 'local' }, ...of });
 }
 
-/** An agent that takes what is asked for, makes volumes of snapshots, and removes what is to go, each in its own time. */
+/**
+ * An agent that takes what is asked for, makes volumes of snapshots, and removes what is to go,
+ * each in its own time.
+ */
 async function runAgent(
   server: FakeApiClient,
   clock: FakeClock,

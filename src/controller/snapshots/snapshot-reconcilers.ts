@@ -21,8 +21,8 @@ import { SourceClaims } from './source-claims.ts';
 import { StandardController } from './standard-controller.ts';
 
 /**
- * How much of snapshots is ours: `driver` the part of our driver alone, as long as somebody else does the part that is the same for all
- * drivers; `all` both; `auto` both where no standard snapshot-controller is at work.
+ * Which part of snapshots Keelson does: `driver` the driver's part, where another controller does
+ * the binding; `all` both; `auto` both where no snapshot-controller is active.
  */
 export const SNAPSHOT_MODES = ['auto', 'all', 'driver', 'off'] as const;
 export type SnapshotMode = (typeof SNAPSHOT_MODES)[number];
@@ -34,7 +34,10 @@ export interface SnapshotReconcilersOptions {
 
 const WORKERS = 4;
 
-/** Takes snapshots for VolumeSnapshots. Waits for as long as the cluster does not serve those, and holds nothing else up. */
+/**
+ * Creates the reconcilers of VolumeSnapshots. They wait until the cluster serves the kinds, without
+ * delaying the others.
+ */
 export function createSnapshotReconcilers(
   context: ControllerContext,
   { mode, kinds }: SnapshotReconcilersOptions,
@@ -99,7 +102,7 @@ function subscribe({ cluster }: ControllerContext, kinds: SnapshotKinds, queues:
     for (const content of value === undefined ? [] : store.byIndex(index, value)) {
       contents.add(keyOf(content));
       const { namespace = '', name = '' } = content.spec.volumeSnapshotRef;
-      // A volume that is being made from it holds up its deletion.
+      // A volume that is being restored from it delays its deletion.
       snapshots.add(`${namespace}/${name}`);
     }
   };

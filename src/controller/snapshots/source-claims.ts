@@ -19,7 +19,7 @@ export interface SourceClaimsDeps {
   readonly groupKinds: Pick<GroupKinds, 'groups' | 'groupContents'>;
 }
 
-/** Claims that snapshots and group snapshots are taken of: kept until those are ready. */
+/** Protects claims that snapshots and group snapshots are taken of, until those are ready. */
 export class SourceClaims {
   readonly #deps: SourceClaimsDeps;
   readonly #finalizer: ClaimFinalizer;
@@ -29,12 +29,15 @@ export class SourceClaims {
     this.#finalizer = new ClaimFinalizer(CLAIM_FINALIZER, deps);
   }
 
-  /** Keeps the claim `key`. Throws `busy` when it is being deleted already. */
+  /** Protects the claim `key`. Throws `busy` when it is being deleted. */
   async protect(key: string, signal: AbortSignal): Promise<void> {
     await this.#finalizer.ensure(key, signal);
   }
 
-  /** Whether the claim `key` is kept, or needs not to be: it is being deleted, or gone. */
+  /**
+   * Whether the claim `key` is protected, or needs no protection: it is being deleted, or does not
+   * exist.
+   */
   isProtected(key: string): boolean {
     const claim = this.#deps.cluster.claims.store.get(key);
     return (
@@ -42,7 +45,7 @@ export class SourceClaims {
     );
   }
 
-  /** Lets the claim `key` go when no snapshot is being taken of it any more. */
+  /** Ends the protection of the claim `key` once no snapshot is being taken of it. */
   async release(key: string, signal: AbortSignal): Promise<WorkResult> {
     const { cluster, kinds } = this.#deps;
     const claim = cluster.claims.store.get(key);
@@ -52,7 +55,7 @@ export class SourceClaims {
       .map(snapshotView)
       .some(
         ({ isDeleting, status, finalizers: own }) =>
-          // They are there before the claim is protected.
+          // The snapshot has its finalizers before its claim is protected.
           !isDeleting && !status.isReady && SNAPSHOT_FINALIZERS.every((each) => own.includes(each)),
       );
     if (isNeeded || (await this.#isInGroup(claim, signal))) return undefined;
@@ -60,11 +63,12 @@ export class SourceClaims {
     return undefined;
   }
 
-  /** A group snapshot is being taken of it: one that has a content, and is not ready. */
+  /** Whether a group snapshot of the claim has a content and is not ready. */
   async #isInGroup(claim: PersistentVolumeClaim, signal: AbortSignal): Promise<boolean> {
     const { groups, groupContents } = this.#deps.groupKinds;
     const { namespace = '', labels = {} } = claim.metadata ?? {};
-    // Before they are read, or where the cluster does not serve them, the server is asked.
+    // Asks the API server before the informers have synced, or where the cluster does not serve the
+    // kinds.
     const isKnown = groups.hasSynced && groupContents.hasSynced;
     const all = isKnown ? [...groups.store.values()] : await this.#listGroups(namespace, signal);
     return all.some((group) => {

@@ -5,14 +5,14 @@ import { keyOf } from '../../kube/resource.ts';
 import { type Clock, systemClock } from '../../runtime/clock.ts';
 import type { Logger } from '../../runtime/logger.ts';
 
-/** What the standard snapshot-controller writes several times a minute, in whatever namespace it runs. */
+/** snapshot-controller's lease, renewed several times a minute, in the namespace it runs in. */
 const LEASE_NAME = 'snapshot-controller-leader';
-/** After so long a silence it counts as gone: more than a restart of it takes. */
+/** A lease that was not renewed for this long counts as expired; a restart takes less. */
 const UNRESPONSIVE_MS = 60_000;
-/** A lease that is so old when it is first seen was left by one that is not there any more, whatever the clocks say. */
+/** A lease older than this when first seen is a leftover, whatever the clocks say. */
 const STALE_MS = 600_000;
 
-/** Knows whether the cluster has a standard snapshot-controller at work. */
+/** Detects whether a snapshot-controller is active in the cluster. */
 export class StandardController {
   readonly #clock: Clock;
   readonly #logger: Logger;
@@ -28,22 +28,22 @@ export class StandardController {
     this.#leases = new Informer({ resource: LEASES, fieldSelector: `metadata.name=${LEASE_NAME}` }, deps);
   }
 
-  /** Known once `synced` has resolved. */
+  /** Valid once `synced` has resolved. */
   get isActive(): boolean {
     return this.#isActive;
   }
 
-  /** Calls `handler` whenever `isActive` turns. */
+  /** Calls `handler` whenever `isActive` changes. */
   onTurn(handler: () => void): void {
     this.#handlers.add(handler);
   }
 
-  /** Resolves when the leases were read once. */
+  /** Resolves when the leases were listed once. */
   async synced(options: { readonly signal: AbortSignal }): Promise<void> {
     await this.#leases.synced(options);
   }
 
-  /** Follows the leases until the signal aborts. */
+  /** Watches the leases until the signal aborts. */
   async run(signal: AbortSignal): Promise<void> {
     using _subscribed = this.#leases.subscribe(({ key, current }) => {
       if (current === undefined) this.#seen.delete(key);
@@ -80,8 +80,8 @@ export class StandardController {
     this.#logger.info(
       { standardController: isActive },
       isActive
-        ? 'the standard snapshot-controller is at work: VolumeSnapshots are left to it, their contents are ours'
-        : 'no other snapshot controller is at work: VolumeSnapshots are ours',
+        ? 'snapshot-controller is active: Keelson handles VolumeSnapshotContents only'
+        : 'no snapshot-controller is active: Keelson handles VolumeSnapshots',
     );
     for (const handler of this.#handlers) handler();
   }

@@ -19,7 +19,10 @@ import type { SnapshotSource } from '../../core/snapshots/snapshot-plan.ts';
 import type { Cluster } from '../context/cluster.ts';
 import { classNameOf } from '../context/views.ts';
 
-/** On the LocalVolume of a snapshot: the content that told its handle. Never taken off, so that no race can take it for one without an owner. */
+/**
+ * On the LocalVolume of a snapshot: the content that published its handle. Never removed, so that a
+ * race cannot take the snapshot for one without an owner.
+ */
 export const CONTENT_ANNOTATION = 'keelson.dev/volume-snapshot-content';
 
 const NS_PER_MS = 1_000_000;
@@ -49,7 +52,7 @@ export function snapshotView({ metadata, spec, status }: VolumeSnapshot): Snapsh
   };
 }
 
-/** The VolumeGroupSnapshots that own an object, by UID. */
+/** UIDs of the VolumeGroupSnapshots that own an object. */
 export function groupUidsOf(metadata: KubeObject['metadata']): readonly string[] {
   return (metadata?.ownerReferences ?? [])
     .filter(
@@ -59,7 +62,7 @@ export function groupUidsOf(metadata: KubeObject['metadata']): readonly string[]
     .map(({ uid }) => uid);
 }
 
-/** Another controller may have written it in a way that we do not: then it is different from everything that we want. */
+/** A value that another controller wrote in an unknown form differs from every desired value. */
 function readSize(text: string | undefined): bigint | undefined {
   if (text === undefined) return undefined;
   try {
@@ -93,7 +96,7 @@ export function contentView({ metadata, spec, status }: VolumeSnapshotContent): 
   };
 }
 
-/** Milliseconds as the content's status has them. Whole seconds are exact, for their nanoseconds fit a double. */
+/** Returns nanoseconds, as in the content's status. Whole seconds are exact in a double. */
 export function nanoseconds(ms: number): number {
   return Math.floor(ms / 1_000) * 1_000 * NS_PER_MS;
 }
@@ -129,7 +132,9 @@ export function nodeSnapshotSource({ metadata, spec, status }: LocalVolume): Nod
   return { volumeName: metadata?.name ?? '', nodeName, poolName, size, volumeMode };
 }
 
-/** Returns the LocalVolume that asks a node for a snapshot, created for the snapshot object `owner`. */
+/**
+ * Returns the LocalVolume that asks a node for a snapshot, created for the snapshot object `owner`.
+ */
 export function nodeSnapshotIntent(
   name: string,
   { volumeName, ...source }: NodeSnapshotSource,
@@ -150,7 +155,7 @@ export function nodeSnapshotIntent(
   };
 }
 
-/** The volume of the claim `key`, or why there is none to take a snapshot of. */
+/** Returns the volume of the claim `key`, or a Fault that says why it cannot be snapshotted. */
 export function snapshotSource(key: string, { claims, owners, classes }: Cluster): SnapshotSource | Fault {
   const fault = (what: string): Fault => new Fault('precondition', `claim ${key} ${what}`);
   const claim = claims.store.get(key);
@@ -158,12 +163,13 @@ export function snapshotSource(key: string, { claims, owners, classes }: Cluster
   const volume = owners.store.get(claim.spec?.volumeName ?? '');
   if (claim.status?.phase !== 'Bound' || volume === undefined) {
     const driver = classes.store.get(classNameOf(claim))?.provisioner ?? DRIVER_NAME;
-    // Of another driver in any case: its handle is of no interest.
+    // Of another driver in any case: its handle does not matter.
     if (driver !== DRIVER_NAME) return { driver, volumeHandle: '', volumeMode: '' };
     return fault('is not bound yet');
   }
   const { csi, claimRef, volumeMode = 'Filesystem' } = volume.spec ?? {};
-  if (claimRef?.uid !== claim.metadata?.uid) return fault('is not what its PersistentVolume is bound to');
+  if (claimRef?.uid !== claim.metadata?.uid)
+    return fault('is not the claim that its PersistentVolume is bound to');
   if (csi?.driver === DRIVER_NAME && claim.metadata?.deletionTimestamp !== undefined) {
     return fault('is being deleted');
   }

@@ -30,7 +30,7 @@ import {
 import { removeVolumeFinalizers } from '../context/local-volume-writes.ts';
 import { isUnresponsive, PERSISTENT_VOLUME_ANNOTATION } from '../context/views.ts';
 
-/** On a LocalVolume, with its own UID for a value: its data on that node is given up, whatever becomes of the node. */
+/** On a LocalVolume, with its UID as the value: an administrator releases its data on that node. */
 export const RELEASE = 'keelson.dev/release';
 
 export interface LostNodeVolumesDeps {
@@ -42,18 +42,21 @@ export interface LostNodeVolumesDeps {
 }
 
 const FIELD_MANAGER = 'keelson-controller';
-/** What is said of a volume for as long as it holds; the other remarks are events alone. */
+/** Reasons that also set a condition for as long as they hold; the others are events only. */
 const CONDITION_OF: Readonly<Partial<Record<LostNodeCondition['reason'], string>>> = {
   NodeGone: REACHABLE,
   VolumeGivenUp: REACHABLE,
   Kept: OWNED,
 };
 
-/** Tells of volumes and snapshots whose node, data or owner is gone, and gives up those of which somebody says so. Keys are names of volumes. */
+/**
+ * Creates the reconciler that reports volumes and snapshots whose node, data or owner is lost, and
+ * releases those that an administrator has annotated. Keys are names of LocalVolumes.
+ */
 export function createLostNodeVolumes(context: ControllerContext): Reconciler {
   const { volumes, nodes, owners, claims } = context.cluster;
   const lostNode = new LostNodeVolumes(context);
-  const queue = context.queue('stranded', 4, (name, signal) => lostNode.reconcile(name, signal));
+  const queue = context.queue('lost-node-volumes', 4, (name, signal) => lostNode.reconcile(name, signal));
   const addAll = (objects: readonly LocalVolume[]): void => {
     for (const { metadata } of objects) queue.add(metadata?.name ?? '');
   };
@@ -71,7 +74,7 @@ export function createLostNodeVolumes(context: ControllerContext): Reconciler {
   };
 }
 
-/** Sees to one LocalVolume, by its name. */
+/** Reconciles one LocalVolume, by its name. */
 export class LostNodeVolumes {
   readonly #deps: LostNodeVolumesDeps;
 
@@ -79,7 +82,7 @@ export class LostNodeVolumes {
     this.#deps = deps;
   }
 
-  /** One step. The write that it makes brings the next one. */
+  /** Takes one step. The write that it makes triggers the next step. */
   async reconcile(name: string, signal: AbortSignal): Promise<WorkResult> {
     const { cluster, logger } = this.#deps;
     const volume = cluster.volumes.store.get(name);
@@ -89,7 +92,7 @@ export class LostNodeVolumes {
       return undefined;
     } catch (error) {
       if (!isFault(error, 'busy') && !isFault(error, 'not-found')) throw error;
-      logger.debug({ volume: name, err: error }, 'a plan met a newer state');
+      logger.debug({ volume: name, err: error }, 'plan was stale');
       return { afterMs: 200 };
     }
   }
@@ -98,7 +101,7 @@ export class LostNodeVolumes {
     const { cluster } = this.#deps;
     const known = cluster.nodes.store.get(volume.spec.nodeName);
     let plan = this.#plan(volume, presenceOf(known));
-    // Neither a late watch nor a controller that was stopped for a while may tell of a loss that is none.
+    // Re-read from the API server: a slow watch or a paused controller must not report a loss.
     if (plan.do !== 'nothing' || plan.remark?.reason === 'NodeGone') {
       plan = this.#plan(volume, await this.#readPresence(volume.spec.nodeName, signal));
     }
@@ -113,7 +116,7 @@ export class LostNodeVolumes {
     const { client, logger } = this.#deps;
     const { name = '', uid } = metadata ?? {};
     await client.delete(LOCAL_VOLUMES, { name }, { precondition: { uid }, signal });
-    logger.warn({ volume: name, node: spec.nodeName }, 'a volume was given up, as its annotation says');
+    logger.warn({ volume: name, node: spec.nodeName }, 'released a volume as its annotation requests');
   }
 
   async #takeBack({ metadata, spec }: LocalVolume, signal: AbortSignal): Promise<void> {
@@ -124,18 +127,21 @@ export class LostNodeVolumes {
     cluster.volumes.remember(
       await client.patch(LOCAL_VOLUMES, { name }, { merge, precondition }, { signal }),
     );
-    logger.warn({ volume: name, node: spec.nodeName }, 'a volume was to be given up whose node is Ready');
+    logger.warn({ volume: name, node: spec.nodeName }, 'refused to release a volume whose node is Ready');
   }
 
-  /** In this very version: with the annotation on it. */
+  /** Requires this version, with the annotation. */
   async #letGo(volume: LocalVolume, signal: AbortSignal): Promise<void> {
     const { client, logger } = this.#deps;
     if (!(await removeVolumeFinalizers(volume, { client }, signal))) return;
     const fields = { volume: volume.metadata?.name, node: volume.spec.nodeName };
-    logger.warn(fields, 'a given up volume is gone from the API');
+    logger.warn(fields, 'removed a released volume from the API');
   }
 
-  /** As conditions of our own beside those of the agent; they are there only while there is something to say. */
+  /**
+   * Written as the controller's own conditions beside the agent's; removed when they no longer
+   * hold.
+   */
   async #mark(
     volume: LocalVolume,
     remark: LostNodeCondition | undefined,
@@ -198,7 +204,7 @@ export class LostNodeVolumes {
         handle: status?.volumeHandle ?? '',
         isDeleting: deletionTimestamp !== undefined,
         isPublished: annotations?.[PERSISTENT_VOLUME_ANNOTATION] !== undefined,
-        // The UID: an object that was made again under this name was not meant.
+        // The UID: a re-created object of this name was not meant.
         isGivenUp: uid !== undefined && annotations?.[RELEASE] === uid,
       },
       owners: this.#ownersOf(volume).map((owner) => ({
@@ -214,7 +220,7 @@ export class LostNodeVolumes {
       const node = await client.get(NODES, { name }, { signal });
       if (cluster.nodes.store.get(name) === undefined) {
         cluster.nodes.remember(node);
-        throw new Fault('busy', `node ${name} is new; the plan is made again`);
+        throw new Fault('busy', `node ${name} was re-created during the update; retrying`);
       }
       const ready = node.status?.conditions?.find(({ type }) => type === 'Ready')?.status;
       return ready === 'True' ? 'here' : 'away';

@@ -33,7 +33,9 @@ export interface ReclaimerDeps {
   readonly unannotated: UnannotatedVolumes;
 }
 
-/** Sees PersistentVolumes to their end. Keys are their names. */
+/**
+ * Creates the reconciler that applies reclaim policies to PersistentVolumes. Keys are their names.
+ */
 export function createReclaimer(
   context: ControllerContext,
   { workers }: { readonly workers: number },
@@ -56,35 +58,41 @@ export function createReclaimer(
         onEach(owners, ({ spec }, name) => {
           if (spec?.csi?.driver !== DRIVER_NAME) return;
           queue.add(name);
-          // One that shared its volume with this one may go now.
+          // A PersistentVolume that shared this volume may be deleted now.
           addAllOf(spec.csi.volumeHandle);
         }),
       ),
   };
 }
 
-/** Takes a PersistentVolume, by its name, one step further: from made to marked, from Released to gone. */
+/**
+ * Takes a PersistentVolume, by its name, one step further: from created to annotated, from Released
+ * to deleted.
+ */
 export class Reclaimer {
   readonly #deps: ReclaimerDeps;
-  /** UIDs of what was deleted and is not seen to be so yet, by name: the news of the step before it must not delete it again. */
+  /** UIDs of deleted PersistentVolumes that the informer still lists, by name. */
   readonly #deleted = new Map<string, string | undefined>();
-  /** Handles of volumes whose end was seen, by the names of the PersistentVolumes that had them. */
+  /** Handles of deleted volumes, by the names of their PersistentVolumes. */
   readonly #ended = new Map<string, string>();
-  /** Since when PersistentVolumes are to be noted on their volumes, by name and the monotonic clock. */
+  /**
+   * When PersistentVolumes became due for the annotation of their volumes, by name, on the
+   * monotonic clock.
+   */
   readonly #unannotatedSinceMs = new Map<string, number>();
 
   constructor(deps: ReclaimerDeps) {
     this.#deps = deps;
   }
 
-  /** The LocalVolume with this handle was there, and the server has said that it is no more. */
+  /** Records that the LocalVolume with this handle was deleted. */
   volumeGone(handle: string): void {
     for (const { metadata } of this.#deps.cluster.owners.store.byIndex('handle', handle)) {
       this.#ended.set(metadata?.name ?? '', handle);
     }
   }
 
-  /** One step. The write that it makes brings the next one. */
+  /** Takes one step. The write that it makes triggers the next step. */
   async reconcile(name: string, signal: AbortSignal): Promise<WorkResult> {
     const known = this.#deps.cluster.owners.store.get(name);
     const isNews = known?.metadata?.deletionTimestamp !== undefined;
@@ -100,7 +108,7 @@ export class Reclaimer {
       return await this.#carryOut(known, volume, this.#plan(known, volume), signal);
     } catch (error) {
       if (!isFault(error, 'busy') && !isFault(error, 'not-found')) throw error;
-      this.#deps.logger.debug({ persistentVolume: name, err: error }, 'a plan met a newer state');
+      this.#deps.logger.debug({ persistentVolume: name, err: error }, 'plan was stale');
       return { afterMs: 200 };
     }
   }
@@ -143,7 +151,7 @@ export class Reclaimer {
     }
   }
 
-  /** What is seen now counts, also when the PersistentVolume is gone before its volume bears the note. */
+  /** Recorded now: the PersistentVolume may be deleted before its volume is annotated. */
   #noteOwner({ metadata, spec }: LocalVolume, owner: string): void {
     const { unannotated } = this.#deps;
     const { name = '', annotations } = metadata ?? {};
@@ -152,7 +160,7 @@ export class Reclaimer {
     else unannotated.delete(name);
   }
 
-  /** A PersistentVolume that is gone has left its data, unless that is being deleted. */
+  /** A deleted PersistentVolume leaves its data, unless the data is being deleted. */
   async #keepData(owner: string, signal: AbortSignal): Promise<void> {
     const { cluster, unannotated } = this.#deps;
     this.#unannotatedSinceMs.delete(owner);
@@ -176,7 +184,10 @@ export class Reclaimer {
     this.#deps.cluster.owners.remember(pinned);
   }
 
-  /** Nobody waits for the note and for the event, and a claim that is gone soon needs neither: they give way to claims that wait. */
+  /**
+   * Yields to pending claims: neither the annotation nor the event is urgent, and a claim that is
+   * deleted soon needs neither.
+   */
   async #mark(
     volume: LocalVolume,
     owner: PersistentVolume,
@@ -202,7 +213,7 @@ export class Reclaimer {
     const { cluster, events } = this.#deps;
     const { name: claimName = '', namespace = '', uid } = owner.spec?.claimRef ?? {};
     const claim = cluster.claims.store.get(`${namespace}/${claimName}`);
-    // Others than the one that it was made for have no use for it.
+    // Only the claim that the volume was created for gets the event.
     if (claim === undefined || claim.metadata?.uid !== uid || spec.claim?.uid !== uid) return;
     events.record(PERSISTENT_VOLUME_CLAIMS, claim, {
       type: 'Normal',
@@ -212,7 +223,9 @@ export class Reclaimer {
     });
   }
 
-  /** The owner is read from the server first: a policy that was just set to Retain counts. */
+  /**
+   * Re-reads the PersistentVolume from the API server: a policy that was just set to Retain counts.
+   */
   async #deleteVolume(owner: PersistentVolume, volume: LocalVolume, signal: AbortSignal): Promise<void> {
     const { client, cluster, logger, metrics, quietPeriod } = this.#deps;
     quietPeriod.recordActivity();
@@ -225,13 +238,14 @@ export class Reclaimer {
     const { name = '', uid } = volume.metadata ?? {};
     await client.delete(LOCAL_VOLUMES, { name }, { precondition: { uid }, signal });
     metrics.released();
-    logger.info({ volume: name, persistentVolume: owner.metadata?.name }, 'a released volume is deleted');
+    logger.info({ volume: name, persistentVolume: owner.metadata?.name }, 'deleted a released volume');
   }
 
   /**
-   * Without a LocalVolume behind it the server is asked whether there really is none, unless its end was seen. The finalizer has done its work then and goes first:
-   * once the deletion has begun, Kubernetes takes off its own at the same time, and one of the two writes would have to be made again.
-   * After a crash in between, the object is still Released, and is deleted by the next step.
+   * Asks the API server for a LocalVolume that the informer may lack, unless its deletion was seen.
+   * The finalizer is removed first: once the deletion has begun, Kubernetes removes its own
+   * finalizer at the same time, and one of the two writes would conflict. After a crash in between,
+   * the object is still Released, and the next step deletes it.
    */
   async #deletePersistentVolume(owner: PersistentVolume, signal: AbortSignal): Promise<void> {
     const { client, cluster, quietPeriod } = this.#deps;
@@ -250,7 +264,7 @@ export class Reclaimer {
     this.#deleted.set(name, owner.metadata?.uid);
   }
 
-  /** Gives the object as it is without the finalizer. */
+  /** Returns the object without Keelson's finalizer. */
   async #removeFinalizer(owner: PersistentVolume, signal: AbortSignal): Promise<PersistentVolume> {
     const finalizers = owner.metadata?.finalizers ?? [];
     if (!finalizers.includes(FINALIZER)) return owner;
@@ -269,7 +283,7 @@ export class Reclaimer {
       { merge: { metadata: { finalizers } }, precondition: versionOf(owner) },
       { signal },
     );
-    // The last finalizer of an object that is being deleted takes the object with it.
+    // Removing the last finalizer of an object that is being deleted deletes the object.
     if (changed.metadata?.deletionTimestamp === undefined) this.#deps.cluster.owners.remember(changed);
     return changed;
   }
@@ -297,7 +311,7 @@ export class Reclaimer {
     );
   }
 
-  /** By handle alone: a name proves nothing, anybody who may create PersistentVolumes chooses it. */
+  /** By handle alone: the name is chosen by its creator and proves nothing. */
   #volumeOf({ spec }: PersistentVolume): LocalVolume | undefined {
     return this.#deps.cluster.volumes.store.byIndex('handle', spec?.csi?.volumeHandle ?? '')[0];
   }
