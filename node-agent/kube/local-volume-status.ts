@@ -1,3 +1,4 @@
+import type { ConditionReason } from '../../src/core/reasons/condition-reasons.ts';
 import {
   type LocalVolume,
   MODIFIED,
@@ -65,7 +66,7 @@ export function planStatus(object: LocalVolume, outcome: Outcome, now: Date): Vo
           ...inForce(copy),
         };
   const generation = metadata?.generation === undefined ? {} : { observedGeneration: metadata.generation };
-  const condition = (type: string, why: Fault | undefined, well: string): Condition => ({
+  const condition = (type: string, why: Fault | undefined, well: ConditionReason): Condition => ({
     type,
     status: why === undefined ? 'True' : 'False',
     ...generation,
@@ -80,11 +81,11 @@ export function planStatus(object: LocalVolume, outcome: Outcome, now: Date): Vo
     ...made,
     ...(problem === undefined ? {} : { message: clip(problem.message, 1024) }),
     conditions: [
-      condition('Ready', copy === undefined ? fault : undefined, 'Made'),
-      ...(copy === undefined ? [] : [condition(SIZED, fault, 'AsAsked')]),
+      condition('Ready', copy === undefined ? fault : undefined, 'Created'),
+      ...(copy === undefined ? [] : [condition(SIZED, fault, 'AsRequested')]),
       ...(copy === undefined ? [] : modified(object, copy, attributesFault, condition)),
       ...(copy?.needsNodeExpansion === true
-        ? [condition(NODE_EXPANSION_REQUIRED, undefined, 'FileSystemIsSmaller')]
+        ? [condition(NODE_EXPANSION_REQUIRED, undefined, 'FilesystemSmaller')]
         : []),
     ],
   };
@@ -96,13 +97,13 @@ function modified(
   { spec }: LocalVolume,
   { attributes: found = {} }: Copy,
   fault: Fault | undefined,
-  condition: (type: string, why: Fault | undefined, well: string) => Condition,
+  condition: (type: string, why: Fault | undefined, well: ConditionReason) => Condition,
 ): Condition[] {
   const wanted = attributesOf(spec);
-  if (isFault(wanted)) return [condition(MODIFIED, wanted, '')];
-  if (fault !== undefined) return [condition(MODIFIED, fault, '')];
+  if (isFault(wanted)) return [condition(MODIFIED, wanted, 'AsRequested')];
+  if (fault !== undefined) return [condition(MODIFIED, fault, 'AsRequested')];
   const isPlain = spec.mutableParameters === undefined && attributeNames(found).length === 0;
-  return isPlain || !sameAttributes(found, wanted) ? [] : [condition(MODIFIED, undefined, 'AsAsked')];
+  return isPlain || !sameAttributes(found, wanted) ? [] : [condition(MODIFIED, undefined, 'AsRequested')];
 }
 
 function inForce({ attributes = {} }: Copy): Pick<VolumeStatus, 'mutableParameters'> {

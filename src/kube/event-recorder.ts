@@ -1,4 +1,5 @@
 import { isFault } from '../core/fault.ts';
+import type { EventReason } from '../core/reasons/event-reasons.ts';
 import { type Clock, systemClock } from '../runtime/clock.ts';
 import type { Logger } from '../runtime/logger.ts';
 import { WorkQueue, type WorkResult } from '../runtime/work-queue.ts';
@@ -11,7 +12,7 @@ import { apiVersionOf, type KubeObject, type Resource } from './resource.ts';
 export interface EventNote {
   readonly type: 'Normal' | 'Warning';
   /** CamelCase, for machines: `ProvisioningFailed`. */
-  readonly reason: string;
+  readonly reason: EventReason;
   /** What was being done: `Provision`. */
   readonly action: string;
   /** For people; cut at 1 KiB. */

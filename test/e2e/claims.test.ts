@@ -160,7 +160,7 @@ describe('a claim', { timeout: 300_000 }, () => {
     const name = volume.metadata?.name ?? '';
     await lab.eventually('the volume is listed as kept', async () => {
       expect((await lab.volume(name)).status?.conditions).toContainEqual(
-        expect.objectContaining({ type: 'Owned', status: 'False', reason: 'Kept' }),
+        expect.objectContaining({ type: 'Owned', status: 'False', reason: 'Retained' }),
       );
     });
 
@@ -183,7 +183,7 @@ describe('a claim', { timeout: 300_000 }, () => {
     await deleteNode(lab.cluster, node);
     await lab.eventually('the claim says that its node is gone', async () => {
       expect(await lab.events('stays')).toContain(
-        `NodeGone: volume ${name} is on node ${node}, which is gone`,
+        `NodeLost: volume ${name} is on node ${node}, which is gone`,
       );
     });
     await restartKubelet(lab.cluster, node);

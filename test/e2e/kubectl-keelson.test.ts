@@ -95,22 +95,24 @@ function pod(name: string, spec: object = {}): object {
 describe('kubectl keelson on a real cluster', { timeout: 5 * MINUTES }, () => {
   test('a claim that no node has room for says so of each node, and so does its pod', async () => {
     await kubectl.apply([claim('full', 'keelson', '50Gi'), pod('full')]);
-    const answer = await untilReason('pvc/full', 'NoRoom');
+    const answer = await untilReason('pvc/full', 'InsufficientCapacity');
     expect(answer.verdict).toBe('stuck');
     expect(answer.summary).toContain('it wants 50 GiB');
     expect(answer.nodes.map(({ name, lacks }) => [name, lacks.map(({ code }) => code)])).toEqual([
-      ['node-1', ['NoRoom']],
-      ['node-2', ['NoRoom']],
+      ['node-1', ['InsufficientCapacity']],
+      ['node-2', ['InsufficientCapacity']],
     ]);
-    expect((await untilReason('pod/full', 'NoRoom')).summary).toContain('its claim default/full is stuck');
+    expect((await untilReason('pod/full', 'InsufficientCapacity')).summary).toContain(
+      'its claim default/full is stuck',
+    );
     const { stdout, code } = await keelson(['why', 'pvc/full']);
     expect(code).toBe(1);
-    expect(stdout).toMatch(/^claim default\/full is stuck \(NoRoom\): it wants 50 GiB/);
+    expect(stdout).toMatch(/^claim default\/full is stuck \(InsufficientCapacity\): it wants 50 GiB/);
   });
 
   test('an immediate claim that is too large says the same without a pod', async () => {
     await kubectl.apply([claim('full-now', 'keelson-immediate', '50Gi')]);
-    expect((await untilReason('pvc/full-now', 'NoRoom')).nodes).toHaveLength(2);
+    expect((await untilReason('pvc/full-now', 'InsufficientCapacity')).nodes).toHaveLength(2);
   });
 
   test('a class whose pool no node has is named', async () => {
@@ -138,7 +140,7 @@ describe('kubectl keelson on a real cluster', { timeout: 5 * MINUTES }, () => {
       parameters: { backend: 'image' },
     });
     await kubectl.apply([images, claim('images', 'images', '64Mi'), pod('images')]);
-    const answer = await untilReason('pvc/images', 'PoolUnfit');
+    const answer = await untilReason('pvc/images', 'PoolIncompatible');
     expect(answer.verdict).toBe('stuck');
     expect(answer.summary).toContain('StorageClass images wants backend image');
     expect(JSON.stringify(answer.nodes)).toContain('pool default has backend btrfs, not image');
@@ -147,8 +149,8 @@ describe('kubectl keelson on a real cluster', { timeout: 5 * MINUTES }, () => {
 
   test('a class that does not exist, and a claim that no pod uses', async () => {
     await kubectl.apply([claim('typo', 'keelsn', '1Gi'), claim('alone', 'keelson', '1Gi')]);
-    expect(await why('pvc/typo')).toMatchObject({ verdict: 'stuck', reason: 'ClassMissing' });
-    expect(await why('pvc/alone')).toMatchObject({ verdict: 'waits', reason: 'NoConsumer' });
+    expect(await why('pvc/typo')).toMatchObject({ verdict: 'stuck', reason: 'StorageClassNotFound' });
+    expect(await why('pvc/alone')).toMatchObject({ verdict: 'waits', reason: 'WaitForFirstConsumer' });
   });
 
   test('cordoned nodes are the reason while they are cordoned', async () => {
@@ -175,7 +177,7 @@ describe('kubectl keelson on a real cluster', { timeout: 5 * MINUTES }, () => {
       'the answer about pvc/down is that of an agent that is down',
       async () => {
         const found = await why('pvc/down');
-        if (found.reason === 'AgentSilent' || found.reason === 'NotRegistered') return found;
+        if (found.reason === 'AgentUnresponsive' || found.reason === 'NotRegistered') return found;
         throw new Error(`${found.reason}: ${found.summary}`);
       },
       { timeoutMs: MINUTES },
@@ -188,7 +190,7 @@ describe('kubectl keelson on a real cluster', { timeout: 5 * MINUTES }, () => {
   test('a controller that is down is the reason when nothing else is', async () => {
     await (await cluster.keelson()).stopController();
     await kubectl.apply([claim('silent', 'keelson', '64Mi'), pod('silent')]);
-    expect((await untilReason('pvc/silent', 'ControllerSilent')).verdict).toBe('stuck');
+    expect((await untilReason('pvc/silent', 'ControllerUnresponsive')).verdict).toBe('stuck');
     await (await cluster.keelson()).startController();
     expect((await untilReason('pod/silent', 'Running')).verdict).toBe('well');
   });
@@ -235,7 +237,7 @@ describe('kubectl keelson on a real cluster', { timeout: 5 * MINUTES }, () => {
     const { stdout } = await keelson(['why', 'pvc/full', '-o', 'json'], limited);
     const answer = JSON.parse(stdout) as Answer;
     expect(answer.hidden.join('\n')).toContain('you may not read nodes in the whole cluster');
-    expect(['AsReported', 'Unschedulable']).toContain(answer.reason);
+    expect(['ReportedByController', 'Unschedulable']).toContain(answer.reason);
     expect(answer.nodes).toEqual([]);
   });
 

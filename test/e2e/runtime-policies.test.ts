@@ -38,7 +38,7 @@ describe('a RuntimePolicy', { timeout: 300_000 }, () => {
       expect(status).toMatchObject({
         observedGeneration: metadata.generation,
         nodes: 2,
-        conditions: [{ status: 'True', reason: 'InForce' }],
+        conditions: [{ status: 'True', reason: 'Enforced' }],
       });
       return true;
     };

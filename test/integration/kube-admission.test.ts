@@ -227,7 +227,7 @@ describe('the admission policies', () => {
     const kept = {
       type: 'Owned',
       status: 'False' as const,
-      reason: 'Kept',
+      reason: 'Retained',
       message: '',
       lastTransitionTime: '2026-01-01T00:00:00Z',
     };

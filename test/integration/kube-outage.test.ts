@@ -126,7 +126,12 @@ describe('on a real kube-apiserver', () => {
       { controller: 'keelson.dev/controller', instance: 'controller-0' },
       { client, logger: silentLogger },
     );
-    const note = { type: 'Warning', reason: 'Full', action: 'Provision', note: 'no room' } as const;
+    const note = {
+      type: 'Warning',
+      reason: 'ProvisioningFailed',
+      action: 'Provision',
+      note: 'no room',
+    } as const;
     recorder.record(CONFIG_MAPS, map, note);
     recorder.record(CONFIG_MAPS, map, note);
     const running = recorder.run(stop.signal);

@@ -67,9 +67,9 @@ export async function readReleaseFacts(
 /** As the server has it at this moment, and as the controller will judge it. */
 export async function readLostNode(name: string, client: Pick<KubeClient, 'get'>): Promise<LostNode> {
   const node = await findObject(client, NODES, { name });
-  if (node === undefined) return { name, presence: 'gone' };
+  if (node === undefined) return { name, presence: 'deleted' };
   const ready = node.status?.conditions?.find(({ type }) => type === 'Ready')?.status;
-  return { name, presence: ready === 'True' ? 'here' : 'away' };
+  return { name, presence: ready === 'True' ? 'ready' : 'unresponsive' };
 }
 
 function candidate(
@@ -92,7 +92,7 @@ function candidate(
       namespace: snapshot.metadata?.namespace ?? '',
       name: snapshot.metadata?.name ?? '',
     },
-    isGivenUp: annotations?.[RELEASE] === uid,
+    isReleased: annotations?.[RELEASE] === uid,
   };
 }
 

@@ -63,7 +63,7 @@ async function setReady(lab: ControllerOnFakes, status: 'True' | 'Unknown'): Pro
   await lab.client.patch(NODES, { name: 'n1' }, { merge: taints });
 }
 
-const isGivenUp = async ({ volume, name }: ControllerOnFakes & { name: string }): Promise<boolean> =>
+const isReleased = async ({ volume, name }: ControllerOnFakes & { name: string }): Promise<boolean> =>
   (await volume(name)).metadata?.annotations?.[RELEASE] !== undefined;
 
 test('a lost node is given up once its name is typed; its claims go without it then', async () => {
@@ -75,7 +75,7 @@ test('a lost node is given up once its name is typed; its claims go without it t
   expect(questions[0]).toMatch(/type the name of the node to give up 1 volume for good: $/);
   expect(text).toContain('kubectl delete pvc -n team data --wait=false');
   expect(text).toContain('kubectl delete pod -n team web --force');
-  expect(lab.events.at(-1)).toContain('data VolumeGivenUp');
+  expect(lab.events.at(-1)).toContain('data VolumeReleased');
   await lab.client.delete(PERSISTENT_VOLUME_CLAIMS, { namespace: SPACE, name: 'data' });
   const merge = { status: { phase: 'Released' } };
   await lab.client.patch(PERSISTENT_VOLUMES, { name: lab.name }, { merge }, { subresource: 'status' });
@@ -94,21 +94,21 @@ test.each([
     kind: 'precondition',
     message: expect.stringContaining('n1 was asked for: nothing is given up') as string,
   });
-  expect(await isGivenUp(lab)).toBe(false);
+  expect(await isReleased(lab)).toBe(false);
 });
 
 test('nothing of a node that is Ready is given up, whoever is sure', async () => {
   await using lab = await start('True');
   await expect(release(lab, ['node/n1'])).rejects.toThrow('node n1 is Ready and can serve its volumes');
   await expect(release(lab, ['volume', lab.name])).rejects.toThrow(`can serve volume ${lab.name}`);
-  expect(await isGivenUp(lab)).toBe(false);
+  expect(await isReleased(lab)).toBe(false);
 });
 
 test('one volume of a silent node, without a question; the second time there is nothing to ask', async () => {
   await using lab = await start('Unknown');
   const first = await release(lab, ['lvol', lab.name]);
   expect(first.text).toContain('node n1 is not Ready; on it is:');
-  expect(await isGivenUp(lab)).toBe(true);
+  expect(await isReleased(lab)).toBe(true);
   const second = await release(lab, ['node/n1'], 'unread');
   expect(second.questions).toEqual([]);
   expect(second.text).toContain('1 volume of node n1 is given up');
@@ -132,7 +132,7 @@ test('a node that comes back while the question stands is not given up', async (
     },
   });
   await expect(run).rejects.toThrow('node n1 is Ready');
-  expect(await isGivenUp(lab)).toBe(false);
+  expect(await isReleased(lab)).toBe(false);
 });
 
 test('a name that nothing has is answered with those that there are', async () => {

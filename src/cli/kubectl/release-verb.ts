@@ -39,7 +39,7 @@ export const releaseVerb: ClusterVerb = {
     });
     const facts = await readReleaseFacts(subject, { client, reader });
     checkRelease(subject, facts.node);
-    const news = facts.volumes.filter(({ isGivenUp }) => !isGivenUp);
+    const news = facts.volumes.filter(({ isReleased }) => !isReleased);
     if (news.length > 0 && !isSure) {
       const typed = await ask(
         `${renderCandidates(facts)}\ntype the name of the ${subject.kind} to give up ${counted(news)} for good: `,
@@ -80,7 +80,7 @@ function notConfirmed(typed: string, { name }: ReleaseSubject): Fault {
 
 /** What will be given up, as a person reads it before saying so. */
 export function renderCandidates({ node, volumes }: ReleaseFacts): string {
-  const rows = volumes.map(({ name, type, sizeBytes, owners, snapshot, isGivenUp }) => {
+  const rows = volumes.map(({ name, type, sizeBytes, owners, snapshot, isReleased }) => {
     const claims = [...owners.flatMap(({ claim }) => claim ?? []), ...(snapshot ? [snapshot] : [])];
     return [
       claims.map((each) => `${each.namespace}/${each.name}`).join(',') || '-',
@@ -88,7 +88,7 @@ export function renderCandidates({ node, volumes }: ReleaseFacts): string {
       formatBytes(sizeBytes),
       owners.map(({ reclaimPolicy }) => reclaimPolicy).join(',') || '-',
       owners.flatMap(({ pods }) => pods).join(',') || '-',
-      isGivenUp ? `${name} (given up already)` : name,
+      isReleased ? `${name} (given up already)` : name,
     ];
   });
   return `${describeLostNode(node)}; on it ${volumes.length === 1 ? 'is' : 'are'}:\n\n${renderTable(['CLAIM', 'KIND', 'SIZE', 'RECLAIM', 'PODS', 'LOCALVOLUME'], rows)}`;

@@ -40,7 +40,7 @@ async function answerModified(
         type: 'Modified',
         status: refusal === undefined ? 'True' : 'False',
         observedGeneration: metadata?.generation,
-        reason: refusal?.reason ?? 'AsAsked',
+        reason: refusal?.reason ?? 'AsRequested',
         message: refusal?.message ?? '',
         lastTransitionTime: '2026-01-01T00:00:00Z',
       },

@@ -1,3 +1,4 @@
+import type { EventReason } from '../../core/reasons/event-reasons.ts';
 import { LOCAL_VOLUMES, type LocalVolume, MODIFIED } from '../../api/local-volume.ts';
 import type { Fault } from '../../core/fault.ts';
 import {
@@ -161,7 +162,7 @@ export class Modifier {
     await writeClaimStatus(claim, { status, own: CONDITIONS, conditions }, this.#deps, signal);
   }
 
-  #record(claim: PersistentVolumeClaim, type: EventNote['type'], reason: string, note: string): void {
+  #record(claim: PersistentVolumeClaim, type: EventNote['type'], reason: EventReason, note: string): void {
     this.#deps.events.record(PERSISTENT_VOLUME_CLAIMS, claim, { type, reason, action: 'Modify', note });
   }
 

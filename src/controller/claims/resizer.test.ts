@@ -48,7 +48,7 @@ test('the file system is kubelet’s to grow where the node says so', async () =
   const made = { phase: 'Ready', capacity: '4Gi', volumeHandle: 'vol-data' } as const;
   const condition = {
     status: 'True',
-    reason: 'FileSystemIsSmaller',
+    reason: 'FilesystemSmaller',
     message: '',
     lastTransitionTime: '',
   } as const;

@@ -1,3 +1,4 @@
+import type { EventReason } from '../../core/reasons/event-reasons.ts';
 import { LOCAL_VOLUMES, type LocalVolume, NODE_EXPANSION_REQUIRED, SIZED } from '../../api/local-volume.ts';
 import type { Fault } from '../../core/fault.ts';
 import { exactQuantity } from '../../core/kube-text/exact-quantity.ts';
@@ -201,7 +202,7 @@ export class Resizer {
     await writeClaimStatus(claim, { status, own: CONDITIONS, conditions }, this.#deps, signal);
   }
 
-  #record(claim: PersistentVolumeClaim, type: EventNote['type'], reason: string, note: string): void {
+  #record(claim: PersistentVolumeClaim, type: EventNote['type'], reason: EventReason, note: string): void {
     this.#deps.events.record(PERSISTENT_VOLUME_CLAIMS, claim, { type, reason, action: 'Resize', note });
   }
 }

@@ -1,3 +1,4 @@
+import type { ConditionReason } from '../../core/reasons/condition-reasons.ts';
 import { NODE_LABEL_RULES, type NodeLabelRule } from '../../api/node-label-rule.ts';
 import {
   type ApiCondition,
@@ -125,7 +126,7 @@ export function describeRule(
   const condition = (
     type: string,
     holds: boolean | undefined,
-    reason: string,
+    reason: ConditionReason,
     message: string,
   ): ApiCondition => ({
     type,

@@ -65,7 +65,7 @@ test('an inventory whose agent has died is Ready: Unknown after half a minute, w
   await lab.settle(15_000);
   expect(await ready(lab, 'n1')).toMatchObject({
     status: 'Unknown',
-    reason: 'AgentSilent',
+    reason: 'AgentUnresponsive',
     message: 'the pod of its agent, agent-n1, is not Ready; what is said here is of before',
   });
   expect(await ready(lab, 'n2')).toMatchObject({ status: 'True' });

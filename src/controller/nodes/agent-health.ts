@@ -133,7 +133,7 @@ export class AgentHealth {
     const condition = {
       type: 'Ready',
       status: 'Unknown',
-      reason: 'AgentSilent',
+      reason: 'AgentUnresponsive',
       message,
       lastTransitionTime,
     };

@@ -34,20 +34,20 @@ test('a policy is in force once the proxy of every node has this version of it',
   await using lab = await startControllerOnFakes();
   for (const node of ['n1', 'n2']) await lab.addNode(node);
   const uid = await create(lab, 'env');
-  expect(await said(lab, 'env')).toBe('0 False NoProxy');
+  expect(await said(lab, 'env')).toBe('0 False ProxyNotRunning');
   await report(lab, 'n1', []);
   await report(lab, 'n2', []);
   expect(await said(lab, 'env')).toBe('0 False Pending');
   await report(lab, 'n1', [{ name: 'env', uid, generation: 1 }]);
   expect(await said(lab, 'env')).toBe('1 False Pending');
   await report(lab, 'n2', [{ name: 'env', uid, generation: 1 }]);
-  expect(await said(lab, 'env')).toBe('2 True InForce');
+  expect(await said(lab, 'env')).toBe('2 True Enforced');
   await lab.client.patch(RUNTIME_POLICIES, { name: 'env' }, { merge: { spec: { dryRun: true } } });
   await lab.settle();
   expect(await said(lab, 'env')).toBe('0 False Pending');
   await lab.client.delete(NODE_INVENTORIES, { name: 'n2' });
   await report(lab, 'n1', [{ name: 'env', uid, generation: 2 }]);
-  expect(await said(lab, 'env')).toBe('1 True InForce');
+  expect(await said(lab, 'env')).toBe('1 True Enforced');
 });
 
 test('what a proxy refuses is said in its own words, and of that policy alone', async () => {
@@ -59,7 +59,7 @@ test('what a proxy refuses is said in its own words, and of that policy alone', 
     { name: 'audit', uid: audit, generation: 1 },
   ]);
   expect(await said(lab, 'env')).toBe('0 False Refused');
-  expect(await said(lab, 'audit')).toBe('1 True InForce');
+  expect(await said(lab, 'audit')).toBe('1 True Enforced');
   const { status } = await lab.client.get(RUNTIME_POLICIES, { name: 'env' });
   expect(status?.conditions?.[0]?.message).toBe('n1: spec.x: unknown field');
 });
@@ -74,7 +74,7 @@ test('nodes that answer together are one write; other news of nodes is none', as
     await lab.client.patch(NODE_INVENTORIES, { name }, { merge: { status } }, { subresource: 'status' });
   }
   await lab.settle(2_000);
-  expect(await said(lab, 'env')).toBe('3 True InForce');
+  expect(await said(lab, 'env')).toBe('3 True Enforced');
   expect(writes(lab)).toBe(before + 1);
   const news = { status: { agentVersion: '9.9.9' } };
   await lab.client.patch(NODE_INVENTORIES, { name: 'n1' }, { merge: news }, { subresource: 'status' });
@@ -102,6 +102,6 @@ test.each(['conflict', 'not-found'] as const)(
     expect(await said(lab, 'env')).toBe('  ');
     await lab.addNode('n1');
     await report(lab, 'n1', [{ name: 'env', uid, generation: 1 }]);
-    expect(await said(lab, 'env')).toBe('1 True InForce');
+    expect(await said(lab, 'env')).toBe('1 True Enforced');
   },
 );

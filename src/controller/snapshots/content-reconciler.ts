@@ -1,3 +1,4 @@
+import type { EventReason } from '../../core/reasons/event-reasons.ts';
 import { LOCAL_VOLUMES, type LocalVolume } from '../../api/local-volume.ts';
 import { apiTime } from '../../core/kube-text/api-status.ts';
 import { type ContentPlan, planOrphan } from '../../core/snapshots/content-plan.ts';
@@ -32,7 +33,7 @@ export interface ContentKind<C extends ContentObject, Status> {
   readonly contents: Pick<Informer<C>, 'store' | 'remember'>;
   readonly finalizer: string;
   /** Event reasons. */
-  readonly reasons: { readonly creationFailed: string; readonly deletionFailed: string };
+  readonly reasons: { readonly creationFailed: EventReason; readonly deletionFailed: EventReason };
   readonly ownership: NodeSnapshotOwnership<C>;
   /** Returns the next step by the informers. */
   plan(content: C, isRefused: boolean): ContentPlan<Status>;
@@ -255,7 +256,7 @@ export class ContentReconciler<C extends ContentObject, Status> {
     return live?.metadata?.uid === metadata?.uid ? live : undefined;
   }
 
-  #recordWarning(content: C, reason: string, note: string): void {
+  #recordWarning(content: C, reason: EventReason, note: string): void {
     const { events, logger } = this.#deps;
     const { resource } = this.#kind;
     logger.info({ content: content.metadata?.name, kind: resource.kind, reason, note }, 'snapshot pending');

@@ -46,7 +46,10 @@ export class GroupContentKind implements ContentKind<VolumeGroupSnapshotContent,
   readonly resource = VOLUME_GROUP_SNAPSHOT_CONTENTS;
   readonly contents: GroupKinds['groupContents'];
   readonly finalizer = GROUP_CONTENT_FINALIZER;
-  readonly reasons = { creationFailed: 'GroupSnapshotFailed', deletionFailed: 'GroupSnapshotFailed' };
+  readonly reasons = {
+    creationFailed: 'GroupSnapshotFailed',
+    deletionFailed: 'GroupSnapshotDeleteError',
+  } as const;
   readonly ownership: NodeSnapshotOwnership<VolumeGroupSnapshotContent>;
   readonly #deps: GroupContentKindDeps;
 

@@ -113,7 +113,11 @@ export class GroupSnapshotBinding {
         return undefined;
       case 'wait':
         await this.#writeFault(group, plan.fault, signal);
-        this.#recordEvent(group, { type: 'Warning', reason: 'GroupSnapshotWaits', note: plan.fault.message });
+        this.#recordEvent(group, {
+          type: 'Warning',
+          reason: 'GroupSnapshotPending',
+          note: plan.fault.message,
+        });
         return { afterMs: WAIT_MS };
       case 'hold':
         this.#recordEvent(group, {

@@ -1,3 +1,4 @@
+import type { EventReason } from '../../core/reasons/event-reasons.ts';
 import {
   VOLUME_SNAPSHOT_CONTENTS,
   VOLUME_SNAPSHOTS,
@@ -98,7 +99,7 @@ export class SnapshotBinding {
         await this.#release(content, signal);
         events.record(VOLUME_SNAPSHOT_CONTENTS, content, {
           type: 'Normal',
-          reason: 'SnapshotGone',
+          reason: 'SnapshotDeleted',
           action: 'Bind',
           note: `VolumeSnapshot ${namespace}/${snapshotName} was deleted; the snapshot's data stays until this content is deleted`,
         });
@@ -245,7 +246,7 @@ export class SnapshotBinding {
       },
       signal,
     );
-    const said = (reason: string, note: string, type: EventNote['type'] = 'Normal'): void =>
+    const said = (reason: EventReason, note: string, type: EventNote['type'] = 'Normal'): void =>
       this.#recordEvent(snapshot, { type, reason, note });
     if (before.createdMs === undefined && createdMs !== undefined)
       said('SnapshotCreated', 'created the snapshot');

@@ -30,7 +30,10 @@ export class SnapshotContentKind implements ContentKind<VolumeSnapshotContent, C
   readonly resource = VOLUME_SNAPSHOT_CONTENTS;
   readonly contents: SnapshotKinds['contents'];
   readonly finalizer = CONTENT_FINALIZER;
-  readonly reasons = { creationFailed: 'SnapshotCreationFailed', deletionFailed: 'SnapshotDeleteError' };
+  readonly reasons = {
+    creationFailed: 'SnapshotCreationFailed',
+    deletionFailed: 'SnapshotDeleteError',
+  } as const;
   readonly ownership: NodeSnapshotOwnership<VolumeSnapshotContent>;
   readonly #deps: SnapshotContentKindDeps;
 

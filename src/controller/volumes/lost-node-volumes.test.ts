@@ -34,8 +34,8 @@ test('a node that goes is told of on its claims; one that returns takes that bac
   const name = await lab.addBound('data', 'n1');
   await lab.client.delete(NODES, { name: 'n1' });
   await lab.settle();
-  expect(lab.events.at(-1)).toContain(`data NodeGone: volume ${name} is on node n1, which is gone`);
-  expect(await reasons(lab, name)).toEqual(['NodeGone']);
+  expect(lab.events.at(-1)).toContain(`data NodeLost: volume ${name} is on node n1, which is gone`);
+  expect(await reasons(lab, name)).toEqual(['NodeLost']);
   await lab.client.create(NODES, { metadata: { name: 'n1' } });
   await lab.settle();
   expect(await reasons(lab, name)).toEqual([]);
@@ -51,7 +51,7 @@ test('a volume of a node that is gone goes only when somebody gives it up, and i
   await lab.settle(3_600_000);
   expect((await lab.volume(name)).metadata?.deletionTimestamp).toBeUndefined();
   await giveUp(lab, name);
-  expect(lab.events.at(-1)).toContain('VolumeGivenUp');
+  expect(lab.events.at(-1)).toContain('VolumeReleased');
   expect((await lab.volume(name)).metadata?.deletionTimestamp).toBeUndefined();
   await deleteClaim(lab, name);
   expect(await listAll(lab.client, LOCAL_VOLUMES)).toEqual([]);
@@ -80,7 +80,7 @@ test('a snapshot that is deleted goes with a node that is gone only when somebod
   });
   await lab.client.delete(NODES, { name: 'n1' });
   await lab.settle();
-  expect(await reasons(lab, 'snap')).toEqual(['NodeGone']);
+  expect(await reasons(lab, 'snap')).toEqual(['NodeLost']);
   await lab.client.delete(LOCAL_VOLUMES, { name: 'snap' });
   await lab.settle(3_600_000);
   expect((await lab.volume('snap')).metadata?.finalizers).toEqual(['keelson.dev/data']);

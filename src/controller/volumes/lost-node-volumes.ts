@@ -44,9 +44,9 @@ export interface LostNodeVolumesDeps {
 const FIELD_MANAGER = 'keelson-controller';
 /** Reasons that also set a condition for as long as they hold; the others are events only. */
 const CONDITION_OF: Readonly<Partial<Record<LostNodeCondition['reason'], string>>> = {
-  NodeGone: REACHABLE,
-  VolumeGivenUp: REACHABLE,
-  Kept: OWNED,
+  NodeLost: REACHABLE,
+  VolumeReleased: REACHABLE,
+  Retained: OWNED,
 };
 
 /**
@@ -88,7 +88,7 @@ export class LostNodeVolumes {
     const volume = cluster.volumes.store.get(name);
     if (volume === undefined) return undefined;
     try {
-      await this.#see(volume, signal);
+      await this.#act(volume, signal);
       return undefined;
     } catch (error) {
       if (!isFault(error, 'busy') && !isFault(error, 'not-found')) throw error;
@@ -97,19 +97,20 @@ export class LostNodeVolumes {
     }
   }
 
-  async #see(volume: LocalVolume, signal: AbortSignal): Promise<void> {
+  async #act(volume: LocalVolume, signal: AbortSignal): Promise<void> {
     const { cluster } = this.#deps;
     const known = cluster.nodes.store.get(volume.spec.nodeName);
     let plan = this.#plan(volume, presenceOf(known));
     // Re-read from the API server: a slow watch or a paused controller must not report a loss.
-    if (plan.do !== 'nothing' || plan.remark?.reason === 'NodeGone') {
+    if (plan.do !== 'nothing' || plan.condition?.reason === 'NodeLost') {
       plan = this.#plan(volume, await this.#readPresence(volume.spec.nodeName, signal));
     }
-    this.#tell(volume, plan.remark);
-    if (volume.metadata?.deletionTimestamp === undefined) await this.#mark(volume, plan.remark, signal);
+    this.#recordEvent(volume, plan.condition);
+    if (volume.metadata?.deletionTimestamp === undefined)
+      await this.#writeCondition(volume, plan.condition, signal);
     if (plan.do === 'delete') await this.#delete(volume, signal);
-    if (plan.do === 'let-go') await this.#letGo(volume, signal);
-    if (plan.do === 'take-back') await this.#takeBack(volume, signal);
+    if (plan.do === 'remove-finalizers') await this.#removeFinalizers(volume, signal);
+    if (plan.do === 'withdraw-release') await this.#withdrawRelease(volume, signal);
   }
 
   async #delete({ metadata, spec }: LocalVolume, signal: AbortSignal): Promise<void> {
@@ -119,7 +120,7 @@ export class LostNodeVolumes {
     logger.warn({ volume: name, node: spec.nodeName }, 'released a volume as its annotation requests');
   }
 
-  async #takeBack({ metadata, spec }: LocalVolume, signal: AbortSignal): Promise<void> {
+  async #withdrawRelease({ metadata, spec }: LocalVolume, signal: AbortSignal): Promise<void> {
     const { client, cluster, logger } = this.#deps;
     const { name = '', uid, resourceVersion } = metadata ?? {};
     const merge = { metadata: { annotations: { [RELEASE]: null } } };
@@ -131,7 +132,7 @@ export class LostNodeVolumes {
   }
 
   /** Requires this version, with the annotation. */
-  async #letGo(volume: LocalVolume, signal: AbortSignal): Promise<void> {
+  async #removeFinalizers(volume: LocalVolume, signal: AbortSignal): Promise<void> {
     const { client, logger } = this.#deps;
     if (!(await removeVolumeFinalizers(volume, { client }, signal))) return;
     const fields = { volume: volume.metadata?.name, node: volume.spec.nodeName };
@@ -142,25 +143,25 @@ export class LostNodeVolumes {
    * Written as the controller's own conditions beside the agent's; removed when they no longer
    * hold.
    */
-  async #mark(
+  async #writeCondition(
     volume: LocalVolume,
-    remark: LostNodeCondition | undefined,
+    condition: LostNodeCondition | undefined,
     signal: AbortSignal,
   ): Promise<void> {
     const { client, cluster, clock } = this.#deps;
-    const type = remark && CONDITION_OF[remark.reason];
+    const type = condition && CONDITION_OF[condition.reason];
     const ours = (volume.status?.conditions ?? []).filter((each) => [REACHABLE, OWNED].includes(each.type));
-    if (remark === undefined && ours.length === 0) return;
+    if (condition === undefined && ours.length === 0) return;
     const lastTransitionTime = apiTime(new Date(clock.nowMs()));
     const said =
-      type === undefined || remark === undefined
+      type === undefined || condition === undefined
         ? []
         : [
             {
               type,
               status: 'False' as const,
-              reason: remark.reason,
-              message: remark.message,
+              reason: condition.reason,
+              message: condition.message,
               lastTransitionTime,
             },
           ];
@@ -176,14 +177,14 @@ export class LostNodeVolumes {
     cluster.volumes.remember(marked);
   }
 
-  #tell(volume: LocalVolume, remark: LostNodeCondition | undefined): void {
-    if (remark === undefined || remark.reason === 'Kept') return;
+  #recordEvent(volume: LocalVolume, condition: LostNodeCondition | undefined): void {
+    if (condition === undefined || condition.reason === 'Retained') return;
     const { events } = this.#deps;
     const note = {
       type: 'Warning',
-      reason: remark.reason,
+      reason: condition.reason,
       action: 'Watch',
-      note: remark.message,
+      note: condition.message,
     } as const;
     const claims = this.#ownersOf(volume).flatMap((owner) => this.#claimOf(owner) ?? []);
     for (const claim of claims) events.record(PERSISTENT_VOLUME_CLAIMS, claim, note);
@@ -205,7 +206,7 @@ export class LostNodeVolumes {
         isDeleting: deletionTimestamp !== undefined,
         isPublished: annotations?.[PERSISTENT_VOLUME_ANNOTATION] !== undefined,
         // The UID: a re-created object of this name was not meant.
-        isGivenUp: uid !== undefined && annotations?.[RELEASE] === uid,
+        isReleased: uid !== undefined && annotations?.[RELEASE] === uid,
       },
       owners: this.#ownersOf(volume).map((owner) => ({
         name: owner.metadata?.name ?? '',
@@ -223,9 +224,9 @@ export class LostNodeVolumes {
         throw new Fault('busy', `node ${name} was re-created during the update; retrying`);
       }
       const ready = node.status?.conditions?.find(({ type }) => type === 'Ready')?.status;
-      return ready === 'True' ? 'here' : 'away';
+      return ready === 'True' ? 'ready' : 'unresponsive';
     } catch (error) {
-      if (isFault(error, 'not-found')) return 'gone';
+      if (isFault(error, 'not-found')) return 'deleted';
       throw error;
     }
   }
@@ -243,6 +244,6 @@ export class LostNodeVolumes {
 }
 
 function presenceOf(node: (Node & KubeObject) | undefined): NodePresence {
-  if (node === undefined) return 'gone';
-  return isUnresponsive(node) ? 'away' : 'here';
+  if (node === undefined) return 'deleted';
+  return isUnresponsive(node) ? 'unresponsive' : 'ready';
 }

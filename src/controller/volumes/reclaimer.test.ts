@@ -79,7 +79,7 @@ test('with Retain the data stays, also when the PersistentVolume is deleted, and
   await lab.settle();
   expect(await listAll(lab.client, PERSISTENT_VOLUMES)).toEqual([]);
   expect((await lab.volume(name)).metadata?.deletionTimestamp).toBeUndefined();
-  expect((await lab.volume(name)).status?.conditions).toMatchObject([{ type: 'Owned', reason: 'Kept' }]);
+  expect((await lab.volume(name)).status?.conditions).toMatchObject([{ type: 'Owned', reason: 'Retained' }]);
 });
 
 test('a PersistentVolume that is written by hand learns where it is; with Delete its data goes with it', async () => {

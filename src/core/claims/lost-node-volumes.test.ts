@@ -10,81 +10,86 @@ const volume: LostVolumeView = {
   handle: 'vol-1',
   isDeleting: false,
   isPublished: true,
-  isGivenUp: false,
+  isReleased: false,
 };
 const owner = { name: 'pvc-1', reclaimPolicy: 'Delete' };
-const released = { ...volume, isGivenUp: true };
+const released = { ...volume, isReleased: true };
 const snapshot = { ...released, isSnapshot: true };
 
 test.each<[string, Partial<LostNodeInput>, string, string | undefined]>([
   ['a volume that serves is no news', {}, 'nothing', undefined],
-  ['one of a silent node may be back in a minute', { node: 'away' }, 'nothing', undefined],
-  ['one of a node that is gone is told of, and kept', { node: 'gone' }, 'nothing', 'NodeGone'],
+  ['one of a silent node may be back in a minute', { node: 'unresponsive' }, 'nothing', undefined],
+  ['one of a node that is gone is told of, and kept', { node: 'deleted' }, 'nothing', 'NodeLost'],
   [
     'so is one that is being deleted there',
-    { node: 'gone', volume: { ...volume, isDeleting: true } },
+    { node: 'deleted', volume: { ...volume, isDeleting: true } },
     'nothing',
-    'NodeGone',
+    'NodeLost',
   ],
   ['lost data is told of', { volume: { ...volume, phase: 'Lost' } }, 'nothing', 'VolumeLost'],
-  ['one without an owner is kept', { owners: [] }, 'nothing', 'Kept'],
+  ['one without an owner is kept', { owners: [] }, 'nothing', 'Retained'],
   [
     'one that never had an owner is the provisioner’s',
     { owners: [], volume: { ...volume, isPublished: false } },
     'nothing',
     undefined,
   ],
-  ['nothing of a Ready node is given up', { volume: released }, 'take-back', 'ReleaseRefused'],
+  ['nothing of a Ready node is given up', { volume: released }, 'withdraw-release', 'ReleaseRefused'],
   [
     'also not while it is deleted',
     { volume: { ...released, isDeleting: true } },
-    'take-back',
+    'withdraw-release',
     'ReleaseRefused',
   ],
   [
     'one that is given up waits for its claim',
-    { volume: released, node: 'gone' },
+    { volume: released, node: 'deleted' },
     'nothing',
-    'VolumeGivenUp',
+    'VolumeReleased',
   ],
-  ['and goes when nobody has it', { volume: released, node: 'gone', owners: [] }, 'delete', 'VolumeGivenUp'],
+  [
+    'and goes when nobody has it',
+    { volume: released, node: 'deleted', owners: [] },
+    'delete',
+    'VolumeReleased',
+  ],
   [
     'without waiting for its node',
-    { volume: { ...released, isDeleting: true }, node: 'away' },
-    'let-go',
-    'VolumeGivenUp',
+    { volume: { ...released, isDeleting: true }, node: 'unresponsive' },
+    'remove-finalizers',
+    'VolumeReleased',
   ],
-  ['a snapshot waits for its content', { volume: snapshot, node: 'gone' }, 'nothing', 'VolumeGivenUp'],
+  ['a snapshot waits for its content', { volume: snapshot, node: 'deleted' }, 'nothing', 'VolumeReleased'],
   [
     'and goes with that',
-    { volume: { ...snapshot, isDeleting: true }, node: 'gone', owners: [] },
-    'let-go',
-    'VolumeGivenUp',
+    { volume: { ...snapshot, isDeleting: true }, node: 'deleted', owners: [] },
+    'remove-finalizers',
+    'VolumeReleased',
   ],
   [
     'one that nobody gives up is told of',
-    { volume: { ...snapshot, isGivenUp: false }, node: 'gone', owners: [] },
+    { volume: { ...snapshot, isReleased: false }, node: 'deleted', owners: [] },
     'nothing',
-    'NodeGone',
+    'NodeLost',
   ],
   [
     'what a snapshot lacks else is said of its content',
-    { volume: { ...snapshot, isGivenUp: false, phase: 'Lost' }, owners: [] },
+    { volume: { ...snapshot, isReleased: false, phase: 'Lost' }, owners: [] },
     'nothing',
     undefined,
   ],
 ])('%s', (_name, change, step, reason) => {
-  const plan = planLostNodeVolume({ volume, node: 'here', owners: [owner], ...change });
-  expect([plan.do, plan.remark?.reason]).toEqual([step, reason]);
+  const plan = planLostNodeVolume({ volume, node: 'ready', owners: [owner], ...change });
+  expect([plan.do, plan.condition?.reason]).toEqual([step, reason]);
 });
 
 test('whoever waits is told what to delete', () => {
-  const input: LostNodeInput = { volume: released, node: 'gone', owners: [owner] };
-  expect(planLostNodeVolume(input).remark?.message).toContain(
+  const input: LostNodeInput = { volume: released, node: 'deleted', owners: [owner] };
+  expect(planLostNodeVolume(input).condition?.message).toContain(
     'gone, was given up: delete this claim and the pods',
   );
   const kept = { ...input, owners: [{ ...owner, reclaimPolicy: 'Retain' }] };
-  expect(planLostNodeVolume(kept).remark?.message).toContain(
+  expect(planLostNodeVolume(kept).condition?.message).toContain(
     'PersistentVolume pvc-1, which has policy Retain',
   );
 });

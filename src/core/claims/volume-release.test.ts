@@ -14,7 +14,7 @@ const volume: ReleaseCandidate = {
   sizeBytes: 1n,
   owners: [owner],
   snapshot: undefined,
-  isGivenUp: false,
+  isReleased: false,
 };
 const CLAIM = 'kubectl delete pvc -n team data --wait=false';
 const POD = 'kubectl delete pod -n team web-0 --force';
@@ -45,14 +45,14 @@ test.each<[string, Partial<ReleaseCandidate>, readonly string[]]>([
 });
 
 test('nothing of a node that is Ready is given up', () => {
-  const node = { name: 'n1', presence: 'here' } as const;
+  const node = { name: 'n1', presence: 'ready' } as const;
   expect(() => {
     checkRelease({ kind: 'node', name: 'n1' }, node);
   }).toThrow('node n1 is Ready and can serve its volumes');
   expect(() => {
     checkRelease({ kind: 'volume', name: 'pvc-1' }, node);
   }).toThrow('can serve volume pvc-1');
-  for (const presence of ['away', 'gone'] as const) {
+  for (const presence of ['unresponsive', 'deleted'] as const) {
     checkRelease({ kind: 'node', name: 'n1' }, { ...node, presence });
   }
 });

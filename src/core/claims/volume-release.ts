@@ -25,7 +25,7 @@ export interface ReleaseCandidate {
   /** The VolumeSnapshot of a snapshot, while that exists. */
   readonly snapshot: NamespacedName | undefined;
   /** Somebody has said so already. */
-  readonly isGivenUp: boolean;
+  readonly isReleased: boolean;
 }
 
 export interface NamespacedName {
@@ -44,7 +44,7 @@ export interface ReleaseOwner {
 
 /** Throws `precondition` while the node can serve: what it has is deleted there, not given up. */
 export function checkRelease({ kind, name }: ReleaseSubject, node: LostNode): void {
-  if (node.presence !== 'here') return;
+  if (node.presence !== 'ready') return;
   const what = kind === 'node' ? 'its volumes' : `volume ${name}`;
   throw new Fault(
     'precondition',
@@ -73,5 +73,5 @@ export function planAfterRelease({ owners, snapshot }: ReleaseCandidate): readon
 
 /** The node in words, as the reason why its volumes cannot be reached. */
 export function describeLostNode({ name, presence }: LostNode): string {
-  return presence === 'gone' ? `node ${name} is gone from the cluster` : `node ${name} is not Ready`;
+  return presence === 'deleted' ? `node ${name} is gone from the cluster` : `node ${name} is not Ready`;
 }

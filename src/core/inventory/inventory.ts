@@ -1,3 +1,4 @@
+import type { ConditionReason } from '../reasons/condition-reasons.ts';
 import type { BackendKind } from '../volumes/backend-features.ts';
 import {
   type ApiCondition,
@@ -145,7 +146,12 @@ export function planInventory(
   now: Date,
 ): InventoryStatus | undefined {
   const time = apiTime(now);
-  const condition = (type: string, holds: boolean, reason: string, message: string): ApiCondition => ({
+  const condition = (
+    type: string,
+    holds: boolean,
+    reason: ConditionReason,
+    message: string,
+  ): ApiCondition => ({
     type,
     status: holds ? 'True' : 'False',
     reason,
@@ -183,7 +189,7 @@ export function planInventory(
           condition(
             'PeersReachable',
             network.unreachable.length === 0,
-            network.unreachable.length === 0 ? 'RoutesInForce' : 'NoRoute',
+            network.unreachable.length === 0 ? 'RoutesInstalled' : 'NoRoute',
             first(network.unreachable).join('\n'),
           ),
           condition(

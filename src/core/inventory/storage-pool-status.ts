@@ -1,3 +1,4 @@
+import type { ConditionReason } from '../reasons/condition-reasons.ts';
 import {
   type ApiCondition,
   apiTime,
@@ -79,7 +80,7 @@ export function nodesInUse(nodes: readonly PoolOnNode[]): readonly string[] {
 function conditionsOf(
   { isDeleting, nodes }: PoolFindings,
   lacking: readonly PoolOnNode[],
-): Omit<ApiCondition, 'lastTransitionTime'>[] {
+): (Omit<ApiCondition, 'lastTransitionTime'> & { readonly reason: ConditionReason })[] {
   const isSelected = nodes.some((node) => node.isSelected);
   const reasons = lacking.map(({ nodeName, pool }) => `${nodeName}: ${describeLack(pool)}`);
   const ready = isSelected && lacking.length === 0 && !isDeleting;

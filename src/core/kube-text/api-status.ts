@@ -1,3 +1,4 @@
+import type { FaultReason } from '../reasons/condition-reasons.ts';
 import type { Fault } from '../fault.ts';
 
 /** A metav1.Condition. */
@@ -39,11 +40,12 @@ export function apiTime(time: Date): string {
 }
 
 /** The kind of a fault as Kubernetes writes reasons: `not-found` is NotFound. */
-export function reasonOf({ kind }: Pick<Fault, 'kind'>): string {
-  return kind
+export function reasonOf({ kind }: Pick<Fault, 'kind'>): FaultReason {
+  const reason = kind
     .split('-')
     .map((word) => word.charAt(0).toUpperCase() + word.slice(1))
     .join('');
+  return reason as FaultReason;
 }
 
 /** At most `length` characters of `text`. */

@@ -20,8 +20,8 @@ const status = (
 
 describe('the status of a policy', () => {
   it.each([
-    ['every proxy has it', { a: facts(), b: facts() }, 2, 'True', 'InForce', ''],
-    ['a node has no proxy', { a: facts(), b: undefined }, 1, 'True', 'InForce', 'no CRI proxy on b'],
+    ['every proxy has it', { a: facts(), b: facts() }, 2, 'True', 'Enforced', ''],
+    ['a node has no proxy', { a: facts(), b: undefined }, 1, 'True', 'Enforced', 'no CRI proxy on b'],
     [
       'a proxy has an older one',
       { a: facts(), b: facts({ generation: 1 }) },
@@ -52,7 +52,7 @@ describe('the status of a policy', () => {
       { a: undefined },
       0,
       'False',
-      'NoProxy',
+      'ProxyNotRunning',
       'no node has a CRI proxy that could apply it',
     ],
   ])('when %s', (_, nodes, count, ready, reason, message) => {

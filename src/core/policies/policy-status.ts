@@ -5,6 +5,7 @@ import {
   clip,
   settleConditions,
 } from '../kube-text/api-status.ts';
+import type { ConditionReason } from '../reasons/condition-reasons.ts';
 import type { PolicyFacts } from './policy-report.ts';
 
 /** Status of a RuntimePolicy. */
@@ -42,7 +43,7 @@ export function planPolicyStatus(
   const refused = proxied.filter(({ facts }) => facts?.problem !== undefined);
   const waiting = proxied.filter((one) => !inForce.includes(one) && !refused.includes(one));
   const bare = nodes.filter(({ policies }) => policies === undefined).map((node) => node.name);
-  const verdict = ((): Pick<ApiCondition, 'status' | 'reason' | 'message'> => {
+  const verdict = ((): Pick<ApiCondition, 'status' | 'message'> & { readonly reason: ConditionReason } => {
     const without = bare.length === 0 ? '' : `; no CRI proxy on ${list(bare)}`;
     if (refused.length > 0) {
       const said = refused.slice(0, NAMED).map(({ node, facts }) => `${node}: ${facts?.problem ?? ''}`);
@@ -53,9 +54,13 @@ export function planPolicyStatus(
       return { status: 'False', reason: 'Pending', message: `not yet in force on ${names}${without}` };
     }
     if (proxied.length === 0) {
-      return { status: 'False', reason: 'NoProxy', message: 'no node has a CRI proxy that could apply it' };
+      return {
+        status: 'False',
+        reason: 'ProxyNotRunning',
+        message: 'no node has a CRI proxy that could apply it',
+      };
     }
-    return { status: 'True', reason: 'InForce', message: without.replace('; ', '') };
+    return { status: 'True', reason: 'Enforced', message: without.replace('; ', '') };
   })();
   const ready = {
     type: 'Ready',

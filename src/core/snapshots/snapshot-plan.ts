@@ -1,3 +1,4 @@
+import type { EventReason } from '../reasons/event-reasons.ts';
 import { DRIVER_NAME } from '../volumes/driver.ts';
 import { Fault, isFault } from '../fault.ts';
 import { IN_GROUP_FINALIZER } from './group-snapshot.ts';
@@ -34,7 +35,7 @@ export interface SnapshotState {
 export type SnapshotPlan =
   | { readonly do: 'nothing' }
   /** Nothing can be done before something else changes; `fault` says what, to the author of the snapshot. */
-  | { readonly do: 'wait'; readonly reason: string; readonly fault: Fault }
+  | { readonly do: 'wait'; readonly reason: EventReason; readonly fault: Fault }
   /** It is being deleted, and volumes are still being made from it. */
   | { readonly do: 'hold'; readonly fault: Fault }
   /** Write the default class into it. */

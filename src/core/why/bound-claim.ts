@@ -53,7 +53,7 @@ export function explainBound(facts: ClaimFacts): Explanation {
   const node = facts.nodes.find(({ name }) => name === nodeName);
   if (node === undefined && nodeName !== undefined && !facts.blind.has('nodes')) {
     return stuck(
-      'NodeGone',
+      'NodeLost',
       `its volume is on node ${nodeName ?? ''}, which is not in the cluster any more; the data is not touched`,
       'bring the node back under the same name with its disks',
       'if it never comes back: delete the claim and its pod, and restore the data from a snapshot or backup',
@@ -141,7 +141,7 @@ function explainResize(facts: ClaimFacts): Explanation | undefined {
   if (node !== undefined && (pool === undefined || pool.freeBytes < missing)) {
     return explain(
       'stuck',
-      'NoRoom',
+      'InsufficientCapacity',
       `${describeFreeSpace(node.view, { pool: volume?.poolName })} on node ${node.name}`,
       ['ask for less (down to what it has), delete volumes that nobody needs there, or enlarge the pool'],
     );

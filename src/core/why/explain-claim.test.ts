@@ -142,28 +142,34 @@ function explain(change: Change): ReturnType<typeof explainClaim> {
 
 describe('a claim without a volume', () => {
   const cases: readonly (readonly [string, Change, verdict: string, reason: string, words: string])[] = [
-    ['no pod uses it', {}, 'waits', 'NoConsumer', 'waits for the first pod'],
+    ['no pod uses it', {}, 'waits', 'WaitForFirstConsumer', 'waits for the first pod'],
     [
       'it names no class',
       { claim: { ...CLAIM, className: '' }, class: undefined },
       'stuck',
-      'NoClass',
+      'StorageClassNotSet',
       'no StorageClass',
     ],
-    ['its class does not exist', { class: undefined }, 'stuck', 'ClassMissing', 'local does not exist'],
+    [
+      'its class does not exist',
+      { class: undefined },
+      'stuck',
+      'StorageClassNotFound',
+      'local does not exist',
+    ],
     [
       'its class is of another driver',
       { class: undefined, storageClass: { provisioner: 'other.io', canExpand: false } },
       'stuck',
-      'ForeignClass',
+      'OtherProvisionerClass',
       'belongs to other.io',
     ],
-    ['every node is full', { pods: [POD], nodes: FULL }, 'stuck', 'NoRoom', 'wants 20 GiB'],
+    ['every node is full', { pods: [POD], nodes: FULL }, 'stuck', 'InsufficientCapacity', 'wants 20 GiB'],
     [
       'it is immediate and every node is full',
       { claim: ASKED, class: IMMEDIATE, nodes: FULL },
       'stuck',
-      'NoRoom',
+      'InsufficientCapacity',
       'the most is 11 GiB, in pool default on n1',
     ],
     [
@@ -177,7 +183,7 @@ describe('a claim without a volume', () => {
       'pools cannot make block volumes',
       { pods: [POD], claim: { ...CLAIM, volumeMode: 'Block' }, nodes: [without('block'), without('block')] },
       'stuck',
-      'PoolUnfit',
+      'PoolIncompatible',
       'no node that it may go to has a pool for a volume of volumeMode Block',
     ],
     [
@@ -188,7 +194,7 @@ describe('a claim without a volume', () => {
         nodes: [without(), without()],
       },
       'stuck',
-      'PoolUnfit',
+      'PoolIncompatible',
       'StorageClass local wants backend image',
     ],
     [
@@ -199,14 +205,14 @@ describe('a claim without a volume', () => {
         nodes: [without(), without('block')],
       },
       'stuck',
-      'PoolUnfit',
+      'PoolIncompatible',
       'StorageClass local wants a pool with media=ssd',
     ],
     [
       'the only pool has not its file system',
       { pods: [POD], class: { ...CLASS, parameters: FS_XFS }, nodes: [without('fs-xfs')] },
       'stuck',
-      'PoolUnfit',
+      'PoolIncompatible',
       'pool default has no xfs',
     ],
     [
@@ -309,7 +315,7 @@ describe('a claim without a volume', () => {
         pinned: [{ claimName: 'log', nodeNames: ['n1'] }],
       },
       'stuck',
-      'NoRoom',
+      'InsufficientCapacity',
       'the only node that it may go to is n1',
     ],
     [
@@ -350,7 +356,7 @@ describe('a claim without a volume', () => {
       'the controller does not act',
       { claim: SELECTED, ageSeconds: 90 },
       'stuck',
-      'ControllerSilent',
+      'ControllerUnresponsive',
       'nobody holds its lease',
     ],
     [
@@ -368,7 +374,7 @@ describe('a claim without a volume', () => {
         volume: { name: 'pvc-1', ageSeconds: 40, isSeen: false, isCopy: false },
       },
       'stuck',
-      'AgentSilent',
+      'AgentUnresponsive',
       'agent of node n1 has not touched',
     ],
     [
@@ -411,7 +417,7 @@ describe('a claim without a volume', () => {
       'the PersistentVolume that it names is missing',
       { claim: { ...CLAIM, volumeName: 'pv-x' } },
       'stuck',
-      'OwnerMissing',
+      'PersistentVolumeNotFound',
       'pv-x, which does not exist',
     ],
     [
@@ -421,7 +427,7 @@ describe('a claim without a volume', () => {
         owner: { ...OWNER, name: 'pv-x', phase: 'Released', claim: 'team/old', isForThisClaim: false },
       },
       'stuck',
-      'OwnerTaken',
+      'PersistentVolumeTaken',
       'belongs to claim team/old',
     ],
   ];
@@ -439,10 +445,13 @@ describe('a claim without a volume', () => {
         name: 'n1',
         lacks: [
           { code: 'Cordoned', text: 'it is cordoned' },
-          { code: 'NoRoom', text: 'pool default has 1 GiB free, 20 GiB is wanted' },
+          { code: 'InsufficientCapacity', text: 'pool default has 1 GiB free, 20 GiB is wanted' },
         ],
       },
-      { name: 'n2', lacks: [{ code: 'NoRoom', text: 'pool default has 4 GiB free, 20 GiB is wanted' }] },
+      {
+        name: 'n2',
+        lacks: [{ code: 'InsufficientCapacity', text: 'pool default has 4 GiB free, 20 GiB is wanted' }],
+      },
     ]);
   });
 
@@ -450,13 +459,15 @@ describe('a claim without a volume', () => {
     const controlPlane = node('cp', 90n, {
       taints: [{ key: 'control-plane', value: '', effect: 'NoSchedule' }],
     });
-    expect(explain({ pods: [POD], nodes: [controlPlane, ...FULL] })).toMatchObject({ reason: 'NoRoom' });
+    expect(explain({ pods: [POD], nodes: [controlPlane, ...FULL] })).toMatchObject({
+      reason: 'InsufficientCapacity',
+    });
   });
 
   test('says each reason where nodes have different ones', () => {
     const nodes = [node('n1', 100n, { isCordoned: true }), node('n2', 4n)];
     const found = explain({ pods: [POD], nodes });
-    expect(found.reason).toBe('NoNodeFits');
+    expect(found.reason).toBe('NoMatchingNode');
     expect(found.summary).toBe(
       'no node can take it: n1: it is cordoned; n2: pool default has 4 GiB free, 20 GiB is wanted',
     );
@@ -504,7 +515,7 @@ describe('a claim with a volume', () => {
       'NodeNotReady',
       'kubelet stopped posting',
     ],
-    ['whose node is gone is stuck', { nodes: [node('n2', 9n)] }, 'stuck', 'NodeGone', 'bring the node back'],
+    ['whose node is gone is stuck', { nodes: [node('n2', 9n)] }, 'stuck', 'NodeLost', 'bring the node back'],
     [
       'whose data is lost is stuck',
       { made: { ...VOLUME, phase: 'Lost', message: 'no longer on this node' } },
@@ -531,7 +542,7 @@ describe('a claim with a volume', () => {
       'that cannot grow is stuck',
       { claim: more, nodes: FULL },
       'stuck',
-      'NoRoom',
+      'InsufficientCapacity',
       'pool default has 11 GiB free on node n1',
     ],
     [
@@ -555,7 +566,7 @@ describe('a claim with a volume', () => {
     [
       'a claim is made from it',
       { finalizers: ['provisioner.storage.kubernetes.io/cloning-protection'], clones: ['copy'] },
-      'IsCloned',
+      'CloneInProgress',
       'copy',
     ],
     ['somebody holds a finalizer', { finalizers: ['x.dev/hold'] }, 'Finalizer', 'x.dev/hold'],

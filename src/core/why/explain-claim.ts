@@ -49,7 +49,7 @@ function explainDeleting({ state: { claim }, finalizers, pods, clones }: ClaimFa
       ...NOTHING_MORE,
       subject,
       verdict: 'waits',
-      reason: 'IsCloned',
+      reason: 'CloneInProgress',
       summary: `it is being deleted, and waits for claims that are being made from it: ${made}`,
       advice: clones.map((name) => `kubectl keelson why pvc/${name}`),
     };
@@ -59,7 +59,7 @@ function explainDeleting({ state: { claim }, finalizers, pods, clones }: ClaimFa
       ...NOTHING_MORE,
       subject,
       verdict: 'waits',
-      reason: 'IsSnapshotted',
+      reason: 'SnapshotInProgress',
       summary: 'it is being deleted, and waits for a snapshot that is being taken of it',
       advice: [`kubectl get volumesnapshots -n ${claim.namespace}`],
     };

@@ -63,7 +63,7 @@ function warning(reason: string, note: string): EventFacts {
 const stuckClaim: Explanation = {
   subject: 'claim team/data',
   verdict: 'stuck',
-  reason: 'NoRoom',
+  reason: 'InsufficientCapacity',
   summary: 'it wants 20 GiB',
   nodes: [],
   notes: [],
@@ -100,14 +100,14 @@ describe('a pod', () => {
       'that uses a claim that is missing',
       { missingClaims: ['data'] },
       'stuck',
-      'ClaimMissing',
+      'ClaimNotFound',
       'claim data, which does not exist',
     ],
     [
       'whose claim is stuck',
       { claims: [{ isBound: false, explanation: stuckClaim }] },
       'stuck',
-      'NoRoom',
+      'InsufficientCapacity',
       'its claim team/data is stuck',
     ],
     [
@@ -199,7 +199,7 @@ describe('a pod', () => {
         nodes: [node(), node({}, 'n2')],
       },
       'stuck',
-      'VolumeElsewhere',
+      'VolumeOnOtherNode',
       'the volume of claim a is on n1',
     ],
     ['that only the scheduler can explain', {}, 'stuck', 'Unschedulable', '0/1 nodes are available'],
@@ -308,7 +308,13 @@ describe('a pod', () => {
       'NodeNotReady',
       '--force',
     ],
-    ['that ends', { pod: { ...RUNNING, isDeleting: true }, graceSeconds: 30 }, 'waits', 'Ending', '30 s'],
+    [
+      'that ends',
+      { pod: { ...RUNNING, isDeleting: true }, graceSeconds: 30 },
+      'waits',
+      'Terminating',
+      '30 s',
+    ],
   ];
 
   test.each(cases)('%s is explained', (_name, change, verdict, reason, words) => {

@@ -43,7 +43,7 @@ function explainPlacing(facts: PodSituation, subject: string): Explanation {
       ...NOTHING_MORE,
       subject,
       verdict: 'stuck',
-      reason: 'ClaimMissing',
+      reason: 'ClaimNotFound',
       summary: `it uses claim ${missingClaims.join(', ')}, which does not exist`,
       notes: said,
       advice: [`create the claim in namespace ${pod.namespace}, or mend the name in the pod's volumes`],
@@ -106,7 +106,7 @@ function explainEnd(
     return {
       ...base,
       verdict: 'waits',
-      reason: 'NodeGone',
+      reason: 'NodeLost',
       summary: `it is being deleted, and its node ${pod.nodeName} is not in the cluster any more`,
       advice: ['the pod garbage collector removes it within a minute'],
     };
@@ -134,7 +134,7 @@ function explainEnd(
   return {
     ...base,
     verdict: 'waits',
-    reason: 'Ending',
+    reason: 'Terminating',
     summary: `it is being deleted: kubelet on ${pod.nodeName ?? 'its node'} ends its containers${grace}`,
   };
 }

@@ -3,7 +3,7 @@ export interface Explanation {
   /** `claim team/data`, `pod team/web-0`. */
   readonly subject: string;
   readonly verdict: Verdict;
-  /** One CamelCase word for scripts: `NoRoom`, `Cordoned`, `NoConsumer`. */
+  /** One CamelCase word for scripts: `InsufficientCapacity`, `Cordoned`, `WaitForFirstConsumer`. */
   readonly reason: string;
   /** The one main reason, in a sentence. */
   readonly summary: string;
@@ -36,14 +36,14 @@ export type LackCode =
   | 'AgentNotReady'
   | 'NoAgent'
   | 'NotRegistered'
-  | 'VolumeElsewhere'
+  | 'VolumeOnOtherNode'
   | 'Topology'
   | 'NodeSelector'
   | 'Taint'
   | 'NoPool'
-  | 'PoolUnfit'
+  | 'PoolIncompatible'
   | 'PoolNotReady'
-  | 'NoRoom'
+  | 'InsufficientCapacity'
   | 'NotPublished'
   | 'Resources'
   | 'HostPort';

@@ -21,7 +21,7 @@ import type {
 const STARTUP_TAINT = 'keelson.dev/agent-not-ready';
 const CORDON_TAINT = 'node.kubernetes.io/unschedulable';
 const NOT_READY_TAINTS = ['node.kubernetes.io/not-ready', 'node.kubernetes.io/unreachable'];
-const POOL_LACKS = { none: 'NoPool', unfit: 'PoolUnfit', closed: 'PoolNotReady' } as const;
+const POOL_LACKS = { none: 'NoPool', unfit: 'PoolIncompatible', closed: 'PoolNotReady' } as const;
 
 /** All that `node` lacks for a volume that is still to be made; the pool's part is the provisioner's own judgement. */
 export function lacksForVolume(node: NodeFacts, need: VolumeNeed): readonly Lack[] {
@@ -51,7 +51,7 @@ export function lacksForVolume(node: NodeFacts, need: VolumeNeed): readonly Lack
   } else if (chosen.freeBytes < need.sizeBytes) {
     lacks.push(
       lack(
-        'NoRoom',
+        'InsufficientCapacity',
         `${describeFreeSpace(view, need.poolRequest, chosen)}, ${formatBytes(need.sizeBytes)} is wanted`,
       ),
     );
@@ -79,7 +79,7 @@ export function lacksForPod(
       .filter(({ nodeNames }) => !nodeNames.includes(node.name))
       .map(({ claimName, nodeNames }) =>
         lack(
-          'VolumeElsewhere',
+          'VolumeOnOtherNode',
           `the volume of claim ${claimName} is on ${nodeNames.join(', ') || 'no node that is known'}`,
         ),
       ),

@@ -33,7 +33,7 @@ function explainBlind({ blind, events, pods, state: { claim } }: ClaimFacts): An
   if (said !== undefined) {
     return {
       verdict: said.isWarning ? 'stuck' : 'waits',
-      reason: 'AsReported',
+      reason: 'ReportedByController',
       summary: `${said.reporter} says: ${said.note}`,
     };
   }
@@ -51,7 +51,7 @@ function explainClass({ state: { claim }, storageClass, ourClasses }: ClaimFacts
   if (claim.className === '') {
     return {
       verdict: 'stuck',
-      reason: 'NoClass',
+      reason: 'StorageClassNotSet',
       summary: `it names no StorageClass, and none is the default: only a PersistentVolume made by hand can serve it`,
       notes: [`classes: ${ours}`],
       advice: ['delete it and create it again with spec.storageClassName, which cannot be changed later'],
@@ -60,7 +60,7 @@ function explainClass({ state: { claim }, storageClass, ourClasses }: ClaimFacts
   if (storageClass === undefined) {
     return {
       verdict: 'stuck',
-      reason: 'ClassMissing',
+      reason: 'StorageClassNotFound',
       summary: `StorageClass ${claim.className} does not exist`,
       notes: [`classes: ${ours}`],
       advice: [
@@ -71,7 +71,7 @@ function explainClass({ state: { claim }, storageClass, ourClasses }: ClaimFacts
   if (storageClass.provisioner === DRIVER_NAME) return undefined;
   return {
     verdict: 'stuck',
-    reason: 'ForeignClass',
+    reason: 'OtherProvisionerClass',
     summary: `StorageClass ${claim.className} belongs to ${storageClass.provisioner}, not to Keelson`,
     notes: [`classes: ${ours}`],
     advice: [
@@ -92,7 +92,7 @@ function explainOwner({ state: { claim }, owner, blind }: ClaimFacts): Answer | 
   if (claim.volumeName !== '' && owner === undefined) {
     return {
       verdict: 'stuck',
-      reason: 'OwnerMissing',
+      reason: 'PersistentVolumeNotFound',
       summary: `it asks for PersistentVolume ${claim.volumeName}, which does not exist`,
       advice: ['create that PersistentVolume, or create the claim again without spec.volumeName'],
     };
@@ -101,7 +101,7 @@ function explainOwner({ state: { claim }, owner, blind }: ClaimFacts): Answer | 
   if (!owner.isForThisClaim && owner.claim !== undefined) {
     return {
       verdict: 'stuck',
-      reason: 'OwnerTaken',
+      reason: 'PersistentVolumeTaken',
       summary: `PersistentVolume ${owner.name} belongs to claim ${owner.claim} (${owner.phase}), not to this one`,
       advice: [
         owner.phase === 'Released'
@@ -170,7 +170,7 @@ function explainDue({ leader, blind }: ClaimFacts, what: string, dueSeconds: num
       : `its lease is held by ${leader.holder || 'nobody'}, renewed ${leader.silentSeconds} s ago`;
   return {
     verdict: 'stuck',
-    reason: 'ControllerSilent',
+    reason: 'ControllerUnresponsive',
     summary: `the controller has not acted for ${dueSeconds} s: does it run? (${known})`,
     notes: [`next: ${what}`],
     advice: ['look at the controller in keelson-system: its pods, and its log'],

@@ -2,7 +2,7 @@ import type { ConsideredNode, Lack, LackCode } from './explanation.ts';
 
 /** Why no node can take a pod or volume, put into one reason. */
 export interface Refusal {
-  readonly reason: LackCode | 'NoNodes' | 'NoNodeFits';
+  readonly reason: LackCode | 'NoNodes' | 'NoMatchingNode';
   readonly summary: string;
   readonly advice: readonly string[];
   /** The nodes that the reason is about. */
@@ -10,7 +10,7 @@ export interface Refusal {
 }
 
 /** Nodes that lack these were never meant for it: they do not decide the main reason when others are. */
-const NOT_MEANT: ReadonlySet<LackCode> = new Set(['Taint', 'NodeSelector', 'Topology', 'VolumeElsewhere']);
+const NOT_MEANT: ReadonlySet<LackCode> = new Set(['Taint', 'NodeSelector', 'Topology', 'VolumeOnOtherNode']);
 
 /** Which of several reasons that all nodes share is the main one: what others may follow from comes first. */
 const ORDER: readonly LackCode[] = [
@@ -19,14 +19,14 @@ const ORDER: readonly LackCode[] = [
   'NotRegistered',
   'NodeNotReady',
   'Cordoned',
-  'VolumeElsewhere',
+  'VolumeOnOtherNode',
   'Topology',
   'NodeSelector',
   'Taint',
   'NoPool',
-  'PoolUnfit',
+  'PoolIncompatible',
   'PoolNotReady',
-  'NoRoom',
+  'InsufficientCapacity',
   'Resources',
   'HostPort',
   'NotPublished',
@@ -38,14 +38,14 @@ const SUMMARIES: Readonly<Record<LackCode, string>> = {
   NotRegistered: 'no kubelet knows the driver keelson.dev',
   NodeNotReady: 'no node is Ready',
   Cordoned: 'every node is cordoned',
-  VolumeElsewhere: 'no node has all the volumes that it uses',
+  VolumeOnOtherNode: 'no node has all the volumes that it uses',
   Topology: "no node is within the class's allowedTopologies",
   NodeSelector: 'no node has the labels that the pod wants',
   Taint: 'every node has a taint that the pod does not tolerate',
   NoPool: 'no node offers the pool',
-  PoolUnfit: 'no pool makes such volumes',
+  PoolIncompatible: 'no pool makes such volumes',
   PoolNotReady: 'no pool is ready',
-  NoRoom: 'no node has enough room in its pool',
+  InsufficientCapacity: 'no node has enough room in its pool',
   Resources: 'no node has enough free cpu, memory or other resources',
   HostPort: 'its host port is taken on every node',
   NotPublished: 'the scheduler has not been told yet where there is room',
@@ -59,17 +59,17 @@ const ADVICE: Readonly<Record<LackCode, (nodes: string) => string>> = {
     `look at the agent's log on ${nodes}; kubelet learns of the driver when the agent starts`,
   NodeNotReady: (nodes) => `look at kubelet on ${nodes}, or bring the machine back`,
   Cordoned: (nodes) => `when its maintenance is over: kubectl uncordon ${nodes.replaceAll(',', '')}`,
-  VolumeElsewhere: () =>
+  VolumeOnOtherNode: () =>
     'local volumes do not move: let the pod go to the node of its volumes, or restore the data elsewhere from a snapshot or backup',
   Topology: (nodes) => `use a class without that restriction, or give ${nodes} the label`,
   NodeSelector: (nodes) => `change the pod's nodeSelector or affinity, or label ${nodes}`,
   Taint: (nodes) => `give the pod a toleration, or take the taint off ${nodes}`,
   NoPool: () =>
     'create a StoragePool that selects the node, or use a class whose parameter pool names one that is there ("kubectl keelson nodes")',
-  PoolUnfit: () =>
+  PoolIncompatible: () =>
     'use a class whose parameters a pool fits ("kubectl get nodeinventory NODE -o yaml" says what pools can make), or create a StoragePool that can',
   PoolNotReady: (nodes) => `mend the pool on ${nodes}: its reason is above`,
-  NoRoom: () =>
+  InsufficientCapacity: () =>
     'ask for less, delete volumes that nobody needs ("kubectl keelson volumes"), or enlarge the pool',
   Resources: (nodes) => `ask for less, or free resources on ${nodes}`,
   HostPort: () => 'take another host port, or none',
@@ -105,7 +105,7 @@ export function summarizeRefusal(nodes: readonly ConsideredNode[]): Refusal | un
   }
   const firsts = deciding.map(({ name, lacks }) => `${name}: ${first(lacks).text}`);
   return {
-    reason: 'NoNodeFits',
+    reason: 'NoMatchingNode',
     summary: `no node can take it: ${join(firsts, '; ')}`,
     advice: advise(deciding),
     deciding: names,

@@ -33,7 +33,7 @@ export function explainStart(facts: PodSituation, subject: string): Explanation 
   });
   if (node === undefined && nodes.length > 0) {
     return stuck(
-      'NodeGone',
+      'NodeLost',
       `its node ${nodeName} is not in the cluster any more`,
       'the pod garbage collector removes it; what owns it makes another one',
     );

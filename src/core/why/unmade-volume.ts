@@ -27,7 +27,7 @@ export function explainAgent({ state: { volume }, volume: found, nodes }: ClaimF
     const why = lacks[0]?.text;
     return {
       verdict: 'stuck',
-      reason: 'AgentSilent',
+      reason: 'AgentUnresponsive',
       summary: `the agent of node ${nodeName} has not touched its volume for ${age} s${why === undefined ? ': does it run?' : `: ${why}`}`,
       advice: [`look at the agent on ${nodeName}: its pod, and its log`],
     };

@@ -29,7 +29,7 @@ export function explainBeforeUs(facts: ClaimFacts): Answer {
   if (storageClass?.waitsForConsumer !== true) {
     return {
       verdict: ageSeconds < PATIENCE_SECONDS ? 'waits' : 'stuck',
-      reason: 'NotAsked',
+      reason: 'AwaitingProvisioning',
       summary:
         'a PersistentVolume that nobody has could serve it; kube-controller-manager has not yet chosen that or asked for a new one',
       advice: ['look whether kube-controller-manager runs'],
@@ -40,7 +40,7 @@ export function explainBeforeUs(facts: ClaimFacts): Answer {
   if (pod === undefined) {
     return {
       verdict: 'waits',
-      reason: 'NoConsumer',
+      reason: 'WaitForFirstConsumer',
       summary: `no pod uses it yet: StorageClass ${claim.className} waits for the first pod, whose node gets the volume`,
       advice: [
         'start a pod that uses it; for a volume at once, take a class with volumeBindingMode Immediate',
@@ -131,10 +131,10 @@ function storageSummary(
   if (reason === 'NoPool' && poolRequest.pool !== undefined) {
     return `no node that it may go to offers pool ${poolRequest.pool}, which StorageClass ${className} names`;
   }
-  if (reason === 'PoolUnfit') {
+  if (reason === 'PoolIncompatible') {
     return `no node that it may go to has a pool for a volume ${describeWish(poolRequest, className)}`;
   }
-  if (reason !== 'NoRoom' || deciding.length === 1) return summary;
+  if (reason !== 'InsufficientCapacity' || deciding.length === 1) return summary;
   const [most] = nodes
     .filter(({ name }) => deciding.includes(name))
     .flatMap((node) =>
