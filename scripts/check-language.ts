@@ -15,7 +15,7 @@ const PHRASES: readonly (readonly [RegExp, string])[] = [
   [/\b(un)?wish(ed|es)?\b/i, 'requested or desired'],
   [/\b(is|are|was|were|be|been) told\b|\btold of\b|\btells? of\b|\bheard of\b/i, 'reported or listed'],
   [
-    /\b(is|are|was|were) no (?!longer\b|more than\b|fewer\b|less\b|later\b)/i,
+    /(?<!\bthere )\b(is|are|was|were) no (?!longer\b|more than\b|fewer\b|less\b|later\b)/i,
     'not a, not found, or does not exist',
   ],
   [/\bcalm(er|ly)?\b/i, 'idle or quiet period'],

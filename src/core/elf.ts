@@ -30,7 +30,10 @@ export function isElf(file: Uint8Array): boolean {
   return MAGIC.equals(file.subarray(0, MAGIC.length));
 }
 
-/** Reads the needs of a program or library. Throws `invalid` for anything but a little-endian 64-bit ELF file. */
+/**
+ * Reads the needs of a program or library. Throws `invalid` for anything but a little-endian 64-bit
+ * ELF file.
+ */
 export function parseElf(file: Buffer): ElfNeeds {
   if (!isElf(file) || file[4] !== CLASS_64 || file[5] !== LITTLE_ENDIAN) {
     throw new Fault('invalid', 'found no little-endian 64-bit ELF file');

@@ -1,6 +1,6 @@
 /**
- * What went wrong, in terms that every edge can translate: a gRPC status, a CNI error, a Kubernetes event or
- * a line on a terminal. The kinds and their translations are one table, see `docs/decisions/0002-one-fault-type.md`.
+ * Kinds of failures, which every edge translates: into a gRPC status, a CNI error, a Kubernetes
+ * event or a line on a terminal. `docs/decisions/0002-one-fault-type.md` has the table.
  */
 export type FaultKind =
   | 'invalid'
@@ -25,7 +25,10 @@ export interface FaultOptions {
   readonly cause?: unknown;
 }
 
-/** The only error this project throws. `message` may be shown to a peer; `cause` is for logs alone. */
+/**
+ * The only error that this project throws. `message` may be shown to a peer; `cause` is for logs
+ * only.
+ */
 export class Fault extends Error {
   readonly kind: FaultKind;
   readonly fields: FaultFields;
@@ -37,7 +40,10 @@ export class Fault extends Error {
     this.fields = options.fields ?? {};
   }
 
-  /** Returns `error` itself when it is a Fault, else a Fault that classifies it by its code, never by its text. */
+  /**
+   * Returns `error` itself if it is a Fault, else a Fault that classifies it by its code, never by
+   * its text.
+   */
   static from(error: unknown): Fault {
     if (error instanceof Fault) return error;
     if (error instanceof Error) {
@@ -55,7 +61,7 @@ export class Fault extends Error {
   }
 }
 
-/** True when `error` is a Fault, and of `kind` when one is given. */
+/** Whether `error` is a Fault, and of `kind` if one is given. */
 export function isFault(error: unknown, kind?: FaultKind): error is Fault {
   return error instanceof Fault && (kind === undefined || error.kind === kind);
 }

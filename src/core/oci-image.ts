@@ -45,8 +45,9 @@ interface Descriptor {
 }
 
 /**
- * An OCI image layout as one tar, ready for `ctr images import` (image-spec, image-layout.md). Each image gets its full
- * reference by containerd's own annotation, which importers that know only the standard one read from `ref.name`.
+ * An OCI image layout as one tar, ready for `ctr images import` (image-spec, image-layout.md). Each
+ * image gets its full reference by containerd's own annotation, which importers that know only the
+ * standard one read from `ref.name`.
  */
 export function encodeImageArchive(
   images: readonly OciImage[],

@@ -1,6 +1,9 @@
 import { Fault } from './fault.ts';
 
-/** One member of a tar archive; owned by root, dated at the epoch so that the same content gives the same bytes. */
+/**
+ * One member of a tar archive; owned by root, dated at the epoch so that the same content gives the
+ * same bytes.
+ */
 export type TarEntry =
   | { readonly type: 'file'; readonly path: string; readonly mode: number; readonly data: Uint8Array }
   | { readonly type: 'directory'; readonly path: string; readonly mode: number }
@@ -11,7 +14,10 @@ const BLOCK = 512;
 const MAX_NAME = 100;
 const TYPE_FLAG = { file: '0', symlink: '2', directory: '5' } as const;
 
-/** A ustar archive of `entries`, in their order. Throws `invalid` for a path or target that has more than 100 bytes. */
+/**
+ * A ustar archive of `entries`, in their order. Throws `invalid` for a path or target that has more
+ * than 100 bytes.
+ */
 export function encodeTar(entries: readonly TarEntry[]): Buffer {
   const blocks: Uint8Array[] = [];
   for (const entry of entries) {

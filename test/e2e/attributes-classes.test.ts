@@ -43,7 +43,7 @@ describe.each(['shipped', 'processes'] as const)(
         expect(status?.modifyVolumeStatus).toBeUndefined();
       });
       expect(await lab.events('fast')).toContain(
-        'VolumeModifySuccessful: the volume has VolumeAttributesClass slow now',
+        'VolumeModifySuccessful: applied VolumeAttributesClass slow',
       );
       expect(await secondsOfWriting('/dev/v0')).toBeGreaterThan(3);
 

@@ -44,7 +44,9 @@ describe('a claim', { timeout: 300_000 }, () => {
     });
     expect(await lab.inPod('web-0', fill)).not.toMatch(/quota|space/i);
     await lab.eventually('the claim has an event', async () => {
-      expect(await lab.events('data-web-0')).toContain('VolumeResizeSuccessful: the volume has 256 MiB now');
+      expect(await lab.events('data-web-0')).toContain(
+        'VolumeResizeSuccessful: expanded the volume to 256 MiB',
+      );
     });
 
     await lab.remove('statefulset/web', 'pvc/data-web-0', 'pvc/data-web-1');

@@ -85,8 +85,7 @@ describe('group snapshots in a cluster', { timeout: 5 * MINUTES }, () => {
       expect((await lab.get('volumegroupsnapshot', 'early')).status).toMatchObject({
         readyToUse: false,
         error: {
-          message:
-            'group snapshot default/early: no claim of its namespace has the labels of spec.source.selector',
+          message: 'group snapshot default/early: no claim of its namespace matches spec.source.selector',
         },
       }),
     );

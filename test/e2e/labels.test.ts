@@ -171,7 +171,7 @@ describe('nodes that say what they are', { timeout: 240_000 }, () => {
     await until('the inventory says that its agent is gone', async () => {
       const ready = '--output=jsonpath={.status.conditions[?(@.type=="Ready")]}';
       const condition = await kubectl.run(['get', 'ninv', 'node-2', ready]);
-      return condition.includes('"Unknown"') && condition.includes('its agent has no pod on this node');
+      return condition.includes('"Unknown"') && condition.includes('the node has no agent pod');
     });
     await kubectl.run(['delete', 'ninv', 'node-2']);
     // Another rule reaches the node, so this deletion has been seen and has taken nothing.

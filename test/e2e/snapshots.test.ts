@@ -37,7 +37,7 @@ describe('snapshots in a cluster', { timeout: 5 * MINUTES }, () => {
         readyToUse: false,
         error: {
           message:
-            'snapshot default/before: there is no default VolumeSnapshotClass of driver keelson.dev; name one in spec.volumeSnapshotClassName',
+            'snapshot default/before: no default VolumeSnapshotClass of driver keelson.dev exists; set spec.volumeSnapshotClassName',
         },
       }),
     );

@@ -219,10 +219,10 @@ describe('with an agent', () => {
       lab.exec(netns, 'ip route del default');
       expect((await check()).json).toMatchObject({
         code: 101,
-        msg: expect.stringContaining('the pod lacks the default route by 169.254.1.1') as string,
+        msg: expect.stringContaining('the pod lacks the default route via 169.254.1.1') as string,
       });
       lab.exec(netns, 'ip link del eth0');
-      expect((await check()).json['msg']).toContain('the node end of the link is gone');
+      expect((await check()).json['msg']).toContain('the node end of the link does not exist');
     });
 
     it('compares with prevResult, and needs it', async () => {
@@ -232,7 +232,7 @@ describe('with an agent', () => {
       const call = { command: 'CHECK', containerId: 'c1', netns };
       expect((await lab.cni({ ...call, config: { prevResult } })).json).toMatchObject({
         code: 101,
-        msg: 'prevResult lacks address 10.88.0.1, which eth0 was given',
+        msg: 'prevResult lacks address 10.88.0.1 of eth0',
       });
       expect((await lab.cni(call)).json).toMatchObject({ code: 7 });
       expect((await lab.cni({ ...call, containerId: 'other', config: { prevResult } })).json).toMatchObject({

@@ -51,17 +51,17 @@ export const POLICY_SAMPLES: readonly PolicySample[] = [
   {
     name: 'images of sandboxes',
     spec: { audit: true, match: { operations: ['RunPodSandbox'], images: ['*'] } },
-    refused: /match.images needs the operation CreateContainer/,
+    refused: /match.images requires the operation CreateContainer/,
   },
   {
     name: 'variables of sandboxes',
     spec: { match: { operations: ['RunPodSandbox'] }, mutate: { env: { set: { A: 'b' } } } },
-    refused: /mutate.env needs the operation CreateContainer/,
+    refused: /mutate.env requires the operation CreateContainer/,
   },
   {
     name: 'limits of sandboxes',
     spec: { match: { operations: ['RunPodSandbox'] }, mutate: { resources: { cpuShares: 2 } } },
-    refused: /mutate.resources needs the operation CreateContainer/,
+    refused: /mutate.resources requires the operation CreateContainer/,
   },
   {
     name: 'a variable with =',
@@ -98,7 +98,7 @@ export const POLICY_SAMPLES: readonly PolicySample[] = [
   {
     name: 'In without values',
     spec: { audit: true, match: { podSelector: { matchExpressions: [{ key: 'a', operator: 'In' }] } } },
-    refused: /values must be given for In and NotIn/,
+    refused: /values must be set for In and NotIn/,
   },
   {
     name: 'Exists with values',

@@ -116,11 +116,11 @@ describe('a node that is told its ranges and its peers', () => {
     );
   });
 
-  it('says which peer is on no network of its own', async () => {
+  it('says which peer is not on any network of its own', async () => {
     const far = { name: 'far', ranges: ['10.88.9.0/24'], addresses: ['203.0.113.5'] };
     const { unreachable } = await configure({ peers: [PEER, far] });
     expect(unreachable).toEqual([
-      expect.stringMatching(/node far: its address 203.0.113.5 is on no network/),
+      expect.stringMatching(/node far: its address 203.0.113.5 is not on any network/),
     ]);
     expect(routes()).toEqual(WAYS);
     await configure();

@@ -213,7 +213,7 @@ describe('a host port', () => {
     const netns = lab.addPod('c2');
     const config = { runtimeConfig: { portMappings } };
     const refused = await lab.cni({ command: 'ADD', containerId: 'c2', netns, config });
-    expect(refused.json).toMatchObject({ code: 100, msg: 'host port 8080/tcp is taken by container c1' });
+    expect(refused.json).toMatchObject({ code: 100, msg: 'host port 8080/tcp is in use by container c1' });
     expect(links()).toHaveLength(1);
     await lab.cni({ command: 'DEL', containerId: 'c1' });
     expect(nft()).not.toContain('8080');

@@ -92,7 +92,7 @@ test.each<[string, Partial<ClusterCondition>, string]>([
   [
     'a class has an unknown parameter',
     { overview: overview({}, [{ ...local, parameters: { pol: 'x' } }]) },
-    '"pol" is unknown',
+    'unknown parameter "pol"',
   ],
   [
     'a class names a pool that is nowhere',

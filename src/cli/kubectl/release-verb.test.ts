@@ -70,7 +70,7 @@ test('a lost node is given up once its name is typed; its claims go without it t
   await using lab = await start();
   const { text, questions } = await release(lab, ['node/n1'], 'n1');
   expect(questions).toHaveLength(1);
-  expect(questions[0]).toContain('node n1 is gone from the cluster; on it is:');
+  expect(questions[0]).toContain('node n1 no longer exists; on it is:');
   expect(questions[0]).toMatch(new RegExp(`team/data +volume +2 GiB +Delete +web +${lab.name}`));
   expect(questions[0]).toMatch(/type the name of the node to give up 1 volume for good: $/);
   expect(text).toContain('kubectl delete pvc -n team data --wait=false');
@@ -99,8 +99,8 @@ test.each([
 
 test('nothing of a node that is Ready is given up, whoever is sure', async () => {
   await using lab = await start('True');
-  await expect(release(lab, ['node/n1'])).rejects.toThrow('node n1 is Ready and can serve its volumes');
-  await expect(release(lab, ['volume', lab.name])).rejects.toThrow(`can serve volume ${lab.name}`);
+  await expect(release(lab, ['node/n1'])).rejects.toThrow('node n1 is Ready and serves its volumes');
+  await expect(release(lab, ['volume', lab.name])).rejects.toThrow(`serves volume ${lab.name}`);
   expect(await isReleased(lab)).toBe(false);
 });
 

@@ -30,7 +30,7 @@ test('a claim that is being deleted does not get it', async () => {
   await expect(finalizer.ensure('team/data', signal)).rejects.toMatchObject({ kind: 'busy' });
 });
 
-test('it is taken off alone, and never off a version that is not the newest', async () => {
+test('the finalizer is removed alone, and never from a version that is not the newest', async () => {
   const { get, finalizer } = await start(['example.com/other']);
   await finalizer.ensure('team/data', signal);
   const claim = await get();

@@ -70,8 +70,8 @@ test('a bound claim changes its class: said, asked of the node, published, finis
   expect(status).toMatchObject({ currentVolumeAttributesClassName: 'silver', conditions: [] });
   expect(status).not.toHaveProperty('modifyVolumeStatus');
   expect(lab.events.filter((event) => event.includes('VolumeModify'))).toEqual([
-    'PersistentVolumeClaim data VolumeModify: the volume changes to VolumeAttributesClass silver',
-    'PersistentVolumeClaim data VolumeModifySuccessful: the volume has VolumeAttributesClass silver now',
+    'PersistentVolumeClaim data VolumeModify: applying VolumeAttributesClass silver',
+    'PersistentVolumeClaim data VolumeModifySuccessful: applied VolumeAttributesClass silver',
   ]);
 
   await poolRequest(lab, 'gold');

@@ -188,7 +188,7 @@ test('a claim on a node that is full is handed back to the scheduler, and its in
   await lab.answer(name, { phase: 'Exhausted', message: 'the pool is full' });
   const { metadata } = await lab.claim('data');
   expect(metadata?.annotations).toEqual(ASKED);
-  expect(lab.events.at(-1)).toContain('pool default on node n1 has no room: the pool is full');
+  expect(lab.events.at(-1)).toContain('pool default on node n1 has not enough free space: the pool is full');
   expect((await lab.volume(name)).metadata?.deletionTimestamp).toBeDefined();
   await lab.cleanUp(name);
   expect(await listAll(lab.client, LOCAL_VOLUMES)).toEqual([]);
@@ -227,6 +227,6 @@ test('a volume that is ready at once is told of once, one that takes its time is
   await lab.settle(60_000);
   expect(lab.events).toEqual([
     told,
-    'PersistentVolumeClaim slow Provisioning: a volume of 2Gi is made in pool default on node n1',
+    'PersistentVolumeClaim slow Provisioning: creating a volume of 2Gi in pool default on node n1',
   ]);
 });

@@ -33,7 +33,7 @@ test('a claim grows: said first, asked of the node, published, finished', async 
     conditions: [],
   });
   expect(lab.events.at(-1)).toBe(
-    'PersistentVolumeClaim data VolumeResizeSuccessful: the volume has 4 GiB now',
+    'PersistentVolumeClaim data VolumeResizeSuccessful: expanded the volume to 4 GiB',
   );
   const before = lab.client.calls.length;
   await lab.settle(60_000);
@@ -87,7 +87,7 @@ test('a claim whose pool is full is told, and may ask for less', async () => {
     'ControllerResizeError',
   ]);
   expect(lab.events.at(-1)).toContain(
-    'VolumeResizeFailed: the volume cannot grow to 40 GiB: pool default has',
+    'VolumeResizeFailed: cannot expand the volume to 40 GiB: pool default has',
   );
   await ask(lab, '3Gi');
   expect((await lab.volume(name)).spec.size).toBe('3Gi');

@@ -296,7 +296,7 @@ describe('what others have set', () => {
     });
     expect(await status(client, 'fast')).toMatchObject({
       conflictingNodes: 1,
-      conflicts: [{ nodeName: 'n1', message: 'label example.com/fast: somebody else has set it to "no"' }],
+      conflicts: [{ nodeName: 'n1', message: 'label example.com/fast: another writer has set it to "no"' }],
     });
     // It goes, and ours comes; then somebody takes it over.
     await client.patch(
@@ -348,7 +348,7 @@ describe('what others have set', () => {
     expect(await labels(client)).toHaveProperty(['example.com/x'], 'b');
     expect(await status(client, 'a')).toMatchObject({
       matchedNodes: 1,
-      conflicts: [{ nodeName: 'n1', message: 'label example.com/x: rule b gives it another value' }],
+      conflicts: [{ nodeName: 'n1', message: 'label example.com/x: rule b sets another value' }],
       conditions: [{ type: 'Valid' }, { type: 'Applied', status: 'False', reason: 'Conflict' }],
     });
     expect(await status(client, 'b')).toMatchObject({

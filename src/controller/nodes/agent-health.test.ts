@@ -66,7 +66,7 @@ test('an inventory whose agent has died is Ready: Unknown after half a minute, w
   expect(await ready(lab, 'n1')).toMatchObject({
     status: 'Unknown',
     reason: 'AgentUnresponsive',
-    message: 'the pod of its agent, agent-n1, is not Ready; what is said here is of before',
+    message: 'agent pod agent-n1 is not Ready; this status is outdated',
   });
   expect(await ready(lab, 'n2')).toMatchObject({ status: 'True' });
   const told = await versions(lab);
@@ -107,7 +107,7 @@ test('a node without a pod of the agent is doubted too, and one whose agent says
   await lab.settle(40_000);
   expect(await ready(lab, 'n1')).toMatchObject({
     status: 'Unknown',
-    message: 'its agent has no pod on this node',
+    message: 'the node has no agent pod',
   });
   expect(await ready(lab, 'n2')).toMatchObject({ status: 'False', reason: 'X' });
 });

@@ -145,7 +145,7 @@ test('claims are kept until their group is taken', async () => {
   expect(await lives.finalizersOfClaims()).toEqual([]);
 });
 
-test('claims of a group that is deleted before it is taken are let go', async () => {
+test('claims of a group that is deleted before it is created lose their protection', async () => {
   await prepare('Delete');
   await lives.takeRounds(8);
   await lives.server.delete(VOLUME_GROUP_SNAPSHOTS, GROUP);

@@ -34,7 +34,7 @@ test('a node that goes is told of on its claims; one that returns takes that bac
   const name = await lab.addBound('data', 'n1');
   await lab.client.delete(NODES, { name: 'n1' });
   await lab.settle();
-  expect(lab.events.at(-1)).toContain(`data NodeLost: volume ${name} is on node n1, which is gone`);
+  expect(lab.events.at(-1)).toContain(`data NodeLost: volume ${name} is on node n1, which no longer exists`);
   expect(await reasons(lab, name)).toEqual(['NodeLost']);
   await lab.client.create(NODES, { metadata: { name: 'n1' } });
   await lab.settle();

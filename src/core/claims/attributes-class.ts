@@ -9,16 +9,22 @@ export interface AttributesClassView {
   readonly parameters: Readonly<Record<string, string>>;
 }
 
-/** What the volumes of a class are to have. Throws `invalid` for a class of another driver, and for parameters that cannot be. */
+/**
+ * Returns the attributes that a class gives its volumes. Throws `invalid` for a class of another
+ * driver and for invalid parameters.
+ */
 export function attributesOfClass({ name, driverName, parameters }: AttributesClassView): VolumeAttributes {
   const who = `VolumeAttributesClass ${name}`;
   if (driverName !== DRIVER_NAME) {
-    throw new Fault('invalid', `${who} is of driver ${driverName}; name one of driver ${DRIVER_NAME}`);
+    throw new Fault('invalid', `${who} has driverName ${driverName}; expected ${DRIVER_NAME}`);
   }
   return parseAttributes(parameters, who);
 }
 
-/** The class that a new claim names; undefined when it names none. Throws `precondition` for one that is not there, and as `attributesOfClass`. */
+/**
+ * Returns the class of a new claim; undefined when it has none. Throws `precondition` when the
+ * class does not exist, and as `attributesOfClass`.
+ */
 export function requireAttributesClass(
   name: string | undefined,
   found: AttributesClassView | undefined,
@@ -30,6 +36,6 @@ export function requireAttributesClass(
   }
   throw new Fault(
     'precondition',
-    `VolumeAttributesClass ${name} does not exist; make it, or name another one`,
+    `VolumeAttributesClass ${name} does not exist; create it, or set another one`,
   );
 }

@@ -4,7 +4,7 @@ import { type ClassView, type NodeView } from './provision.ts';
 import { parseClassParameters } from './provision-class.ts';
 import { choosePool } from './provision-placement.ts';
 
-/** What the scheduler is told: the largest volume of a class that a node can have. */
+/** What the scheduler reads: the largest volume of a class that a node can hold. */
 export interface CapacityFigure {
   readonly name: string;
   readonly className: string;
@@ -15,17 +15,20 @@ export interface CapacityFigure {
 export interface CapacityPlan {
   readonly create: readonly CapacityFigure[];
   readonly update: readonly CapacityFigure[];
-  /** Names. */
+  /** Names of objects to delete. */
   readonly remove: readonly string[];
 }
 
-/** The same for a class and node always, so that no duplicate can arise. */
+/** Deterministic for a class and node, so that duplicates cannot arise. */
 export function capacityName(className: string, nodeName: string): string {
   const hash = createHash('sha256').update(`${className}\n${nodeName}`).digest('hex');
   return `keelson-${hash.slice(0, 24)}`;
 }
 
-/** One figure for each class that waits for a consumer. Without a node, or on one where volumes cannot be attached yet, there is none. */
+/**
+ * Returns one figure for each class with WaitForFirstConsumer; none without a node, or while the
+ * node cannot attach volumes.
+ */
 export function capacityFigures(
   node: NodeView | undefined,
   classes: readonly ClassView[],
@@ -41,7 +44,7 @@ export function capacityFigures(
     }));
 }
 
-/** What to write so that exactly `wanted` is published; nothing when it is. */
+/** Returns the writes after which exactly `wanted` is published. */
 export function planCapacity(
   wanted: readonly CapacityFigure[],
   published: readonly CapacityFigure[],
@@ -58,7 +61,10 @@ export function planCapacity(
   };
 }
 
-/** The largest single pool, not their sum: a volume is in one. A class that cannot be understood has no room anywhere. */
+/**
+ * The largest single pool: a volume cannot span pools. A class with invalid parameters has no
+ * capacity anywhere.
+ */
 function freeFor(node: NodeView, storageClass: ClassView): bigint {
   try {
     return choosePool(node, parseClassParameters(storageClass))?.freeBytes ?? 0n;

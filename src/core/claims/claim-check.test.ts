@@ -24,10 +24,10 @@ test('a claim that can be served has its size in bytes', () => {
 });
 
 test.each([
-  ['an unknown mode', { volumeMode: 'Tape' }, 'claim team/data wants volumeMode Tape'],
+  ['an unknown mode', { volumeMode: 'Tape' }, 'claim team/data requests volumeMode Tape'],
   ['a selector', { hasSelector: true }, 'has a selector'],
-  ['several nodes', { accessModes: ['ReadWriteOnce', 'ReadWriteMany'] }, 'wants ReadWriteMany'],
-  ['no space', { request: '0' }, 'asks for no space'],
+  ['several nodes', { accessModes: ['ReadWriteOnce', 'ReadWriteMany'] }, 'requests ReadWriteMany'],
+  ['no space', { request: '0' }, 'requests no storage'],
   ['nonsense for space', { request: 'much' }, 'spec.resources.requests.storage'],
 ])('a claim with %s is refused in words for its author', (_name, change, words) => {
   expect(() => checkClaim({ ...claim, ...change })).toThrow(words);

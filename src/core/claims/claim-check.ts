@@ -4,16 +4,16 @@ import { DRIVER_NAME } from '../volumes/driver.ts';
 import { type ClaimView, type ClassView, describeClaim } from './provision.ts';
 import { parseQuantity } from '../kube-text/quantity.ts';
 
-/** Modes that a volume on one node can have. */
+/** Access modes that a volume on one node can have. */
 const ACCESS_MODES: ReadonlySet<string> = new Set(['ReadWriteOnce', 'ReadWriteOncePod']);
 
 export type ClaimTurn =
-  /** Somebody else's, bound already, or still waiting for the scheduler. */
+  /** Of another provisioner, bound, or still waiting for the scheduler. */
   'not-now' | 'provision';
 
 /**
- * Whether it is for us, and now, to make a volume for the claim. `class` is undefined when it is none of ours; `isOffered`: there is a
- * PersistentVolume that it could be bound to instead.
+ * Returns whether Keelson provisions the claim now. `storageClass` is undefined for another
+ * provisioner's class; `isOffered`: an existing PersistentVolume could be bound instead.
  */
 export function decideTurn(
   claim: ClaimView,
@@ -22,7 +22,7 @@ export function decideTurn(
 ): ClaimTurn {
   if (storageClass === undefined || claim.volumeName !== '' || claim.isDeleting) return 'not-now';
   if (claim.provisioner !== undefined && claim.provisioner !== DRIVER_NAME) return 'not-now';
-  // For a copy nobody asks before a pod exists, and then it would be too late to choose the node.
+  // A copy does not wait for a pod: by then it would be too late to choose the node.
   if (isCopy(claim)) return 'provision';
   if (requiresProvisionerAnnotation(claim, isOffered)) return 'not-now';
   if (storageClass.waitsForConsumer && claim.selectedNode === undefined) return 'not-now';
@@ -30,8 +30,8 @@ export function decideTurn(
 }
 
 /**
- * The volume binder asks by annotation, when it has found nothing among what is there already. Where it has nothing to choose from, its word
- * is known before it has said it.
+ * kube-controller-manager sets the annotation when it finds no existing PersistentVolume. Where
+ * none could match, the result is known in advance.
  */
 export function requiresProvisionerAnnotation(
   { provisioner, hasSelector }: Pick<ClaimView, 'provisioner' | 'hasSelector'>,
@@ -40,42 +40,39 @@ export function requiresProvisionerAnnotation(
   return provisioner === undefined && (hasSelector || isOffered);
 }
 
-/** True when the claim wants to begin as a copy: of another claim's volume, or of a snapshot. */
+/** Whether the claim is a clone or a restore of a snapshot. */
 export function isCopy(claim: Pick<ClaimView, 'dataSource'>): boolean {
   return isCloneSource(claim) || isSnapshotSource(claim);
 }
 
-/** True when the claim wants to begin as a copy of another claim's volume. */
+/** Whether the claim is a clone of another claim. */
 export function isCloneSource({ dataSource }: Pick<ClaimView, 'dataSource'>): boolean {
   return dataSource?.apiGroup === '' && dataSource.kind === 'PersistentVolumeClaim';
 }
 
-/** True when the claim wants to begin as what a VolumeSnapshot shows. */
+/** Whether the claim restores a VolumeSnapshot. */
 export function isSnapshotSource({ dataSource }: Pick<ClaimView, 'dataSource'>): boolean {
   return dataSource?.apiGroup === 'snapshot.storage.k8s.io' && dataSource.kind === 'VolumeSnapshot';
 }
 
-/** The size in bytes. Throws `invalid` for a claim that no volume of ours can serve, in words for its author. */
+/** Returns the size in bytes. Throws `invalid` for a claim that Keelson cannot serve. */
 export function checkClaim(claim: ClaimView): bigint {
   const who = describeClaim(claim);
   const refuse = (found: string, todo: string): Fault => new Fault('invalid', `${who} ${found}; ${todo}`);
   if (!VOLUME_MODES.some((mode) => mode === claim.volumeMode)) {
-    throw refuse(`wants volumeMode ${claim.volumeMode}`, `possible are ${VOLUME_MODES.join(' and ')}`);
+    throw refuse(`requests volumeMode ${claim.volumeMode}`, `expected ${VOLUME_MODES.join(' or ')}`);
   }
   if (claim.hasSelector) {
-    throw refuse(
-      'has a selector',
-      'a volume that is made for a claim has no labels to select: leave spec.selector out',
-    );
+    throw refuse('has a selector', 'provisioned volumes have no labels to select: remove spec.selector');
   }
   const foreign = claim.accessModes.filter((mode) => !ACCESS_MODES.has(mode));
   if (foreign.length > 0) {
     throw refuse(
-      `wants ${foreign.join(' and ')}`,
-      `a volume is on one node: ask for ${[...ACCESS_MODES].join(' or ')}`,
+      `requests ${foreign.join(' and ')}`,
+      `a local volume is on one node: expected ${[...ACCESS_MODES].join(' or ')}`,
     );
   }
   const bytes = parseQuantity(claim.request, `${who}: spec.resources.requests.storage`);
-  if (bytes === 0n) throw refuse('asks for no space', 'set spec.resources.requests.storage');
+  if (bytes === 0n) throw refuse('requests no storage', 'set spec.resources.requests.storage');
   return bytes;
 }

@@ -59,7 +59,12 @@ test.each<[string, Partial<LostNodeInput>, string, string | undefined]>([
     'remove-finalizers',
     'VolumeReleased',
   ],
-  ['a snapshot waits for its content', { volume: snapshot, node: 'deleted' }, 'nothing', 'VolumeReleased'],
+  [
+    'a snapshot is pending for its content',
+    { volume: snapshot, node: 'deleted' },
+    'nothing',
+    'VolumeReleased',
+  ],
   [
     'and goes with that',
     { volume: { ...snapshot, isDeleting: true }, node: 'deleted', owners: [] },
@@ -86,7 +91,7 @@ test.each<[string, Partial<LostNodeInput>, string, string | undefined]>([
 test('whoever waits is told what to delete', () => {
   const input: LostNodeInput = { volume: released, node: 'deleted', owners: [owner] };
   expect(planLostNodeVolume(input).condition?.message).toContain(
-    'gone, was given up: delete this claim and the pods',
+    'longer exists, was released: delete this claim and the pods',
   );
   const kept = { ...input, owners: [{ ...owner, reclaimPolicy: 'Retain' }] };
   expect(planLostNodeVolume(kept).condition?.message).toContain(

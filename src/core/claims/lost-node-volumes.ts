@@ -1,23 +1,23 @@
 import type { ConditionReason } from '../reasons/condition-reasons.ts';
 import type { EventReason } from '../reasons/event-reasons.ts';
 
-/** A LocalVolume, as far as its node and its owner are concerned. */
+/** A LocalVolume with its node and owner. */
 export interface LostVolumeView {
   readonly name: string;
   readonly nodeName: string;
-  /** Its owner is a VolumeSnapshotContent, which is seen to elsewhere. */
+  /** Its owner is a VolumeSnapshotContent, which the content reconciler handles. */
   readonly isSnapshot: boolean;
   readonly phase: string;
   readonly message: string;
   readonly handle: string;
   readonly isDeleting: boolean;
-  /** A PersistentVolume was made of it once. */
+  /** A PersistentVolume was created for it. */
   readonly isPublished: boolean;
-  /** Somebody has said, of this very volume, that its data on that node is given up. */
+  /** An administrator released its data on that node, by an annotation with this volume's UID. */
   readonly isReleased: boolean;
 }
 
-/** `away`: in the cluster, and silent. */
+/** `unresponsive`: the Node exists and is not Ready. */
 export type NodePresence = 'ready' | 'unresponsive' | 'deleted';
 
 export interface LostNodeInput {
@@ -28,45 +28,49 @@ export interface LostNodeInput {
 }
 
 export interface LostNodeCondition {
-  /** For the event and the condition. */
+  /** Reason of the event and the condition. */
   readonly reason: (EventReason & ConditionReason) | Extract<ConditionReason, 'Retained'>;
   readonly message: string;
 }
 
 export interface LostNodePlan {
   /**
-   * `delete`: nobody has it, and its data is given up. `let-go`: it is being deleted, and its node will not say that it has cleaned up:
-   * take off the finalizers. What may still be on that node is left there. `take-back`: its node can serve it; a word that was said in vain
-   * must not come true when that node is next silent for a minute.
+   * `delete`: the volume has no owner and its data was released. `remove-finalizers`: it is being
+   * deleted and its node will not confirm the clean-up; data on that node stays.
+   * `withdraw-release`: its node can serve it; the release must not take effect when the node is
+   * next unresponsive.
    */
   readonly do: 'nothing' | 'delete' | 'remove-finalizers' | 'withdraw-release';
-  /** For whoever has the volume; undefined while all is well. */
+  /** For the users of the volume; undefined while it is fine. */
   readonly condition: LostNodeCondition | undefined;
 }
 
-/** What becomes of a volume whose node, data or owner is gone. Nothing is given up unless somebody says so, and never of a node that is here. */
+/**
+ * Returns the next step for a volume whose node, data or owner is lost. Data is only released at an
+ * administrator's request, and never on a Ready node.
+ */
 export function planLostNodeVolume({ volume, node, owners }: LostNodeInput): LostNodePlan {
   const { name, nodeName, isDeleting, isReleased } = volume;
   if (isReleased && node === 'ready') {
-    const message = `volume ${name} was to be given up, but node ${nodeName} is Ready and can serve it: it is kept; delete its claim to delete it there`;
+    const message = `volume ${name} is not released: node ${nodeName} is Ready and serves it; delete its claim to delete the data there`;
     return { do: 'withdraw-release', condition: { reason: 'ReleaseRefused', message } };
   }
   if (isReleased) return planReleased(volume, node, owners);
   if (node === 'deleted') {
-    const how = `give it up: kubectl keelson release volume/${name}`;
+    const how = `release it: kubectl keelson release volume/${name}`;
     const fate = isDeleting
-      ? `it is deleted there if the node returns; if that never happens, ${how}`
-      : `nothing of it is deleted, and it is served again if the node returns; if that never happens, ${how}`;
-    const message = `volume ${name} is on node ${nodeName}, which is gone from the cluster: ${fate}`;
+      ? `it is deleted if the node returns; if the node never returns, ${how}`
+      : `its data is kept, and served again if the node returns; if the node never returns, ${how}`;
+    const message = `volume ${name} is on node ${nodeName}, which no longer exists: ${fate}`;
     return { do: 'nothing', condition: { reason: 'NodeLost', message } };
   }
   if (volume.isSnapshot) return { do: 'nothing', condition: undefined };
   if (volume.phase === 'Lost' && !isDeleting) {
-    const message = `the data of volume ${name} is lost to node ${nodeName}: ${volume.message}`;
+    const message = `node ${nodeName} lost the data of volume ${name}: ${volume.message}`;
     return { do: 'nothing', condition: { reason: 'VolumeLost', message } };
   }
   if (volume.isPublished && owners.length === 0 && !isDeleting) {
-    const message = `no PersistentVolume has it: make one with driver keelson.dev and volumeHandle ${volume.handle} to use its data, or delete this LocalVolume and the data with it`;
+    const message = `it has no PersistentVolume: create one with driver keelson.dev and volumeHandle ${volume.handle} to use its data, or delete this LocalVolume to delete the data`;
     return { do: 'nothing', condition: { reason: 'Retained', message } };
   }
   return { do: 'nothing', condition: undefined };
@@ -77,8 +81,8 @@ function planReleased(
   node: NodePresence,
   owners: LostNodeInput['owners'],
 ): LostNodePlan {
-  const where = `node ${nodeName}, which is ${node === 'deleted' ? 'deleted' : 'not Ready'}`;
-  const message = `volume ${name} on ${where}, was given up`;
+  const where = `node ${nodeName}, which ${node === 'deleted' ? 'no longer exists' : 'is not Ready'}`;
+  const message = `volume ${name} on ${where}, was released`;
   if (isDeleting) return { do: 'remove-finalizers', condition: { reason: 'VolumeReleased', message } };
   if (isSnapshot) {
     const todo = `${message}: delete its VolumeSnapshot`;
@@ -88,7 +92,7 @@ function planReleased(
   const kept = owners.filter(({ reclaimPolicy }) => reclaimPolicy !== 'Delete').map((owner) => owner.name);
   const todo =
     kept.length === 0
-      ? 'delete this claim and the pods that use it, and make it again to get an empty volume elsewhere'
-      : `delete this claim and PersistentVolume ${kept.join(', ')}, which has policy Retain, and make the claim again to get an empty volume elsewhere`;
+      ? 'delete this claim and the pods that use it, and re-create it to get an empty volume elsewhere'
+      : `delete this claim and PersistentVolume ${kept.join(', ')}, which has policy Retain, and re-create the claim to get an empty volume elsewhere`;
   return { do: 'nothing', condition: { reason: 'VolumeReleased', message: `${message}: ${todo}` } };
 }

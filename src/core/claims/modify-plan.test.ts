@@ -76,7 +76,7 @@ describe('a claim that names another class', () => {
 
   it.each([
     ['wrong', 'VolumeAttributesClass wrong: "speed" is unknown; possible are readIOPS'],
-    ['foreign', 'VolumeAttributesClass foreign is of driver csi.example.org'],
+    ['foreign', 'VolumeAttributesClass foreign has driverName csi.example.org'],
   ])('is infeasible when it is %s, which is said once, without asking the node', (wanted, message) => {
     const first = plan({ wanted });
     expect(first).toMatchObject({ do: 'say', state: 'Infeasible', target: wanted });
@@ -92,7 +92,7 @@ describe('a claim that names another class', () => {
     const first = plan({ wanted: 'gold', ...under('gold') }, asked('gold', refused));
     expect(first).toMatchObject({ do: 'say', state: 'Infeasible', problem: { kind: 'invalid' } });
     expect(first.do === 'say' ? first.problem?.message : '').toBe(
-      'the volume cannot be changed to VolumeAttributesClass gold: pool default (btrfs) cannot set writeIOPS; name another class',
+      'cannot apply VolumeAttributesClass gold: pool default (btrfs) cannot set writeIOPS; set another class',
     );
   });
 

@@ -4,31 +4,31 @@ import { Fault } from '../fault.ts';
 /** States of pvc.status.modifyVolumeStatus. */
 export type ModifyState = 'Pending' | 'InProgress' | 'Infeasible';
 
-/** A bound claim, as far as its VolumeAttributesClass is concerned. Names are empty where there is none. */
+/** A bound claim with its VolumeAttributesClass. Names are empty where there is none. */
 export interface ModifyClaim {
   readonly wanted: string;
-  /** What its status says that it has. */
+  /** status.currentVolumeAttributesClassName. */
   readonly current: string;
   readonly state: string | undefined;
-  /** Where its status says that it is on the way to. */
+  /** status.modifyVolumeStatus.targetVolumeAttributesClassName. */
   readonly target: string;
-  /** Whether it carries a condition that speaks of a modification, and what that says of a failure. */
+  /** Whether the claim has a condition about a modification, and its error. */
   readonly hasCondition: boolean;
   readonly error: string | undefined;
 }
 
-/** Its volume. */
+/** The volume of the claim. */
 export interface ModifyVolume {
-  /** What was asked of its node. */
+  /** The class requested of its node. */
   readonly className: string;
   readonly parameters: Readonly<Record<string, string>>;
-  /** What the node says to that. */
+  /** The node's result for that class. */
   readonly answer: 'awaited' | 'done' | { readonly reason: string; readonly message: string };
 }
 
 export interface ModifyInput {
   readonly claim: ModifyClaim;
-  /** Of the PersistentVolume. */
+  /** The class of the PersistentVolume. */
   readonly ownerClass: string;
   readonly volume: ModifyVolume;
   readonly findClass: (name: string) => AttributesClassView | undefined;
@@ -36,23 +36,23 @@ export interface ModifyInput {
 
 export type ModifyPlan =
   | { readonly do: 'nothing' }
-  /** Say on the claim where the modification stands. */
+  /** Report the state of the modification on the claim. */
   | {
       readonly do: 'say';
       readonly state: ModifyState;
       readonly target: string;
       readonly problem: Fault | undefined;
     }
-  /** Ask the node; the claim says so already. */
+  /** Request it of the node; the claim reports it already. */
   | {
       readonly do: 'ask';
       readonly className: string;
       readonly parameters: Readonly<Record<string, string>>;
     }
-  /** It is in force: the PersistentVolume says so next. */
+  /** It is applied: update the PersistentVolume next. */
   | { readonly do: 'publish'; readonly className: string }
   | { readonly do: 'finish'; readonly className: string }
-  /** The claim wants none any more, as before: what was said goes. */
+  /** The claim has its former class again: remove what was reported. */
   | { readonly do: 'cancel' };
 
 const NOTHING: ModifyPlan = { do: 'nothing' };
@@ -60,13 +60,15 @@ const NOTHING: ModifyPlan = { do: 'nothing' };
 const INFEASIBLE = 'Invalid';
 
 /**
- * The next step of a claim's change of class, from any state that a crash can leave. The target may change at any time: a node is asked for
- * the whole of a class, and what it puts in force last is what was asked last.
+ * Returns the next step of a claim's change of class, from any state that a crash can leave. The
+ * target may change at any time: a node applies whole classes, and the last one requested is the
+ * last one applied.
  */
 export function planModify(input: ModifyInput): ModifyPlan {
   const { claim, volume, ownerClass, findClass } = input;
   if (claim.state === undefined && claim.wanted === claim.current) return NOTHING;
-  // Without a wish, what is under way is ended; the API allows this before the first success alone.
+  // A claim without a class ends the change in progress; the API allows that before the first
+  // success only.
   const goal = claim.wanted === '' && claim.state === 'InProgress' ? claim.target : claim.wanted;
   if (goal === '') return planCancel(input);
   const wanted = findClass(goal);
@@ -98,8 +100,8 @@ function planRefused(
 ): ModifyPlan {
   const isInfeasible = reason === INFEASIBLE;
   const state = isInfeasible ? 'Infeasible' : 'InProgress';
-  const todo = isInfeasible ? 'name another class' : 'it is tried again';
-  const text = `the volume cannot be changed to VolumeAttributesClass ${target}: ${message}; ${todo}`;
+  const todo = isInfeasible ? 'set another class' : 'it is retried';
+  const text = `cannot apply VolumeAttributesClass ${target}: ${message}; ${todo}`;
   return recordEvent(claim, {
     state,
     target,
@@ -107,7 +109,7 @@ function planRefused(
   });
 }
 
-/** A node that was asked for what nobody wants any more is asked for what was before. */
+/** A node that was asked for a class no longer requested is asked for the former one. */
 function planCancel({ claim, volume, findClass }: ModifyInput): ModifyPlan {
   if (volume.className !== claim.current) {
     const before = findClass(claim.current);
@@ -118,12 +120,12 @@ function planCancel({ claim, volume, findClass }: ModifyInput): ModifyPlan {
   return claim.hasCondition ? { do: 'cancel' } : NOTHING;
 }
 
-/** Nothing where the claim says it already. */
+/** Returns nothing where the claim reports it already. */
 function recordEvent(
   claim: ModifyClaim,
   { state, target, problem }: Omit<Extract<ModifyPlan, { do: 'say' }>, 'do'>,
 ): ModifyPlan {
-  // What waits for its class carries no conditions.
+  // A pending modification has no conditions.
   const error = state === 'Pending' ? claim.error : problem?.message;
   const isSaid = claim.state === state && claim.target === target && claim.error === error;
   return isSaid ? NOTHING : { do: 'say', state, target, problem };

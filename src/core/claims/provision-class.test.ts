@@ -28,14 +28,14 @@ describe('the parameters of a class', () => {
   it.each([
     [
       { pol: 'p' },
-      /"pol" is unknown; possible are pool, poolSelector, backend, encrypted, csi.storage.k8s.io\/fstype/,
+      /unknown parameter "pol"; expected one of pool, poolSelector, backend, encrypted, csi.storage.k8s.io\/fstype/,
     ],
     [{ backend: 'zfs' }, /StorageClass fast: there is no backend "zfs"/],
-    [{ poolSelector: 'media=' + 'é' }, /StorageClass fast: poolSelector: "media=é" is no label selector/],
-    [{ fstype: 'ext3' }, /no file system "ext3"/],
+    [{ poolSelector: 'media=' + 'é' }, /StorageClass fast: poolSelector: invalid label selector "media=é"/],
+    [{ fstype: 'ext3' }, /unknown file system "ext3"/],
     [{ fstype: 'xfs', 'csi.storage.k8s.io/fstype': 'xfs' }, /keep the first/],
     [{ encrypted: 'yes', ...secret }, /StorageClass fast: encrypted is "yes"/],
-    [{ encrypted: 'true' }, /needs a Secret with the passphrase.*node-stage-secret-name/],
+    [{ encrypted: 'true' }, /requires a Secret with the passphrase.*node-stage-secret-name/],
   ] as readonly (readonly [Record<string, string>, RegExp])[])('are refused: %j', (parameters, words) => {
     expect(() => parse(parameters)).toThrow(words);
   });

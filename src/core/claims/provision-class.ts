@@ -5,19 +5,22 @@ import type { PoolRequest } from './provision-placement.ts';
 import { isSecretKey, isSecretNamed } from './secret-templates.ts';
 import { FS_TYPES, type FsType } from '../volumes/volume.ts';
 
-/** What a class says of its volumes; without a pool each is in the one with the most room. */
+/** Parameters of a class; without a pool each volume goes to the pool with the most free space. */
 export interface ClassParameters extends PoolParameters {
   readonly fsType: FsType | undefined;
-  /** Those that are the driver's own: what a volume records of its class. */
+  /** The driver's own parameters, which a volume records. */
   readonly own: Readonly<Record<string, string>>;
 }
 
-/** Keys under this prefix speak to whoever provisions, and never reach the driver. */
+/** Keys with this prefix address the provisioner, and never reach the driver. */
 const RESERVED = 'csi.storage.k8s.io/';
 const FS_TYPE_KEY = `${RESERVED}fstype`;
 const OLD_FS_TYPE_KEY = 'fstype';
 
-/** The parameters of a class. Throws `invalid` for one that means nothing, so that a typing error does not go unnoticed. */
+/**
+ * Returns the parameters of a class. Throws `invalid` for an unknown parameter, so that a typing
+ * error is noticed.
+ */
 export function parseClassParameters({
   name,
   parameters,
@@ -28,34 +31,34 @@ export function parseClassParameters({
     (value) => value !== undefined,
   );
   if (fsTypes.length > 1) {
-    throw fault(`both ${FS_TYPE_KEY} and ${OLD_FS_TYPE_KEY} are given; keep the first`);
+    throw fault(`${FS_TYPE_KEY} and ${OLD_FS_TYPE_KEY} are both set; keep the first`);
   }
   const own: Record<string, string> = {};
   for (const [key, value] of Object.entries(parameters)) {
     if (key === FS_TYPE_KEY || key === OLD_FS_TYPE_KEY || isSecretKey(key)) continue;
     if (!POOL_PARAMETERS.includes(key)) {
       const possible = [...POOL_PARAMETERS, FS_TYPE_KEY].join(', ');
-      throw fault(`parameter ${JSON.stringify(key)} is unknown; possible are ${possible}`);
+      throw fault(`unknown parameter ${JSON.stringify(key)}; expected one of ${possible}`);
     }
     own[key] = value;
   }
   const wanted = fsTypes[0] ?? '';
   const fsType = FS_TYPES.find((type) => type === wanted);
   if (wanted !== '' && fsType === undefined) {
-    throw fault(`there is no file system ${JSON.stringify(wanted)}; possible are ${FS_TYPES.join(', ')}`);
+    throw fault(`unknown file system ${JSON.stringify(wanted)}; expected one of ${FS_TYPES.join(', ')}`);
   }
   const pools = parsePoolParameters(own, `StorageClass ${name}`);
   if (pools.encrypted && !isSecretNamed(parameters, 'node-stage')) {
     throw fault(
-      'encrypted: "true" needs a Secret with the passphrase: name it in csi.storage.k8s.io/node-stage-secret-name and -namespace',
+      'encrypted: "true" requires a Secret with the passphrase: set csi.storage.k8s.io/node-stage-secret-name and -namespace',
     );
   }
   return { ...pools, fsType, own };
 }
 
 /**
- * Which pools the volume of a claim of the class may be in: the file system of a class is for those of its claims that want one. Throws
- * `unsupported` for a block device that would have to be encrypted.
+ * Returns which pools the volume of a claim may be in; the file system of a class applies to claims
+ * with volumeMode Filesystem. Throws `unsupported` for an encrypted block volume.
  */
 export function poolRequestOf(
   { own: _own, fsType, ...pools }: ClassParameters,
@@ -65,7 +68,7 @@ export function poolRequestOf(
   if (pools.encrypted && volumeMode === 'Block') {
     throw new Fault(
       'unsupported',
-      `${describeClaim(claim)} wants a block device of StorageClass ${className}, whose volumes are encrypted: only those with a file system can be`,
+      `${describeClaim(claim)} requests volumeMode Block of StorageClass ${className}, whose volumes are encrypted; encryption requires Filesystem`,
     );
   }
   return { ...pools, fsType: volumeMode === 'Block' ? undefined : fsType, volumeMode };

@@ -85,7 +85,7 @@ test('a volume goes into a pool that can make it, and a node without one says wh
   expect(poolOf({ volumeMode: 'Block' })).toBe('images');
   expect(poolOf({ fsType: 'ext4' })).toBe('images');
   expect(poolOf({ backend: 'image' })).toBe('images');
-  expect(describeFreeSpace(mixed, { pool: 'big', fsType: 'ext4' })).toBe('pool big has no ext4');
+  expect(describeFreeSpace(mixed, { pool: 'big', fsType: 'ext4' })).toBe('pool big does not support ext4');
   expect(describeFreeSpace(mixed, { backend: 'directory' })).toBe(
     'pool big has backend btrfs, not directory; pool images has backend image, not directory',
   );
@@ -94,10 +94,10 @@ test('a volume goes into a pool that can make it, and a node without one says wh
   });
   expect(describeFreeSpace(closed, { fsType: 'ext4' })).toBe('pool images is not ready: its disk is gone');
   expect(describeFreeSpace(mixed, { pool: 'big', volumeMode: 'Block' })).toBe(
-    'pool big makes no Block volumes',
+    'pool big does not support volumeMode Block',
   );
   expect(describeFreeSpace(mixed, { encrypted: true })).toBe(
-    'pool big makes no encrypted volumes; pool images makes no encrypted volumes',
+    'pool big does not support encryption; pool images does not support encryption',
   );
   const selecting = (text: string): PoolRequest => ({
     poolSelector: parsePoolSelector(text, 'poolSelector'),

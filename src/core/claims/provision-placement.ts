@@ -5,11 +5,11 @@ import { formatBytes } from '../kube-text/quantity.ts';
 import type { FsType } from '../volumes/volume.ts';
 import { limitsIo, type VolumeAttributes } from '../volumes/volume-attributes.ts';
 
-/** Which pools a volume can be in; all when nothing is said. */
+/** Which pools a volume may be in; without parameters, all. */
 export interface PoolRequest extends Partial<PoolParameters> {
   readonly fsType?: FsType | undefined;
   readonly volumeMode?: string | undefined;
-  /** What it is to have from the start. */
+  /** Attributes of the new volume. */
   readonly attributes?: VolumeAttributes | undefined;
 }
 
@@ -18,21 +18,22 @@ export interface PlacementRequest {
   readonly sizeBytes: bigint;
   readonly poolRequest: PoolRequest;
   readonly allowedTopologies: ClassView['allowedTopologies'];
-  /** Nodes that have just refused. */
+  /** Nodes that refused recently. */
   readonly avoid: Pick<ReadonlySet<string>, 'has'>;
 }
 
 export type Placement =
   | { readonly nodeName: string; readonly poolName: string }
-  /** What each node lacks, for people. */
+  /** What each node lacks, human-readable. */
   | { readonly lacking: string };
 
-/** Nodes named in a message; the others are counted. */
+/** A message lists this many nodes and counts the others. */
 const NAMED_NODES = 5;
 
 /**
- * The node for a volume that may be anywhere. Claims of a StatefulSet (`NAME-ORDINAL`) go around the nodes by their ordinal, so that
- * replicas do not share one; all others go where the most room is.
+ * Returns the node for a volume that may be anywhere. Claims of a StatefulSet (`NAME-ORDINAL`) are
+ * spread over the nodes by ordinal, so that replicas do not share one; others go to the node with
+ * the most free space.
  */
 export function placeAnywhere(nodes: Iterable<NodeView>, request: PlacementRequest): Placement {
   const candidates: { readonly node: NodeView; readonly pool: PoolView }[] = [];
@@ -56,11 +57,14 @@ export function placeAnywhere(nodes: Iterable<NodeView>, request: PlacementReque
       : candidates[first];
   if (chosen !== undefined) return { nodeName: chosen.node.name, poolName: chosen.pool.name };
   const more = lacks.length > NAMED_NODES ? `; and ${lacks.length - NAMED_NODES} more` : '';
-  const nobody = 'there are no nodes';
-  return { lacking: lacks.length === 0 ? nobody : `${lacks.slice(0, NAMED_NODES).join('; ')}${more}` };
+  const noNodes = 'the cluster has no nodes';
+  return { lacking: lacks.length === 0 ? noNodes : `${lacks.slice(0, NAMED_NODES).join('; ')}${more}` };
 }
 
-/** The pool of `node` for a volume: of those that can be it, the one with the most room. Undefined when none takes such volumes. */
+/**
+ * Returns the pool of `node` for a volume: the fitting one with the most free space. Undefined when
+ * none fits.
+ */
 export function choosePool(node: NodeView, poolRequest: PoolRequest): PoolView | undefined {
   return node.pools
     .filter((pool) => pool.isReady && lackOf(pool, poolRequest) === undefined && isNamed(pool, poolRequest))
@@ -70,7 +74,7 @@ export function choosePool(node: NodeView, poolRequest: PoolRequest): PoolView |
     );
 }
 
-/** Why no pool of the node can be used, or how much room the best one has. */
+/** Returns why no pool of the node can be used, or how much free space the best one has. */
 export function describeFreeSpace(
   node: NodeView,
   poolRequest: PoolRequest,
@@ -80,7 +84,10 @@ export function describeFreeSpace(
   return explainNoPool(node, poolRequest).text;
 }
 
-/** Why `choosePool` chooses none: there is none, or none that makes such volumes, or those that do are not ready. */
+/**
+ * Returns why `choosePool` finds none: no such pool, none that can create such volumes, or none
+ * that is ready.
+ */
 export function explainNoPool(
   { pools }: NodeView,
   poolRequest: PoolRequest,
@@ -90,7 +97,7 @@ export function explainNoPool(
     (candidate) => !candidate.isReady && lackOf(candidate, poolRequest) === undefined,
   );
   if (closed !== undefined) {
-    const reason = closed.reason ?? 'its agent gives no reason';
+    const reason = closed.reason ?? 'reason unknown';
     return { problem: 'closed', text: `pool ${closed.name} is not ready: ${reason}` };
   }
   if (named.length > 0) {
@@ -105,7 +112,7 @@ function isNamed({ name }: PoolView, { pool }: PoolRequest): boolean {
   return pool === undefined || name === pool;
 }
 
-/** Why the pool is not one of those that a class asks for, by what the pool is; undefined when it is. */
+/** Returns how the pool differs from those that a class requests; undefined when it does not. */
 export function strangenessOf(
   pool: Pick<PoolView, 'backend' | 'labels'>,
   { backend, poolSelector }: Pick<PoolRequest, 'backend' | 'poolSelector'>,
@@ -113,35 +120,38 @@ export function strangenessOf(
   if (backend !== undefined && (pool.backend ?? backend) !== backend) {
     return `has backend ${pool.backend ?? 'unknown'}, not ${backend}`;
   }
-  // An agent that does not say which labels its pools have knows of none.
+  // An agent that does not report labels has none.
   return poolSelector && refuseLabels(poolSelector, pool.labels ?? {});
 }
 
-/** Why the pool cannot make such a volume. One whose agent does not say what it can is given the chance to refuse. */
+/**
+ * Returns why the pool cannot create such a volume. A pool whose features are unknown may refuse
+ * later.
+ */
 function lackOf(pool: PoolView, poolRequest: PoolRequest): string | undefined {
   const { fsType, volumeMode, encrypted, attributes = {} } = poolRequest;
   const can = (word: string): boolean => pool.features?.includes(word) ?? true;
   const stranger = strangenessOf(pool, poolRequest);
   if (stranger !== undefined) return stranger;
-  if (volumeMode === 'Block' && !can('block')) return 'makes no Block volumes';
-  if (fsType !== undefined && !can(`fs-${fsType}`)) return `has no ${fsType}`;
-  if (encrypted === true && !can('encryption')) return 'makes no encrypted volumes';
+  if (volumeMode === 'Block' && !can('block')) return 'does not support volumeMode Block';
+  if (fsType !== undefined && !can(`fs-${fsType}`)) return `does not support ${fsType}`;
+  if (encrypted === true && !can('encryption')) return 'does not support encryption';
   if (limitsIo(attributes) && !can(volumeMode === 'Block' ? 'block-io-limits' : 'io-limits')) {
-    return 'cannot limit the I/O of such volumes';
+    return 'does not support I/O limits for such volumes';
   }
-  if (attributes.quotaInodes !== undefined && !can('inode-limits')) return 'cannot limit inodes';
+  if (attributes.quotaInodes !== undefined && !can('inode-limits')) return 'does not support inode limits';
   return undefined;
 }
 
 function unfit(node: NodeView, { allowedTopologies, avoid }: PlacementRequest): string | undefined {
-  if (!node.isUsable) return 'takes no new pods';
+  if (!node.isUsable) return 'is unschedulable';
   if (allowedTopologies.length > 0 && !allowedTopologies.some((term) => matchesTopology(node, term))) {
-    return 'is not among the allowedTopologies';
+    return 'is not in allowedTopologies';
   }
-  return avoid.has(node.name) ? 'has just refused this volume' : undefined;
+  return avoid.has(node.name) ? 'refused this volume recently' : undefined;
 }
 
-/** Whether all requirements of one topology term hold for the node. */
+/** Whether the node meets all requirements of one topology term. */
 export function matchesTopology(
   { labels }: Pick<NodeView, 'labels'>,
   term: readonly TopologyRequirement[],
@@ -149,7 +159,7 @@ export function matchesTopology(
   return term.every(({ key, values }) => values.includes(labels[key] ?? ''));
 }
 
-/** Where a StatefulSet's claim begins; undefined for other claims. */
+/** Start of the order for a claim of a StatefulSet; undefined for other claims. */
 function startOf(claimName: string, count: number): number | undefined {
   const match = /^(.+)-(\d{1,6})$/.exec(claimName);
   if (match?.[1] === undefined || count === 0) return undefined;

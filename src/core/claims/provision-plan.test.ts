@@ -226,7 +226,7 @@ test('an encrypted volume is made in a pool that can encrypt, and its class goes
   });
   const without = plan({ storageClass: secret, nodes: cluster(node('n1', plain)) });
   expect(without).toMatchObject({ do: 'reschedule' });
-  expect('fault' in without && without.fault?.message).toContain('pool plain makes no encrypted volumes');
+  expect('fault' in without && without.fault?.message).toContain('pool plain does not support encryption');
 });
 
 describe('a clone', () => {
@@ -265,11 +265,11 @@ describe('a clone', () => {
   test.each([
     ['its source is not there yet', { source: new Fault('precondition', 'not bound') }, 'not bound'],
     ['its source is larger', { source: { ...source, sizeBytes: 3n * GI } }, 'its source has 3 GiB'],
-    ['the node of its source is gone', { source, nodes: cluster(n1) }, 'node n2, which is gone'],
+    ['the node of its source is gone', { source, nodes: cluster(n1) }, 'node n2, which no longer exists'],
     [
       'the node of its source is full',
       { source, avoid: new Map([['n2', 'exhausted' as const]]) },
-      'just refused',
+      'refused it recently',
     ],
     [
       'its class has another pool',

@@ -24,29 +24,29 @@ import {
 import { formatBytes } from '../kube-text/quantity.ts';
 import { resolveSecrets } from './secret-templates.ts';
 
-/** All that a decision about one claim and its volume rests on. */
+/** What a decision about one claim and its volume depends on. */
 export interface ProvisionState {
-  /** Undefined when it is gone, or another claim has its name now. */
+  /** Undefined when it was deleted, or another claim has its name. */
   readonly claim: ClaimView | undefined;
-  /** Its class, when that is ours. */
+  /** Its class, if Keelson's. */
   readonly storageClass: ClassView | undefined;
-  /** The VolumeAttributesClass that the claim names. */
+  /** The VolumeAttributesClass of the claim. */
   readonly attributesClass?: AttributesClassView | undefined;
   readonly volume: VolumeView | undefined;
   /** A PersistentVolume of the volume's name, or with its handle, exists. */
   readonly isOwned: boolean;
-  /** A PersistentVolume that nobody has is there, which the volume binder could give the claim instead. */
+  /** An available PersistentVolume exists that the claim could be bound to instead. */
   readonly isOffered: boolean;
   readonly nodes: NodeDirectory;
-  /** For a copy: its source, or why there is none yet. */
+  /** For a copy: its source, or why it cannot be used yet. */
   readonly source: SourceView | Fault | undefined;
-  /** The volume is being deleted for so long that a node that knows of it would have said so. */
+  /** The volume has been deleting for so long that its agent would have reported on it. */
   readonly isOverdue: boolean;
-  /** Nodes that have just refused this volume, and how. */
+  /** Nodes that refused this volume recently, and how. */
   readonly avoid: ReadonlyMap<string, Refusal>;
 }
 
-/** `exhausted` is worth a try on another node; `failed` is not likely to get better anywhere. */
+/** `exhausted` may succeed on another node; `failed` is unlikely to succeed anywhere. */
 export type Refusal = 'exhausted' | 'failed';
 
 export interface NewVolume {
@@ -56,21 +56,27 @@ export interface NewVolume {
   readonly fsType: FsType | undefined;
   readonly parameters: Readonly<Record<string, string>>;
   readonly attributesClass?: AttributesClassView | undefined;
-  /** What its content starts as; undefined: empty. */
+  /** Source of the content; undefined for an empty volume. */
   readonly source: SourceView['content'] | undefined;
 }
 
 export type ProvisionPlan =
   | { readonly do: 'nothing' }
-  /** Nothing can be done before something else changes; `fault` says what, to the claim's author. */
+  /** Something else has to change first; `fault` says what. */
   | { readonly do: 'wait'; readonly fault: Fault }
-  /** Write the intent. */
+  /** Create the LocalVolume. */
   | { readonly do: 'create'; readonly volume: NewVolume }
-  /** The node has made it: make the PersistentVolume. */
+  /** The node has created it: create the PersistentVolume. */
   | { readonly do: 'publish' }
-  /** Delete the intent, which nobody can have used; `fault` says why when that is of interest to the claim's author. */
+  /**
+   * Delete the LocalVolume, which was never used; `fault` says why when the claim's author should
+   * know.
+   */
   | { readonly do: 'discard'; readonly fault: Fault | undefined }
-  /** Its node is gone, or has never heard of it, and will not say that it is cleaned up: take off the finalizers, so that its name is free. */
+  /**
+   * Its node no longer exists, or never saw it, and will not confirm the clean-up: remove the
+   * finalizers, so that its name is free.
+   */
   | { readonly do: 'abandon' }
   /** Ask the scheduler for another node. */
   | { readonly do: 'reschedule'; readonly fault: Fault };
@@ -78,14 +84,15 @@ export type ProvisionPlan =
 const NOTHING: ProvisionPlan = { do: 'nothing' };
 
 /**
- * The next step for a claim and its volume, from any state that a crash or a race can leave. A volume without an owner is discarded, one
- * that was published never is.
+ * Returns the next step for a claim and its volume, from any state that a crash or a race can
+ * leave. A volume without an owner is discarded; a published one never is.
  */
 export function planProvision(state: ProvisionState): ProvisionPlan {
   const { claim, volume, isOwned } = state;
   if (isOwned || volume?.isPublished === true) return NOTHING;
   if (volume?.isDeleting === true) {
-    // Its name is free again when its node has cleaned up. A node without an agent has nothing of it, and must not hold the claim back.
+    // Its name is free once its node has cleaned up. A node without an agent has no data of it, and
+    // must not delay the claim.
     const isUnheard = state.isOverdue && !volume.isAnswered;
     return state.nodes.has(volume.nodeName) && !isUnheard ? NOTHING : { do: 'abandon' };
   }
@@ -104,7 +111,7 @@ export function planProvision(state: ProvisionState): ProvisionPlan {
 
 function planForVolume(state: ProvisionState, volume: VolumeView): ProvisionPlan {
   const { claim, storageClass, nodes } = state;
-  // Bound to another volume, deleted, or gone: nobody waits for this one.
+  // The claim is bound to another volume or deleted: this volume is unused.
   if (claim === undefined || claim.isDeleting || claim.volumeName !== '') {
     return { do: 'discard', fault: undefined };
   }
@@ -117,7 +124,10 @@ function planForVolume(state: ProvisionState, volume: VolumeView): ProvisionPlan
     claim.selectedNode !== volume.nodeName;
   if (isChosenElsewhere) return { do: 'discard', fault: undefined };
   if (!nodes.has(volume.nodeName)) {
-    const fault = new Fault('exhausted', `${who}: node ${volume.nodeName} is gone; another one is chosen`);
+    const fault = new Fault(
+      'exhausted',
+      `${who}: node ${volume.nodeName} no longer exists; choosing another node`,
+    );
     return claim.selectedNode === volume.nodeName && mayMove(state)
       ? { do: 'reschedule', fault }
       : { do: 'discard', fault };
@@ -127,12 +137,12 @@ function planForVolume(state: ProvisionState, volume: VolumeView): ProvisionPlan
       if (volume.message === '') return NOTHING;
       return {
         do: 'wait',
-        fault: new Fault('unavailable', `${who}: ${where} has not made it yet: ${volume.message}`),
+        fault: new Fault('unavailable', `${who}: ${where} has not created the volume yet: ${volume.message}`),
       };
     case 'Ready':
       return planReady(state, claim, volume);
     case 'Exhausted': {
-      const wanted = `${who} wants ${formatBytes(volume.sizeBytes)}; ${where} has no room`;
+      const wanted = `${who} requests ${formatBytes(volume.sizeBytes)}; ${where} has not enough free space`;
       const fault = new Fault('exhausted', volume.message === '' ? wanted : `${wanted}: ${volume.message}`);
       return claim.selectedNode === volume.nodeName && mayMove(state)
         ? { do: 'reschedule', fault }
@@ -140,8 +150,11 @@ function planForVolume(state: ProvisionState, volume: VolumeView): ProvisionPlan
     }
     case 'Failed':
     case 'Lost': {
-      const why = volume.message === '' ? 'its agent gives no reason' : volume.message;
-      return { do: 'discard', fault: new Fault('precondition', `${who}: ${where} cannot make it: ${why}`) };
+      const why = volume.message === '' ? 'reason unknown' : volume.message;
+      return {
+        do: 'discard',
+        fault: new Fault('precondition', `${who}: ${where} cannot create the volume: ${why}`),
+      };
     }
   }
 }
@@ -155,19 +168,19 @@ function planReady(
   if (storageClass === undefined) {
     const fault = new Fault(
       'precondition',
-      `${who}: StorageClass ${claim.className} is gone; its volume waits for it`,
+      `${who}: StorageClass ${claim.className} does not exist; its volume waits for it`,
     );
     return { do: 'wait', fault };
   }
-  // Both come in one write of the agent, which says Ready last.
+  // The agent writes the handle together with the phase.
   if (!hasHandle) return NOTHING;
-  // Begun when there was nothing else, and now there is: the binder chooses.
+  // A PersistentVolume became available meanwhile: kube-controller-manager chooses.
   if (!isCopy(claim) && requiresProvisionerAnnotation(claim, isOffered)) return NOTHING;
   resolveSecrets(storageClass, claim, volumeNameOf(claim.uid));
   const wanted = checkClaim(claim);
   if (sizeBytes >= wanted) return { do: 'publish' };
-  const got = `${who} wants ${formatBytes(wanted)}, but its volume has ${formatBytes(sizeBytes)}`;
-  return { do: 'discard', fault: new Fault('out-of-range', `${got}; it is made again`) };
+  const got = `${who} requests ${formatBytes(wanted)}, but its volume has ${formatBytes(sizeBytes)}`;
+  return { do: 'discard', fault: new Fault('out-of-range', `${got}; re-creating it`) };
 }
 
 function planNew(state: ProvisionState, claim: ClaimView): ProvisionPlan {
@@ -199,7 +212,7 @@ function planNew(state: ProvisionState, claim: ClaimView): ProvisionPlan {
       const { kind, name } = claim.dataSource;
       throw new Fault(
         'unsupported',
-        `${who} starts from ${kind} ${name}; possible are PersistentVolumeClaim and VolumeSnapshot, other kinds need a populator`,
+        `${who} has a dataSource of kind ${kind} (${name}); expected PersistentVolumeClaim or VolumeSnapshot, other kinds need a volume populator`,
       );
     }
     if (source === undefined || source instanceof Fault) {
@@ -214,27 +227,30 @@ function planNew(state: ProvisionState, claim: ClaimView): ProvisionPlan {
     if ('nodeName' in place) return make(place);
     throw new Fault(
       'exhausted',
-      `${who} wants ${formatBytes(sizeBytes)}; no node can have it: ${place.lacking}`,
+      `${who} requests ${formatBytes(sizeBytes)}; no node can hold it: ${place.lacking}`,
     );
   }
   const node = nodes.get(claim.selectedNode ?? '');
   if (node === undefined) {
-    throw new Fault('exhausted', `${who}: node ${claim.selectedNode ?? ''} is gone; another one is chosen`);
+    throw new Fault(
+      'exhausted',
+      `${who}: node ${claim.selectedNode ?? ''} no longer exists; choosing another node`,
+    );
   }
   const refusal = avoid.get(node.name);
   if (refusal !== undefined) {
     const kind = refusal === 'exhausted' ? 'exhausted' : 'precondition';
-    throw new Fault(kind, `${who}: node ${node.name} has just refused it; it is tried again`);
+    throw new Fault(kind, `${who}: node ${node.name} refused it recently; retrying`);
   }
   const chosen = choosePool(node, poolRequest);
   if (chosen !== undefined) return make({ nodeName: node.name, poolName: chosen.name });
   throw new Fault(
     'exhausted',
-    `${who}: node ${node.name} cannot have it: ${describeFreeSpace(node, poolRequest)}; another one is chosen`,
+    `${who}: node ${node.name} cannot hold it: ${describeFreeSpace(node, poolRequest)}; choosing another node`,
   );
 }
 
-/** A copy shares blocks with its source: it is on the same node and pool, or nowhere. */
+/** A copy shares blocks with its source, so it must be on the same node and pool. */
 function placeAtSource(
   { nodes, avoid }: ProvisionState,
   claim: ClaimView,
@@ -249,32 +265,32 @@ function placeAtSource(
   const pool = node?.pools.find(({ name }) => name === poolName);
   if (sizeBytes < source.sizeBytes && leastOf(pool, claim, poolRequest) < source.sizeBytes) {
     const [wanted, least] = [formatBytes(sizeBytes), formatBytes(source.sizeBytes)];
-    throw fail('invalid', `wants ${wanted}, but its source has ${least}; ask for that or more`);
+    throw fail('invalid', `requests ${wanted}, but its source has ${least}; request at least that`);
   }
   if (poolRequest.pool !== undefined && poolRequest.pool !== poolName) {
-    throw fail(
-      'invalid',
-      `is of a class with pool ${poolRequest.pool}, but its source is in pool ${poolName}`,
-    );
+    throw fail('invalid', `has a class with pool ${poolRequest.pool}, but its source is in pool ${poolName}`);
   }
   if (node === undefined)
-    throw fail('precondition', `starts from a volume on node ${nodeName}, which is gone`);
+    throw fail('precondition', `has a source on node ${nodeName}, which no longer exists`);
   const stranger = strangenessOf(pool ?? {}, poolRequest);
   if (stranger !== undefined) {
-    throw fail('invalid', `is of a class with other pools than its source: pool ${poolName} ${stranger}`);
+    throw fail('invalid', `has a class with other pools than its source: pool ${poolName} ${stranger}`);
   }
   if (choosePool(node, { pool: poolName }) === undefined) {
     const why = describeFreeSpace(node, { pool: poolName });
-    throw fail('precondition', `starts from a volume on node ${nodeName}: ${why}`);
+    throw fail('precondition', `has a source on node ${nodeName}: ${why}`);
   }
   if (avoid.has(nodeName)) {
-    const why = `pool ${poolName} on node ${nodeName} has just refused it`;
-    throw fail('precondition', `must be where its source is, but ${why}; it is tried again`);
+    const why = `pool ${poolName} on node ${nodeName} refused it recently`;
+    throw fail('precondition', `must be with its source, but ${why}; retrying`);
   }
   return { nodeName, poolName };
 }
 
-/** What a new volume there gets at least: one that asked for less is copied by claims that ask for as little. */
+/**
+ * The smallest size of a new volume in the pool: a volume that requested less can be copied by
+ * claims that request as little.
+ */
 function leastOf(
   pool: PoolView | undefined,
   { volumeMode }: ClaimView,
@@ -288,7 +304,7 @@ function leastOf(
   return leastBytes({ backend: pool.backend }, form);
 }
 
-/** Whether another node can be had by asking the scheduler. */
+/** Whether the scheduler may choose another node. */
 function mayMove({ claim, storageClass }: ProvisionState): boolean {
   return storageClass?.waitsForConsumer === true && claim?.selectedNode !== undefined && !isCopy(claim);
 }

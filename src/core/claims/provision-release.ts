@@ -1,13 +1,13 @@
-/** A PersistentVolume of ours, as far as its end is concerned. */
+/** A PersistentVolume of Keelson and what its reclaiming depends on. */
 export interface PersistentVolumeView {
   readonly name: string;
   readonly phase: string;
   readonly reclaimPolicy: string;
   readonly isDeleting: boolean;
   readonly hasFinalizer: boolean;
-  /** It says where it is; one that is written by hand may not. */
+  /** It has a node affinity; one written by hand may lack it. */
   readonly isPinned: boolean;
-  /** Other PersistentVolumes with the same handle: the data is theirs as well. */
+  /** Other PersistentVolumes with the same handle, which share the data. */
   readonly sharers: readonly string[];
 }
 
@@ -19,29 +19,33 @@ export interface ReleasedVolumeView {
 
 export type ReleasePlan =
   | { readonly do: 'nothing' }
-  /** Note on the LocalVolume that it has an owner. `isHeld`: that can wait, for the finalizer keeps the owner until then. */
+  /**
+   * Annotate the LocalVolume with its owner. `isHeld`: not urgent, for the finalizer keeps the
+   * owner until then.
+   */
   | { readonly do: 'mark'; readonly isHeld: boolean }
-  /** Say where it is, so that pods go there. */
+  /** Add the node affinity, so that pods are scheduled there. */
   | { readonly do: 'pin' }
   | { readonly do: 'add-finalizer' }
   | { readonly do: 'remove-finalizer' }
   /** Delete the LocalVolume: its node deletes the data. */
   | { readonly do: 'delete-volume' }
-  /** The data is gone: delete the PersistentVolume, and let it go. */
+  /** The data is deleted: delete the PersistentVolume and remove its finalizer. */
   | { readonly do: 'delete-persistent-volume' }
-  /** It should be deleted, and must not be. */
+  /** It is to be deleted, and its data must stay. */
   | { readonly do: 'refuse'; readonly note: string };
 
 /**
- * The next step towards the end of a PersistentVolume. Data goes first, then the finalizer and the object: whatever a crash leaves, there is
- * an owner for as long as there is data.
+ * Returns the next step of reclaiming a PersistentVolume. The data is deleted first, then the
+ * finalizer and the object: after any crash, data has an owner.
  */
 export function planRelease(
   owner: PersistentVolumeView,
   volume: ReleasedVolumeView | undefined,
 ): ReleasePlan {
   const isUnmarked = volume !== undefined && !volume.isPublished && !volume.isDeleting;
-  // With Delete and the finalizer there is an owner until the volume is being deleted, so the note is for later, or for nothing.
+  // With policy Delete and the finalizer, the owner exists until the volume is being deleted, so
+  // the annotation can wait or is not needed.
   const isHeld = owner.hasFinalizer && owner.reclaimPolicy === 'Delete';
   if (isUnmarked && !isHeld) return { do: 'mark', isHeld };
   if (volume !== undefined && !volume.isDeleting && !owner.isDeleting && !owner.isPinned) {
@@ -55,20 +59,20 @@ export function planRelease(
     if (lacks && owner.phase === 'Bound') return { do: 'add-finalizer' };
     return isUnmarked ? { do: 'mark', isHeld } : { do: 'nothing' };
   }
-  // Without our finalizer, somebody who is deleting it has taken it off to keep the data.
+  // An administrator removed Keelson's finalizer to keep the data.
   if (owner.isDeleting && !owner.hasFinalizer) return { do: 'nothing' };
   const [sharer] = owner.sharers;
   if (sharer !== undefined) {
     return {
       do: 'refuse',
-      note: `PersistentVolume ${sharer} has the same volume, so its data stays; delete that one, or set this one's reclaim policy to Retain`,
+      note: `PersistentVolume ${sharer} has the same volume, so its data stays; delete that PersistentVolume, or set the reclaim policy of this one to Retain`,
     };
   }
   if (volume === undefined) return { do: 'delete-persistent-volume' };
   return volume.isDeleting ? { do: 'nothing' } : { do: 'delete-volume' };
 }
 
-/** Its claim is gone, or it is being deleted and no claim has it. */
+/** Its claim was deleted, or it is being deleted without a claim. */
 function isReleased({ phase, isDeleting }: PersistentVolumeView): boolean {
   if (phase === 'Released' || phase === 'Failed') return true;
   return isDeleting && (phase === 'Available' || phase === 'Pending');

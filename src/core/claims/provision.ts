@@ -1,24 +1,26 @@
 import type { BackendKind } from '../volumes/backend-features.ts';
-/** A claim, as far as provisioning looks at it. */
+/** A claim, with the fields that provisioning reads. */
 export interface ClaimView {
   readonly uid: string;
   readonly namespace: string;
   readonly name: string;
   readonly isDeleting: boolean;
   readonly className: string;
-  /** The volume that it is bound or being bound to; empty for none. */
+  /** The PersistentVolume that it is bound or being bound to; empty for none. */
   readonly volumeName: string;
-  /** Who is asked to provision, by the annotation of the volume binder; undefined before it has asked. */
+  /**
+   * Value of the storage-provisioner annotation; undefined before kube-controller-manager sets it.
+   */
   readonly provisioner: string | undefined;
   readonly selectedNode: string | undefined;
-  /** As written: `10Gi`. */
+  /** A quantity: `10Gi`. */
   readonly request: string;
   readonly accessModes: readonly string[];
   readonly volumeMode: string;
   readonly hasSelector: boolean;
   readonly attributesClassName: string | undefined;
   readonly dataSource: DataSource | undefined;
-  /** Those that templates of its class may name. */
+  /** Annotations that secret templates of its class may refer to. */
   readonly annotations?: Readonly<Record<string, string>>;
 }
 
@@ -26,16 +28,16 @@ export interface DataSource {
   readonly apiGroup: string;
   readonly kind: string;
   readonly name: string;
-  /** Where it is, when that is not the claim's own namespace. */
+  /** Namespace of the source, if not the claim's own. */
   readonly namespace: string | undefined;
 }
 
-/** A StorageClass of ours. */
+/** A StorageClass of Keelson. */
 export interface ClassView {
   readonly name: string;
   readonly waitsForConsumer: boolean;
   readonly parameters: Readonly<Record<string, string>>;
-  /** Terms are alternatives; within one all must hold. Empty: everywhere. */
+  /** Terms are alternatives; within a term all requirements must hold. Empty: everywhere. */
   readonly allowedTopologies: readonly (readonly TopologyRequirement[])[];
 }
 
@@ -44,7 +46,7 @@ export interface TopologyRequirement {
   readonly values: readonly string[];
 }
 
-/** A node with what its agent says of its pools. */
+/** A node with the pools that its agent reports. */
 export interface NodeView {
   readonly name: string;
   readonly labels: Readonly<Record<string, string>>;
@@ -52,36 +54,42 @@ export interface NodeView {
   readonly pools: readonly PoolView[];
 }
 
-/** The nodes of a cluster, by name. Looking at one does not cost looking at all of them. */
+/** The nodes of a cluster, by name; looking up one does not build the views of all. */
 export type NodeDirectory = Pick<ReadonlyMap<string, NodeView>, 'get' | 'has' | 'values'>;
 
 export interface PoolView {
   readonly name: string;
-  /** Absent where its agent does not say. */
+  /** Absent when the agent does not report it. */
   readonly backend?: BackendKind | undefined;
-  /** By these classes select it; absent where its agent does not say. */
+  /** Labels that classes select; absent when the agent does not report them. */
   readonly labels?: Readonly<Record<string, string>> | undefined;
-  /** What it can, in the words of the inventory; absent where its agent does not say. */
+  /** Features as in the inventory; absent when the agent does not report them. */
   readonly features?: readonly string[] | undefined;
   readonly isReady: boolean;
-  /** Why not. */
+  /** Why the pool is not ready. */
   readonly reason: string | undefined;
-  /** The largest volume that could be made now, without what is placed there but not made yet. */
+  /**
+   * The largest volume that can be created now, less volumes that are placed there and not created
+   * yet.
+   */
   readonly freeBytes: bigint;
 }
 
-/** The intent and truth of one volume. */
+/** A LocalVolume: the requested state and the reported state of one volume. */
 export interface VolumeView {
   readonly nodeName: string;
   readonly poolName: string;
   readonly isDeleting: boolean;
   readonly phase: 'Pending' | 'Ready' | 'Exhausted' | 'Failed' | 'Lost';
   readonly hasHandle: boolean;
-  /** Its node has said anything of it. */
+  /** Its agent has reported on it. */
   readonly isAnswered: boolean;
   readonly sizeBytes: bigint;
   readonly message: string;
-  /** A PersistentVolume was made of it once: from then on only deleting that, under policy Delete, may delete this. */
+  /**
+   * A PersistentVolume was created for it: from then on only its deletion, under policy Delete, may
+   * delete the volume.
+   */
   readonly isPublished: boolean;
 }
 
@@ -94,12 +102,12 @@ export interface SourceView {
   readonly sizeBytes: bigint;
 }
 
-/** Name of the LocalVolume and of the PersistentVolume of a claim. */
+/** Returns the name of the LocalVolume and PersistentVolume of a claim. */
 export function volumeNameOf(claimUid: string): string {
   return `pvc-${claimUid}`;
 }
 
-/** `claim NAMESPACE/NAME`, as messages call it. */
+/** Returns `claim NAMESPACE/NAME` for messages. */
 export function describeClaim({ namespace, name }: Pick<ClaimView, 'namespace' | 'name'>): string {
   return `claim ${namespace}/${name}`;
 }

@@ -66,7 +66,7 @@ describe('a claim that cannot grow', () => {
       state: 'ControllerResizeInProgress',
       problem: {
         message:
-          'the volume cannot grow to 4 GiB: the pool has 1 GiB free; it is tried again; a smaller size may be asked for',
+          'cannot expand the volume to 4 GiB: the pool has 1 GiB free; it is retried; a smaller size may be requested',
       },
     });
   });

@@ -1,27 +1,32 @@
 import { Fault } from '../fault.ts';
 import { formatBytes } from '../kube-text/quantity.ts';
 
-/** A bound claim, as far as its size is concerned. */
+/** A bound claim, with the fields that expansion reads. */
 export interface ResizeClaim {
   readonly requestBytes: bigint;
-  /** What its status says that it has. */
+  /** status.capacity. */
   readonly statusBytes: bigint;
-  /** What was asked of the volume last, and counts for quotas; undefined before the first resize. */
+  /**
+   * status.allocatedResources: the size last requested, which quotas count; undefined before the
+   * first expansion.
+   */
   readonly allocatedBytes: bigint | undefined;
   /** Of pvc.status.allocatedResourceStatuses. */
   readonly state: string | undefined;
-  /** Whether it carries a condition that speaks of a resize. */
+  /** Whether it has a condition about an expansion. */
   readonly hasCondition: boolean;
 }
 
-/** Its volume. */
+/** The volume of the claim. */
 export interface ResizeVolume {
-  /** What was asked of its node. */
+  /** The size requested of its node. */
   readonly specBytes: bigint;
   readonly capacityBytes: bigint;
-  /** Why the node could not do what is asked for now; undefined while it has not answered, and when it could. */
+  /**
+   * Why the node cannot do what is requested now; undefined before it answered, and when it could.
+   */
   readonly refusal: { readonly reason: string; readonly message: string } | undefined;
-  /** The volume has grown, and its file system will when kubelet asks for that. */
+  /** The volume is larger, and kubelet has still to expand its file system. */
   readonly needsNodeExpansion: boolean;
 }
 
@@ -33,28 +38,29 @@ export interface ResizeInput {
 
 export type ResizePlan =
   | { readonly do: 'nothing' }
-  /** Say on the claim where the resize stands. */
+  /** Report the state of the expansion on the claim. */
   | {
       readonly do: 'say';
       readonly allocatedBytes: bigint;
       readonly state: 'ControllerResizeInProgress' | 'ControllerResizeInfeasible';
       readonly problem: Fault | undefined;
     }
-  /** Ask the node for another size; the claim says so already. */
+  /** Request another size of the node; the claim reports it already. */
   | { readonly do: 'ask'; readonly sizeBytes: bigint }
-  /** The volume has it: the PersistentVolume says so next. */
+  /** The volume has the size: update the PersistentVolume next. */
   | { readonly do: 'publish'; readonly sizeBytes: bigint }
-  /** The rest is kubelet's. */
+  /** The rest is up to kubelet. */
   | { readonly do: 'hand-over'; readonly allocatedBytes: bigint }
   | { readonly do: 'finish'; readonly sizeBytes: bigint };
 
-/** Refusals that no room and no time will mend: only another size. */
+/** Refusals that neither space nor time resolves, only another size. */
 const INFEASIBLE: ReadonlySet<string> = new Set(['OutOfRange', 'Invalid', 'NotFound', 'Unsupported']);
 const NOTHING: ResizePlan = { do: 'nothing' };
 
 /**
- * The next step of a claim's resize, from any state that a crash can leave. What a node is working on is awaited; what it has refused may
- * be taken back to a smaller size (KEP-1790), because a refusal has changed nothing on disk.
+ * Returns the next step of a claim's expansion, from any state that a crash can leave. An expansion
+ * in progress is awaited; a refused one may be reduced (KEP-1790), because a refusal has changed
+ * nothing on disk.
  */
 export function planResize({ claim, ownerBytes, volume }: ResizeInput): ResizePlan {
   const isUnderWay = claim.state !== undefined || claim.hasCondition;
@@ -75,7 +81,7 @@ function planGrowth(claim: ResizeClaim, { specBytes, refusal }: ResizeVolume, ta
   const problem = target === specBytes && refusal !== undefined ? problemOf(refusal, target) : undefined;
   const isInfeasible = problem !== undefined && INFEASIBLE.has(refusal?.reason ?? '');
   const state = isInfeasible ? 'ControllerResizeInfeasible' : 'ControllerResizeInProgress';
-  // Said before it is asked for: quotas count what is under way.
+  // Reported before it is requested: quotas count expansions in progress.
   const isSaid = claim.state === state && claim.allocatedBytes === target;
   if (!isSaid || problem !== undefined) return { do: 'say', allocatedBytes: target, state, problem };
   return target === specBytes ? NOTHING : { do: 'ask', sizeBytes: target };
@@ -83,10 +89,10 @@ function planGrowth(claim: ResizeClaim, { specBytes, refusal }: ResizeVolume, ta
 
 function problemOf(refusal: { readonly reason: string; readonly message: string }, target: bigint): Fault {
   const isInfeasible = INFEASIBLE.has(refusal.reason);
-  const todo = isInfeasible ? 'ask for another size' : 'it is tried again; a smaller size may be asked for';
+  const todo = isInfeasible ? 'request another size' : 'it is retried; a smaller size may be requested';
   return new Fault(
     isInfeasible ? 'out-of-range' : 'exhausted',
-    `the volume cannot grow to ${formatBytes(target)}: ${refusal.message}; ${todo}`,
+    `cannot expand the volume to ${formatBytes(target)}: ${refusal.message}; ${todo}`,
   );
 }
 

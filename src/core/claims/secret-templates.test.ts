@@ -23,14 +23,14 @@ test.each([
 });
 
 test.each([
-  ['key', undefined, 'go together'],
-  [undefined, 'vault', 'go together'],
-  ["${pvc.annotations['other']}", 'vault', "has ${pvc.annotations['other']}, which is not known"],
-  ['${pvc.uid}', 'vault', 'possible are ${pv.name}, ${pvc.namespace}, ${pvc.name}'],
-  ['key', '${pvc.name}', 'possible are ${pv.name}, ${pvc.namespace}'],
-  ['../key', 'vault', 'gives "../key", which is no name of a Secret'],
-  ['key', 'a.b', 'gives "a.b", which is no name of a namespace'],
-  ['${constructor}', 'vault', 'which is not known'],
+  ['key', undefined, 'must be set together'],
+  [undefined, 'vault', 'must be set together'],
+  ["${pvc.annotations['other']}", 'vault', "has ${pvc.annotations['other']}, which cannot be resolved"],
+  ['${pvc.uid}', 'vault', 'expected one of ${pv.name}, ${pvc.namespace}, ${pvc.name}'],
+  ['key', '${pvc.name}', 'expected one of ${pv.name}, ${pvc.namespace}'],
+  ['../key', 'vault', 'resolves to "../key", which is not a valid Secret name'],
+  ['key', 'a.b', 'resolves to "a.b", which is not a valid namespace name'],
+  ['${constructor}', 'vault', 'which cannot be resolved'],
 ])('%s in %s is refused', (name, namespace, words) => {
   expect(() => resolve('node-stage', name, namespace)).toThrow(words);
 });

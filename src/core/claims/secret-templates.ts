@@ -1,13 +1,13 @@
 import { Fault } from '../fault.ts';
 import type { ClaimView, ClassView } from './provision.ts';
 
-/** Where a Secret is. */
+/** Reference to a Secret. */
 export interface SecretRef {
   readonly name: string;
   readonly namespace: string;
 }
 
-/** The steps of a volume's life that a StorageClass may name a Secret for. */
+/** The CSI calls that a StorageClass may name a Secret for. */
 export const SECRET_USES = [
   'provisioner',
   'controller-publish',
@@ -30,15 +30,15 @@ export function isSecretKey(key: string): boolean {
   return SECRET_USES.some((use) => use === KEY.exec(key)?.[1]);
 }
 
-/** Whether a class names a Secret for this step. */
+/** Whether a class names a Secret for this call. */
 export function isSecretNamed(parameters: ClassView['parameters'], use: SecretUse): boolean {
   return Object.hasOwn(parameters, keyOf(use, 'name'));
 }
 
 /**
- * The Secrets that a class names for the volume of a claim, its templates filled in. Throws `invalid` for a name without a namespace, a
- * template that is not known or whose annotation is not there, and what is no name then: a volume whose Secret cannot be found must not be
- * made.
+ * Returns the Secrets that a class names for the volume of a claim, with its templates resolved.
+ * Throws `invalid` for a name without a namespace, an unknown template, a missing annotation, and
+ * an invalid name: a volume whose Secret cannot be found must not be created.
  */
 export function resolveSecrets(
   { name: className, parameters }: Pick<ClassView, 'name' | 'parameters'>,
@@ -53,7 +53,9 @@ export function resolveSecrets(
       const value = Object.hasOwn(values, variable) ? values[variable] : undefined;
       if (value !== undefined) return value;
       const known = Object.keys(values).map((each) => `\${${each}}`);
-      throw fail(`${key} has ${token}, which is not known for this claim; possible are ${known.join(', ')}`);
+      throw fail(
+        `${key} has ${token}, which cannot be resolved for this claim; expected one of ${known.join(', ')}`,
+      );
     });
   const refs: Partial<Record<SecretUse, SecretRef>> = {};
   for (const use of SECRET_USES) {
@@ -61,23 +63,25 @@ export function resolveSecrets(
     const [named, spaced] = [parameters[nameKey], parameters[namespaceKey]];
     if (named === undefined && spaced === undefined) continue;
     if (named === undefined || spaced === undefined) {
-      throw fail(`${nameKey} and ${namespaceKey} go together; give both or none`);
+      throw fail(`${nameKey} and ${namespaceKey} must be set together`);
     }
     const annotations = annotationValues(named, claim.annotations ?? {});
     const name = fill(nameKey, named, { ...common, 'pvc.name': claim.name, ...annotations });
     const namespace = fill(namespaceKey, spaced, common);
     if (name.length > 253 || !DNS_SUBDOMAIN.test(name)) {
-      throw fail(`${nameKey} gives ${JSON.stringify(name)}, which is no name of a Secret`);
+      throw fail(`${nameKey} resolves to ${JSON.stringify(name)}, which is not a valid Secret name`);
     }
     if (!DNS_LABEL.test(namespace)) {
-      throw fail(`${namespaceKey} gives ${JSON.stringify(namespace)}, which is no name of a namespace`);
+      throw fail(
+        `${namespaceKey} resolves to ${JSON.stringify(namespace)}, which is not a valid namespace name`,
+      );
     }
     refs[use] = { name, namespace };
   }
   return refs;
 }
 
-/** Those annotations that `template` speaks of, as it calls them. */
+/** Values of the annotations that `template` refers to. */
 function annotationValues(
   template: string,
   annotations: Readonly<Record<string, string>>,

@@ -48,10 +48,10 @@ test('nothing of a node that is Ready is given up', () => {
   const node = { name: 'n1', presence: 'ready' } as const;
   expect(() => {
     checkRelease({ kind: 'node', name: 'n1' }, node);
-  }).toThrow('node n1 is Ready and can serve its volumes');
+  }).toThrow('node n1 is Ready and serves its volumes');
   expect(() => {
     checkRelease({ kind: 'volume', name: 'pvc-1' }, node);
-  }).toThrow('can serve volume pvc-1');
+  }).toThrow('serves volume pvc-1');
   for (const presence of ['unresponsive', 'deleted'] as const) {
     checkRelease({ kind: 'node', name: 'n1' }, { ...node, presence });
   }

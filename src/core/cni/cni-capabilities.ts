@@ -3,7 +3,7 @@ import { formatAddress, parseAddress } from '../network/cidr.ts';
 import { anyCase, items } from './cni-json.ts';
 import { CNI_CODES, cniFault } from './cni-version.ts';
 
-/** The three places in which runtimes ask for something, the strongest first. */
+/** The three places in which runtimes pass capabilities, in order of precedence. */
 export interface RequestSources {
   /** `runtimeConfig` of the configuration. */
   readonly runtime: unknown;
@@ -13,23 +13,26 @@ export interface RequestSources {
   readonly args: ReadonlyMap<string, string>;
 }
 
-/** Addresses that the pod must have, canonical and without prefix; from one source alone. */
+/** Returns the requested addresses, canonical and without prefix, from one source only. */
 export function parseRequestedAddresses({ runtime, labels, args }: RequestSources): readonly string[] {
   const fromArgs = args.get('IP')?.split(',') ?? [];
   const lists = [anyCase(runtime, 'ips'), anyCase(labels, 'ips'), fromArgs].map((list) => {
     const entries = items(list);
     if (entries !== undefined) return entries;
-    throw cniFault(CNI_CODES.invalidConfig, `ips is ${JSON.stringify(list)}, not a list of addresses`);
+    throw cniFault(CNI_CODES.invalidConfig, `ips is ${JSON.stringify(list)}; expected a list of addresses`);
   });
   return (lists.find((list) => list.length > 0) ?? []).map((entry) => {
     const [text = ''] = typeof entry === 'string' ? entry.trim().split('/') : [];
     const address = parseAddress(text);
     if (address !== undefined) return formatAddress(address);
-    throw cniFault(CNI_CODES.invalidConfig, `requested address ${JSON.stringify(entry)} is no IP address`);
+    throw cniFault(
+      CNI_CODES.invalidConfig,
+      `requested address ${JSON.stringify(entry)} is not an IP address`,
+    );
   });
 }
 
-/** The MAC address that the pod must have, in lower case. */
+/** Returns the requested MAC address in lower case. */
 export function parseMac({ runtime, labels, args }: RequestSources): string | undefined {
   const mac = anyCase(runtime, 'mac') ?? anyCase(labels, 'mac') ?? args.get('MAC');
   if (mac === undefined || mac === '') return undefined;
@@ -37,16 +40,19 @@ export function parseMac({ runtime, labels, args }: RequestSources): string | un
   const isMac = /^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/.test(text);
   const isUnicast = (Number.parseInt(text.slice(0, 2), 16) & 1) === 0 && text !== '00:00:00:00:00:00';
   if (isMac && isUnicast) return text;
-  throw cniFault(CNI_CODES.invalidConfig, `requested MAC ${JSON.stringify(mac)} is no unicast MAC address`);
+  throw cniFault(
+    CNI_CODES.invalidConfig,
+    `requested MAC ${JSON.stringify(mac)} is not a unicast MAC address`,
+  );
 }
 
 const PROTOCOLS = ['tcp', 'udp', 'sctp'] as const;
 
-/** The port mappings that concern the node: those without host port are for documentation. Each is there once. */
+/** Returns the port mappings with a host port, each once. */
 export function parseHostPorts(value: unknown): readonly PortMapping[] {
   const entries = items(value);
   if (entries === undefined) {
-    throw cniFault(CNI_CODES.invalidConfig, `portMappings is ${JSON.stringify(value)}, not a list`);
+    throw cniFault(CNI_CODES.invalidConfig, `portMappings is ${JSON.stringify(value)}; expected a list`);
   }
   const mappings = new Map<string, PortMapping>();
   for (const entry of entries) {
@@ -67,7 +73,7 @@ function parsePort(field: string, port: unknown): number {
   if (typeof port === 'number' && Number.isInteger(port) && port >= 1 && port <= 65_535) return port;
   throw cniFault(
     CNI_CODES.invalidConfig,
-    `${field} ${JSON.stringify(port ?? null)} is no port from 1 to 65535`,
+    `${field} ${JSON.stringify(port ?? null)} is not a port from 1 to 65535`,
   );
 }
 
@@ -77,7 +83,7 @@ function parseProtocol(value: unknown): PortMapping['protocol'] {
   if (protocol !== undefined) return protocol;
   throw cniFault(
     CNI_CODES.unsupportedField,
-    `portMappings protocol ${JSON.stringify(value)} is not supported; supported are ${PROTOCOLS.join(', ')}`,
+    `portMappings protocol ${JSON.stringify(value)} is not supported; expected one of ${PROTOCOLS.join(', ')}`,
   );
 }
 
@@ -85,14 +91,14 @@ function parseHostIp(value: unknown): { readonly hostIp?: string } {
   if (value === undefined || value === '') return {};
   const address = typeof value === 'string' ? parseAddress(value) : undefined;
   if (address === undefined) {
-    throw cniFault(CNI_CODES.invalidConfig, `hostIP ${JSON.stringify(value)} is no IP address`);
+    throw cniFault(CNI_CODES.invalidConfig, `hostIP ${JSON.stringify(value)} is not an IP address`);
   }
   const loopback = address.family === 4 ? address.value >> 24n === 127n : address.value === 1n;
   if (loopback) {
     throw cniFault(
       CNI_CODES.unsupportedField,
-      `hostIP ${formatAddress(address)} is not supported: it would need route_localnet, which opens the node's loopback ` +
-        'services to its neighbours; leave hostIP out or give an address of the node',
+      `hostIP ${formatAddress(address)} is not supported: it requires route_localnet, which exposes the node's loopback ` +
+        'services to its neighbours; omit hostIP or use an address of the node',
     );
   }
   return address.value === 0n ? {} : { hostIp: formatAddress(address) };

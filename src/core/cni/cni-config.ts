@@ -1,19 +1,20 @@
 import { Fault } from '../fault.ts';
 
-/** The agent's socket unless a configuration says otherwise; the exec binary has the same default. */
+/** Default path of the agent's socket, as in the exec binary. */
 export const DEFAULT_CNI_SOCKET = '/run/keelson/cni.sock';
-/** The name of the exec binary, which runtimes look for as the `type` of a plugin. */
+/** Name of the exec binary, which runtimes look up by the `type` of a plugin. */
 export const CNI_BINARY = 'keelson-cni';
 
 export interface CniConfigOptions {
-  /** The network's name; file systems and runtimes use it as a file name. */
+  /** Name of the network; used as a file name by runtimes. */
   readonly network?: string;
   readonly agentSocket?: string;
 }
 
 /**
- * The network configuration list for runtimes. `cniVersion` is for those that know no `cniVersions` (libcni before 1.2.0) and fail
- * on one they do not know; the others take the newest of the list, and with it STATUS.
+ * Returns the network configuration list for runtimes. `cniVersion` is for libcni before 1.2.0,
+ * which fails on unknown versions and ignores `cniVersions`; others take the newest of the list,
+ * and with it STATUS.
  */
 export function cniConfig({
   network = 'keelson',
@@ -22,11 +23,11 @@ export function cniConfig({
   if (!/^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/.test(network)) {
     throw new Fault(
       'invalid',
-      `network name ${JSON.stringify(network)} is not letters, digits, dots, dashes and underscores`,
+      `network name ${JSON.stringify(network)} has characters other than letters, digits, dots, dashes and underscores`,
     );
   }
   if (!agentSocket.startsWith('/')) {
-    throw new Fault('invalid', `agent socket ${JSON.stringify(agentSocket)} is no absolute path`);
+    throw new Fault('invalid', `agent socket ${JSON.stringify(agentSocket)} is not an absolute path`);
   }
   return {
     cniVersion: '1.0.0',

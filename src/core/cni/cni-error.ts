@@ -9,7 +9,7 @@ export interface CniError {
   readonly details?: string;
 }
 
-/** The one translation of faults into CNI errors. A refusal of the protocol carries its own code. */
+/** Translates a fault into a CNI error. A protocol refusal carries its own code. */
 export function toCniError(fault: Fault, cniVersion: string): CniError {
   const { cniCode, ownNetns, ...fields } = fault.fields;
   const byKind = ownNetns === true ? CNI_CODES.invalidNetns : CODES[fault.kind];
@@ -17,7 +17,7 @@ export function toCniError(fault: Fault, cniVersion: string): CniError {
   return {
     cniVersion,
     code: typeof cniCode === 'number' ? cniCode : byKind,
-    msg: fault.kind === 'bug' ? `${fault.message}; the log of the keelson agent says more` : fault.message,
+    msg: fault.kind === 'bug' ? `${fault.message}; see the log of the keelson agent` : fault.message,
     ...(details.length === 0 ? {} : { details: details.join(' ') }),
   };
 }

@@ -6,8 +6,9 @@ export function isJsonObject(value: unknown): value is JsonObject {
 }
 
 /**
- * The value of a key in any case. Runtimes written in Go send `HostPort` for `hostPort`, since Go reads keys case-insensitively
- * (containerd's go-cni has no JSON tags). The exact key wins.
+ * Returns the value of a key in any case. Go reads keys case-insensitively, so runtimes written in
+ * Go may send `HostPort` for `hostPort` (containerd's go-cni has no JSON tags). The exact key takes
+ * precedence.
  */
 export function anyCase(object: unknown, key: string): unknown {
   if (!isJsonObject(object)) return undefined;
@@ -16,7 +17,7 @@ export function anyCase(object: unknown, key: string): unknown {
   return Object.entries(object).find(([name]) => name.toLowerCase() === wanted)?.[1];
 }
 
-/** The items of an array; nothing for null and undefined, and undefined for everything else. */
+/** Returns the items of an array; none for null and undefined, undefined for other values. */
 export function items(value: unknown): readonly unknown[] | undefined {
   if (value === null || value === undefined) return [];
   return Array.isArray(value) ? value : undefined;

@@ -5,7 +5,7 @@ import { CNI_CODES, type CniVersion, cniFault, isAtLeast, parseCniVersion } from
 
 export type CniCommand = 'ADD' | 'DEL' | 'CHECK' | 'STATUS' | 'GC';
 
-/** What a runtime hands to a plugin. */
+/** What a runtime passes to a plugin. */
 export interface CniCall {
   readonly environment: ReadonlyMap<string, string>;
   readonly stdin: string;
@@ -25,7 +25,7 @@ export interface AddRequest extends Common, AttachmentKey {
   readonly portMappings: readonly PortMapping[];
   readonly dns: JsonObject | undefined;
   readonly prevResult: JsonObject | undefined;
-  /** The runtime asked for traffic shaping. */
+  /** The runtime requested traffic shaping. */
   readonly bandwidth: boolean;
 }
 
@@ -50,7 +50,10 @@ export interface GcRequest extends Common {
 
 export type CniRequest = AddRequest | DelRequest | CheckRequest | StatusRequest | GcRequest;
 
-/** The environment that each command needs (SPEC.md, "Parameters"). A DEL may come without a namespace. */
+/**
+ * Environment variables that each command requires (SPEC.md, "Parameters"). A DEL may come without
+ * a namespace.
+ */
 const REQUIRED: Readonly<Record<CniCommand, readonly string[]>> = {
   ADD: ['CNI_CONTAINERID', 'CNI_NETNS', 'CNI_IFNAME', 'CNI_PATH'],
   DEL: ['CNI_CONTAINERID', 'CNI_IFNAME', 'CNI_PATH'],
@@ -70,7 +73,7 @@ const SINCE: Readonly<Record<CniCommand, CniVersion>> = {
 const CONTAINER_ID = /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/;
 const NETWORK_NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/;
 
-/** Reads a call; throws the CNI error that the specification prescribes for what is wrong with it. */
+/** Parses a call; throws the CNI error that the specification prescribes. */
 export function parseCniRequest({ environment, stdin }: CniCall): CniRequest {
   const config = parseConfig(stdin);
   const version = parseCniVersion(config['cniVersion']);
@@ -78,7 +81,7 @@ export function parseCniRequest({ environment, stdin }: CniCall): CniRequest {
   if (!isAtLeast(version, SINCE[command])) {
     throw cniFault(
       CNI_CODES.incompatibleVersion,
-      `${command} needs cniVersion ${SINCE[command]} or newer; the configuration has ${version}`,
+      `${command} requires cniVersion ${SINCE[command]} or newer; the configuration has ${version}`,
     );
   }
   const missing = REQUIRED[command].filter((name) => (environment.get(name) ?? '') === '');
@@ -109,7 +112,7 @@ export function parseCniRequest({ environment, stdin }: CniCall): CniRequest {
   }
 }
 
-/** The version to answer a call in that cannot be read: what it says, if it says anything. */
+/** Returns the version for the answer to an invalid call: the one it states, if any. */
 export function statedVersion(stdin: string): string {
   try {
     return parseCniVersion(parseConfig(stdin)['cniVersion']);
@@ -145,11 +148,11 @@ function parseConfig(stdin: string): JsonObject {
   } catch (error) {
     throw cniFault(
       CNI_CODES.undecodable,
-      `the network configuration is not JSON: ${(error as Error).message}`,
+      `the network configuration is not valid JSON: ${(error as Error).message}`,
     );
   }
   if (isJsonObject(config)) return config;
-  throw cniFault(CNI_CODES.undecodable, 'the network configuration is no JSON object');
+  throw cniFault(CNI_CODES.undecodable, 'the network configuration is not a JSON object');
 }
 
 function parseCommand(command: string | undefined): CniCommand {
@@ -157,7 +160,7 @@ function parseCommand(command: string | undefined): CniCommand {
   if (known !== undefined) return known;
   throw cniFault(
     CNI_CODES.invalidEnvironment,
-    `CNI_COMMAND is ${JSON.stringify(command ?? '')}; known are ${Object.keys(REQUIRED).join(', ')}, VERSION`,
+    `CNI_COMMAND is ${JSON.stringify(command ?? '')}; expected one of ${Object.keys(REQUIRED).join(', ')}, VERSION`,
   );
 }
 
@@ -165,7 +168,7 @@ function parseNetworkName(name: unknown): string {
   if (typeof name === 'string' && NETWORK_NAME.test(name)) return name;
   throw cniFault(
     CNI_CODES.invalidConfig,
-    `network name ${JSON.stringify(name ?? '')} is not letters, digits, dots, dashes and underscores`,
+    `network name ${JSON.stringify(name ?? '')} has characters other than letters, digits, dots, dashes and underscores`,
   );
 }
 
@@ -175,14 +178,17 @@ function parseKey(environment: ReadonlyMap<string, string>): AttachmentKey {
   if (!CONTAINER_ID.test(containerId)) {
     throw cniFault(
       CNI_CODES.invalidEnvironment,
-      `CNI_CONTAINERID ${JSON.stringify(containerId)} is no container id`,
+      `CNI_CONTAINERID ${JSON.stringify(containerId)} is not a valid container ID`,
     );
   }
   // dev_valid_name of the kernel.
   const valid =
     Buffer.byteLength(ifname) <= 15 && !/[/:\s]/.test(ifname) && ifname !== '.' && ifname !== '..';
   if (!valid) {
-    throw cniFault(CNI_CODES.invalidEnvironment, `CNI_IFNAME ${JSON.stringify(ifname)} is no interface name`);
+    throw cniFault(
+      CNI_CODES.invalidEnvironment,
+      `CNI_IFNAME ${JSON.stringify(ifname)} is not a valid interface name`,
+    );
   }
   return { containerId, ifname };
 }
@@ -190,7 +196,7 @@ function parseKey(environment: ReadonlyMap<string, string>): AttachmentKey {
 function parseNetns(environment: ReadonlyMap<string, string>): string {
   const netns = environment.get('CNI_NETNS') ?? '';
   if (netns.startsWith('/')) return netns;
-  throw cniFault(CNI_CODES.invalidEnvironment, `CNI_NETNS ${JSON.stringify(netns)} is no absolute path`);
+  throw cniFault(CNI_CODES.invalidEnvironment, `CNI_NETNS ${JSON.stringify(netns)} is not an absolute path`);
 }
 
 function parseArgs(text: string): ReadonlyMap<string, string> {
@@ -201,7 +207,7 @@ function parseArgs(text: string): ReadonlyMap<string, string> {
     if (at <= 0) {
       throw cniFault(
         CNI_CODES.invalidEnvironment,
-        `CNI_ARGS has ${JSON.stringify(pair)}, which is no key=value pair`,
+        `CNI_ARGS has ${JSON.stringify(pair)}, which is not a key=value pair`,
       );
     }
     args.set(pair.slice(0, at), pair.slice(at + 1));
@@ -219,7 +225,7 @@ function parsePod(args: ReadonlyMap<string, string>): PodIdentity | undefined {
 
 function requirePrevResult({ prevResult }: JsonObject): JsonObject {
   if (isJsonObject(prevResult)) return prevResult;
-  throw cniFault(CNI_CODES.invalidConfig, 'CHECK needs prevResult, the result of ADD');
+  throw cniFault(CNI_CODES.invalidConfig, 'CHECK requires prevResult, the result of ADD');
 }
 
 function parseValidAttachments(config: JsonObject): readonly AttachmentKey[] {
@@ -227,9 +233,9 @@ function parseValidAttachments(config: JsonObject): readonly AttachmentKey[] {
     Object.hasOwn(config, name),
   );
   const list = key === undefined ? undefined : items(config[key]);
-  // An absent list is a mistake of the caller and must not read as "none is valid".
+  // An absent list is an error of the caller and must not mean that no attachment is valid.
   if (list === undefined) {
-    throw cniFault(CNI_CODES.invalidConfig, 'GC needs cni.dev/valid-attachments, a list of attachments');
+    throw cniFault(CNI_CODES.invalidConfig, 'GC requires cni.dev/valid-attachments, a list of attachments');
   }
   return list.map((entry) => {
     const containerId = anyCase(entry, 'containerID');

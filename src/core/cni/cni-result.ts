@@ -8,7 +8,7 @@ import { GATEWAY_MAC, GATEWAYS } from '../network/link-plan.ts';
 export interface ResultOptions {
   readonly version: CniVersion;
   readonly dns: JsonObject | undefined;
-  /** The result of the plugins before us, which ours is added to. */
+  /** Result of the preceding plugins of the chain. */
   readonly prevResult: JsonObject | undefined;
 }
 
@@ -20,7 +20,7 @@ interface OwnAddress {
   readonly gateway: string;
 }
 
-/** The result of ADD in the shape of its version. */
+/** Returns the result of ADD in the form of its version. */
 export function formatAddResult(attachment: Attachment, options: ResultOptions): JsonObject {
   const { version, dns, prevResult } = options;
   const addresses = attachment.addresses.map((text): OwnAddress => {
@@ -53,7 +53,7 @@ export function formatAddResult(attachment: Attachment, options: ResultOptions):
   };
 }
 
-/** Versions 0.1.0 and 0.2.0 know one address a family and no interfaces. */
+/** Versions 0.1.0 and 0.2.0 have one address per family and no interfaces. */
 function formatFirstShape(
   version: CniVersion,
   addresses: readonly OwnAddress[],
@@ -66,7 +66,7 @@ function formatFirstShape(
   return { cniVersion: version, ...Object.fromEntries(entries), dns: dns ?? {} };
 }
 
-/** Before 1.0.0 an address says its version; since then it does not. */
+/** Before 1.0.0 an address has a `version` field. */
 function fitAddress(ip: unknown, version: CniVersion): unknown {
   if (!isJsonObject(ip)) return ip;
   const { version: _, ...rest } = ip;
@@ -74,7 +74,7 @@ function fitAddress(ip: unknown, version: CniVersion): unknown {
   return { version: String(ip['address']).includes(':') ? '6' : '4', ...rest };
 }
 
-/** Throws `precondition` when `prevResult` does not hold what ADD answered for this attachment. */
+/** Throws `precondition` if `prevResult` lacks what ADD answered for this attachment. */
 export function checkPrevResult(attachment: Attachment, prevResult: JsonObject): void {
   const interfaces = listOf(prevResult, 'interfaces');
   const position = interfaces.findIndex(
@@ -90,7 +90,7 @@ export function checkPrevResult(attachment: Attachment, prevResult: JsonObject):
   for (const text of attachment.addresses) {
     const own = parseAddress(text);
     if (listed.some((other) => other?.family === own?.family && other?.value === own?.value)) continue;
-    throw new Fault('precondition', `prevResult lacks address ${text}, which ${attachment.ifname} was given`);
+    throw new Fault('precondition', `prevResult lacks address ${text} of ${attachment.ifname}`);
   }
 }
 

@@ -1,13 +1,13 @@
 import { Fault } from '../fault.ts';
 
-/** Every version of the CNI specification, all of which are served. */
+/** Every version of the CNI specification; all are served. */
 export const CNI_VERSIONS = ['0.1.0', '0.2.0', '0.3.0', '0.3.1', '0.4.0', '1.0.0', '1.1.0'] as const;
 export type CniVersion = (typeof CNI_VERSIONS)[number];
 
-/** What a configuration without `cniVersion` means. */
+/** The version of a configuration without `cniVersion`. */
 const UNSTATED: CniVersion = '0.1.0';
 
-/** Error codes of the CNI specification (SPEC.md, "Error"), and ours from 100 on. */
+/** Error codes of the CNI specification (SPEC.md, "Error"), and Keelson's from 100 on. */
 export const CNI_CODES = {
   incompatibleVersion: 1,
   unsupportedField: 2,
@@ -27,21 +27,21 @@ export const CNI_CODES = {
 
 export type CniCode = (typeof CNI_CODES)[keyof typeof CNI_CODES];
 
-/** A refusal of a request by the protocol itself. */
+/** Returns a refusal by the protocol itself. */
 export function cniFault(code: CniCode, message: string): Fault {
   return new Fault(code === CNI_CODES.unsupportedField ? 'unsupported' : 'invalid', message, {
     fields: { cniCode: code },
   });
 }
 
-/** The version that a configuration asks for. Throws code 1 for one that nobody has specified. */
+/** Parses the version of a configuration. Throws code 1 for an unknown one. */
 export function parseCniVersion(value: unknown): CniVersion {
   if (value === undefined || value === '') return UNSTATED;
   const version = CNI_VERSIONS.find((known) => known === value);
   if (version !== undefined) return version;
   throw cniFault(
     CNI_CODES.incompatibleVersion,
-    `cniVersion ${JSON.stringify(value)} is not supported; supported are ${CNI_VERSIONS.join(', ')}`,
+    `cniVersion ${JSON.stringify(value)} is not supported; expected one of ${CNI_VERSIONS.join(', ')}`,
   );
 }
 

@@ -109,7 +109,7 @@ network: {mtu: 20}
 });
 
 test.each([
-  ['a: [', /is no YAML/],
+  ['a: [', /is not valid YAML/],
   ['- 1', /must be a YAML mapping, found a list/],
   [
     'pools: [{name: a, backend: btrfs, source: {path: /a}}, {name: a, backend: btrfs, source: {path: /b}}]',

@@ -15,18 +15,21 @@ const LONGEST_GRACE_SECONDS = 10 * 365 * 86_400;
 const network = z
   .strictObject({
     name: configName.default('keelson'),
-    /** Ranges that pods of this node get their addresses from. Absent: in a cluster those of its Node. */
-    ranges: z.array(cidr).min(1, 'must name at least one range').optional(),
+    /** Pod address ranges of this node. Absent: in a cluster, those of its Node. */
+    ranges: z.array(cidr).min(1, 'must have at least one range').optional(),
     /** Destinations that see the pod's own address, besides the ranges. */
     masqueradeExclusions: z.array(cidr).default([]),
     mtu: z.union([z.literal('auto'), z.number().int().min(1280).max(65_535)]).default('auto'),
-    /** How long a released address stays unused: stale conntrack entries of its last pod live that long. */
+    /**
+     * How long a released address stays unused: stale conntrack entries of its last pod live that
+     * long.
+     */
     cooldownSeconds: z.number().int().min(0).default(130),
   })
   .prefault({});
 
 const kubernetes = z.strictObject({
-  /** Absent: as kubectl finds it, at last by the service account of the agent's own pod. */
+  /** Absent: found as kubectl does, finally the service account of the agent's pod. */
   kubeconfig: absolutePath.optional(),
 });
 
@@ -34,13 +37,16 @@ const schema = z.strictObject({
   nodeName: configName.optional(),
   stateDir: absolutePath.default('/var/lib/keelson'),
   runDir: absolutePath.default('/run/keelson'),
-  /** kubelet's directory; its plugin registration is served when this is given. */
+  /** kubelet's directory; enables the plugin registration. */
   kubeletDir: absolutePath.optional(),
-  /** How many volumes the scheduler may put on this node. Mounts are cheap; the kernel allows 100 000 in one namespace. */
+  /**
+   * Limit that kube-scheduler applies to this node. Mounts are cheap; the kernel allows 100,000 in
+   * one namespace.
+   */
   maxVolumesPerNode: z.int().min(1).max(100_000).default(10_000),
   csi: z
     .strictObject({
-      /** Whether orchestrators have to publish a volume to this node before they use it (ControllerPublishVolume). */
+      /** Whether orchestrators must call ControllerPublishVolume before they use a volume. */
       controllerPublish: z.boolean().default(false),
       /** Whether kubelet leaves fsGroup to the agent (VOLUME_MOUNT_GROUP). */
       volumeMountGroup: z.boolean().default(false),
@@ -48,7 +54,7 @@ const schema = z.strictObject({
     .prefault({}),
   trash: z
     .strictObject({
-      /** How much of deleted volumes a pool frees each second, at most. */
+      /** Limit of bytes of deleted volumes that a pool frees each second. */
       bytesPerSecond: size
         .refine((bytes) => bytes >= LEAST_TRASH_BYTES, 'must be 1Mi or more')
         .default(1n << 30n),
@@ -56,14 +62,14 @@ const schema = z.strictObject({
     .prefault({}),
   orphans: z
     .strictObject({
-      /** For how long nobody has to have asked for something on the disks before it is removed. Absent: everything is kept. */
+      /** How long orphaned data is kept before it is removed. Absent: permanently. */
       graceSeconds: z.int().min(60, 'must be 60 or more').max(LONGEST_GRACE_SECONDS).optional(),
     })
     .prefault({}),
   log: z.strictObject({ level: z.enum(LOG_LEVELS).default('info') }).prefault({}),
   metrics: z
     .strictObject({
-      /** HOST:PORT for /metrics, /healthz and /readyz; `off` for none. */
+      /** HOST:PORT for /metrics, /healthz and /readyz; `off` disables them. */
       address: z.string().default('127.0.0.1:9810'),
     })
     .prefault({}),
@@ -73,34 +79,34 @@ const schema = z.strictObject({
 });
 
 export type NetworkConfig = Omit<z.output<typeof network>, 'ranges'> & {
-  /** Undefined: the cluster gives them. */
+  /** Undefined: the cluster assigns them. */
   readonly ranges: readonly string[] | undefined;
 };
 
-/** The agent's whole configuration, checked and with defaults in place. */
+/** The agent's configuration, validated and with defaults. */
 export interface AgentConfig {
   readonly nodeName: string;
   readonly stateDir: string;
   readonly runDir: string;
   readonly kubeletDir: string | undefined;
   readonly maxVolumesPerNode: number;
-  /** Whether orchestrators have to publish a volume to this node before they use it. */
+  /** Whether orchestrators must call ControllerPublishVolume before they use a volume. */
   readonly controllerPublish: boolean;
   /** Whether kubelet leaves fsGroup to the agent. */
   readonly volumeMountGroup: boolean;
-  /** How much of deleted volumes a pool frees each second, at most. */
+  /** Limit of bytes of deleted volumes that a pool frees each second. */
   readonly trashBytesPerSecond: bigint;
-  /** How long orphans are kept; undefined: for good. */
+  /** How long orphaned data is kept; undefined: permanently. */
   readonly orphanGraceMs: number | undefined;
   readonly logLevel: (typeof LOG_LEVELS)[number];
   readonly metricsAddress: string | undefined;
   readonly pools: readonly PoolSpec[];
   readonly network: NetworkConfig;
-  /** Makes the node a member of a cluster; absent: the agent knows of none. */
+  /** Makes the node a member of a cluster; absent: the agent runs without Kubernetes. */
   readonly kubernetes?: { readonly kubeconfig: string | undefined };
 }
 
-/** What flags may override; undefined leaves the file's value. */
+/** Flags; undefined leaves the file's value. */
 export interface AgentConfigOverrides {
   readonly nodeName?: string | undefined;
   readonly stateDir?: string | undefined;
@@ -112,24 +118,25 @@ export interface AgentConfigOverrides {
 }
 
 export interface ConfigSource {
-  /** YAML text; undefined for no file. */
+  /** YAML text; undefined without a file. */
   readonly text: string | undefined;
-  /** How to call it in messages, e.g. the file's path. */
+  /** Name in messages, for example the path of the file. */
   readonly document: string;
   readonly overrides: AgentConfigOverrides;
   /** Used where neither file nor flags name the node. */
   readonly hostname: string;
 }
 
-/** Pod ranges of a node that is in no cluster. */
+/** Pod ranges of a node outside a cluster. */
 const ALONE_RANGES = ['10.88.0.0/24'];
 
-/** Size of the embedded default pool; sparse, so it takes only what volumes write. */
+/** Size of the embedded default pool; sparse, so it only takes what volumes write. */
 const EMBEDDED_POOL_BYTES = 20n * 2n ** 30n;
 
 /**
- * The configuration of an agent from file and flags (which win). Without pools it is the embedded default: one btrfs pool in a sparse
- * file under the state directory. Throws one `invalid` fault that lists every problem with its path.
+ * Returns the configuration of an agent from file and flags, which take precedence. Without pools
+ * it has one btrfs pool in a sparse file under the state directory. Throws one `invalid` fault that
+ * lists every problem with its path.
  */
 export function parseAgentConfig({ text, document, overrides, hostname }: ConfigSource): AgentConfig {
   const parsed = schema.safeParse(merge(parseYaml(text ?? '', document), overrides));
@@ -172,7 +179,9 @@ function parseYaml(text: string, document: string): Record<string, unknown> {
   const yaml = parseDocument(text, { prettyErrors: true });
   if (yaml.errors.length > 0) {
     const lines = yaml.errors.map((error) => `  ${error.message.split('\n')[0] ?? ''}`);
-    throw new Fault('invalid', `${document} is no YAML:\n${lines.join('\n')}`, { fields: { document } });
+    throw new Fault('invalid', `${document} is not valid YAML:\n${lines.join('\n')}`, {
+      fields: { document },
+    });
   }
   const value: unknown = yaml.toJS();
   if (value === null || value === undefined) return {};
@@ -207,7 +216,10 @@ function merge(file: Record<string, unknown>, flags: AgentConfigOverrides): Reco
   };
 }
 
-/** A union's own message hides what is wrong inside the alternative that was meant: show that one's issues instead. */
+/**
+ * A union's own message hides the problem inside the alternative that was meant: unfolds that one's
+ * issues instead.
+ */
 function unfoldUnion(issue: z.core.$ZodIssue): z.core.$ZodIssue[] {
   if (issue.code !== 'invalid_union') return [issue];
   const meant = issue.errors.find((issues) => issues.every((inner) => inner.path.length > 0));

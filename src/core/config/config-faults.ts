@@ -1,7 +1,7 @@
 import type { z } from 'zod';
 import { Fault } from '../fault.ts';
 
-/** `pools[0].source.size` for ['pools', 0, 'source', 'size']. */
+/** Returns `pools[0].source.size` for ['pools', 0, 'source', 'size']. */
 export function pathOf(path: readonly PropertyKey[]): string {
   return path
     .map((part, index) =>
@@ -10,7 +10,10 @@ export function pathOf(path: readonly PropertyKey[]): string {
     .join('');
 }
 
-/** One `invalid` fault that lists every problem of a document, each with the path of its field. */
+/**
+ * Returns one `invalid` fault that lists every problem of a document, each with the path of its
+ * field.
+ */
 export function configFault(document: string, issues: readonly z.core.$ZodIssue[]): Fault {
   const lines = issues.flatMap((issue) => describe(issue));
   const count = lines.length === 1 ? '1 fault' : `${lines.length} faults`;

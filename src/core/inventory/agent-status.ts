@@ -1,4 +1,4 @@
-/** What an agent tells of itself on its admin socket (`/status`). Byte counts are decimal strings. */
+/** Status that an agent serves on its admin socket (`/status`). Byte counts are decimal strings. */
 export interface AgentStatus {
   readonly version: string;
   readonly nodeName: string;
@@ -7,9 +7,9 @@ export interface AgentStatus {
   readonly pools: readonly PoolStatus[];
   readonly volumes: readonly VolumeStatus[];
   readonly snapshots: readonly SnapshotStatus[];
-  /** Records that could not be read: their data is untouched, and they are not served. */
+  /** Unreadable records: their data is untouched, and they are not served. */
   readonly quarantined: readonly { readonly file: string; readonly reason: string }[];
-  /** Data in a pool that no record knows. */
+  /** Data in a pool without a record. */
   readonly orphans: readonly { readonly pool: string; readonly id: string }[];
   readonly network: NetworkStatus;
 }
@@ -21,7 +21,7 @@ export interface PoolStatus {
   readonly totalBytes: string;
   readonly allocatedBytes: string;
   readonly availableBytes: string;
-  /** Why its figures or limits cannot be trusted now; absent when all is well. */
+  /** Why its figures or limits cannot be trusted; absent when they can. */
   readonly problem?: string | undefined;
 }
 

@@ -5,22 +5,27 @@ import { formatQuantity } from '../kube-text/quantity.ts';
 /** One entry of /sys/block, as read. */
 export interface BlockDevice {
   readonly name: string;
-  /** `size`: sectors of 512 bytes, whatever the disk's own are. */
+  /** `size`: sectors of 512 bytes, whatever the disk's own size. */
   readonly sectors: string | undefined;
   readonly rotational: string | undefined;
   readonly model: string | undefined;
-  /** Whether a device stands behind it; loop, ram and device-mapper have none. */
+  /** Whether it is backed by hardware; loop, ram and device-mapper devices are not. */
   readonly hasDevice: boolean;
-  /** Partitions, and what is stacked upon it. */
+  /** Number of partitions and stacked devices. */
   readonly parts: number;
   /** `dev`: major:minor. */
   readonly number: string | undefined;
 }
 
-/** Optical and floppy drives, and what is made of other devices or of memory, are no disks of the machine. */
+/**
+ * Optical and floppy drives, and devices built on other devices or memory, do not count as disks.
+ */
 const NO_DISK = /^(loop|ram|zram|dm-|md|sr|fd|nbd|drbd|rbd)/;
 
-/** The disk that a block device is; undefined when it is none, or has no medium. `mounted` holds the numbers of mounted devices. */
+/**
+ * Returns the disk of a block device; undefined when it is not a disk, or has no medium. `mounted`
+ * has the numbers of mounted devices.
+ */
 export function describeDisk(device: BlockDevice, mounted: ReadonlySet<string>): DiskFacts | undefined {
   const { name, parts, number } = device;
   const sectors = BigInt(/^\d+$/.exec(device.sectors?.trim() ?? '')?.[0] ?? 0);
@@ -38,7 +43,7 @@ export function describeDisk(device: BlockDevice, mounted: ReadonlySet<string>):
   };
 }
 
-/** Virtual disks call themselves whatever the hypervisor says about rotation, so their names decide. */
+/** The rotational flag of virtual disks is whatever the hypervisor sets, so their names decide. */
 function diskType(name: string, rotational: boolean, model: string | undefined): DiskFacts['type'] {
   if (/^(vd|xvd|ubd|dasd)/.test(name) || /\b(QEMU|VBOX|VMware|Virtual|Msft)\b/i.test(model ?? ''))
     return 'virtual';

@@ -1,11 +1,11 @@
 import type { CpuFacts, KernelFacts, MemoryFacts, PciFacts } from './inventory.ts';
 import { formatQuantity } from '../kube-text/quantity.ts';
 
-/** What schemas take of any list of words. */
+/** Limit of the API schema for any list of words. */
 const MAX_WORDS = 512;
 const MAX_WORD_LENGTH = 128;
 
-/** Sorted, each once, as many as are taken. */
+/** Returns the words sorted, without duplicates, up to the limit. */
 export function toWords(words: Iterable<string>): readonly string[] {
   return [...new Set(words)]
     .filter((word) => word !== '' && word.length <= MAX_WORD_LENGTH)
@@ -13,13 +13,15 @@ export function toWords(words: Iterable<string>): readonly string[] {
     .slice(0, MAX_WORDS);
 }
 
-/** Text of a sysfs attribute as the API takes it; undefined for an empty one. */
+/** Returns the text of a sysfs attribute as the API accepts it; undefined for an empty one. */
 export function toWord(text: string | undefined): string | undefined {
   const word = text?.replace(/\s+/g, ' ').trim().slice(0, MAX_WORD_LENGTH);
   return word === '' ? undefined : word;
 }
 
-/** `architecture` as Kubernetes calls it; `text` is /proc/cpuinfo, whose keys differ by architecture. */
+/**
+ * Parses /proc/cpuinfo, whose keys differ by architecture; `architecture` as Kubernetes names it.
+ */
 export function parseCpu(text: string, architecture: string): CpuFacts {
   const blocks = text.split(/\n\s*\n/).map(parseFields);
   const threads = blocks.filter((block) => block.has('processor'));
@@ -48,12 +50,12 @@ export function parseCpu(text: string, architecture: string): CpuFacts {
 export interface MemorySources {
   /** /proc/meminfo. */
   readonly meminfo: string;
-  /** `nr_hugepages` by folder, e.g. `hugepages-2048kB`. */
+  /** `nr_hugepages` by folder, for example `hugepages-2048kB`. */
   readonly hugePages: readonly (readonly [folder: string, count: string])[];
   readonly numaNodes: number;
 }
 
-/** Memory of the machine; nothing in it moves while the machine runs. */
+/** Returns the memory of the machine; constant while it runs. */
 export function parseMemory({ meminfo, hugePages, numaNodes }: MemorySources): MemoryFacts | undefined {
   const fields = parseFields(meminfo);
   const total = kibibytes(fields.get('MemTotal'));
@@ -71,10 +73,10 @@ export function parseMemory({ meminfo, hugePages, numaNodes }: MemorySources): M
   };
 }
 
-/** File systems without a block device that a pod or its volumes may want. */
+/** File systems without a block device that pods or volumes may use. */
 const WANTED_NODEV = new Set(['9p', 'ceph', 'cifs', 'fuse', 'nfs', 'nfs4', 'overlay', 'tmpfs', 'virtiofs']);
 
-/** From /proc/filesystems: what can be mounted now, without the kernel's own. */
+/** Parses /proc/filesystems: file systems that can be mounted now, without internal ones. */
 export function parseFilesystems(text: string): readonly string[] {
   return toWords(
     text.split('\n').flatMap((line) => {
@@ -84,7 +86,7 @@ export function parseFilesystems(text: string): readonly string[] {
   );
 }
 
-/** From /proc/self/cgroup: v2 has hierarchy 0 alone, v1 has it not, hybrid has both. */
+/** Parses /proc/self/cgroup: v2 has hierarchy 0 only, v1 lacks it, hybrid has both. */
 export function parseCgroup(text: string): KernelFacts['cgroup'] {
   const hierarchies = text
     .split('\n')
@@ -94,7 +96,7 @@ export function parseCgroup(text: string): KernelFacts['cgroup'] {
   return hierarchies.length === 1 ? 'v2' : 'hybrid';
 }
 
-/** Devices by kind; each is given as sysfs has it: `0x030000`, `0x10de`, `0x2204`. */
+/** Counts devices by kind, each in sysfs' form: `0x030000`, `0x10de`, `0x2204`. */
 export function countPci(devices: readonly Omit<PciFacts, 'count'>[]): readonly PciFacts[] {
   const kinds = new Map<string, PciFacts>();
   for (const device of devices) {
@@ -109,7 +111,7 @@ export function countPci(devices: readonly Omit<PciFacts, 'count'>[]): readonly 
   return [...kinds].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, kind]) => kind);
 }
 
-/** `containerd://2.1.0` as kubelet reports it. */
+/** Parses `containerd://2.1.0`, as kubelet reports it. */
 export function parseRuntimeVersion(
   text: string,
 ): { readonly name: string; readonly version: string } | undefined {
@@ -118,17 +120,20 @@ export function parseRuntimeVersion(
   return match === null ? undefined : { name, version };
 }
 
-/** Whether kubelet talks to the runtime through our proxy, by the endpoint in its configuration file. */
+/** Whether the endpoint in kubelet's configuration file is Keelson's CRI proxy. */
 export function isProxied(kubeletConfig: string): boolean {
   const endpoint = /^containerRuntimeEndpoint:\s*["']?([^\s"']+)/m.exec(kubeletConfig)?.[1];
   return endpoint?.split('/').some((part) => part.startsWith('keelson')) ?? false;
 }
 
-/** What /proc/net/unix says of the proxy's socket: whether it is there, and whether anybody (kubelet, as long as it runs) is connected. */
+/**
+ * Parses /proc/net/unix: whether the proxy's socket listens, and whether a client (kubelet, while
+ * it runs) is connected.
+ */
 export function parseProxySocket(text: string): { readonly listens: boolean; readonly connected: boolean } {
   const states = text.split('\n').flatMap((line) => {
     const [, , , , , state = '', , path = ''] = line.trim().split(/\s+/);
-    // A socket that was bound before it was moved into its place is known by its first name.
+    // A socket that was bound before it was moved into place is listed under its first name.
     return /\/keelson[^/]*\/cri[^/]*\.sock~?$|\/keelson-cri[^/]*\.sock~?$/.test(path) ? [state] : [];
   });
   return { listens: states.includes('01'), connected: states.includes('03') };

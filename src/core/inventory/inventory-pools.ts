@@ -3,14 +3,14 @@ import type { PoolFacts, StorageFacts } from './inventory.ts';
 import type { PoolCapacity } from '../pools/pool-capacity.ts';
 import { formatQuantity, parseQuantity } from '../kube-text/quantity.ts';
 
-/** What a pool says of itself. */
+/** What a pool reports. */
 export interface MeasuredPool {
   readonly name: string;
   readonly backend: PoolFacts['backend'];
   readonly origin: PoolFacts['origin'];
   readonly labels: Readonly<Record<string, string>>;
   readonly problem: string | undefined;
-  /** Undefined while it cannot be asked. */
+  /** Undefined while it cannot be measured. */
   readonly capacity: PoolCapacity | undefined;
   readonly isAccepting: boolean;
   /** Volumes and snapshots. */
@@ -18,12 +18,13 @@ export interface MeasuredPool {
   readonly features: readonly string[];
 }
 
-/** Less than this share of a pool is noise of the filesystem, unless a volume operation made it. */
+/** A smaller share of a pool is noise of the file system, unless a volume operation caused it. */
 const NOISE_SHARE = 256n;
 
 /**
- * Pools as they are published. With `previous`, figures that moved by noise alone stay as they were, so that an idle node has nothing to
- * write; after an operation on a volume leave it out: then they are exact.
+ * Returns pools as they are published. With `previous`, figures that only changed by noise keep
+ * their value, so that an idle node does not write; without it, after an operation on a volume,
+ * they are exact.
  */
 export function describePools(pools: readonly MeasuredPool[], previous?: StorageFacts): StorageFacts {
   return sum(
@@ -35,7 +36,7 @@ export function describePools(pools: readonly MeasuredPool[], previous?: Storage
   );
 }
 
-/** Pools that cannot be asked: what was known of them, and that they take no volumes now. */
+/** Returns pools that cannot be measured: their last figures, not ready. */
 export function closePools(
   configured: readonly Pick<PoolFacts, 'name' | 'backend' | 'labels'>[],
   reason: string,
@@ -62,7 +63,7 @@ function describePool(
     return { ...known, ...now, largestVolume: '0', volumes: copies };
   }
   const { promisableBytes, allocatedBytes, availableBytes } = capacity;
-  // Sizes that are not enforced now make a pool unfit for new volumes as well.
+  // A pool that does not enforce sizes now takes no new volumes either.
   const ready = isAccepting && problem === undefined;
   return {
     name,

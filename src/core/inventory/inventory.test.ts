@@ -53,7 +53,7 @@ test('orphans are named, and what was said of them stays while they cannot be co
   expect(message).toContain('They are kept');
   expect(planInventory({ ...findings, orphans: undefined }, first, at(2))).toBeUndefined();
   const doomed = planInventory({ ...findings, orphans: names, orphanGraceMs: 259_200_000 }, first, at(3));
-  expect(doomed?.conditions?.at(-1)?.message).toContain('is removed after 3d');
+  expect(doomed?.conditions?.at(-1)?.message).toContain('are removed after 3d');
 });
 
 const figures = (over: Partial<PoolCapacity> = {}): PoolCapacity => ({
@@ -191,7 +191,7 @@ test('processors of ARM and versions of runtimes are read', () => {
 });
 
 test('what is wrong with the network is said, and stays said while the network is being opened', () => {
-  const unreachable = ['node b: its address 192.0.2.7 is on no network of this node'];
+  const unreachable = ['node b: its address 192.0.2.7 is not on any network of this node'];
   const network = { unreachable, strays: ['pod team-a/web-0'] };
   const first = planInventory({ ...findings, network }, undefined, at(1));
   expect(first?.conditions).toEqual(
@@ -200,7 +200,7 @@ test('what is wrong with the network is said, and stays said while the network i
       expect.objectContaining({
         type: 'FormerAddresses',
         status: 'True',
-        message: expect.stringMatching(/pod team-a\/web-0. Recreate them/) as string,
+        message: expect.stringMatching(/pod team-a\/web-0. Re-create them/) as string,
       }),
     ]),
   );

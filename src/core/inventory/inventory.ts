@@ -10,7 +10,10 @@ import {
 import { formatAge } from '../volumes/cluster-volumes.ts';
 import type { PolicyFacts } from '../policies/policy-report.ts';
 
-/** What a node is and has, by the fields of NodeInventory.status that its sources fill in. Sizes are quantities. */
+/**
+ * Facts about a node, by the fields of NodeInventory.status that its sources fill in. Sizes are
+ * quantities.
+ */
 export interface InventoryFacts {
   readonly kernel?: KernelFacts | undefined;
   readonly operatingSystem?: string | undefined;
@@ -55,7 +58,7 @@ export interface DiskFacts {
   readonly rotational: boolean;
   readonly size: string;
   readonly model?: string | undefined;
-  /** Absent where nobody is known to use it: a signature may still be on it. */
+  /** Absent where no use was detected: it may still have a signature. */
   readonly inUse?: boolean | undefined;
 }
 
@@ -82,9 +85,12 @@ export interface RuntimeFacts {
 export interface PoolFacts {
   readonly name: string;
   readonly backend: BackendKind;
-  /** Who wishes for it: the node's configuration file, or a StoragePool. Absent: its agent does not say. */
+  /**
+   * Where the pool is defined: the node's configuration file, or a StoragePool. Absent: not
+   * reported.
+   */
   readonly origin?: 'config' | 'api' | undefined;
-  /** By these classes select it. Absent: its agent does not say. */
+  /** Labels that classes select. Absent: not reported. */
   readonly labels?: Readonly<Record<string, string>> | undefined;
   readonly ready: boolean;
   readonly reason?: string | undefined;
@@ -102,7 +108,7 @@ export interface StorageFacts {
   readonly pools: readonly PoolFacts[];
 }
 
-/** The whole of NodeInventory.status. */
+/** NodeInventory.status. */
 export interface InventoryStatus extends InventoryFacts {
   readonly agentVersion?: string | undefined;
   readonly observedTime?: string | undefined;
@@ -120,26 +126,29 @@ export interface InventoryFindings {
   /** Why the agent cannot serve; undefined when it can. */
   readonly notServing: string | undefined;
   readonly problems: readonly SourceProblem[];
-  /** Volumes on disk that nothing in the API stands for; undefined while that is not known. */
+  /** Volumes on disk without an API object; undefined while that is unknown. */
   readonly orphans: readonly string[] | undefined;
-  /** After how long as such they are removed; undefined where they are kept. */
+  /** After how long they are removed; undefined where they are kept. */
   readonly orphanGraceMs?: number | undefined;
   /** Undefined while the network is being opened. */
   readonly network: NetworkFindings | undefined;
 }
 
-/** What is to be said of the pod network. */
+/** Findings about the pod network. */
 export interface NetworkFindings {
-  /** Why pods of other nodes cannot be reached, a line a range. */
+  /** Why pods of other nodes cannot be reached, a line for each range. */
   readonly unreachable: readonly string[];
-  /** Pods that have addresses of former ranges. */
+  /** Pods with addresses of former ranges. */
   readonly strays: readonly string[];
 }
 
-/** How many volumes, pods or nodes a condition names. */
+/** A condition lists this many volumes, pods or nodes. */
 const NAMED = 10;
 
-/** The status to publish, or undefined when `previous` says it all: an idle node writes nothing. */
+/**
+ * Returns the status to publish, or undefined when `previous` is equal: an idle node does not
+ * write.
+ */
 export function planInventory(
   { agentVersion, facts, notServing, problems, orphans, orphanGraceMs, network }: InventoryFindings,
   previous: InventoryStatus | undefined,
@@ -169,9 +178,7 @@ export function planInventory(
       'Discovered',
       problems.length === 0,
       problems.length === 0 ? 'AllSourcesRead' : 'SourceFailed',
-      problems
-        .map(({ source, message }) => `${source}: ${message}; what was found before is kept`)
-        .join('\n'),
+      problems.map(({ source, message }) => `${source}: ${message}; its last facts are kept`).join('\n'),
     ),
     ...(orphans === undefined
       ? (previous?.conditions ?? []).filter(({ type }) => type === 'OrphanedVolumes')
@@ -198,7 +205,7 @@ export function planInventory(
             network.strays.length > 0 ? 'RangesChanged' : 'None',
             network.strays.length === 0
               ? ''
-              : `have addresses of ranges that this node had before, which other nodes do not route here: ${first(network.strays).join(', ')}. Recreate them`,
+              : `pods with addresses of former ranges, which other nodes do not route to this node: ${first(network.strays).join(', ')}. Re-create them`,
           ),
         ]),
   ];
@@ -221,7 +228,7 @@ function describeOrphans(orphans: readonly string[], graceMs: number | undefined
   if (orphans.length === 0) return '';
   const fate =
     graceMs === undefined
-      ? 'They are kept; delete what nobody needs'
-      : `What is in no use and nobody asks for is removed after ${formatAge(Math.round(graceMs / 1_000))}`;
+      ? 'They are kept; delete those that are not needed'
+      : `Those that are unused and unreferenced are removed after ${formatAge(Math.round(graceMs / 1_000))}`;
   return `on this node without a LocalVolume: ${first(orphans).join(', ')}. ${fate}`;
 }

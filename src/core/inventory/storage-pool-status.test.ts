@@ -36,12 +36,12 @@ test('a pool is ready when every node that it selects has it; figures are summed
 });
 
 test.each([
-  ['an agent that has not opened it', undefined, 'a: its agent does not have it yet'],
+  ['an agent that has not opened it', undefined, 'a: its agent does not report the pool yet'],
   ['a reason', facts({ ready: false, reason: 'no such device' }), 'a: no such device'],
   [
     'a pool of the file',
     facts({ origin: 'config' }),
-    "a: a pool of the node's own configuration file has this name, and wins",
+    "a: a pool of this name in the node's configuration file takes precedence",
   ],
 ] as const)('it says of each node what it lacks: %s', (_, pool, message) => {
   const status = planPoolStatus(findings(on('a', pool), on('b', facts())), undefined, at(1));
@@ -69,7 +69,7 @@ test('one that is deleted says which volumes it waits for, also on nodes that it
     {
       type: 'InUse',
       status: 'True',
-      message: 'it takes no new volumes, and goes when these are deleted: a has 1',
+      message: 'the pool is being deleted; it takes no new volumes, and is deleted once these are: a has 1',
     },
   ]);
   expect(nodesInUse([on('b', facts({ volumes: 0 })), on('c', undefined)])).toEqual([]);

@@ -9,14 +9,14 @@ import {
 import type { PoolFacts } from './inventory.ts';
 import { formatQuantity, parseQuantity } from '../kube-text/quantity.ts';
 
-/** Keeps a StoragePool in the API for as long as volumes are in it. */
+/** Keeps a StoragePool for as long as it has volumes. */
 export const POOL_FINALIZER = 'keelson.dev/pool';
 
-/** A node as far as one StoragePool goes. */
+/** A node, seen from one StoragePool. */
 export interface PoolOnNode {
   readonly nodeName: string;
   readonly isSelected: boolean;
-  /** What its agent says of the pool of that name; undefined for nothing. */
+  /** The pool of that name as its agent reports it; undefined for none. */
   readonly pool: PoolFacts | undefined;
 }
 
@@ -36,10 +36,10 @@ export interface PoolFindings {
   readonly nodes: readonly PoolOnNode[];
 }
 
-/** How many nodes a condition names. */
+/** A condition lists this many nodes. */
 const NAMED_NODES = 5;
 
-/** The status to write, or undefined when `previous` says it all. */
+/** Returns the status to write, or undefined when `previous` is equal. */
 export function planPoolStatus(
   findings: PoolFindings,
   previous: PoolStatusFields | undefined,
@@ -70,7 +70,10 @@ export function planPoolStatus(
   return canonicalJson(next) === canonicalJson(previous) ? undefined : next;
 }
 
-/** Nodes that still have volumes of the pool, each with how many: a StoragePool that is deleted waits for them. */
+/**
+ * Returns the nodes that have volumes of the pool, each with the count: a deleted StoragePool waits
+ * for them.
+ */
 export function nodesInUse(nodes: readonly PoolOnNode[]): readonly string[] {
   return nodes.flatMap(({ nodeName, pool }) =>
     isOurs(pool) && pool.volumes > 0 ? [`${nodeName} has ${pool.volumes}`] : [],
@@ -91,7 +94,7 @@ function conditionsOf(
       type: 'Ready',
       status: ready ? 'True' : 'False',
       reason: ready ? 'OnAllNodes' : why,
-      message: isSelected ? listed(reasons) : 'no node has the labels of nodeSelector',
+      message: isSelected ? listed(reasons) : 'no node matches nodeSelector',
     },
     {
       type: 'InUse',
@@ -99,16 +102,16 @@ function conditionsOf(
       reason: inUse.length > 0 ? 'HasVolumes' : 'Empty',
       message:
         isDeleting && inUse.length > 0
-          ? `it takes no new volumes, and goes when these are deleted: ${listed(inUse, ', ')}`
+          ? `the pool is being deleted; it takes no new volumes, and is deleted once these are: ${listed(inUse, ', ')}`
           : '',
     },
   ];
 }
 
 function describeLack(pool: PoolFacts | undefined): string {
-  if (pool === undefined) return 'its agent does not have it yet';
-  if (!isOurs(pool)) return "a pool of the node's own configuration file has this name, and wins";
-  return pool.reason ?? 'its agent gives no reason';
+  if (pool === undefined) return 'its agent does not report the pool yet';
+  if (!isOurs(pool)) return "a pool of this name in the node's configuration file takes precedence";
+  return pool.reason ?? 'reason unknown';
 }
 
 function isOurs(pool: PoolFacts | undefined): pool is PoolFacts {

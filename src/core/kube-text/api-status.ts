@@ -11,7 +11,7 @@ export interface ApiCondition {
   readonly message: string;
 }
 
-/** `next`, where conditions whose status did not turn keep the time at which it last did. */
+/** Returns `next`; conditions whose status did not change keep their lastTransitionTime. */
 export function settleConditions<C extends ApiCondition>(
   previous: readonly C[] | undefined,
   next: readonly C[],
@@ -25,7 +25,10 @@ export function settleConditions<C extends ApiCondition>(
   });
 }
 
-/** One text for values that are equal, whatever the order of their keys; undefined values count as absent. */
+/**
+ * Returns the same text for equal values, whatever the order of their keys; undefined values count
+ * as absent.
+ */
 export function canonicalJson(value: unknown): string {
   const sortKeys = (_key: string, part: unknown): unknown =>
     typeof part === 'object' && part !== null && !Array.isArray(part)
@@ -34,12 +37,12 @@ export function canonicalJson(value: unknown): string {
   return JSON.stringify(value ?? null, sortKeys);
 }
 
-/** metav1.Time: no fractions of a second. */
+/** Formats a metav1.Time: whole seconds. */
 export function apiTime(time: Date): string {
   return `${time.toISOString().slice(0, 19)}Z`;
 }
 
-/** The kind of a fault as Kubernetes writes reasons: `not-found` is NotFound. */
+/** Returns the kind of a fault as a condition reason: `not-found` is NotFound. */
 export function reasonOf({ kind }: Pick<Fault, 'kind'>): FaultReason {
   const reason = kind
     .split('-')
@@ -48,7 +51,7 @@ export function reasonOf({ kind }: Pick<Fault, 'kind'>): FaultReason {
   return reason as FaultReason;
 }
 
-/** At most `length` characters of `text`. */
+/** Returns at most `length` characters of `text`. */
 export function clip(text: string, length: number): string {
   return text.length <= length ? text : `${text.slice(0, length - 1)}…`;
 }

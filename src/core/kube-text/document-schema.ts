@@ -1,23 +1,29 @@
 import { z } from 'zod';
 
-/** A CEL rule of a CRD schema: what must hold, and what a person reads when it does not. */
+/** A CEL rule of a CRD schema, and the message for a violation. */
 export interface Rule {
   readonly rule: string;
   readonly message: string;
-  /** The field at fault, relative to where the rule stands: `.source`. */
+  /** The violating field, relative to the rule: `.source`. */
   readonly fieldPath?: string;
 }
 
-/** A rule for the API server and for whoever reads the same document from a file: both forms stand side by side, with one message. */
+/**
+ * A rule for the API server and for the same document in a file: CEL and a function, with one
+ * message.
+ */
 export interface MirroredRule<T> {
   /** CEL, over `self`. */
   readonly rule: string;
   readonly holds: (value: T) => boolean;
-  /** What is said of the field at `path`, else of the value itself. */
+  /** Message about the field at `path`, else about the value itself. */
   readonly message: string;
-  /** Where the fault is, beneath the value: the API's message begins with it, a file's fault stands there. */
+  /**
+   * The violating field, beneath the value: the API's message begins with it, a file's error has it
+   * in its path.
+   */
   readonly path?: readonly string[];
-  /** What of the value is at fault, for a file's message. */
+  /** Returns what was found, for the message about a file. */
   readonly found?: (value: T) => string;
 }
 
@@ -26,20 +32,29 @@ export interface FieldExtras {
   readonly rules?: readonly Rule[];
   readonly format?: string;
   readonly maxProperties?: number;
-  /** Makes a list one whose entries several owners may apply: by these keys. */
+  /** Makes a list a map with these keys, whose entries may have different owners. */
   readonly mapKeys?: readonly string[];
-  /** Each value at most once. */
+  /** Values are unique. */
   readonly set?: true;
-  /** Makes an object one value that has one owner, as lists are by default: the server keeps no books on what is in it. */
+  /**
+   * Makes an object one value with a single owner, as lists are by default: the server does not
+   * track its fields.
+   */
   readonly atomic?: true;
 }
 
-/** `schema` with a description (what `kubectl explain` shows) and extras. Comes last, before `optional` and `default` at most. */
+/**
+ * Returns `schema` with a description (shown by `kubectl explain`) and extras. Must come last,
+ * except for `optional` and `default`.
+ */
 export function field<S extends z.ZodType>(schema: S, description: string, extras: FieldExtras = {}): S {
   return schema.meta({ description, ...metaOf(extras) });
 }
 
-/** As `field`, for a document that files hold as well: parsing checks `rules`, `maxProperties` and `set` as the API server does. */
+/**
+ * Like `field`, for a document that may be in a file: parsing checks `rules`, `maxProperties` and
+ * `set` as the API server does.
+ */
 export function checkedField<S extends z.ZodType>(
   schema: S,
   description: string,
@@ -86,7 +101,7 @@ function checked<S extends z.ZodType>(
       say(`must have at most ${maxProperties} entries, has ${size}`);
     }
     if (set === true && Array.isArray(value) && new Set(value).size < value.length) {
-      say('must have each value once');
+      say('must have unique values');
     }
     for (const { holds, message, path, found } of rules) {
       if (!holds(value)) say(found === undefined ? message : `${message}; found ${found(value)}`, path);
@@ -114,25 +129,25 @@ export function everyKey<T extends object>({
   };
 }
 
-/** The texts that `parseQuantity` takes and Kubernetes writes. */
+/** The texts that `parseQuantity` accepts and Kubernetes writes. */
 export const QUANTITY = String.raw`\d+(\.\d{1,9})?(k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?`;
 
 /** A size as Kubernetes writes it. */
 export const quantity = sizeText(`^${QUANTITY}$`);
 
-/** A text for a size in a form of its own; a number in a file has to be quoted, as for the API. */
+/** A text for a size in a form of its own; a number in a file has to be quoted, as in the API. */
 export function sizeText(pattern: string): z.ZodString {
   const error = ({ input }: { readonly input?: unknown }): string =>
     `found ${JSON.stringify(input)}, expected a size like 64Mi${typeof input === 'number' ? ', in quotes' : ''}`;
   return z.string({ error }).max(32, { error }).regex(new RegExp(pattern), { error });
 }
 
-/** A key of a label or annotation: `team`, `example.com/team`. Both RE2 and JavaScript read it alike. */
+/** A key of a label or annotation: `team`, `example.com/team`. RE2 and JavaScript read it alike. */
 export const LABEL_KEY = '^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$';
 const labelKey = new RegExp(LABEL_KEY);
-const KEY_MESSAGE = 'must be a name like team or example.com/team';
+const KEY_MESSAGE = 'must be a label key like team or example.com/team';
 
-/** Whether a text may be the key of a label. */
+/** Whether a text is a valid label key. */
 export function isLabelKey(text: string): boolean {
   return labelKey.test(text);
 }
@@ -142,7 +157,7 @@ const OPERATORS = ['In', 'NotIn', 'Exists', 'DoesNotExist'] as const;
 const values: MirroredRule<{ operator: string; values?: string[] | undefined }> = {
   rule: "self.operator in ['In', 'NotIn'] ? has(self.values) && self.values.size() > 0 : !has(self.values) || self.values.size() == 0",
   holds: ({ operator, values: given = [] }) => operator.endsWith('In') === given.length > 0,
-  message: 'must be given for In and NotIn, and must be absent for Exists and DoesNotExist',
+  message: 'must be set for In and NotIn, and absent for Exists and DoesNotExist',
   path: ['values'],
 };
 
@@ -151,24 +166,27 @@ const requirement = checked(
     key: field(z.string().max(316).regex(labelKey, KEY_MESSAGE), 'Label key.'),
     operator: field(
       z.enum(OPERATORS, 'must be In, NotIn, Exists or DoesNotExist'),
-      'How key and values relate.',
+      'Relation of the key to the values.',
     ),
-    values: field(z.array(z.string('must be a text').max(63)).max(64), 'For In and NotIn alone.').optional(),
+    values: field(
+      z.array(z.string('must be a string').max(63)).max(64),
+      'Values for In and NotIn.',
+    ).optional(),
   }),
   { rules: [values] },
 ).meta({ 'x-kubernetes-validations': [celOf(values)] });
 
 const selector = z.strictObject({
   matchLabels: checkedField(
-    z.record(z.string(), z.string('must be a text').max(63)),
-    'Labels that must be there with these values.',
+    z.record(z.string(), z.string('must be a string').max(63)),
+    'Labels that must have these values.',
     {
       maxProperties: 32,
       rules: [
         everyKey({
           rule: `key.matches('${LABEL_KEY}')`,
           holds: isLabelKey,
-          message: 'must be names like team or example.com/team',
+          message: 'must be label keys like team or example.com/team',
         }),
       ],
     },
@@ -176,7 +194,7 @@ const selector = z.strictObject({
   matchExpressions: field(z.array(requirement).max(32), 'Requirements that must all hold.').optional(),
 });
 
-/** A metav1.LabelSelector over nodes, namespaces or pods. */
+/** A metav1.LabelSelector for nodes, namespaces or pods. */
 export function labelSelector(description: string): typeof selector {
   return field(selector, description);
 }

@@ -1,6 +1,6 @@
 const UNITS = ['', 'Ki', 'Mi', 'Gi', 'Ti', 'Pi'] as const;
 
-/** A size as Kubernetes writes it, exact: `10Gi`, `1500Mi`, `1000000`. */
+/** Formats an exact size as Kubernetes does: `10Gi`, `1500Mi`, `1000000`. */
 export function exactQuantity(bytes: bigint): string {
   let rest = bytes;
   let unit = 0;

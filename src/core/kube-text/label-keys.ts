@@ -1,36 +1,36 @@
-/** What a key of a rule is for. */
+/** What a key of a rule is used for. */
 export type KeyUse = 'label' | 'taint' | 'resource';
 
 const KEY =
   /^([a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*)\/[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$/;
 const LABEL_VALUE = /^(?:[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$/;
 
-/** Kubernetes' own names; pods and controllers trust what stands there. */
+/** Kubernetes' own prefixes; pods and controllers trust them. */
 const KUBERNETES = ['kubernetes.io', 'k8s.io'];
-/** Of those, what is made for descriptions of nodes (as node-feature-discovery writes them). */
+/** Those among them that are meant for node features (as node-feature-discovery uses them). */
 const DESCRIPTIONS = ['feature.node.kubernetes.io', 'profile.node.kubernetes.io'];
-/** Where other parts of ours write. */
+/** Prefix that other parts of Keelson write. */
 const RESERVED_PREFIX = 'topology.keelson.dev';
 const RESERVED_KEYS = ['keelson.dev/agent-not-ready'];
 
-/** Why a rule may not write `key`; undefined when it may. */
+/** Returns why a rule must not write `key`; undefined when it may. */
 export function refuseKey(key: string, use: KeyUse): string | undefined {
   const prefix = KEY.exec(key)?.[1];
   if (prefix === undefined) {
-    return `${key} is no key with a prefix; write for example example.com/gpu`;
+    return `${key} has no prefix; expected for example example.com/gpu`;
   }
   const owner = KUBERNETES.find((domain) => isWithin(prefix, domain));
   const describes = use === 'label' && DESCRIPTIONS.some((domain) => isWithin(prefix, domain));
   if (owner !== undefined && !describes) {
-    return `${key} is under ${owner}, which is Kubernetes' own; take a prefix of yours, or keelson.dev`;
+    return `${key} is under ${owner}, which is reserved for Kubernetes; use a prefix of your own, or keelson.dev`;
   }
   if (isWithin(prefix, RESERVED_PREFIX) || RESERVED_KEYS.includes(key)) {
-    return `${key} is written by Keelson itself; take another key`;
+    return `${key} is written by Keelson; use another key`;
   }
   return undefined;
 }
 
-/** Whether Kubernetes takes `value` for a label or taint. */
+/** Whether `value` is a valid value of a label or taint. */
 export function isLabelValue(value: string): boolean {
   return LABEL_VALUE.test(value);
 }

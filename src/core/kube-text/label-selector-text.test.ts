@@ -40,7 +40,7 @@ test.each([
 });
 
 test.each([
-  ['media=ssd,', /selector: "media=ssd," is no label selector: found the end, expected a label key/],
+  ['media=ssd,', /selector: invalid label selector "media=ssd,": found the end, expected a label key/],
   [',media', /found "," at character 1, expected a label key/],
   ['media ssd', /found "ssd" at character 7, expected =, !=, in, notin or a comma after media/],
   ['media=ssd tier=gold', /found "tier" at character 11, expected a comma or the end/],
@@ -57,7 +57,7 @@ test.each([
   ['tier IN (gold)', /found "IN" at character 6, expected =, !=, in, notin/],
   [
     'size>5',
-    /found ">" at character 5, expected a key, a value or one of = ! \( \) ,; write KEY, !KEY, KEY=VALUE/,
+    /found ">" at character 5, expected a key, a value or one of = ! \( \) ,; the form is KEY, !KEY, KEY=VALUE/,
   ],
   ['size > 5', /found ">" at character 6/],
 ])('%j is refused, with where and what', (text, words) => {

@@ -7,7 +7,7 @@ type Requirement = NonNullable<LabelSelector['matchExpressions']>[number];
 
 interface Token {
   readonly text: string;
-  /** Counted from 1. */
+  /** Position, from 1. */
   readonly at: number;
   readonly isWord: boolean;
 }
@@ -17,8 +17,9 @@ const GRAMMAR =
   'KEY, !KEY, KEY=VALUE, KEY!=VALUE, KEY in (VALUE, …) or KEY notin (VALUE, …), joined by commas';
 
 /**
- * A label selector as Kubernetes writes it in a line: `media=ssd,tier in (gold,silver),!slow`. All requirements must hold; an empty text has
- * none. Throws `invalid`, with where it stops being one; `field` names it in the message.
+ * Parses a label selector in text form: `media=ssd,tier in (gold,silver),!slow`. All requirements
+ * must hold; an empty text has none. Throws `invalid` with the position of the error; `field` is
+ * named in the message.
  */
 export function parseLabelSelector(text: string, field: string): LabelSelector {
   const parser = new Parser(text, field);
@@ -77,7 +78,7 @@ class Parser {
     return token.text;
   }
 
-  /** What stands after `=`; nothing is the empty value. */
+  /** The text after `=`; the empty value is allowed. */
   #value(): string {
     const token = this.#peek();
     if (token === undefined || token.text === ',') return '';
@@ -139,7 +140,7 @@ class Parser {
     const what = found === undefined ? 'the end' : `${JSON.stringify(found.text)} at character ${found.at}`;
     return new Fault(
       'invalid',
-      `${this.#field}: ${JSON.stringify(this.#text)} is no label selector: found ${what}, expected ${expected}; write ${GRAMMAR}`,
+      `${this.#field}: invalid label selector ${JSON.stringify(this.#text)}: found ${what}, expected ${expected}; the form is ${GRAMMAR}`,
     );
   }
 }

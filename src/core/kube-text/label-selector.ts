@@ -1,4 +1,4 @@
-/** A metav1.LabelSelector as it is in an object of the API. */
+/** A metav1.LabelSelector, as in an object of the API. */
 export interface LabelSelector {
   readonly matchLabels?: Readonly<Record<string, string>> | undefined;
   readonly matchExpressions?:
@@ -10,7 +10,7 @@ export interface LabelSelector {
     | undefined;
 }
 
-/** Whether the labels are selected; without selector all are. */
+/** Whether the labels match; without a selector all do. */
 export function selectsLabels(
   selector: LabelSelector | undefined,
   labels: Readonly<Record<string, string>>,
@@ -32,8 +32,9 @@ export function selects(
 }
 
 /**
- * Whether the value of a label, undefined where there is none, is as a requirement of a label or node selector says. Kubernetes' rules: NotIn and
- * DoesNotExist also hold without the label, Gt and Lt compare integers and hold of nothing else, an operator that nobody knows never holds.
+ * Whether the value of a label, undefined without the label, meets a requirement of a label or node
+ * selector. As in Kubernetes, NotIn and DoesNotExist also hold without the label, Gt and Lt hold
+ * for integers only, and an unknown operator never holds.
  */
 export function meetsRequirement(
   value: string | undefined,
@@ -58,7 +59,7 @@ export function meetsRequirement(
   }
 }
 
-/** Sign of `left` - `right`; undefined unless both are decimal integers. */
+/** Returns the sign of `left` - `right`; undefined unless both are decimal integers. */
 function compareIntegers(left = '', right = ''): number | undefined {
   if (!INTEGER.test(left) || !INTEGER.test(right)) return undefined;
   const difference = BigInt(left) - BigInt(right);

@@ -15,8 +15,8 @@ const FACTORS: Readonly<Record<string, bigint>> = {
 };
 
 /**
- * Bytes of a size as people and Kubernetes write it: `10Gi`, `10GiB`, `1.5G`, `4096`. Throws `invalid` that names `field`. A fraction
- * that is no whole number of bytes is rounded up, as Kubernetes does.
+ * Parses a size in bytes: `10Gi`, `10GiB`, `1.5G`, `4096`. Throws `invalid` that names `field`. A
+ * fraction of a byte is rounded up, as in Kubernetes.
  */
 export function parseQuantity(text: string, field: string): bigint {
   const match = /^(\d+)(?:\.(\d{1,9}))?\s*(k|K|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?B?$/.exec(text.trim());
@@ -24,7 +24,7 @@ export function parseQuantity(text: string, field: string): bigint {
   if (match?.[1] === undefined || factor === undefined) {
     throw new Fault(
       'invalid',
-      `${field}: ${JSON.stringify(text)} is no size; write for example 10Gi, 500M or 4096`,
+      `${field}: invalid size ${JSON.stringify(text)}; expected for example 10Gi, 500M or 4096`,
       {
         fields: { field },
       },
@@ -37,7 +37,7 @@ export function parseQuantity(text: string, field: string): bigint {
 
 const BINARY_UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'] as const;
 
-/** A size for people: `1 GiB`, `11.2 GiB`, `512 B`. */
+/** Formats a human-readable size: `1 GiB`, `11.2 GiB`, `512 B`. */
 export function formatBytes(bytes: bigint): string {
   let unit = 0;
   let scale = 1n;
@@ -51,7 +51,7 @@ export function formatBytes(bytes: bigint): string {
   return `${whole}${rest === 0n ? '' : `.${rest}`} ${BINARY_UNITS[unit] ?? ''}`;
 }
 
-/** A size as the API holds it, exact to the byte: `10Gi`, `1536Mi`, `4097`. */
+/** Formats a size as the API holds it, exact to the byte: `10Gi`, `1536Mi`, `4097`. */
 export function formatQuantity(bytes: bigint): string {
   for (const unit of ['Pi', 'Ti', 'Gi', 'Mi', 'Ki']) {
     const factor = FACTORS[unit] ?? 1n;

@@ -4,27 +4,30 @@ import type { InventoryFacts, PciFacts } from '../inventory/inventory.ts';
 
 export interface DefaultLabels {
   readonly labels: Readonly<Record<string, string>>;
-  /** Whether nothing is known that would tell if a node has a default label of this key. */
+  /** Whether the inventory lacks the facts behind a default label of this key. */
   readonly isUnknown: (key: string) => boolean;
 }
 
-/** Part of the inventory, and what it says in labels. Each has prefixes of its own, so that what is not known can be kept. */
+/**
+ * A part of the inventory and its labels. Each has its own prefixes, so that labels of unknown
+ * facts can be kept.
+ */
 interface Section {
   readonly prefix: string;
-  /** Names and values of labels under the prefix; undefined while the inventory does not tell. */
+  /** Names and values of labels under the prefix; undefined while the inventory lacks the facts. */
   readonly read: (facts: InventoryFacts) => readonly (readonly [name: string, value: string])[] | undefined;
 }
 
 const TRUE = 'true';
-/** Of the flags of processors, those that programs ask for. */
+/** Processor features that programs check for. */
 const CPU_FEATURES = new Set([
   ...['sse4_2', 'aes', 'avx', 'avx2', 'avx512f', 'avx512_vnni', 'avx512_bf16', 'amx_tile', 'sha_ni'],
   ...['vmx', 'svm', 'sgx'],
   ...['asimd', 'atomics', 'sha2', 'sve', 'sve2', 'bf16', 'i8mm'],
 ]);
-/** Features that stay while the kernel does; of others it is told only once somebody has loaded their module. */
+/** Features that only depend on the kernel; others show only once their module is loaded. */
 const KERNEL_FEATURES = new Set(['bpf-type-format', 'btrfs', 'btrfs-simple-quota', 'fscrypt', 'nftables']);
-/** Makers of processors for graphics, by PCI vendor; display controllers of others are consoles. */
+/** GPU vendors by PCI ID; display controllers of other vendors are consoles. */
 const GPU_VENDORS: Readonly<Record<string, string>> = { '10de': 'nvidia', '1002': 'amd', '8086': 'intel' };
 
 const SECTIONS: readonly Section[] = [
@@ -81,7 +84,7 @@ const SECTIONS: readonly Section[] = [
   },
 ];
 
-/** The labels that every node has of what it is; undefined facts are facts that are not known. */
+/** Returns the default labels of a node; undefined facts are unknown. */
 export function defaultLabels(facts: InventoryFacts): DefaultLabels {
   const labels: Record<string, string> = {};
   const unknown: string[] = [];
@@ -90,14 +93,14 @@ export function defaultLabels(facts: InventoryFacts): DefaultLabels {
     if (found === undefined) unknown.push(prefix);
     for (const [name, value] of found ?? []) {
       const key = `${prefix}${name}`;
-      // Names come from the node: one that is no label is left out, and takes no other with it.
+      // Names come from the node: an invalid one is omitted without affecting the others.
       if (refuseKey(key, 'label') === undefined && isLabelValue(value)) labels[key] = value;
     }
   }
   return { labels, isUnknown: (key) => unknown.some((prefix) => key.startsWith(prefix)) };
 }
 
-/** For a controller that shall set no labels by itself: those that it has set go. */
+/** For a controller without default labels: removes those it has set. */
 export const NO_DEFAULT_LABELS: DefaultLabels = { labels: {}, isUnknown: () => false };
 
 function gpuVendor({ class: code, vendor }: PciFacts): (readonly [string, string])[] | undefined {

@@ -2,13 +2,13 @@ import { Environment, EvaluationError, ParseError, TypeError as CelTypeError } f
 import { Fault } from '../fault.ts';
 import { FACT_CLASSES, FACT_TYPES, quantityBytes, toLabelValue } from './label-facts.ts';
 
-/** What an expression must give. */
+/** Result type of an expression. */
 export type ExpressionType = 'bool' | 'int' | 'string';
 
-/** A checked expression over what `toCelFacts` gives. */
+/** A type-checked expression over the result of `toCelFacts`. */
 export type Expression = (facts: { readonly inventory: object; readonly node: object }) => unknown;
 
-/** Far above what people write, and what bounds the work of reading one. Running is bounded by whoever runs it. */
+/** Far above practical rules; bounds the work of parsing. The evaluator bounds the run time. */
 const LIMITS = { maxAstNodes: 2_000, maxDepth: 64, maxListElements: 256, maxMapEntries: 256 };
 
 const environment = createEnvironment();
@@ -25,12 +25,15 @@ function createEnvironment(): Environment {
   return env;
 }
 
-/** Reads `text` and checks the types in it. Throws `invalid` that says where it is wrong; fields `line` and `column` count from 1. */
+/**
+ * Parses and type-checks `text`. Throws `invalid` with the position of the error; fields `line` and
+ * `column` count from 1.
+ */
 export function compileExpression(text: string, type: ExpressionType): Expression {
   const { valid, type: found = 'dyn', error } = environment.check(text);
   if (!valid) throw expressionFault(error, text);
   if (found !== type && found !== 'dyn') {
-    throw placed(text, 0, `it gives ${found}, and must give ${type}`);
+    throw placed(text, 0, `the expression has type ${found}; expected ${type}`);
   }
   const parsed = environment.parse(text);
   return (facts) => {
@@ -41,7 +44,7 @@ export function compileExpression(text: string, type: ExpressionType): Expressio
       throw expressionFault(error_, text);
     }
     if (celTypeOf(value) === type) return value;
-    throw placed(text, 0, `it gave ${celTypeOf(value)}, and must give ${type}`);
+    throw placed(text, 0, `the result has type ${celTypeOf(value)}; expected ${type}`);
   };
 }
 
@@ -64,7 +67,7 @@ function expressionFault(error: unknown, text: string): Fault {
   if (error instanceof Fault) return placed(text, 0, error.message);
   const known =
     error instanceof EvaluationError || error instanceof ParseError || error instanceof CelTypeError;
-  // A function of ours that refuses comes as the cause.
+  // A refusal by one of Keelson's functions is the cause.
   const { cause } = error as { readonly cause?: unknown };
   const message = cause instanceof Fault ? cause.message : known ? error.summary : String(error);
   return placed(text, known ? (error.range?.start ?? 0) : 0, message);

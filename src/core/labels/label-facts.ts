@@ -4,8 +4,9 @@ import { parseQuantity } from '../kube-text/quantity.ts';
 type FieldTypes = Readonly<Record<string, string>>;
 
 /**
- * What rules may read of a NodeInventory. It leaves out what moves while a node runs (space that is allocated, numbers of volumes,
- * conditions): kubelet ends running pods whose required labels have changed when it restarts (kubernetes/kubernetes#123859).
+ * What rules may read of a NodeInventory. It omits what changes while a node runs (allocated space,
+ * number of volumes, conditions): kubelet ends running pods whose required labels changed when it
+ * restarts (kubernetes/kubernetes#123859).
  */
 export const FACT_TYPES = {
   Inventory: {
@@ -59,7 +60,7 @@ export const FACT_TYPES = {
 
 export type FactType = keyof typeof FACT_TYPES;
 
-/** Classes of the records, for the evaluator tells types by them. */
+/** Classes of the records, by which the evaluator tells types. */
 export const FACT_CLASSES = Object.fromEntries(
   Object.keys(FACT_TYPES).map((name) => [
     name,
@@ -73,17 +74,20 @@ export interface NodeFacts {
   readonly node: { readonly name: string; readonly labels: Readonly<Record<string, string>> };
 }
 
-/** `facts` as the evaluator wants them: records of known types, whole numbers as bigint, nothing that `FACT_TYPES` does not name. */
+/**
+ * Returns `facts` as the evaluator expects them: records of known types, integers as bigint, only
+ * what `FACT_TYPES` lists.
+ */
 export function toCelFacts({ inventory, node }: NodeFacts): { inventory: object; node: object } {
   return { inventory: toCel(inventory, 'Inventory') as object, node: toCel(node, 'Node') as object };
 }
 
-/** Bytes of a quantity, within what CEL has for integers. */
+/** Returns the bytes of a quantity, within CEL's integers. */
 export function quantityBytes(text: string): bigint {
   return BigInt.asIntN(64, parseQuantity(text, 'quantity()'));
 }
 
-/** The text as near as a label value can have it: other characters become dashes. */
+/** Returns the closest valid label value: other characters become dashes. */
 export function toLabelValue(text: string): string {
   const trim = (part: string): string => part.replace(/^[^A-Za-z0-9]+|[^A-Za-z0-9]+$/g, '');
   return trim(trim(text.replace(/[^-A-Za-z0-9_.]+/g, '-')).slice(0, 63));
@@ -104,7 +108,8 @@ function toCel(value: unknown, type: string): unknown {
   const record = new FACT_CLASSES[type as FactType]() as Record<string, unknown>;
   for (const [field, fieldType] of Object.entries<string>(FACT_TYPES[type as FactType])) {
     const inner = toCel(value[field] ?? undefined, fieldType);
-    // What is not known is not there, so that `has()` tells and reading it is an error, never an empty answer.
+    // Unknown facts are absent: `has()` is false, and reading one is an error, never an empty
+    // value.
     if (inner !== undefined) record[field] = inner;
   }
   return record;

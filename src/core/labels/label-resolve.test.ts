@@ -29,14 +29,14 @@ describe('two rules for one key', () => {
       [low, high, next],
       [next, high, low],
     ]) {
-      const { wishes, overruled } = resolveRules(rules, NO_DEFAULT_LABELS, NOTHING);
-      expect([...wishes.labels]).toEqual([['a.b/c', 'high']]);
+      const { desired, overruled } = resolveRules(rules, NO_DEFAULT_LABELS, NOTHING);
+      expect([...desired.labels]).toEqual([['a.b/c', 'high']]);
       expect(overruled).toEqual([
-        { rule: 'a', message: 'label a.b/c: rule z gives it another value' },
-        { rule: 'b', message: 'label a.b/c: rule z gives it another value' },
+        { rule: 'a', message: 'label a.b/c: rule z sets another value' },
+        { rule: 'b', message: 'label a.b/c: rule z sets another value' },
       ]);
     }
-    expect(resolveRules([next, low], NO_DEFAULT_LABELS, NOTHING).wishes.labels.get('a.b/c')).toBe('low');
+    expect(resolveRules([next, low], NO_DEFAULT_LABELS, NOTHING).desired.labels.get('a.b/c')).toBe('low');
   });
 
   it('do not quarrel where they agree', () => {
@@ -48,7 +48,7 @@ describe('two rules for one key', () => {
     const taint = (value: string, effect: 'NoSchedule' | 'PreferNoSchedule'): Partial<LabelRuleSpec> => ({
       taints: [{ key: 'a.b/t', value, effect }],
     });
-    const { wishes, overruled } = resolveRules(
+    const { desired, overruled } = resolveRules(
       [
         result('a', taint('1', 'NoSchedule')),
         result('b', taint('1', 'PreferNoSchedule')),
@@ -57,10 +57,8 @@ describe('two rules for one key', () => {
       NO_DEFAULT_LABELS,
       NOTHING,
     );
-    expect([...wishes.taints.keys()]).toEqual(['a.b/t:NoSchedule', 'a.b/t:PreferNoSchedule']);
-    expect(overruled).toEqual([
-      { rule: 'c', message: 'taint a.b/t:NoSchedule: rule a gives it another value' },
-    ]);
+    expect([...desired.taints.keys()]).toEqual(['a.b/t:NoSchedule', 'a.b/t:PreferNoSchedule']);
+    expect(overruled).toEqual([{ rule: 'c', message: 'taint a.b/t:NoSchedule: rule a sets another value' }]);
   });
 });
 
@@ -80,26 +78,30 @@ describe('a rule that cannot be evaluated', () => {
   };
 
   it.each(['failed', 'unknown'] as const)('keeps what may be of it, and nothing else: %s', (state) => {
-    const { wishes } = resolveRules([result('a', spec, state)], NO_DEFAULT_LABELS, owned);
-    expect([...wishes.labels]).toEqual([['a.b/c', 'before']]);
-    expect([...wishes.taints.values()]).toEqual([{ key: 'a.b/t', effect: 'NoSchedule', value: 'v' }]);
-    expect([...wishes.resources]).toEqual([['a.b/r', 3]]);
+    const { desired } = resolveRules([result('a', spec, state)], NO_DEFAULT_LABELS, owned);
+    expect([...desired.labels]).toEqual([['a.b/c', 'before']]);
+    expect([...desired.taints.values()]).toEqual([{ key: 'a.b/t', effect: 'NoSchedule', value: 'v' }]);
+    expect([...desired.resources]).toEqual([['a.b/r', 3]]);
   });
 
   it('gives nothing to a node that had nothing of it', () => {
-    const { wishes } = resolveRules([result('a', spec, 'failed')], NO_DEFAULT_LABELS, NOTHING);
-    expect(wishes).toEqual(NOTHING);
+    const { desired } = resolveRules([result('a', spec, 'failed')], NO_DEFAULT_LABELS, NOTHING);
+    expect(desired).toEqual(NOTHING);
   });
 
   it('gives way to one that can be', () => {
     const failed = result('a', { ...spec, priority: 9 }, 'failed');
-    const { wishes, overruled } = resolveRules([failed, result('b', label('now'))], NO_DEFAULT_LABELS, owned);
-    expect(wishes.labels.get('a.b/c')).toBe('now');
+    const { desired, overruled } = resolveRules(
+      [failed, result('b', label('now'))],
+      NO_DEFAULT_LABELS,
+      owned,
+    );
+    expect(desired.labels.get('a.b/c')).toBe('now');
     expect(overruled).toEqual([]);
   });
 
   it('keeps nothing where it only does not match', () => {
-    expect(resolveRules([result('a', spec, 'unmatched')], NO_DEFAULT_LABELS, owned).wishes).toEqual(NOTHING);
+    expect(resolveRules([result('a', spec, 'unmatched')], NO_DEFAULT_LABELS, owned).desired).toEqual(NOTHING);
   });
 });
 
@@ -107,9 +109,9 @@ describe('default labels', () => {
   const defaults = { labels: { 'a.b/c': 'ours' }, isUnknown: (key: string) => key.startsWith('pool.') };
 
   it('are there without any rule, and give way to every rule in silence', () => {
-    expect(resolveRules([], defaults, NOTHING).wishes.labels.get('a.b/c')).toBe('ours');
+    expect(resolveRules([], defaults, NOTHING).desired.labels.get('a.b/c')).toBe('ours');
     const ruled = resolveRules([result('a', { ...label('x'), priority: -5 })], defaults, NOTHING);
-    expect(ruled.wishes.labels.get('a.b/c')).toBe('x');
+    expect(ruled.desired.labels.get('a.b/c')).toBe('x');
     expect(ruled.overruled).toEqual([]);
   });
 
@@ -121,6 +123,6 @@ describe('default labels', () => {
         ['disk.x/y', '1'],
       ]),
     };
-    expect([...resolveRules([], defaults, owned).wishes.labels.keys()]).toEqual(['a.b/c', 'pool.x/y']);
+    expect([...resolveRules([], defaults, owned).desired.labels.keys()]).toEqual(['a.b/c', 'pool.x/y']);
   });
 });

@@ -6,34 +6,38 @@ export interface RuleResult {
   readonly outcome: RuleOutcome;
 }
 
-/** What a node should have of ours: label values by key, taints by `taintId`, counts by name of the resource. */
+/**
+ * Desired labels, taints and extended resources of a node: label values by key, taints by
+ * `taintId`, counts by resource name.
+ */
 export interface DesiredNodeState {
   readonly labels: ReadonlyMap<string, string>;
   readonly taints: ReadonlyMap<string, RuleTaint>;
   readonly resources: ReadonlyMap<string, number>;
 }
 
-/** A rule's value that a node does not have, and whose value it has instead. */
+/** A value of a rule that a node does not get, and the value it has instead. */
 export interface Overruled {
   readonly rule: string;
   readonly message: string;
 }
 
 export interface Resolution {
-  readonly wishes: DesiredNodeState;
-  /** Which rule asked for a label, taint or resource, by `labelId` and its like. */
+  readonly desired: DesiredNodeState;
+  /** The rule that grants a label, taint or resource, by `labelId`, `taintId` or resource name. */
   readonly askedBy: ReadonlyMap<string, string>;
   readonly overruled: readonly Overruled[];
 }
 
-/** A taint is the same taint by key and effect, whatever its value. */
+/** Key and effect identify a taint, whatever its value. */
 export function taintId({ key, effect }: Pick<RuleTaint, 'key' | 'effect'>): string {
   return `${key}:${effect}`;
 }
 
 /**
- * What a node should have after all rules. Of two rules that differ the higher priority wins, then the name that sorts first; any rule wins
- * over a default label. What a rule that cannot be evaluated may have given before stays as it is in `owned`.
+ * Returns what a node gets from all rules. Of two rules that differ the higher priority wins, then
+ * the name that sorts first; any rule wins over a default label. What a rule that cannot be
+ * evaluated may have granted stays as it is in `owned`.
  */
 export function resolveRules(
   results: readonly RuleResult[],
@@ -52,17 +56,17 @@ export function resolveRules(
       readonly kept: ReadonlyMap<string, V>;
     },
   ): Map<string, V> => {
-    const wishes = new Map<string, V>();
+    const desired = new Map<string, V>();
     for (const result of sorted) {
       const rule = result.rule.name;
       for (const [id, value] of part.given(result)) {
-        const held = wishes.get(id);
+        const held = desired.get(id);
         if (held === undefined) {
-          wishes.set(id, value);
+          desired.set(id, value);
           askedBy.set(`${what} ${id}`, rule);
         } else if (!part.same(held, value)) {
           const winner = askedBy.get(`${what} ${id}`) ?? '';
-          overruled.push({ rule, message: `${what} ${id}: rule ${winner} gives it another value` });
+          overruled.push({ rule, message: `${what} ${id}: rule ${winner} sets another value` });
         }
       }
     }
@@ -70,10 +74,10 @@ export function resolveRules(
       if (result.outcome.state !== 'failed' && result.outcome.state !== 'unknown') continue;
       for (const id of part.possible(result)) {
         const value = part.kept.get(id);
-        if (value !== undefined && !wishes.has(id)) wishes.set(id, value);
+        if (value !== undefined && !desired.has(id)) desired.set(id, value);
       }
     }
-    return wishes;
+    return desired;
   };
   const same = <V>(a: V, b: V): boolean => a === b;
   const labels = settle('label', {
@@ -99,7 +103,7 @@ export function resolveRules(
     same,
     kept: owned.resources,
   });
-  return { wishes: { labels, taints, resources }, askedBy, overruled };
+  return { desired: { labels, taints, resources }, askedBy, overruled };
 }
 
 function compareRules(a: LabelRule, b: LabelRule): number {

@@ -50,7 +50,7 @@ describe('match', () => {
     ['inventory.runtime.proxied', 'spec.match: line 1, column 11: No such key: runtime'],
     ['inventory.disks.all(d,\n  d.model != "")', 'spec.match: line 2, column 5: No such key: model'],
     ['node.labels["none"] == ""', 'spec.match: line 1, column 1: No such key: none'],
-    ['quantity("a lot") > 1', '"a lot" is no size'],
+    ['quantity("a lot") > 1', 'invalid size "a lot"'],
     ['inventory.disks[7].rotational', 'index out of bounds'],
   ])('what is not known on a node is a failure there, not an answer: %s', (match, message) => {
     const outcome = compileRule({ match, ...GIVE })(facts);
@@ -79,33 +79,33 @@ describe('a rule is refused before it is evaluated', () => {
     ['a misspelt field of a list', { match: 'inventory.disks.exists(d, d.typ == "x")' }, 'column 29'],
     ['a number that moves', { match: 'inventory.storage.allocated != ""' }, 'No such key: allocated'],
     ['half an expression', { match: 'true &&\n' }, 'line 2, column 1: Unexpected token: EOF'],
-    ['no yes or no', { match: 'inventory.cpu.model' }, 'it gives string, and must give bool'],
+    ['no yes or no', { match: 'inventory.cpu.model' }, 'the expression has type string; expected bool'],
     ['types that do not fit', { match: 'inventory.cpu.threads > "8"' }, 'no such overload: int > string'],
     ['a function that is not there', { match: 'env("HOME") == ""' }, 'found no matching overload'],
     [
       'a label that is no text',
       { match: 'true', labels: [{ key: 'example.com/n', expression: 'inventory.cpu.threads' }] },
-      'spec.labels[0].expression: line 1, column 1: it gives int, and must give string',
+      'spec.labels[0].expression: line 1, column 1: the expression has type int; expected string',
     ],
     [
       "Kubernetes' names",
       { match: 'true', labels: [{ key: 'node-role.kubernetes.io/worker', value: '' }] },
-      "spec.labels[0].key: node-role.kubernetes.io/worker is under kubernetes.io, which is Kubernetes' own",
+      'spec.labels[0].key: node-role.kubernetes.io/worker is under kubernetes.io, which is reserved for Kubernetes',
     ],
     [
       'a key without a prefix',
       { match: 'true', taints: [{ key: 'gpu', effect: 'NoSchedule' }] },
-      'no key with a prefix',
+      'gpu has no prefix',
     ],
     [
       'the startup taint',
       { match: 'true', taints: [{ key: 'keelson.dev/agent-not-ready', effect: 'NoSchedule' }] },
-      'is written by Keelson itself',
+      'is written by Keelson',
     ],
     [
       'evicting pods by accident',
       { match: 'true', taints: [{ key: 'example.com/gone', effect: 'NoExecute' }] },
-      'spec.taints[0].effect: NoExecute ends the pods',
+      'spec.taints[0].effect: NoExecute evicts pods',
     ],
     [
       "a resource of Kubernetes'",
@@ -158,13 +158,9 @@ describe('what a rule gives', () => {
     [
       'a text that is no label value',
       { labels: [{ key: 'a.b/c', expression: 'inventory.cpu.model' }] },
-      'no label',
+      'is not a label value',
     ],
-    [
-      'fewer than nothing',
-      { extendedResources: [{ name: 'a.b/c', expression: '-1' }] },
-      'no number of things',
-    ],
+    ['fewer than nothing', { extendedResources: [{ name: 'a.b/c', expression: '-1' }] }, 'is not a count'],
   ])('is refused on a node where it is %s', (_what, spec, message) => {
     expect(compileRule({ match: 'true', ...spec })(facts)).toMatchObject({
       state: 'failed',

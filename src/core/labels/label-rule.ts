@@ -49,29 +49,32 @@ export interface LabelRuleSpec {
 
 export interface LabelRule {
   readonly name: string;
-  /** Changes whenever the spec does, also when the rule is made anew. */
+  /** Changes with the spec, and when the rule is re-created. */
   readonly version: string;
   readonly spec: LabelRuleSpec;
 }
 
-/** What a rule gives a node. */
+/** What a rule grants a node. */
 export interface Grant {
   readonly labels: Readonly<Record<string, string>>;
   readonly taints: readonly RuleTaint[];
   readonly resources: Readonly<Record<string, number>>;
 }
 
-/** What came of a rule on a node. `unknown` (nothing to evaluate yet) and `failed` say nothing of what the node should have. */
+/**
+ * The outcome of a rule on a node. `unknown` (no facts yet) and `failed` leave the node's labels as
+ * they are.
+ */
 export type RuleOutcome =
   | { readonly state: 'matched'; readonly grant: Grant }
   | { readonly state: 'unmatched' }
   | { readonly state: 'unknown' }
   | { readonly state: 'failed'; readonly message: string };
 
-/** Evaluates one rule on one node after another; never throws. */
+/** Evaluates one rule on nodes; never throws. */
 export type CompiledRule = (facts: NodeFacts) => RuleOutcome;
 
-/** Checks all of a rule. Throws `invalid` that names every field at fault and where in it. */
+/** Compiles a rule. Throws `invalid` that names every invalid field. */
 export function compileRule(spec: LabelRuleSpec): CompiledRule {
   const problems: string[] = [];
   const compile = (field: string, text: string, type: ExpressionType): Expression => {
@@ -99,7 +102,7 @@ export function compileRule(spec: LabelRuleSpec): CompiledRule {
     check(`spec.taints[${index}].key`, key, 'taint');
     if (effect === 'NoExecute' && spec.evictPods !== true) {
       problems.push(
-        `spec.taints[${index}].effect: NoExecute ends the pods that run on a node; set spec.evictPods to true where that is wanted`,
+        `spec.taints[${index}].effect: NoExecute evicts pods that run on a node; set spec.evictPods to true to allow that`,
       );
     }
   }
@@ -135,7 +138,10 @@ export function compileRule(spec: LabelRuleSpec): CompiledRule {
   };
 }
 
-/** Everything that a rule may write, whatever it gives on a node: what stays there while it cannot be evaluated. */
+/**
+ * Returns everything that a rule may write on any node: this stays while the rule cannot be
+ * evaluated.
+ */
 export function keysOf({ labels, taints, extendedResources }: LabelRuleSpec): {
   readonly labels: readonly string[];
   readonly taints: readonly RuleTaint[];
@@ -156,11 +162,11 @@ function labelValue(value: string): string {
   if (isLabelValue(value)) return value;
   throw new Fault(
     'invalid',
-    `it gave ${JSON.stringify(value.slice(0, 100))}, which is no label value (at most 63 letters, digits, '-', '_' and '.'); labelValue() makes one of any text`,
+    `the result ${JSON.stringify(value.slice(0, 100))} is not a label value (at most 63 letters, digits, '-', '_' and '.'); labelValue() converts any text to one`,
   );
 }
 
 function resourceCount(count: bigint): number {
   if (count >= 0n && count <= BigInt(Number.MAX_SAFE_INTEGER)) return Number(count);
-  throw new Fault('invalid', `it gave ${count}, which is no number of things`);
+  throw new Fault('invalid', `the result ${count} is not a count`);
 }

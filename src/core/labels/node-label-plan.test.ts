@@ -12,11 +12,11 @@ const EMPTY: NodeState = {
   ownedResources: new Set(),
 };
 
-function wish(part: {
+function desired(part: {
   readonly labels?: Readonly<Record<string, string>>;
   readonly taints?: readonly RuleTaint[];
   readonly resources?: Readonly<Record<string, number>>;
-}): { readonly wishes: DesiredNodeState; readonly askedBy: ReadonlyMap<string, string> } {
+}): { readonly desired: DesiredNodeState; readonly askedBy: ReadonlyMap<string, string> } {
   const { labels = {}, taints = [], resources = {} } = part;
   const ids = [
     ...Object.keys(labels).map((key) => `label ${key}`),
@@ -24,7 +24,7 @@ function wish(part: {
     ...Object.keys(resources).map((name) => `resource ${name}`),
   ];
   return {
-    wishes: {
+    desired: {
       labels: new Map(Object.entries(labels)),
       taints: new Map(taints.map((taint) => [taintId(taint), taint])),
       resources: new Map(Object.entries(resources)),
@@ -50,14 +50,14 @@ describe('a node that is as it should be', () => {
       capacity: { 'a.b/r': '4' },
       ownedResources: new Set(['a.b/r']),
     };
-    const wishes = wish({ labels: { 'a.b/c': '1' }, taints: [ours], resources: { 'a.b/r': 4 } });
-    expect(planNode(state, wishes)).toEqual({
+    const desiredState = desired({ labels: { 'a.b/c': '1' }, taints: [ours], resources: { 'a.b/r': 4 } });
+    expect(planNode(state, desiredState)).toEqual({
       labels: undefined,
       taints: undefined,
       resources: undefined,
       foreign: [],
     });
-    expect(planNode(EMPTY, wish({}))).toMatchObject({
+    expect(planNode(EMPTY, desired({}))).toMatchObject({
       labels: undefined,
       taints: undefined,
       resources: undefined,
@@ -72,47 +72,47 @@ describe('labels', () => {
       labels: { 'a.b/c': '1', 'a.b/old': 'x' },
       ownedLabels: new Set(['a.b/c', 'a.b/old']),
     };
-    expect(planNode(state, wish({ labels: { 'a.b/c': '1', 'a.b/d': '2' } })).labels).toEqual({
+    expect(planNode(state, desired({ labels: { 'a.b/c': '1', 'a.b/d': '2' } })).labels).toEqual({
       'a.b/c': '1',
       'a.b/d': '2',
     });
-    expect(planNode(state, wish({})).labels).toEqual({});
+    expect(planNode(state, desired({})).labels).toEqual({});
   });
 
   it('of others stay, and are told when they differ', () => {
     const state = { ...EMPTY, labels: { 'a.b/c': 'theirs', 'a.b/same': 'x' } };
-    const plan = planNode(state, wish({ labels: { 'a.b/c': 'ours', 'a.b/same': 'x' } }));
+    const plan = planNode(state, desired({ labels: { 'a.b/c': 'ours', 'a.b/same': 'x' } }));
     expect(plan.labels).toBeUndefined();
     expect(plan.foreign).toEqual([
-      { rule: 'rule', message: 'label a.b/c: somebody else has set it to "theirs"' },
+      { rule: 'rule', message: 'label a.b/c: another writer has set it to "theirs"' },
     ]);
   });
 });
 
 describe('taints', () => {
   it('of others are kept as they are, in their order', () => {
-    expect(planNode({ ...EMPTY, taints: [theirs] }, wish({ taints: [ours] })).taints).toEqual({
+    expect(planNode({ ...EMPTY, taints: [theirs] }, desired({ taints: [ours] })).taints).toEqual({
       all: [theirs, ours],
       owned: ['a.b/t:NoSchedule'],
     });
     const owned = { ...EMPTY, taints: [ours, theirs], ownedTaints: new Set([taintId(ours)]) };
-    expect(planNode(owned, wish({})).taints).toEqual({ all: [theirs], owned: [] });
+    expect(planNode(owned, desired({})).taints).toEqual({ all: [theirs], owned: [] });
   });
 
   it('that somebody else has set are never removed as ours', () => {
     const state = { ...EMPTY, taints: [ours] };
-    expect(planNode(state, wish({ taints: [ours] }))).toMatchObject({ taints: undefined, foreign: [] });
-    expect(planNode(state, wish({})).taints).toBeUndefined();
-    expect(planNode(state, wish({ taints: [{ ...ours, value: 'w' }] })).foreign).toEqual([
-      { rule: 'rule', message: 'taint a.b/t:NoSchedule: somebody else has set it to "v"' },
+    expect(planNode(state, desired({ taints: [ours] }))).toMatchObject({ taints: undefined, foreign: [] });
+    expect(planNode(state, desired({})).taints).toBeUndefined();
+    expect(planNode(state, desired({ taints: [{ ...ours, value: 'w' }] })).foreign).toEqual([
+      { rule: 'rule', message: 'taint a.b/t:NoSchedule: another writer has set it to "v"' },
     ]);
   });
 
   it('of ours get a new value, and are set again when they were taken off', () => {
     const owned = { ...EMPTY, taints: [theirs, ours], ownedTaints: new Set([taintId(ours)]) };
     const changed = { ...ours, value: 'w' };
-    expect(planNode(owned, wish({ taints: [changed] })).taints?.all).toEqual([theirs, changed]);
-    expect(planNode({ ...owned, taints: [theirs] }, wish({ taints: [ours] })).taints?.all).toEqual([
+    expect(planNode(owned, desired({ taints: [changed] })).taints?.all).toEqual([theirs, changed]);
+    expect(planNode({ ...owned, taints: [theirs] }, desired({ taints: [ours] })).taints?.all).toEqual([
       theirs,
       ours,
     ]);
@@ -120,17 +120,17 @@ describe('taints', () => {
 
   it('that are gone are no longer claimed', () => {
     const state = { ...EMPTY, ownedTaints: new Set([taintId(ours)]) };
-    expect(planNode(state, wish({})).taints).toEqual({ all: [], owned: [] });
+    expect(planNode(state, desired({})).taints).toEqual({ all: [], owned: [] });
   });
 });
 
 describe('extended resources', () => {
   it('of a device plugin stay; the zero of a kubelet that has lost its state does not', () => {
     const plan = (quantity: string): ReturnType<typeof planNode> =>
-      planNode({ ...EMPTY, capacity: { 'a.b/r': quantity } }, wish({ resources: { 'a.b/r': 4 } }));
+      planNode({ ...EMPTY, capacity: { 'a.b/r': quantity } }, desired({ resources: { 'a.b/r': 4 } }));
     expect(plan('2')).toMatchObject({
       resources: undefined,
-      foreign: [{ rule: 'rule', message: 'resource a.b/r: somebody else has set it to "2"' }],
+      foreign: [{ rule: 'rule', message: 'resource a.b/r: another writer has set it to "2"' }],
     });
     expect(plan('0').resources).toEqual({ 'a.b/r': '4' });
   });

@@ -1,35 +1,38 @@
 import { type DesiredNodeState, type Overruled, type Resolution, taintId } from './label-resolve.ts';
 import type { RuleTaint } from './label-rule.ts';
 
-/** Any taint of a node; those of others may hold more than ours. */
+/** Any taint of a node; other writers' taints may have more fields. */
 export interface NodeTaint {
   readonly key: string;
   readonly value?: string | undefined;
   readonly effect: string;
 }
 
-/** A node as rules find it. */
+/** A node as rules read it. */
 export interface NodeState {
   readonly labels: Readonly<Record<string, string>>;
   readonly ownedLabels: ReadonlySet<string>;
   readonly taints: readonly NodeTaint[];
-  /** Ids of the taints that are ours. */
+  /** Ids of the taints that rules own. */
   readonly ownedTaints: ReadonlySet<string>;
   /** Extended resources as kubelet reads them. */
   readonly capacity: Readonly<Record<string, string>>;
   readonly ownedResources: ReadonlySet<string>;
 }
 
-/** The writes that a node needs; each is the whole of what shall be ours, or undefined where nothing has changed. */
+/**
+ * The writes that a node needs; each is the complete owned state, or undefined where nothing
+ * changed.
+ */
 export interface NodeLabelPlan {
   readonly labels: Readonly<Record<string, string>> | undefined;
   readonly taints: { readonly all: readonly NodeTaint[]; readonly owned: readonly string[] } | undefined;
   readonly resources: Readonly<Record<string, string>> | undefined;
-  /** What somebody else has set to something else, which stays. */
+  /** What another writer has set to another value, which stays. */
   readonly foreign: readonly Overruled[];
 }
 
-/** What a node has of ours. */
+/** Returns what rules own on a node. */
 export function ownedOf(state: NodeState): DesiredNodeState {
   return {
     labels: new Map(Object.entries(state.labels).filter(([key]) => state.ownedLabels.has(key))),
@@ -46,35 +49,39 @@ export function ownedOf(state: NodeState): DesiredNodeState {
   };
 }
 
-/** How to give a node what it should have. What somebody else has set is neither changed nor taken over. */
+/**
+ * Returns the writes that give a node its desired state. Values of other writers are neither
+ * changed nor taken over.
+ */
 export function planNode(
   state: NodeState,
-  { wishes, askedBy }: Pick<Resolution, 'wishes' | 'askedBy'>,
+  { desired, askedBy }: Pick<Resolution, 'desired' | 'askedBy'>,
 ): NodeLabelPlan {
   const owned = ownedOf(state);
   const foreign: Overruled[] = [];
   const leave = (id: string, found: string, wanted: string): void => {
     const rule = askedBy.get(id);
     if (rule === undefined || found === wanted) return;
-    foreign.push({ rule, message: `${id}: somebody else has set it to ${JSON.stringify(found)}` });
+    foreign.push({ rule, message: `${id}: another writer has set it to ${JSON.stringify(found)}` });
   };
   const labels: Record<string, string> = {};
-  for (const [key, value] of wishes.labels) {
+  for (const [key, value] of desired.labels) {
     const found = state.labels[key];
     if (found === undefined || state.ownedLabels.has(key)) labels[key] = value;
     else leave(`label ${key}`, found, value);
   }
   const resources: Record<string, string> = {};
-  for (const [name, count] of wishes.resources) {
+  for (const [name, count] of desired.resources) {
     const found = state.capacity[name];
-    // A kubelet that lost its state sets every extended resource to 0, and waits for whoever knows better.
+    // A kubelet that lost its state sets every extended resource to 0, and expects the owner to set
+    // it again.
     if (found === undefined || found === '0' || state.ownedResources.has(name))
       resources[name] = String(count);
     else leave(`resource ${name}`, found, String(count));
   }
   return {
     labels: isSame(labels, state.ownedLabels, state.labels) ? undefined : labels,
-    taints: planTaints(state, owned, wishes, leave),
+    taints: planTaints(state, owned, desired, leave),
     resources: isSame(resources, state.ownedResources, state.capacity) ? undefined : resources,
     foreign,
   };
@@ -106,8 +113,8 @@ function planTaints(
   return sameTaints && sameOwners ? undefined : { all, owned: ids };
 }
 
-function sameValue(wish: RuleTaint | undefined, found: NodeTaint): boolean {
-  return wish !== undefined && (wish.value ?? '') === (found.value ?? '');
+function sameValue(desired: RuleTaint | undefined, found: NodeTaint): boolean {
+  return desired !== undefined && (desired.value ?? '') === (found.value ?? '');
 }
 
 function isSame(

@@ -1,13 +1,13 @@
-/** One port of the node that leads into a pod. */
+/** A host port of a pod. */
 export interface PortMapping {
   readonly protocol: 'tcp' | 'udp' | 'sctp';
   readonly hostPort: number;
   readonly containerPort: number;
-  /** A node address in canonical text; absent: all of them. */
+  /** A node address in canonical form; absent: all addresses. */
   readonly hostIp?: string | undefined;
 }
 
-/** What identifies an attachment: a container may have several interfaces. */
+/** Identifies an attachment: a container may have several interfaces. */
 export interface AttachmentKey {
   readonly containerId: string;
   readonly ifname: string;
@@ -19,28 +19,31 @@ export interface PodIdentity {
   readonly uid?: string | undefined;
 }
 
-/** One pod interface, as recorded: enough to check it, to remove it and to make its firewall entries again. */
+/**
+ * One pod interface, as recorded: enough to check it, to remove it and to re-create its firewall
+ * entries.
+ */
 export interface Attachment extends AttachmentKey {
-  /** The CNI network it was made for. */
+  /** The CNI network that it belongs to. */
   readonly network: string;
-  /** Path of the pod's namespace when it was attached, and what identified the namespace behind it. */
+  /** Path of the pod's namespace at ADD, and the identity of the namespace. */
   readonly netns: string;
   readonly netnsId: string;
   readonly hostLink: string;
   readonly mac: string;
   readonly mtu: number;
-  /** Canonical text, one a family, IPv4 first. */
+  /** Canonical, one per family, IPv4 first. */
   readonly addresses: readonly string[];
   readonly portMappings: readonly PortMapping[];
   readonly pod?: PodIdentity | undefined;
 }
 
-/** A text that two attachments share only if they are the same. No id can contain `/`. */
+/** Returns a text that is unique to the attachment. IDs cannot contain `/`. */
 export function attachmentName({ containerId, ifname }: AttachmentKey): string {
   return `${containerId}/${ifname}`;
 }
 
-/** How people know the attachment: by its pod, else by its container. */
+/** Describes the attachment for messages: by its pod, else by its container. */
 export function describeAttachment({ pod, containerId }: Pick<Attachment, 'pod' | 'containerId'>): string {
   return pod === undefined ? `container ${containerId}` : `pod ${pod.namespace}/${pod.name}`;
 }

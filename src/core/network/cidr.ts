@@ -1,4 +1,4 @@
-/** An IP version as CNI and people write it. */
+/** An IP version. */
 export type IpFamily = 4 | 6;
 
 /** An IP address as a number of its family. */
@@ -19,7 +19,7 @@ export function addressBits(family: IpFamily): 32 | 128 {
   return family === 4 ? 32 : 128;
 }
 
-/** The address that `text` writes, or undefined when it writes none. Zones (`%eth0`) are not addresses. */
+/** Parses an address; undefined for anything else. Zones (`%eth0`) are not addresses. */
 export function parseAddress(text: string): IpAddress | undefined {
   const value = text.includes(':') ? parseIpv6(text) : parseIpv4(text);
   return value === undefined ? undefined : { family: text.includes(':') ? 6 : 4, value };
@@ -30,7 +30,7 @@ function parseIpv4(text: string): bigint | undefined {
   if (match === null) return undefined;
   let value = 0n;
   for (const octet of match.slice(1)) {
-    // A leading zero is octal to some readers and decimal to others: no address for us.
+    // A leading zero means octal to some parsers and decimal to others: rejected.
     if (Number(octet) > 255 || (octet.length > 1 && octet.startsWith('0'))) return undefined;
     value = (value << 8n) | BigInt(octet);
   }
@@ -66,7 +66,7 @@ function parseGroups(text: string): number[] | undefined {
   return groups;
 }
 
-/** The one canonical text of an address (RFC 5952 for IPv6), so that texts can be compared. */
+/** Formats an address canonically (RFC 5952 for IPv6), so that texts can be compared. */
 export function formatAddress({ family, value }: IpAddress): string {
   if (family === 4) return [24n, 16n, 8n, 0n].map((shift) => String((value >> shift) & 0xffn)).join('.');
   const groups = Array.from({ length: 8 }, (_, i) =>
@@ -93,13 +93,13 @@ export function addressBytes({ family, value }: IpAddress): Uint8Array {
   return Uint8Array.from({ length }, (_, i) => Number((value >> BigInt(8 * (length - 1 - i))) & 0xffn));
 }
 
-/** The address that 4 or 16 network-order bytes hold. */
+/** Returns the address of 4 or 16 network-order bytes. */
 export function addressFromBytes(bytes: Uint8Array): IpAddress {
   const value = bytes.reduce((sum, byte) => (sum << 8n) | BigInt(byte), 0n);
   return { family: bytes.length === 4 ? 4 : 6, value };
 }
 
-/** The block that `text` writes, its host bits dropped, or undefined. */
+/** Parses a block, without its host bits; undefined for anything else. */
 export function parseCidr(text: string): Cidr | undefined {
   const match = /^([^/]+)\/(\d{1,3})$/.exec(text);
   const address = parseAddress(match?.[1] ?? '');
@@ -109,12 +109,12 @@ export function parseCidr(text: string): Cidr | undefined {
   return { family: address.family, base: (address.value >> hostBits) << hostBits, prefix };
 }
 
-/** `10.88.0.0/24`. */
+/** Formats `10.88.0.0/24`. */
 export function formatCidr({ family, base, prefix }: Cidr): string {
   return `${formatAddress({ family, value: base })}/${prefix}`;
 }
 
-/** How many addresses the block has, usable or not. */
+/** Number of addresses of the block, usable or not. */
 export function cidrSize({ family, prefix }: Cidr): bigint {
   return 1n << BigInt(addressBits(family) - prefix);
 }

@@ -2,10 +2,10 @@ import { z } from 'zod';
 import { type LabelSelector, selectsLabels } from '../kube-text/label-selector.ts';
 import type { Peer } from './peer-routes.ts';
 
-/** What is read of a Node for the network. */
+/** What the network reads of a Node. */
 export interface NodeNetworkFacts {
   readonly name: string;
-  /** spec.podCIDRs; empty while Kubernetes has given it none. */
+  /** spec.podCIDRs; empty until Kubernetes assigns them. */
   readonly podCidrs: readonly string[];
   /** Its InternalIPs. */
   readonly addresses: readonly string[];
@@ -14,10 +14,10 @@ export interface NodeNetworkFacts {
 
 export interface ClusterNetworkFacts {
   readonly nodeName: string;
-  /** The node's ranges by its configuration, which win. */
+  /** The node's configured ranges, which take precedence. */
   readonly configuredRanges: readonly string[] | undefined;
   readonly nodes: readonly NodeNetworkFacts[];
-  /** Undefined while they have not been read: those of before stay. */
+  /** Undefined while they have not been read: the previous ones stay. */
   readonly pools: readonly NetworkPoolFacts[] | undefined;
 }
 
@@ -27,16 +27,18 @@ export interface NetworkPoolFacts {
   readonly masqueradeExclusions: readonly string[];
 }
 
-/** The network of a node as its cluster wants it; also what is written down for a start without API server. */
+/**
+ * The network of a node as its cluster defines it; also stored for a start without the API server.
+ */
 export interface ClusterNetwork {
-  /** Of this node's pods; empty while nobody has given it any. */
+  /** Ranges of this node's pods; empty until assigned. */
   readonly ranges: readonly string[];
   /** The other nodes, by name. */
   readonly peers: readonly Peer[];
   readonly exclusions: readonly string[];
 }
 
-/** What the node's network should be, given what it was. */
+/** Returns the network of the node, given the previous one. */
 export function planClusterNetwork(
   { nodeName, configuredRanges, nodes, pools }: ClusterNetworkFacts,
   previous: ClusterNetwork | undefined,
@@ -44,7 +46,8 @@ export function planClusterNetwork(
   const node = nodes.find(({ name }) => name === nodeName);
   const own = node?.podCidrs ?? [];
   return {
-    // A Node that is deleted, or made anew and not given its range yet, is no reason to take the range from living pods.
+    // A Node that is deleted, or re-created and not yet assigned a range, does not take the range
+    // from running pods.
     ranges: configuredRanges ?? (own.length > 0 ? own : (previous?.ranges ?? [])),
     peers: nodes
       .filter(({ name, podCidrs }) => name !== nodeName && podCidrs.length > 0)
@@ -73,12 +76,12 @@ const record = z.object({
   exclusions: texts,
 });
 
-/** The text to write down; the same for the same network. */
+/** Formats the network for its file; equal for equal networks. */
 export function formatClusterNetwork(network: ClusterNetwork): string {
   return `${JSON.stringify({ version: 1, ...network }, undefined, 2)}\n`;
 }
 
-/** What was written down; throws when that cannot be read. */
+/** Parses the file; throws when it is invalid. */
 export function parseClusterNetwork(text: string): ClusterNetwork {
   const { version: _, ...network } = record.parse(JSON.parse(text));
   return network;

@@ -1,19 +1,19 @@
 import { type Cidr, cidrsOverlap, formatCidr, parseCidr } from './cidr.ts';
 import { Fault } from '../fault.ts';
 
-/** Parses a list of blocks from configuration; a fault names `field` and the position in it. */
+/** Parses a list of blocks from configuration; a fault names `field` and the index. */
 export function parseCidrs(field: string, texts: readonly string[]): readonly Cidr[] {
   return texts.map((text, position) => {
     const cidr = parseCidr(text);
     if (cidr !== undefined) return cidr;
     throw invalid(
       `${field}[${position}]`,
-      `is ${JSON.stringify(text)}, not an address block such as 10.88.0.0/24`,
+      `is ${JSON.stringify(text)}; expected an address block such as 10.88.0.0/24`,
     );
   });
 }
 
-/** The pod ranges of a node: disjoint, at least one of IPv4, each large enough to hold a pod. */
+/** Parses the pod ranges of a node: disjoint, at least one of IPv4, each large enough for a pod. */
 export function parsePodRanges(field: string, texts: readonly string[]): readonly Cidr[] {
   const ranges = parseCidrs(field, texts);
   for (const [position, range] of ranges.entries()) {
@@ -23,7 +23,7 @@ export function parsePodRanges(field: string, texts: readonly string[]): readonl
     }
   }
   if (!ranges.some(({ family }) => family === 4)) {
-    throw invalid(field, 'has no IPv4 range; give one such as 10.88.0.0/24 (IPv6 comes in addition)');
+    throw invalid(field, 'has no IPv4 range; add one such as 10.88.0.0/24 (IPv6 ranges are optional)');
   }
   return ranges;
 }

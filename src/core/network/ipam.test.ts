@@ -71,7 +71,9 @@ describe('allocation', () => {
     pool.release('10.88.0.1', 50_000);
     const { kind, message } = fault(() => pool.allocate(60_000));
     expect(kind).toBe('exhausted');
-    expect(message).toContain('10.88.0.0/30: 2 addresses, 1 in use, 1 resting (the next is free in 110 s)');
+    expect(message).toContain(
+      '10.88.0.0/30 has no free address: 2 addresses, 1 in use, 1 in cooldown (the next one is free in 110 s)',
+    );
   });
 });
 

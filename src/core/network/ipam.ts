@@ -14,8 +14,8 @@ import { Fault } from '../fault.ts';
 export interface AllocatorOptions {
   readonly ranges: readonly Cidr[];
   /**
-   * A released address rests this long, so that peers forget its last owner. 120 s is how long conntrack keeps an unanswered SYN
-   * (nf_conntrack_tcp_timeout_syn_sent).
+   * How long a released address is not reused, so that peers forget its last owner. Conntrack keeps
+   * an unanswered SYN for 120 s (nf_conntrack_tcp_timeout_syn_sent).
    */
   readonly cooldownMs: number;
 }
@@ -28,11 +28,11 @@ export interface AddressCounts {
 }
 
 /**
- * Hands out pod addresses: one of each family that has a range, round robin, never one that rests. It holds no clock and writes
- * nothing; its owner restores it from the records of living attachments.
+ * Allocates pod addresses: one of each family with a range, round robin, never one in its cooldown.
+ * It has no clock and stores nothing; its owner restores it from the records of attachments.
  */
 export class AddressAllocator {
-  /** What is in use or rests is known of both, whether or not there are ranges. */
+  /** Addresses in use or in cooldown are tracked for both families, with or without ranges. */
   readonly #all: readonly FamilyPool[];
 
   constructor({ ranges, cooldownMs }: AllocatorOptions) {
@@ -40,18 +40,22 @@ export class AddressAllocator {
     this.setRanges(ranges);
   }
 
-  /** Gives from these ranges from now on. What is in use or rests stays so, also in a range that is gone or comes back. */
+  /**
+   * Allocates from these ranges from now on. Addresses in use or in cooldown stay so, also in a
+   * range that was removed or is added again.
+   */
   setRanges(ranges: readonly Cidr[]): void {
     for (const pool of this.#all) pool.setRanges(ranges.filter(({ family }) => family === pool.family));
   }
 
   /**
-   * Takes one address of each family, in canonical text. `requested` fixes those of its families. Throws `exhausted`, `invalid`
-   * (outside the ranges) or `conflict` (in use), `unavailable` without any range, and then has taken nothing.
+   * Allocates one address of each family, in canonical form. `requested` fixes those of its
+   * families. Throws `exhausted`, `invalid` (outside the ranges), `conflict` (in use) or
+   * `unavailable` (no range), and then has allocated nothing.
    */
   allocate(nowMs: number, requested: readonly string[] = []): readonly string[] {
     if (this.#families.length === 0) {
-      throw new Fault('unavailable', 'this node has no range of pod addresses yet');
+      throw new Fault('unavailable', 'this node has no pod address range yet');
     }
     const wanted = new Map<FamilyPool, IpAddress>();
     for (const text of requested) {
@@ -66,7 +70,7 @@ export class AddressAllocator {
       if (wanted.has(pool)) {
         throw new Fault(
           'invalid',
-          `two IPv${pool.family} addresses are requested (${text} is the second); a pod gets one`,
+          `two IPv${pool.family} addresses are requested (${text} is the second); a pod has one per family`,
         );
       }
       wanted.set(pool, address);
@@ -78,27 +82,27 @@ export class AddressAllocator {
     return chosen.map(({ pool, value }) => pool.take(value));
   }
 
-  /** Marks an address as used by a living attachment, be it in the ranges or not. */
+  /** Marks an address as in use by an attachment, inside the ranges or not. */
   restore(address: string): void {
     this.#pool(address)?.take(valueOf(address));
   }
 
-  /** Gives an address back; it rests from `releasedAtMs` on. Unknown addresses are left alone. */
+  /** Releases an address; its cooldown begins at `releasedAtMs`. Unknown addresses are ignored. */
   release(address: string, releasedAtMs: number): void {
     this.#pool(address)?.release(valueOf(address), releasedAtMs);
   }
 
-  /** Gives back an address that nobody has ever seen in use; it does not rest. */
+  /** Releases an address that was never in use, without a cooldown. */
   cancel(address: string): void {
     this.#pool(address)?.cancel(valueOf(address));
   }
 
-  /** Sizes per family at `nowMs`. */
+  /** Returns the counts per family at `nowMs`. */
   counts(nowMs: number): readonly AddressCounts[] {
     return this.#families.map((pool) => pool.counts(nowMs));
   }
 
-  /** Those with ranges. */
+  /** Families with ranges. */
   get #families(): readonly FamilyPool[] {
     return this.#all.filter(({ hasRanges }) => hasRanges);
   }
@@ -113,7 +117,7 @@ function valueOf(address: string): bigint {
   return parseAddress(address)?.value ?? 0n;
 }
 
-/** The part of a block that pods may have: neither the network nor the broadcast address, where the block has them. */
+/** The usable part of a block: without the network and broadcast addresses, where it has them. */
 interface Span {
   readonly first: bigint;
   readonly size: bigint;
@@ -123,7 +127,8 @@ function usable(range: Cidr): Span {
   const size = cidrSize(range);
   const hostBits = addressBits(range.family) - range.prefix;
   if (hostBits < 2) return { first: range.base, size };
-  // IPv6 has no broadcast, but its first address is every router's (RFC 4291 2.6.1).
+  // IPv6 has no broadcast address, but the first address is the subnet-router anycast (RFC 4291
+  // 2.6.1).
   return { first: range.base + 1n, size: range.family === 4 ? size - 2n : size - 1n };
 }
 
@@ -166,7 +171,10 @@ class FamilyPool {
     );
   }
 
-  /** The next free address after the one chosen last. At most used + cooling + 1 candidates are looked at. */
+  /**
+   * Returns the next free address after the last allocated one. Checks at most used + cooling + 1
+   * candidates.
+   */
   choose(nowMs: number): bigint {
     this.#expire(nowMs);
     const attempts = BigInt(this.#used.size + this.#cooling.size + 1);
@@ -180,7 +188,7 @@ class FamilyPool {
     throw this.#exhausted(nowMs);
   }
 
-  /** A requested address: one that rests is given, since whoever names an address knows its last owner. */
+  /** Claims a requested address, also during its cooldown: its requester knows its last owner. */
   claim(address: IpAddress): bigint {
     if (this.#used.has(address.value)) {
       const text = formatAddress(address);
@@ -217,7 +225,7 @@ class FamilyPool {
     };
   }
 
-  /** Those of the present ranges. */
+  /** Those in the current ranges. */
   #within(values: Iterable<bigint>): bigint[] {
     return [...values].filter((value) => this.contains({ family: this.family, value }));
   }
@@ -242,10 +250,10 @@ class FamilyPool {
     const resting = this.#within(this.#cooling.keys());
     const cooling = resting.length;
     const waits = resting.map((value) => (this.#cooling.get(value) ?? 0) + this.#cooldownMs - nowMs);
-    const next = cooling === 0 ? '' : ` (the next is free in ${Math.ceil(Math.min(...waits) / 1000)} s)`;
+    const next = cooling === 0 ? '' : ` (the next one is free in ${Math.ceil(Math.min(...waits) / 1000)} s)`;
     return new Fault(
       'exhausted',
-      `no address is free in pod range ${this.name}: ${this.#total} addresses, ${used} in use, ${cooling} resting${next}; ` +
+      `pod range ${this.name} has no free address: ${this.#total} addresses, ${used} in use, ${cooling} in cooldown${next}; ` +
         'delete pods or add a range',
       { fields: { range: this.name, total: this.#total, inUse: used, cooling } },
     );

@@ -46,7 +46,7 @@ describe('drift', () => {
   });
 
   it.each<[string, LinkObservation]>([
-    ['the node end of the link is gone', { ...whole, host: undefined }],
+    ['the node end of the link does not exist', { ...whole, host: undefined }],
     ['the pod has no interface eth0', { ...whole, pod: undefined }],
     ['the node end of the link is down', { ...whole, host: { ...whole.host, up: false } }],
     ['the node lacks the route to fd00::2', { ...whole, host: { up: true, routes: ['10.88.0.2'] } }],
@@ -54,7 +54,7 @@ describe('drift', () => {
     ['eth0 has MAC 02:00:00:00:00:09', { ...whole, pod: { ...whole.pod, mac: '02:00:00:00:00:09' } }],
     ['eth0 lacks address 10.88.0.2', { ...whole, pod: { ...whole.pod, addresses: ['fd00::2'] } }],
     [
-      'default route by 169.254.1.1',
+      'default route via 169.254.1.1',
       { ...whole, pod: { ...whole.pod, gateways: ['fe80::ecee:eeff:feee:eeee'] } },
     ],
     ['neighbour fe80::ecee:eeff:feee:eeee', { ...whole, pod: { ...whole.pod, neighbours: ['169.254.1.1'] } }],

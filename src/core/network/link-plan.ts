@@ -1,13 +1,21 @@
 import { createHash } from 'node:crypto';
 import { parseAddress } from './cidr.ts';
 
-/** Every pod's next hop. Link-local, the same in each pod: a pod's routes tell nothing of the node and never have to change. */
+/**
+ * Every pod's next hop: link-local and the same in each pod, so that a pod's routes never have to
+ * change.
+ */
 export const GATEWAYS = { 4: '169.254.1.1', 6: 'fe80::ecee:eeff:feee:eeee' } as const;
-/** The node's side of every pod link; the IPv6 gateway is its EUI-64 address (RFC 4291 appendix A). */
+/**
+ * The node's side of every pod link; the IPv6 gateway is its EUI-64 address (RFC 4291 appendix A).
+ */
 export const GATEWAY_MAC = 'ee:ee:ee:ee:ee:ee';
-/** Names of the node's link ends begin with this, and nothing else's names should. */
+/** Prefix of the node's link ends; other interfaces must not use it. */
 export const HOST_LINK_PREFIX = 'keel';
-/** `proto 75` marks our routes; rtnetlink leaves values above RTPROT_STATIC to routing daemons. */
+/**
+ * `proto 75` marks Keelson's routes; rtnetlink leaves values above RTPROT_STATIC to routing
+ * daemons.
+ */
 export const ROUTE_PROTOCOL = 75;
 
 export interface LinkEndPlan {
@@ -16,7 +24,7 @@ export interface LinkEndPlan {
   readonly mac: string;
 }
 
-/** Everything the kernel must be told to join one pod to the node. */
+/** What is configured in the kernel to connect one pod to the node. */
 export interface LinkPlan {
   /** Path of the pod's network namespace. */
   readonly netns: string;
@@ -25,11 +33,11 @@ export interface LinkPlan {
   readonly mtu: number;
   /** Shown by `ip link` on the node's end. */
   readonly alias: string;
-  /** The pod's addresses in canonical text, one a family. */
+  /** The pod's addresses in canonical form, one per family. */
   readonly addresses: readonly string[];
 }
 
-/** What the kernel says of one pod link. */
+/** The observed state of one pod link. */
 export interface LinkObservation {
   readonly host: { readonly up: boolean; readonly routes: readonly string[] } | undefined;
   readonly pod:
@@ -44,8 +52,8 @@ export interface LinkObservation {
 }
 
 /**
- * The name of the node's end: the same for the same attachment, 15 characters, 55 bits of a hash. `taken` are the names of other
- * living attachments; the next candidate is used on a collision.
+ * Returns the name of the node's end: deterministic for the attachment, 15 characters, 55 bits of a
+ * hash. `taken` are the names of other attachments; on a collision the next candidate is used.
  */
 export function hostLinkName(containerId: string, ifname: string, taken: (name: string) => boolean): string {
   for (let salt = 0; ; salt += 1) {
@@ -54,14 +62,14 @@ export function hostLinkName(containerId: string, ifname: string, taken: (name: 
   }
 }
 
-/** A locally administered unicast address that a pod keeps when it is attached again. */
+/** Returns a locally administered unicast address that a pod keeps when it is attached again. */
 export function podMac(containerId: string, ifname: string): string {
   const bytes = digest('mac', containerId, ifname).subarray(0, 6);
   bytes[0] = ((bytes[0] ?? 0) & 0xfc) | 0x02;
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join(':');
 }
 
-/** How the observed link differs from what was made, in words; empty when it is whole. */
+/** Returns how the observed link differs from its plan; empty when it does not. */
 export function findLinkDrift(
   { pod, addresses }: Pick<LinkPlan, 'pod' | 'addresses'>,
   observed: LinkObservation,
@@ -70,7 +78,7 @@ export function findLinkDrift(
   const expect = (holds: boolean, words: string): void => {
     if (!holds) drift.push(words);
   };
-  if (observed.host === undefined) return ['the node end of the link is gone'];
+  if (observed.host === undefined) return ['the node end of the link does not exist'];
   if (observed.pod === undefined) return [`the pod has no interface ${pod.name}`];
   expect(observed.host.up, 'the node end of the link is down');
   expect(observed.pod.up, `${pod.name} is down`);
@@ -79,7 +87,7 @@ export function findLinkDrift(
     const gateway = GATEWAYS[parseAddress(address)?.family ?? 4];
     expect(observed.pod.addresses.includes(address), `${pod.name} lacks address ${address}`);
     expect(observed.host.routes.includes(address), `the node lacks the route to ${address}`);
-    expect(observed.pod.gateways.includes(gateway), `the pod lacks the default route by ${gateway}`);
+    expect(observed.pod.gateways.includes(gateway), `the pod lacks the default route via ${gateway}`);
     expect(observed.pod.neighbours.includes(gateway), `the pod lacks the permanent neighbour ${gateway}`);
   }
   return drift;

@@ -1,17 +1,17 @@
 import { type Attachment, attachmentName } from './attachment.ts';
 
-/** The node as seen at one moment at which no attachment was being made or removed. */
+/** State of the node at a moment at which no attachment was being added or removed. */
 export interface NetworkSight {
   readonly attachments: readonly Attachment[];
   /** Names of the node's ends of pod links. */
   readonly links: ReadonlySet<string>;
-  /** Attachments (by name) whose namespace is no longer the one they were made in. */
+  /** Attachments (by name) whose namespace is not the one they were created in. */
   readonly withoutNetns: ReadonlySet<string>;
-  /** Containers that the runtime knows; undefined when nobody could say. */
+  /** Containers of the runtime; undefined when it could not be asked. */
   readonly containers: ReadonlySet<string> | undefined;
 }
 
-/** What nobody uses any more. */
+/** Resources that are no longer used. */
 export interface NetworkLeaks {
   readonly attachments: ReadonlySet<string>;
   readonly links: ReadonlySet<string>;
@@ -20,8 +20,9 @@ export interface NetworkLeaks {
 export const NO_LEAKS: NetworkLeaks = { attachments: new Set(), links: new Set() };
 
 /**
- * Finds attachments whose namespace is gone and whose container is unknown, or whose link is gone, and links without
- * attachment. Act only on what two sights in a row agree on: one may have been taken in the middle of somebody else's work.
+ * Finds attachments without a namespace and a container, or without a link, and links without an
+ * attachment. Only act on what two observations in a row agree on: one may have been taken in the
+ * middle of another operation.
  */
 export function findLeaks({ attachments, links, withoutNetns, containers }: NetworkSight): NetworkLeaks {
   const recorded = new Set(attachments.map(({ hostLink }) => hostLink));
@@ -32,7 +33,7 @@ export function findLeaks({ attachments, links, withoutNetns, containers }: Netw
   return { attachments: new Set(leaked.map(attachmentName)), links: links.difference(recorded) };
 }
 
-/** The leaks that both sights saw. */
+/** Returns the leaks of both observations. */
 export function confirmLeaks(before: NetworkLeaks, now: NetworkLeaks): NetworkLeaks {
   return {
     attachments: now.attachments.intersection(before.attachments),

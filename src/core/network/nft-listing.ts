@@ -1,6 +1,6 @@
 /**
- * A text that two `nft -j list table` listings share exactly when they say the same: handles and versions left out, elements of
- * sets in one order.
+ * Returns a text that is equal for equal `nft -j list table` listings: without handles and
+ * versions, with elements of sets in one order.
  */
 export function canonicalListing(listing: unknown): string {
   return JSON.stringify(normalise(listing, ''));

@@ -111,7 +111,7 @@ describe('a host port', () => {
       error = caught;
     }
     expect(isFault(error, 'conflict')).toBe(clashes);
-    if (isFault(error)) expect(error.message).toContain('is taken by pod team-a/web-0');
+    if (isFault(error)) expect(error.message).toContain('is in use by pod team-a/web-0');
   });
 });
 

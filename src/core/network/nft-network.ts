@@ -3,7 +3,7 @@ import { addressBits, type Cidr, cidrContains, formatCidr, type IpFamily, parseA
 import { Fault } from '../fault.ts';
 import { HOST_LINK_PREFIX } from './link-plan.ts';
 
-/** The one nftables table of the pod network. */
+/** The nftables table of the pod network. */
 export const NETWORK_TABLE = { family: 'inet', name: 'keelson_network' } as const;
 
 const TABLE = `${NETWORK_TABLE.family} ${NETWORK_TABLE.name}`;
@@ -16,14 +16,14 @@ export interface NetworkTable {
   readonly attachments: Iterable<Pick<Attachment, 'addresses' | 'portMappings'>>;
 }
 
-/** One element of a set or map of the table. */
+/** An element of a set or map of the table. */
 interface Element {
   readonly set: string;
   readonly key: string;
   readonly value?: string;
 }
 
-/** The transaction that replaces the whole table, whether or not it is there. */
+/** Returns the transaction that replaces the whole table, whether or not it exists. */
 export function renderNetworkTable({ ranges, exclusions, attachments }: NetworkTable): string {
   const pods = [...attachments];
   const elements = pods.flatMap(hostPortElements);
@@ -80,12 +80,14 @@ ${sets.join('\n')}
 `;
 }
 
-/** The transaction that removes the table, whether or not it is there. */
+/** Returns the transaction that removes the table, whether or not it exists. */
 export function renderTableRemoval(): string {
   return `add table ${TABLE}\ndelete table ${TABLE}\n`;
 }
 
-/** The transaction that adds or deletes one attachment's elements; empty when it has none. */
+/**
+ * Returns the transaction that adds or deletes one attachment's elements; empty when it has none.
+ */
 export function renderHostPorts(
   verb: 'add' | 'delete',
   attachment: Pick<Attachment, 'addresses' | 'portMappings'>,
@@ -95,7 +97,7 @@ export function renderHostPorts(
     .join('');
 }
 
-/** Throws `conflict` when one of `wanted` is already the port of another attachment. */
+/** Throws `conflict` when one of `wanted` is the host port of another attachment. */
 export function checkHostPorts(wanted: readonly PortMapping[], others: Iterable<Attachment>): void {
   if (wanted.length === 0) return;
   for (const other of others) {
@@ -104,7 +106,7 @@ export function checkHostPorts(wanted: readonly PortMapping[], others: Iterable<
       if (clash === undefined) continue;
       throw new Fault(
         'conflict',
-        `host port ${clash.hostPort}/${clash.protocol} is taken by ${describeAttachment(other)}`,
+        `host port ${clash.hostPort}/${clash.protocol} is in use by ${describeAttachment(other)}`,
         { fields: { hostPort: clash.hostPort, protocol: clash.protocol, holder: other.containerId } },
       );
     }

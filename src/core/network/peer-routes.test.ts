@@ -63,13 +63,18 @@ describe('routes to other nodes', () => {
   });
 
   it.each([
-    ['on another network', ['10.88.1.0/24'], ['198.51.100.7'], /198.51.100.7 is on no network of this node/],
+    [
+      'on another network',
+      ['10.88.1.0/24'],
+      ['198.51.100.7'],
+      /198.51.100.7 is not on any network of this node/,
+    ],
     ['without an address of the family', ['fd00:89::/64'], ['192.0.2.2'], /no IPv6 InternalIP/],
     ['with our range', ['10.88.0.128/25'], ['192.0.2.2'], /overlaps 10.88.0.0\/24 of this node/],
     ['with a range that holds this node', ['192.0.0.0/16'], ['192.0.2.2'], /contains 192.0.2.1/],
     ['with all addresses there are', ['0.0.0.0/0'], ['192.0.2.2'], /overlaps 10.88.0.0\/24/],
-    ['with nonsense', ['pods'], ['192.0.2.2'], /"pods" is no address range/],
-    ['with our own address', ['10.88.1.0/24'], ['192.0.2.1'], /on no network/],
+    ['with nonsense', ['pods'], ['192.0.2.2'], /"pods" is not an address range/],
+    ['with our own address', ['10.88.1.0/24'], ['192.0.2.1'], /not on any network/],
   ])('are not made to a node %s, which is said', (_, ranges, own, said) => {
     const { add, problems } = planPeerRoutes(
       facts([peer('b', ranges, own)], { addresses: addresses.slice(0, 2) }),

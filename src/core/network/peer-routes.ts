@@ -1,11 +1,14 @@
 import { type Cidr, cidrContains, cidrsOverlap, formatCidr, parseAddress, parseCidr } from './cidr.ts';
 
-/** `proto 76` marks our routes to the pods of other nodes. */
+/** `proto 76` marks Keelson's routes to the pods of other nodes. */
 export const PEER_ROUTE_PROTOCOL = 76;
-/** Anybody's route to the same range with a lower metric wins: an administrator's own is never replaced. */
+/**
+ * Another route to the same range with a lower metric takes precedence: an administrator's route is
+ * never replaced.
+ */
 export const PEER_ROUTE_PRIORITY = 2048;
 
-/** Another node: what its pods have, and where it is. */
+/** Another node: its pod ranges and its addresses. */
 export interface Peer {
   readonly name: string;
   /** Its pod ranges. */
@@ -14,16 +17,16 @@ export interface Peer {
   readonly addresses: readonly string[];
 }
 
-/** A route to a range of pods by the node that has them. */
+/** A route to a pod range via the node that has it. */
 export interface PeerRoute {
   readonly destination: Cidr;
-  /** In canonical text. */
+  /** Canonical. */
   readonly gateway: string;
-  /** The link that leads there. */
+  /** Index of the link. */
   readonly index: number;
 }
 
-/** An address of this node with the length of the network that is on its link. */
+/** An address of this node with the prefix length of its network. */
 export interface OwnAddress {
   readonly index: number;
   readonly address: string;
@@ -32,22 +35,25 @@ export interface OwnAddress {
 
 export interface PeerRouteFacts {
   readonly peers: readonly Peer[];
-  /** This node's own pod ranges: no route leads those away. */
+  /** This node's own pod ranges, which are never routed away. */
   readonly ranges: readonly Cidr[];
-  /** Of links that are up. */
+  /** Addresses of links that are up. */
   readonly addresses: readonly OwnAddress[];
-  /** Our routes as they are; those whose gateway or link is not known never fit. */
+  /** Keelson's current routes; those with an unknown gateway or link never match. */
   readonly present: readonly (Pick<PeerRoute, 'destination'> & Partial<PeerRoute>)[];
 }
 
 export interface PeerRoutePlan {
   readonly add: readonly PeerRoute[];
   readonly remove: readonly PeerRouteFacts['present'][number][];
-  /** Why ranges have no route, in words. */
+  /** Why ranges have no route. */
   readonly problems: readonly string[];
 }
 
-/** What to change so that our routes lead to every peer that is on a link of this node, and to nobody else. */
+/**
+ * Returns the changes after which Keelson's routes lead to every peer on a link of this node, and
+ * nowhere else.
+ */
 export function planPeerRoutes({ peers, ranges, addresses, present }: PeerRouteFacts): PeerRoutePlan {
   const wanted = new Map<string, PeerRoute & { readonly peer: string }>();
   const problems: string[] = [];
@@ -55,7 +61,7 @@ export function planPeerRoutes({ peers, ranges, addresses, present }: PeerRouteF
     for (const text of peer.ranges) {
       const destination = parseCidr(text);
       if (destination === undefined) {
-        problems.push(`node ${peer.name}: its pod range ${JSON.stringify(text)} is no address range`);
+        problems.push(`node ${peer.name}: its pod range ${JSON.stringify(text)} is not an address range`);
         continue;
       }
       const known = { ranges, addresses, taken: [...wanted.values()] };
@@ -76,13 +82,13 @@ export function planPeerRoutes({ peers, ranges, addresses, present }: PeerRouteF
     add: [...wanted]
       .filter(([range]) => !right.has(range))
       .map(([, { destination, gateway, index }]) => ({ destination, gateway, index })),
-    // One that leads elsewhere goes before the right one comes: the kernel may keep both.
+    // A wrong route is removed before the right one is added: the kernel may keep both.
     remove: present.filter((route) => !fits(route)),
     problems,
   };
 }
 
-/** Why a range of a peer is not routed, whoever the peer is. */
+/** Returns why a range of a peer is not routed. */
 function refuse(
   range: Cidr,
   text: string,
@@ -115,12 +121,12 @@ function findWay(
     if (link !== undefined) return { gateway, index: link.index };
   }
   return (
-    `its address ${gateways.join(', ')} is on no network of this node, so its pods cannot be reached; ` +
-    'nodes must share a link, or others must route between them'
+    `its address ${gateways.join(', ')} is not on any network of this node, so its pods are unreachable; ` +
+    'nodes must share a link, or other routers must connect them'
   );
 }
 
-/** The address of this node whose network holds `text`; the narrowest network wins. */
+/** Returns the address of this node whose network contains `text`; the longest prefix wins. */
 function onLink(text: string, addresses: readonly OwnAddress[]): OwnAddress | undefined {
   const peer = parseAddress(text);
   if (peer === undefined) return undefined;

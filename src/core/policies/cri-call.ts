@@ -4,7 +4,7 @@ import { POLICY_OPERATIONS, type PolicyOperation } from './policy.ts';
 /** HTTP/2 header lines as name, value, name, value: repeated names and their order are kept. */
 export type RawHeaders = readonly string[];
 
-/** gRPC status codes that a proxy itself answers with. */
+/** gRPC status codes of the proxy's own answers. */
 export const GrpcCode = {
   ok: 0,
   deadlineExceeded: 4,
@@ -22,14 +22,14 @@ const OPERATION_BY_PATH: ReadonlyMap<string, PolicyOperation> = new Map(
   POLICY_OPERATIONS.map((operation) => [RUNTIME_SERVICE + operation, operation]),
 );
 
-/** The operation that policies know a path by; undefined for all that they never touch. */
+/** Returns the operation of a path that policies apply to; undefined for other paths. */
 export function policyOperation(path: string): PolicyOperation | undefined {
   return OPERATION_BY_PATH.get(path);
 }
 
 /**
- * Whether a call changes nothing, so that it may wait for a runtime that is just restarting. Reads of methods that newer versions of
- * CRI add are recognised by CRI's naming.
+ * Whether a call changes nothing, so that it may wait for a restarting runtime. Reads of methods
+ * that newer versions of CRI add are recognised by CRI's naming.
  */
 export function isRead(path: string): boolean {
   return /\/(Version|Status|RuntimeConfig|ImageFsInfo|GetContainerEvents|List\w+|Stream\w+|\w+(Status|Stats))$/.test(
@@ -37,12 +37,12 @@ export function isRead(path: string): boolean {
   );
 }
 
-/** Whether a call lives until one side leaves: it is ended, not awaited, when the proxy stops. */
+/** Whether a call lasts until one side ends it: it is ended, not awaited, when the proxy stops. */
 export function isEndless(path: string): boolean {
   return path === `${RUNTIME_SERVICE}GetContainerEvents`;
 }
 
-/** A method as a metric's label: bounded, whatever a client sends. */
+/** Returns a method as a metric label: bounded, whatever a client sends. */
 export function methodLabel(path: string): string {
   const method = path.startsWith(RUNTIME_SERVICE)
     ? path.slice(RUNTIME_SERVICE.length)
@@ -52,7 +52,7 @@ export function methodLabel(path: string): string {
   return /^[A-Z][A-Za-z]{1,40}$/.test(method) ? method : 'other';
 }
 
-/** The value of the first line called `name`. */
+/** Returns the value of the first header `name`. */
 export function headerOf(headers: RawHeaders, name: string): string | undefined {
   for (let index = 0; index < headers.length; index += 2) {
     if (headers[index] === name) return headers[index + 1];
@@ -61,8 +61,8 @@ export function headerOf(headers: RawHeaders, name: string): string | undefined 
 }
 
 /**
- * The header lines for the runtime: `:authority` as every runtime accepts it, whatever the client wrote, the timeout less the time
- * that has passed, and without an encoding that the proxy has undone. All others as they came.
+ * Returns the headers for the runtime: an `:authority` that every runtime accepts, the timeout less
+ * the elapsed time, and without an encoding that the proxy has removed. Others are unchanged.
  */
 export function upstreamHeaders(
   headers: RawHeaders,
@@ -91,17 +91,17 @@ export function upstreamHeaders(
   return lines;
 }
 
-/** A reply of status alone ("Trailers-Only"). */
+/** Returns a reply of status only ("Trailers-Only"). */
 export function trailersOnly(code: GrpcCode, message: string): string[] {
   return [':status', '200', 'content-type', 'application/grpc', ...statusTrailers(code, message)];
 }
 
-/** The trailers of a call that ends with `code`. */
+/** Returns the trailers of a call that ends with `code`. */
 export function statusTrailers(code: GrpcCode, message: string): string[] {
   return ['grpc-status', String(code), 'grpc-message', encodeGrpcMessage(message)];
 }
 
-/** gRPC's percent-encoding: all but printable ASCII, and the percent sign. */
+/** Applies gRPC's percent-encoding: all but printable ASCII, and the percent sign. */
 export function encodeGrpcMessage(message: string): string {
   return [...Buffer.from(message)]
     .map((byte) =>
@@ -112,11 +112,11 @@ export function encodeGrpcMessage(message: string): string {
     .join('');
 }
 
-/** The largest message of CRI: kubelet, containerd and CRI-O all set it. */
+/** Maximum message size of CRI: kubelet, containerd and CRI-O all set it. */
 export const MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
 export const MESSAGE_PREFIX_BYTES = 5;
 
-/** A message with the prefix that gRPC gives it: not compressed, its length. */
+/** Adds gRPC's prefix: uncompressed, length. */
 export function frameMessage(message: Uint8Array): Uint8Array {
   const framed = Buffer.alloc(MESSAGE_PREFIX_BYTES + message.length);
   framed.writeUInt32BE(message.length, 1);
@@ -129,7 +129,7 @@ export interface FramedMessage {
   readonly payload: Uint8Array;
 }
 
-/** The one message of a unary request; undefined when `body` is anything else. */
+/** Returns the single message of a unary request; undefined for anything else. */
 export function unframeMessage(body: Uint8Array): FramedMessage | undefined {
   if (body.length < MESSAGE_PREFIX_BYTES) return undefined;
   const view = new DataView(body.buffer, body.byteOffset, body.length);

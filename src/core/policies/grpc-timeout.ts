@@ -8,18 +8,18 @@ const UNIT_MS: Readonly<Record<string, number>> = {
   n: 1e-6,
 };
 
-/** The units that a deadline may be written in, finest first; a value has at most 8 digits. */
+/** Units of a deadline, finest first; a value has at most 8 digits. */
 const UNITS = ['n', 'u', 'm', 'S', 'M', 'H'] as const;
 const MAX_DIGITS_VALUE = 99_999_999;
 
-/** The timeout in milliseconds; undefined for a header that is absent or none. */
+/** Parses the timeout in milliseconds; undefined for an absent or invalid header. */
 export function parseGrpcTimeout(header: string | undefined): number | undefined {
   const match = /^(\d{1,8})([HMSmun])$/.exec(header ?? '');
   const unitMs = UNIT_MS[match?.[2] ?? ''];
   return match?.[1] === undefined || unitMs === undefined ? undefined : Number(match[1]) * unitMs;
 }
 
-/** The header for `timeoutMs`, rounded down, in the finest unit that holds it. */
+/** Formats `timeoutMs`, rounded down, in the finest unit that fits. */
 export function formatGrpcTimeout(timeoutMs: number): string {
   for (const unit of UNITS) {
     const value = Math.floor(Math.max(0, timeoutMs) / (UNIT_MS[unit] ?? 1));

@@ -11,22 +11,25 @@ import {
 export interface PolicyEffect {
   readonly policy: string;
   readonly effect: 'mutate' | 'deny' | 'audit' | 'exempt';
-  /** The policy only reports what it would do. */
+  /** The effect is only reported. */
   readonly dryRun: boolean;
 }
 
 export interface PolicyDecision {
   /** In the order of the policies. */
   readonly effects: readonly PolicyEffect[];
-  /** The first denial in force; its message names policy, pod and what to do. */
+  /** The first enforced denial; its message names the policy, the pod and what to do. */
   readonly denial: { readonly policy: string; readonly message: string } | undefined;
-  /** What all matching policies change; of two that set the same key the later one wins. Undefined for nothing. */
+  /**
+   * Changes of all matching policies; the later one wins where two set the same key. Undefined for
+   * none.
+   */
   readonly mutation: Mutation | undefined;
-  /** Matching policies in force that must not be skipped when the mutation cannot be applied. */
+  /** Matching enforced policies that must not be skipped when the mutation fails. */
   readonly mustApply: readonly string[];
 }
 
-/** What the policies, in this order, want of one call. */
+/** Decides what the policies, in this order, do to one call. */
 export function decide(policies: readonly RuntimePolicy[], facts: CallFacts): PolicyDecision {
   const effects: PolicyEffect[] = [];
   const mustApply: string[] = [];
@@ -58,15 +61,15 @@ export function decide(policies: readonly RuntimePolicy[], facts: CallFacts): Po
 }
 
 /**
- * Pods that the node itself needs: those of kube-system, and static ones, which kubelet marks with the source it read them from
- * (it overwrites that annotation on every pod, so no user can pretend).
+ * Whether the pod is exempt: a pod in kube-system, or a static pod, which kubelet marks with its
+ * source (it overwrites that annotation on every pod, so that users cannot forge it).
  */
 export function isSystemPod(pod: PodFacts): boolean {
   const source = pod.annotations.get('kubernetes.io/config.source');
   return pod.namespace === 'kube-system' || (source !== undefined && source !== 'api');
 }
 
-/** Whether a policy is about this call. */
+/** Whether a policy matches the call. */
 export function matches({ match }: RuntimePolicy, { operation, pod, container }: CallFacts): boolean {
   if (!match.operations.includes(operation)) return false;
   if (match.namespaces !== undefined && !match.namespaces.some((glob) => globMatches(glob, pod.namespace))) {
@@ -78,7 +81,10 @@ export function matches({ match }: RuntimePolicy, { operation, pod, container }:
   return match.images.some((glob) => images.some((image) => globMatches(glob, image)));
 }
 
-/** `*` is any text and `?` any one character, slashes included. Linear in the text but for the stars: no regular expression to blow up. */
+/**
+ * `*` matches any text and `?` any character, slashes included. Linear in the text except for the
+ * stars: a regular expression could blow up.
+ */
 export function globMatches(glob: string, text: string): boolean {
   let g = 0;
   let t = 0;
@@ -104,7 +110,7 @@ export function globMatches(glob: string, text: string): boolean {
   return g === glob.length;
 }
 
-/** How messages and logs call the pod of a call. */
+/** Describes the pod of a call for messages and logs. */
 export function podName({ namespace, name }: PodFacts): string {
   return `${namespace}/${name}`;
 }
@@ -114,7 +120,7 @@ function denialMessage(policy: string, message: string, { pod, operation, contai
   return `RuntimePolicy ${policy} denies ${operation} for ${what}pod ${podName(pod)}: ${message} (change the pod, or what the policy matches)`;
 }
 
-/** A sandbox has no variables and no resources that a policy could change. */
+/** A sandbox has no variables and no resources to change. */
 function changes(mutation: Mutation, { operation }: CallFacts): boolean {
   const entries =
     operation === 'CreateContainer'

@@ -49,14 +49,14 @@ spec: {}
   for (const line of [
     'document 1.metadata.name: must be lower-case',
     'document 1.spec.match.operations[0]: must be CreateContainer or RunPodSandbox',
-    'document 1.spec.match.podSelector.matchExpressions[0].values: must be given for In',
-    'document 1.spec.mutate.env.set.A: must be a text; put numbers and booleans in quotes',
-    'document 1.spec.mutate.labels.set: must be names like team or example.com/team, and must not begin with io.kubernetes.',
+    'document 1.spec.match.podSelector.matchExpressions[0].values: must be set for In',
+    'document 1.spec.mutate.env.set.A: must be a string; put numbers and booleans in quotes',
+    'document 1.spec.mutate.labels.set: must be label keys like team or example.com/team, and must not begin with io.kubernetes.',
     'found "io.kubernetes.pod.uid"',
     'document 1.spec.mutate.resources.memoryLimit: found "lots"',
     'document 1.spec.typo: unknown field',
-    'document 2.spec.match.images: needs the operation CreateContainer',
-    'document 2.spec.mutate.env: needs the operation CreateContainer',
+    'document 2.spec.match.images: requires the operation CreateContainer',
+    'document 2.spec.mutate.env: requires the operation CreateContainer',
     'document 3.spec: must have an effect',
   ]) {
     expect(message).toContain(line);
@@ -64,7 +64,7 @@ spec: {}
 });
 
 test.each([
-  ['no YAML', 'a: [', 'is no YAML'],
+  ['no YAML', 'a: [', 'is not valid YAML'],
   ['another kind', 'apiVersion: v1\nkind: Pod\n', 'kind: must be RuntimePolicy'],
   [
     'a key set and removed',

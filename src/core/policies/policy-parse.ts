@@ -11,9 +11,9 @@ const document = z.strictObject({
   kind: z.literal('RuntimePolicy', 'must be RuntimePolicy'),
   metadata: z.looseObject({
     name: z
-      .string('must be given')
+      .string('is required')
       .regex(/^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$/, 'must be lower-case letters, digits, dots and dashes'),
-    /** These two are there when the document is an object of the API. */
+    /** Set when the document is an object of the API. */
     uid: z.string().optional(),
     generation: z.number().int().optional(),
   }),
@@ -21,16 +21,20 @@ const document = z.strictObject({
 });
 
 /**
- * The policies of one YAML file, which may hold several documents. Throws one `invalid` fault that lists every problem of the whole
- * file with its path; `file` is how messages call it.
+ * Parses the policies of one YAML file, which may have several documents. Throws one `invalid`
+ * fault that lists every problem of the file with its path; `file` names it in messages.
  */
 export function parsePolicies(yamlText: string, file: string): RuntimePolicy[] {
   const documents = parseAllDocuments(yamlText);
   const syntax = [...documents].flatMap((yaml) => yaml.errors.map((error) => error.message.split('\n')[0]));
   if (syntax.length > 0) {
-    throw new Fault('invalid', `${file} is no YAML:\n${syntax.map((line) => `  ${line ?? ''}`).join('\n')}`, {
-      fields: { document: file },
-    });
+    throw new Fault(
+      'invalid',
+      `${file} is not valid YAML:\n${syntax.map((line) => `  ${line ?? ''}`).join('\n')}`,
+      {
+        fields: { document: file },
+      },
+    );
   }
   const issues: z.core.$ZodIssue[] = [];
   const policies: RuntimePolicy[] = [];
@@ -79,7 +83,10 @@ function toChange({ set = {}, remove = [] }: NonNullable<MutateSpec['env']> = {}
   return { set: new Map(Object.entries(set)), remove: new Set(remove) };
 }
 
-/** The API names quantities as Kubernetes does; inside, units are in names. Absent ones stay absent. */
+/**
+ * The API names quantities as Kubernetes does; internal names have units. Absent fields stay
+ * absent.
+ */
 function toResources({
   memoryLimit,
   memorySwapLimit,

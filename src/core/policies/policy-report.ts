@@ -2,16 +2,16 @@ import { basename } from 'node:path';
 import { z } from 'zod';
 import { clip } from '../kube-text/api-status.ts';
 
-/** Beside the socket that kubelet talks to: where a CRI proxy tells of itself. */
+/** Socket on which a CRI proxy reports its status, beside the one that kubelet uses. */
 export const PROXY_ADMIN_SOCKET = 'cri-admin.sock';
 
-/** What is said in NodeInventory.status of one policy. */
+/** The part of NodeInventory.status about one policy. */
 export interface PolicyFacts {
   readonly name: string;
   readonly uid: string;
-  /** Of the object that is in force; absent while none is. */
+  /** Generation of the enforced object; absent while none is enforced. */
   readonly generation?: number | undefined;
-  /** Why the newest one is not. */
+  /** Why the newest generation is not enforced. */
   readonly problem?: string | undefined;
 }
 
@@ -24,14 +24,14 @@ const report = z.object({
   }),
 });
 
-/** The name of the file of a policy that comes from the API. */
+/** Returns the name of the file of a policy from the API. */
 export function policyFileName(name: string): string {
   return `${name}.yaml`;
 }
 
 /**
- * What a proxy's `/status` says of the policies that come from the API, which are those in `directory`. Throws when that is no answer
- * of a proxy.
+ * Returns the state of the policies in `directory`, which come from the API, from a proxy's
+ * `/status`. Throws when that is invalid.
  */
 export function readPolicyReport(
   status: unknown,
@@ -40,7 +40,7 @@ export function readPolicyReport(
     expected,
   }: {
     readonly directory: string;
-    /** The objects that there are in the API. */
+    /** The objects in the API. */
     readonly expected: readonly { readonly name: string; readonly uid: string }[];
   },
 ): readonly PolicyFacts[] {

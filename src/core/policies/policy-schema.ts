@@ -13,14 +13,14 @@ import {
 } from '../kube-text/document-schema.ts';
 import { POLICY_OPERATIONS } from './policy.ts';
 
-/** YAML reads `on: 1` as a number and `yes` as a text: what a variable is set to must be written as a text. */
+/** YAML reads `on: 1` as a number and `yes` as a string: values of variables must be strings. */
 const texts = z.record(
   z.string(),
   z
-    .string('must be a text; put numbers and booleans in quotes')
+    .string('must be a string; put numbers and booleans in quotes')
     .max(4096, 'must have at most 4096 characters'),
 );
-const keys = z.array(z.string('must be a text').max(316, 'must have at most 316 characters')).max(64);
+const keys = z.array(z.string('must be a string').max(316, 'must have at most 316 characters')).max(64);
 
 type KeyRule = Parameters<typeof everyKey>[0];
 
@@ -29,22 +29,22 @@ const envName: KeyRule = {
   holds: (key) => key !== '' && !key.includes('='),
   message: 'must be variable names without "="',
 };
-/** kubelet finds its pods by these; a runtime's answer with other values would make it lose them. */
+/** kubelet finds its pods by these; other values in a runtime's answer would make it lose them. */
 const notKubelets: KeyRule = {
   rule: `key.matches('${LABEL_KEY}') && !key.startsWith('io.kubernetes.') && !key.startsWith('io.kubernetes/')`,
   holds: (key) => isLabelKey(key) && !key.startsWith('io.kubernetes.') && !key.startsWith('io.kubernetes/'),
   message:
-    "must be names like team or example.com/team, and must not begin with io.kubernetes.: these are kubelet's own",
+    'must be label keys like team or example.com/team, and must not begin with io.kubernetes., which is reserved for kubelet',
 };
 
 function entries(description: string, what: KeyRule) {
   return checkedField(
     z.strictObject({
-      set: checkedField(texts, 'What is set, over what the pod or its image says.', {
+      set: checkedField(texts, 'Entries to set; they override those of the pod and its image.', {
         maxProperties: 64,
         rules: [everyKey(what)],
       }).optional(),
-      remove: checkedField(keys, 'What is removed.', { set: true, rules: [everyKey(what)] }).optional(),
+      remove: checkedField(keys, 'Keys to remove.', { set: true, rules: [everyKey(what)] }).optional(),
     }),
     description,
     {
@@ -71,7 +71,7 @@ const cgroupFile = new RegExp(CGROUP_FILE);
 
 const resources = z.strictObject({
   cpuPeriod: field(positive, 'Microseconds.').optional(),
-  cpuQuota: checkedField(integer, 'Microseconds a period; -1 is no limit.', {
+  cpuQuota: checkedField(integer, 'Microseconds per period; -1 for no limit.', {
     rules: [
       {
         rule: 'self == -1 || self > 0',
@@ -80,19 +80,19 @@ const resources = z.strictObject({
       },
     ],
   }).optional(),
-  cpuShares: field(positive, 'Weight among containers.').optional(),
+  cpuShares: field(positive, 'Relative CPU weight.').optional(),
   memoryLimit: field(quantity, 'E.g. 64Mi.').optional(),
   memorySwapLimit: field(
     sizeText(`^(-1|${QUANTITY})$`),
-    'Memory and swap together; -1 is no limit.',
+    'Memory and swap together; -1 for no limit.',
   ).optional(),
   oomScoreAdj: field(
     integer.min(-1000, 'must be at least -1000').max(1000, 'must be at most 1000'),
-    'The higher, the sooner it is killed.',
+    'Score for the OOM killer; a higher one is killed earlier.',
   ).optional(),
   cpusetCpus: field(cpuList, 'CPUs, as a list: 0-3,7.').optional(),
   cpusetMems: field(cpuList, 'Memory nodes, as a list.').optional(),
-  unified: checkedField(texts, 'Files of cgroup v2: memory.high.', {
+  unified: checkedField(texts, 'Files of cgroup v2, for example memory.high.', {
     maxProperties: 32,
     rules: [
       everyKey({
@@ -107,7 +107,7 @@ const resources = z.strictObject({
 const patterns = (message: string) =>
   z
     .array(
-      z.string('must be a text').min(1, 'must not be empty').max(512, 'must have at most 512 characters'),
+      z.string('must be a string').min(1, 'must not be empty').max(512, 'must have at most 512 characters'),
     )
     .min(1, message)
     .max(64, 'must have at most 64 entries');
@@ -116,60 +116,63 @@ const match = z.strictObject({
   operations: checkedField(
     z
       .array(z.enum(POLICY_OPERATIONS, 'must be CreateContainer or RunPodSandbox'))
-      .min(1, 'must name an operation')
+      .min(1, 'must have at least one operation')
       .max(2),
-    'Calls that it looks at; all of them when absent.',
+    'Calls to match; all when absent.',
     { set: true },
   ).optional(),
   namespaces: field(
-    patterns('must name a namespace, or be absent for all'),
+    patterns('must have at least one namespace; omit it to match all'),
     'Names, or patterns with *; all when absent.',
   ).optional(),
   podSelector: labelSelector('Labels of the pod; all pods when absent.').optional(),
   images: field(
-    patterns('must name an image, or be absent for all'),
+    patterns('must have at least one image; omit it to match all'),
     'Patterns with * and ? for the image of a container; all when absent.',
   ).optional(),
 });
 
 const spec = z.strictObject({
-  match: field(match, 'Which calls of kubelet it is about; all when absent.').optional(),
+  match: field(match, 'Calls to match; all when absent.').optional(),
   mutate: field(
     z.strictObject({
-      env: entries('Variables of containers.', envName).optional(),
+      env: entries('Environment variables of containers.', envName).optional(),
       labels: entries('Labels, as the runtime sees them.', notKubelets).optional(),
       annotations: entries('Annotations, as the runtime sees them.', notKubelets).optional(),
-      resources: field(resources, 'Limits of containers.').optional(),
+      resources: field(resources, 'Resource limits of containers.').optional(),
     }),
-    'What it changes.',
+    'Changes to the request.',
   ).optional(),
   deny: field(
     z.strictObject({
       message: field(
-        z.string('must be a text').min(1, 'must say why').max(1024, 'must have at most 1024 characters'),
-        'Says why; it is shown in the events of the pod.',
+        z
+          .string('must be a string')
+          .min(1, 'must give a reason')
+          .max(1024, 'must have at most 1024 characters'),
+        'Reason of the denial, shown in the events of the pod.',
       ),
       includeSystemPods: field(
         z.boolean('must be true or false').default(false),
-        'Also for kube-system and static pods, which are exempt otherwise.',
+        'Also match kube-system and static pods, which are otherwise exempt.',
       ),
     }),
-    'Refuses the call.',
+    'Denies the call.',
   ).optional(),
-  audit: field(z.boolean('must be true or false').default(false), 'Writes each match to the log.'),
+  audit: field(z.boolean('must be true or false').default(false), 'Logs each match.'),
   failurePolicy: field(
     z.enum(['Ignore', 'Fail'], 'must be Ignore or Fail').default('Ignore'),
-    'What becomes of a call when the policy cannot be applied. System and static pods always pass.',
+    'Whether a call passes (Ignore) or fails (Fail) when the policy cannot be applied. System and static pods always pass.',
   ),
   dryRun: field(
     z.boolean('must be true or false').default(false),
-    'Effects are logged and counted, not applied.',
+    'Effects are logged and counted, but not applied.',
   ),
 });
 
 type Spec = z.output<typeof spec>;
 
-/** Without CreateContainer among the operations, what only containers have makes no sense. */
+/** Container fields make no sense without CreateContainer among the operations. */
 const SANDBOX_ONLY =
   "has(self.match) && has(self.match.operations) && !self.match.operations.exists(operation, operation == 'CreateContainer')";
 const isSandboxOnly = ({ match: { operations } = {} }: Spec): boolean =>
@@ -183,13 +186,16 @@ function needsContainers(
   return {
     rule: `!(${SANDBOX_ONLY}) || !(${has.rule})`,
     holds: (value) => !isSandboxOnly(value) || !has.holds(value),
-    message: `needs the operation CreateContainer${why}`,
+    message: `requires the operation CreateContainer${why}`,
     path,
   };
 }
 
-/** The spec of a RuntimePolicy as files and the API hold it; the CRD is made of it, and `parsePolicies` checks by it. */
-export const policySpec = checkedField(spec, 'Which calls, and what becomes of them.', {
+/**
+ * The spec of a RuntimePolicy in files and in the API; the CRD is generated from it, and
+ * `parsePolicies` validates with it.
+ */
+export const policySpec = checkedField(spec, 'Calls to match, and the effects.', {
   rules: [
     {
       rule: 'has(self.mutate) || has(self.deny) || self.audit',

@@ -28,7 +28,7 @@ describe('the status of a policy', () => {
       1,
       'False',
       'Pending',
-      'not yet in force on b',
+      'not yet enforced on b',
     ],
     [
       'a proxy has one of its name that was deleted',
@@ -36,9 +36,9 @@ describe('the status of a policy', () => {
       0,
       'False',
       'Pending',
-      'not yet in force on a',
+      'not yet enforced on a',
     ],
-    ['a node has not heard of it', { a: [] }, 0, 'False', 'Pending', 'not yet in force on a'],
+    ['a node has not heard of it', { a: [] }, 0, 'False', 'Pending', 'not yet enforced on a'],
     [
       'a proxy refuses it',
       { a: facts(), b: facts({ generation: 1, problem: 'spec.x: unknown field' }) },
@@ -47,14 +47,7 @@ describe('the status of a policy', () => {
       'Refused',
       'b: spec.x: unknown field',
     ],
-    [
-      'there is no proxy',
-      { a: undefined },
-      0,
-      'False',
-      'ProxyNotRunning',
-      'no node has a CRI proxy that could apply it',
-    ],
+    ['there is no proxy', { a: undefined }, 0, 'False', 'ProxyNotRunning', 'no node has a CRI proxy'],
   ])('when %s', (_, nodes, count, ready, reason, message) => {
     expect(status(nodes)).toEqual({
       observedGeneration: 2,
@@ -81,7 +74,7 @@ describe('the status of a policy', () => {
   it('names some of many nodes', () => {
     const many = Object.fromEntries(Array.from({ length: 8 }, (_, i) => [`n${i}`, []]));
     expect(status(many)?.conditions?.[0]?.message).toBe(
-      'not yet in force on n0, n1, n2, n3, n4 and 3 more nodes',
+      'not yet enforced on n0, n1, n2, n3, n4 and 3 more nodes',
     );
   });
 });

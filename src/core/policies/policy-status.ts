@@ -19,15 +19,15 @@ export interface PolicyStatusInput {
   readonly name: string;
   readonly uid: string;
   readonly generation: number;
-  /** What every node says of its proxy; `policies` is undefined for one without proxy. */
+  /** What every node reports of its proxy; `policies` is undefined for a node without a proxy. */
   readonly nodes: readonly { readonly name: string; readonly policies: readonly PolicyFacts[] | undefined }[];
   readonly previous: PolicyStatus | undefined;
 }
 
-/** How many nodes a message names. */
+/** A message lists this many nodes. */
 const NAMED = 5;
 
-/** What to write into the status of a policy; undefined when it says that already. */
+/** Returns the status of a policy to write; undefined when it is unchanged. */
 export function planPolicyStatus(
   { name, uid, generation, nodes, previous }: PolicyStatusInput,
   now: Date,
@@ -51,13 +51,13 @@ export function planPolicyStatus(
     }
     if (waiting.length > 0) {
       const names = list(waiting.map(({ node }) => node));
-      return { status: 'False', reason: 'Pending', message: `not yet in force on ${names}${without}` };
+      return { status: 'False', reason: 'Pending', message: `not yet enforced on ${names}${without}` };
     }
     if (proxied.length === 0) {
       return {
         status: 'False',
         reason: 'ProxyNotRunning',
-        message: 'no node has a CRI proxy that could apply it',
+        message: 'no node has a CRI proxy',
       };
     }
     return { status: 'True', reason: 'Enforced', message: without.replace('; ', '') };

@@ -1,4 +1,7 @@
-/** The calls that a policy may touch. Stop*, Remove* and all others are never looked at: a node must always be able to drain. */
+/**
+ * The calls that a policy may affect. Stop*, Remove* and others are never inspected: it must always
+ * be possible to drain a node.
+ */
 export const POLICY_OPERATIONS = ['CreateContainer', 'RunPodSandbox'] as const;
 export type PolicyOperation = (typeof POLICY_OPERATIONS)[number];
 
@@ -32,11 +35,11 @@ export interface EntryChange {
 export interface ResourceChange {
   /** Microseconds. */
   readonly cpuPeriod?: bigint;
-  /** Microseconds a period; -1 is no limit. */
+  /** Microseconds per period; -1 for no limit. */
   readonly cpuQuota?: bigint;
   readonly cpuShares?: bigint;
   readonly memoryLimitBytes?: bigint;
-  /** Memory and swap together; -1 is no limit. */
+  /** Memory and swap together; -1 for no limit. */
   readonly memorySwapLimitBytes?: bigint;
   readonly oomScoreAdj?: bigint;
   readonly cpusetCpus?: string;
@@ -45,7 +48,7 @@ export interface ResourceChange {
   readonly unified?: Readonly<Record<string, string>>;
 }
 
-/** All that is to be changed in one request. */
+/** All changes to one request. */
 export interface Mutation {
   readonly env: EntryChange;
   readonly labels: EntryChange;
@@ -62,31 +65,31 @@ export interface Selector {
   }[];
 }
 
-/** Which state of which object of the API a policy is. */
+/** Identifies the version of the API object that a policy comes from. */
 export interface PolicyOrigin {
   readonly uid: string;
   readonly generation: number;
 }
 
-/** One RuntimePolicy, checked and with its defaults in place. */
+/** One RuntimePolicy, validated and with its defaults. */
 export interface RuntimePolicy {
   readonly name: string;
-  /** Absent for one that a person has written into a file. */
+  /** Absent for a policy from a file. */
   readonly origin?: PolicyOrigin;
   readonly match: {
     readonly operations: readonly PolicyOperation[];
-    /** Names, or patterns with `*`; undefined is all. */
+    /** Names, or patterns with `*`; undefined matches all. */
     readonly namespaces: readonly string[] | undefined;
     readonly podSelector: Selector | undefined;
-    /** Patterns with `*` and `?`; undefined is all. */
+    /** Patterns with `*` and `?`; undefined matches all. */
     readonly images: readonly string[] | undefined;
   };
   readonly mutation: Mutation | undefined;
   readonly deny: { readonly message: string; readonly includeSystemPods: boolean } | undefined;
   readonly audit: boolean;
-  /** What becomes of a call when the policy could not be applied. */
+  /** What happens to a call when the policy cannot be applied. */
   readonly failurePolicy: 'Ignore' | 'Fail';
-  /** Effects are logged and counted, not applied. */
+  /** Effects are logged and counted, but not applied. */
   readonly dryRun: boolean;
 }
 

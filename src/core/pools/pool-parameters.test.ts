@@ -13,7 +13,7 @@ test('what is not said leaves the choice', () => {
 test.each([
   [{ backend: 'zfs' }, 'parameters: there is no backend "zfs"; possible are btrfs, image, directory'],
   [{ encrypted: 'yes' }, 'parameters: encrypted is "yes"; write "true" or "false"'],
-  [{ poolSelector: 'media in ssd' }, 'parameters: poolSelector: "media in ssd" is no label selector'],
+  [{ poolSelector: 'media in ssd' }, 'parameters: poolSelector: invalid label selector "media in ssd"'],
   [{ poolSelector: 'x'.repeat(1025) }, 'parameters: poolSelector: has 1025 characters; at most 1024'],
 ])('%j is refused', (parameters, words) => {
   expect(() => parsePoolParameters(parameters, 'parameters')).toThrow(words);

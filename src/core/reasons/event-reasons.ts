@@ -1,6 +1,7 @@
 /**
- * Reasons of the events that Keelson records, with what each means. The documentation lists them from
- * here. Where a CSI sidecar or snapshot-controller records the same event, the reason is theirs.
+ * Reasons of the events that Keelson records, with what each means. The documentation lists them
+ * from here. Where a CSI sidecar or snapshot-controller records the same event, the reason is
+ * theirs.
  */
 export const EVENT_REASONS = {
   Provisioning: 'The volume of a claim takes longer than 2 s to create; names its node and pool.',

@@ -67,8 +67,8 @@ export function planGroupContent(state: GroupContentState): GroupContentPlan {
 }
 
 /**
- * Plans for a pre-provisioned group. Its VolumeSnapshots are created by its user, so the status lists
- * no members.
+ * Plans for a pre-provisioned group. Its VolumeSnapshots are created by its user, so the status
+ * lists no members.
  */
 function planPreProvisioned(
   { content, members, unnamed }: GroupContentState,

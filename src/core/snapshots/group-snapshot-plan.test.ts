@@ -88,7 +88,7 @@ describe('a group snapshot', () => {
     ],
     ['tells what its content says', { content }, { do: 'report', status: { isReady: false } }],
     [
-      'keeps a claim that could go while it is taken',
+      'protects a claim that could be deleted while its snapshot is created',
       { content, sources: [{ claim: 'team/a', isProtected: false, source: source('vol-1') }] },
       { do: 'protect', claims: ['team/a'] },
     ],
@@ -159,13 +159,13 @@ describe('a group snapshot', () => {
           { claim: 'team/b', isProtected: true, source: source('x', 'other') },
         ],
       },
-      'claim team/b is of driver other',
+      'claim team/b has a volume of driver other',
     ],
     ['no class', { group: unclassed, classes: [] }, 'cannot find default group snapshot class'],
     [
       'a class with a parameter',
       { classes: [{ ...keelson, parameters: { deletionPolicy: 'Retain' } }] },
-      'VolumeGroupSnapshotClass keelson: parameter "deletionPolicy" is unknown',
+      'VolumeGroupSnapshotClass keelson: unknown parameter "deletionPolicy"',
     ],
     [
       'two default classes',
@@ -176,7 +176,7 @@ describe('a group snapshot', () => {
     [
       'a parameter that means nothing',
       { classes: [{ ...keelson, parameters: { colour: 'blue' } }] },
-      'parameter "colour" is unknown',
+      'unknown parameter "colour"',
     ],
     [
       'a content that vanished',

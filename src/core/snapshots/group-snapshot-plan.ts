@@ -11,29 +11,29 @@ import {
 import type { DeletionPolicy, SnapshotClassView } from './snapshot.ts';
 import type { SnapshotSource } from './snapshot-plan.ts';
 
-/** A claim that is selected, and its volume, or why it has none. */
+/** A selected claim, and its volume or why it has none. */
 export interface GroupSource {
   readonly claim: string;
-  /** It is kept until the group is taken. */
+  /** It is protected until the group is created. */
   readonly isProtected: boolean;
   readonly source: SnapshotSource | Fault;
 }
 
-/** The VolumeSnapshot and its content of one member, as far as they are there. */
+/** The VolumeSnapshot of one member and its content, if they exist. */
 export interface GroupMemberState {
   readonly member: GroupMember;
   readonly isMade: boolean;
-  /** Volumes that are being made from it right now. */
+  /** Names of volumes that are being restored from it. */
   readonly restoring: readonly string[];
 }
 
-/** All that a decision about one VolumeGroupSnapshot rests on. */
+/** What a decision about one VolumeGroupSnapshot depends on. */
 export interface GroupState {
   readonly group: GroupView;
   readonly content: GroupContentView | undefined;
   readonly sources: readonly GroupSource[];
   readonly classes: readonly SnapshotClassView[];
-  /** Those that its content tells of. */
+  /** The members that its content lists. */
   readonly members: readonly GroupMemberState[];
   /** Names of VolumeSnapshots that it owns, and that it holds or that are not being deleted. */
   readonly held: readonly string[];
@@ -42,19 +42,19 @@ export interface GroupState {
 export type GroupPlan =
   | { readonly do: 'nothing' }
   | { readonly do: 'wait'; readonly fault: Fault }
-  /** It is being deleted, and volumes are still being made from a member. */
+  /** It is being deleted, and volumes are being restored from a member. */
   | { readonly do: 'hold'; readonly fault: Fault }
   | { readonly do: 'set-class'; readonly className: string }
   | { readonly do: 'add-finalizer' }
-  /** Keep these claims until the group is taken. */
+  /** Protect these claims until the group is created. */
   | { readonly do: 'protect'; readonly claims: readonly string[] }
-  /** Note in the content which group snapshot it belongs to from now on. */
+  /** Record in the content which group snapshot it belongs to. */
   | { readonly do: 'bind'; readonly className: string | undefined }
   | { readonly do: 'create-content'; readonly content: NewGroupContent }
-  /** Make the VolumeSnapshot and the VolumeSnapshotContent of each. */
+  /** Create the VolumeSnapshot and the VolumeSnapshotContent of each member. */
   | { readonly do: 'create-members'; readonly members: readonly GroupMember[] }
   | { readonly do: 'report'; readonly status: GroupStatus }
-  /** Delete these VolumeSnapshots, and let them go. */
+  /** Delete these VolumeSnapshots and remove their finalizers. */
   | { readonly do: 'release-members'; readonly names: readonly string[] }
   | { readonly do: 'release-content' }
   | { readonly do: 'delete-content' }
@@ -69,7 +69,10 @@ export interface NewGroupContent {
 
 const NOTHING = { do: 'nothing' } as const;
 
-/** The next step for a VolumeGroupSnapshot: the part that is the same for all drivers. Those of other drivers are left alone. */
+/**
+ * Returns the next step for a VolumeGroupSnapshot in the part that is common to all drivers. Those
+ * of other drivers are left alone.
+ */
 export function planGroup(state: GroupState): GroupPlan {
   const { group, content } = state;
   if (isForeign(state)) return NOTHING;
@@ -78,7 +81,8 @@ export function planGroup(state: GroupState): GroupPlan {
   if (content !== undefined) return planBound(state, content);
   const missing = group.contentName ?? group.status.contentName;
   if (missing !== undefined) {
-    // One that was there once is not made again: it would show another moment under the same name.
+    // A content that existed once is not re-created: it would hold data of another time under the
+    // same name.
     const text = `${who}: VolumeGroupSnapshotContent ${missing} does not exist`;
     return { do: 'wait', fault: new Fault('not-found', text) };
   }
@@ -99,12 +103,14 @@ function planNew({ group, sources, classes }: GroupState): GroupPlan {
     do: 'wait',
     fault: new Fault('precondition', `${who}: ${text}`),
   });
-  if (sources.length === 0) return wait('no claim of its namespace has the labels of spec.source.selector');
+  if (sources.length === 0) return wait('no claim of its namespace matches spec.source.selector');
   const volumeHandles: string[] = [];
   for (const { claim, source } of sources) {
     if (source instanceof Fault) return wait(source.message);
     if (source.driver !== DRIVER_NAME) {
-      return wait(`claim ${claim} is of driver ${source.driver}; all have to be of ${DRIVER_NAME}`);
+      return wait(
+        `claim ${claim} has a volume of driver ${source.driver}; expected ${DRIVER_NAME} for all claims`,
+      );
     }
     volumeHandles.push(source.volumeHandle);
   }
@@ -117,7 +123,10 @@ function planNew({ group, sources, classes }: GroupState): GroupPlan {
   return { do: 'create-content', content: { name, className, deletionPolicy, volumeHandles } };
 }
 
-/** The class, or what is wrong. The words about default classes are those of every snapshot controller: Kubernetes' own tests look for them. */
+/**
+ * Returns the class, or what is wrong. The messages about default classes contain the words that
+ * Kubernetes' own tests expect.
+ */
 function chooseClass(
   className: string | undefined,
   classes: readonly SnapshotClassView[],
@@ -126,21 +135,21 @@ function chooseClass(
   const [only, ...more] = className === undefined ? ours : classes.filter(({ name }) => name === className);
   if (only === undefined) {
     return className === undefined
-      ? `cannot find default group snapshot class: no VolumeGroupSnapshotClass of driver ${DRIVER_NAME} is marked as such; name one in spec.volumeGroupSnapshotClassName`
+      ? `cannot find default group snapshot class: no VolumeGroupSnapshotClass of driver ${DRIVER_NAME} is marked as default; set spec.volumeGroupSnapshotClassName`
       : `VolumeGroupSnapshotClass ${className} does not exist`;
   }
   if (more.length > 0) {
     const names = [only, ...more].map(({ name }) => name).sort();
-    return `${names.length} default snapshot classes were found: VolumeGroupSnapshotClasses ${names.join(', ')} of driver ${DRIVER_NAME}; name one in spec.volumeGroupSnapshotClassName`;
+    return `${names.length} default snapshot classes were found: VolumeGroupSnapshotClasses ${names.join(', ')} of driver ${DRIVER_NAME}; set spec.volumeGroupSnapshotClassName`;
   }
   const unknown = Object.keys(only.parameters).find(
-    // Some, Kubernetes' own tests among them, say the policy twice.
+    // Some classes, in Kubernetes' own tests among others, repeat the policy as a parameter.
     (key) =>
       !key.startsWith('csi.storage.k8s.io/') &&
       !(key === 'deletionPolicy' && only.parameters[key] === only.deletionPolicy),
   );
   if (unknown === undefined) return only;
-  return `VolumeGroupSnapshotClass ${only.name}: parameter ${JSON.stringify(unknown)} is unknown; ${DRIVER_NAME} takes none`;
+  return `VolumeGroupSnapshotClass ${only.name}: unknown parameter ${JSON.stringify(unknown)}; ${DRIVER_NAME} takes none`;
 }
 
 function planBound({ group, members, sources }: GroupState, content: GroupContentView): GroupPlan {
@@ -159,7 +168,7 @@ function planBound({ group, members, sources }: GroupState, content: GroupConten
   return sameStatus(status, group.status) ? NOTHING : { do: 'report', status };
 }
 
-/** A claim that could go while its volume is being taken. */
+/** Whether a claim could be deleted while its volume is being snapshotted. */
 function isTaken(
   { source, isProtected }: GroupSource,
   { status, volumeHandles = [] }: GroupContentView,
@@ -172,7 +181,7 @@ function isTaken(
   );
 }
 
-/** Why the two do not belong together; undefined when they do. */
+/** Returns why the two do not belong together; undefined when they do. */
 function misboundGroup(
   { uid, namespace, name, contentName }: GroupView,
   { name: content, group, volumeHandles, given }: GroupContentView,
@@ -184,10 +193,10 @@ function misboundGroup(
   if (group.uid !== '' && group.uid !== uid)
     return `${it} is bound to an earlier group snapshot of this name`;
   if (contentName !== undefined && given === undefined) {
-    return `${it} stands for no existing group: it has no spec.source.groupSnapshotHandles`;
+    return `${it} is not pre-provisioned: it has no spec.source.groupSnapshotHandles`;
   }
   if (contentName === undefined && (volumeHandles === undefined || group.uid === '')) {
-    return `${it} has the name of the one that is to be made; delete it`;
+    return `${it} has the name of the content to be created; delete it`;
   }
   return undefined;
 }
@@ -196,13 +205,14 @@ function planDeletion({ group, content, members, held }: GroupState): GroupPlan 
   if (!group.hasFinalizer) return NOTHING;
   const volume = members.flatMap(({ restoring }) => restoring)[0];
   if (volume !== undefined) {
-    const text = `${describeGroup(group)} goes when volume ${volume}, which is being made from a member, is ready`;
+    const text = `${describeGroup(group)} is deleted once volume ${volume}, which is being restored from a member, is ready`;
     return { do: 'hold', fault: new Fault('busy', text) };
   }
-  // One that never became its own is none of its business.
+  // A content that was never bound to it is not its own.
   const isBound =
     content !== undefined && content.group.uid !== '' && misboundGroup(group, content) === undefined;
-  // First, so that the driver's part does not take the members' data away while they are not even asked.
+  // First, so that the driver's part does not delete the data of members whose deletion was not
+  // requested.
   if (held.length > 0) return { do: 'release-members', names: held };
   if (!isBound) return { do: 'remove-finalizer' };
   if (!content.isReleased) return { do: 'release-content' };
@@ -220,7 +230,10 @@ function sameStatus(a: GroupStatus, b: GroupStatus): boolean {
   );
 }
 
-/** The next step for the tie between a VolumeGroupSnapshotContent and its VolumeGroupSnapshot, by `uid` the one of that name. */
+/**
+ * Returns the next step for the binding of a VolumeGroupSnapshotContent to its VolumeGroupSnapshot,
+ * which has the UID `uid`.
+ */
 export function planGroupContentBinding(
   content: GroupContentView,
   uid: string | undefined,

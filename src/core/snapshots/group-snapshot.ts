@@ -1,16 +1,19 @@
 import type { DeletionPolicy } from './snapshot.ts';
 
-/** On a VolumeGroupSnapshot: keeps it until its content and its members are taken care of. */
+/** On a VolumeGroupSnapshot: keeps it until its content and its members are cleaned up. */
 export const GROUP_FINALIZER = 'groupsnapshot.storage.kubernetes.io/volumegroupsnapshot-bound-protection';
 /** On a VolumeGroupSnapshotContent: keeps it until the driver has done its part. */
 export const GROUP_CONTENT_FINALIZER =
   'groupsnapshot.storage.kubernetes.io/volumegroupsnapshotcontent-bound-protection';
-/** On a VolumeSnapshot that is a member: keeps it until its group is being deleted. */
+/** On a VolumeSnapshot of a group: keeps it until the group is being deleted. */
 export const IN_GROUP_FINALIZER = 'snapshot.storage.kubernetes.io/volumesnapshot-in-group-protection';
-/** On a VolumeGroupSnapshotContent whose VolumeGroupSnapshot is being deleted or gone. */
+/** On a VolumeGroupSnapshotContent whose VolumeGroupSnapshot is being deleted or was deleted. */
 export const GROUP_BEING_DELETED = 'groupsnapshot.storage.kubernetes.io/volumegroupsnapshot-being-deleted';
 export const DEFAULT_GROUP_CLASS = 'groupsnapshot.storage.kubernetes.io/is-default-class';
-/** On a VolumeSnapshotContent: the group that it is a member of. No snapshot is ever taken for it alone. */
+/**
+ * On a VolumeSnapshotContent: the group that it is a member of. No snapshot is created for it
+ * alone.
+ */
 export const GROUP_HANDLE = 'groupsnapshot.storage.k8s.io/volumeGroupSnapshotHandle';
 
 /** A VolumeGroupSnapshot. */
@@ -20,13 +23,13 @@ export interface GroupView {
   readonly name: string;
   readonly isDeleting: boolean;
   readonly hasFinalizer: boolean;
-  /** The content that it wants to be bound to; undefined where it is to be taken. */
+  /** The pre-provisioned content to bind; undefined for a dynamic group snapshot. */
   readonly contentName: string | undefined;
   readonly className: string | undefined;
   readonly status: GroupStatus;
 }
 
-/** What a VolumeGroupSnapshot says of its content. */
+/** Status of a VolumeGroupSnapshot. */
 export interface GroupStatus {
   readonly contentName: string | undefined;
   readonly isReady: boolean;
@@ -40,24 +43,24 @@ export interface GroupContentView {
   readonly driver: string;
   readonly isDeleting: boolean;
   readonly hasFinalizer: boolean;
-  /** Its VolumeGroupSnapshot asks for its end, or had its own. */
+  /** Its VolumeGroupSnapshot requested its deletion, or was deleted. */
   readonly isReleased: boolean;
   readonly deletionPolicy: DeletionPolicy;
-  /** The volumes to take together; undefined where the group was there before. */
+  /** The volumes to snapshot together; undefined for a pre-provisioned group. */
   readonly volumeHandles: readonly string[] | undefined;
-  /** The group that was there before. */
+  /** The pre-provisioned group. */
   readonly given: PreProvisionedGroup | undefined;
   readonly group: { readonly namespace: string; readonly name: string; readonly uid: string };
   readonly status: GroupContentStatus;
 }
 
-/** A group snapshot that exists, and its members, as whoever wants it names them. */
+/** An existing group snapshot and its members, as its user lists them. */
 export interface PreProvisionedGroup {
   readonly handle: string;
   readonly snapshotHandles: readonly string[];
 }
 
-/** What the driver says of a group. */
+/** Status of a group, as the driver reports it. */
 export interface GroupContentStatus {
   readonly handle: string | undefined;
   readonly isReady: boolean;
@@ -66,7 +69,7 @@ export interface GroupContentStatus {
   readonly members: readonly GroupMember[];
 }
 
-/** A snapshot of a group, as its content tells of it. */
+/** A snapshot of a group, as its content lists it. */
 export interface GroupMember {
   readonly volumeHandle: string;
   readonly snapshotHandle: string;
@@ -74,22 +77,22 @@ export interface GroupMember {
   readonly sizeBytes: bigint;
 }
 
-/** Name of the content that is made for a VolumeGroupSnapshot: the one that every snapshot controller chooses. */
+/** Returns the name of the content of a VolumeGroupSnapshot, as external-snapshotter derives it. */
 export function groupContentNameOf(groupUid: string): string {
   return `groupsnapcontent-${groupUid}`;
 }
 
-/** Name of the group on the node; names of its LocalVolumes begin with it. */
+/** Returns the name of the group on the node; names of its LocalVolumes begin with it. */
 export function groupNameOf(groupUid: string): string {
   return `groupsnapshot-${groupUid}`;
 }
 
-/** Name of the LocalVolume of a member, and of its snapshot on the node. */
+/** Returns the name of the LocalVolume of a member, and of its snapshot on the node. */
 export function nodeGroupSnapshotNameOf(groupUid: string, volumeHandle: string): string {
   return `${groupNameOf(groupUid)}.${volumeHandle}`;
 }
 
-/** `group snapshot NAMESPACE/NAME`, as messages call it. */
+/** Returns `group snapshot NAMESPACE/NAME` for messages. */
 export function describeGroup({ namespace, name }: Pick<GroupView, 'namespace' | 'name'>): string {
   return `group snapshot ${namespace}/${name}`;
 }

@@ -1,10 +1,13 @@
 import { Fault } from '../fault.ts';
 import type { SnapshotClassView } from './snapshot.ts';
 
-/** Keys under this prefix speak to whoever handles snapshots, and never reach the driver. */
+/** Keys with this prefix address the snapshot controller, and never reach the driver. */
 const RESERVED = 'csi.storage.k8s.io/';
 
-/** The class that a snapshot of a volume of `driver` gets. Throws a Fault that says what is missing or one too many. */
+/**
+ * Returns the class of a snapshot of a volume of `driver`. Throws a Fault when it is missing or
+ * ambiguous.
+ */
 export function chooseSnapshotClass(
   className: string | undefined,
   driver: string,
@@ -14,14 +17,14 @@ export function chooseSnapshotClass(
   if (chosen.driver !== driver) {
     throw new Fault(
       'invalid',
-      `VolumeSnapshotClass ${chosen.name} is of driver ${chosen.driver}, but the claim's volume is of ${driver}`,
+      `VolumeSnapshotClass ${chosen.name} has driver ${chosen.driver}, but the claim's volume has driver ${driver}`,
     );
   }
   const unknown = Object.keys(chosen.parameters).find((key) => !key.startsWith(RESERVED));
   if (unknown === undefined) return chosen;
   throw new Fault(
     'invalid',
-    `VolumeSnapshotClass ${chosen.name}: parameter ${JSON.stringify(unknown)} is unknown; ${driver} takes none`,
+    `VolumeSnapshotClass ${chosen.name}: unknown parameter ${JSON.stringify(unknown)}; ${driver} takes none`,
   );
 }
 
@@ -36,13 +39,13 @@ function defaultClass(driver: string, classes: readonly SnapshotClassView[]): Sn
   if (found === undefined) {
     throw new Fault(
       'precondition',
-      `there is no default VolumeSnapshotClass of driver ${driver}; name one in spec.volumeSnapshotClassName`,
+      `no default VolumeSnapshotClass of driver ${driver} exists; set spec.volumeSnapshotClassName`,
     );
   }
   if (others.length === 0) return found;
   const names = [found, ...others].map(({ name }) => name).sort();
   throw new Fault(
     'precondition',
-    `${names.length} VolumeSnapshotClasses of driver ${driver} are the default: ${names.join(', ')}; name one in spec.volumeSnapshotClassName`,
+    `${names.length} VolumeSnapshotClasses of driver ${driver} are the default: ${names.join(', ')}; set spec.volumeSnapshotClassName`,
   );
 }

@@ -2,10 +2,16 @@ import type { BackendKind } from '../volumes/backend-features.ts';
 import { Fault } from '../fault.ts';
 import type { Snapshot, VolumeMode } from '../volumes/volume.ts';
 
-/** Most volumes in one group: on btrfs each needs a thread of the agent, of about 15 MiB, while the group is cut. */
+/**
+ * Most volumes in one group: on btrfs each needs a thread of the agent, of about 15 MiB, while the
+ * group is cut.
+ */
 export const MAX_GROUP_MEMBERS = 16;
 
-/** Snapshots of several volumes that show one instant. Members are in the order of their volumes' ids. */
+/**
+ * Snapshots of several volumes that show one instant. Members are in the order of their volumes'
+ * ids.
+ */
 export interface SnapshotGroup {
   readonly id: string;
   readonly name: string;
@@ -14,7 +20,8 @@ export interface SnapshotGroup {
 }
 
 /**
- * The volumes of a group that is asked for, in the order in which they are worked on. Throws `invalid` for none, too many, or one twice.
+ * The volumes of a group that is asked for, in the order in which they are worked on. Throws
+ * `invalid` for none, too many, or one twice.
  */
 export function checkGroupVolumes(volumeIds: readonly string[], field: string): readonly string[] {
   if (volumeIds.length === 0) throw new Fault('invalid', `${field} is empty; name at least one volume`);
@@ -31,8 +38,9 @@ export function checkGroupVolumes(volumeIds: readonly string[], field: string): 
 }
 
 /**
- * Ids of groups of which a member is being made or removed, so that what is left of them has to go: a group is whole or nothing. One that
- * merely lacks a member (its record cannot be read) is not among them; nobody wanted the rest to go.
+ * Ids of groups of which a member is being made or removed, so that what is left of them has to go:
+ * a group is whole or nothing. One that merely lacks a member (its record cannot be read) is not
+ * among them; nobody wanted the rest to go.
  */
 export function unfinishedGroups(snapshots: Iterable<Snapshot>): ReadonlySet<string> {
   const unfinished = new Set<string>();
@@ -77,8 +85,9 @@ export function requireSameVolumes(group: SnapshotGroup, volumeIds: readonly str
 }
 
 /**
- * Throws `invalid` unless the caller's idea of the members agrees with what is there: who would delete a snapshot that he does not know of?
- * Ids that are nobody's are members that are gone already. An empty list is no idea at all.
+ * Throws `invalid` unless the caller's idea of the members agrees with what is there: who would
+ * delete a snapshot that he does not know of? Ids that are nobody's are members that are gone
+ * already. An empty list is no idea at all.
  */
 export function checkKnownMembers(
   { id, members }: SnapshotGroup,
@@ -107,9 +116,11 @@ export interface CutMember {
 }
 
 /**
- * Throws `precondition` when the volumes cannot be cut at one instant. While all writers but those of one unit are held, the moment at
- * which that unit is cut is the instant of all. A unit is what is cut at once by itself: all volumes of one btrfs pool (one commit of its
- * file system), or one file of an image pool. Writers of a file system in an image can be held; those of a block device, or of btrfs, cannot.
+ * Throws `precondition` when the volumes cannot be cut at one instant. While all writers but those
+ * of one unit are held, the moment at which that unit is cut is the instant of all. A unit is what
+ * is cut at once by itself: all volumes of one btrfs pool (one commit of its file system), or one
+ * file of an image pool. Writers of a file system in an image can be held; those of a block device,
+ * or of btrfs, cannot.
  */
 export function checkOneInstant(members: readonly CutMember[]): void {
   const units = new Set<string>();

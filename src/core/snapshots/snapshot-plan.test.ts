@@ -175,7 +175,7 @@ describe('the next step for a VolumeSnapshot', () => {
       { snapshot: { ...kept, className: 'gone' } },
       'VolumeSnapshotClass gone does not exist',
     ],
-    ['a parameter', { classes: [{ ...ours, parameters: { fast: 'yes' } }] }, 'parameter "fast" is unknown'],
+    ['a parameter', { classes: [{ ...ours, parameters: { fast: 'yes' } }] }, 'unknown parameter "fast"'],
   ])('says what is wrong with %s', (_name, change, words) => {
     const found = plan(change);
     expect('fault' in found && found.fault.message).toContain(words);

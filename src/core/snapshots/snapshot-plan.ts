@@ -13,42 +13,44 @@ import {
 } from './snapshot.ts';
 import { chooseSnapshotClass } from './snapshot-class.ts';
 
-/** The volume of a claim that a snapshot is wanted of. */
+/** The volume of a claim to snapshot. */
 export interface SnapshotSource {
   readonly driver: string;
   readonly volumeHandle: string;
   readonly volumeMode: string;
 }
 
-/** All that a decision about one VolumeSnapshot rests on. */
+/** What a decision about one VolumeSnapshot depends on. */
 export interface SnapshotState {
   readonly snapshot: SnapshotView;
-  /** The content that it names, or that is made for it. */
+  /** The pre-provisioned content, or the one created for it. */
   readonly content: ContentView | undefined;
-  /** The volume of its claim, or why there is none; undefined where it names a content. */
+  /**
+   * The volume of its claim, or why it cannot be used; undefined for a pre-provisioned snapshot.
+   */
   readonly source: SnapshotSource | Fault | undefined;
   readonly classes: readonly SnapshotClassView[];
-  /** Volumes that are being made from it right now. */
+  /** Names of volumes that are being restored from it. */
   readonly restoring: readonly string[];
 }
 
 export type SnapshotPlan =
   | { readonly do: 'nothing' }
-  /** Nothing can be done before something else changes; `fault` says what, to the author of the snapshot. */
+  /** Something else has to change first; `fault` says what. */
   | { readonly do: 'wait'; readonly reason: EventReason; readonly fault: Fault }
-  /** It is being deleted, and volumes are still being made from it. */
+  /** It is being deleted, and volumes are being restored from it. */
   | { readonly do: 'hold'; readonly fault: Fault }
-  /** Write the default class into it. */
+  /** Set the default class. */
   | { readonly do: 'set-class'; readonly className: string }
   | { readonly do: 'add-finalizers'; readonly finalizers: readonly string[] }
   | { readonly do: 'create-content'; readonly content: NewContent }
-  /** Write its UID into a content that was there before. */
+  /** Record its UID in the pre-provisioned content. */
   | { readonly do: 'bind'; readonly className: string | undefined }
   | { readonly do: 'report'; readonly status: SnapshotStatus }
-  /** Tell the driver's part that the content may end. */
+  /** Allow the driver's part to delete the content. */
   | { readonly do: 'release-content' }
   | { readonly do: 'delete-content' }
-  /** Nothing stands in the way of its end any more. */
+  /** Nothing blocks its deletion any more. */
   | { readonly do: 'remove-finalizers' };
 
 export interface NewContent {
@@ -62,13 +64,14 @@ export interface NewContent {
 const NOTHING = { do: 'nothing' } as const;
 
 /**
- * The next step for a VolumeSnapshot: the part that is the same for all drivers. Whoever takes it leaves the same objects, so that it can
- * be handed over at any moment. Those of other drivers are left alone.
+ * Returns the next step for a VolumeSnapshot in the part that is common to all drivers. It leaves
+ * the same objects as snapshot-controller does, so that either can take over at any time. Snapshots
+ * of other drivers are left alone.
  */
 export function planSnapshot(state: SnapshotState): SnapshotPlan {
   const { snapshot, content } = state;
   if (isForeign(state)) return NOTHING;
-  // Its group keeps it, also when somebody deletes it alone, and makes its content.
+  // Its group keeps it, also when it is deleted by itself, and creates its content.
   if (snapshot.isMember && snapshot.finalizers.includes(IN_GROUP_FINALIZER) && snapshot.isDeleting)
     return NOTHING;
   if (snapshot.isMember && content === undefined && !snapshot.isDeleting) return NOTHING;
@@ -77,7 +80,8 @@ export function planSnapshot(state: SnapshotState): SnapshotPlan {
   const who = describeSnapshot(snapshot);
   const missing = snapshot.contentName ?? snapshot.status.contentName;
   if (missing !== undefined) {
-    // One that was there once is not made again: it would show another moment under the same name.
+    // A content that existed once is not re-created: it would hold data of another time under the
+    // same name.
     const fault = new Fault('not-found', `${who}: VolumeSnapshotContent ${missing} does not exist`);
     return { do: 'wait', reason: 'SnapshotContentMissing', fault };
   }
@@ -93,7 +97,7 @@ export function planSnapshot(state: SnapshotState): SnapshotPlan {
 function isForeign({ snapshot, content, source, classes }: SnapshotState): boolean {
   if (content !== undefined) return content.driver !== DRIVER_NAME;
   const driver = classes.find(({ name }) => name === snapshot.className)?.driver;
-  // A class of ours for a volume of another driver is an error that somebody has to tell.
+  // A Keelson class for a volume of another driver is an error to report.
   if (driver !== undefined) return driver !== DRIVER_NAME && !isOurs(source);
   return source !== undefined && !(source instanceof Fault) && !isOurs(source);
 }
@@ -108,7 +112,7 @@ function planNew({ snapshot, source, classes }: SnapshotState): SnapshotPlan {
   }
   const { name, deletionPolicy } = chooseSnapshotClass(snapshot.className, source.driver, classes);
   if (snapshot.className === undefined) return { do: 'set-class', className: name };
-  // Before there is anything to keep it for: it cannot vanish between two steps.
+  // Set before its content exists, so that it cannot be deleted between two steps.
   const finalizers = withFinalizers(snapshot);
   if (finalizers !== undefined) return { do: 'add-finalizers', finalizers };
   const { volumeHandle, volumeMode } = source;
@@ -130,7 +134,10 @@ function planBound(snapshot: SnapshotView, content: ContentView): SnapshotPlan {
   return sameStatus(status, snapshot.status) ? NOTHING : { do: 'report', status };
 }
 
-/** Why the two do not belong together; undefined when they do, or may. Both have to name each other: contents decide who reads what. */
+/**
+ * Returns why the two do not belong together; undefined when they do, or may. Both must refer to
+ * each other: contents decide who reads what.
+ */
 export function misbound(
   snapshot: Pick<SnapshotView, 'uid' | 'namespace' | 'name' | 'contentName'>,
   content: ContentView,
@@ -143,10 +150,10 @@ export function misbound(
   if (uid !== '' && uid !== snapshot.uid) return `${it} is bound to an earlier snapshot of this name`;
   const isGiven = snapshot.contentName !== undefined;
   if (isGiven && content.snapshotHandle === undefined) {
-    return `${it} stands for no existing snapshot: it has no spec.source.snapshotHandle`;
+    return `${it} is not pre-provisioned: it has no spec.source.snapshotHandle`;
   }
   if (!isGiven && (content.volumeHandle === undefined || uid === '')) {
-    return `${it} has the name of the one that is to be made; delete it`;
+    return `${it} has the name of the content to be created; delete it`;
   }
   return undefined;
 }
@@ -155,10 +162,10 @@ function planDeletion({ snapshot, content, restoring }: SnapshotState): Snapshot
   if (!snapshot.finalizers.some(isOurFinalizer)) return NOTHING;
   const [volume] = restoring;
   if (volume !== undefined) {
-    const text = `${describeSnapshot(snapshot)} goes when volume ${volume}, which is being made from it, is ready`;
+    const text = `${describeSnapshot(snapshot)} is deleted once volume ${volume}, which is being restored from it, is ready`;
     return { do: 'hold', fault: new Fault('busy', text) };
   }
-  // One that never became its own is none of its business.
+  // A content that was never bound to it is not its own.
   const isBound =
     content !== undefined && content.snapshot.uid !== '' && misbound(snapshot, content) === undefined;
   if (!isBound) return { do: 'remove-finalizers' };
@@ -190,10 +197,16 @@ function sameStatus(a: SnapshotStatus, b: SnapshotStatus): boolean {
 export type ContentBindingPlan =
   | { readonly do: 'nothing' }
   | { readonly do: 'add-finalizer' }
-  /** Its VolumeSnapshot is gone without having been asked. The data stays until somebody deletes this object. */
+  /**
+   * Its VolumeSnapshot was deleted without requesting the content's deletion. The data stays until
+   * the content is deleted.
+   */
   | { readonly do: 'release-content' };
 
-/** The next step for a VolumeSnapshotContent in the part that is the same for all drivers. `snapshot` is the one of the name that it refers to. */
+/**
+ * Returns the next step for the binding of a VolumeSnapshotContent. `snapshot` is the one of the
+ * name that it refers to.
+ */
 export function planContentBinding(
   content: ContentView,
   snapshot: Pick<SnapshotView, 'uid'> | undefined,

@@ -1,4 +1,7 @@
-/** On a VolumeSnapshot: keeps it until its content is taken care of. The names are those that every tool knows. */
+/**
+ * On a VolumeSnapshot: keeps it until its content is cleaned up. The names are
+ * external-snapshotter's.
+ */
 export const SNAPSHOT_FINALIZERS = [
   'snapshot.storage.kubernetes.io/volumesnapshot-as-source-protection',
   'snapshot.storage.kubernetes.io/volumesnapshot-bound-protection',
@@ -7,10 +10,13 @@ export const SNAPSHOT_FINALIZERS = [
 export const CONTENT_FINALIZER = 'snapshot.storage.kubernetes.io/volumesnapshotcontent-bound-protection';
 /** On a claim that a snapshot is being taken of. */
 export const CLAIM_FINALIZER = 'snapshot.storage.kubernetes.io/pvc-as-source-protection';
-/** On a VolumeSnapshotContent whose VolumeSnapshot is being deleted or gone: from then on it may be deleted. */
+/**
+ * On a VolumeSnapshotContent whose VolumeSnapshot is being deleted or was deleted: it may be
+ * deleted.
+ */
 export const BEING_DELETED = 'snapshot.storage.kubernetes.io/volumesnapshot-being-deleted';
 export const DEFAULT_CLASS = 'snapshot.storage.kubernetes.io/is-default-class';
-/** On a VolumeSnapshotContent: a claim may use the snapshot in another volumeMode than its source. */
+/** On a VolumeSnapshotContent: a claim may restore it with another volumeMode than its source. */
 export const MODE_CHANGE = 'snapshot.storage.kubernetes.io/allow-volume-mode-change';
 
 /** A VolumeSnapshot. */
@@ -20,17 +26,17 @@ export interface SnapshotView {
   readonly name: string;
   readonly isDeleting: boolean;
   readonly finalizers: readonly string[];
-  /** It was made for a VolumeGroupSnapshot, which also makes its content. */
+  /** It was created for a VolumeGroupSnapshot, which also creates its content. */
   readonly isMember: boolean;
-  /** The claim to take it of; undefined where `contentName` is given. */
+  /** The claim to snapshot; undefined where `contentName` is set. */
   readonly claimName: string | undefined;
-  /** The content that it wants to be bound to; undefined where it is to be taken. */
+  /** The pre-provisioned content to bind; undefined for a dynamic snapshot. */
   readonly contentName: string | undefined;
   readonly className: string | undefined;
   readonly status: SnapshotStatus;
 }
 
-/** What a VolumeSnapshot says of its content. Undefined fields are absent. */
+/** Status of a VolumeSnapshot. Undefined fields are absent. */
 export interface SnapshotStatus {
   readonly contentName: string | undefined;
   readonly isReady: boolean;
@@ -47,21 +53,21 @@ export interface ContentView {
   readonly driver: string;
   readonly isDeleting: boolean;
   readonly hasFinalizer: boolean;
-  /** Its VolumeSnapshot asks for its end, or had its own. */
+  /** Its VolumeSnapshot requested its deletion, or was deleted. */
   readonly isReleased: boolean;
   readonly deletionPolicy: DeletionPolicy;
-  /** The volume to take it of. */
+  /** The volume to snapshot. */
   readonly volumeHandle: string | undefined;
-  /** The snapshot that it stands for, where that was there before. */
+  /** The pre-provisioned snapshot. */
   readonly snapshotHandle: string | undefined;
-  /** It is a member of a group: no snapshot is taken for it alone. */
+  /** It is a member of a group: no snapshot is created for it alone. */
   readonly isMember: boolean;
   /** `uid` is empty until it is bound. */
   readonly snapshot: { readonly namespace: string; readonly name: string; readonly uid: string };
   readonly status: ContentStatus;
 }
 
-/** What the driver says of a snapshot. Undefined fields are absent. */
+/** Status of a snapshot, as the driver reports it. Undefined fields are absent. */
 export interface ContentStatus {
   readonly handle: string | undefined;
   readonly isReady: boolean;
@@ -78,17 +84,20 @@ export interface SnapshotClassView {
   readonly isDefault: boolean;
 }
 
-/** Name of the content that is made for a VolumeSnapshot: the one that every snapshot controller chooses, so that two never make two. */
+/**
+ * Returns the name of the content of a VolumeSnapshot, as external-snapshotter derives it, so that
+ * two controllers cannot create two.
+ */
 export function contentNameOf(snapshotUid: string): string {
   return `snapcontent-${snapshotUid}`;
 }
 
-/** Name of the LocalVolume of a snapshot that is taken for a VolumeSnapshot. */
+/** Returns the name of the LocalVolume of a snapshot. */
 export function nodeSnapshotNameOf(snapshotUid: string): string {
   return `snapshot-${snapshotUid}`;
 }
 
-/** `snapshot NAMESPACE/NAME`, as messages call it. */
+/** Returns `snapshot NAMESPACE/NAME` for messages. */
 export function describeSnapshot({ namespace, name }: Pick<SnapshotView, 'namespace' | 'name'>): string {
   return `snapshot ${namespace}/${name}`;
 }

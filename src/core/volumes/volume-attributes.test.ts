@@ -36,7 +36,7 @@ describe('attributes of a volume', () => {
     [{ readIOPS: '-1' }, 'p: readIOPS is "-1"'],
     [{ readIOPS: '0' }, 'p: readIOPS is "0"; possible are 10 to 4294967295, or max for no limit'],
     [{ writeIOPS: '4294967296' }, 'possible are 10 to 4294967295'],
-    [{ writeBandwidth: '4Mx' }, 'p: writeBandwidth: "4Mx" is no size'],
+    [{ writeBandwidth: '4Mx' }, 'p: writeBandwidth: invalid size "4Mx"'],
     [{ writeBandwidth: '1Ki' }, 'p: writeBandwidth is "1Ki"; possible are 64 KiB to'],
   ])('refuse %j', (parameters, message) => {
     expect(() => parseAttributes(parameters, 'p')).toThrow(

@@ -17,7 +17,7 @@ test.each([
 });
 
 test.each(['', 'm', '1.2.3', '5GiB', '-1'])('%j is refused', (text) => {
-  expect(() => parseAmount(text)).toThrow('is no quantity');
+  expect(() => parseAmount(text)).toThrow('is not a quantity');
 });
 
 test('amounts add up and compare resource by resource', () => {

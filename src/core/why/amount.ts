@@ -22,13 +22,16 @@ const FACTORS: Readonly<Record<string, readonly [numerator: bigint, denominator:
   Ei: [1_000n * 2n ** 60n, 1n],
 };
 
-/** Thousandths of a resource.Quantity, rounded up as the scheduler does. Throws `invalid` for what is none. */
+/**
+ * Parses a resource.Quantity to thousandths, rounded up as the scheduler does. Throws `invalid` for
+ * anything else.
+ */
 export function parseAmount(text: string): bigint {
   const match = /^\+?(\d*)(?:\.(\d*))?(?:[eE]([+-]?\d{1,2})|([numkMGTPE]|[KMGTPE]i)?)$/.exec(text.trim());
   const [, whole = '', fraction = '', exponent = '0', suffix = ''] = match ?? [];
   const factor = FACTORS[suffix];
   if (match === null || factor === undefined || whole + fraction === '') {
-    throw new Fault('invalid', `${JSON.stringify(text)} is no quantity`);
+    throw new Fault('invalid', `${JSON.stringify(text)} is not a quantity`);
   }
   const power = Number(exponent);
   const [numerator, denominator] = factor;
@@ -37,14 +40,14 @@ export function parseAmount(text: string): bigint {
   return (up + down - 1n) / down;
 }
 
-/** Sum of two, resource by resource. */
+/** Adds two, resource by resource. */
 export function addAmounts(a: Amounts, b: Amounts): Amounts {
   const sum: Record<string, bigint> = { ...a };
   for (const [name, amount] of Object.entries(b)) sum[name] = (sum[name] ?? 0n) + amount;
   return sum;
 }
 
-/** The larger of two, resource by resource. */
+/** Returns the larger of two, resource by resource. */
 export function maxAmounts(a: Amounts, b: Amounts): Amounts {
   const larger: Record<string, bigint> = { ...a };
   for (const [name, amount] of Object.entries(b)) {

@@ -1,6 +1,6 @@
 import type { ConsideredNode, Verdict } from './explanation.ts';
 
-/** An explanation without its subject, its lists left out where they are empty. */
+/** An explanation without its subject; empty lists are omitted. */
 export interface Answer {
   readonly verdict: Verdict;
   readonly reason: string;
@@ -10,5 +10,5 @@ export interface Answer {
   readonly advice?: readonly string[];
 }
 
-/** A step that is due for longer than this is not being taken. */
+/** A step that is overdue for longer than this is not in progress. */
 export const PATIENCE_SECONDS = 15;

@@ -5,7 +5,7 @@ import type { ClaimFacts } from './claim-facts.ts';
 import { type Explanation, NOTHING_MORE } from './explanation.ts';
 import { lacksForAny } from './node-fit.ts';
 
-/** A claim that has its volume: what may still be wrong with it. */
+/** Explains a claim that has its volume. */
 export function explainBound(facts: ClaimFacts): Explanation {
   const { state, owner, volume } = facts;
   const { claim } = state;
@@ -25,13 +25,13 @@ export function explainBound(facts: ClaimFacts): Explanation {
       subject,
       verdict: 'well',
       reason: 'Bound',
-      summary: `it is bound to PersistentVolume ${owner.name}, which is none of Keelson's`,
+      summary: `it is bound to PersistentVolume ${owner.name}, which does not belong to Keelson`,
     };
   }
   if (owner?.isDeleting === true) {
     return stuck(
       'OwnerDeleting',
-      `its PersistentVolume ${owner.name} is being deleted, and goes when the claim goes; the claim's data goes with it if the policy is Delete`,
+      `its PersistentVolume ${owner.name} is being deleted, and will be deleted with the claim; with reclaim policy Delete, so will the data`,
       `to keep the data: kubectl patch pv ${owner.name} -p '{"spec":{"persistentVolumeReclaimPolicy":"Retain"}}'`,
     );
   }
@@ -39,14 +39,14 @@ export function explainBound(facts: ClaimFacts): Explanation {
   if (owner !== undefined && volume === undefined && !facts.blind.has('volumes')) {
     return stuck(
       'NoVolume',
-      `its PersistentVolume ${owner.name} has no LocalVolume behind it: nothing of Keelson knows the data`,
-      `look on ${nodeName ?? 'its node'} with "keelson status" whether the volume is there`,
+      `its PersistentVolume ${owner.name} has no LocalVolume, so Keelson does not know its data`,
+      `run "keelson status" on ${nodeName ?? 'its node'} to see whether the volume exists`,
     );
   }
   if (state.volume?.phase === 'Lost') {
     return stuck(
       'VolumeLost',
-      `its data is gone from node ${nodeName ?? ''}: ${state.volume.message || 'the agent gives no reason'}`,
+      `node ${nodeName ?? ''} lost its data: ${state.volume.message || 'reason unknown'}`,
       'restore the disk, or delete the claim and restore the data from a snapshot or backup',
     );
   }
@@ -54,9 +54,9 @@ export function explainBound(facts: ClaimFacts): Explanation {
   if (node === undefined && nodeName !== undefined && !facts.blind.has('nodes')) {
     return stuck(
       'NodeLost',
-      `its volume is on node ${nodeName ?? ''}, which is not in the cluster any more; the data is not touched`,
+      `its volume is on node ${nodeName ?? ''}, which no longer exists; the data is untouched`,
       'bring the node back under the same name with its disks',
-      'if it never comes back: delete the claim and its pod, and restore the data from a snapshot or backup',
+      'if it never returns: delete the claim and its pod, and restore the data from a snapshot or backup',
     );
   }
   const resize = explainResize(facts);
@@ -67,7 +67,7 @@ export function explainBound(facts: ClaimFacts): Explanation {
       subject,
       verdict: 'well',
       reason: 'Bound',
-      summary: `it is bound to PersistentVolume ${claim.volumeName}; the rest you may not read`,
+      summary: `it is bound to PersistentVolume ${claim.volumeName}; you have no permission to read more`,
       notes: facts.conditions,
     };
   }
@@ -77,14 +77,14 @@ export function explainBound(facts: ClaimFacts): Explanation {
     return stuck(
       'NodeNotReady',
       `it is bound to ${where}, but that node is not Ready: ${node.notReady}`,
-      `look at kubelet on ${node.name}, or bring the machine back; the data is where it was`,
+      `check kubelet on ${node.name}, or bring the machine back; the data is untouched`,
     );
   }
   if (node?.agent.state === 'does-not-serve') {
     return stuck(
       'AgentNotReady',
-      `it is bound to ${where}, but the agent there does not serve: ${node.agent.message ?? 'it gives no reason'}`,
-      `look at the agent's log on ${node.name}`,
+      `it is bound to ${where}, but the agent of that node is not serving: ${node.agent.message ?? 'reason unknown'}`,
+      `check the agent's log on ${node.name}`,
     );
   }
   const away = node === undefined ? [] : lacksForAny(node);
@@ -96,7 +96,7 @@ export function explainBound(facts: ClaimFacts): Explanation {
     summary: `it is bound to ${where}${facts.pods.length === 0 ? '; no pod uses it' : ''}`,
     notes: [
       ...away.map(
-        ({ text }) => `node ${node?.name ?? ''}: ${text}, so a pod that uses the claim cannot start anew`,
+        ({ text }) => `node ${node?.name ?? ''}: ${text}, so a pod that uses the claim cannot be restarted`,
       ),
       ...facts.conditions,
     ],
@@ -106,13 +106,13 @@ export function explainBound(facts: ClaimFacts): Explanation {
   };
 }
 
-/** A claim that wants more than it has. */
+/** A claim that requests more than it has. */
 function explainResize(facts: ClaimFacts): Explanation | undefined {
   const { state, grantedBytes, storageClass, conditions, nodes } = facts;
   const { claim, volume } = state;
   const wanted = parseQuantity(claim.request, `${describeClaim(claim)}: spec.resources.requests.storage`);
   if (grantedBytes === undefined || wanted <= grantedBytes) return undefined;
-  const more = `it has ${formatBytes(grantedBytes)} and wants ${formatBytes(wanted)}`;
+  const more = `it has ${formatBytes(grantedBytes)} and requests ${formatBytes(wanted)}`;
   const explain = (
     verdict: 'waits' | 'stuck',
     reason: string,
@@ -143,7 +143,7 @@ function explainResize(facts: ClaimFacts): Explanation | undefined {
       'stuck',
       'InsufficientCapacity',
       `${describeFreeSpace(node.view, { pool: volume?.poolName })} on node ${node.name}`,
-      ['ask for less (down to what it has), delete volumes that nobody needs there, or enlarge the pool'],
+      ['request less (down to what it has), delete unused volumes of the pool, or enlarge the pool'],
     );
   }
   return explain('waits', 'Expanding', volume?.message || 'it is being expanded', []);

@@ -2,35 +2,35 @@ import type { ClaimView } from '../claims/provision.ts';
 import type { ProvisionState } from '../claims/provision-plan.ts';
 import type { EventFacts, LeaderFacts, NodeFacts, PinnedVolume, PodFacts } from './facts.ts';
 
-/** All that is known of a claim. */
+/** What is known of a claim. */
 export interface ClaimFacts {
   /** What the controller decides from. */
   readonly state: ProvisionState & { readonly claim: ClaimView };
   readonly phase: string;
   readonly ageSeconds: number;
   readonly finalizers: readonly string[];
-  /** The class that it names, whoever provisions it; undefined when there is none. */
+  /** Its class, of any provisioner; undefined when it does not exist. */
   readonly storageClass: { readonly provisioner: string; readonly canExpand: boolean } | undefined;
-  /** Names of classes of ours. */
+  /** Names of Keelson's classes. */
   readonly ourClasses: readonly string[];
   /** Its LocalVolume; `state.volume` has the rest of it. */
   readonly volume: VolumeFacts | undefined;
-  /** The PersistentVolume that it names or is to be bound to. */
+  /** The PersistentVolume that it refers to, or that is to be bound to it. */
   readonly owner: OwnerFacts | undefined;
   readonly grantedBytes: bigint | undefined;
-  /** Messages of the claim's own conditions. */
+  /** Messages of the claim's conditions. */
   readonly conditions: readonly string[];
-  /** Pods that use it and are not over. */
+  /** Pods that use it and have not terminated. */
   readonly pods: readonly PodFacts[];
   /** Nodes of other volumes of those pods. */
   readonly pinned: readonly PinnedVolume[];
   readonly nodes: readonly NodeFacts[];
-  /** Claims that are being made from this one. */
+  /** Claims that are being cloned from this one. */
   readonly clones: readonly string[];
   /** Newest first. */
   readonly events: readonly EventFacts[];
   readonly leader: LeaderFacts | undefined;
-  /** What the asker may not read: nothing is concluded from its absence. */
+  /** What the user may not read: its absence proves nothing. */
   readonly blind: ReadonlySet<Blind>;
 }
 
@@ -39,9 +39,9 @@ export type Blind = 'nodes' | 'classes' | 'owners' | 'volumes' | 'pods' | 'lease
 export interface VolumeFacts {
   readonly name: string;
   readonly ageSeconds: number;
-  /** Its node's agent has said anything of it. */
+  /** The agent of its node has reported on it. */
   readonly isSeen: boolean;
-  /** It starts as a copy, which an agent may need long for without a word. */
+  /** It is a copy, which an agent may take long to create. */
   readonly isCopy: boolean;
 }
 

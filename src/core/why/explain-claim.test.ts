@@ -164,27 +164,27 @@ describe('a claim without a volume', () => {
       'OtherProvisionerClass',
       'belongs to other.io',
     ],
-    ['every node is full', { pods: [POD], nodes: FULL }, 'stuck', 'InsufficientCapacity', 'wants 20 GiB'],
+    ['every node is full', { pods: [POD], nodes: FULL }, 'stuck', 'InsufficientCapacity', 'requests 20 GiB'],
     [
       'it is immediate and every node is full',
       { claim: ASKED, class: IMMEDIATE, nodes: FULL },
       'stuck',
       'InsufficientCapacity',
-      'the most is 11 GiB, in pool default on n1',
+      'the largest is 11 GiB, in pool default on n1',
     ],
     [
       'no node has the pool of its class',
       { pods: [POD], class: { ...CLASS, parameters: { pool: 'fast' } } },
       'stuck',
       'NoPool',
-      'offers pool fast, which StorageClass local names',
+      'no candidate node has pool fast of StorageClass local',
     ],
     [
       'pools cannot make block volumes',
       { pods: [POD], claim: { ...CLAIM, volumeMode: 'Block' }, nodes: [without('block'), without('block')] },
       'stuck',
       'PoolIncompatible',
-      'no node that it may go to has a pool for a volume of volumeMode Block',
+      'no candidate node has a pool for a volume of volumeMode Block',
     ],
     [
       'pools have another backend, and it is immediate',
@@ -195,7 +195,7 @@ describe('a claim without a volume', () => {
       },
       'stuck',
       'PoolIncompatible',
-      'StorageClass local wants backend image',
+      'StorageClass local requires backend image',
     ],
     [
       'no pool has the labels that its class selects',
@@ -206,14 +206,14 @@ describe('a claim without a volume', () => {
       },
       'stuck',
       'PoolIncompatible',
-      'StorageClass local wants a pool with media=ssd',
+      'StorageClass local requires a pool with media=ssd',
     ],
     [
       'the only pool has not its file system',
       { pods: [POD], class: { ...CLASS, parameters: FS_XFS }, nodes: [without('fs-xfs')] },
       'stuck',
       'PoolIncompatible',
-      'pool default has no xfs',
+      'pool default does not support xfs',
     ],
     [
       'it is a block device of a class whose volumes are encrypted',
@@ -231,7 +231,7 @@ describe('a claim without a volume', () => {
       },
       'stuck',
       'Unsupported',
-      'wants a block device of StorageClass local',
+      'requests volumeMode Block of StorageClass local',
     ],
     [
       'it is Block, and the pool lacks the file system that its class has for others',
@@ -283,7 +283,7 @@ describe('a claim without a volume', () => {
       { pods: [POD], nodes: [node('n1', 90n, { published: new Map() })] },
       'stuck',
       'NotPublished',
-      'knows of no room here',
+      '(CSIStorageCapacity) is none',
     ],
     [
       'its pod bypasses the scheduler',
@@ -316,7 +316,7 @@ describe('a claim without a volume', () => {
       },
       'stuck',
       'InsufficientCapacity',
-      'the only node that it may go to is n1',
+      'the only candidate node is n1',
     ],
     [
       'it asks for an unknown mode',
@@ -330,7 +330,7 @@ describe('a claim without a volume', () => {
       { class: { ...CLASS, parameters: { pol: 'x' } } },
       'stuck',
       'Invalid',
-      '"pol" is unknown',
+      'unknown parameter "pol"',
     ],
     [
       'its source is not ready',
@@ -357,7 +357,7 @@ describe('a claim without a volume', () => {
       { claim: SELECTED, ageSeconds: 90 },
       'stuck',
       'ControllerUnresponsive',
-      'nobody holds its lease',
+      'its lease has no holder',
     ],
     [
       'its volume is being made',
@@ -375,7 +375,7 @@ describe('a claim without a volume', () => {
       },
       'stuck',
       'AgentUnresponsive',
-      'agent of node n1 has not touched',
+      'agent of node n1 has not acted',
     ],
     [
       'its volume is being copied, which may take its time',
@@ -404,7 +404,7 @@ describe('a claim without a volume', () => {
       },
       'waits',
       'InProgress',
-      'makes its PersistentVolume',
+      'creates its PersistentVolume',
     ],
     [
       'its PersistentVolume is there',
@@ -445,12 +445,12 @@ describe('a claim without a volume', () => {
         name: 'n1',
         lacks: [
           { code: 'Cordoned', text: 'it is cordoned' },
-          { code: 'InsufficientCapacity', text: 'pool default has 1 GiB free, 20 GiB is wanted' },
+          { code: 'InsufficientCapacity', text: 'pool default has 1 GiB free, 20 GiB is requested' },
         ],
       },
       {
         name: 'n2',
-        lacks: [{ code: 'InsufficientCapacity', text: 'pool default has 4 GiB free, 20 GiB is wanted' }],
+        lacks: [{ code: 'InsufficientCapacity', text: 'pool default has 4 GiB free, 20 GiB is requested' }],
       },
     ]);
   });
@@ -469,7 +469,7 @@ describe('a claim without a volume', () => {
     const found = explain({ pods: [POD], nodes });
     expect(found.reason).toBe('NoMatchingNode');
     expect(found.summary).toBe(
-      'no node can take it: n1: it is cordoned; n2: pool default has 4 GiB free, 20 GiB is wanted',
+      'no node can take it: n1: it is cordoned; n2: pool default has 4 GiB free, 20 GiB is requested',
     );
     expect(found.advice[0]).toContain('kubectl uncordon n1');
   });
@@ -489,7 +489,7 @@ describe('a claim without a volume', () => {
       reason: 'NotVisible',
     });
     expect(explain({ class: undefined, nodes: [], blind, events: [told] }).summary).toBe(
-      'keelson says: no node can have it',
+      'message of keelson: no node can have it',
     );
     expect(explain({ nodes: [], pods: [POD], blind: new Set(['nodes']) })).toMatchObject({
       verdict: 'waits',
@@ -535,9 +535,9 @@ describe('a claim with a volume', () => {
       { owner: { ...OWNER, isOurs: false } },
       'well',
       'Bound',
-      "none of Keelson's",
+      'does not belong to Keelson',
     ],
-    ['that grows waits', { claim: more }, 'waits', 'Expanding', 'it has 20 GiB and wants 40 GiB'],
+    ['that grows waits', { claim: more }, 'waits', 'Expanding', 'it has 20 GiB and requests 40 GiB'],
     [
       'that cannot grow is stuck',
       { claim: more, nodes: FULL },

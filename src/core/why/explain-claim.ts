@@ -4,7 +4,9 @@ import type { ClaimFacts } from './claim-facts.ts';
 import { type Explanation, NOTHING_MORE } from './explanation.ts';
 import { explainPending } from './pending-claim.ts';
 
-/** Where the claim stands and why; the same decisions as the controller's, which `state` is the input of. */
+/**
+ * Explains the state of a claim, by the same decisions as the controller's, whose input is `state`.
+ */
 export function explainClaim(facts: ClaimFacts): Explanation {
   const { state, phase } = facts;
   if (state.claim.isDeleting) return explainDeleting(facts);
@@ -20,7 +22,7 @@ function explainLost({ state: { claim } }: ClaimFacts): Explanation {
     reason: 'Lost',
     summary: `its PersistentVolume ${claim.volumeName} was deleted while the claim was bound to it`,
     advice: [
-      'look whether the data is still there: "kubectl keelson volumes" shows it as kept; a PersistentVolume with its handle adopts it',
+      'check whether the data still exists: "kubectl keelson volumes" lists it as retained; a PersistentVolume with its handle adopts it',
       'delete the claim when it is not needed any more',
     ],
   };
@@ -39,18 +41,18 @@ function explainDeleting({ state: { claim }, finalizers, pods, clones }: ClaimFa
       subject,
       verdict: 'waits',
       reason: 'InUse',
-      summary: `it is being deleted, and waits until no pod uses it any more: ${users}`,
-      advice: [`delete ${pods.length === 1 ? `pod ${users}` : 'those pods'}, or scale down what owns them`],
+      summary: `it is being deleted, and waits until no pod uses it: ${users}`,
+      advice: [`delete ${pods.length === 1 ? `pod ${users}` : 'those pods'}, or scale down their owner`],
     };
   }
   if (finalizers.includes(CLONING_PROTECTION)) {
-    const made = clones.join(', ') || 'none that is known';
+    const made = clones.join(', ') || 'unknown';
     return {
       ...NOTHING_MORE,
       subject,
       verdict: 'waits',
       reason: 'CloneInProgress',
-      summary: `it is being deleted, and waits for claims that are being made from it: ${made}`,
+      summary: `it is being deleted, and waits for claims that are being cloned from it: ${made}`,
       advice: clones.map((name) => `kubectl keelson why pvc/${name}`),
     };
   }
@@ -73,10 +75,10 @@ function explainDeleting({ state: { claim }, finalizers, pods, clones }: ClaimFa
     summary:
       others === ''
         ? 'it is being deleted'
-        : `it is being deleted, and waits for whoever takes off the finalizer ${others}`,
+        : `it is being deleted, and waits until finalizer ${others} is removed by its owner`,
     advice:
       others === PVC_PROTECTION
-        ? ['kube-controller-manager takes it off when no pod uses the claim: it should pass in seconds']
+        ? ['kube-controller-manager removes it when no pod uses the claim; this takes seconds']
         : [],
   };
 }

@@ -173,14 +173,14 @@ describe('a pod', () => {
       { pod: { ...POD, nodeSelector: { disk: 'nvme' } } },
       'stuck',
       'NodeSelector',
-      'disk=nvme, it has disk=ssd',
+      'disk=nvme, the node has disk=ssd',
     ],
     [
       'whose affinity nobody meets',
       { pod: { ...POD, affinity: [[{ key: 'zone', operator: 'In', values: ['a', 'b'] }]] } },
       'stuck',
       'NodeSelector',
-      'zone in (a, b), it has no label zone',
+      'zone in (a, b), the node has no label zone',
     ],
     [
       'whose port is taken',
@@ -300,7 +300,7 @@ describe('a pod', () => {
       'Failed',
       'low on memory',
     ],
-    ['that is done', { pod: { ...RUNNING, phase: 'Succeeded' } }, 'well', 'Succeeded', 'done its work'],
+    ['that is done', { pod: { ...RUNNING, phase: 'Succeeded' } }, 'well', 'Succeeded', 'it has completed'],
     [
       'that ends on a node that is down',
       { pod: { ...RUNNING, isDeleting: true }, nodes: [node({ notReady: 'off' })] },

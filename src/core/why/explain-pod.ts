@@ -1,4 +1,4 @@
-import { claimInTheWay } from './blocking-claim.ts';
+import { findBlockingClaim } from './blocking-claim.ts';
 import { type Explanation, NOTHING_MORE } from './explanation.ts';
 import type { EventFacts } from './facts.ts';
 import { lacksForPod } from './node-fit.ts';
@@ -6,7 +6,7 @@ import type { PodSituation } from './pod-situation.ts';
 import { summarizeRefusal } from './refusal.ts';
 import { explainStart } from './start-pod.ts';
 
-/** Why a pod does not run: the one main reason first. */
+/** Explains why a pod does not run: the main reason first. */
 export function explainPod(facts: PodSituation): Explanation {
   const { pod } = facts;
   const subject = `pod ${pod.namespace}/${pod.name}`;
@@ -17,7 +17,7 @@ export function explainPod(facts: PodSituation): Explanation {
       subject,
       verdict: 'well',
       reason: 'Succeeded',
-      summary: 'it has done its work and ended',
+      summary: 'it has completed',
     };
   }
   if (pod.phase === 'Failed') {
@@ -26,9 +26,9 @@ export function explainPod(facts: PodSituation): Explanation {
       subject,
       verdict: 'stuck',
       reason: 'Failed',
-      summary: `it failed: ${facts.failure ?? 'no reason is given'}`,
+      summary: `it failed: ${facts.failure ?? 'reason unknown'}`,
       notes: warnings(facts.events),
-      advice: ['delete it; what owns it makes another one'],
+      advice: ['delete it; its owner creates another one'],
     };
   }
   return pod.nodeName === undefined ? explainPlacing(facts, subject) : explainStart(facts, subject);
@@ -37,7 +37,8 @@ export function explainPod(facts: PodSituation): Explanation {
 /** Not on a node yet: claims first, since what they lack is often the whole reason. */
 function explainPlacing(facts: PodSituation, subject: string): Explanation {
   const { pod, claims, missingClaims, nodes, pinned } = facts;
-  const said = pod.schedulerMessage === undefined ? [] : [`the scheduler says: ${pod.schedulerMessage}`];
+  const said =
+    pod.schedulerMessage === undefined ? [] : [`message of the scheduler: ${pod.schedulerMessage}`];
   if (missingClaims.length > 0) {
     return {
       ...NOTHING_MORE,
@@ -46,7 +47,7 @@ function explainPlacing(facts: PodSituation, subject: string): Explanation {
       reason: 'ClaimNotFound',
       summary: `it uses claim ${missingClaims.join(', ')}, which does not exist`,
       notes: said,
-      advice: [`create the claim in namespace ${pod.namespace}, or mend the name in the pod's volumes`],
+      advice: [`create the claim in namespace ${pod.namespace}, or correct the name in the pod's volumes`],
     };
   }
   if (pod.gates.length > 0) {
@@ -55,13 +56,13 @@ function explainPlacing(facts: PodSituation, subject: string): Explanation {
       subject,
       verdict: 'waits',
       reason: 'SchedulingGated',
-      summary: `it is held back by its scheduling gates: ${pod.gates.join(', ')}`,
-      advice: ['whoever set a gate takes it off'],
+      summary: `its scheduling gates hold it back: ${pod.gates.join(', ')}`,
+      advice: ['the owner of a gate removes it'],
     };
   }
   const considered = nodes.map((node) => ({ name: node.name, lacks: lacksForPod(node, pod, pinned) }));
   const refusal = summarizeRefusal(considered);
-  const claim = claimInTheWay(claims);
+  const claim = findBlockingClaim(claims);
   if (refusal === undefined && claim !== undefined) {
     return {
       ...claim,
@@ -80,8 +81,8 @@ function explainPlacing(facts: PodSituation, subject: string): Explanation {
       subject,
       verdict: facts.ageSeconds < 15 ? 'waits' : 'stuck',
       reason: 'Scheduling',
-      summary: 'the scheduler has not looked at it yet',
-      advice: facts.ageSeconds < 15 ? [] : ['look whether kube-scheduler runs'],
+      summary: 'the scheduler has not tried to place it yet',
+      advice: facts.ageSeconds < 15 ? [] : ['check whether kube-scheduler runs'],
     };
   }
   const rules = pod.unweighed.length === 0 ? 'rules about other pods' : pod.unweighed.join(', ');
@@ -91,7 +92,7 @@ function explainPlacing(facts: PodSituation, subject: string): Explanation {
     reason: 'Unschedulable',
     summary: `the scheduler does not place it: ${pod.schedulerMessage}`,
     nodes: considered,
-    notes: [`by what this command weighs, a node would do; it does not weigh ${rules}`],
+    notes: [`some node fits by what this command checks; it does not check ${rules}`],
     advice: [],
   };
 }
@@ -107,7 +108,7 @@ function explainEnd(
       ...base,
       verdict: 'waits',
       reason: 'NodeLost',
-      summary: `it is being deleted, and its node ${pod.nodeName} is not in the cluster any more`,
+      summary: `it is being deleted, and its node ${pod.nodeName} no longer exists`,
       advice: ['the pod garbage collector removes it within a minute'],
     };
   }
@@ -116,9 +117,9 @@ function explainEnd(
       ...base,
       verdict: 'stuck',
       reason: 'NodeNotReady',
-      summary: `it is being deleted, but kubelet on node ${node.name} does not answer: ${node.notReady}`,
+      summary: `it is being deleted, but kubelet on node ${node.name} does not respond: ${node.notReady}`,
       advice: [
-        `bring ${node.name} back; only when the machine is surely off: kubectl delete pod ${pod.name} -n ${pod.namespace} --force`,
+        `bring ${node.name} back; only if the machine is certainly off: kubectl delete pod ${pod.name} -n ${pod.namespace} --force`,
       ],
     };
   }
@@ -127,19 +128,19 @@ function explainEnd(
       ...base,
       verdict: 'waits',
       reason: 'Finalizer',
-      summary: `it is being deleted, and waits for whoever takes off the finalizer ${finalizers.join(', ')}`,
+      summary: `it is being deleted, and waits until finalizer ${finalizers.join(', ')} is removed by its owner`,
     };
   }
-  const grace = graceSeconds === undefined ? '' : ` (it has ${graceSeconds} s to end by itself)`;
+  const grace = graceSeconds === undefined ? '' : ` (grace period ${graceSeconds} s)`;
   return {
     ...base,
     verdict: 'waits',
     reason: 'Terminating',
-    summary: `it is being deleted: kubelet on ${pod.nodeName ?? 'its node'} ends its containers${grace}`,
+    summary: `it is being deleted: kubelet on ${pod.nodeName ?? 'its node'} terminates its containers${grace}`,
   };
 }
 
-/** Notes of distinct warnings, newest first. */
+/** Returns the notes of distinct warnings, newest first. */
 export function warnings(events: readonly EventFacts[]): readonly string[] {
   const notes = events
     .filter(({ isWarning }) => isWarning)

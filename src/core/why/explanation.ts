@@ -1,21 +1,21 @@
-/** Where a claim or pod stands, why, and what to do: the answer of `kubectl keelson why`. */
+/** The state of a claim or pod, why, and what to do: the answer of `kubectl keelson why`. */
 export interface Explanation {
   /** `claim team/data`, `pod team/web-0`. */
   readonly subject: string;
   readonly verdict: Verdict;
   /** One CamelCase word for scripts: `InsufficientCapacity`, `Cordoned`, `WaitForFirstConsumer`. */
   readonly reason: string;
-  /** The one main reason, in a sentence. */
+  /** The main reason, in one sentence. */
   readonly summary: string;
-  /** The nodes that were considered; empty where no node is the matter. */
+  /** The nodes that were considered; empty where the reason does not depend on nodes. */
   readonly nodes: readonly ConsideredNode[];
-  /** What else is known, most telling first. */
+  /** What else is known, most relevant first. */
   readonly notes: readonly string[];
-  /** What a person can do; empty where nothing need be done. */
+  /** What the user can do; empty where nothing has to be done. */
   readonly advice: readonly string[];
 }
 
-/** `well`: nothing is wrong. `waits`: it goes on without help. `stuck`: somebody has to do something. */
+/** `well`: no problem. `waits`: it proceeds without help. `stuck`: it needs help. */
 export type Verdict = 'well' | 'waits' | 'stuck';
 
 export interface ConsideredNode {
@@ -48,5 +48,5 @@ export type LackCode =
   | 'Resources'
   | 'HostPort';
 
-/** What the parts of an explanation have in common when nothing more is to be said. */
+/** Defaults for the parts of an explanation. */
 export const NOTHING_MORE = { nodes: [], notes: [], advice: [] } as const;

@@ -5,21 +5,21 @@ import type { Amounts } from './amount.ts';
 /** A node, as scheduler and provisioner see it. */
 export interface NodeFacts {
   readonly name: string;
-  /** What the provisioner places volumes by. */
+  /** What the provisioner decides by. */
   readonly view: NodeView;
   readonly isCordoned: boolean;
   /** Why kubelet is not Ready; undefined when it is. */
   readonly notReady: string | undefined;
   readonly taints: readonly Taint[];
-  /** Whether kubelet knows the driver; undefined where CSINodes may not be read. */
+  /** Whether the driver is registered with kubelet; undefined where CSINodes may not be read. */
   readonly isRegistered: boolean | undefined;
   readonly agent: AgentFacts;
-  /** What the scheduler was told: bytes by StorageClass; undefined where capacities may not be read. */
+  /** The published capacity: bytes by StorageClass; undefined where capacities may not be read. */
   readonly published: ReadonlyMap<string, bigint> | undefined;
   readonly allocatable: Amounts;
-  /** By the pods that are there; undefined where those may not be read. */
+  /** Requests of the node's pods; undefined where those may not be read. */
   readonly requested: Amounts | undefined;
-  /** `TCP/80`, of pods that are there. */
+  /** Host ports in use: `TCP/80`. */
   readonly usedPorts: readonly string[];
 }
 
@@ -27,7 +27,7 @@ export interface AgentFacts {
   /** `unknown` where NodeInventories may not be read. */
   readonly state: 'serves' | 'does-not-serve' | 'never-reported' | 'unknown';
   readonly version: string | undefined;
-  /** Why it does not serve. */
+  /** Why it is not serving. */
   readonly message: string | undefined;
 }
 
@@ -50,17 +50,17 @@ export interface SelectorRequirement {
   readonly values: readonly string[];
 }
 
-/** A pod, as far as placing and starting it is concerned. */
+/** A pod, with the fields that placing and starting it depend on. */
 export interface PodFacts {
   readonly namespace: string;
   readonly name: string;
   readonly phase: string;
   readonly isDeleting: boolean;
   readonly nodeName: string | undefined;
-  /** What the scheduler says of its last try. */
+  /** The scheduler's message about its last attempt. */
   readonly schedulerMessage: string | undefined;
   readonly gates: readonly string[];
-  /** Claims in its namespace, those of ephemeral volumes too. */
+  /** Claims in its namespace, including those of ephemeral volumes. */
   readonly claimNames: readonly string[];
   readonly tolerations: readonly Toleration[];
   readonly nodeSelector: Readonly<Record<string, string>>;
@@ -68,27 +68,27 @@ export interface PodFacts {
   readonly affinity: readonly (readonly SelectorRequirement[])[] | undefined;
   readonly requests: Amounts;
   readonly hostPorts: readonly string[];
-  /** Rules about other pods, which are not worked out here: `pod anti-affinity`. */
+  /** Rules about other pods, which are not evaluated here: `pod anti-affinity`. */
   readonly unweighed: readonly string[];
 }
 
-/** What a claim asks of a node. */
+/** What a claim requires of a node. */
 export interface VolumeNeed {
   readonly className: string;
   readonly sizeBytes: bigint;
-  /** What class and claim ask of a pool. */
+  /** What class and claim require of a pool. */
   readonly poolRequest: PoolRequest;
   readonly waitsForConsumer: boolean;
   readonly allowedTopologies: readonly (readonly TopologyRequirement[])[];
 }
 
-/** A volume that is where it is: the pod must go there. */
+/** An existing volume, which the pod must be scheduled to. */
 export interface PinnedVolume {
   readonly claimName: string;
   readonly nodeNames: readonly string[];
 }
 
-/** An event, newest first in lists. */
+/** An event; lists are newest first. */
 export interface EventFacts {
   readonly isWarning: boolean;
   readonly reason: string;
@@ -101,7 +101,7 @@ export interface EventFacts {
 /** The controller's lease. */
 export interface LeaderFacts {
   readonly holder: string;
-  /** Since the last renewal, by the clock of whoever asks. */
+  /** Seconds since the last renewal, by the local clock. */
   readonly silentSeconds: number;
   readonly leaseSeconds: number;
 }

@@ -23,21 +23,24 @@ const CORDON_TAINT = 'node.kubernetes.io/unschedulable';
 const NOT_READY_TAINTS = ['node.kubernetes.io/not-ready', 'node.kubernetes.io/unreachable'];
 const POOL_LACKS = { none: 'NoPool', unfit: 'PoolIncompatible', closed: 'PoolNotReady' } as const;
 
-/** All that `node` lacks for a volume that is still to be made; the pool's part is the provisioner's own judgement. */
+/**
+ * Returns what `node` lacks for a volume that is to be created; pools are judged by the
+ * provisioner's own functions.
+ */
 export function lacksForVolume(node: NodeFacts, need: VolumeNeed): readonly Lack[] {
   const { agent, view } = node;
   if (agent.state === 'never-reported') {
-    return [lack('NoAgent', 'no Keelson agent has reported from it (there is no NodeInventory)')];
+    return [lack('NoAgent', 'no Keelson agent has reported from it (it has no NodeInventory)')];
   }
   const lacks: Lack[] = [];
   if (agent.state === 'does-not-serve') {
-    lacks.push(lack('AgentNotReady', `its agent does not serve: ${agent.message ?? 'it gives no reason'}`));
+    lacks.push(lack('AgentNotReady', `its agent is not serving: ${agent.message ?? 'reason unknown'}`));
   }
   if (node.isRegistered === false) {
     lacks.push(
       lack(
         'NotRegistered',
-        'its kubelet does not know the driver (CSINode lacks keelson.dev): is the agent running?',
+        'the driver is not registered with its kubelet (CSINode lacks keelson.dev): check whether the agent runs',
       ),
     );
   }
@@ -52,22 +55,28 @@ export function lacksForVolume(node: NodeFacts, need: VolumeNeed): readonly Lack
     lacks.push(
       lack(
         'InsufficientCapacity',
-        `${describeFreeSpace(view, need.poolRequest, chosen)}, ${formatBytes(need.sizeBytes)} is wanted`,
+        `${describeFreeSpace(view, need.poolRequest, chosen)}, ${formatBytes(need.sizeBytes)} is requested`,
       ),
     );
   } else if (need.waitsForConsumer && node.published !== undefined) {
     const told = node.published.get(need.className);
     if (told === undefined || told < need.sizeBytes) {
-      const what = told === undefined ? 'of no room' : `of ${formatBytes(told)}`;
+      const what = told === undefined ? 'none' : formatBytes(told);
       lacks.push(
-        lack('NotPublished', `the scheduler knows ${what} here (CSIStorageCapacity), though the pool has it`),
+        lack(
+          'NotPublished',
+          `the published capacity (CSIStorageCapacity) is ${what}, though the pool has it`,
+        ),
       );
     }
   }
   return lacks;
 }
 
-/** All that `node` lacks for the pod itself: what the scheduler filters by, rules about other pods left out. */
+/**
+ * Returns what `node` lacks for the pod itself: the scheduler's filters, without rules about other
+ * pods.
+ */
 export function lacksForPod(
   node: NodeFacts,
   pod: PodFacts,
@@ -80,24 +89,24 @@ export function lacksForPod(
       .map(({ claimName, nodeNames }) =>
         lack(
           'VolumeOnOtherNode',
-          `the volume of claim ${claimName} is on ${nodeNames.join(', ') || 'no node that is known'}`,
+          `the volume of claim ${claimName} is on ${nodeNames.join(', ') || 'an unknown node'}`,
         ),
       ),
     ...selectorLacks(node, pod),
     ...resourceLacks(node, pod),
     ...pod.hostPorts
       .filter((port) => node.usedPorts.includes(port))
-      .map((port) => lack('HostPort', `host port ${port} is taken`)),
+      .map((port) => lack('HostPort', `host port ${port} is in use`)),
   ];
 }
 
-/** What keeps new volumes and pods away from a node, whatever they are. */
+/** Returns what keeps all new volumes and pods away from a node. */
 export function lacksForAny(node: NodeFacts): readonly Lack[] {
   if (node.isCordoned) return [lack('Cordoned', 'it is cordoned')];
   return node.view.isUsable ? [] : [lack('NodeNotReady', 'it is being deleted')];
 }
 
-/** Whether a toleration covers a taint (core/v1 Toleration). */
+/** Whether a toleration matches a taint (core/v1 Toleration). */
 export function tolerates(
   { key, operator = 'Equal', value = '', effect }: Toleration,
   taint: Taint,
@@ -118,9 +127,9 @@ function taintLacks(node: NodeFacts, { tolerations }: PodFacts): readonly Lack[]
     tolerates(toleration, { key: CORDON_TAINT, value: '', effect: 'NoSchedule' }),
   );
   if (node.isCordoned && !cordonTolerated) lacks.push(lack('Cordoned', 'it is cordoned'));
-  const isSilent = open.some(({ key }) => NOT_READY_TAINTS.includes(key));
-  if (isSilent)
-    lacks.push(lack('NodeNotReady', `it is not Ready: ${node.notReady ?? 'kubelet gives no reason'}`));
+  const isUnresponsive = open.some(({ key }) => NOT_READY_TAINTS.includes(key));
+  if (isUnresponsive)
+    lacks.push(lack('NodeNotReady', `it is not Ready: ${node.notReady ?? 'reason unknown'}`));
   const others = open.filter(({ key }) => key !== CORDON_TAINT && !NOT_READY_TAINTS.includes(key));
   for (const { key, value, effect } of others) {
     lacks.push(
@@ -143,7 +152,7 @@ function selectorLacks(
   const lacks = missed.map(([key, value]) =>
     lack(
       'NodeSelector',
-      `the pod's nodeSelector wants ${key}=${value}, it has ${describeLabel(labels, key)}`,
+      `the pod's nodeSelector requires ${key}=${value}, the node has ${describeLabel(labels, key)}`,
     ),
   );
   if (affinity !== undefined && !affinity.some((term) => term.every((each) => meets(labels, name, each)))) {
@@ -153,14 +162,14 @@ function selectorLacks(
     lacks.push(
       lack(
         'NodeSelector',
-        `the pod's node affinity wants ${wanted}, it has ${describeLabel(labels, first?.key ?? '')}`,
+        `the pod's node affinity requires ${wanted}, the node has ${describeLabel(labels, first?.key ?? '')}`,
       ),
     );
   }
   return lacks;
 }
 
-/** `metadata.name` is the one field that terms may name. */
+/** `metadata.name` is the only field that terms may refer to. */
 function meets(
   labels: Readonly<Record<string, string>>,
   name: string,
@@ -178,7 +187,7 @@ function resourceLacks({ allocatable, requested = {} }: NodeFacts, { requests }:
       allocatable[name] === undefined
         ? `it has no ${name}`
         : `${formatAmount(name, free)} of its ${formatAmount(name, allocatable[name])} are free`;
-    return [lack('Resources', `the pod wants ${formatAmount(name, wanted)} ${name}, ${has}`)];
+    return [lack('Resources', `the pod requests ${formatAmount(name, wanted)} ${name}, ${has}`)];
   });
 }
 
@@ -197,7 +206,7 @@ function describeTopologies({ view }: NodeFacts, { allowedTopologies }: VolumeNe
   );
   const keys = new Set(allowedTopologies.flat().map(({ key }) => key));
   const has = [...keys].map((key) => describeLabel(view.labels, key)).join(', ');
-  return `the class's allowedTopologies want ${terms.join(' or ')}, it has ${has}`;
+  return `the class's allowedTopologies require ${terms.join(' or ')}, the node has ${has}`;
 }
 
 function describeLabel(labels: Readonly<Record<string, string>>, key: string): string {

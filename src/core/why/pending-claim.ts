@@ -7,7 +7,7 @@ import { type Explanation, NOTHING_MORE } from './explanation.ts';
 import { explainAgent } from './unmade-volume.ts';
 import { explainBeforeUs, explainWait } from './unplaced-claim.ts';
 
-/** A claim without a volume: what it waits for. */
+/** Explains a claim without a volume. */
 export function explainPending(facts: ClaimFacts): Explanation {
   const answer =
     explainBlind(facts) ??
@@ -16,7 +16,7 @@ export function explainPending(facts: ClaimFacts): Explanation {
     explainPlan(facts, planProvision(facts.state));
   const said = facts.events.find(({ isWarning }) => isWarning);
   const known = [answer.summary, ...(answer.notes ?? [])];
-  // The table of nodes says the same, and says it of now.
+  // The table of nodes has the same information, and a newer one.
   const isNews =
     said !== undefined && answer.nodes === undefined && !known.some((text) => text.includes(said.note));
   const notes = [
@@ -26,7 +26,7 @@ export function explainPending(facts: ClaimFacts): Explanation {
   return { ...NOTHING_MORE, subject: describeClaim(facts.state.claim), ...answer, notes };
 }
 
-/** Without its class nothing can be worked out: what others have said of it is all there is. */
+/** Without its class the reason cannot be derived: events of others are all there is. */
 function explainBlind({ blind, events, pods, state: { claim } }: ClaimFacts): Answer | undefined {
   if (!blind.has('classes')) return undefined;
   const [said] = [...events.filter(({ isWarning }) => isWarning), ...events];
@@ -34,27 +34,26 @@ function explainBlind({ blind, events, pods, state: { claim } }: ClaimFacts): An
     return {
       verdict: said.isWarning ? 'stuck' : 'waits',
       reason: 'ReportedByController',
-      summary: `${said.reporter} says: ${said.note}`,
+      summary: `message of ${said.reporter}: ${said.note}`,
     };
   }
   const none = pods.length === 0 && !blind.has('pods') ? '; no pod uses it yet' : '';
   return {
     verdict: 'waits',
     reason: 'NotVisible',
-    summary: `it is not bound, and you may not read its StorageClass ${claim.className}${none}`,
+    summary: `it is not bound, and you have no permission to read its StorageClass ${claim.className}${none}`,
   };
 }
 
 function explainClass({ state: { claim }, storageClass, ourClasses }: ClaimFacts): Answer | undefined {
-  const ours =
-    ourClasses.length === 0 ? 'there is none of Keelson yet' : `Keelson's are ${ourClasses.join(', ')}`;
+  const ours = ourClasses.length === 0 ? 'Keelson has none yet' : `Keelson's are ${ourClasses.join(', ')}`;
   if (claim.className === '') {
     return {
       verdict: 'stuck',
       reason: 'StorageClassNotSet',
-      summary: `it names no StorageClass, and none is the default: only a PersistentVolume made by hand can serve it`,
+      summary: `it has no StorageClass, and none is the default: only a PersistentVolume created by hand can serve it`,
       notes: [`classes: ${ours}`],
-      advice: ['delete it and create it again with spec.storageClassName, which cannot be changed later'],
+      advice: ['delete it and create it again with spec.storageClassName, which is immutable'],
     };
   }
   if (storageClass === undefined) {
@@ -75,25 +74,25 @@ function explainClass({ state: { claim }, storageClass, ourClasses }: ClaimFacts
     summary: `StorageClass ${claim.className} belongs to ${storageClass.provisioner}, not to Keelson`,
     notes: [`classes: ${ours}`],
     advice: [
-      `see whether ${storageClass.provisioner} runs, or create the claim again with a class of Keelson`,
+      `check whether ${storageClass.provisioner} runs, or create the claim again with a class of Keelson`,
     ],
   };
 }
 
-/** It names a PersistentVolume, or one is made for it, and the binder has not bound them. */
+/** It refers to a PersistentVolume, or one was created for it, and they are not bound yet. */
 function explainOwner({ state: { claim }, owner, blind }: ClaimFacts): Answer | undefined {
   if (claim.volumeName !== '' && owner === undefined && blind.has('owners')) {
     return {
       verdict: 'waits',
       reason: 'Binding',
-      summary: `it is being bound to PersistentVolume ${claim.volumeName}, which you may not read`,
+      summary: `it is being bound to PersistentVolume ${claim.volumeName}, which you have no permission to read`,
     };
   }
   if (claim.volumeName !== '' && owner === undefined) {
     return {
       verdict: 'stuck',
       reason: 'PersistentVolumeNotFound',
-      summary: `it asks for PersistentVolume ${claim.volumeName}, which does not exist`,
+      summary: `it refers to PersistentVolume ${claim.volumeName}, which does not exist`,
       advice: ['create that PersistentVolume, or create the claim again without spec.volumeName'],
     };
   }
@@ -106,16 +105,16 @@ function explainOwner({ state: { claim }, owner, blind }: ClaimFacts): Answer | 
       advice: [
         owner.phase === 'Released'
           ? `to give its data to this claim: kubectl patch pv ${owner.name} --type json -p '[{"op":"remove","path":"/spec/claimRef"}]'`
-          : 'ask for another PersistentVolume',
+          : 'refer to another PersistentVolume',
       ],
     };
   }
   return {
     verdict: 'waits',
     reason: 'Binding',
-    summary: `its PersistentVolume ${owner.name} is there (${owner.phase}); kube-controller-manager binds the two`,
+    summary: `its PersistentVolume ${owner.name} exists (${owner.phase}); kube-controller-manager binds the two`,
     advice: [
-      `if it stays so: kubectl describe pv ${owner.name}; size, access modes, mode and class must match the claim's`,
+      `if it does not: kubectl describe pv ${owner.name}; size, access modes, mode and class must match the claim's`,
     ],
   };
 }
@@ -132,18 +131,18 @@ function explainPlan(facts: ClaimFacts, plan: ProvisionPlan): Answer {
     case 'create':
       return explainDue(
         facts,
-        `the controller makes its volume on node ${plan.volume.nodeName}`,
+        `the controller creates its volume on node ${plan.volume.nodeName}`,
         facts.ageSeconds,
       );
     case 'publish':
       return explainDue(
         facts,
-        'its volume is ready, and the controller makes its PersistentVolume',
+        'its volume is ready, and the controller creates its PersistentVolume',
         facts.volume?.ageSeconds ?? 0,
       );
     case 'reschedule':
       return {
-        ...explainDue(facts, 'the scheduler is asked for another node', facts.ageSeconds),
+        ...explainDue(facts, 'the controller asks the scheduler for another node', facts.ageSeconds),
         notes: [plan.fault.message],
       };
     case 'discard':
@@ -151,7 +150,7 @@ function explainPlan(facts: ClaimFacts, plan: ProvisionPlan): Answer {
       const fault = 'fault' in plan ? plan.fault : undefined;
       const due = explainDue(
         facts,
-        'the volume that was made for it cannot be used; it is made again',
+        'the volume created for it cannot be used; the controller re-creates it',
         facts.volume?.ageSeconds ?? 0,
       );
       return fault === undefined ? due : { ...due, notes: [fault.message, ...(due.notes ?? [])] };
@@ -159,20 +158,20 @@ function explainPlan(facts: ClaimFacts, plan: ProvisionPlan): Answer {
   }
 }
 
-/** What the controller does at once when it runs. */
+/** What a running controller does at once. */
 function explainDue({ leader, blind }: ClaimFacts, what: string, dueSeconds: number): Answer {
   if (dueSeconds < PATIENCE_SECONDS) return { verdict: 'waits', reason: 'InProgress', summary: what };
   const known =
     leader === undefined
       ? blind.has('leases')
-        ? 'you may not read its lease'
-        : 'nobody holds its lease'
-      : `its lease is held by ${leader.holder || 'nobody'}, renewed ${leader.silentSeconds} s ago`;
+        ? 'you have no permission to read its lease'
+        : 'its lease has no holder'
+      : `the holder of its lease is ${leader.holder || 'empty'}, renewed ${leader.silentSeconds} s ago`;
   return {
     verdict: 'stuck',
     reason: 'ControllerUnresponsive',
-    summary: `the controller has not acted for ${dueSeconds} s: does it run? (${known})`,
+    summary: `the controller has not acted for ${dueSeconds} s: check whether it runs (${known})`,
     notes: [`next: ${what}`],
-    advice: ['look at the controller in keelson-system: its pods, and its log'],
+    advice: ['check the pods of the controller in keelson-system, and their log'],
   };
 }

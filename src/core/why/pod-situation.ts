@@ -1,11 +1,11 @@
 import type { Explanation } from './explanation.ts';
 import type { EventFacts, NodeFacts, PinnedVolume, PodFacts } from './facts.ts';
 
-/** All that is known of a pod. */
+/** What is known of a pod. */
 export interface PodSituation {
   readonly pod: PodFacts;
   readonly ageSeconds: number;
-  /** Status reason and message of a pod that failed: `Evicted`. */
+  /** Status reason and message of a failed pod: `Evicted`. */
   readonly failure: string | undefined;
   readonly isReady: boolean;
   readonly finalizers: readonly string[];

@@ -1,6 +1,6 @@
 import type { ConsideredNode, Lack, LackCode } from './explanation.ts';
 
-/** Why no node can take a pod or volume, put into one reason. */
+/** Why no node can take a pod or volume, condensed to one reason. */
 export interface Refusal {
   readonly reason: LackCode | 'NoNodes' | 'NoMatchingNode';
   readonly summary: string;
@@ -9,10 +9,12 @@ export interface Refusal {
   readonly deciding: readonly string[];
 }
 
-/** Nodes that lack these were never meant for it: they do not decide the main reason when others are. */
+/**
+ * Nodes that lack these are not candidates: they do not decide the main reason when other nodes do.
+ */
 const NOT_MEANT: ReadonlySet<LackCode> = new Set(['Taint', 'NodeSelector', 'Topology', 'VolumeOnOtherNode']);
 
-/** Which of several reasons that all nodes share is the main one: what others may follow from comes first. */
+/** Order of reasons that all nodes share: causes come before their consequences. */
 const ORDER: readonly LackCode[] = [
   'NoAgent',
   'AgentNotReady',
@@ -34,57 +36,57 @@ const ORDER: readonly LackCode[] = [
 
 const SUMMARIES: Readonly<Record<LackCode, string>> = {
   NoAgent: 'no Keelson agent has reported from any node',
-  AgentNotReady: 'no agent serves',
-  NotRegistered: 'no kubelet knows the driver keelson.dev',
+  AgentNotReady: 'no agent is serving',
+  NotRegistered: 'the driver keelson.dev is not registered with any kubelet',
   NodeNotReady: 'no node is Ready',
   Cordoned: 'every node is cordoned',
   VolumeOnOtherNode: 'no node has all the volumes that it uses',
-  Topology: "no node is within the class's allowedTopologies",
-  NodeSelector: 'no node has the labels that the pod wants',
+  Topology: "no node is in the class's allowedTopologies",
+  NodeSelector: 'no node has the labels that the pod requires',
   Taint: 'every node has a taint that the pod does not tolerate',
-  NoPool: 'no node offers the pool',
-  PoolIncompatible: 'no pool makes such volumes',
+  NoPool: 'no node has the pool',
+  PoolIncompatible: 'no pool supports such volumes',
   PoolNotReady: 'no pool is ready',
-  InsufficientCapacity: 'no node has enough room in its pool',
+  InsufficientCapacity: 'no node has enough free space in its pool',
   Resources: 'no node has enough free cpu, memory or other resources',
-  HostPort: 'its host port is taken on every node',
-  NotPublished: 'the scheduler has not been told yet where there is room',
+  HostPort: 'its host port is in use on every node',
+  NotPublished: 'the capacity of nodes is not published to the scheduler yet',
 };
 
 const ADVICE: Readonly<Record<LackCode, (nodes: string) => string>> = {
-  NoAgent: (nodes) => `see that the DaemonSet of the agent has a pod on ${nodes}`,
+  NoAgent: (nodes) => `check that the DaemonSet of the agent has a pod on ${nodes}`,
   AgentNotReady: (nodes) =>
-    `look at the agent's log on ${nodes}; "keelson doctor" there says what the machine lacks`,
+    `check the agent's log on ${nodes}; "keelson doctor" there lists what the machine lacks`,
   NotRegistered: (nodes) =>
-    `look at the agent's log on ${nodes}; kubelet learns of the driver when the agent starts`,
-  NodeNotReady: (nodes) => `look at kubelet on ${nodes}, or bring the machine back`,
-  Cordoned: (nodes) => `when its maintenance is over: kubectl uncordon ${nodes.replaceAll(',', '')}`,
+    `check the agent's log on ${nodes}; the agent registers the driver when it starts`,
+  NodeNotReady: (nodes) => `check kubelet on ${nodes}, or bring the machine back`,
+  Cordoned: (nodes) => `after the maintenance: kubectl uncordon ${nodes.replaceAll(',', '')}`,
   VolumeOnOtherNode: () =>
-    'local volumes do not move: let the pod go to the node of its volumes, or restore the data elsewhere from a snapshot or backup',
+    'local volumes do not move: let the pod run on the node of its volumes, or restore the data elsewhere from a snapshot or backup',
   Topology: (nodes) => `use a class without that restriction, or give ${nodes} the label`,
   NodeSelector: (nodes) => `change the pod's nodeSelector or affinity, or label ${nodes}`,
-  Taint: (nodes) => `give the pod a toleration, or take the taint off ${nodes}`,
+  Taint: (nodes) => `add a toleration to the pod, or remove the taint from ${nodes}`,
   NoPool: () =>
-    'create a StoragePool that selects the node, or use a class whose parameter pool names one that is there ("kubectl keelson nodes")',
+    'create a StoragePool that selects the node, or use a class whose parameter pool is an existing one ("kubectl keelson nodes")',
   PoolIncompatible: () =>
-    'use a class whose parameters a pool fits ("kubectl get nodeinventory NODE -o yaml" says what pools can make), or create a StoragePool that can',
-  PoolNotReady: (nodes) => `mend the pool on ${nodes}: its reason is above`,
+    'use a class whose parameters match a pool ("kubectl get nodeinventory NODE -o yaml" lists the features of pools), or create a StoragePool that supports them',
+  PoolNotReady: (nodes) => `repair the pool on ${nodes}: its reason is above`,
   InsufficientCapacity: () =>
-    'ask for less, delete volumes that nobody needs ("kubectl keelson volumes"), or enlarge the pool',
-  Resources: (nodes) => `ask for less, or free resources on ${nodes}`,
-  HostPort: () => 'take another host port, or none',
+    'request less, delete unused volumes ("kubectl keelson volumes"), or enlarge the pool',
+  Resources: (nodes) => `request less, or free resources on ${nodes}`,
+  HostPort: () => 'use another host port, or none',
   NotPublished: () =>
-    'wait a moment; if it stays so, look whether the controller runs ("kubectl keelson status")',
+    'wait a moment; if it persists, check whether the controller runs ("kubectl keelson status")',
 };
 
-/** Names in a sentence; the others are counted. */
+/** A sentence lists this many names and counts the others. */
 const NAMED = 3;
 
-/** The main reason why none of `nodes` can take it; undefined when one can. */
+/** Returns the main reason why none of `nodes` can take it; undefined when one can. */
 export function summarizeRefusal(nodes: readonly ConsideredNode[]): Refusal | undefined {
   if (nodes.some(({ lacks }) => lacks.length === 0)) return undefined;
   if (nodes.length === 0)
-    return { reason: 'NoNodes', summary: 'there are no nodes', advice: [], deciding: [] };
+    return { reason: 'NoNodes', summary: 'the cluster has no nodes', advice: [], deciding: [] };
   const meant = nodes.filter(({ lacks }) => !lacks.some(({ code }) => NOT_MEANT.has(code)));
   const deciding = meant.length > 0 ? meant : nodes;
   const names = deciding.map(({ name }) => name);
@@ -94,8 +96,7 @@ export function summarizeRefusal(nodes: readonly ConsideredNode[]): Refusal | un
   if (shared !== undefined) {
     const detail = deciding.length === 1 ? detailOf(deciding[0], shared) : undefined;
     const among = meant.length > 0 && meant.length < nodes.length;
-    const text =
-      detail ?? (among ? `of the nodes that it may go to, ${SUMMARIES[shared]}` : SUMMARIES[shared]);
+    const text = detail ?? (among ? `of the candidate nodes, ${SUMMARIES[shared]}` : SUMMARIES[shared]);
     return {
       reason: shared,
       summary: text,
@@ -114,10 +115,10 @@ export function summarizeRefusal(nodes: readonly ConsideredNode[]): Refusal | un
 
 function detailOf(node: ConsideredNode | undefined, code: LackCode): string | undefined {
   const found = node?.lacks.find((lack) => lack.code === code);
-  return found && `the only node that it may go to is ${node?.name ?? ''}, and ${found.text}`;
+  return found && `the only candidate node is ${node?.name ?? ''}, and ${found.text}`;
 }
 
-/** One advice for each kind of first reason, naming its nodes. */
+/** One piece of advice for each first reason, with its nodes. */
 function advise(nodes: readonly ConsideredNode[]): readonly string[] {
   const byCode = new Map<LackCode, string[]>();
   for (const { name, lacks } of nodes) {

@@ -1,4 +1,4 @@
-import { claimInTheWay } from './blocking-claim.ts';
+import { findBlockingClaim } from './blocking-claim.ts';
 import { type Explanation, NOTHING_MORE } from './explanation.ts';
 import type { EventFacts } from './facts.ts';
 import type { ContainerFacts, PodSituation } from './pod-situation.ts';
@@ -10,10 +10,10 @@ const IMAGE_REASONS = [
   'ErrImageNeverPull',
   'ImageInspectError',
 ];
-/** Events older than the newest of their kind by so much speak of something that passed. */
+/** Events that are older than the newest of their kind by this are about an earlier problem. */
 const RECENT_SECONDS = 600;
 
-/** On a node: what keeps it from running and being ready. */
+/** Explains what keeps a pod on a node from running and being ready. */
 export function explainStart(facts: PodSituation, subject: string): Explanation {
   const { pod, nodes, containers, events } = facts;
   const nodeName = pod.nodeName ?? '';
@@ -34,15 +34,15 @@ export function explainStart(facts: PodSituation, subject: string): Explanation 
   if (node === undefined && nodes.length > 0) {
     return stuck(
       'NodeLost',
-      `its node ${nodeName} is not in the cluster any more`,
-      'the pod garbage collector removes it; what owns it makes another one',
+      `its node ${nodeName} no longer exists`,
+      'the pod garbage collector removes it; its owner creates another one',
     );
   }
   if (node?.notReady !== undefined) {
     return stuck(
       'NodeNotReady',
       `its node ${nodeName} is not Ready: ${node.notReady}`,
-      `look at kubelet on ${nodeName}, or bring the machine back; a pod with local volumes cannot run elsewhere`,
+      `check kubelet on ${nodeName}, or bring the machine back; a pod with local volumes cannot run elsewhere`,
     );
   }
   if (
@@ -77,7 +77,7 @@ export function explainStart(facts: PodSituation, subject: string): Explanation 
         ({ name, restarts, ended }) =>
           `container ${name} was restarted ${restarts} times; last: ${describeEnd(ended)}`,
       );
-    const gates = facts.isReady ? [] : ['its readiness gates are not all met'];
+    const gates = facts.isReady ? [] : ['not all of its readiness gates are met'];
     return {
       ...NOTHING_MORE,
       subject,
@@ -106,7 +106,7 @@ function explainSetUp(
   stuck: Stuck,
 ): Explanation | undefined {
   const nodeName = pod.nodeName ?? '';
-  const claim = claimInTheWay(claims);
+  const claim = findBlockingClaim(claims);
   if (claim !== undefined) {
     return { ...claim, subject, summary: `its ${claim.subject} is stuck: ${claim.summary}` };
   }
@@ -118,24 +118,24 @@ function explainSetUp(
   const node = nodes.find(({ name }) => name === nodeName);
   const agent =
     node?.agent.state === 'does-not-serve'
-      ? `; the agent there does not serve: ${node.agent.message ?? ''}`
+      ? `; the agent there is not serving: ${node.agent.message ?? ''}`
       : '';
   if (newest.reason === 'FailedCreatePodSandBox') {
     const isDenied = isPolicyDenial(newest.note);
     return stuck(
       isDenied ? 'PolicyDenied' : 'SandboxFailed',
-      `${isDenied ? 'a runtime policy refuses it' : `its sandbox or network cannot be made on ${nodeName}`}: ${newest.note}${agent}`,
+      `${isDenied ? 'a runtime policy denies it' : `its sandbox or network cannot be created on ${nodeName}`}: ${newest.note}${agent}`,
       isDenied
         ? 'kubectl get runtimepolicies: change the pod, or the policy'
-        : `look at the agent's log on ${nodeName}; kubelet tries again by itself`,
+        : `check the agent's log on ${nodeName}; kubelet retries`,
     );
   }
   return stuck(
     'VolumeNotMounted',
     `a volume cannot be mounted on ${nodeName}: ${newest.note}${agent}`,
     node?.isRegistered === false
-      ? `kubelet on ${nodeName} does not know the driver: look at the agent there`
-      : `look at the agent's log on ${nodeName}; kubelet tries again by itself`,
+      ? `the driver is not registered with kubelet on ${nodeName}: check the agent there`
+      : `check the agent's log on ${nodeName}; kubelet retries`,
   );
 }
 
@@ -159,16 +159,16 @@ function explainContainer(
     const refused = stuck(
       reason,
       `the image ${image} of container ${name} cannot be pulled: ${message || reason}`,
-      'mend the name or tag, make the registry reachable, or give the pod an imagePullSecret',
+      'correct the name or tag, make the registry reachable, or add an imagePullSecret to the pod',
     );
-    // kubelet's warnings say the same in other words.
+    // kubelet's warnings repeat it in other words.
     return { ...refused, notes: [] };
   }
   if (reason === 'CrashLoopBackOff') {
     const how = ended === undefined ? '' : `; it ended: ${describeEnd(ended)}`;
     return stuck(
       reason,
-      `container ${name} ends again and again (${restarts} restarts)${how}`,
+      `container ${name} keeps exiting (${restarts} restarts)${how}`,
       `kubectl logs ${pod.name} -n ${pod.namespace} -c ${name} --previous`,
     );
   }
@@ -182,12 +182,12 @@ function explainContainer(
   );
 }
 
-/** What a policy's denial (`policy-decide.ts`) has become on its way through kubelet: nothing but text. */
+/** A policy's denial (`policy-decide.ts`) arrives through kubelet as text only. */
 function isPolicyDenial(text: string): boolean {
   return /RuntimePolicy \S+ denies /.test(text);
 }
 
-/** Reasons by which a container waits that are no part of an ordinary start. */
+/** Waiting reasons of a container that are not part of an ordinary start. */
 function isOwnFault(reason: string | undefined): boolean {
   return reason !== undefined && reason !== 'ContainerCreating' && reason !== 'PodInitializing';
 }

@@ -4,7 +4,7 @@ import type { Lack } from './explanation.ts';
 import type { NodeFacts } from './facts.ts';
 import { lacksForAny } from './node-fit.ts';
 
-/** The intent is written; the agent of its node has to act. */
+/** Explains a claim whose LocalVolume exists: its node's agent has to act. */
 export function explainAgent({ state: { volume }, volume: found, nodes }: ClaimFacts): Answer {
   const nodeName = volume?.nodeName ?? '';
   const node = nodes.find(({ name }) => name === nodeName);
@@ -28,8 +28,8 @@ export function explainAgent({ state: { volume }, volume: found, nodes }: ClaimF
     return {
       verdict: 'stuck',
       reason: 'AgentUnresponsive',
-      summary: `the agent of node ${nodeName} has not touched its volume for ${age} s${why === undefined ? ': does it run?' : `: ${why}`}`,
-      advice: [`look at the agent on ${nodeName}: its pod, and its log`],
+      summary: `the agent of node ${nodeName} has not acted on its volume for ${age} s${why === undefined ? ': check whether it runs' : `: ${why}`}`,
+      advice: [`check the agent on ${nodeName}: its pod, and its log`],
     };
   }
   const message = volume?.message ?? '';
@@ -38,18 +38,23 @@ export function explainAgent({ state: { volume }, volume: found, nodes }: ClaimF
     reason: message === '' ? 'InProgress' : 'AgentCannot',
     summary:
       message === ''
-        ? `its volume is being made ${where}`
-        : `its volume cannot be made yet ${where}: ${message}`,
-    advice: message === '' ? [] : [`mend that on ${nodeName}; the agent tries again by itself`],
+        ? `its volume is being created ${where}`
+        : `its volume cannot be created yet ${where}: ${message}`,
+    advice: message === '' ? [] : [`resolve that on ${nodeName}; the agent retries`],
   };
 }
 
 function unresponsiveness({ notReady, isRegistered, agent }: NodeFacts): readonly Lack[] {
   if (notReady !== undefined) return [{ code: 'NodeNotReady', text: `the node is not Ready: ${notReady}` }];
   if (agent.state === 'does-not-serve') {
-    return [{ code: 'AgentNotReady', text: `it does not serve: ${agent.message ?? 'it gives no reason'}` }];
+    return [{ code: 'AgentNotReady', text: `it is not serving: ${agent.message ?? 'reason unknown'}` }];
   }
   return isRegistered === false
-    ? [{ code: 'NotRegistered', text: 'kubelet does not know the driver (CSINode lacks keelson.dev)' }]
+    ? [
+        {
+          code: 'NotRegistered',
+          text: 'the driver is not registered with kubelet (CSINode lacks keelson.dev)',
+        },
+      ]
     : [];
 }

@@ -12,7 +12,7 @@ import type { NodeFacts, PodFacts, VolumeNeed } from './facts.ts';
 import { lacksForAny, lacksForPod, lacksForVolume } from './node-fit.ts';
 import { summarizeRefusal } from './refusal.ts';
 
-/** Nobody has asked us yet: a pod, the scheduler or the binder is next. */
+/** Explains a claim that a pod, the scheduler or kube-controller-manager has to act on first. */
 export function explainBeforeUs(facts: ClaimFacts): Answer {
   const { state, pods, ageSeconds } = facts;
   const { claim, storageClass } = state;
@@ -22,8 +22,8 @@ export function explainBeforeUs(facts: ClaimFacts): Answer {
     return {
       verdict: 'stuck',
       reason: 'OtherProvisioner',
-      summary: `another provisioner is asked to make its volume: ${claim.provisioner}`,
-      advice: ['its class was replaced after the claim was made: create the claim again'],
+      summary: `another provisioner is responsible for its volume: ${claim.provisioner}`,
+      advice: ['its class was replaced after the claim was created: create the claim again'],
     };
   }
   if (storageClass?.waitsForConsumer !== true) {
@@ -31,8 +31,8 @@ export function explainBeforeUs(facts: ClaimFacts): Answer {
       verdict: ageSeconds < PATIENCE_SECONDS ? 'waits' : 'stuck',
       reason: 'AwaitingProvisioning',
       summary:
-        'a PersistentVolume that nobody has could serve it; kube-controller-manager has not yet chosen that or asked for a new one',
-      advice: ['look whether kube-controller-manager runs'],
+        'an available PersistentVolume could serve it; kube-controller-manager has neither bound it nor requested a new one yet',
+      advice: ['check whether kube-controller-manager runs'],
     };
   }
   const waiting = pods.filter(({ isDeleting }) => !isDeleting);
@@ -43,7 +43,7 @@ export function explainBeforeUs(facts: ClaimFacts): Answer {
       reason: 'WaitForFirstConsumer',
       summary: `no pod uses it yet: StorageClass ${claim.className} waits for the first pod, whose node gets the volume`,
       advice: [
-        'start a pod that uses it; for a volume at once, take a class with volumeBindingMode Immediate',
+        'start a pod that uses it; to get a volume at once, use a class with volumeBindingMode Immediate',
       ],
     };
   }
@@ -56,19 +56,19 @@ function explainScheduling(facts: ClaimFacts, pod: PodFacts): Answer {
     return {
       verdict: 'waits',
       reason: 'SchedulingGated',
-      summary: `${who} is held back by its scheduling gates: ${pod.gates.join(', ')}`,
-      advice: ['whoever set a gate takes it off'],
+      summary: `the scheduling gates of ${who} hold it back: ${pod.gates.join(', ')}`,
+      advice: ['the owner of a gate removes it'],
     };
   }
-  // The scheduler puts no pod on a node before its claims have a volume.
+  // The scheduler binds a pod to a node only after its claims have volumes.
   if (pod.nodeName !== undefined) {
     return {
       verdict: 'stuck',
       reason: 'SchedulerBypassed',
-      summary: `${who} names node ${pod.nodeName} in spec.nodeName, past the scheduler: so nobody selects a node for the claim`,
+      summary: `${who} sets spec.nodeName to ${pod.nodeName} and bypasses the scheduler, which therefore selects no node for the claim`,
       advice: [
-        `leave spec.nodeName out, and use nodeSelector kubernetes.io/hostname: ${pod.nodeName}`,
-        'or take a class with volumeBindingMode Immediate',
+        `omit spec.nodeName, and use nodeSelector kubernetes.io/hostname: ${pod.nodeName}`,
+        'or use a class with volumeBindingMode Immediate',
       ],
     };
   }
@@ -87,7 +87,9 @@ function explainScheduling(facts: ClaimFacts, pod: PodFacts): Answer {
   );
   const answer = refusalAnswer(facts, nodes, need);
   const said =
-    pod.schedulerMessage === undefined ? [] : [`the scheduler says of ${who}: ${pod.schedulerMessage}`];
+    pod.schedulerMessage === undefined
+      ? []
+      : [`message of the scheduler about ${who}: ${pod.schedulerMessage}`];
   if (answer.verdict === 'stuck') return { ...answer, notes: [...(answer.notes ?? []), ...said] };
   if (pod.schedulerMessage !== undefined) {
     const rules = pod.unweighed.length === 0 ? 'rules about other pods' : pod.unweighed.join(', ');
@@ -96,14 +98,14 @@ function explainScheduling(facts: ClaimFacts, pod: PodFacts): Answer {
       reason: 'Unschedulable',
       summary: `the scheduler does not place ${who}: ${pod.schedulerMessage}`,
       nodes,
-      notes: [`by what this command weighs, a node would do; it does not weigh ${rules}`],
+      notes: [`some node fits by what this command checks; it does not check ${rules}`],
       advice: [`kubectl keelson why pod/${pod.name} -n ${pod.namespace}`],
     };
   }
   return {
     verdict: 'waits',
     reason: 'Scheduling',
-    summary: `the scheduler places ${who}, and selects the node by it`,
+    summary: `the scheduler places ${who}, and thereby selects the node`,
     nodes,
   };
 }
@@ -121,7 +123,7 @@ function refusalAnswer({ state }: ClaimFacts, nodes: readonly ConsideredNode[], 
   };
 }
 
-/** With figures and names, where the reason is one of storage. */
+/** With figures and names where the reason is one of storage. */
 function storageSummary(
   nodes: readonly NodeView[],
   deciding: readonly string[],
@@ -129,10 +131,10 @@ function storageSummary(
   { reason, summary }: Pick<Answer, 'reason' | 'summary'>,
 ): string {
   if (reason === 'NoPool' && poolRequest.pool !== undefined) {
-    return `no node that it may go to offers pool ${poolRequest.pool}, which StorageClass ${className} names`;
+    return `no candidate node has pool ${poolRequest.pool} of StorageClass ${className}`;
   }
   if (reason === 'PoolIncompatible') {
-    return `no node that it may go to has a pool for a volume ${describeWish(poolRequest, className)}`;
+    return `no candidate node has a pool for a volume ${describePoolRequest(poolRequest, className)}`;
   }
   if (reason !== 'InsufficientCapacity' || deciding.length === 1) return summary;
   const [most] = nodes
@@ -142,11 +144,11 @@ function storageSummary(
     )
     .sort((a, b) => (a.best.freeBytes < b.best.freeBytes ? 1 : -1));
   const figure =
-    most && `; the most is ${formatBytes(most.best.freeBytes)}, in pool ${most.best.name} on ${most.node}`;
-  return `it wants ${formatBytes(sizeBytes)}, and no node that it may go to has the room${figure ?? ''}`;
+    most && `; the largest is ${formatBytes(most.best.freeBytes)}, in pool ${most.best.name} on ${most.node}`;
+  return `it requests ${formatBytes(sizeBytes)}, and no candidate node has enough free space${figure ?? ''}`;
 }
 
-function describeWish(poolRequest: PoolRequest, className: string): string {
+function describePoolRequest(poolRequest: PoolRequest, className: string): string {
   const { pool, poolSelector, backend, fsType, volumeMode, encrypted } = poolRequest;
   const asked = [
     ...(pool === undefined ? [] : [`pool ${pool}`]),
@@ -155,11 +157,11 @@ function describeWish(poolRequest: PoolRequest, className: string): string {
     ...(fsType === undefined ? [] : [`file system ${fsType}`]),
     ...(encrypted === true ? ['encryption'] : []),
   ];
-  const ofClass = asked.length === 0 ? '' : `, and StorageClass ${className} wants ${asked.join(' and ')}`;
+  const ofClass = asked.length === 0 ? '' : `, and StorageClass ${className} requires ${asked.join(' and ')}`;
   return `of volumeMode ${volumeMode ?? 'Filesystem'}${ofClass}`;
 }
 
-/** Nothing can be done before something else changes; `fault` is what the controller says of it. */
+/** Something else has to change first; `fault` is the controller's reason. */
 export function explainWait(facts: ClaimFacts, fault: Fault): Answer {
   const { state, blind, nodes } = facts;
   if (fault.kind === 'exhausted' && !blind.has('nodes') && state.storageClass?.waitsForConsumer === false) {
@@ -177,12 +179,12 @@ export function explainWait(facts: ClaimFacts, fault: Fault): Answer {
     summary: fault.message,
     advice:
       fault.kind === 'invalid'
-        ? ['a claim or class cannot be mended in place: delete it and create it again as the message says']
+        ? ['claims and classes are immutable in this: delete it and create it again as the message says']
         : [],
   };
 }
 
-/** What is wrong with claim or class themselves, whoever is next. */
+/** Returns what is wrong with the claim or its class. */
 function checkFault({ state: { claim, storageClass } }: ClaimFacts): Fault | undefined {
   try {
     checkClaim(claim);
@@ -194,7 +196,7 @@ function checkFault({ state: { claim, storageClass } }: ClaimFacts): Fault | und
   }
 }
 
-/** Throws where the claim or its class is faulty: `checkFault` comes first. */
+/** Throws where the claim or its class is invalid: `checkFault` comes first. */
 function needOf({ state: { claim, storageClass } }: ClaimFacts): VolumeNeed {
   return {
     className: claim.className,
