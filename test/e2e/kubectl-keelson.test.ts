@@ -260,7 +260,7 @@ describe('kubectl keelson on a real cluster', { timeout: 5 * MINUTES }, () => {
     const unsaid = await keelson(['release', 'node/node-2'], kubectl.kubeconfig, 'yes\n');
     expect(unsaid.code).toBe(1);
     expect(unsaid.stderr).toMatch(/default\/lost +volume +64 MiB +Retain +lost +pvc-/);
-    expect(unsaid.stderr).toContain('nothing is given up');
+    expect(unsaid.stderr).toContain('nothing is released');
     const { stdout, code } = await keelson(
       ['release', 'node/node-2', '-o', 'json'],
       kubectl.kubeconfig,

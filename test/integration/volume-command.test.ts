@@ -30,13 +30,13 @@ it('`keelson volume` writes a volume of a running agent to a file and makes one 
   await writeFile(fileOf(agent, id), content, { flag: 'r+' });
 
   const file = join(agent.directory, 'data.keelson');
-  await keelson(agent, ['export', 'data', '-o', file]);
+  await keelson(agent, ['export', 'data', '-f', file]);
   expect((await readdir(agent.directory)).filter((name) => name.startsWith('data.keelson'))).toHaveLength(1);
-  const { stdout } = await keelson(agent, ['import', 'copy', '-i', file]);
+  const { stdout } = await keelson(agent, ['import', 'copy', '-f', file]);
   expect(stdout).toMatch(/^vol-[0-9a-f]{24}\tcopy, 64 MiB in pool default\n$/);
   const copy = await readFile(fileOf(agent, stdout.split('\t')[0] ?? ''));
   expect(copy.subarray(0, content.length).equals(content)).toBe(true);
-  expect((await keelson(agent, ['import', 'copy', '-i', file])).stdout, 'once more').toBe(stdout);
+  expect((await keelson(agent, ['import', 'copy', '-f', file])).stdout, 'once more').toBe(stdout);
   const piped = await runCommand('sh', [
     '-c',
     `${KEELSON} volume export data --run-dir ${agent.directory}/run | ${KEELSON} volume import piped --keep-base --run-dir ${agent.directory}/run`,
@@ -46,16 +46,16 @@ it('`keelson volume` writes a volume of a running agent to a file and makes one 
 
   const refusals: readonly (readonly [readonly string[], string])[] = [
     [
-      ['export', 'nothing', '-o', `${file}.no`],
+      ['export', 'nothing', '-f', `${file}.no`],
       'keelson: volume or snapshot nothing does not exist on this node',
     ],
-    [['import', 'data', '-i', file], 'keelson: volume data exists on this node; choose another name'],
-    [['import', 'other', '-i', join(agent.directory, 'agent.yaml')], 'is no whole export of a volume'],
+    [['import', 'data', '-f', file], 'keelson: volume data exists on this node; choose another name'],
+    [['import', 'other', '-f', join(agent.directory, 'agent.yaml')], 'is no whole export of a volume'],
     [
-      ['export', 'data', '--from', 'nothing', '-o', `${file}.no`],
+      ['export', 'data', '--from', 'nothing', '-f', `${file}.no`],
       'snapshot nothing does not exist on this node',
     ],
-    [['copy', 'data'], 'say export, import or delete, not copy'],
+    [['copy', 'data'], "unknown command 'copy'"],
     [['delete', 'data'], 'volume, snapshot or data data does not exist on this node'],
   ];
   for (const [args, words] of refusals) {

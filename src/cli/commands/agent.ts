@@ -1,20 +1,25 @@
+import { Command, type CommandUnknownOpts } from '@commander-js/extra-typings';
 import { runAgent } from '../../../node-agent/main.ts';
 import { createLogger } from '../../runtime/logger.ts';
-import { AGENT_FLAGS, readAgentConfig } from '../agent-flags.ts';
-import { type Command, parseFlags } from '../command.ts';
 import { VERSION } from '../../version.ts';
+import { AGENT_OPTION, readAgentConfig } from '../agent-options.ts';
+import type { CliContext } from '../context.ts';
+import { collect } from '../option-parsers.ts';
 
-const usage =
-  'keelson agent [--config FILE] [--state-dir DIR] [--run-dir DIR] [--node-name NAME] [--kubelet-dir DIR] ' +
-  '[--pod-range CIDR]... [--metrics-address HOST:PORT|off] [--log-level LEVEL]';
-
-export const agentCommand: Command = {
-  summary: 'serve this node: CSI volumes, pod network, kubelet plugin registration',
-  usage,
-  async run({ args, signal }) {
-    const config = await readAgentConfig(parseFlags(args, AGENT_FLAGS, usage));
-    const logger = createLogger({ level: config.logLevel, name: 'agent' });
-    await runAgent({ config, version: VERSION }, { logger, signal });
-    return 0;
-  },
-};
+/** Creates `keelson agent`. */
+export function agentCommand({ signal }: CliContext): CommandUnknownOpts {
+  return new Command()
+    .option(...AGENT_OPTION.config)
+    .option(...AGENT_OPTION.stateDir)
+    .option(...AGENT_OPTION.runDir)
+    .option('--node-name <name>', 'name of the Node object (default: the host name)')
+    .option('--kubelet-dir <dir>', 'directory of kubelet; enables the registration of the CSI plugin')
+    .option('--pod-range <cidr>', 'range of pod addresses; may be repeated', collect)
+    .option('--metrics-address <host:port>', 'address of /metrics, /healthz and /readyz, or off')
+    .option(...AGENT_OPTION.logLevel)
+    .action(async (options) => {
+      const config = await readAgentConfig(options);
+      const logger = createLogger({ level: config.logLevel, name: 'agent' });
+      await runAgent({ config, version: VERSION }, { logger, signal });
+    });
+}

@@ -1,18 +1,21 @@
 import { homedir } from 'node:os';
-import { Fault } from '../../core/fault.ts';
+import { Command, type CommandUnknownOpts } from '@commander-js/extra-typings';
 import { findCluster } from '../../kube/cluster-access.ts';
 import { HttpKubeClient } from '../../kube/http-client.ts';
-import { askLine } from '../ask.ts';
+import { VERSION } from '../../version.ts';
+import { SubjectArgument } from '../completion/subject-argument.ts';
+import type { CliContext } from '../context.ts';
+import { EXIT } from '../exit-codes.ts';
 import { ClusterReader } from '../kubectl/cluster-reader.ts';
 import { doctorVerb } from '../kubectl/doctor-verb.ts';
 import { nodesVerb } from '../kubectl/nodes-verb.ts';
 import { releaseVerb } from '../kubectl/release-verb.ts';
 import { statusVerb } from '../kubectl/status-verb.ts';
-import { OUTPUTS, type ClusterVerb } from '../kubectl/verb.ts';
+import type { ClusterVerb } from '../kubectl/verb.ts';
 import { volumesVerb } from '../kubectl/volumes-verb.ts';
 import { whyVerb } from '../kubectl/why-verb.ts';
-import { type Command, parseWords } from '../command.ts';
-import { VERSION } from '../../version.ts';
+import { outputOption, type OutputFormat } from '../output/output.ts';
+import { promptLine } from '../prompt.ts';
 
 const VERBS: Readonly<Record<string, ClusterVerb>> = {
   status: statusVerb,
@@ -23,62 +26,68 @@ const VERBS: Readonly<Record<string, ClusterVerb>> = {
   release: releaseVerb,
 };
 
-const usage = `kubectl keelson ${Object.keys(VERBS).join('|')} [--kubeconfig FILE] [--context NAME] [-n NAMESPACE] [--system-namespace NAME] [-o text|wide|json|yaml] [--yes]`;
+interface ClusterOptions {
+  readonly kubeconfig?: string;
+  readonly context?: string;
+  readonly namespace?: string;
+  readonly systemNamespace: string;
+  readonly output: OutputFormat;
+  readonly yes?: boolean;
+}
 
-/** `keelson cluster VERB`, which is `kubectl keelson VERB`: a whole cluster as its API server knows it. */
-export const clusterCommand: Command = {
-  summary: `a whole cluster (kubectl keelson): ${Object.keys(VERBS).join(', ')}`,
-  usage: [usage, ...Object.values(VERBS).map((verb) => `  ${verb.usage.padEnd(27)}${verb.summary}`)].join(
-    '\n',
-  ),
-  async run({ args, env, signal, stdin, stdout, stderr }) {
-    const { flags, words } = parseWords(
-      args,
-      {
-        kubeconfig: { type: 'string' },
-        context: { type: 'string' },
-        namespace: { type: 'string', short: 'n' },
-        'system-namespace': { type: 'string', default: 'keelson-system' },
-        output: { type: 'string', short: 'o', default: 'text' },
-        yes: { type: 'boolean', short: 'y', default: false },
-      },
-      this.usage,
-    );
-    const [name = '', ...rest] = words;
-    const verb = VERBS[name];
-    if (verb === undefined) {
-      throw new Fault(
-        'invalid',
-        `${name === '' ? 'a verb is missing' : `there is no verb ${name}`}\nusage: ${this.usage}`,
-      );
-    }
-    if (flags.yes && verb.asks !== true) {
-      throw new Fault('invalid', `--yes is for verbs that ask, and ${name} does not`);
-    }
-    const output = OUTPUTS.find((each) => each === flags.output);
-    if (output === undefined) {
-      throw new Fault('invalid', `-o ${flags.output}: the output is one of ${OUTPUTS.join(', ')}`);
-    }
-    const { kubeconfig, context } = flags;
-    const access = await findCluster({ env, homeDirectory: homedir(), kubeconfig, context });
-    using client = new HttpKubeClient({
-      access,
-      userAgent: `kubectl-keelson/${VERSION}`,
-      qps: 100,
-      burst: 200,
-    });
-    return await verb.run({
-      words: rest,
-      output,
-      namespace: flags.namespace ?? access.namespace,
-      givenNamespace: flags.namespace,
-      systemNamespace: flags['system-namespace'],
-      client,
-      reader: new ClusterReader({ client, signal }),
-      nowMs: Date.now(),
-      write: (text) => void stdout.write(text),
-      isSure: flags.yes,
-      ask: async (question) => await askLine(question, { stdin, stderr }, signal),
-    });
-  },
-};
+/** Creates `keelson cluster`, which is also `kubectl keelson`. */
+export function clusterCommand(context: CliContext): CommandUnknownOpts {
+  const command: CommandUnknownOpts = new Command()
+    .description('Inspects Keelson in a cluster through its API server. All verbs but release only read.')
+    .option('--kubeconfig <file>', 'kubeconfig (default: as kubectl)')
+    .option('--context <name>', 'context of the kubeconfig')
+    .option('-n, --namespace <name>', "namespace of the object (default: the context's)")
+    .option('--system-namespace <name>', 'namespace of Keelson', 'keelson-system')
+    .addOption(outputOption());
+  for (const [name, verb] of Object.entries(VERBS)) command.addCommand(verbCommand(name, verb, context));
+  return command;
+}
+
+function verbCommand(name: string, verb: ClusterVerb, context: CliContext): CommandUnknownOpts {
+  const command: CommandUnknownOpts = new Command(name).summary(verb.summary).description(verb.description);
+  const { kinds } = verb;
+  if (kinds !== undefined) {
+    const forms = kinds.map(({ names: [shown] }) => `${shown}/NAME`).join(' or ');
+    command.addArgument(new SubjectArgument(`${forms}; also KIND NAME`, kinds, context));
+  }
+  if (verb.confirms) command.option('-y, --yes', 'do not prompt for confirmation', false);
+  if (verb.examples !== undefined) {
+    const lines = verb.examples.map((example) => `  kubectl keelson ${example}`);
+    command.addHelpText('after', `\nExamples:\n${lines.join('\n')}`);
+  }
+  command.action(async () => {
+    const options = command.optsWithGlobals() as unknown as ClusterOptions;
+    if (!(await runVerb(verb, command.args, options, context))) context.exitCode = EXIT.failed;
+  });
+  return command;
+}
+
+async function runVerb(
+  verb: ClusterVerb,
+  args: readonly string[],
+  options: ClusterOptions,
+  { env, signal, stdin, stdout, stderr }: CliContext,
+): Promise<boolean> {
+  const { kubeconfig, context, namespace, systemNamespace, output, yes = false } = options;
+  const access = await findCluster({ env, homeDirectory: homedir(), kubeconfig, context });
+  const userAgent = `kubectl-keelson/${VERSION}`;
+  using client = new HttpKubeClient({ access, userAgent, qps: 100, burst: 200 });
+  return await verb.run({
+    args,
+    output,
+    namespace: namespace ?? access.namespace,
+    givenNamespace: namespace,
+    systemNamespace,
+    client,
+    reader: new ClusterReader({ client, signal }),
+    nowMs: Date.now(),
+    write: (text) => void stdout.write(text),
+    assumeYes: yes,
+    prompt: async (question) => await promptLine(question, { stdin, stderr }, signal),
+  });
+}

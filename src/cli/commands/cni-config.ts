@@ -1,18 +1,20 @@
 import { join } from 'node:path';
-import { CNI_BINARY, cniConfig } from '../../core/cni/cni-config.ts';
-import { AGENT_FLAGS, readAgentConfig } from '../agent-flags.ts';
-import { type Command, parseFlags } from '../command.ts';
+import { Command, type CommandUnknownOpts } from '@commander-js/extra-typings';
+import { cniConfig } from '../../core/cni/cni-config.ts';
+import { AGENT_OPTION, readAgentConfig } from '../agent-options.ts';
+import type { CliContext } from '../context.ts';
+import { formatOutput, outputOption } from '../output/output.ts';
 
-const usage = 'keelson cni-config [--config FILE | --run-dir DIR]';
-
-export const cniConfigCommand: Command = {
-  summary: `the network configuration for /etc/cni/net.d, which names the ${CNI_BINARY} binary`,
-  usage,
-  async run({ args, stdout }) {
-    const { config, 'run-dir': runDir } = AGENT_FLAGS;
-    const agent = await readAgentConfig(parseFlags(args, { config, 'run-dir': runDir }, usage));
-    const list = cniConfig({ network: agent.network.name, agentSocket: join(agent.runDir, 'cni.sock') });
-    stdout.write(`${JSON.stringify(list, undefined, 2)}\n`);
-    return 0;
-  },
-};
+/** Creates `keelson cni-config`. */
+export function cniConfigCommand({ stdout }: CliContext): CommandUnknownOpts {
+  return new Command()
+    .option(...AGENT_OPTION.config)
+    .option(...AGENT_OPTION.runDir)
+    .addOption(outputOption())
+    .action(async ({ output, ...options }) => {
+      const { network, runDir } = await readAgentConfig(options);
+      const list = cniConfig({ network: network.name, agentSocket: join(runDir, 'cni.sock') });
+      // Container runtimes read JSON alone, so that is the text.
+      stdout.write(formatOutput(output === 'yaml' ? 'yaml' : 'json', list, () => ''));
+    });
+}

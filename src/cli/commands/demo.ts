@@ -1,71 +1,65 @@
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { Command, type CommandUnknownOpts } from '@commander-js/extra-typings';
 import { Fault } from '../../core/fault.ts';
-import { linkSignals } from '../../runtime/signals.ts';
-import { type Command, parseFlags } from '../command.ts';
 import type { DemoOutcome } from '../../demo/report.ts';
 import { removeAllDemos, runDemo } from '../../demo/run-demo.ts';
+import { linkSignals } from '../../runtime/signals.ts';
+import type { CliContext } from '../context.ts';
+import { EXIT, type ExitCode } from '../exit-codes.ts';
 
-const usage =
-  'keelson demo [--keep] [--clean] [--containerd-dir DIR] [--base-dir DIR] [--report FILE]\n' +
-  '  --keep            leaves the node running at the end, and says how to look around\n' +
-  '  --clean           removes every kept or killed demo, and runs none\n' +
-  '  --containerd-dir  directory with containerd, ctr, containerd-shim-runc-v2 and runc; default: those in PATH\n' +
-  '  --base-dir        where the directory of the run is made; default: /var/tmp\n' +
-  '  --report          gets what happened as JSON';
-
-const EXIT_CODES: Readonly<Record<DemoOutcome, number>> = {
-  passed: 0,
-  failed: 1,
-  refused: 1,
-  interrupted: 130,
+const EXIT_BY_OUTCOME: Readonly<Record<DemoOutcome, ExitCode>> = {
+  passed: EXIT.ok,
+  failed: EXIT.failed,
+  refused: EXIT.failed,
+  interrupted: EXIT.interrupted,
 };
 
-export const demoCommand: Command = {
-  summary: 'a pod on real containerd with its volume, its network and its policy, on a node of its own',
-  usage,
-  async run({ args, env, signal, stdout }) {
-    const flags = parseFlags(
-      args,
-      {
-        keep: { type: 'boolean', default: false },
-        clean: { type: 'boolean', default: false },
-        'containerd-dir': { type: 'string' },
-        'base-dir': { type: 'string', default: '/var/tmp' },
-        report: { type: 'string' },
-      },
-      usage,
-    );
-    if (flags.clean) {
-      const removed = await removeAllDemos(flags['base-dir'], stdout);
-      stdout.write(removed === 0 ? 'there is no demo to remove\n' : `demos removed: ${removed}\n`);
-      return 0;
-    }
-    const root = installRoot(import.meta.dirname);
-    // `keelson demo | head`: without a reader the story ends, and the cleaning up follows.
-    const unread = new AbortController();
-    stdout.on('error', () => unread.abort(new DOMException('nobody reads the output', 'AbortError')));
-    using stop = linkSignals(signal, unread.signal);
-    const report = await runDemo(
-      {
-        keelson: join(root, 'bin/keelson'),
-        cniBinDir: join(root, 'dist/cni'),
-        containerdDir: flags['containerd-dir'],
-        baseDir: flags['base-dir'],
-        path: env['PATH'] ?? '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
-        keep: flags.keep,
-        reportFile: flags.report,
-      },
-      { terminal: stdout, signal: stop.signal },
-    );
-    return EXIT_CODES[report.outcome];
-  },
-};
+/** Creates `keelson demo`. */
+export function demoCommand(context: CliContext): CommandUnknownOpts {
+  const { env, signal, stdout } = context;
+  return new Command()
+    .option('--keep', 'leave the node running at the end', false)
+    .option('--clean', 'remove all kept and killed demos, and run none', false)
+    .option(
+      '--containerd-dir <dir>',
+      'directory of containerd, ctr, containerd-shim-runc-v2 and runc (default: PATH)',
+    )
+    .option('--base-dir <dir>', 'parent of the directory of the run', '/var/tmp')
+    .option('--report <file>', 'write a report as JSON')
+    .action(async ({ keep, clean, containerdDir, baseDir, report: reportFile }) => {
+      if (clean) {
+        const removed = await removeAllDemos(baseDir, stdout);
+        stdout.write(removed === 0 ? 'no demos found\n' : `demos removed: ${removed}\n`);
+        return;
+      }
+      const root = installRoot(import.meta.dirname);
+      // A closed pipe (`keelson demo | head`) stops the demo, which then cleans up.
+      const unread = new AbortController();
+      stdout.on('error', () => unread.abort(new DOMException('standard output is closed', 'AbortError')));
+      using stop = linkSignals(signal, unread.signal);
+      const { outcome } = await runDemo(
+        {
+          keelson: join(root, 'bin/keelson'),
+          cniBinDir: join(root, 'dist/cni'),
+          containerdDir,
+          baseDir,
+          path: env['PATH'] ?? '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
+          keep,
+          reportFile,
+        },
+        { terminal: stdout, signal: stop.signal },
+      );
+      context.exitCode = EXIT_BY_OUTCOME[outcome];
+    });
+}
 
-/** The directory above this code, bundled or not, that has `bin/keelson`. */
+/** Returns the nearest directory at or above `directory` that has `bin/keelson`. */
 function installRoot(directory: string): string {
   if (existsSync(join(directory, 'bin/keelson'))) return directory;
   const parent = dirname(directory);
-  if (parent === directory) throw new Fault('bug', `${import.meta.dirname} is in no installation of keelson`);
+  if (parent === directory) {
+    throw new Fault('bug', `no Keelson installation found above ${import.meta.dirname}`);
+  }
   return installRoot(parent);
 }

@@ -1,39 +1,22 @@
-import { type Command, OUTPUT_FLAG, outputFormat, parseFlags } from '../command.ts';
+import { Command, type CommandUnknownOpts } from '@commander-js/extra-typings';
+import type { CliContext } from '../context.ts';
+import { EXIT } from '../exit-codes.ts';
 import { runDoctor } from '../node-doctor.ts';
-import { describeMissing } from '../../preflight/preflight.ts';
-import { renderTable } from '../../runtime/text-table.ts';
+import { renderFindings } from '../output/findings-text.ts';
+import { formatOutput, outputOption } from '../output/output.ts';
 
-const usage = 'keelson doctor [--state-dir DIR] [--run-dir DIR] [-o text|json]';
-
-export const doctorCommand: Command = {
-  summary: 'what this machine lacks, why it matters and what to do; exit code 1 if anything',
-  usage,
-  async run({ args, env, signal, stdout }) {
-    const flags = parseFlags(
-      args,
-      {
-        ...OUTPUT_FLAG,
-        'state-dir': { type: 'string', default: '/var/lib/keelson' },
-        'run-dir': { type: 'string', default: '/run/keelson' },
-      },
-      usage,
-    );
-    const format = outputFormat(flags.output);
-    const findings = await runDoctor({
-      stateDir: flags['state-dir'],
-      runDir: flags['run-dir'],
-      demoDir: '/var/tmp',
-      path: env['PATH'] ?? '',
-      signal,
+/** Creates `keelson doctor`. */
+export function doctorCommand(context: CliContext): CommandUnknownOpts {
+  const { env, signal, stdout } = context;
+  return new Command()
+    .option('--state-dir <dir>', 'directory of pools and volume records', '/var/lib/keelson')
+    .option('--run-dir <dir>', 'directory of the sockets of the agent', '/run/keelson')
+    .addOption(outputOption())
+    .action(async ({ stateDir, runDir, output }) => {
+      const options = { stateDir, runDir, demoDir: '/var/tmp', path: env['PATH'] ?? '', signal };
+      const findings = await runDoctor(options);
+      const ok = findings.every((finding) => finding.ok);
+      stdout.write(formatOutput(output, { ok, findings }, (wide) => renderFindings(findings, wide)));
+      if (!ok) context.exitCode = EXIT.failed;
     });
-    const ok = findings.every((finding) => finding.ok);
-    if (format === 'json') {
-      stdout.write(`${JSON.stringify({ ok, findings })}\n`);
-    } else {
-      const rows = findings.map(({ check, ok: holds, found }) => [holds ? 'ok' : 'MISSING', check, found]);
-      stdout.write(renderTable(['', 'CHECK', 'FOUND'], rows));
-      if (!ok) stdout.write(`\n${describeMissing(findings)}`);
-    }
-    return ok ? 0 : 1;
-  },
-};
+}

@@ -1,41 +1,36 @@
 import { join } from 'node:path';
+import { Command, type CommandUnknownOpts } from '@commander-js/extra-typings';
 import { installRelease, removeReleases } from '../../../node-agent/host/release.ts';
-import { Fault } from '../../core/fault.ts';
-import { type Command, parseFlags } from '../command.ts';
 import { VERSION } from '../../version.ts';
+import type { CliContext } from '../context.ts';
 
-const usage = 'keelson install-host --root DIR [--remove]';
-
-export const installHostCommand: Command = {
-  summary: 'put this release and its systemd units on a host: the CRI proxy, the agent without a pod',
-  usage,
-  async run({ args, stdout }) {
-    const flags = parseFlags(
-      args,
-      { root: { type: 'string' }, remove: { type: 'boolean', default: false } },
-      usage,
-    );
-    const { root } = flags;
-    if (root === undefined) throw new Fault('invalid', `--root must be given\nusage: ${usage}`);
-    // As the image and a checkout have them.
-    const units = join(import.meta.dirname, '../deploy/systemd');
-    if (flags.remove) {
-      await removeReleases({ root, units });
-      stdout.write(`removed ${join(root, 'opt/keelson')} and the units\n`);
-      return 0;
-    }
-    await installRelease({
-      root,
-      version: VERSION,
-      node: process.execPath,
-      dist: import.meta.dirname,
-      modules: join(import.meta.dirname, '../node_modules'),
-      units,
+/** Creates `keelson install-host`. */
+export function installHostCommand({ stdout }: CliContext): CommandUnknownOpts {
+  return new Command()
+    .requiredOption('--root <dir>', 'root directory of the host, e.g. /host')
+    .option('--remove', 'remove all releases and the units instead', false)
+    .action(async ({ root, remove }) => {
+      // As in the image and in a checkout.
+      const units = join(import.meta.dirname, '../deploy/systemd');
+      const target = join(root, 'opt/keelson');
+      if (remove) {
+        await removeReleases({ root, units });
+        stdout.write(`removed ${target} and the systemd units\n`);
+        return;
+      }
+      await installRelease({
+        root,
+        version: VERSION,
+        node: process.execPath,
+        dist: import.meta.dirname,
+        modules: join(import.meta.dirname, '../node_modules'),
+        units,
+      });
+      stdout.write(
+        `installed keelson ${VERSION} in ${target}; to start the CRI proxy, run on the host:\n` +
+          '  systemctl daemon-reload\n' +
+          '  systemctl enable --now keelson-cri-proxy.socket keelson-cri-proxy.service\n' +
+          'docs/host.md describes an agent without a pod\n',
+      );
     });
-    stdout.write(
-      `keelson ${VERSION} is in ${join(root, 'opt/keelson')}; on the host: systemctl daemon-reload, and then ` +
-        'systemctl enable --now keelson-cri-proxy.socket keelson-cri-proxy.service for the proxy; docs/host.md for an agent\n',
-    );
-    return 0;
-  },
-};
+}

@@ -1,36 +1,22 @@
+import { Command, type CommandUnknownOpts } from '@commander-js/extra-typings';
 import { uninstallNode } from '../../../node-agent/uninstall.ts';
 import { createLogger } from '../../runtime/logger.ts';
-import { AGENT_FLAGS, readAgentConfig } from '../agent-flags.ts';
-import { type Command, parseFlags } from '../command.ts';
+import { AGENT_OPTION, readAgentConfig } from '../agent-options.ts';
 
-const usage =
-  'keelson uninstall-node [--config FILE | --state-dir DIR --run-dir DIR] [--bin-dir DIR] [--config-dir DIR] [--delete-data]';
-
-export const uninstallNodeCommand: Command = {
-  summary: 'take from this node what an agent has put there; its volumes too with --delete-data',
-  usage,
-  async run({ args }) {
-    const flags = parseFlags(
-      args,
-      {
-        config: AGENT_FLAGS.config,
-        'run-dir': AGENT_FLAGS['run-dir'],
-        'state-dir': AGENT_FLAGS['state-dir'],
-        'bin-dir': { type: 'string', default: '/opt/cni/bin' },
-        'config-dir': { type: 'string', default: '/etc/cni/net.d' },
-        'delete-data': { type: 'boolean', default: false },
-      },
-      usage,
-    );
-    const config = await readAgentConfig(flags);
-    await uninstallNode(
-      {
-        config,
-        cni: { binDir: flags['bin-dir'], configDir: flags['config-dir'] },
-        deleteData: flags['delete-data'],
-      },
-      { logger: createLogger({ level: config.logLevel, name: 'uninstall-node' }) },
-    );
-    return 0;
-  },
-};
+/** Creates `keelson uninstall-node`. */
+export function uninstallNodeCommand(): CommandUnknownOpts {
+  return new Command()
+    .option(...AGENT_OPTION.config)
+    .option(...AGENT_OPTION.stateDir)
+    .option(...AGENT_OPTION.runDir)
+    .option('--bin-dir <dir>', 'directory of CNI plugins', '/opt/cni/bin')
+    .option('--config-dir <dir>', 'directory of CNI network configurations', '/etc/cni/net.d')
+    .option('--delete-data', 'delete all pools and volumes too', false)
+    .action(async ({ binDir, configDir, deleteData, ...options }) => {
+      const config = await readAgentConfig(options);
+      await uninstallNode(
+        { config, cni: { binDir, configDir }, deleteData },
+        { logger: createLogger({ level: config.logLevel, name: 'uninstall-node' }) },
+      );
+    });
+}

@@ -1,19 +1,19 @@
-import { type Command, OUTPUT_FLAG, outputFormat, parseFlags } from '../command.ts';
+import { Command, type CommandUnknownOpts } from '@commander-js/extra-typings';
 import { INTERFACES, VERSION } from '../../version.ts';
+import type { CliContext } from '../context.ts';
+import { formatOutput, outputOption } from '../output/output.ts';
 
-const usage = 'keelson version [-o text|json]';
-
-export const versionCommand: Command = {
-  summary: 'release, Node and the interfaces it speaks',
-  usage,
-  async run({ args, stdout }) {
-    const format = outputFormat(parseFlags(args, OUTPUT_FLAG, usage).output);
+/** Creates `keelson version`. */
+export function versionCommand({ stdout }: CliContext): CommandUnknownOpts {
+  return new Command().addOption(outputOption()).action(({ output }) => {
     const facts = { version: VERSION, node: process.version, ...INTERFACES };
+    const { csi, cni, cri } = INTERFACES;
     stdout.write(
-      format === 'json'
-        ? `${JSON.stringify(facts)}\n`
-        : `keelson ${VERSION} (node ${process.version}, CSI ${INTERFACES.csi}, CNI ${INTERFACES.cni}, CRI ${INTERFACES.cri})\n`,
+      formatOutput(
+        output,
+        facts,
+        () => `keelson ${VERSION} (Node ${process.version}, CSI ${csi}, CNI ${cni}, CRI ${cri})\n`,
+      ),
     );
-    return 0;
-  },
-};
+  });
+}

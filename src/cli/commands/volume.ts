@@ -4,6 +4,7 @@ import { rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { json } from 'node:stream/consumers';
 import { pipeline } from 'node:stream/promises';
+import { Command, type CommandUnknownOpts, Option } from '@commander-js/extra-typings';
 import {
   type DeletedVolumes,
   VOLUME_DELETE_PATH,
@@ -12,101 +13,114 @@ import {
 import { Fault } from '../../core/fault.ts';
 import { formatBytes } from '../../core/kube-text/quantity.ts';
 import { exchangeWithAgent } from '../admin-stream.ts';
-import { type Command, type CommandContext, parseWords } from '../command.ts';
+import type { CliContext } from '../context.ts';
+import { formatOutput, outputOption } from '../output/output.ts';
 
-const usage = `keelson volume export VOLUME|SNAPSHOT [--from SNAPSHOT] [-o FILE] [--run-dir DIR]
-       keelson volume import NAME [-i FILE] [--pool POOL] [--keep-base] [--run-dir DIR]
-       keelson volume delete ID [--run-dir DIR]`;
+/** Creates `keelson volume` with its subcommands. */
+export function volumeCommand(context: CliContext): CommandUnknownOpts {
+  return new Command()
+    .addCommand(exportCommand(context))
+    .addCommand(importCommand(context))
+    .addCommand(deleteCommand(context));
+}
 
-export const volumeCommand: Command = {
-  summary:
-    'move a volume as a stream, whole or what changed since a snapshot; delete one that nobody asks for',
-  usage,
-  async run(context) {
-    const [verb, ...args] = context.args;
-    if (verb === 'export') return await exportVolume({ ...context, args });
-    if (verb === 'import') return await importVolume({ ...context, args });
-    if (verb === 'delete') return await deleteVolume({ ...context, args });
-    throw new Fault('invalid', `say export, import or delete, not ${verb ?? 'nothing'}\nusage: ${usage}`);
-  },
-};
+const runDirOption = (): Option<'--run-dir <dir>', undefined, '/run/keelson'> =>
+  new Option('--run-dir <dir>', 'directory of the sockets of the agent').default('/run/keelson');
 
-const RUN_DIR = { 'run-dir': { type: 'string', default: '/run/keelson' } } as const;
+function exportCommand({ signal, stdout }: CliContext): CommandUnknownOpts {
+  return new Command('export')
+    .summary('Write a volume or a snapshot as a stream')
+    .description('Writes a volume or a snapshot as a stream, whole or as changes since an older snapshot.')
+    .argument('<source>', 'id or name of a volume or a snapshot')
+    .option('--from <snapshot>', 'write only changes since this snapshot')
+    .option('-f, --file <file>', 'file to write; - for standard output', '-')
+    .addOption(runDirOption())
+    .action(async (source, { from, file, runDir }) => {
+      if (file === '-' && stdout.isTTY === true) {
+        throw new Fault('invalid', 'refusing to write a binary stream to a terminal; use -f FILE or a pipe');
+      }
+      const query = new URLSearchParams({ source, ...(from === undefined ? {} : { parent: from }) });
+      const response = await exchangeWithAgent(
+        join(runDir, 'admin.sock'),
+        { method: 'GET', path: `${VOLUME_STREAM_PATH}?${query.toString()}` },
+        signal,
+      );
+      if (file === '-') await pipeline(response, stdout, { signal, end: false });
+      else await writeWhole(file, response, signal);
+    });
+}
 
-async function exportVolume({ args, signal, stdout }: CommandContext): Promise<number> {
-  const options = { ...RUN_DIR, from: { type: 'string' }, output: { type: 'string', short: 'o' } } as const;
-  const { flags, words } = parseWords(args, options, usage);
-  const source = onlyWord(words, 'a volume or a snapshot, by id or name');
-  const { output = '-', from } = flags;
-  if (output === '-' && stdout.isTTY === true) {
-    throw new Fault('invalid', 'a stream of bytes is not for a terminal; give -o FILE, or a pipe');
-  }
-  const query = new URLSearchParams({ source, ...(from === undefined ? {} : { parent: from }) });
-  const answer = await exchangeWithAgent(
-    join(flags['run-dir'], 'admin.sock'),
-    { method: 'GET', path: `${VOLUME_STREAM_PATH}?${query.toString()}` },
-    signal,
-  );
-  if (output === '-') {
-    await pipeline(answer, stdout, { signal, end: false });
-    return 0;
-  }
-  // It has its name when it is whole.
-  const unfinished = `${output}.${randomUUID().slice(0, 8)}.partial`;
+/** Gives the file its name once it is complete. */
+async function writeWhole(file: string, content: NodeJS.ReadableStream, signal: AbortSignal): Promise<void> {
+  const partial = `${file}.${randomUUID().slice(0, 8)}.partial`;
   try {
-    await pipeline(answer, createWriteStream(unfinished, { mode: 0o600, flush: true }), { signal });
-    await rename(unfinished, output);
+    await pipeline(content, createWriteStream(partial, { mode: 0o600, flush: true }), { signal });
+    await rename(partial, file);
   } catch (error) {
-    await rm(unfinished, { force: true });
+    await rm(partial, { force: true });
     throw error;
   }
-  return 0;
 }
 
-async function importVolume({ args, signal, stdin, stdout }: CommandContext): Promise<number> {
-  const options = {
-    ...RUN_DIR,
-    input: { type: 'string', short: 'i', default: '-' },
-    pool: { type: 'string' },
-    'keep-base': { type: 'boolean', default: false },
-  } as const;
-  const { flags, words } = parseWords(args, options, usage);
-  const name = onlyWord(words, 'a name for the volume');
-  const query = new URLSearchParams({
-    name,
-    keepBase: String(flags['keep-base']),
-    ...(flags.pool === undefined ? {} : { pool: flags.pool }),
-  });
-  const answer = await exchangeWithAgent(
-    join(flags['run-dir'], 'admin.sock'),
-    {
-      method: 'POST',
-      path: `${VOLUME_STREAM_PATH}?${query.toString()}`,
-      body: flags.input === '-' ? stdin : createReadStream(flags.input),
-    },
-    signal,
-  );
-  const made = (await json(answer)) as { id: string; name: string; pool: string; sizeBytes: string };
-  stdout.write(`${made.id}\t${made.name}, ${formatBytes(BigInt(made.sizeBytes))} in pool ${made.pool}\n`);
-  return 0;
+interface ImportedVolume {
+  readonly id: string;
+  readonly name: string;
+  readonly pool: string;
+  readonly sizeBytes: string;
 }
 
-/** By id alone: names are those of claims, and a claim has its own way to go. */
-async function deleteVolume({ args, signal, stdout }: CommandContext): Promise<number> {
-  const { flags, words } = parseWords(args, RUN_DIR, usage);
-  const id = onlyWord(words, 'the id of a volume, a snapshot or data without a record');
-  const answer = await exchangeWithAgent(
-    join(flags['run-dir'], 'admin.sock'),
-    { method: 'POST', path: `${VOLUME_DELETE_PATH}?${new URLSearchParams({ id }).toString()}` },
-    signal,
-  );
-  const { removed } = (await json(answer)) as DeletedVolumes;
-  stdout.write(removed.map((what) => `deleted ${what}\n`).join(''));
-  return 0;
+function importCommand({ signal, stdin, stdout }: CliContext): CommandUnknownOpts {
+  return new Command('import')
+    .summary('Create a volume from an exported stream')
+    .description('Creates a volume from an exported stream; creates none if the stream is not whole.')
+    .argument('<name>', 'name of the new volume')
+    .option('-f, --file <file>', 'file to read; - for standard input', '-')
+    .option('--pool <pool>', 'pool of the new volume')
+    .option('--keep-base', 'keep the snapshot that later changes are applied to', false)
+    .addOption(runDirOption())
+    .addOption(outputOption())
+    .action(async (name, { file, pool, keepBase, runDir, output }) => {
+      const query = new URLSearchParams({
+        name,
+        keepBase: String(keepBase),
+        ...(pool === undefined ? {} : { pool }),
+      });
+      const response = await exchangeWithAgent(
+        join(runDir, 'admin.sock'),
+        {
+          method: 'POST',
+          path: `${VOLUME_STREAM_PATH}?${query.toString()}`,
+          body: file === '-' ? stdin : createReadStream(file),
+        },
+        signal,
+      );
+      const volume = (await json(response)) as ImportedVolume;
+      const size = formatBytes(BigInt(volume.sizeBytes));
+      stdout.write(
+        formatOutput(output, volume, () => `${volume.id}\t${volume.name}, ${size} in pool ${volume.pool}\n`),
+      );
+    });
 }
 
-function onlyWord(words: readonly string[], what: string): string {
-  const [word, ...more] = words;
-  if (word !== undefined && more.length === 0) return word;
-  throw new Fault('invalid', `name ${what}, and nothing else\nusage: ${usage}`);
+function deleteCommand({ signal, stdout }: CliContext): CommandUnknownOpts {
+  return new Command('delete')
+    .summary('Delete a volume, a snapshot or data without a record')
+    .description(
+      'Deletes a volume, a snapshot or data without a record, by its id. The agent refuses while a LocalVolume ' +
+        'or a PersistentVolume refers to it or a pod uses it: delete the claim instead.',
+    )
+    .argument('<id>', 'id as `keelson status` lists it')
+    .addOption(runDirOption())
+    .addOption(outputOption())
+    .action(async (id, { runDir, output }) => {
+      const response = await exchangeWithAgent(
+        join(runDir, 'admin.sock'),
+        { method: 'POST', path: `${VOLUME_DELETE_PATH}?${new URLSearchParams({ id }).toString()}` },
+        signal,
+      );
+      const deleted = (await json(response)) as DeletedVolumes;
+      stdout.write(
+        formatOutput(output, deleted, () => deleted.removed.map((what) => `deleted ${what}\n`).join('')),
+      );
+    });
 }

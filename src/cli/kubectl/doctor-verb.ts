@@ -1,12 +1,11 @@
 import { CSI_DRIVERS, LEASES, SERVICE_ACCOUNTS } from '../../kube/built-in.ts';
 import type { Resource } from '../../kube/resource.ts';
 import { DRIVER_NAME } from '../../core/volumes/driver.ts';
-import { describeMissing } from '../../preflight/preflight.ts';
-import { renderTable } from '../../runtime/text-table.ts';
+import { renderFindings } from '../output/findings-text.ts';
 import { findAccessGaps } from './access-gaps.ts';
 import { checkCluster, type InstalledKind } from './checks.ts';
 import { readOverview } from './overview.ts';
-import { type ClusterVerb, notSeen, writeAnswer } from './verb.ts';
+import { type ClusterVerb, renderHidden, writeOutput } from './verb.ts';
 
 const CRDS: Resource<InstalledKind> = {
   group: 'apiextensions.k8s.io',
@@ -17,9 +16,10 @@ const CRDS: Resource<InstalledKind> = {
 };
 
 export const doctorVerb: ClusterVerb = {
-  usage: 'doctor',
-  summary:
-    'checks all that Keelson needs of the cluster and has left in it; exit code 1 if anything is wrong',
+  summary: 'Check the CRDs, the access, the agents, the clocks and the volumes of the cluster',
+  description:
+    'Checks the CRDs, the access of the service accounts, the controller, the agents, the clocks of nodes and ' +
+    'the volumes. Exit code 1 if a check fails or cannot be made.',
   async run(context) {
     const { reader, client, systemNamespace, nowMs } = context;
     const [overview, kinds, driver, nodeLeases, accounts] = await Promise.all([
@@ -37,11 +37,12 @@ export const doctorVerb: ClusterVerb = {
     const findings = checkCluster({ overview, kinds, driver, nodeLeases, access, nowMs });
     const ok = findings.every((finding) => finding.ok);
     const { hidden } = reader;
-    writeAnswer(context, { ok, findings, hidden }, () => {
-      const rows = findings.map(({ check, ok: holds, found }) => [holds ? 'ok' : 'WRONG', check, found]);
-      return `${renderTable(['', 'CHECK', 'FOUND'], rows)}${ok ? '' : `\n${describeMissing(findings)}`}${notSeen(hidden)}`;
-    });
-    // What could not be looked at is not known to be right.
-    return ok && hidden.length === 0 ? 0 : 1;
+    writeOutput(
+      context,
+      { ok, findings, hidden },
+      (wide) => renderFindings(findings, wide) + renderHidden(hidden),
+    );
+    // A check without its objects proves nothing.
+    return ok && hidden.length === 0;
   },
 };

@@ -22,7 +22,7 @@ export function renderExplanation(explanation: Explanation, hidden: readonly str
     `${renderTable(['NODE', 'WHAT IT LACKS'], rows)}${more}`,
     list('also:', notes),
     list('what to do:', advice),
-    list('not seen:', hidden),
+    list('not read:', hidden),
   ];
   return sections.filter((section) => section !== '').join('\n');
 }

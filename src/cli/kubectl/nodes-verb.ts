@@ -4,7 +4,7 @@ import { formatBytes, parseQuantity } from '../../core/kube-text/quantity.ts';
 import type { NodeFacts } from '../../core/why/facts.ts';
 import { renderTable } from '../../runtime/text-table.ts';
 import { readOverview } from './overview.ts';
-import { type ClusterVerb, notSeen, writeAnswer } from './verb.ts';
+import { type ClusterVerb, renderHidden, writeOutput } from './verb.ts';
 
 /** A node as it is listed. */
 export interface NodeRow {
@@ -32,11 +32,10 @@ export interface PoolRow {
 }
 
 export const nodesVerb: ClusterVerb = {
-  usage: 'nodes',
-  summary:
-    'every node: its agent, its pools, its range of pod addresses, its runtime, and what is wrong with it',
+  summary: 'List nodes with their agents, pools, pod ranges and problems',
+  description: 'Lists every node: its agent, pools, pod range and container runtime, and its problems.',
   async run(context) {
-    const { reader, client, systemNamespace, nowMs, output } = context;
+    const { reader, client, systemNamespace, nowMs } = context;
     const { nodes, nodeObjects } = await readOverview({ systemNamespace, nowMs }, { client, reader });
     const rows = nodes.map((node) =>
       nodeRow(
@@ -45,12 +44,8 @@ export const nodesVerb: ClusterVerb = {
       ),
     );
     const { hidden } = reader;
-    writeAnswer(
-      context,
-      { nodes: rows, hidden },
-      () => renderNodes(rows, output === 'wide') + notSeen(hidden),
-    );
-    return 0;
+    writeOutput(context, { nodes: rows, hidden }, (wide) => renderNodes(rows, wide) + renderHidden(hidden));
+    return true;
   },
 };
 

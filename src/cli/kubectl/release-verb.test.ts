@@ -16,12 +16,12 @@ interface Answer {
   readonly questions: readonly string[];
 }
 
-async function release(lab: ControllerOnFakes, words: readonly string[], typed?: string): Promise<Answer> {
+async function release(lab: ControllerOnFakes, args: readonly string[], typed?: string): Promise<Answer> {
   const written: string[] = [];
   const questions: string[] = [];
   const { client } = lab;
   await releaseVerb.run({
-    words,
+    args,
     output: 'text',
     namespace: 'default',
     givenNamespace: undefined,
@@ -30,8 +30,8 @@ async function release(lab: ControllerOnFakes, words: readonly string[], typed?:
     reader: new ClusterReader({ client, signal: new AbortController().signal }),
     nowMs: 0,
     write: (text) => written.push(text),
-    isSure: typed === undefined,
-    ask: async (question) => {
+    assumeYes: typed === undefined,
+    prompt: async (question) => {
       questions.push(question);
       return await Promise.resolve(typed ?? '');
     },
@@ -66,13 +66,13 @@ async function setReady(lab: ControllerOnFakes, status: 'True' | 'Unknown'): Pro
 const isReleased = async ({ volume, name }: ControllerOnFakes & { name: string }): Promise<boolean> =>
   (await volume(name)).metadata?.annotations?.[RELEASE] !== undefined;
 
-test('a lost node is given up once its name is typed; its claims go without it then', async () => {
+test('releases a lost node once its name is typed, so that its claims can be deleted', async () => {
   await using lab = await start();
   const { text, questions } = await release(lab, ['node/n1'], 'n1');
   expect(questions).toHaveLength(1);
-  expect(questions[0]).toContain('node n1 no longer exists; on it is:');
+  expect(questions[0]).toContain('node n1 no longer exists; its volumes:');
   expect(questions[0]).toMatch(new RegExp(`team/data +volume +2 GiB +Delete +web +${lab.name}`));
-  expect(questions[0]).toMatch(/type the name of the node to give up 1 volume for good: $/);
+  expect(questions[0]).toMatch(/type the name of the node to release 1 volume: $/);
   expect(text).toContain('kubectl delete pvc -n team data --wait=false');
   expect(text).toContain('kubectl delete pod -n team web --force');
   expect(lab.events.at(-1)).toContain('data VolumeReleased');
@@ -88,36 +88,36 @@ test.each([
   ['nothing', ''],
   ['another name', 'n2'],
   ['yes', 'yes'],
-])('nothing is given up when %s is typed', async (_name, typed) => {
+])('releases nothing when %s is typed', async (_name, typed) => {
   await using lab = await start();
   await expect(release(lab, ['node/n1'], typed)).rejects.toMatchObject({
     kind: 'precondition',
-    message: expect.stringContaining('n1 was asked for: nothing is given up') as string,
+    message: expect.stringContaining('expected n1; nothing is released') as string,
   });
   expect(await isReleased(lab)).toBe(false);
 });
 
-test('nothing of a node that is Ready is given up, whoever is sure', async () => {
+test('releases no volume of a Ready node, even with --yes', async () => {
   await using lab = await start('True');
   await expect(release(lab, ['node/n1'])).rejects.toThrow('node n1 is Ready and serves its volumes');
   await expect(release(lab, ['volume', lab.name])).rejects.toThrow(`serves volume ${lab.name}`);
   expect(await isReleased(lab)).toBe(false);
 });
 
-test('one volume of a silent node, without a question; the second time there is nothing to ask', async () => {
+test('releases one volume of a NotReady node with --yes, and does not prompt again for a released one', async () => {
   await using lab = await start('Unknown');
   const first = await release(lab, ['lvol', lab.name]);
-  expect(first.text).toContain('node n1 is not Ready; on it is:');
+  expect(first.text).toContain('node n1 is not Ready; its volumes:');
   expect(await isReleased(lab)).toBe(true);
   const second = await release(lab, ['node/n1'], 'unread');
   expect(second.questions).toEqual([]);
-  expect(second.text).toContain('1 volume of node n1 is given up');
+  expect(second.text).toContain('released 1 volume of node n1');
 });
 
-test('a node that comes back while the question stands is not given up', async () => {
+test('does not release a node that becomes Ready during the prompt', async () => {
   await using lab = await start('Unknown');
   const { client } = lab;
-  const context = { words: ['node/n1'], output: 'text', namespace: '', givenNamespace: undefined } as const;
+  const context = { args: ['node/n1'], output: 'text', namespace: '', givenNamespace: undefined } as const;
   const run = releaseVerb.run({
     ...context,
     systemNamespace: '',
@@ -125,8 +125,8 @@ test('a node that comes back while the question stands is not given up', async (
     reader: new ClusterReader({ client, signal: new AbortController().signal }),
     nowMs: 0,
     write: () => undefined,
-    isSure: false,
-    ask: async () => {
+    assumeYes: false,
+    prompt: async () => {
       await setReady(lab, 'True');
       return 'n1';
     },
@@ -135,7 +135,7 @@ test('a node that comes back while the question stands is not given up', async (
   expect(await isReleased(lab)).toBe(false);
 });
 
-test('a name that nothing has is answered with those that there are', async () => {
+test('lists the known names when a name is unknown', async () => {
   await using lab = await start();
   await expect(release(lab, ['node/n2'])).rejects.toThrow(
     'no LocalVolume is on node n2; nodes with volumes are n1',
@@ -143,5 +143,7 @@ test('a name that nothing has is answered with those that there are', async () =
   await expect(release(lab, ['volume/x'])).rejects.toThrow(
     `there is no LocalVolume x; there are ${lab.name}`,
   );
-  await expect(release(lab, ['pvc/data'])).rejects.toThrow('is neither node/NAME nor volume/NAME');
+  await expect(release(lab, ['pvc/data'])).rejects.toThrow(
+    'invalid argument "pvc/data"; expected node/NAME or volume/NAME',
+  );
 });

@@ -9,58 +9,57 @@ import {
   type ReleaseCandidate,
   type ReleaseSubject,
 } from '../../core/claims/volume-release.ts';
+import { NODES } from '../../kube/built-in.ts';
 import type { KubeClient } from '../../kube/client.ts';
 import { renderTable } from '../../runtime/text-table.ts';
 import { type ReleaseFacts, readLostNode, readReleaseFacts } from './release-facts.ts';
-import { parseSubject } from './subject.ts';
-import { type ClusterVerb, notSeen, writeAnswer } from './verb.ts';
+import { parseSubject, type SubjectKind } from './subject.ts';
+import { type ClusterVerb, renderHidden, writeOutput } from './verb.ts';
 
-const usage = 'release node/NAME|volume/NAME';
-
-const KINDS: Readonly<Record<string, ReleaseSubject['kind']>> = {
-  node: 'node',
-  nodes: 'node',
-  no: 'node',
-  volume: 'volume',
-  localvolume: 'volume',
-  localvolumes: 'volume',
-  lvol: 'volume',
-};
+const KINDS: readonly SubjectKind<ReleaseSubject['kind']>[] = [
+  { kind: 'node', names: ['node', 'nodes', 'no'], resource: NODES },
+  {
+    kind: 'volume',
+    names: ['volume', 'localvolume', 'localvolumes', 'lvol'],
+    resource: LOCAL_VOLUMES,
+  },
+];
 
 export const releaseVerb: ClusterVerb = {
-  usage,
-  summary: 'gives up the volumes of a node that is lost for good: asks first, and refuses while it is Ready',
-  asks: true,
+  summary: 'Release the volumes of a permanently lost node',
+  description:
+    'Releases all volumes of a permanently lost node, or one volume: their claims can then be deleted without ' +
+    'the node. Prompts for confirmation, and refuses while the node is Ready. Changes no disk.',
+  kinds: KINDS,
+  confirms: true,
+  examples: ['release node/node-2', 'release volume/pvc-29ea081f-1e29-4d08-89cc-13c6e4ebf474 --yes'],
   async run(context) {
-    const { words, client, reader, isSure, ask } = context;
-    const subject = parseSubject(words, KINDS, {
-      forms: ['node/NAME', 'volume/NAME'],
-      usage: `kubectl keelson ${usage} [--yes]`,
-    });
+    const { args, client, reader, assumeYes, prompt } = context;
+    const subject = parseSubject(args, KINDS);
     const facts = await readReleaseFacts(subject, { client, reader });
     checkRelease(subject, facts.node);
-    const news = facts.volumes.filter(({ isReleased }) => !isReleased);
-    if (news.length > 0 && !isSure) {
-      const typed = await ask(
-        `${renderCandidates(facts)}\ntype the name of the ${subject.kind} to give up ${counted(news)} for good: `,
+    const pending = facts.volumes.filter(({ isReleased }) => !isReleased);
+    if (pending.length > 0 && !assumeYes) {
+      const typed = await prompt(
+        `${renderCandidates(facts)}\ntype the name of the ${subject.kind} to release ${counted(pending)}: `,
       );
       if (typed !== subject.name) throw notConfirmed(typed, subject);
-      // It may have come back while the question stood.
+      // The node may have become Ready during the prompt.
       checkRelease(subject, await readLostNode(facts.node.name, client));
     }
-    for (const volume of news) await release(volume, client);
+    for (const volume of pending) await release(volume, client);
     const volumes = facts.volumes.map((volume) => ({ ...volume, next: planAfterRelease(volume) }));
     const { hidden } = reader;
-    writeAnswer(
+    writeOutput(
       context,
       { node: facts.node, volumes, hidden },
-      () => (isSure ? `${renderCandidates(facts)}\n` : '') + renderAfter(facts) + notSeen(hidden),
+      () => (assumeYes ? `${renderCandidates(facts)}\n` : '') + renderAfter(facts) + renderHidden(hidden),
     );
-    return 0;
+    return true;
   },
 };
 
-/** Says it of this very object. What is gone by now needs no word. */
+/** Annotates the object of this UID only; a LocalVolume deleted meanwhile needs no release. */
 async function release({ name, uid }: ReleaseCandidate, client: Pick<KubeClient, 'patch'>): Promise<void> {
   const merge = { metadata: { annotations: { [RELEASE]: uid } } };
   try {
@@ -74,12 +73,12 @@ function notConfirmed(typed: string, { name }: ReleaseSubject): Fault {
   const what = typed === '' ? 'nothing' : JSON.stringify(typed);
   return new Fault(
     'precondition',
-    `${what} was typed, ${name} was asked for: nothing is given up (--yes asks no question)`,
+    `not confirmed: typed ${what}, expected ${name}; nothing is released (--yes skips the prompt)`,
   );
 }
 
-/** What will be given up, as a person reads it before saying so. */
-export function renderCandidates({ node, volumes }: ReleaseFacts): string {
+/** Returns the node and the volumes that a release affects, for the prompt. */
+function renderCandidates({ node, volumes }: ReleaseFacts): string {
   const rows = volumes.map(({ name, type, sizeBytes, owners, snapshot, isReleased }) => {
     const claims = [...owners.flatMap(({ claim }) => claim ?? []), ...(snapshot ? [snapshot] : [])];
     return [
@@ -88,32 +87,34 @@ export function renderCandidates({ node, volumes }: ReleaseFacts): string {
       formatBytes(sizeBytes),
       owners.map(({ reclaimPolicy }) => reclaimPolicy).join(',') || '-',
       owners.flatMap(({ pods }) => pods).join(',') || '-',
-      isReleased ? `${name} (given up already)` : name,
+      isReleased ? `${name} (already released)` : name,
     ];
   });
-  return `${describeLostNode(node)}; on it ${volumes.length === 1 ? 'is' : 'are'}:\n\n${renderTable(['CLAIM', 'KIND', 'SIZE', 'RECLAIM', 'PODS', 'LOCALVOLUME'], rows)}`;
+  const header = ['CLAIM', 'KIND', 'SIZE', 'RECLAIM', 'PODS', 'LOCALVOLUME'];
+  return `${describeLostNode(node)}; its volumes:\n\n${renderTable(header, rows)}`;
 }
 
-/** What has become of it, and what is left to do. */
-export function renderAfter({ node: { name }, volumes }: ReleaseFacts): string {
+/** Returns the result of a release and the commands that remain. */
+function renderAfter({ node: { name }, volumes }: ReleaseFacts): string {
   const commands = volumes.flatMap(planAfterRelease);
-  const byThemselves = volumes.filter((volume) => planAfterRelease(volume).length === 0);
+  const unclaimed = volumes.filter((volume) => planAfterRelease(volume).length === 0);
   return [
-    `${counted(volumes)} of node ${name} ${volumes.length === 1 ? 'is' : 'are'} given up: deleting no longer waits for the node.`,
-    ...(byThemselves.length === 0
+    `released ${counted(volumes)} of node ${name}: deletion no longer waits for the node`,
+    ...(unclaimed.length === 0
       ? []
       : [
-          `Nobody has ${byThemselves.map((volume) => volume.name).join(', ')}: what the API holds of it goes now.`,
+          `without a claim or a snapshot, so the controller deletes the objects: ${unclaimed.map((volume) => volume.name).join(', ')}`,
         ]),
     ...(commands.length === 0
       ? []
       : [
-          'To get empty volumes elsewhere (a StatefulSet makes claims and pods anew; make the others again):',
+          'to get empty volumes on other nodes (a StatefulSet re-creates claims and pods; re-create others yourself):',
           '',
           ...commands.map((command) => `  ${command}`),
           '',
         ]),
-    `The disk of ${name} is not touched. Should the node be Ready before its claims are deleted, it serves them again; should it return later, "kubectl keelson nodes" says what is left on it.`,
+    `The disk of ${name} is unchanged. If the node becomes Ready before its claims are deleted, the release is undone;`,
+    'if it returns later, "kubectl keelson nodes" lists the volumes left on its disk.',
     '',
   ].join('\n');
 }

@@ -5,7 +5,7 @@ import { ageOf } from './claim-facts.ts';
 import { leaderFacts } from './leader.ts';
 import { type NodeRow, nodeRow } from './nodes-verb.ts';
 import { type Overview, readOverview, type VolumeRow, type WaitingClaim } from './overview.ts';
-import { type ClusterVerb, notSeen, writeAnswer } from './verb.ts';
+import { type ClusterVerb, renderHidden, writeOutput } from './verb.ts';
 
 /** One screen about the whole. */
 export interface ClusterStatus {
@@ -37,15 +37,19 @@ export interface PoolStatus {
 }
 
 export const statusVerb: ClusterVerb = {
-  usage: 'status',
-  summary: 'controller, agents, pools, volumes, claims that wait, and what is wrong, on one screen',
+  summary: 'Show the controller, agents, pools, volumes, pending claims and problems',
+  description: 'Shows the controller, agents, pools, volumes, pending claims and problems on one screen.',
   async run(context) {
     const { reader, client, systemNamespace, nowMs } = context;
     const overview = await readOverview({ systemNamespace, nowMs }, { client, reader });
     const status = summarize(overview, nowMs);
     const { hidden } = reader;
-    writeAnswer(context, { ...status, hidden }, () => renderClusterStatus(status) + notSeen(hidden));
-    return 0;
+    writeOutput(
+      context,
+      { ...status, hidden },
+      (wide) => renderClusterStatus(status, wide) + renderHidden(hidden),
+    );
+    return true;
   },
 };
 
@@ -134,18 +138,14 @@ function countBy(words: readonly string[]): Readonly<Record<string, number>> {
   return Object.fromEntries([...Map.groupBy(words, (word) => word)].map(([word, all]) => [word, all.length]));
 }
 
+/** Without `-o wide`. */
 const SHOWN_CLAIMS = 8;
 
 /** The status as a person reads it. */
-export function renderClusterStatus({
-  controller,
-  agents,
-  pools,
-  volumes,
-  snapshots,
-  waiting,
-  problems,
-}: ClusterStatus): string {
+export function renderClusterStatus(
+  { controller, agents, pools, volumes, snapshots, waiting, problems }: ClusterStatus,
+  wide: boolean,
+): string {
   const counted = Object.entries(volumes).map(([phase, count]) => `${count} ${phase}`);
   const facts = [
     ['controller', describeController(controller)],
@@ -176,7 +176,7 @@ export function renderClusterStatus({
     renderTable(
       ['WAITING CLAIM', 'SIZE', 'CLASS', 'AGE', 'ASK'],
       waiting
-        .slice(0, SHOWN_CLAIMS)
+        .slice(0, wide ? waiting.length : SHOWN_CLAIMS)
         .map(({ namespace, name, size, className, ageSeconds }) => [
           `${namespace}/${name}`,
           size,

@@ -1,54 +1,53 @@
-import { stringify } from 'yaml';
 import type { KubeClient } from '../../kube/client.ts';
+import { formatOutput, type OutputFormat } from '../output/output.ts';
 import type { ClusterReader } from './cluster-reader.ts';
-
-export const OUTPUTS = ['text', 'wide', 'json', 'yaml'] as const;
-export type Output = (typeof OUTPUTS)[number];
+import type { SubjectKind } from './subject.ts';
 
 /** What a verb of `kubectl keelson` works with. */
 export interface VerbContext {
-  /** What follows the verb, without flags. */
-  readonly words: readonly string[];
-  readonly output: Output;
-  /** The one that was given, else the context's. */
+  /** Arguments after the verb, without options. */
+  readonly args: readonly string[];
+  readonly output: OutputFormat;
+  /** `-n`, or the namespace of the kubeconfig's context. */
   readonly namespace: string;
+  /** `-n`; undefined selects all namespaces where a verb lists. */
   readonly givenNamespace: string | undefined;
-  /** Where the controller and the agents are. */
+  /** Namespace of the controller and the agents. */
   readonly systemNamespace: string;
   readonly client: KubeClient;
   readonly reader: ClusterReader;
   readonly nowMs: number;
   readonly write: (text: string) => void;
-  /** Whether the user wants no question: `--yes`. */
-  readonly isSure: boolean;
-  /** Asks the user; empty when nobody answers. */
-  readonly ask: (question: string) => Promise<string>;
+  /** `--yes`: do not prompt. */
+  readonly assumeYes: boolean;
+  /** Prompts the user; resolves to '' at the end of input. */
+  readonly prompt: (question: string) => Promise<string>;
 }
 
-/** One verb: resolves to its exit code, or throws a Fault that main prints. */
+/** One verb of `kubectl keelson`; rejects with a Fault, which main prints. */
 export interface ClusterVerb {
-  readonly usage: string;
+  /** One line for the list of verbs. */
   readonly summary: string;
-  /** It changes something, and asks first. */
-  readonly asks?: true;
-  run(context: VerbContext): Promise<number>;
+  readonly description: string;
+  /** The verb takes `KIND/NAME` of one of these kinds. */
+  readonly kinds?: readonly SubjectKind[];
+  /** The verb changes the cluster and prompts; it takes `--yes`. */
+  readonly confirms?: true;
+  readonly examples?: readonly string[];
+  /** Resolves to false for a negative result: exit code 1. */
+  run(context: VerbContext): Promise<boolean>;
 }
 
-/** `facts` in the form that was asked for; as text, by `render`. */
-export function writeAnswer(
+/** Writes `data` in the format of `-o`; as text, what `render` returns. */
+export function writeOutput(
   { output, write }: Pick<VerbContext, 'output' | 'write'>,
-  facts: unknown,
-  render: () => string,
+  data: unknown,
+  render: (wide: boolean) => string,
 ): void {
-  const plain = (): unknown =>
-    JSON.parse(
-      JSON.stringify(facts, (_key, value: unknown) => (typeof value === 'bigint' ? value.toString() : value)),
-    );
-  if (output === 'json') write(`${JSON.stringify(plain(), undefined, 2)}\n`);
-  else write(output === 'yaml' ? stringify(plain()) : render());
+  write(formatOutput(output, data, render));
 }
 
-/** What the user could not be shown, for the end of a text. */
-export function notSeen(hidden: readonly string[]): string {
-  return hidden.length === 0 ? '' : `\nnot seen:\n${hidden.map((line) => `  - ${line}\n`).join('')}`;
+/** Returns the end of a text that lists what could not be read. */
+export function renderHidden(hidden: readonly string[]): string {
+  return hidden.length === 0 ? '' : `\nnot read:\n${hidden.map((line) => `  - ${line}\n`).join('')}`;
 }

@@ -2,25 +2,26 @@ import { formatAge, MARK_MEANINGS } from '../../core/volumes/cluster-volumes.ts'
 import { formatBytes } from '../../core/kube-text/quantity.ts';
 import { renderTable } from '../../runtime/text-table.ts';
 import { readOverview, type VolumeRow } from './overview.ts';
-import { type ClusterVerb, notSeen, writeAnswer } from './verb.ts';
+import { type ClusterVerb, renderHidden, writeOutput } from './verb.ts';
 
 export const volumesVerb: ClusterVerb = {
-  usage: 'volumes',
-  summary:
-    'every volume and snapshot: whose it is, where, how large, and what is out of the ordinary (-n: of one namespace)',
+  summary: 'List volumes and snapshots, with a mark on those that need attention',
+  description:
+    'Lists volumes and snapshots with their claims, nodes, pools and sizes, and marks those that need ' +
+    'attention. All namespaces without -n.',
   async run(context) {
-    const { reader, client, systemNamespace, nowMs, givenNamespace, output } = context;
+    const { reader, client, systemNamespace, nowMs, givenNamespace } = context;
     const { volumes } = await readOverview({ systemNamespace, nowMs }, { client, reader });
     const shown = volumes.filter(
       ({ namespace }) => givenNamespace === undefined || namespace === givenNamespace,
     );
     const { hidden } = reader;
-    writeAnswer(
+    writeOutput(
       context,
       { volumes: shown, hidden },
-      () => renderVolumes(shown, output === 'wide') + notSeen(hidden),
+      (wide) => renderVolumes(shown, wide) + renderHidden(hidden),
     );
-    return 0;
+    return true;
   },
 };
 

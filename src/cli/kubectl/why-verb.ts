@@ -1,20 +1,23 @@
 import { readPicture } from './claim-facts.ts';
 import { renderExplanation } from './explanation-text.ts';
-import { type ClusterVerb, writeAnswer } from './verb.ts';
-import { explain, parseWhySubject } from './why.ts';
-
-const usage = 'why pvc/NAME|pod/NAME';
+import { parseSubject } from './subject.ts';
+import { type ClusterVerb, writeOutput } from './verb.ts';
+import { explain, WHY_KINDS } from './why.ts';
 
 export const whyVerb: ClusterVerb = {
-  usage,
-  summary: 'why a claim is not bound or a pod does not run, and what to do; exit code 1 when it is stuck',
+  summary: 'Explain why a claim is not bound or a pod does not run',
+  description:
+    'Explains why a claim is not bound or a pod does not run: the main reason, what each node lacks, and the ' +
+    'remedy. Exit code 1 if the claim or pod is stuck.',
+  kinds: WHY_KINDS,
+  examples: ['why pvc/data', 'why pod/web -n team-a -o json'],
   async run(context) {
-    const { words, namespace, systemNamespace, client, reader, nowMs } = context;
-    const subject = parseWhySubject(words, `kubectl keelson ${usage} [-n NAMESPACE]`);
+    const { args, namespace, systemNamespace, client, reader, nowMs } = context;
+    const subject = parseSubject(args, WHY_KINDS);
     const picture = await readPicture({ namespace, systemNamespace, nowMs }, { client, reader });
     const explanation = await explain(picture, namespace, subject);
     const { hidden } = reader;
-    writeAnswer(context, { ...explanation, hidden }, () => renderExplanation(explanation, hidden));
-    return explanation.verdict === 'stuck' ? 1 : 0;
+    writeOutput(context, { ...explanation, hidden }, () => renderExplanation(explanation, hidden));
+    return explanation.verdict !== 'stuck';
   },
 };

@@ -8,30 +8,23 @@ import { ageOf, claimFacts, type Picture, pinnedVolumes } from './claim-facts.ts
 import { eventsOf } from './event-facts.ts';
 import { nodeFacts } from './node-facts.ts';
 import { containerFacts, podFacts } from './pod-facts.ts';
-import { parseSubject, type Subject } from './subject.ts';
+import type { Subject, SubjectKind } from './subject.ts';
 
-type Kind = 'claim' | 'pod';
+/** Kinds that `why` explains. */
+export const WHY_KINDS: readonly SubjectKind<'claim' | 'pod'>[] = [
+  {
+    kind: 'claim',
+    names: ['pvc', 'claim', 'persistentvolumeclaim', 'persistentvolumeclaims'],
+    resource: PERSISTENT_VOLUME_CLAIMS,
+  },
+  { kind: 'pod', names: ['pod', 'po', 'pods'], resource: PODS },
+];
 
-const KINDS: Readonly<Record<string, Kind>> = {
-  pvc: 'claim',
-  claim: 'claim',
-  persistentvolumeclaim: 'claim',
-  persistentvolumeclaims: 'claim',
-  pod: 'pod',
-  po: 'pod',
-  pods: 'pod',
-};
-
-/** Reads what `why` is asked about. */
-export function parseWhySubject(args: readonly string[], usage: string): Subject<Kind> {
-  return parseSubject(args, KINDS, { forms: ['pvc/NAME', 'pod/NAME'], usage });
-}
-
-/** Rejects with `not-found` that lists what there is instead. */
+/** Explains a claim or a pod. Rejects with `not-found` that lists the existing ones. */
 export async function explain(
   picture: Picture,
   namespace: string,
-  { kind, name }: Subject<Kind>,
+  { kind, name }: Subject<'claim' | 'pod'>,
 ): Promise<Explanation> {
   if (kind === 'claim') {
     picture.reader.demand(PERSISTENT_VOLUME_CLAIMS);

@@ -2,27 +2,30 @@ import { expect, test } from 'vitest';
 import { renderStatus } from './status-text.ts';
 
 test('a status is told in aligned tables, and what there is none of is left out', () => {
-  const text = renderStatus({
-    version: '0.1.0',
-    nodeName: 'node-1',
-    startedAt: '2026-11-21T10:00:00.000Z',
-    sockets: { csi: '/run/keelson/csi.sock', cni: '/run/keelson/cni.sock' },
-    pools: [
-      {
-        name: 'default',
-        backend: 'btrfs',
-        quota: 'simple',
-        totalBytes: '21474836480',
-        allocatedBytes: '1073741824',
-        availableBytes: '20401094656',
-      },
-    ],
-    volumes: [{ id: 'vol-1', name: 'pvc-1', pool: 'default', sizeBytes: '1073741824', published: [] }],
-    snapshots: [],
-    quarantined: [{ file: 'volumes/vol-2.json', reason: 'unexpected end of JSON' }],
-    orphans: [{ pool: 'default', id: 'vol-3' }],
-    network: { families: [{ family: 4, total: '253', inUse: 0, cooling: 1 }], attachments: [] },
-  });
+  const text = renderStatus(
+    {
+      version: '0.1.0',
+      nodeName: 'node-1',
+      startedAt: '2026-11-21T10:00:00.000Z',
+      sockets: { csi: '/run/keelson/csi.sock', cni: '/run/keelson/cni.sock' },
+      pools: [
+        {
+          name: 'default',
+          backend: 'btrfs',
+          quota: 'simple',
+          totalBytes: '21474836480',
+          allocatedBytes: '1073741824',
+          availableBytes: '20401094656',
+        },
+      ],
+      volumes: [{ id: 'vol-1', name: 'pvc-1', pool: 'default', sizeBytes: '1073741824', published: [] }],
+      snapshots: [],
+      quarantined: [{ file: 'volumes/vol-2.json', reason: 'unexpected end of JSON' }],
+      orphans: [{ pool: 'default', id: 'vol-3' }],
+      network: { families: [{ family: 4, total: '253', inUse: 0, cooling: 1 }], attachments: [] },
+    },
+    false,
+  );
   expect(text).toBe(`node node-1, keelson 0.1.0, up since 2026-11-21T10:00:00.000Z
 
 POOL     BACKEND  QUOTA   SIZE    ALLOCATED  AVAILABLE

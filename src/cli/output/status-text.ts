@@ -4,8 +4,8 @@ import { renderTable } from '../../runtime/text-table.ts';
 
 const size = (bytes: string): string => formatBytes(BigInt(bytes));
 
-/** The status of an agent as a person reads it. */
-export function renderStatus(status: AgentStatus): string {
+/** Returns the status of an agent as tables; `wide` shows full container ids. */
+export function renderStatus(status: AgentStatus, wide: boolean): string {
   const { network } = status;
   const sections = [
     `node ${status.nodeName}, keelson ${status.version}, up since ${status.startedAt}\n`,
@@ -54,7 +54,7 @@ export function renderStatus(status: AgentStatus): string {
         attachment.pod ?? '-',
         attachment.ifname,
         attachment.addresses.join(', '),
-        attachment.containerId.slice(0, 12),
+        wide ? attachment.containerId : attachment.containerId.slice(0, 12),
       ]),
     ),
     status.pools

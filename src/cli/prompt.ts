@@ -5,8 +5,8 @@ export interface Terminal {
   readonly stderr: NodeJS.WritableStream;
 }
 
-/** Asks on stderr, so that the answer's output stays clean, and gives the line that is typed; empty when there is none. */
-export async function askLine(
+/** Prompts on stderr, so that stdout holds only output. Returns the trimmed line, or '' at the end of input. */
+export async function promptLine(
   question: string,
   { stdin, stderr }: Terminal,
   signal: AbortSignal,
@@ -15,7 +15,7 @@ export async function askLine(
   const lines = createInterface({ input: stdin, signal });
   try {
     for await (const line of lines) return line.trim();
-    // The cursor still stands behind the question.
+    // Ends the line of the prompt.
     stderr.write('\n');
     signal.throwIfAborted();
     return '';
