@@ -92,8 +92,8 @@ export class LocalVolumes {
 
   /** The same while the API server is heard of; undefined too when it is silent for longer than a watch that works. */
   get current(): ReadonlyStore<LocalVolume> | undefined {
-    const { silentForMs } = this.#informer;
-    return silentForMs === undefined || silentForMs > SILENCE_MS ? undefined : this.objects;
+    const { lastContactAgeMs } = this.#informer;
+    return lastContactAgeMs === undefined || lastContactAgeMs > SILENCE_MS ? undefined : this.objects;
   }
 
   /** Resolves when the LocalVolumes were listed once. */

@@ -13,9 +13,9 @@ export interface Selection {
 }
 
 export interface ListOptions extends CallOptions, Selection {
-  /** Objects in a page; the whole list when absent. */
+  /** Objects in a page; default: the whole list. */
   readonly limit?: number;
-  /** The next page: `continue` of the page before. */
+  /** `continue` of the previous page. */
   readonly continue?: string;
 }
 
@@ -29,13 +29,13 @@ export interface Page<T> {
 export interface WriteOptions extends CallOptions {
   /** E.g. `status`. */
   readonly subresource?: string;
-  /** Checked by the server, not stored. */
+  /** The server validates and does not store. */
   readonly dryRun?: boolean;
-  /** Who owns the fields that are written; the user agent's name when absent. */
+  /** Owner of the written fields; default: the name of the user agent. */
   readonly fieldManager?: string;
 }
 
-/** The write happens only to this very object, in this very version: else `busy`. */
+/** The write rejects with `busy` unless the stored object has this UID and version. */
 export interface Precondition {
   readonly uid?: string | undefined;
   readonly resourceVersion?: string | undefined;
@@ -48,11 +48,14 @@ export interface JsonPatchOperation {
   readonly value?: unknown;
 }
 
-/** RFC 7386 merge patch, RFC 6902 JSON patch, or server-side apply of the fields that `fieldManager` wants. */
+/** RFC 7386 merge patch, RFC 6902 JSON patch, or server-side apply. */
 export type Patch =
   | { readonly merge: object; readonly precondition?: Precondition }
   | { readonly json: readonly JsonPatchOperation[]; readonly precondition?: Precondition }
-  /** Creates what is missing. `force` takes fields from their other managers; without it such a field is a `conflict`. */
+  /**
+   * Creates a missing object. `force` takes over fields of other managers; without it such a field
+   * rejects with `conflict`.
+   */
   | { readonly apply: object; readonly fieldManager: string; readonly force?: boolean };
 
 export interface DeleteOptions extends CallOptions {
@@ -62,30 +65,31 @@ export interface DeleteOptions extends CallOptions {
 }
 
 export interface WatchOptions extends Selection {
-  /** Changes after this version. */
+  /** Yields changes after this version. */
   readonly resourceVersion: string;
-  /** The server ends the stream after this. */
+  /** The server ends the stream after this time. */
   readonly timeoutMs: number;
   readonly signal: AbortSignal;
 }
 
 export type WatchEvent<T> =
-  /** The server has accepted the watch. */
+  /** The server accepted the watch. */
   | { readonly type: 'OPENED' }
   | { readonly type: 'ADDED' | 'MODIFIED' | 'DELETED'; readonly object: T }
-  /** Nothing has changed up to this version. */
+  /** No change up to this version. */
   | { readonly type: 'BOOKMARK'; readonly resourceVersion: string };
 
 /**
- * The API server, for every kind alike. Rejects with Faults (`status-fault.ts`): `not-found`, `conflict` for a taken name or field, `busy`
- * for a stale version, `invalid`, `denied`, `unavailable` when the server cannot answer now, `timeout`.
+ * Client of the API server for every kind. Rejects with Faults (`status-fault.ts`): `not-found`,
+ * `conflict` for an existing name or owned field, `busy` for a stale version, `invalid`, `denied`,
+ * `unavailable` without a response, `timeout`.
  */
 export interface KubeClient {
   get<T extends KubeObject>(resource: Resource<T>, name: ObjectName, options?: CallOptions): Promise<T>;
-  /** One page; `listAll` gives all of them. */
+  /** Returns one page; `listAll` returns all objects. */
   list<T extends KubeObject>(resource: Resource<T>, options?: ListOptions): Promise<Page<T>>;
   create<T extends KubeObject>(resource: Resource<T>, object: T, options?: WriteOptions): Promise<T>;
-  /** Replaces the object; `busy` when its resourceVersion is not the stored one. */
+  /** Replaces the object; `busy` if its resourceVersion is stale. */
   update<T extends KubeObject>(resource: Resource<T>, object: T, options?: WriteOptions): Promise<T>;
   patch<T extends KubeObject>(
     resource: Resource<T>,
@@ -93,19 +97,19 @@ export interface KubeClient {
     patch: Patch,
     options?: WriteOptions,
   ): Promise<T>;
-  /** Resolves when the deletion is accepted; finalizers may keep the object for longer. */
+  /** Resolves when the deletion is accepted; finalizers may keep the object. */
   delete<T extends KubeObject>(
     resource: Resource<T>,
     name: ObjectName,
     options?: DeleteOptions,
   ): Promise<void>;
-  /** Changes until the stream ends; rejects with an expired fault when the version is too old (`isExpired`). */
+  /** Yields changes until the stream ends; rejects if the version is too old (`isExpired`). */
   watch<T extends KubeObject>(resource: Resource<T>, options: WatchOptions): AsyncIterable<WatchEvent<T>>;
 }
 
 const PAGE_SIZE = 500;
 
-/** All objects, page by page. Rejects with an expired fault when paging takes longer than the server keeps a version. */
+/** Yields all pages of a list. Rejects if the version expires meanwhile (`isExpired`). */
 export async function* listPages<T extends KubeObject>(
   client: Pick<KubeClient, 'list'>,
   resource: Resource<T>,
@@ -123,7 +127,7 @@ export async function* listPages<T extends KubeObject>(
   } while (next !== undefined);
 }
 
-/** All objects that `options` select, in one array. */
+/** Returns all objects that `options` select. */
 export async function listAll<T extends KubeObject>(
   client: Pick<KubeClient, 'list'>,
   resource: Resource<T>,
@@ -134,7 +138,7 @@ export async function listAll<T extends KubeObject>(
   return all;
 }
 
-/** The object as the server has it now; undefined when it is gone. */
+/** Returns an object; undefined if it does not exist. */
 export async function findObject<T extends KubeObject>(
   client: Pick<KubeClient, 'get'>,
   resource: Resource<T>,

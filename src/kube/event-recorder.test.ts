@@ -41,7 +41,7 @@ class Bench implements AsyncDisposable {
 }
 
 describe('an event recorder', () => {
-  it('writes an event beside its object, with who says it', async () => {
+  it('writes an event in the namespace of its object, with its reporter', async () => {
     await using bench = new Bench();
     bench.recorder.record(PERSISTENT_VOLUME_CLAIMS, CLAIM, NOTE);
     await settle();
@@ -65,14 +65,14 @@ describe('an event recorder', () => {
     ]);
   });
 
-  it('tells of objects without a namespace in default', async () => {
+  it('writes events about cluster-scoped objects in namespace default', async () => {
     await using bench = new Bench();
     bench.recorder.record(NODES, { metadata: { name: 'node-a' } }, NOTE);
     await settle();
     expect(bench.events()).toMatchObject([{ metadata: { namespace: 'default' } }]);
   });
 
-  it('counts what is said again, and writes the count once in a while even if it never ends', async () => {
+  it('counts repeated events, and writes the count at intervals', async () => {
     await using bench = new Bench();
     for (let second = 0; second < 65; second += 1) {
       bench.recorder.record(PERSISTENT_VOLUME_CLAIMS, CLAIM, NOTE);
@@ -82,7 +82,7 @@ describe('an event recorder', () => {
     expect(bench.events()).toMatchObject([{ series: { count: 61 } }]);
   });
 
-  it('counts on when the object was written in between', async () => {
+  it('continues a series when the object changed in between', async () => {
     await using bench = new Bench();
     for (const resourceVersion of ['7', '8']) {
       const metadata = { ...CLAIM.metadata, resourceVersion };
@@ -92,7 +92,7 @@ describe('an event recorder', () => {
     expect(bench.events()).toMatchObject([{ series: { count: 2 } }]);
   });
 
-  it('loses no count of what is said while it writes', async () => {
+  it('counts events recorded during a write', async () => {
     await using bench = new Bench();
     const create = bench.client.create.bind(bench.client);
     bench.client.create = async (resource, object, options) => {
@@ -105,7 +105,7 @@ describe('an event recorder', () => {
     expect(bench.events()).toMatchObject([{ series: { count: 3 } }]);
   });
 
-  it('begins a new event when the last is long ago, and another for other words', async () => {
+  it('starts a new series after a pause, and for another note', async () => {
     await using bench = new Bench();
     bench.recorder.record(PERSISTENT_VOLUME_CLAIMS, CLAIM, NOTE);
     bench.recorder.record(PERSISTENT_VOLUME_CLAIMS, CLAIM, { ...NOTE, note: 'still no room' });
@@ -120,7 +120,7 @@ describe('an event recorder', () => {
     ).toEqual(['no room', 'no room', 'still no room']);
   });
 
-  it('lets an object that loops not flood the cluster', async () => {
+  it('limits the events of one object', async () => {
     await using bench = new Bench();
     for (let n = 0; n < 100; n += 1) {
       bench.recorder.record(PERSISTENT_VOLUME_CLAIMS, CLAIM, { ...NOTE, note: `attempt ${n}` });
@@ -133,7 +133,7 @@ describe('an event recorder', () => {
     expect(bench.events()).toHaveLength(26);
   });
 
-  it('tries again when the server is away, and drops what it refuses', async () => {
+  it('retries when the server is unavailable, and drops rejected events', async () => {
     await using bench = new Bench();
     bench.client.failures.push({ verb: 'create', error: new Fault('unavailable', 'away') });
     bench.recorder.record(PERSISTENT_VOLUME_CLAIMS, CLAIM, NOTE);
@@ -146,7 +146,7 @@ describe('an event recorder', () => {
     expect(bench.client.calls.filter((call) => call === 'create events')).toHaveLength(3);
   });
 
-  it('writes an event anew when the server has forgotten it', async () => {
+  it('re-creates an event that the server has expired', async () => {
     await using bench = new Bench();
     bench.recorder.record(PERSISTENT_VOLUME_CLAIMS, CLAIM, NOTE);
     await settle();

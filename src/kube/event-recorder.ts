@@ -8,21 +8,21 @@ import type { KubeClient } from './client.ts';
 import { microTime } from './lease.ts';
 import { apiVersionOf, type KubeObject, type Resource } from './resource.ts';
 
-/** One thing to say about an object. */
+/** Content of one event. */
 export interface EventNote {
   readonly type: 'Normal' | 'Warning';
-  /** CamelCase, for machines: `ProvisioningFailed`. */
+  /** CamelCase, e.g. `ProvisioningFailed`. */
   readonly reason: EventReason;
-  /** What was being done: `Provision`. */
+  /** The attempted action, e.g. `Provision`. */
   readonly action: string;
-  /** For people; cut at 1 KiB. */
+  /** Human-readable; truncated to `MAX_NOTE_LENGTH`. */
   readonly note: string;
 }
 
 export interface EventRecorderOptions {
   /** E.g. `keelson.dev/controller`. */
   readonly controller: string;
-  /** Which of them: the pod's or the node's name. */
+  /** Name of the pod or the node. */
   readonly instance: string;
 }
 
@@ -37,7 +37,7 @@ interface Series {
   readonly event: KubeEvent;
   count: number;
   lastMs: number;
-  /** The name under which the server has it. */
+  /** `metadata.name` on the server; undefined until the first write. */
   storedName: string | undefined;
   writtenCount: number;
 }
@@ -47,17 +47,17 @@ interface Budget {
   updatedMs: number;
 }
 
-/** The same thing within this of the last time is the same series. */
+/** An equal event within this time extends the series. */
 const SERIES_MS = 6 * 60_000;
-/** A series is written again at most so often. */
+/** Minimum time between two writes of a series. */
 const SERIES_WRITE_MS = 30_000;
 const MAX_SERIES = 2_000;
-/** One object may have so many events at once, and then one more in each interval: what loops must not flood the cluster. */
+/** Token bucket of one object: a reconcile loop must not flood the cluster. */
 const BURST_PER_OBJECT = 25;
 const REFILL_MS = 300_000;
 const MAX_NOTE_LENGTH = 1_000;
 
-/** Says what happens to objects, as events of the cluster. What is said again becomes a count; nobody waits for it. */
+/** Records events about objects in the background; repeated events become a series with a count. */
 export class EventRecorder {
   readonly #options: EventRecorderOptions;
   readonly #deps: EventRecorderDeps;
@@ -76,11 +76,11 @@ export class EventRecorder {
     });
   }
 
-  /** Never waits, never throws. What cannot be written is dropped: the log has it as well. */
+  /** Queues an event; never throws. Drops one that cannot be written: it is in the log. */
   record<T extends KubeObject>(resource: Resource<T>, object: T, note: EventNote): void {
     const event = this.#eventOf(resource, object, note);
     this.#deps.logger.debug({ object: event.regarding?.name, ...note }, 'event');
-    // Not by its version: that changes with every write, and the same thing would never be said again but anew.
+    // Without the version, which changes with every write: no event would ever extend a series.
     const { resourceVersion: _version, ...regarding } = event.regarding ?? {};
     const key = JSON.stringify([regarding, note]);
     const nowMs = this.#clock.nowMs();
@@ -88,7 +88,7 @@ export class EventRecorder {
     if (known !== undefined && nowMs - known.lastMs < SERIES_MS) {
       known.count += 1;
       known.lastMs = nowMs;
-      // Counted from the first repetition that is not written: what is said all the time is written all the same.
+      // Delays from the first unwritten repetition, so that frequent events are written too.
       if (known.count === known.writtenCount + 1) this.#queue.addAfter(key, SERIES_WRITE_MS);
       return;
     }
@@ -98,7 +98,7 @@ export class EventRecorder {
     this.#queue.add(key);
   }
 
-  /** Writes what is recorded until the signal aborts. */
+  /** Writes queued events until the signal aborts. */
   async run(signal: AbortSignal): Promise<void> {
     await this.#queue.run(signal);
   }
@@ -111,10 +111,10 @@ export class EventRecorder {
       if (series.storedName === undefined) await this.#create(series, signal);
       else await this.#update(series, series.storedName, count, lastMs, signal);
       series.writtenCount = count;
-      // Said again in the meantime.
+      // Recorded again during the write.
       if (series.count > count) return { afterMs: SERIES_WRITE_MS };
     } catch (error) {
-      // Refused for good: a namespace that ends, an object that the server does not take. Everything else passes.
+      // Permanent: a terminating namespace, an invalid object. The queue retries other errors.
       const final = isFault(error) && FINAL_KINDS.has(error.kind);
       if (!final) throw error;
       this.#series.delete(key);
@@ -143,7 +143,7 @@ export class EventRecorder {
     try {
       await this.#deps.client.patch(EVENTS, { namespace, name }, { merge }, { signal });
     } catch (error) {
-      // Events live for an hour.
+      // The API server deletes events after an hour.
       if (!isFault(error, 'not-found')) throw error;
       await this.#create(series, signal);
     }
@@ -157,7 +157,7 @@ export class EventRecorder {
       apiVersion: apiVersionOf(EVENTS),
       kind: EVENTS.kind,
       metadata: {
-        // Names of objects that have no namespace are told in this one.
+        // Events about cluster-scoped objects belong to this namespace.
         namespace: namespace ?? 'default',
         name: `${name.slice(0, 220)}.${nowMs.toString(16)}${suffix}`,
       },
@@ -188,7 +188,7 @@ export class EventRecorder {
     return allowed;
   }
 
-  /** Both maps are in the order of their last use, or nearly so: the oldest go first. */
+  /** Both maps are roughly in the order of last use. */
   #forgetOld(nowMs: number): void {
     for (const [key, { lastMs }] of this.#series) {
       if (nowMs - lastMs < SERIES_MS && this.#series.size < MAX_SERIES) break;

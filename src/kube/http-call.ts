@@ -3,7 +3,7 @@ import type { Patch, Precondition, Selection, WatchEvent, WriteOptions } from '.
 import { apiVersionOf, type KubeObject, type ObjectName, type Resource } from './resource.ts';
 import { statusFault } from './status-fault.ts';
 
-/** One call of the API in terms of HTTP. */
+/** One API call as HTTP. */
 export interface Call {
   readonly verb: string;
   readonly resource: Resource<KubeObject>;
@@ -27,7 +27,7 @@ interface PatchBody {
   readonly fieldManager?: string;
 }
 
-/** A patch in the form that its content type wants. */
+/** Returns the body and content type of a patch. */
 export function patchBody(patch: Patch, resource: Resource<KubeObject>, name: ObjectName): PatchBody {
   if ('apply' in patch) {
     const { apply, fieldManager, force = false } = patch;
@@ -44,7 +44,7 @@ export function patchBody(patch: Patch, resource: Resource<KubeObject>, name: Ob
 
 export interface ListBody<T> {
   readonly metadata?: { readonly resourceVersion?: string; readonly continue?: string };
-  /** Null for an empty list of some aggregated APIs. */
+  /** Some aggregated APIs return null for an empty list. */
   readonly items?: readonly T[] | null;
 }
 
@@ -67,11 +67,11 @@ export function watchEvent<T extends KubeObject>(
     case 'ERROR':
       throw statusFault({ request, status: object.code ?? 500, body: JSON.stringify(object) });
     default:
-      throw new Fault('unavailable', `${request}: the stream holds an unknown event ${JSON.stringify(type)}`);
+      throw new Fault('unavailable', `${request}: unknown watch event type ${JSON.stringify(type)}`);
   }
 }
 
-/** Objects of a custom kind must say what they are; reading gives them back so, except in lists. */
+/** Adds apiVersion and kind, which writes of custom kinds require and lists omit. */
 export function withType<T extends object>(object: T, resource: Resource<KubeObject>): T {
   return { apiVersion: apiVersionOf(resource), kind: resource.kind, ...object };
 }
@@ -102,7 +102,7 @@ function withPrecondition(merge: object, precondition: Precondition | undefined)
   return { ...merge, metadata: { ...metadata, ...precondition } };
 }
 
-/** A version that is set by the patch is checked like that of an update, and answers 409; a failed `test` would answer 422. */
+/** The server checks a patched resourceVersion as in updates: 409. A failed `test` returns 422. */
 function preconditionOperations({ uid, resourceVersion }: Precondition = {}): object[] {
   return Object.entries({ uid, resourceVersion })
     .filter(([, value]) => value !== undefined)

@@ -28,7 +28,7 @@ import {
 import { readJsonLines } from './json-lines.ts';
 import { RateLimiter } from './rate-limiter.ts';
 import { type KubeObject, type ObjectName, pathOf, type Resource } from './resource.ts';
-import { SilenceSignal } from './silence-signal.ts';
+import { IdleTimeout } from './idle-timeout.ts';
 import { isUnauthorized, retryAfterMs, statusFault } from './status-fault.ts';
 import { type HttpResponse, readBody, Transport } from './transport.ts';
 
@@ -36,24 +36,24 @@ export interface HttpKubeClientOptions {
   readonly access: ClusterAccess;
   /** E.g. `keelson-agent/1.2.0`. */
   readonly userAgent: string;
-  /** Requests a second in the long run, default 20. */
+  /** Sustained requests a second, default 20. */
   readonly qps?: number;
-  /** Requests at once after a pause, default 40. */
+  /** Burst of requests, default 40. */
   readonly burst?: number;
-  /** For one request with its repetitions, without a watch's stream; default 30 s. */
+  /** Limit for one request with its retries, not for the stream of a watch; default 30 s. */
   readonly timeoutMs?: number;
   /**
-   * A watch that is silent for so long ends, for it may be dead; default 150 s. Bookmarks come once a minute at best: of a kind of which
-   * nothing changes, a server may send none.
+   * Ends a watch without data for this long, whose connection may be dead; default 150 s. Bookmarks
+   * arrive at most once a minute, and may not arrive for an unchanged kind.
    */
-  readonly silenceMs?: number;
+  readonly watchIdleMs?: number;
 }
 
-/** Told of every answer, for metrics. */
+/** Observes requests, for metrics. */
 export interface RequestObserver {
-  /** `status` 0: there was no answer. A watch's duration is the time to its first byte. */
-  answered(verb: string, resource: string, status: number, durationMs: number): void;
-  /** A request waited for its turn, or because the server asked to. */
+  /** `status` 0: no response. The duration of a watch is the time to its first byte. */
+  completed(verb: string, resource: string, status: number, durationMs: number): void;
+  /** A request waited for the rate limit or for Retry-After. */
   throttled(waitMs: number): void;
 }
 
@@ -62,11 +62,11 @@ export interface HttpKubeClientDeps {
   readonly observer?: RequestObserver;
 }
 
-/** An answer that says "later" is followed so often. */
-const MAX_REPETITIONS = 4;
+/** Retries after a response with Retry-After. */
+const MAX_RETRIES = 4;
 const MAX_RETRY_AFTER_MS = 10_000;
 
-/** KubeClient over HTTP. Disposing ends its connections. */
+/** KubeClient over HTTP. Disposing closes its connections. */
 export class HttpKubeClient implements KubeClient, Disposable {
   readonly #options: Required<HttpKubeClientOptions>;
   readonly #clock: Clock;
@@ -75,7 +75,7 @@ export class HttpKubeClient implements KubeClient, Disposable {
   readonly #transport: Transport;
 
   constructor(options: HttpKubeClientOptions, { clock = systemClock, observer }: HttpKubeClientDeps = {}) {
-    this.#options = { qps: 20, burst: 40, timeoutMs: 30_000, silenceMs: 150_000, ...options };
+    this.#options = { qps: 20, burst: 40, timeoutMs: 30_000, watchIdleMs: 150_000, ...options };
     this.#clock = clock;
     this.#observer = observer;
     this.#limiter = new RateLimiter(this.#options, { clock });
@@ -105,7 +105,7 @@ export class HttpKubeClient implements KubeClient, Disposable {
       options,
     );
     const { resourceVersion = '', continue: next } = answer.metadata ?? {};
-    // A server leaves kind and apiVersion out of the items of a list.
+    // Items of a list have no kind and no apiVersion.
     const items = (answer.items ?? []).map((item) => withType(item, resource));
     return { items, resourceVersion, continue: next === '' ? undefined : next };
   }
@@ -117,7 +117,7 @@ export class HttpKubeClient implements KubeClient, Disposable {
   ): Promise<T> {
     const { namespace, name } = object.metadata ?? {};
     const { subresource } = options;
-    // A subresource (a token, an eviction) is created below its object.
+    // A subresource (token, eviction) is created below its object.
     const where =
       subresource === undefined || name === undefined ? { namespace } : { namespace, name, subresource };
     const path = pathOf(resource, where);
@@ -188,21 +188,21 @@ export class HttpKubeClient implements KubeClient, Disposable {
         timeoutSeconds: Math.ceil(options.timeoutMs / 1_000),
       },
     };
-    using silence = new SilenceSignal(this.#options.silenceMs, this.#clock);
-    using linked = linkSignals(options.signal, silence.signal);
+    using idle = new IdleTimeout(this.#options.watchIdleMs, this.#clock);
+    using linked = linkSignals(options.signal, idle.signal);
     let response: HttpResponse | undefined;
     try {
       response = await this.#send(call, linked.signal);
       yield { type: 'OPENED' };
-      for await (const line of readJsonLines(silence.watched(response.body))) {
+      for await (const line of readJsonLines(idle.watched(response.body))) {
         yield watchEvent<T>(line as WatchLine<T>, describe(call));
       }
     } catch (error) {
       if (options.signal.aborted) throw options.signal.reason as Error;
-      // Whoever goes on from here asks again, and sees then whether the server is there.
-      if (silence.signal.aborted && response !== undefined) return;
+      // The caller opens the next watch and learns whether the server responds.
+      if (idle.signal.aborted && response !== undefined) return;
       if (error instanceof Fault) throw error;
-      throw new Fault('unavailable', `${describe(call)}: the stream broke`, { cause: error });
+      throw new Fault('unavailable', `${describe(call)}: connection of the watch broke`, { cause: error });
     } finally {
       response?.body.destroy();
     }
@@ -224,10 +224,10 @@ export class HttpKubeClient implements KubeClient, Disposable {
       return JSON.parse(await readBody(response, deadline.signal)) as T;
     } catch (error) {
       if (error instanceof SyntaxError) {
-        throw new Fault('unavailable', `${describe(call)}: the answer is no JSON`, { cause: error });
+        throw new Fault('unavailable', `${describe(call)}: invalid JSON in response`, { cause: error });
       }
       if (!signal?.aborted && deadline.signal.aborted) {
-        throw new Fault('timeout', `${describe(call)}: no answer within ${this.#options.timeoutMs} ms`, {
+        throw new Fault('timeout', `${describe(call)}: no response within ${this.#options.timeoutMs} ms`, {
           cause: error,
         });
       }
@@ -235,22 +235,22 @@ export class HttpKubeClient implements KubeClient, Disposable {
     }
   }
 
-  /** An answer of success. Repeats what the server asks to repeat, and once with fresh credentials. */
+  /** Returns a successful response. Retries after Retry-After, once with renewed credentials. */
   async #send(call: Call, signal: AbortSignal): Promise<HttpResponse> {
-    let refused = false;
-    for (let repetition = 0; ; repetition += 1) {
+    let isRenewed = false;
+    for (let retry = 0; ; retry += 1) {
       this.#throttled(await this.#limiter.take({ signal }));
       try {
         return await this.#attempt(call, signal);
       } catch (error) {
         if (isUnauthorized(error)) {
           this.#options.access.credentials.reject();
-          if (refused) throw error;
-          refused = true;
+          if (isRenewed) throw error;
+          isRenewed = true;
           continue;
         }
         const waitMs = retryAfterMs(error);
-        if (waitMs === undefined || waitMs > MAX_RETRY_AFTER_MS || repetition >= MAX_REPETITIONS) throw error;
+        if (waitMs === undefined || waitMs > MAX_RETRY_AFTER_MS || retry >= MAX_RETRIES) throw error;
         this.#throttled(waitMs);
         await sleep(waitMs, { signal, clock: this.#clock });
       }
@@ -275,7 +275,7 @@ export class HttpKubeClient implements KubeClient, Disposable {
       throw statusFault({ request: describe(call), status, body, retryAfter: response.retryAfter });
     } finally {
       const elapsedMs = this.#clock.monotonicMs() - startedMs;
-      this.#observer?.answered(call.verb, call.resource.plural, status, elapsedMs);
+      this.#observer?.completed(call.verb, call.resource.plural, status, elapsedMs);
     }
   }
 

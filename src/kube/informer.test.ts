@@ -78,7 +78,7 @@ const UNREACHABLE = new Fault('unavailable', 'cannot reach the API server');
 const EXPIRED = new Fault('precondition', 'too old', { fields: { status: 410 } });
 
 describe('an informer', () => {
-  it('is synced when the pages of the first list are in its store, and not before', async () => {
+  it('is synced once all pages of the first list are in its store', async () => {
     await using bench = new Bench({ pageSize: 2 });
     for (const name of ['x', 'y', 'z']) bench.create(name);
     bench.failNext('list', UNREACHABLE);
@@ -92,7 +92,7 @@ describe('an informer', () => {
     expect(bench.changes.map(({ key }) => key)).toEqual(['a/x', 'a/y', 'a/z']);
   });
 
-  it('tells of what is added, changed and gone, with what was there before', async () => {
+  it('calls handlers for added, changed and deleted objects, with the previous object', async () => {
     await using bench = new Bench();
     await bench.start();
     const created = bench.create('x', { v: '1' });
@@ -113,7 +113,7 @@ describe('an informer', () => {
     expect(bench.keys()).toEqual([]);
   });
 
-  it('goes on from where a broken watch ended, without a new list, and misses nothing', async () => {
+  it('resumes a broken watch without a new list and without missing changes', async () => {
     await using bench = new Bench();
     await bench.start();
     bench.client.endWatches(UNREACHABLE);
@@ -125,7 +125,7 @@ describe('an informer', () => {
     expect(bench.ends).toEqual(['failed']);
   });
 
-  it('watches again at once after an orderly end of a watch that lived', async () => {
+  it('watches again at once after the server ended a healthy watch', async () => {
     await using bench = new Bench();
     await bench.start();
     await bench.clock.advance(300_000);
@@ -146,7 +146,7 @@ describe('an informer', () => {
     }
   });
 
-  it('lists again after 410, and notices what is gone since', async () => {
+  it('lists again after 410, and removes objects deleted since', async () => {
     await using bench = new Bench();
     bench.create('stays');
     bench.create('goes');
@@ -159,11 +159,11 @@ describe('an informer', () => {
     expect([bench.keys(), bench.lists(), bench.ends]).toEqual([['a/stays'], 2, ['expired']]);
     const last = bench.changes.at(-1);
     expect([last?.key, last?.current]).toEqual(['a/goes', undefined]);
-    // What did not change is not told again.
+    // Handlers are not called for unchanged objects.
     expect(bench.changes.filter(({ key }) => key === 'a/stays')).toHaveLength(1);
   });
 
-  it('notices an object that was deleted and made anew under its name while it was away', async () => {
+  it('detects an object that was deleted and re-created during an outage', async () => {
     await using bench = new Bench();
     const before = bench.create('x');
     await bench.start();
@@ -180,7 +180,7 @@ describe('an informer', () => {
     ]);
   });
 
-  it('keeps what it has through an outage, with growing pauses, and says for how long it has heard nothing', async () => {
+  it('keeps its objects during an outage, backs off, and reports the time since the last response', async () => {
     await using bench = new Bench();
     bench.create('x');
     await bench.start();
@@ -190,15 +190,15 @@ describe('an informer', () => {
     await bench.clock.advance(600_000);
     expect(bench.keys()).toEqual(['a/x']);
     expect(bench.client.calls.length - before).toBeLessThan(30);
-    expect(bench.informer.silentForMs).toBe(600_000);
+    expect(bench.informer.lastContactAgeMs).toBe(600_000);
     bench.client.failures.length = 0;
     bench.create('y');
     await bench.clock.advance(30_000);
     expect([bench.keys(), bench.lists()]).toEqual([['a/x', 'a/y'], 1]);
-    expect(bench.informer.silentForMs).toBeLessThan(30_000);
+    expect(bench.informer.lastContactAgeMs).toBeLessThan(30_000);
   });
 
-  it('waits as long as the server asks', async () => {
+  it('honours Retry-After', async () => {
     await using bench = new Bench();
     bench.failNext(
       'list',
@@ -211,7 +211,7 @@ describe('an informer', () => {
     expect(bench.informer.hasSynced).toBe(true);
   });
 
-  it('begins its pauses anew after a watch that did well, however many broke before', async () => {
+  it('resets its back-off after a healthy watch', async () => {
     await using bench = new Bench();
     await bench.start();
     for (let hour = 0; hour < 24; hour += 1) {
@@ -223,18 +223,18 @@ describe('an informer', () => {
     }
   });
 
-  it('lists again when watch after watch breaks without an event', async () => {
+  it('lists again after several watches that break without an event', async () => {
     await using bench = new Bench();
     await bench.start();
     for (let round = 0; round < 5; round += 1) {
-      bench.client.endWatches(new Fault('unavailable', 'a line of a stream is no JSON'));
+      bench.client.endWatches(new Fault('unavailable', 'invalid JSON in watch event'));
       await settle();
       await bench.clock.advance(30_000);
     }
     expect([bench.lists(), bench.client.watches]).toEqual([2, 1]);
   });
 
-  it('hands out every key again at a resync', async () => {
+  it('calls handlers for every object at a resync', async () => {
     await using bench = new Bench({ resyncMs: 60_000 });
     bench.create('x');
     await bench.start();
@@ -245,7 +245,7 @@ describe('an informer', () => {
     expect(bench.changes).toHaveLength(2);
   });
 
-  it('sees a write of its own before the event comes, and an older event does not undo it', async () => {
+  it('stores an own write before its event, and ignores older events', async () => {
     await using bench = new Bench();
     const first = bench.create('x', { v: '1' });
     await bench.start();
@@ -262,7 +262,7 @@ describe('an informer', () => {
     expect(bench.informer.store.get('a/x')?.data).toEqual({ v: '3' });
   });
 
-  it('does not take back an object that it has seen deleted, when an answer of before comes late', async () => {
+  it('ignores a late response about an object that a watch event deleted', async () => {
     await using bench = new Bench();
     const created = bench.create('x');
     await bench.start();
@@ -274,7 +274,7 @@ describe('an informer', () => {
     expect(bench.keys()).toEqual([]);
   });
 
-  it('does not lose a write of its own to a list that is older, and loses it to one that is newer', async () => {
+  it('keeps an own write when a list is older, and drops it when a list is newer', async () => {
     await using bench = new Bench();
     await bench.start();
     const relist = async (): Promise<void> => {
@@ -291,7 +291,7 @@ describe('an informer', () => {
     expect([bench.keys(), bench.lists()]).toEqual([[], 3]);
   });
 
-  it('forgets managedFields, or keeps what its transform says', async () => {
+  it('drops managedFields, or what its transform drops', async () => {
     const secret = { metadata: { name: 'x', namespace: 'a', managedFields: [{}] }, data: { big: 'x' } };
     await using lean = new Bench();
     lean.client.store.create(CONFIG_MAPS, secret);
@@ -303,7 +303,7 @@ describe('an informer', () => {
     expect(bare.informer.store.get('a/x')).not.toHaveProperty('data');
   });
 
-  it('ends with the bug when a handler throws', async () => {
+  it('rejects when a handler throws', async () => {
     const bench = new Bench();
     bench.informer.subscribe(() => {
       throw new TypeError('handler');
@@ -314,7 +314,7 @@ describe('an informer', () => {
     expect(bench.clock.pending).toBe(0);
   });
 
-  it('tells nobody of changes to what its transform leaves out, and knows the version all the same', async () => {
+  it('does not call handlers for changes of dropped fields, and stores the version', async () => {
     await using bench = new Bench({
       transform: ({ metadata }) => {
         const { name = '', namespace = '', resourceVersion = '', labels = {} } = metadata ?? {};

@@ -13,15 +13,15 @@ import { isExpired, retryAfterMs } from './status-fault.ts';
 export interface InformerOptions<T extends KubeObject> extends Selection {
   readonly resource: Resource<T>;
   /**
-   * What is kept of an object; default: all but `managedFields`. Must leave the metadata that makes its key and version. A change of what it
-   * leaves out is no news for handlers: a Node's heartbeat is of no interest to most who follow Nodes.
+   * Returns the stored part of an object; default: all but `managedFields`. Must keep the metadata
+   * of its key and version. Handlers are not called for changes of dropped fields, e.g. heartbeats.
    */
   readonly transform?: (object: T) => T;
   readonly indexers?: Indexers<T>;
-  /** Every key is handed to the handlers again after this, against whatever was missed; default 1 hour. */
+  /** Handlers are called again for every object at this interval; default 1 hour. */
   readonly resyncMs?: number;
   readonly pageSize?: number;
-  /** Between attempts while the server cannot be reached. */
+  /** Delay between attempts. */
   readonly backoff?: BackoffOptions;
 }
 
@@ -33,41 +33,44 @@ export interface InformerDeps {
   readonly random?: () => number;
 }
 
-/** `ended` is in order; after `expired` follows a new list; `failed` is everything else. */
+/** `ended` by the server; `expired` leads to a new list; `failed` is everything else. */
 export type WatchEnd = 'ended' | 'expired' | 'failed';
 
-/** Told of what an informer goes through, for metrics. */
+/** Observes an informer, for metrics. */
 export interface InformerObserver {
   watchEnded(resource: string, why: WatchEnd): void;
   listed(resource: string, objects: number): void;
 }
 
-/** `current` alone: new, or handed out again by a resync; `previous` alone: gone. */
+/** `current` alone: added, or a resync; `previous` alone: deleted. */
 export interface Change<T> {
   readonly key: string;
   readonly previous?: T | undefined;
   readonly current?: T | undefined;
 }
 
-/** Enqueues keys and does no more: it may be called for what did not change, and never for what came and went in between. */
+/**
+ * Enqueues keys only. It may be called without a change, and is not called for an object that was
+ * added and deleted between two lists.
+ */
 export type ChangeHandler<T> = (change: Change<T>) => void;
 
 const DEFAULT_BACKOFF: BackoffOptions = { baseMs: 500, maxMs: 30_000, jitter: 0.5 };
 
-/** The server ends a watch after 5 to 10 minutes, so that load spreads again after a restart of one of several. */
+/** Watches end after 5 to 10 minutes, so that they spread over restarted API servers again. */
 const WATCH_MIN_MS = 5 * 60_000;
 
-/** After so many watches in a row that break without an event, the list is read again: the version may be one that no watch survives. */
-const BARREN_WATCHES = 5;
+/** Watches without an event before a new list: the version itself may break them. */
+const EMPTY_WATCHES = 5;
 
-/** A watch that lived for this long was a good one, even if nothing happened. */
+/** A watch that lasted this long counts as healthy, even without events. */
 const LONG_WATCH_MS = 5_000;
 
 const DEFAULT_RESYNC_MS = 3_600_000;
 
 /**
- * A local copy of a kind that follows the API server through everything that ends a watch. It is late at times, but never wrong for good,
- * and an outage leaves it as it was.
+ * A local copy of a kind that follows the API server. It may lag, converges after every broken or
+ * expired watch, and keeps its objects during an outage.
  */
 export class Informer<T extends KubeObject> {
   readonly #options: InformerOptions<T>;
@@ -76,12 +79,12 @@ export class Informer<T extends KubeObject> {
   readonly #store: ObjectStore<T>;
   readonly #handlers = new Set<ChangeHandler<T>>();
   readonly #synced = Promise.withResolvers<undefined>();
-  /** Writes of our own, told by `remember`, that neither a list nor a watch has confirmed. */
+  /** Keys of own writes (`remember`) that neither a list nor a watch has returned yet. */
   readonly #unconfirmed = new Set<string>();
   #version: string | undefined;
-  #barren = 0;
-  /** The present watch brought an event, or lived for long. */
-  #lively = false;
+  #emptyWatches = 0;
+  /** The current watch had an event or lasted `LONG_WATCH_MS`. */
+  #isHealthy = false;
   #contactMs: number | undefined;
   #hasSynced = false;
 
@@ -100,17 +103,17 @@ export class Informer<T extends KubeObject> {
     return this.#hasSynced;
   }
 
-  /** Since when the server was not heard of; undefined before the first list. Health checks compare it with a limit. */
-  get silentForMs(): number | undefined {
+  /** Time since the last response of the server; undefined before the first list. */
+  get lastContactAgeMs(): number | undefined {
     return this.#contactMs === undefined ? undefined : this.#clock.monotonicMs() - this.#contactMs;
   }
 
-  /** Resolves when the first list is in the store and the handlers know of it. */
+  /** Resolves when the first list is in the store and the handlers have been called. */
   async synced({ signal }: { readonly signal?: AbortSignal } = {}): Promise<void> {
     await raceSignal(this.#synced.promise, signal);
   }
 
-  /** Calls `handler` for every change from now on, and now for what is there. Disposing ends that. */
+  /** Calls `handler` for every stored object now and for every change until disposed. */
   subscribe(handler: ChangeHandler<T>): Disposable {
     this.#handlers.add(handler);
     for (const current of this.#store.values()) handler({ key: keyOf(current), current });
@@ -118,8 +121,9 @@ export class Informer<T extends KubeObject> {
   }
 
   /**
-   * Puts the answer to a write or a read of our own into the store, so that the next look sees it before its event comes. One that the
-   * stream has passed already says nothing new: where the store does not have it, it has been deleted since, and nobody would take it out again.
+   * Stores the response to an own write or read before its watch event arrives. Ignores versions
+   * that the watch has passed: an object absent from the store was deleted since, and no event
+   * would remove it again.
    */
   remember(object: T): void {
     const kept = this.#transform(object);
@@ -131,18 +135,18 @@ export class Informer<T extends KubeObject> {
     this.#put(kept);
   }
 
-  /** Follows the server until the signal aborts. Rejects only with a bug, such as a handler that throws. */
+  /** Lists and watches until the signal aborts. Rejects only if a handler throws. */
   async run(signal: AbortSignal): Promise<void> {
     using _resync = this.#scheduleResyncs();
     for (let attempt = 0; !signal.aborted; ) {
-      this.#lively = false;
+      this.#isHealthy = false;
       let failure: Fault | undefined;
       try {
         if (this.#version === undefined) await this.#list(signal);
         await this.#watch(signal);
         this.#observeEnd('ended');
-        // Ending is what watches do; one that ends at once and brings nothing must not become a busy loop.
-        if (this.#lively) {
+        // A watch that ends at once without events must not become a busy loop.
+        if (this.#isHealthy) {
           attempt = 0;
           continue;
         }
@@ -151,13 +155,13 @@ export class Informer<T extends KubeObject> {
         if (!isFault(error) || error.kind === 'bug') throw error;
         failure = error;
       }
-      attempt = this.#lively ? 1 : attempt + 1;
+      attempt = this.#isHealthy ? 1 : attempt + 1;
       if (failure !== undefined) this.#recover(failure, attempt);
       await this.#pause(attempt, retryAfterMs(failure), signal);
     }
   }
 
-  /** Page by page into the store: objects are up to date before those that are gone go. */
+  /** Stores each page, then removes objects that no page had. */
   async #list(signal: AbortSignal): Promise<void> {
     const { resource, pageSize, namespace, labelSelector, fieldSelector } = this.#options;
     const limit = pageSize === undefined ? {} : { limit: pageSize };
@@ -176,13 +180,13 @@ export class Informer<T extends KubeObject> {
       if (!seen.has(key) && !this.#awaitsNewer(key, version)) this.#remove(key);
     }
     this.#version = version;
-    this.#barren = 0;
+    this.#emptyWatches = 0;
     this.#deps.observer?.listed(resource.plural, this.#store.size);
     this.#hasSynced = true;
     this.#synced.resolve(undefined);
   }
 
-  /** Follows one stream to its end, and notes whether it brought an event or lived for long. */
+  /** Follows one watch to its end, and records whether it was healthy. */
   async #watch(signal: AbortSignal): Promise<void> {
     const { resource, namespace, labelSelector, fieldSelector } = this.#options;
     const startedMs = this.#clock.monotonicMs();
@@ -198,15 +202,15 @@ export class Informer<T extends KubeObject> {
       for await (const event of stream) {
         this.#contactMs = this.#clock.monotonicMs();
         if (event.type === 'OPENED') {
-          this.#barren += 1;
+          this.#emptyWatches += 1;
           continue;
         }
-        this.#barren = 0;
-        this.#lively = true;
+        this.#emptyWatches = 0;
+        this.#isHealthy = true;
         this.#handle(event);
       }
     } finally {
-      if (this.#clock.monotonicMs() - startedMs >= LONG_WATCH_MS) this.#lively = true;
+      if (this.#clock.monotonicMs() - startedMs >= LONG_WATCH_MS) this.#isHealthy = true;
     }
   }
 
@@ -228,13 +232,13 @@ export class Informer<T extends KubeObject> {
     const { plural } = this.#options.resource;
     const expired = isExpired(error);
     this.#observeEnd(expired ? 'expired' : 'failed');
-    if (expired || this.#barren >= BARREN_WATCHES) this.#version = undefined;
+    if (expired || this.#emptyWatches >= EMPTY_WATCHES) this.#version = undefined;
     const fields = { resource: plural, attempt, err: error };
-    if (expired) this.#deps.logger.debug(fields, 'watch expired, will list again');
-    else this.#deps.logger.warn(fields, 'watch failed, will try again');
+    if (expired) this.#deps.logger.debug(fields, 'watch expired; listing again');
+    else this.#deps.logger.warn(fields, 'watch failed; retrying');
   }
 
-  /** A stored object that was remembered and that `version` does not know of yet. */
+  /** Whether the store has an own write that is newer than `version`. */
   #awaitsNewer(key: string, version: string | undefined): boolean {
     return this.#unconfirmed.has(key) && isNewerVersion(versionOf(this.#store.get(key) ?? {}), version);
   }
@@ -254,25 +258,25 @@ export class Informer<T extends KubeObject> {
 
   #put(current: T): void {
     const previous = this.#store.set(current);
-    const isNews = this.#options.transform === undefined || !differsInVersionAlone(previous, current);
-    if (isNews) this.#tell({ key: keyOf(current), previous, current });
+    const isVisible = this.#options.transform === undefined || !differsInVersionAlone(previous, current);
+    if (isVisible) this.#notify({ key: keyOf(current), previous, current });
   }
 
   #remove(key: string): void {
     this.#unconfirmed.delete(key);
     const previous = this.#store.delete(key);
-    if (previous !== undefined) this.#tell({ key, previous });
+    if (previous !== undefined) this.#notify({ key, previous });
   }
 
-  #tell(change: Change<T>): void {
+  #notify(change: Change<T>): void {
     for (const handler of this.#handlers) handler(change);
   }
 
-  async #pause(attempt: number, askedMs: number | undefined, signal: AbortSignal): Promise<void> {
+  async #pause(attempt: number, retryAfter: number | undefined, signal: AbortSignal): Promise<void> {
     const { backoff = DEFAULT_BACKOFF } = this.#options;
     const delayMs = Math.max(
       backoffMs(attempt, backoff, () => this.#random()),
-      askedMs ?? 0,
+      retryAfter ?? 0,
     );
     await sleep(delayMs, { signal, clock: this.#clock }).catch(() => undefined);
   }
@@ -282,7 +286,7 @@ export class Informer<T extends KubeObject> {
     const schedule = (): Disposable =>
       this.#clock.schedule(everyMs * (0.9 + 0.2 * this.#random()), () => {
         timer = schedule();
-        for (const key of [...this.#store.keys()]) this.#tell({ key, current: this.#store.get(key) });
+        for (const key of [...this.#store.keys()]) this.#notify({ key, current: this.#store.get(key) });
       });
     let timer = schedule();
     return { [Symbol.dispose]: () => timer[Symbol.dispose]() };
@@ -306,7 +310,7 @@ function withoutVersion({ metadata, ...rest }: KubeObject): object {
   return { ...rest, metadata: kept };
 }
 
-/** Half of the memory of many objects, and of use to the server alone. */
+/** Drops `managedFields`: half of many objects' memory, and used by the server only. */
 export function withoutManagedFields<T extends KubeObject>(object: T): T {
   if (object.metadata?.managedFields === undefined) return object;
   const { managedFields: _dropped, ...metadata } = object.metadata;

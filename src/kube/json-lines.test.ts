@@ -13,16 +13,16 @@ async function read(...texts: readonly (string | Uint8Array)[]): Promise<unknown
 }
 
 describe('readJsonLines', () => {
-  it('gives a value a line, wherever chunks end', async () => {
+  it('yields one value for each line, wherever chunks end', async () => {
     expect(await read('{"a":1}\n{"a":', '2}\n\n{"a"', ':', '3}\r\n')).toEqual([{ a: 1 }, { a: 2 }, { a: 3 }]);
   });
 
-  it('keeps characters whole whose bytes come in two chunks', async () => {
+  it('decodes characters split between chunks', async () => {
     const bytes = Buffer.from('"ä€"\n');
     expect(await read(bytes.subarray(0, 2), bytes.subarray(2, 5), bytes.subarray(5))).toEqual(['ä€']);
   });
 
-  it('rejects with unavailable at a line that is no JSON, after the lines before it', async () => {
+  it('rejects with unavailable at an invalid line, after yielding the lines before it', async () => {
     const values: unknown[] = [];
     const reading = async (): Promise<void> => {
       for await (const value of readJsonLines(chunks('1\n<html>\n2\n'))) values.push(value);
@@ -31,7 +31,7 @@ describe('readJsonLines', () => {
     expect(values).toEqual([1]);
   });
 
-  it('rejects with unavailable when the stream ends inside of an object', async () => {
+  it('rejects with unavailable when the stream ends within an object', async () => {
     await expect(read('{"a":1}\n{"a":')).rejects.toSatisfy((error) => isFault(error, 'unavailable'));
   });
 });

@@ -1,11 +1,11 @@
 import { Fault } from '../core/fault.ts';
 
-/** More than any object: etcd takes 1.5 MiB, and a watch event adds little. */
+/** Above every object: etcd stores at most 1.5 MiB. */
 const MAX_LINE_BYTES = 32 * 1024 * 1024;
 
 const NEWLINE = 0x0a;
 
-/** The values of a stream of JSON lines. Rejects with `unavailable` at a line that is no JSON, and at an end inside of a line. */
+/** Yields the values of JSON lines. Rejects with `unavailable` at an invalid or truncated line. */
 export async function* readJsonLines(chunks: AsyncIterable<Uint8Array>): AsyncGenerator {
   let parts: Uint8Array[] = [];
   let size = 0;
@@ -24,16 +24,16 @@ export async function* readJsonLines(chunks: AsyncIterable<Uint8Array>): AsyncGe
       size += chunk.length - start;
     }
     if (size > MAX_LINE_BYTES) {
-      throw new Fault('unavailable', `a line of a stream is longer than ${MAX_LINE_BYTES} bytes`);
+      throw new Fault('unavailable', `watch event exceeds ${MAX_LINE_BYTES} bytes`);
     }
   }
-  if (size > 0) throw new Fault('unavailable', 'a stream ended in the middle of an object');
+  if (size > 0) throw new Fault('unavailable', 'watch ended within an event');
 }
 
 function parseLine(line: string): unknown {
   try {
     return JSON.parse(line);
   } catch (error) {
-    throw new Fault('unavailable', 'a line of a stream is no JSON', { cause: error });
+    throw new Fault('unavailable', 'invalid JSON in watch event', { cause: error });
   }
 }

@@ -12,7 +12,7 @@ const WHERE = { namespace: 'keelson-system', name: 'controller' };
 interface Candidate {
   readonly identity: string;
   readonly stop: AbortController;
-  /** What happened to its work, in order. */
+  /** Events of its work, in order. */
   readonly log: string[];
   readonly done: Promise<unknown>;
 }
@@ -53,7 +53,7 @@ class Bench {
 const UNREACHABLE = new Fault('unavailable', 'cannot reach the API server');
 
 describe('leader election', () => {
-  it('lets one lead and the other wait, who takes over at once when the first is asked to end', async () => {
+  it('lets one candidate lead; the other takes over at once when the first stops', async () => {
     const bench = new Bench();
     const a = bench.candidate('a');
     await settle();
@@ -71,7 +71,7 @@ describe('leader election', () => {
     expect(bench.clock.pending).toBe(0);
   });
 
-  it('gives up before others may take over when the server cannot be reached, and ends the work first', async () => {
+  it('stops its work before others can take over when the server is unreachable', async () => {
     const bench = new Bench();
     const a = bench.candidate('a');
     await settle();
@@ -83,12 +83,12 @@ describe('leader election', () => {
     expect(a.log).toEqual(['start', 'asked to stop', 'end']);
     const error = await a.done;
     expect(error).toMatchObject({ kind: 'unavailable' });
-    expect((error as Fault).message).toMatch(/could not be renewed in time/);
-    // The lease is not given back: who could not renew cannot know whose it is.
+    expect((error as Fault).message).toMatch(/not renewed in time/);
+    // The lease is not released: its current holder is unknown.
     expect(bench.holder()).toBe('a');
   });
 
-  it('gives up when its requests hang', async () => {
+  it('stops when its requests hang', async () => {
     const bench = new Bench();
     const a = bench.candidate('a');
     await settle();
@@ -109,14 +109,14 @@ describe('leader election', () => {
     await a.done;
   });
 
-  it('ends when somebody else holds the lease', async () => {
+  it('stops when another candidate holds the lease', async () => {
     const bench = new Bench();
     const a = bench.candidate('a');
     await settle();
     bench.client.store.patch(LEASES, WHERE, { type: 'merge', body: { spec: { holderIdentity: 'thief' } } });
     await bench.clock.advance(5_000);
     const error = await a.done;
-    expect((error as Fault).message).toMatch(/thief holds it now/);
+    expect((error as Fault).message).toMatch(/held by thief/);
     expect([a.log.at(-1), bench.holder()]).toEqual(['end', 'thief']);
   });
 
@@ -135,7 +135,7 @@ describe('leader election', () => {
     await b.done;
   });
 
-  it('takes over from a leader that died after the length of its lease, and not before', async () => {
+  it('takes over from a dead leader when the lease expires, not before', async () => {
     const bench = new Bench();
     bench.client.store.create(
       LEASES,
@@ -150,7 +150,7 @@ describe('leader election', () => {
     await b.done;
   });
 
-  it('lets only one of two that come at the same time lead', async () => {
+  it('lets only one of two concurrent candidates lead', async () => {
     const bench = new Bench();
     const both = [bench.candidate('a'), bench.candidate('b')];
     await bench.clock.advance(120_000);
@@ -160,7 +160,7 @@ describe('leader election', () => {
     await Promise.all(both.map(({ done }) => done));
   });
 
-  it('passes on what its work fails with, and gives the lease back', async () => {
+  it('rejects with the error of its work, and releases the lease', async () => {
     const bench = new Bench();
     const failing = leadWhile(
       { ...WHERE, identity: 'a' },
@@ -176,7 +176,7 @@ describe('leader election', () => {
 describe('a lease', () => {
   const held = claimLease(undefined, { ...WHERE, identity: 'a', leaseMs: 15_000, nowMs: 0 });
 
-  it('counts from when we saw it change, whatever time it says', () => {
+  it('expires by the time of its last observed change, not by its timestamps', () => {
     const future = { ...held, spec: { ...held.spec, renewTime: '2999-01-01T00:00:00.000000Z' } };
     const seen = observeLease(undefined, future, 1_000);
     expect(observeLease(seen, future, 9_000).changedAtMs).toBe(1_000);
@@ -185,7 +185,7 @@ describe('a lease', () => {
     expect(isHeldByOther(seen, 'a', 1_000)).toBe(false);
   });
 
-  it('keeps its acquire time while it is renewed, and counts who takes it', () => {
+  it('keeps its acquire time while it is renewed, and counts transitions', () => {
     const renewed = claimLease(held, { ...WHERE, identity: 'a', leaseMs: 15_000, nowMs: 5_000 });
     expect(renewed.spec).toMatchObject({
       acquireTime: '1970-01-01T00:00:00.000000Z',

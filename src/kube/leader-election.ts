@@ -4,39 +4,40 @@ import type { Logger } from '../runtime/logger.ts';
 import { deadlineSignal, linkSignals, raceSignal } from '../runtime/signals.ts';
 import { LEASES, type Lease } from './built-in.ts';
 import type { KubeClient } from './client.ts';
-import { claimLease, isHeldByOther, observeLease, releaseLease, type SeenLease } from './lease.ts';
+import { claimLease, isHeldByOther, observeLease, releaseLease, type ObservedLease } from './lease.ts';
 
 export interface LeaderElectionOptions {
   readonly namespace: string;
   /** The Lease that candidates compete for. */
   readonly name: string;
-  /** This candidate, unique among all that ever ran: e.g. the pod's name and a random suffix. */
+  /** Unique for every process, e.g. the pod's name and a random suffix. */
   readonly identity: string;
-  /** Others wait for this long after the last renewal that they saw; default 15 s. */
+  /** Other candidates wait this long after the last renewal that they observed; default 15 s. */
   readonly leaseMs?: number;
-  /** A leader that could not renew for this long gives up, before others may take over; default 10 s. */
+  /** A leader without a renewal for this long stops, before others take over; default 10 s. */
   readonly renewDeadlineMs?: number;
-  /** Between attempts; default 5 s. */
+  /** Delay between attempts; default 5 s. */
   readonly retryMs?: number;
 }
 
 export interface LeaderElectionDeps {
-  /** Not the client of the work: a lease must not wait behind a queue of other requests. */
+  /** A client of its own: a renewal must not queue behind other requests. */
   readonly client: Pick<KubeClient, 'get' | 'create' | 'update'>;
   readonly logger: Logger;
   readonly clock?: Clock;
   readonly random?: () => number;
 }
 
-/** Giving the lease back is a courtesy to others that the end of a process does not wait for any longer. */
+/** Limit for the release of the lease at the end; other candidates wait for `leaseMs` otherwise. */
 const RELEASE_WITHIN_MS = 3_000;
 
-/** A renewal that failed is tried again sooner than one that worked. */
+/** Share of `retryMs` after a failed renewal. */
 const FAILED_RENEWAL_SHARE = 0.2;
 
 /**
- * Waits until this candidate leads, then runs `work` until it ends or the signal aborts, and gives the lease back. Rejects with
- * `unavailable` when the lease is lost: `work` has seen its signal abort and has ended by then, so that the process can end and start anew.
+ * Waits until this candidate leads, runs `work` until it ends or the signal aborts, and releases
+ * the lease. Rejects with `unavailable` if the lease is lost, after `work` has ended: its signal
+ * aborts.
  */
 export async function leadWhile(
   options: LeaderElectionOptions,
@@ -56,7 +57,7 @@ export async function leadWhile(
   } catch (error) {
     if (!term.signal.aborted) throw error;
   } finally {
-    // Renewed until the work has ended, also while it is stopping: nobody else begins before.
+    // Renews until the work has ended, so that no other candidate starts before.
     done.abort();
     await renewing;
     if (!lost.signal.aborted) await election.release();
@@ -68,7 +69,7 @@ class Election {
   readonly #options: Required<LeaderElectionOptions>;
   readonly #deps: LeaderElectionDeps;
   readonly #clock: Clock;
-  #seen: SeenLease | undefined;
+  #seen: ObservedLease | undefined;
   #renewedAtMs = 0;
 
   constructor(options: LeaderElectionOptions, deps: LeaderElectionDeps) {
@@ -77,31 +78,31 @@ class Election {
     this.#clock = deps.clock ?? systemClock;
   }
 
-  /** True when this candidate leads, false when the signal came first. */
+  /** Resolves to true when this candidate leads, to false when the signal aborts. */
   async campaign(signal: AbortSignal): Promise<boolean> {
     const { name, identity, retryMs, renewDeadlineMs } = this.#options;
     const { random = Math.random, logger } = this.#deps;
     while (!signal.aborted) {
       try {
         if (await this.#acquireWithin(renewDeadlineMs, signal)) {
-          logger.info({ lease: name, identity }, 'this process leads');
+          logger.info({ lease: name, identity }, 'became leader');
           return true;
         }
       } catch (error) {
         if (signal.aborted) break;
         // `busy` and `conflict`: another candidate wrote the lease first.
         if (!isFault(error, 'busy') && !isFault(error, 'conflict')) {
-          logger.warn({ lease: name, err: error }, 'cannot take part in the election');
+          logger.warn({ lease: name, err: error }, 'cannot acquire the lease; retrying');
         }
       }
-      // Jitter, so that candidates who saw the same end do not all come at once.
+      // Jitter, so that candidates do not retry at the same time.
       const delayMs = retryMs * (1 + 0.2 * random());
       await sleep(delayMs, { signal, clock: this.#clock }).catch(() => undefined);
     }
     return false;
   }
 
-  /** Renews until the signal aborts; rejects with `unavailable` when another holds the lease, or none was renewed for the deadline. */
+  /** Renews until the signal aborts; rejects with `unavailable` when the lease is lost. */
   async renewUntil(signal: AbortSignal): Promise<void> {
     const { retryMs, name } = this.#options;
     let delayMs = retryMs;
@@ -113,13 +114,13 @@ class Election {
       } catch (error) {
         if (signal.aborted) return;
         if (this.#isLost() || this.#leftMs() <= 0) throw this.#lost(error);
-        this.#deps.logger.warn({ lease: name, err: error }, 'renewing the lease failed, will retry');
+        this.#deps.logger.warn({ lease: name, err: error }, 'cannot renew the lease; retrying');
         delayMs = retryMs * FAILED_RENEWAL_SHARE;
       }
     }
   }
 
-  /** Lets others lead at once; when that fails, they wait for the length of the lease. */
+  /** Releases the lease, so that other candidates need not wait until it expires. */
   async release(): Promise<void> {
     if (this.#seen === undefined || this.#isLost()) return;
     using deadline = deadlineSignal(RELEASE_WITHIN_MS, { clock: this.#clock });
@@ -127,13 +128,13 @@ class Election {
       const lease = releaseLease(this.#seen.lease, this.#clock.nowMs());
       await raceSignal(this.#deps.client.update(LEASES, lease, { signal: deadline.signal }), deadline.signal);
     } catch (error) {
-      this.#deps.logger.debug({ lease: this.#options.name, err: error }, 'the lease was not given back');
+      this.#deps.logger.debug({ lease: this.#options.name, err: error }, 'cannot release the lease');
     }
   }
 
   async #acquireWithin(limitMs: number, signal: AbortSignal): Promise<boolean> {
     using deadline = deadlineSignal(limitMs, { signal, clock: this.#clock });
-    // Counted from before the request: that is the least that others grant.
+    // From before the request: other candidates observe the renewal later.
     const startedMs = this.#clock.monotonicMs();
     const acquired = await raceSignal(this.#acquire(deadline.signal), deadline.signal);
     if (acquired) this.#renewedAtMs = startedMs;
@@ -146,7 +147,7 @@ class Election {
       try {
         return await this.#write(this.#seen.lease, signal);
       } catch (error) {
-        // Someone has touched the lease: read who holds it.
+        // Another writer changed the lease: read its holder.
         if (!isFault(error, 'busy')) throw error;
       }
     }
@@ -191,8 +192,8 @@ class Election {
   #lost(cause?: unknown): Fault {
     const { name } = this.#options;
     const holder = this.#seen?.lease.spec?.holderIdentity ?? '';
-    const why = this.#isLost() ? `${holder || 'nobody'} holds it now` : 'it could not be renewed in time';
-    return new Fault('unavailable', `this process no longer leads: lease ${name}: ${why}`, {
+    const why = this.#isLost() ? `held by ${holder || 'no candidate'}` : 'not renewed in time';
+    return new Fault('unavailable', `lost leadership: lease ${name} ${why}`, {
       fields: { lease: name, holder },
       ...(cause === undefined ? {} : { cause }),
     });

@@ -1,20 +1,24 @@
 import type { Lease } from './built-in.ts';
 
-/** A lease as it was read, and when it was first seen so. */
-export interface SeenLease {
+/** A lease, and when this process first observed its current content. */
+export interface ObservedLease {
   readonly lease: Lease;
-  /** Of our own clock: clocks of machines differ, so no timestamp of another is compared with it. */
+  /** On this process's monotonic clock: clocks of machines differ. */
   readonly changedAtMs: number;
 }
 
-/** Takes note of what was read now; a lease that did not change stays as old as it was. */
-export function observeLease(seen: SeenLease | undefined, lease: Lease, nowMs: number): SeenLease {
+/** Returns the observation of a lease that was just read; an unchanged lease keeps its time. */
+export function observeLease(seen: ObservedLease | undefined, lease: Lease, nowMs: number): ObservedLease {
   const same = seen !== undefined && JSON.stringify(seen.lease.spec) === JSON.stringify(lease.spec);
   return { lease, changedAtMs: same ? seen.changedAtMs : nowMs };
 }
 
-/** Whether someone other than `identity` leads, as far as we can know. */
-export function isHeldByOther({ lease, changedAtMs }: SeenLease, identity: string, nowMs: number): boolean {
+/** Whether another candidate holds an unexpired lease. */
+export function isHeldByOther(
+  { lease, changedAtMs }: ObservedLease,
+  identity: string,
+  nowMs: number,
+): boolean {
   const { holderIdentity = '', leaseDurationSeconds = 0 } = lease.spec ?? {};
   if (holderIdentity === '' || holderIdentity === identity) return false;
   return nowMs < changedAtMs + leaseDurationSeconds * 1_000;
@@ -25,11 +29,11 @@ export interface LeaseClaim {
   readonly name: string;
   readonly identity: string;
   readonly leaseMs: number;
-  /** Wall clock, for people who read the lease. */
+  /** Wall clock, for humans only. */
   readonly nowMs: number;
 }
 
-/** What `identity` writes to take the lease or to keep it. */
+/** Returns the lease as acquired or renewed by `identity`. */
 export function claimLease(lease: Lease | undefined, claim: LeaseClaim): Lease {
   const { namespace, name, identity, leaseMs, nowMs } = claim;
   const { spec, metadata } = lease ?? {};
@@ -50,7 +54,7 @@ export function claimLease(lease: Lease | undefined, claim: LeaseClaim): Lease {
   };
 }
 
-/** What its holder writes so that others need not wait. */
+/** Returns the lease as released by its holder. */
 export function releaseLease(lease: Lease, nowMs: number): Lease {
   const now = microTime(nowMs);
   const spec = {
@@ -63,7 +67,7 @@ export function releaseLease(lease: Lease, nowMs: number): Lease {
   return { ...lease, spec };
 }
 
-/** metav1.MicroTime: RFC 3339 with exactly six decimals. */
+/** Returns a metav1.MicroTime: RFC 3339 with six decimals. */
 export function microTime(ms: number): string {
   return new Date(ms).toISOString().replace('Z', '000Z');
 }

@@ -3,7 +3,7 @@ import type { MetricsRegistry } from '../runtime/metrics.ts';
 import type { RequestObserver } from './http-client.ts';
 import type { InformerObserver, WatchEnd } from './informer.ts';
 
-/** The figures of one process about its API server. */
+/** Metrics of one process about its API server. */
 export interface KubeMetrics {
   readonly requests: RequestObserver;
   readonly informers: InformerObserver;
@@ -11,42 +11,42 @@ export interface KubeMetrics {
 
 const WATCH_ENDS: readonly WatchEnd[] = ['ended', 'expired', 'failed'];
 
-/** Registers the figures; call it once for a registry. */
+/** Registers the metrics; call it once for a registry. */
 export function createKubeMetrics(registry: MetricsRegistry): KubeMetrics {
   const registers = [registry];
   const requests = new Counter({
     name: 'keelson_kube_requests_total',
-    help: 'Answers of the API server by verb, resource and status; status 0: there was none',
+    help: 'Responses of the API server by verb, resource and status; status 0: no response',
     labelNames: ['verb', 'resource', 'status'],
     registers,
   });
   const durations = new Histogram({
     name: 'keelson_kube_request_duration_seconds',
-    help: 'Time to the answer; of a watch, to its beginning',
+    help: 'Time to the response; for a watch, to its first byte',
     labelNames: ['verb'],
     buckets: [0.005, 0.02, 0.1, 0.5, 2, 10, 30],
     registers,
   });
   const throttled = new Counter({
     name: 'keelson_kube_throttled_seconds_total',
-    help: 'Time that requests waited for their turn, or because the server asked to',
+    help: 'Time that requests waited for the client rate limit or for Retry-After',
     registers,
   });
   const watchEnds = new Counter({
     name: 'keelson_kube_watch_ends_total',
-    help: 'Watches that ended in order, because their version was too old, or by a failure',
+    help: 'Ended watches: ended by the server, expired resource version, or failed',
     labelNames: ['resource', 'why'],
     registers,
   });
   const listed = new Gauge({
     name: 'keelson_kube_listed_objects',
-    help: 'Objects at the last list of an informer',
+    help: 'Objects in the last list of an informer',
     labelNames: ['resource'],
     registers,
   });
   return {
     requests: {
-      answered(verb, resource, status, durationMs) {
+      completed(verb, resource, status, durationMs) {
         requests.inc({ verb, resource, status });
         durations.observe({ verb }, durationMs / 1_000);
       },

@@ -14,7 +14,7 @@ const storeOf = (...things: Thing[]): ObjectStore<Thing> => {
 };
 
 describe('an index', () => {
-  test('files an object under every value that its indexer gives', () => {
+  test('finds an object under every value of its indexer', () => {
     const [a, b] = [thing('a', 'x', 'y'), thing('b', 'y')];
     const store = storeOf(a, b);
     expect(store.byIndex('place', 'x')).toEqual([a]);
@@ -23,7 +23,7 @@ describe('an index', () => {
     expect(() => store.byIndex('colour', 'x')).toThrow(RangeError);
   });
 
-  test('follows an object to its new values', () => {
+  test('updates the values of a changed object', () => {
     const store = storeOf(thing('a', 'x'));
     const moved = thing('a', 'y');
     store.set(moved);
@@ -33,7 +33,7 @@ describe('an index', () => {
     expect(store.byIndex('place', 'y')).toEqual([]);
   });
 
-  test('gives the same array until one of its objects changes, comes or goes', () => {
+  test('returns the same array until one of its objects changes', () => {
     const store = storeOf(thing('a', 'x'), thing('b', 'y'));
     const before = store.byIndex('place', 'x');
     store.set(thing('b', 'y'));

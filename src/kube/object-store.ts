@@ -1,34 +1,34 @@
 import { type KubeObject, keyOf } from './resource.ts';
 
-/** Names an index and says under which values it files an object. */
+/** Returns the values of an object in each index, by the name of the index. */
 export type Indexers<T> = Readonly<Record<string, (object: T) => readonly string[]>>;
 
-/** What is known of a kind. Objects are shared: never change one. */
+/** Objects of one kind. They are shared: never mutate one. */
 export interface ReadonlyStore<T> {
   readonly size: number;
   get(key: string): T | undefined;
   keys(): IterableIterator<string>;
   values(): IterableIterator<T>;
   /**
-   * The objects that index `index` files under `value`: the same array until one of them changes, so that what was made from it can be
-   * kept for as long. Throws a RangeError for an index that was not declared.
+   * Returns the objects with `value` in `index`: the same array until one of them changes, so that
+   * callers can cache by it. Throws a RangeError for an undeclared index.
    */
   byIndex(index: string, value: string): readonly T[];
 }
 
-/** What one value of an index has; `list` is made when it is asked for. */
-interface Filed<T> {
+/** Objects of one value of an index; `list` is built on demand. */
+interface IndexEntry<T> {
   readonly keys: Set<string>;
   list: readonly T[] | undefined;
 }
 
-const NOTHING: readonly never[] = [];
+const EMPTY: readonly never[] = [];
 
-/** Objects by key (`namespace/name`), and by what their indexers say of them. */
+/** Objects by key (`namespace/name`) and by index. */
 export class ObjectStore<T extends KubeObject> implements ReadonlyStore<T> {
   readonly #objects = new Map<string, T>();
   readonly #indexers: Indexers<T>;
-  readonly #indices = new Map<string, Map<string, Filed<T>>>();
+  readonly #indices = new Map<string, Map<string, IndexEntry<T>>>();
 
   constructor(indexers: Indexers<T> = {}) {
     this.#indexers = indexers;
@@ -53,14 +53,14 @@ export class ObjectStore<T extends KubeObject> implements ReadonlyStore<T> {
 
   byIndex(index: string, value: string): readonly T[] {
     const values = this.#indices.get(index);
-    if (values === undefined) throw new RangeError(`there is no index ${index}`);
-    const filed = values.get(value);
-    if (filed === undefined) return NOTHING;
-    filed.list ??= [...filed.keys].flatMap((key) => this.#objects.get(key) ?? []);
-    return filed.list;
+    if (values === undefined) throw new RangeError(`undeclared index ${index}`);
+    const entry = values.get(value);
+    if (entry === undefined) return EMPTY;
+    entry.list ??= [...entry.keys].flatMap((key) => this.#objects.get(key) ?? []);
+    return entry.list;
   }
 
-  /** Returns the object that was there before. */
+  /** Returns the previous object of the key. */
   set(object: T): T | undefined {
     const key = keyOf(object);
     const previous = this.delete(key);
@@ -68,18 +68,18 @@ export class ObjectStore<T extends KubeObject> implements ReadonlyStore<T> {
     for (const [name, indexer] of Object.entries(this.#indexers)) {
       const index = this.#indices.get(name);
       for (const value of indexer(object)) {
-        const filed = index?.get(value);
-        if (filed === undefined) index?.set(value, { keys: new Set([key]), list: undefined });
+        const entry = index?.get(value);
+        if (entry === undefined) index?.set(value, { keys: new Set([key]), list: undefined });
         else {
-          filed.keys.add(key);
-          filed.list = undefined;
+          entry.keys.add(key);
+          entry.list = undefined;
         }
       }
     }
     return previous;
   }
 
-  /** Returns the object that was there. */
+  /** Returns the deleted object. */
   delete(key: string): T | undefined {
     const previous = this.#objects.get(key);
     if (previous === undefined) return undefined;
@@ -87,11 +87,11 @@ export class ObjectStore<T extends KubeObject> implements ReadonlyStore<T> {
     for (const [name, indexer] of Object.entries(this.#indexers)) {
       const index = this.#indices.get(name);
       for (const value of indexer(previous)) {
-        const filed = index?.get(value);
-        if (filed === undefined) continue;
-        filed.keys.delete(key);
-        filed.list = undefined;
-        if (filed.keys.size === 0) index?.delete(value);
+        const entry = index?.get(value);
+        if (entry === undefined) continue;
+        entry.keys.delete(key);
+        entry.list = undefined;
+        if (entry.keys.size === 0) index?.delete(value);
       }
     }
     return previous;

@@ -30,14 +30,14 @@ export interface OidcDeps extends RenewalDeps {
   readonly save: (tokens: OidcTokens) => Promise<void>;
 }
 
-/** kubectl refreshes a token this long before it expires. */
+/** kubectl uses the same margin. */
 const EXPIRY_MARGIN_MS = 10_000;
 
 /**
- * Returns the id-token of a kubeconfig user, refreshed at its issuer before it expires. Rejects with
- * `denied` when a login is required, `unavailable` when the issuer fails.
+ * Returns the id-token of a kubeconfig user, refreshed at its issuer before it expires. Rejects
+ * with `denied` when a login is required, `unavailable` when the issuer fails.
  *
- * The client library's own refresh passes the issuer as a string, which openid-client rejects
+ * The client library passes the issuer as a string, which openid-client rejects
  * (kubernetes-client/javascript#2202), ignores client-secret and drops the refreshed tokens.
  */
 export function oidcIdToken({ user, config }: OidcOptions, { clock, save }: OidcDeps): Renewable<string> {

@@ -3,7 +3,7 @@ import { FakeClock, settle } from '../../test/fakes/fake-clock.ts';
 import { RateLimiter } from './rate-limiter.ts';
 
 describe('RateLimiter', () => {
-  it('lets a burst pass and then spaces callers out, in order', async () => {
+  it('passes a burst, then spaces callers in order', async () => {
     const clock = new FakeClock();
     const limiter = new RateLimiter({ qps: 10, burst: 2 }, { clock });
     const passed: number[] = [];
@@ -16,7 +16,7 @@ describe('RateLimiter', () => {
     expect(passed).toEqual([0, 1, 2, 3]);
   });
 
-  it('has a full burst again after a pause, and no more than that', async () => {
+  it('refills to one burst after a pause', async () => {
     const clock = new FakeClock();
     const limiter = new RateLimiter({ qps: 10, burst: 2 }, { clock });
     await Promise.all([limiter.take(), limiter.take()]);
@@ -26,7 +26,7 @@ describe('RateLimiter', () => {
     expect(clock.pending).toBe(1);
   });
 
-  it('gives the turn of a caller that gave up to the others', async () => {
+  it('returns the token of an aborted caller', async () => {
     const clock = new FakeClock();
     const limiter = new RateLimiter({ qps: 1, burst: 1 }, { clock });
     await limiter.take();

@@ -1,17 +1,17 @@
 import { type Clock, sleep, systemClock } from '../runtime/clock.ts';
 
 export interface RateLimiterOptions {
-  /** Requests a second in the long run. */
+  /** Sustained requests a second. */
   readonly qps: number;
-  /** Requests at once after a pause. */
+  /** Capacity of the bucket. */
   readonly burst: number;
 }
 
-/** A token bucket that makes callers wait in the order in which they came. */
+/** A token bucket; callers wait in the order of their calls. */
 export class RateLimiter {
   readonly #options: RateLimiterOptions;
   readonly #clock: Clock;
-  /** May go below zero: each waiting caller has taken its token already, and waits until it exists. */
+  /** Negative while callers wait: each has taken its token in advance. */
   #tokens: number;
   #updatedMs: number;
 
@@ -22,7 +22,7 @@ export class RateLimiter {
     this.#updatedMs = clock.monotonicMs();
   }
 
-  /** Resolves with the time waited when the caller may go on; rejects with the signal's reason, giving its turn back. */
+  /** Resolves to the time waited, in ms. Rejects with the signal's reason and returns the token. */
   async take({ signal }: { readonly signal?: AbortSignal | undefined } = {}): Promise<number> {
     signal?.throwIfAborted();
     this.#refill();

@@ -1,15 +1,16 @@
 import type { KubeObject } from './resource.ts';
 
 /**
- * Whether `left` is newer than `right`. Versions of one kind are ordered as integers (KEP-5504, a promise of the API since 1.35 and the
- * behaviour of every release before); anything else is not comparable, and then false.
+ * Whether `left` is newer than `right`. Versions of one kind are ordered integers (KEP-5504:
+ * guaranteed since Kubernetes 1.35, true in all earlier releases); other values are not comparable:
+ * false.
  */
 export function isNewerVersion(left: string | undefined, right: string | undefined): boolean {
   const [a, b] = [parse(left), parse(right)];
   return a !== undefined && b !== undefined && a > b;
 }
 
-/** The version of an object. */
+/** Returns `metadata.resourceVersion`. */
 export function versionOf(object: KubeObject): string | undefined {
   return object.metadata?.resourceVersion;
 }

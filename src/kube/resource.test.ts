@@ -16,14 +16,14 @@ describe('pathOf', () => {
       '/apis/storage.k8s.io/v1/namespaces/x/csistoragecapacities',
     ],
     [pathOf(LOCAL_VOLUMES, { name: 'pvc-1' }), '/apis/keelson.dev/v1alpha1/localvolumes/pvc-1'],
-    // A name from elsewhere cannot leave its place.
+    // A name cannot escape its path segment.
     [pathOf(NODES, { name: '../secrets?x' }), '/api/v1/nodes/..%2Fsecrets%3Fx'],
   ];
-  for (const [path, wanted] of table) it(`gives ${wanted}`, () => expect(path).toBe(wanted));
+  for (const [path, wanted] of table) it(`returns ${wanted}`, () => expect(path).toBe(wanted));
 });
 
 describe('keys', () => {
-  it('name an object with its namespace, and back', () => {
+  it('encode the namespace and the name, and decode them', () => {
     expect(keyOf({ metadata: { namespace: 'a', name: 'b' } })).toBe('a/b');
     expect(keyOf({ metadata: { name: 'b' } })).toBe('b');
     expect(nameOfKey('a/b')).toEqual({ namespace: 'a', name: 'b' });
@@ -32,7 +32,7 @@ describe('keys', () => {
 });
 
 describe('isNewerVersion', () => {
-  it('compares as integers of any length, and never what is none', () => {
+  it('compares integers of any length, and no other values', () => {
     expect(isNewerVersion('10', '9')).toBe(true);
     expect(isNewerVersion('9', '10')).toBe(false);
     expect(isNewerVersion('7', '7')).toBe(false);
@@ -51,7 +51,7 @@ describe('ObjectStore', () => {
     metadata: { name, labels: team === undefined ? {} : ({ team } as Record<string, string>) },
   });
 
-  it('files objects under every value of an index, and moves them when they change', () => {
+  it('indexes objects by every value, and re-indexes changed objects', () => {
     const objects = store();
     objects.set(object('a', 'x'));
     objects.set(object('b', 'x'));
@@ -64,7 +64,7 @@ describe('ObjectStore', () => {
     expect(objects.size).toBe(2);
   });
 
-  it('throws for an index that was not declared', () => {
+  it('throws for an undeclared index', () => {
     expect(() => store().byIndex('colour', 'red')).toThrow(RangeError);
   });
 });

@@ -1,4 +1,4 @@
-/** The part of metav1.ObjectMeta that we read or write. */
+/** The part of metav1.ObjectMeta that Keelson uses. */
 export interface ObjectMeta {
   readonly name?: string;
   readonly generateName?: string;
@@ -6,7 +6,7 @@ export interface ObjectMeta {
   readonly uid?: string;
   readonly resourceVersion?: string;
   readonly generation?: number;
-  /** RFC 3339, as all times on the wire. */
+  /** RFC 3339. */
   readonly creationTimestamp?: string;
   readonly deletionTimestamp?: string;
   readonly deletionGracePeriodSeconds?: number;
@@ -26,7 +26,7 @@ export interface OwnerReference {
   readonly blockOwnerDeletion?: boolean;
 }
 
-/** What every object of the API has. */
+/** The common part of all API objects. */
 export interface KubeObject {
   readonly apiVersion?: string;
   readonly kind?: string;
@@ -35,7 +35,7 @@ export interface KubeObject {
 
 declare const objectType: unique symbol;
 
-/** Where a kind lives in the API. `T` is what its objects look like; it exists for the compiler alone. */
+/** A kind in the API. `T` is the type of its objects, at compile time only. */
 export interface Resource<T extends KubeObject> {
   /** Empty for the core group. */
   readonly group: string;
@@ -46,30 +46,32 @@ export interface Resource<T extends KubeObject> {
   readonly [objectType]?: T;
 }
 
-/** Which object: `namespace` is for namespaced kinds alone. */
+/** Name of an object; `namespace` for namespaced kinds only. */
 export interface ObjectName {
   readonly name: string;
   readonly namespace?: string | undefined;
 }
 
-/** `v1` or `keelson.dev/v1alpha1`. */
+/** Returns e.g. `v1` or `keelson.dev/v1alpha1`. */
 export function apiVersionOf({ group, version }: Pick<Resource<KubeObject>, 'group' | 'version'>): string {
   return group === '' ? version : `${group}/${version}`;
 }
 
-/** The key of an object in stores and queues: `namespace/name`, or `name` where there is no namespace. */
+/** Returns the key of an object in stores and queues: `namespace/name`, or `name`. */
 export function keyOf(object: KubeObject): string {
   const { namespace, name = '' } = object.metadata ?? {};
   return namespace === undefined || namespace === '' ? name : `${namespace}/${name}`;
 }
 
-/** The name that a key stands for. */
+/** Returns the name that `keyOf` encoded. */
 export function nameOfKey(key: string): ObjectName {
   const slash = key.indexOf('/');
   return slash < 0 ? { name: key } : { namespace: key.slice(0, slash), name: key.slice(slash + 1) };
 }
 
-/** The URL path of a collection, an object or its subresource. Without a namespace a collection spans all of them. */
+/**
+ * Returns the URL path of a collection (of all namespaces without one), an object or a subresource.
+ */
 export function pathOf(
   resource: Resource<KubeObject>,
   where: { readonly namespace?: string | undefined; readonly name?: string; readonly subresource?: string },

@@ -10,7 +10,7 @@ const status = (reason: string, causes: readonly string[] = [], message = 'why')
     details: { causes: causes.map((c) => ({ reason: c })) },
   });
 
-describe('a refusal of the API server', () => {
+describe('a failed response of the API server', () => {
   const table: readonly (readonly [number, string, FaultKind])[] = [
     [400, status('BadRequest'), 'invalid'],
     [401, status('Unauthorized'), 'denied'],
@@ -40,24 +40,24 @@ describe('a refusal of the API server', () => {
     });
   }
 
-  it('says what was asked and what the server said, and carries its reason', () => {
+  it('names the request, the message and the reason', () => {
     const fault = statusFault({
       request: 'get /api/v1/nodes/a',
       status: 404,
       body: status('NotFound', [], 'no a'),
     });
-    expect(fault.message).toBe('get /api/v1/nodes/a: the API server answers 404: no a');
+    expect(fault.message).toBe('get /api/v1/nodes/a: API server returned 404: no a');
     expect(fault.fields).toEqual({ status: 404, reason: 'NotFound' });
   });
 
-  it('takes the time to come back from the header, else from the body', () => {
+  it('reads Retry-After from the header, else from the body', () => {
     const body = JSON.stringify({ kind: 'Status', details: { retryAfterSeconds: 7 } });
     expect(retryAfterMs(statusFault({ request: '', status: 429, body, retryAfter: '2' }))).toBe(2_000);
     expect(retryAfterMs(statusFault({ request: '', status: 429, body }))).toBe(7_000);
     expect(retryAfterMs(statusFault({ request: '', status: 429, body: '' }))).toBeUndefined();
   });
 
-  it('is told apart where callers act on it', () => {
+  it('is classified for callers', () => {
     expect(isExpired(statusFault({ request: '', status: 410, body: '' }))).toBe(true);
     expect(isExpired(new Fault('precondition', 'other'))).toBe(false);
     expect(isUnauthorized(statusFault({ request: '', status: 401, body: '' }))).toBe(true);

@@ -1,6 +1,6 @@
 import { Fault, type FaultKind, isFault } from '../core/fault.ts';
 
-/** The part of metav1.Status that says why a request failed. */
+/** The part of metav1.Status that describes a failure. */
 interface StatusBody {
   readonly message?: string;
   readonly reason?: string;
@@ -15,25 +15,25 @@ interface StatusBody {
 }
 
 export interface FailedResponse {
-  /** What was asked, e.g. `PUT /api/v1/nodes/n1`. */
+  /** E.g. `PUT /api/v1/nodes/n1`. */
   readonly request: string;
   readonly status: number;
-  /** The body as text; a Status object where the API server itself answered. */
+  /** Response body: a Status if the API server itself responded. */
   readonly body: string;
-  /** The Retry-After header, in seconds (the API server sends no dates). */
+  /** Retry-After in seconds; the API server sends no dates. */
   readonly retryAfter?: string | undefined;
 }
 
 /**
- * Classifies a failed answer. Fields: `status`, `reason` (the API's own word, e.g. AlreadyExists) and `retryAfterMs` where the server
- * said when to come back.
+ * Returns a Fault for a failed response. Fields: `status`, `reason` (e.g. AlreadyExists) and
+ * `retryAfterMs` if the server sent Retry-After.
  */
 export function statusFault({ request, status, body, retryAfter }: FailedResponse): Fault {
   const parsed = parseStatus(body);
   const reason = parsed?.reason ?? '';
   const seconds = Number(retryAfter ?? parsed?.details?.retryAfterSeconds ?? Number.NaN);
   const text = parsed?.message ?? body.trim().slice(0, 300);
-  return new Fault(kindOf(status, parsed), `${request}: the API server answers ${status}: ${text}`, {
+  return new Fault(kindOf(status, parsed), `${request}: API server returned ${status}: ${text}`, {
     fields: {
       status,
       ...(reason === '' ? {} : { reason }),
@@ -46,7 +46,7 @@ function kindOf(status: number, body: StatusBody | undefined): FaultKind {
   const causes = body?.details?.causes?.map((cause) => cause.reason) ?? [];
   switch (status) {
     case 409:
-      // A stale resourceVersion passes by reading again. A name that is taken, or a field that another manager owns, does not.
+      // Re-reading resolves a stale resourceVersion, not an existing name or another field manager.
       return body?.reason === 'AlreadyExists' || causes.includes('FieldManagerConflict')
         ? 'conflict'
         : 'busy';
@@ -83,17 +83,17 @@ function parseStatus(body: string): StatusBody | undefined {
   }
 }
 
-/** True when the resource version (or list page) that was asked for is no longer kept: list again. */
+/** Whether the requested resource version or list page has expired: list again. */
 export function isExpired(error: unknown): boolean {
   return isFault(error) && error.fields['status'] === 410;
 }
 
-/** True when the credentials were not accepted. */
+/** Whether the server rejected the credentials. */
 export function isUnauthorized(error: unknown): boolean {
   return isFault(error) && error.fields['status'] === 401;
 }
 
-/** How long the server asked to wait; undefined when it did not. */
+/** Returns Retry-After in ms, if the server sent it. */
 export function retryAfterMs(error: unknown): number | undefined {
   const value = isFault(error) ? error.fields['retryAfterMs'] : undefined;
   return typeof value === 'number' ? value : undefined;

@@ -54,7 +54,9 @@ export interface TransportOptions {
   readonly userAgent: string;
 }
 
-/** An API server closes connections idle for 90 s. Closing first avoids sends into a closing one. */
+/**
+ * An API server closes connections idle for 90 s. Closing first avoids sends into a closing one.
+ */
 const IDLE_CONNECTION_MS = 60_000;
 
 /** TCP keep-alive: Linux drops a silent peer after this and nine more probes. */
@@ -100,7 +102,9 @@ export class Transport implements Disposable {
     this.#streamAgent = agentOf(settings);
   }
 
-  /** Resolves at the response head. Rejects with `unavailable`, or with the reason of the signal. */
+  /**
+   * Resolves at the response head. Rejects with `unavailable`, or with the reason of the signal.
+   */
   async send(request: HttpRequest): Promise<HttpResponse> {
     const { credentials, tls } = this.#options.access;
     const identity = await credentials.current(request.signal);
@@ -184,7 +188,9 @@ export class Transport implements Disposable {
   }
 }
 
-/** Returns the body. Rejects with `unavailable` if the connection breaks, or the signal's reason. */
+/**
+ * Returns the body. Rejects with `unavailable` if the connection breaks, or the signal's reason.
+ */
 export async function readBody(response: HttpResponse, signal: AbortSignal): Promise<string> {
   try {
     return await text(response.body);
@@ -199,7 +205,8 @@ export async function readBody(response: HttpResponse, signal: AbortSignal): Pro
 function tlsOptions({ tls, createAgent }: ClusterAccess, ca: string | undefined, host: string): object {
   const name = tls.serverName ?? host.replace(/^\[|\]$/g, '');
   return {
-    // An agent that connects through a proxy does not know the name of a server without SNI, such as an address.
+    // An agent that connects through a proxy does not know the name of a server without SNI, such
+    // as an address.
     ...(createAgent === undefined
       ? {}
       : {

@@ -1,6 +1,6 @@
 /**
- * An object as it is in JSON. The client library's types describe what its own deserializer makes of it: times are `Date`, and names that
- * a language reserves carry an underscore.
+ * Type of an object in JSON. The client library's types describe its deserializer's output: times
+ * are `Date`, and reserved words have an underscore.
  */
 export type Wire<T> = T extends Date
   ? string

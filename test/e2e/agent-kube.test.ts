@@ -282,7 +282,7 @@ function startAgent(server: ApiServer, lab: StorageLab): RunningAgent {
     { access: server.access('admin'), userAgent: 'keelson-agent/test', qps: 500, burst: 500 },
     {
       observer: {
-        answered(verb) {
+        completed(verb) {
           counted.requests += 1;
           if (!['get', 'list', 'watch'].includes(verb)) counted.writes += 1;
         },

@@ -11,7 +11,7 @@ import { HttpKubeClient } from '../../src/kube/http-client.ts';
 import { runCommand } from '../../src/runtime/child-process.ts';
 import { type ApiServer, startApiServer } from './kube-api-server.ts';
 
-/** A proxy that forwards CONNECT, and says whereto. */
+/** An HTTP proxy that forwards CONNECT and records its destinations. */
 class TunnelProxy implements AsyncDisposable {
   readonly tunnels: string[] = [];
   readonly #sockets = new Set<Socket>();
@@ -115,14 +115,14 @@ describe('access to a real kube-apiserver', () => {
     expect(proxy.tunnels).toEqual([new URL(access.server).host]);
   });
 
-  it('is denied for a token that the server does not know, and for what a user may not do', async () => {
+  it('is denied for an unknown token, and for a user without rights', async () => {
     const unknown = await accessBy((config) => config.replace('token-of-admin', 'guess'));
     await expect(ask(unknown)).rejects.toMatchObject({ kind: 'denied', fields: { status: 401 } });
     const nobody = await accessBy((config) => config.replace('token-of-admin', 'token-of-nobody'));
     await expect(ask(nobody)).rejects.toMatchObject({ kind: 'denied', fields: { status: 403 } });
   });
 
-  it('says so when the certificates of a kubeconfig are none', async () => {
+  it('reports invalid certificates in a kubeconfig', async () => {
     const broken = await accessBy((config) =>
       config.replace(
         /certificate-authority-data: \S+\}/,
@@ -135,7 +135,7 @@ describe('access to a real kube-apiserver', () => {
     await expect(ask(keyless)).rejects.toMatchObject({ kind: 'invalid' });
   });
 
-  it('ends before anything is said to a server whose certificate is not of the authority', async () => {
+  it('sends nothing to a server whose certificate is not trusted', async () => {
     const other = await accessBy((config) => config.replace(/, certificate-authority-data: \S+\}/, '}'));
     await expect(ask(other)).rejects.toMatchObject({ kind: 'unavailable' });
     const lax = await accessBy((config) =>

@@ -27,11 +27,11 @@ describe('the client, when the API server misbehaves', () => {
     await server[Symbol.asyncDispose]();
   });
 
-  it('repeats what the server asks to repeat, a write too, and counts it', async () => {
+  it('retries after Retry-After, also writes, and observes it', async () => {
     const answers: number[] = [];
     const throttled: number[] = [];
     const observer: RequestObserver = {
-      answered: (_verb, _resource, status) => answers.push(status),
+      completed: (_verb, _resource, status) => answers.push(status),
       throttled: (waitMs) => throttled.push(waitMs),
     };
     using observed = new Client({ access: server.access(), userAgent: 'keelson-test/1' }, { observer });
@@ -44,7 +44,7 @@ describe('the client, when the API server misbehaves', () => {
     expect(server.requests.at(-1)?.userAgent).toBe('keelson-test/1');
   });
 
-  it('rejects with unavailable when the server asks for it again and again, or for too long', async () => {
+  it('rejects with unavailable after too many retries, or for a long Retry-After', async () => {
     server.inject({ status: 429, retryAfterSeconds: 0.01 }, ANY, 100);
     await expect(client.get(NODES, { name: 'a' })).rejects.toMatchObject({ kind: 'unavailable' });
     expect(server.requests).toHaveLength(5);
@@ -57,7 +57,7 @@ describe('the client, when the API server misbehaves', () => {
     });
   });
 
-  it('does not repeat a write whose fate it does not know', async () => {
+  it('does not retry a write with an unknown result', async () => {
     server.inject('cut', ANY);
     await expect(client.create(NODES, { metadata: { name: 'b' } })).rejects.toMatchObject({
       kind: 'unavailable',
@@ -69,7 +69,7 @@ describe('the client, when the API server misbehaves', () => {
     expect(server.requests).toHaveLength(2);
   });
 
-  it('rejects with timeout when there is no answer in time, and with the reason of its signal before', async () => {
+  it('rejects with timeout without a response, and with the reason of its signal before', async () => {
     using hasty = server.client({ timeoutMs: 1_000 });
     server.inject('hang', ANY, 2);
     await expect(hasty.get(NODES, { name: 'a' })).rejects.toMatchObject({ kind: 'timeout' });
@@ -81,7 +81,7 @@ describe('the client, when the API server misbehaves', () => {
     await expect(asking).rejects.toBe(reason);
   });
 
-  it('rejects with unavailable when nobody listens, and works again when somebody does', async () => {
+  it('rejects with unavailable while the server is down, and recovers', async () => {
     await server.stop();
     await expect(client.get(NODES, { name: 'a' })).rejects.toMatchObject({
       kind: 'unavailable',
@@ -91,12 +91,12 @@ describe('the client, when the API server misbehaves', () => {
     expect((await client.get(NODES, { name: 'a' })).metadata?.name).toBe('a');
   });
 
-  it('rejects with unavailable for an answer that is no JSON', async () => {
+  it('rejects with unavailable for invalid JSON in a response', async () => {
     server.inject({ status: 200, body: '<html>captive portal</html>' }, ANY);
     await expect(client.get(NODES, { name: 'a' })).rejects.toMatchObject({ kind: 'unavailable' });
   });
 
-  it('fetches its credentials anew when they are refused, once', async () => {
+  it('renews rejected credentials once', async () => {
     let fetches = 0;
     const credentials = renewable(async () => {
       fetches += 1;
@@ -114,15 +114,15 @@ describe('the client, when the API server misbehaves', () => {
     expect(server.requests).toHaveLength(4);
   });
 
-  it('keeps to its own limit of requests', async () => {
+  it('limits its request rate', async () => {
     using limited = server.client({ qps: 50, burst: 1 });
     const startedMs = performance.now();
     for (let n = 0; n < 6; n += 1) await limited.get(NODES, { name: 'a' });
     expect(performance.now() - startedMs).toBeGreaterThan(90);
   });
 
-  it('ends a watch that has gone silent in order, and fails one that is not answered', async () => {
-    using impatient = server.client({ silenceMs: 100 });
+  it('ends an idle watch, and fails one without a response', async () => {
+    using impatient = server.client({ watchIdleMs: 100 });
     const options = {
       resourceVersion: server.store.version,
       timeoutMs: 60_000,
@@ -137,7 +137,7 @@ describe('the client, when the API server misbehaves', () => {
     await expect(follow()).rejects.toSatisfy((error) => isFault(error));
   });
 
-  it('leaves no connection behind when a watch is left', async () => {
+  it('closes the connection of an abandoned watch', async () => {
     const options = {
       resourceVersion: server.store.version,
       timeoutMs: 60_000,
@@ -214,7 +214,7 @@ describe('the client, when the API server misbehaves', () => {
       ],
     ];
     for (const [what, mishap] of mishaps) {
-      it(`misses nothing, and need not list again, when ${what}`, async () => {
+      it(`misses no change and does not list again when ${what}`, async () => {
         const before = lists();
         mishap();
         create('after');
@@ -244,7 +244,7 @@ describe('the client, when the API server misbehaves', () => {
       ],
     ];
     for (const [what, expire] of expirations) {
-      it(`lists again and notices what is gone when ${what}`, async () => {
+      it(`lists again and removes deleted objects when ${what}`, async () => {
         const before = lists();
         expire();
         create('after');
@@ -255,7 +255,7 @@ describe('the client, when the API server misbehaves', () => {
       });
     }
 
-    it('begins the list anew when its pages expire half-way', async () => {
+    it('restarts a list whose pages expire', async () => {
       server.inject({ status: 410, reason: 'Expired' }, ({ url }) => url.includes('continue='));
       server.writeToWatches('{"type":"ERROR","object":{"kind":"Status","code":410}}\n');
       create('after');
@@ -263,7 +263,7 @@ describe('the client, when the API server misbehaves', () => {
       expect(informer.store.size).toBe(4);
     });
 
-    it('goes on from a bookmark, so that old versions may be forgotten', async () => {
+    it('resumes from a bookmark after older versions were compacted', async () => {
       const before = lists();
       server.store.create(NODES, { metadata: { name: 'other' } });
       server.store.compact();
@@ -274,7 +274,7 @@ describe('the client, when the API server misbehaves', () => {
       expect(lists()).toBe(before);
     });
 
-    it('catches up after the server was gone and everything it knew has changed', async () => {
+    it('catches up after an outage in which all objects changed', async () => {
       await server.stop();
       expect(informer.store.size).toBe(3);
       server.store.delete(CONFIG_MAPS, { namespace: 'a', name: 'y' });

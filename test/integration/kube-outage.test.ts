@@ -63,7 +63,7 @@ describe('on a real kube-apiserver', () => {
     );
     await eventually(() => log.length === 1);
     await real().kill();
-    await eventually(() => (nodes.silentForMs ?? 0) > 500);
+    await eventually(() => (nodes.lastContactAgeMs ?? 0) > 500);
     expect([...nodes.store.keys()]).toContain('before');
     await real().start();
     await client.create(NODES, { metadata: { name: 'after' } });

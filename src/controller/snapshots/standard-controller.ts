@@ -1,6 +1,6 @@
 import { LEASES, type Lease } from '../../kube/built-in.ts';
 import { Informer, type InformerDeps } from '../../kube/informer.ts';
-import { observeLease, type SeenLease } from '../../kube/lease.ts';
+import { observeLease, type ObservedLease } from '../../kube/lease.ts';
 import { keyOf } from '../../kube/resource.ts';
 import { type Clock, systemClock } from '../../runtime/clock.ts';
 import type { Logger } from '../../runtime/logger.ts';
@@ -17,7 +17,7 @@ export class StandardController {
   readonly #clock: Clock;
   readonly #logger: Logger;
   readonly #leases: Informer<Lease>;
-  readonly #seen = new Map<string, SeenLease>();
+  readonly #seen = new Map<string, ObservedLease>();
   readonly #handlers = new Set<() => void>();
   #isActive = false;
   #timer: Disposable | undefined;

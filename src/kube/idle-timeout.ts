@@ -1,25 +1,25 @@
 import type { Clock } from '../runtime/clock.ts';
 
-/** Aborts when a stream brings nothing for `silenceMs`: a peer that is gone without a word looks like one that has no news. */
-export class SilenceSignal implements Disposable {
-  readonly #silenceMs: number;
+/** Aborts its signal when a stream has no data for `idleMs`: a dead peer looks like an idle one. */
+export class IdleTimeout implements Disposable {
+  readonly #idleMs: number;
   readonly #clock: Clock;
   readonly #controller = new AbortController();
   #lastMs: number;
   #timer: Disposable;
 
-  constructor(silenceMs: number, clock: Clock) {
-    this.#silenceMs = silenceMs;
+  constructor(idleMs: number, clock: Clock) {
+    this.#idleMs = idleMs;
     this.#clock = clock;
     this.#lastMs = clock.monotonicMs();
-    this.#timer = clock.schedule(silenceMs, () => this.#check());
+    this.#timer = clock.schedule(idleMs, () => this.#check());
   }
 
   get signal(): AbortSignal {
     return this.#controller.signal;
   }
 
-  /** Passes `chunks` on and takes note of each. */
+  /** Yields `chunks`; each restarts the time-out. */
   async *watched<T>(chunks: AsyncIterable<T>): AsyncGenerator<T> {
     for await (const chunk of chunks) {
       this.#lastMs = this.#clock.monotonicMs();
@@ -32,11 +32,11 @@ export class SilenceSignal implements Disposable {
   }
 
   #check(): void {
-    const remainingMs = this.#lastMs + this.#silenceMs - this.#clock.monotonicMs();
+    const remainingMs = this.#lastMs + this.#idleMs - this.#clock.monotonicMs();
     if (remainingMs > 0) {
       this.#timer = this.#clock.schedule(remainingMs, () => this.#check());
       return;
     }
-    this.#controller.abort(new DOMException(`silent for ${this.#silenceMs} ms`, 'TimeoutError'));
+    this.#controller.abort(new DOMException(`no data for ${this.#idleMs} ms`, 'TimeoutError'));
   }
 }
