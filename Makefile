@@ -4,12 +4,14 @@ export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 
 BUILD_PACKAGES := gcc libc6-dev
 DEMO_PACKAGES := containerd runc btrfs-progs busybox-static nftables iproute2 util-linux mount
-TEST_PACKAGES := containernetworking-plugins xfsprogs conntrack etcd-server openssl procps systemd
+IMAGE_PACKAGES := buildah mmdebstrap debian-archive-keyring zstd
+TEST_PACKAGES := containernetworking-plugins xfsprogs conntrack etcd-server openssl procps systemd binutils \
+	$(IMAGE_PACKAGES)
 
 SOURCES := $(shell find src node-agent proto scripts -type f 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help build image demo test e2e e2e-storage e2e-machine machine check bench cluster cluster-down gen clean packages
+.PHONY: help build image image-lock demo test e2e e2e-storage e2e-machine machine check bench cluster cluster-down gen clean packages
 
 help: ## list these commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -28,8 +30,13 @@ dist/keelson.mjs: node_modules/.package-lock.json $(SOURCES)
 
 build: dist/keelson.mjs ## bundle the command and compile the exec binary into dist/
 
-image: build ## the container image that clusters run, as an OCI archive: dist/keelson-image.tar
-	@node scripts/image/main.ts
+image: ## the container image that clusters run, as an OCI archive: dist/keelson-image.tar (ARCH=arm64)
+	@scripts/install-debian-packages.sh $(IMAGE_PACKAGES)
+	@scripts/image/build.sh $(ARCH)
+
+image-lock: ## update the versions of the image's Debian packages: scripts/image/debian.lock
+	@scripts/install-debian-packages.sh $(IMAGE_PACKAGES)
+	@scripts/image/build.sh lock
 
 demo: packages build ## a pod on real containerd with its volume, network and policy, in one terminal (KEEP=1 keeps it)
 	@bin/keelson demo $(if $(KEEP),--keep) $(ARGS)

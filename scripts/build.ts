@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
-import { chmod, rm } from 'node:fs/promises';
+import { chmod, rm, writeFile } from 'node:fs/promises';
 import { build } from 'esbuild';
+import { readPackagesOf } from './third-party.ts';
 
 const root = new URL('..', import.meta.url).pathname;
 
@@ -33,7 +34,14 @@ const { metafile } = await build({
   logLevel: 'warning',
   metafile: true,
 });
-await chmod(`${root}bin/keelson`, 0o755);
+if (existsSync(`${root}bin/keelson`)) await chmod(`${root}bin/keelson`, 0o755);
+
+// Only files of which a part is in the output: the licences of these packages come with it.
+const bundled = Object.values(metafile.outputs).flatMap(({ inputs }) =>
+  Object.entries(inputs).flatMap(([file, { bytesInOutput }]) => (bytesInOutput > 0 ? [file] : [])),
+);
+const packages = await readPackagesOf(root, bundled);
+await writeFile(`${root}dist/third-party.json`, `${JSON.stringify(packages, undefined, 1)}\n`);
 
 // What only a kubeconfig needs is a chunk of its own, so that a pod does not parse it.
 const LAZY = 'node_modules/@kubernetes/client-node/';

@@ -1,92 +1,63 @@
-import { readFile } from 'node:fs/promises';
-import { PackageTree, withLibraries } from '../../scripts/image/tree.ts';
-import { unpackPackages } from '../../scripts/image/debian.ts';
-import { LIBRARIES, withParents } from '../../scripts/image/pack.ts';
-import { readBusyboxLayer } from '../../src/demo/busybox-image.ts';
+import { copyFile, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { Fault } from '../../src/core/fault.ts';
-import { encodeImageArchive, ociArchitecture, type OciImage } from '../../src/core/oci-image.ts';
-import { encodeTar, type TarEntry } from '../../src/core/oci-tar.ts';
 import { runCommand } from '../../src/runtime/child-process.ts';
 import { ensureTool } from '../tools/build-tool.ts';
 
-/** In place of every registry that the tests know: nothing is pulled from anywhere. */
+/** Replaces every registry that the tests know: no image is pulled. */
 const REGISTRY = 'keelson.dev/suites';
+const BUSYBOX = '/bin/busybox';
+const BUILD_IMAGES = join(import.meta.dirname, 'build-images.sh');
+const BUILD_WITHIN_MS = 600_000;
 
-/** What `KUBE_TEST_REPO_LIST` reads: the keys are its own. */
+/** Returns a file for `KUBE_TEST_REPO_LIST`, which defines its keys. */
 export function registryList(): string {
   const keys = ['promoterE2eRegistry', 'gcRegistry', 'sigStorageRegistry', 'dockerLibraryRegistry'];
   return keys.map((key) => `${key}: ${REGISTRY}\n`).join('');
 }
 
-/** What an image has to be able to do for the storage tests, by its name without registry and tag. */
-const KINDS: Readonly<Record<string, 'busybox' | 'agnhost' | 'coreutils'>> = {
+/** Target of the Dockerfile for an image of the storage tests, by its name without registry and tag. */
+const TARGETS: Readonly<Record<string, 'busybox' | 'agnhost' | 'coreutils'>> = {
   agnhost: 'agnhost',
   busybox: 'busybox',
   // dd with flags that busybox does not have.
   'glibc-dns-testing': 'coreutils',
-  // For its shell alone: no web server is asked for.
+  // The tests use its shell only.
   nginx: 'busybox',
   pause: 'agnhost',
 };
 
-/** An archive with the images that the storage tests use, made here of busybox, Debian's coreutils and agnhost, under the names that they ask for. */
-export async function buildSuiteImages(listImages: readonly string[]): Promise<Buffer> {
-  const [busybox, coreutils, agnhost] = await Promise.all([
-    readBusyboxLayer(),
-    coreutilsLayer(),
-    agnhostLayer(),
-  ]);
-  const images = listImages.flatMap((reference): OciImage[] => {
-    const name = /([^/:]+):[^/:]+$/.exec(reference)?.[1] ?? '';
-    switch (KINDS[name]) {
-      case 'busybox':
-        return [{ reference, layers: [busybox], run: { command: ['sh'] } }];
-      case 'coreutils':
-        return [{ reference, layers: [busybox, coreutils], run: { command: ['sh'] } }];
-      case 'agnhost':
-        return [
-          { reference, layers: [busybox, agnhost], run: { entrypoint: ['/agnhost'], command: ['pause'] } },
-        ];
-      default:
-        return [];
-    }
+/**
+ * Builds the images that the storage tests use, of busybox, a Debian and agnhost, under the names in
+ * `references`, into an OCI archive. Rejects with `not-found` if the tests know an image no longer.
+ */
+export async function buildSuiteImages(references: readonly string[], archive: string): Promise<void> {
+  const images = references.flatMap((reference) => {
+    const target = TARGETS[/([^/:]+):[^/:]+$/.exec(reference)?.[1] ?? ''];
+    return target === undefined ? [] : [`${target}=${reference}`];
   });
-  for (const name of Object.keys(KINDS)) {
-    if (images.some(({ reference }) => reference.includes(`/${name}:`))) continue;
-    throw new Fault('not-found', `the tests know no image ${name}: look what they use in its place now`);
+  for (const name of Object.keys(TARGETS)) {
+    if (images.some((image) => image.includes(`/${name}:`))) continue;
+    throw new Fault('not-found', `the tests know no image ${name}: find the one that they use instead`);
   }
-  return encodeImageArchive(images, ociArchitecture(process.arch));
+  const context = await mkdtemp(join(tmpdir(), 'keelson-suite-images-'));
+  try {
+    await copyFile(BUSYBOX, join(context, 'busybox'));
+    await copyFile(await ensureTool('agnhost'), join(context, 'agnhost'));
+    await runCommand(BUILD_IMAGES, [context, archive, ...images], {
+      env: process.env,
+      timeoutMs: BUILD_WITHIN_MS,
+    });
+  } finally {
+    await rm(context, { recursive: true, force: true });
+  }
 }
 
-/** Full names of all images that the tests know, under our registry. */
+/** Returns the full names of all images that the tests know, under `REGISTRY`. */
 export async function listSuiteImages(registryListFile: string): Promise<readonly string[]> {
   const { stdout } = await runCommand(await ensureTool('e2e.test'), ['--list-images'], {
     env: { PATH: '/usr/bin:/bin', KUBE_TEST_REPO_LIST: registryListFile },
   });
   return stdout.split('\n').filter((line) => line.startsWith(`${REGISTRY}/`));
-}
-
-async function agnhostLayer(): Promise<Buffer> {
-  const data = await readFile(await ensureTool('agnhost'));
-  return encodeTar([{ type: 'file', path: 'agnhost', mode: 0o755, data }]);
-}
-
-async function coreutilsLayer(): Promise<Buffer> {
-  const tree = await PackageTree.read(await unpackPackages(['coreutils', 'dash']));
-  const programs = ['/usr/bin/dash', '/usr/bin/dd'].map(async (path) => ({
-    path,
-    data: await readFile(tree.find(path).source),
-  }));
-  const { files } = await withLibraries(await Promise.all(programs), tree, LIBRARIES);
-  const entries = [...files].map(
-    ([path, data]): TarEntry => ({ type: 'file', path: path.slice(1), mode: 0o755, data }),
-  );
-  const link = (path: string, target: string): TarEntry => ({ type: 'symlink', path, target });
-  const links = [
-    link('lib', 'usr/lib'),
-    link('lib64', 'usr/lib64'),
-    // busybox's own shell takes its own dd, wherever another one is.
-    link('bin/sh', '../usr/bin/dash'),
-  ];
-  return encodeTar([...withParents(entries), ...links].sort((a, b) => (a.path < b.path ? -1 : 1)));
 }

@@ -33,7 +33,7 @@ export async function ensureSuiteLab(
   await mkdir(cluster.directory, { recursive: true });
   await writeFile(registryListFile, registryList());
   const archive = join(cluster.directory, 'suite-images.tar');
-  await writeFile(archive, await buildSuiteImages(await listSuiteImages(registryListFile)));
+  await buildSuiteImages(await listSuiteImages(registryListFile), archive);
   await cluster.loadImages(archive, signal);
   report('images: loaded');
   const kubectl = await cluster.kubectl();
