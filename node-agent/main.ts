@@ -45,16 +45,19 @@ export interface AgentOptions {
 
 export interface AgentDeps {
   readonly logger: Logger;
-  /** Ends the agent: calls in flight are let finish, pods and mounts stay as they are. */
+  /** Ends the agent: calls in flight complete, pods and mounts stay. */
   readonly signal: AbortSignal;
 }
 
-/** Runs a node's agent until the signal aborts. Rejects when it cannot start, or when a part of it fails for good. */
+/**
+ * Runs a node's agent until the signal aborts. Rejects when it cannot start, or when a part of it
+ * fails permanently.
+ */
 export async function runAgent(
   { config, version }: AgentOptions,
   { logger, signal }: AgentDeps,
 ): Promise<void> {
-  logger.info({ version, config }, 'agent starts');
+  logger.info({ version, config }, 'agent is starting');
   const startedAt = new Date();
   const sockets = { csi: join(config.runDir, 'csi.sock'), cni: join(config.runDir, 'cni.sock') };
   const metrics = createMetrics({ node: config.nodeName });
@@ -79,7 +82,8 @@ export async function runAgent(
     parts,
   );
 
-  // The network first and on its own: pods must start where no volume can be had.
+  // The network starts first and independently: pods must start even where no volumes are
+  // available.
   const networkLogger = logger.child({ component: 'network' });
   const podNetwork = await openPodNetwork(config, { cluster, logger: networkLogger });
   const network = parts.use(podNetwork.network);
@@ -91,7 +95,8 @@ export async function runAgent(
 
   health.add('storage', async () => {
     if (storageFault !== undefined) throw storageFault;
-    // One sick pool is told of and leaves the others at work; without any, the node has no storage.
+    // One failed pool is reported and does not affect the others; without any pool the node has no
+    // storage.
     const pools = (await storage?.health.report())?.pools ?? [];
     const sick = pools.find(({ problem }) => problem !== undefined);
     if (sick === undefined || pools.some(({ problem }) => problem === undefined)) return;
@@ -151,24 +156,24 @@ export async function runAgent(
   if (signal.aborted) stop();
   await tasks.wait();
   signal.removeEventListener('abort', stop);
-  logger.info({}, 'agent ends; pods keep their network and their volumes');
+  logger.info({}, 'agent stopped; pods keep their network and volumes');
 }
 
 interface StorageEvents {
   readonly onOpen: (storage: Storage) => void;
-  /** After every operation that may have changed what the pools have. */
+  /** After every operation that may have changed the usage of pools. */
   readonly onChange: () => void;
-  /** CSI is served; kubelet may still refuse it, which is a fault then. */
+  /** CSI is served; a refusal by kubelet is a fault from then on. */
   readonly onServing: () => void;
   readonly onFault: (fault: Fault) => void;
 }
 
-/** How long records that cannot be read are waited for between tries. Pools are tried again on their own. */
+/** Interval between attempts to read unreadable records. Pools are retried separately. */
 const REOPEN = { baseMs: 1_000, maxMs: 30_000 };
-/** A node writes only while its volumes change, four at a time: a ceiling for when very many do at once. */
+/** A node only writes when its volumes change, four at a time: a limit for bursts. */
 const API_QPS = 100;
 
-/** Opens the pools, as many as can be opened, and serves CSI. */
+/** Opens the pools, as many as possible, and serves CSI. */
 async function serveStorage(
   { config, version, endpoint }: AgentOptions & { readonly endpoint: string },
   deps: { readonly logger: Logger; readonly metrics: MetricsRegistry },
@@ -196,7 +201,7 @@ async function serveStorage(
           const fault = Fault.from(error);
           onFault(fault);
           if (isFault(error, 'invalid') || fault.kind === 'bug') return false;
-          logger.error({ err: fault, ...fault.fields }, 'storage cannot be opened, will retry');
+          logger.error({ err: fault, ...fault.fields }, 'cannot open the storage, will retry');
           return true;
         },
       },
@@ -242,7 +247,10 @@ async function serveStorage(
   return parts.move();
 }
 
-/** Pods that went while nobody could tell: kubelet's directory was wiped. A pool that opens later may have volumes of such pods too. */
+/**
+ * Inline volumes of pods that were deleted while the agent was down: kubelet's directory is empty.
+ * A pool that opens later may have such volumes too.
+ */
 async function collectEphemerals(
   { kubeletDir }: AgentConfig,
   { storage, logger }: { readonly storage: Storage; readonly logger: Logger },
@@ -252,14 +260,14 @@ async function collectEphemerals(
     try {
       await storage.ephemerals.collect(join(kubeletDir, 'pods'));
     } catch (error) {
-      logger.warn({ err: error }, 'volumes of pods that are gone could not be looked for');
+      logger.warn({ err: error }, 'cannot look for volumes of deleted pods');
     }
   };
   storage.pools.onChange(() => void collect());
   await collect();
 }
 
-/** Removes what nobody asks for, where the configuration says after how long. */
+/** Removes unreferenced data after the configured grace period. */
 async function collectOrphans(
   { orphanGraceMs, stateDir }: AgentConfig,
   storage: Storage,
@@ -277,13 +285,13 @@ interface JoinedCluster {
   readonly client: HttpKubeClient;
   readonly observer: InformerObserver;
   readonly member: ClusterMember;
-  /** The network has got other settings. */
+  /** The network has other settings. */
   readonly onChange: () => void;
-  /** What the network says of itself has changed. */
+  /** The state of the network changed. */
   readonly onStatus: () => void;
 }
 
-/** Why no pod can have a network here. */
+/** Why pods cannot have a network on this node. */
 function faultOf(network: Network | undefined): Fault | undefined {
   try {
     if (network === undefined) return new Fault('unavailable', 'the network is being opened');
@@ -294,7 +302,7 @@ function faultOf(network: Network | undefined): Fault | undefined {
   }
 }
 
-/** This node in its cluster, where the configuration names one. Nothing is asked of the API server yet. */
+/** Joins the cluster of the configuration. Does not contact the API server yet. */
 async function joinCluster(
   { config, version }: AgentOptions,
   deps: {

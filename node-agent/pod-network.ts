@@ -7,12 +7,12 @@ import { type Network, openNetwork } from './network/network.ts';
 
 export interface PodNetworkDeps {
   readonly logger: Logger;
-  /** The cluster that says what the network is like; undefined: the configuration alone does. */
+  /** The cluster that configures the network; undefined: the configuration file only. */
   readonly cluster:
     | {
         readonly client: KubeClient;
         readonly observer: InformerObserver;
-        /** Other settings are in force. */
+        /** Called when other settings are applied. */
         readonly onChange: () => void;
         /** See NetworkDeps. */
         readonly onStatus: () => void;
@@ -22,11 +22,14 @@ export interface PodNetworkDeps {
 
 export interface PodNetwork {
   readonly network: Network;
-  /** Does what the cluster says, until the signal aborts. */
+  /** Applies the cluster's settings until the signal aborts. */
   follow(signal: AbortSignal): Promise<void>;
 }
 
-/** The node's network as its configuration wants it, and as its cluster wanted it last. Disposing `network` is left to the caller. */
+/**
+ * Opens the node's network by its configuration and by the last settings of its cluster. The caller
+ * disposes `network`.
+ */
 export async function openPodNetwork(
   { nodeName, stateDir, runDir, network: options }: AgentConfig,
   { logger, cluster }: PodNetworkDeps,
@@ -48,7 +51,7 @@ export async function openPodNetwork(
   let inForce = written;
   if (written !== undefined) {
     await network.configure(written).catch((error: unknown) => {
-      logger.error({ err: error }, 'network not as it was before; trying again');
+      logger.error({ err: error }, 'cannot restore the network; retrying');
       inForce = undefined;
     });
   }

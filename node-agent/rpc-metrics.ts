@@ -6,7 +6,7 @@ import type { MetricsRegistry } from '../src/runtime/metrics.ts';
 export function createRpcMetrics(registry: MetricsRegistry): CallObserver {
   const durations = new Histogram({
     name: 'keelson_rpc_seconds',
-    help: 'How long gRPC calls took that this agent served.',
+    help: 'Duration of gRPC calls served by the agent.',
     labelNames: ['method', 'code'],
     buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
     registers: [registry],

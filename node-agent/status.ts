@@ -14,7 +14,7 @@ export interface StatusParts {
   readonly network: Network;
 }
 
-/** What `keelson status` shows, gathered from the services as they are now. */
+/** Gathers what `keelson status` shows. */
 export async function readStatus({
   config,
   version,

@@ -14,16 +14,17 @@ import { removeNetwork } from './network/removal.ts';
 export interface UninstallOptions {
   readonly config: Pick<AgentConfig, 'stateDir' | 'runDir'>;
   readonly cni: CniDirectories;
-  /** Also the pools in files and all records. Without it they wait for an agent that comes back. */
+  /** Also deletes pools in files and all records. Otherwise they stay for a later agent. */
   readonly deleteData: boolean;
 }
 
-/** The proxy's sockets, which have nothing to do with the agent: kubelet may be using them. */
+/** The proxy's sockets do not belong to the agent: kubelet may use them. */
 const NOT_OURS = /^cri(-admin)?\.sock/;
 
 /**
- * Takes from this node what an agent has put there: CNI files, links, routes, firewall, sockets, mounts of pools. Rejects with `conflict`,
- * and changes nothing, while an agent runs or a pod uses any of it. Idempotent.
+ * Removes what an agent created on this node: CNI files, links, routes, firewall, sockets, mounts
+ * of pools. Rejects with `conflict`, without changes, while an agent runs or a pod uses any of it.
+ * Idempotent.
  */
 export async function uninstallNode(
   { config, cni, deleteData }: UninstallOptions,
@@ -34,15 +35,15 @@ export async function uninstallNode(
   await refuseWhileUsed(config, kernel, mounts);
   await removeCni(cni);
   await removeNetwork({ stateDir: config.runDir }, { logger });
-  logger.info({}, 'the network is removed');
+  logger.info({}, 'removed the network');
   for (const { mountPoint } of poolMounts(config.stateDir, mounts).reverse()) {
     await kernel.call('umount', mountPoint, 0);
-    logger.info({ mountPoint }, 'the pool is unmounted');
+    logger.info({ mountPoint }, 'unmounted the pool');
   }
   await emptyDirectory(config.runDir, (name) => !NOT_OURS.test(name));
   if (deleteData) {
     await emptyDirectory(config.stateDir, () => true);
-    logger.info({ directory: config.stateDir }, 'volumes and records are deleted');
+    logger.info({ directory: config.stateDir }, 'deleted volumes and records');
   }
 }
 
@@ -60,7 +61,7 @@ async function refuseWhileUsed(
   if (links.length > 0) {
     throw new Fault(
       'conflict',
-      `${links.length} pods on this node have their network from Keelson: drain the node first`,
+      `${links.length} pods on this node use Keelson's network: drain the node first`,
       { fields: { links: links.map(({ name }) => name).join(' ') } },
     );
   }

@@ -3,14 +3,14 @@ import { type VolumeReferences, describeOrphan } from '../src/core/volumes/orpha
 import type { AdminRoute } from '../src/runtime/admin-server.ts';
 import { type OrphanStorage, removeUnreferenced } from './storage/removal/remove-unreferenced.ts';
 
-/** `keelson volume delete`, as the admin socket serves it. */
+/** Serves `keelson volume delete` on the admin socket. */
 export function createVolumeDeleteRoute({
   storage,
   references,
 }: {
   /** Undefined until pools are open. */
   readonly storage: () => OrphanStorage | undefined;
-  /** The API's references to volumes; undefined while they are not known. */
+  /** The API's references to volumes; undefined while they are unknown. */
   readonly references: () => VolumeReferences | undefined;
 }): AdminRoute {
   return {

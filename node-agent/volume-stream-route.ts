@@ -2,7 +2,7 @@ import { Fault } from '../src/core/fault.ts';
 import type { AdminRoute } from '../src/runtime/admin-server.ts';
 import type { TransferService } from './storage/transfers/volume-transfers.ts';
 
-/** `keelson volume export` and `import`, as the admin socket serves them. */
+/** Serves `keelson volume export` and `import` on the admin socket. */
 export function createVolumeStreamRoute({
   storage,
 }: {

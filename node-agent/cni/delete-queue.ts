@@ -7,8 +7,9 @@ import { decodeRequest } from './frame.ts';
 import type { CniNetwork } from './handler.ts';
 
 /**
- * DELs that came while no agent served: the exec binary has written each call to a file and answered with success, so that pods can
- * end while the agent is being upgraded. A file holds the payload of the request.
+ * DELs that arrived while the agent was down: the exec binary writes each call to a file and
+ * succeeds, so that pods can terminate during an upgrade of the agent. A file holds the payload of
+ * the request.
  */
 export class DeleteQueue {
   readonly #directory: string;
@@ -24,7 +25,7 @@ export class DeleteQueue {
     this.#logger = deps.logger;
   }
 
-  /** Serves what is queued. What fails stays for the next time, unless no other time could do better. */
+  /** Serves the queue. A DEL that fails stays for the next time, unless it can never succeed. */
   async drain(): Promise<void> {
     await mkdir(this.#directory, { recursive: true, mode: 0o700 });
     for (const file of await readdir(this.#directory)) {
@@ -45,10 +46,9 @@ export class DeleteQueue {
 
   async #serve(call: CniCall): Promise<void> {
     const request = parseCniRequest(call);
-    if (request.command !== 'DEL')
-      throw new Fault('invalid', `a ${request.command} is queued; only DEL can be`);
+    if (request.command !== 'DEL') throw new Fault('invalid', `${request.command} is queued; expected DEL`);
     await this.#network.detach(request);
     const { containerId, ifname } = request;
-    this.#logger.info({ containerId, ifname }, 'queued DEL served');
+    this.#logger.info({ containerId, ifname }, 'served a queued DEL');
   }
 }

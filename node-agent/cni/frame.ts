@@ -2,14 +2,17 @@ import type { CniCall } from '../../src/core/cni/cni-request.ts';
 import { Fault } from '../../src/core/fault.ts';
 
 /**
- * What the exec binary and the agent say to each other: one frame there, one back, each four bytes of length (big endian) and that
- * many of payload. A request is MAGIC, the environment as `NAME=value` strings, an empty string, and standard input; strings end with
- * NUL. An answer is the exit status in one byte, and standard output.
+ * The protocol of the exec binary and the agent: one frame in each direction, each four bytes of
+ * length (big endian) and that many of payload. A request is MAGIC, the environment as `NAME=value`
+ * strings, an empty string, and standard input; strings end with NUL. An answer is the exit status
+ * in one byte, and standard output.
  */
 const MAGIC = 'keelson-cni/1';
 
 export const LENGTH_BYTES = 4;
-/** Network configurations are a few KiB; a prevResult or a list of attachments may make them larger. */
+/**
+ * Network configurations are a few KiB; a prevResult or a list of attachments may make them larger.
+ */
 export const MAX_REQUEST_BYTES = 8 * 1024 * 1024;
 
 export interface CniAnswer {
@@ -17,14 +20,14 @@ export interface CniAnswer {
   readonly stdout: string;
 }
 
-/** Reads the payload of a request. Throws `invalid` when it is none. */
+/** Decodes the payload of a request. Throws `invalid` for anything else. */
 export function decodeRequest(payload: Buffer): CniCall {
   const strings = readStrings(payload);
   const magic = strings.next().value;
   if (magic?.text !== MAGIC) {
     throw new Fault(
       'invalid',
-      `a request begins with ${JSON.stringify(magic?.text ?? '')} instead of ${MAGIC}; install the exec binary of this version`,
+      `a request begins with ${JSON.stringify(magic?.text ?? '')}; expected ${MAGIC}: install the exec binary of this version`,
     );
   }
   const environment = new Map<string, string>();
@@ -47,13 +50,13 @@ function* readStrings(
   }
 }
 
-/** The payload of a request, as the exec binary writes it. */
+/** Encodes the payload of a request, as the exec binary does. */
 export function encodeRequest({ environment, stdin }: CniCall): Buffer {
   const variables = Array.from(environment, ([name, value]) => `${name}=${value}\0`);
   return Buffer.from(`${MAGIC}\0${variables.join('')}\0${stdin}`);
 }
 
-/** A whole answer, length included. */
+/** Encodes an answer with its length. */
 export function encodeAnswer({ status, stdout }: CniAnswer): Buffer {
   const text = Buffer.from(stdout);
   const frame = Buffer.alloc(LENGTH_BYTES + 1 + text.length);

@@ -17,7 +17,7 @@ interface CallOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** The pod network as CNI needs it. */
+/** The pod network, as CNI uses it. */
 export interface CniNetwork {
   attach(request: AttachRequest, options: CallOptions): Promise<Attachment>;
   detach(key: AttachmentKey, options?: CallOptions): Promise<void>;
@@ -32,7 +32,9 @@ export interface HandlerDeps {
   readonly logger: Logger;
 }
 
-/** Serves one call; every fault becomes an answer. `signal` aborts when nobody waits for the answer any more. */
+/**
+ * Serves one call; every fault becomes an answer. `signal` aborts when the caller has disconnected.
+ */
 export async function handleCall(
   call: CniCall,
   { network, logger }: HandlerDeps,
@@ -49,13 +51,13 @@ export async function handleCall(
     const request = parseCniRequest(call);
     const stdout = await serve(request, { network, logger: log }, options);
     const durationMs = Math.round((performance.now() - started) * 100) / 100;
-    if (request.command === 'STATUS') log.trace({ durationMs }, 'CNI call served');
-    else log.info({ durationMs }, 'CNI call served');
+    if (request.command === 'STATUS') log.trace({ durationMs }, 'served a CNI call');
+    else log.info({ durationMs }, 'served a CNI call');
     return { status: 0, stdout };
   } catch (error) {
     const answer = toCniError(Fault.from(error), statedVersion(call.stdin));
     const code = call.environment.get('CNI_COMMAND') === 'STATUS' ? statusCode(answer.code) : answer.code;
-    log.warn({ code, err: error }, 'CNI call refused');
+    log.warn({ code, err: error }, 'refused a CNI call');
     return { status: 1, stdout: `${JSON.stringify({ ...answer, code })}\n` };
   }
 }
@@ -67,12 +69,13 @@ async function serve(
 ): Promise<string> {
   switch (request.command) {
     case 'ADD': {
-      if (request.bandwidth) logger.debug({}, 'traffic shaping is not supported yet, left out');
+      if (request.bandwidth) logger.debug({}, 'traffic shaping is not supported; ignored it');
       const attachment = await network.attach(request, options);
       return `${JSON.stringify(formatAddResult(attachment, request))}\n`;
     }
     case 'DEL':
-      // Goes on when nobody waits: what it removes would only have to be removed later.
+      // Continues when the caller has disconnected: the attachment would have to be removed later
+      // anyway.
       await network.detach(request);
       return '';
     case 'CHECK':
@@ -87,7 +90,7 @@ async function serve(
   }
 }
 
-/** For STATUS, whatever keeps the node from serving ADD is 50; what is wrong with the call itself stays. */
+/** STATUS reports whatever prevents ADD as code 50; errors of the call itself keep their code. */
 function statusCode(code: number): number {
   return code < CNI_CODES.tryAgainLater ? code : CNI_CODES.unavailable;
 }

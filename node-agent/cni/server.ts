@@ -12,9 +12,9 @@ import { decodeRequest, encodeAnswer, LENGTH_BYTES, MAX_REQUEST_BYTES } from './
 import { type CniNetwork, handleCall } from './handler.ts';
 
 export interface CniServerOptions {
-  /** Where the exec binary finds the agent; the queue and the sign of life are beside it (`.queue`, `.alive`). */
+  /** The agent's socket; the queue and the heartbeat file are beside it (`.queue`, `.alive`). */
   readonly socketPath: string;
-  /** How often the agent shows that it lives; the exec binary forgives STATUS an absence of 30 s. */
+  /** Interval of heartbeats; the exec binary tolerates 30 s without one for STATUS. */
   readonly aliveEveryMs?: number;
 }
 
@@ -26,7 +26,10 @@ export interface CniServerDeps {
 
 const REQUEST_TIMEOUT_MS = 10_000;
 
-/** Serves the exec binary: first what it has queued, then its calls. Disposing ends the calls in hand and removes the socket. */
+/**
+ * Serves the exec binary: first its queue, then its calls. Disposing finishes the calls in progress
+ * and removes the socket.
+ */
 export async function serveCni(options: CniServerOptions, deps: CniServerDeps): Promise<AsyncDisposable> {
   const { socketPath, aliveEveryMs = 5_000 } = options;
   const { logger, clock = systemClock } = deps;
@@ -45,7 +48,7 @@ export async function serveCni(options: CniServerOptions, deps: CniServerDeps): 
     await touch(alive);
     await queue.drain();
   };
-  // Again at once: a DEL may have been queued between the first look and the socket's appearance.
+  // Once more: a DEL may have been queued between the first check and the socket's appearance.
   await maintain();
   const tasks = new TaskGroup({ logger });
   tasks.run('cni-alive', (signal) =>
@@ -65,14 +68,17 @@ export async function serveCni(options: CniServerOptions, deps: CniServerDeps): 
   };
 }
 
-/** Serves the one call of a connection. An ADD whose runtime has gone is undone: nobody else would know of it. */
+/**
+ * Serves the one call of a connection. An ADD whose caller has disconnected is undone: no runtime
+ * would delete it.
+ */
 async function serveConnection(socket: Socket, { network, logger }: CniServerDeps): Promise<void> {
-  const gone = new AbortController();
-  socket.on('close', () => gone.abort(new DOMException('the CNI caller has gone', 'AbortError')));
+  const disconnected = new AbortController();
+  socket.on('close', () => disconnected.abort(new DOMException('the CNI caller disconnected', 'AbortError')));
   socket.on('error', (error) => logger.debug({ err: error }, 'CNI connection failed'));
   try {
     const call = await readCall(socket);
-    const answer = await handleCall(call, { network, logger }, { signal: gone.signal });
+    const answer = await handleCall(call, { network, logger }, { signal: disconnected.signal });
     const delivered = await send(socket, encodeAnswer(answer));
     if (!delivered && answer.status === 0 && call.environment.get('CNI_COMMAND') === 'ADD') {
       await undoAdd(call, { network, logger });
@@ -87,7 +93,7 @@ async function serveConnection(socket: Socket, { network, logger }: CniServerDep
 async function undoAdd({ environment }: CniCall, { network, logger }: CniServerDeps): Promise<void> {
   const containerId = environment.get('CNI_CONTAINERID') ?? '';
   const ifname = environment.get('CNI_IFNAME') ?? '';
-  logger.warn({ containerId, ifname }, 'the caller of ADD has gone without its result, undoing it');
+  logger.warn({ containerId, ifname }, 'the caller of ADD disconnected without its result; undoing it');
   await network.detach({ containerId, ifname });
 }
 
@@ -98,10 +104,10 @@ async function readCall(socket: Socket): Promise<CniCall> {
   const payload = await new Promise<Buffer>((resolve, reject) => {
     const fail = (fault: Fault): void => reject(fault);
     socket.setTimeout(REQUEST_TIMEOUT_MS, () =>
-      fail(new Fault('timeout', 'a CNI caller sent no whole request')),
+      fail(new Fault('timeout', 'a CNI caller sent an incomplete request')),
     );
     socket.on('close', () =>
-      fail(new Fault('cancelled', 'a CNI caller has gone before its request was whole')),
+      fail(new Fault('cancelled', 'a CNI caller disconnected before its request was complete')),
     );
     socket.on('data', (chunk) => {
       chunks.push(chunk);
@@ -113,7 +119,7 @@ async function readCall(socket: Socket): Promise<CniCall> {
           fail(
             new Fault(
               'out-of-range',
-              `a CNI request has ${expected} bytes; at most ${MAX_REQUEST_BYTES} are read`,
+              `a CNI request has ${expected} bytes; the maximum is ${MAX_REQUEST_BYTES}`,
             ),
           );
           return;
@@ -126,7 +132,7 @@ async function readCall(socket: Socket): Promise<CniCall> {
   return decodeRequest(payload);
 }
 
-/** Whether the peer was there to take it. */
+/** Resolves to whether the peer received it. */
 function send(socket: Socket, frame: Buffer): Promise<boolean> {
   if (socket.destroyed) return Promise.resolve(false);
   return new Promise((resolve) =>

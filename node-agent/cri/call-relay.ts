@@ -26,7 +26,7 @@ import { openCall, type Upstream } from './upstream.ts';
 
 const { NGHTTP2_CANCEL, NGHTTP2_INTERNAL_ERROR, NGHTTP2_NO_ERROR } = constants;
 const END_STREAM = 0x1;
-/** Without `sendDate: false` a header of our own would join the runtime's. */
+/** Without `sendDate: false` Node would add a header to the runtime's. */
 const TRAILERS_ONLY = { endStream: true, sendDate: false };
 const WITH_TRAILERS = { waitForTrailers: true, sendDate: false };
 const CODE_BY_KIND: Partial<Record<FaultKind, GrpcCode>> = {
@@ -43,19 +43,22 @@ export interface RelayDeps {
 }
 
 export interface RelayOptions {
-  /** How long a read waits for a runtime that is not there. */
+  /** How long a read waits for an unavailable runtime. */
   readonly holdReadsMs: number;
 }
 
-/** One call on its way: copies headers, messages, trailers and resets in both directions until either side is done. */
+/**
+ * One call: copies headers, messages, trailers and resets in both directions until either side ends
+ * it.
+ */
 export class CallRelay {
   readonly path: string;
   readonly #headers: RawHeaders;
   readonly #down: ServerHttp2Stream;
   readonly #options: RelayOptions;
   readonly #deps: RelayDeps;
-  /** Made where something waits: most calls never do. */
-  #gone: AbortController | undefined;
+  /** Created when something waits: most calls never do. */
+  #disconnected: AbortController | undefined;
   readonly #startedMs: number;
   #sentMs: number | undefined;
   #answeredMs: number | undefined;
@@ -98,7 +101,7 @@ export class CallRelay {
     else this.#run(async () => this.#stream(await this.#session()));
   }
 
-  /** Ends the call from here, e.g. because the proxy stops. */
+  /** Ends the call from here, for example because the proxy stops. */
   fail(code: GrpcCode, message: string): void {
     if (this.#ended || this.#down.closed || this.#down.destroyed) return;
     this.#ended = true;
@@ -113,12 +116,15 @@ export class CallRelay {
       this.#down.end();
     } else {
       this.#down.respond(trailersOnly(code, message), TRAILERS_ONLY);
-      // A client that still sends has to learn that nobody reads (RFC 9113, 8.1).
+      // Tells a client that still sends that its data is not read (RFC 9113, 8.1).
       if (!this.#down.readableEnded) this.#down.close(NGHTTP2_NO_ERROR);
     }
   }
 
-  /** HTTP/2 of Node throws on header lines that it finds wrong, and on sessions that are just gone: that ends this call alone. */
+  /**
+   * Node's HTTP/2 throws on header lines that it considers invalid, and on closed sessions: only
+   * this call fails.
+   */
   #guard(work: () => void): void {
     try {
       work();
@@ -131,10 +137,10 @@ export class CallRelay {
   }
 
   #run(work: () => Promise<void>): void {
-    const gone = new AbortController();
-    this.#gone = gone;
+    const disconnected = new AbortController();
+    this.#disconnected = disconnected;
     work().catch((error: unknown) => {
-      if (gone.signal.aborted) return;
+      if (disconnected.signal.aborted) return;
       const fault = Fault.from(error);
       this.fail(CODE_BY_KIND[fault.kind] ?? GrpcCode.internal, fault.message);
     });
@@ -144,16 +150,19 @@ export class CallRelay {
     const timeoutMs = parseGrpcTimeout(headerOf(this.#headers, 'grpc-timeout'));
     const { clock, upstream } = this.#deps;
     using deadline =
-      timeoutMs === undefined ? undefined : deadlineSignal(timeoutMs, { signal: this.#gone?.signal, clock });
+      timeoutMs === undefined
+        ? undefined
+        : deadlineSignal(timeoutMs, { signal: this.#disconnected?.signal, clock });
     const holdMs = isRead(this.path) ? this.#options.holdReadsMs : 0;
-    // Half of the client's patience at most, so that it learns why instead of running into its deadline.
+    // At most half of the client's timeout, so that it receives the reason instead of exceeding its
+    // deadline.
     return await upstream.session({
       holdMs: Math.min(holdMs, (timeoutMs ?? Number.POSITIVE_INFINITY) / 2),
-      signal: deadline?.signal ?? this.#gone?.signal,
+      signal: deadline?.signal ?? this.#disconnected?.signal,
     });
   }
 
-  /** The request is read whole before the runtime sees anything of the call: a denied call never reaches it. */
+  /** Reads the whole request before the runtime sees the call: a denied call never reaches it. */
   async #reviewed(operation: PolicyOperation): Promise<void> {
     const request = await readRequest(this.#down, headerOf(this.#headers, 'grpc-encoding'));
     if (this.#down.destroyed) return;
@@ -230,7 +239,7 @@ export class CallRelay {
     this.#code = headerOf(raw, 'grpc-status');
   }
 
-  /** The runtime's last DATA and its trailers come as two events, in either order. */
+  /** The runtime's last DATA and its trailers are two events, in either order. */
   #finishIfComplete(): void {
     if (this.#ended || !this.#bodyEnded || this.#trailers === undefined || this.#down.destroyed) return;
     this.#ended = true;
@@ -239,7 +248,8 @@ export class CallRelay {
 
   #onUpClosed(rstCode: number, session: ClientHttp2Session): void {
     if (this.#ended || this.#down.destroyed) return;
-    // A reset by the runtime is the client's to see; NO_ERROR without trailers, or a lost connection, is an answer that never came.
+    // A reset by the runtime is passed on; NO_ERROR without trailers, or a lost connection, means
+    // that the answer is missing.
     const reset = rstCode !== NGHTTP2_NO_ERROR && !session.destroyed;
     if (reset) {
       this.#ended = true;
@@ -248,12 +258,12 @@ export class CallRelay {
     }
     this.fail(
       GrpcCode.unavailable,
-      'the container runtime closed the connection before it answered; whether it did what was asked is not known',
+      'the container runtime closed the connection before it answered; it may have executed the call',
     );
   }
 
   #onDownClosed(): void {
-    this.#gone?.abort(new DOMException('the client went away', 'AbortError'));
+    this.#disconnected?.abort(new DOMException('the client disconnected', 'AbortError'));
     const up = this.#up;
     if (up !== undefined && !up.closed)
       up.close(this.#ended ? NGHTTP2_CANCEL : this.#down.rstCode || NGHTTP2_CANCEL);
@@ -264,7 +274,10 @@ export class CallRelay {
   }
 }
 
-/** `sendTrailers` takes no header lines; a name that repeats becomes a list, which it writes as lines again. */
+/**
+ * `sendTrailers` does not accept header lines; a repeated name becomes a list, which it writes as
+ * lines again.
+ */
 function toHeaderObject(lines: RawHeaders): Record<string, string | string[]> {
   const object: Record<string, string | string[]> = {};
   for (let index = 0; index < lines.length; index += 2) {

@@ -2,11 +2,14 @@ import type { Socket } from 'node:net';
 import type { GrpcCode } from '../../src/core/policies/cri-call.ts';
 import type { PolicyOperation } from '../../src/core/policies/policy.ts';
 
-/** Carries the calls of client connections to the runtime and back, whatever they hold. */
+/** Forwards the calls of client connections to the runtime and back, whatever their content. */
 export interface Forwarder {
-  /** Takes over an accepted connection, to its end. */
+  /** Takes over an accepted connection until it ends. */
   accept(socket: Socket): void;
-  /** Takes no more calls and resolves when those in flight are done, or were cut after `timeoutMs`. */
+  /**
+   * Accepts no more calls and resolves when those in flight are done, or were ended after
+   * `timeoutMs`.
+   */
   drain(timeoutMs: number): Promise<void>;
 }
 
@@ -17,15 +20,21 @@ export type Verdict =
 
 /** Decides on requests; synchronous and never throws. */
 export interface Reviewer {
-  /** Whether requests of this operation have to be seen at all; all others pass unread. */
+  /** Whether requests of this operation must be reviewed; all others pass unread. */
   wants(operation: PolicyOperation): boolean;
-  /** `request` is the message without its prefix; undefined when it could not be read, with the reason. */
+  /**
+   * `request` is the message without its prefix; undefined when it could not be read, with the
+   * reason.
+   */
   review(operation: PolicyOperation, request: Uint8Array | undefined, unreadable?: string): Verdict;
 }
 
-/** Told of every finished call. */
+/** Receives every finished call. */
 export interface CallObserver {
   started(path: string): void;
-  /** `addedMs` is what the call took beyond the runtime's own time; undefined when it never got there. */
+  /**
+   * `addedMs` is the time in addition to the runtime's own; undefined when the call did not reach
+   * it.
+   */
   finished(path: string, code: string, addedMs: number | undefined): void;
 }

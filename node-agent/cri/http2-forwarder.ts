@@ -16,8 +16,8 @@ export interface Http2ForwarderDeps extends UpstreamDeps {
 }
 
 /**
- * Forwards by ending HTTP/2 on both sides: every client connection has one connection to the runtime of its own, so that a client
- * that reads slowly holds up nobody else.
+ * Forwards by terminating HTTP/2 on both sides: every client connection has its own connection to
+ * the runtime, so that a client that reads slowly does not delay others.
  */
 export function createHttp2Forwarder(options: Http2ForwarderOptions, deps: Http2ForwarderDeps): Forwarder {
   const sessions = new Set<ServerHttp2Session>();
@@ -25,7 +25,7 @@ export function createHttp2Forwarder(options: Http2ForwarderOptions, deps: Http2
   let idle = Promise.withResolvers<undefined>();
   let draining = false;
 
-  // Never listens: connections are handed to it.
+  // Never listens: connections are passed to it.
   const server = createServer(SERVER_OPTIONS);
   server.on('error', () => undefined);
   server.on('sessionError', () => undefined);
@@ -63,7 +63,7 @@ export function createHttp2Forwarder(options: Http2ForwarderOptions, deps: Http2
       using _cut = deps.clock.schedule(timeoutMs, () => {
         for (const call of calls) call.fail(GrpcCode.unavailable, STOPPING);
       });
-      // For clients that do not even take that answer.
+      // For clients that do not read that answer.
       using _destroy = deps.clock.schedule(timeoutMs + LAST_WORDS_MS, () => {
         for (const session of sessions) session.destroy();
       });
@@ -73,4 +73,4 @@ export function createHttp2Forwarder(options: Http2ForwarderOptions, deps: Http2
 }
 
 const LAST_WORDS_MS = 500;
-const STOPPING = 'the Keelson CRI proxy stops; the call can be repeated once it runs again';
+const STOPPING = 'the Keelson CRI proxy is stopping; retry the call when it runs again';

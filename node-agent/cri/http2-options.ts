@@ -1,6 +1,9 @@
 import type { Socket } from 'node:net';
 
-/** A whole message of CRI's size fits into a window: with HTTP/2's 64 KiB a large list takes thrice the time. */
+/**
+ * A message of CRI's maximum size fits into a window: with HTTP/2's 64 KiB a large list takes three
+ * times as long.
+ */
 export const WINDOW_BYTES = 32 * 1024 * 1024;
 
 /** For the sessions on both sides. */
@@ -14,16 +17,19 @@ export const SESSION_OPTIONS = {
   strictSingleValueFields: false,
 };
 
-/** For the session with a client, besides. */
+/** For the session with a client, in addition. */
 export const SERVER_OPTIONS = {
   ...SESSION_OPTIONS,
   settings: { initialWindowSize: WINDOW_BYTES, maxHeaderListSize: 1024 * 1024 },
-  /** Cancelled calls are resets: the default ends the session after about a thousand (nodejs/node#56306). The client is kubelet. */
+  /**
+   * Cancelled calls are resets: the default ends the session after about a thousand
+   * (nodejs/node#56306). The client is kubelet.
+   */
   streamResetBurst: 1_000_000,
   streamResetRate: 100_000,
 };
 
-/** An error of a socket shows as its session's close; without a listener it would end the process. */
+/** A socket error shows as its session's close; without a listener it would end the process. */
 export function guardSocket(socket: Socket): void {
   socket.on('error', () => undefined);
 }

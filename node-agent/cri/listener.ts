@@ -5,21 +5,30 @@ import { publishSocket } from '../../src/runtime/unix-socket.ts';
 
 export interface ListenerOptions {
   readonly listen: string;
-  /** Its owner and mode are the listening socket's too: who may talk to the runtime may talk to the proxy, nobody else. */
+  /**
+   * The listening socket gets its owner and mode: clients of the proxy need the same rights as
+   * those of the runtime.
+   */
   readonly runtime: string;
-  /** `listen` as a socket that somebody else made and keeps, e.g. systemd: its file descriptor. It stays when this listener ends. */
+  /**
+   * File descriptor of `listen`, when a service manager such as systemd created the socket. It
+   * stays open when this listener ends.
+   */
   readonly inherited?: number | undefined;
 }
 
 export interface Listener extends AsyncDisposable {
-  /** Takes over owner and mode of the runtime's socket, which may not have been there at the start. */
+  /** Copies owner and mode of the runtime's socket, which may not exist at the start. */
   copyAccess(): Promise<void>;
 }
 
-/** Until the runtime's socket says otherwise: root and its group, as containerd has it. */
+/** Until the runtime's socket is known: root and its group, as containerd's default. */
 const DEFAULT_ACCESS = { mode: 0o660, uid: 0, gid: 0 };
 
-/** Serves the socket. Disposing takes no more connections, and removes the socket if it is still this one. */
+/**
+ * Serves the socket. Disposing accepts no more connections, and removes the socket if it is still
+ * this one.
+ */
 export async function openListener(
   { listen, runtime, inherited }: ListenerOptions,
   onConnection: (socket: Socket) => void,

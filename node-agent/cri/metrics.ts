@@ -13,7 +13,7 @@ export interface CriMetrics extends CallObserver {
   upstreamLost(): void;
 }
 
-/** The proxy's figures, made in `registry`. */
+/** Registers the proxy's metrics in `registry`. */
 export function createCriMetrics(registry: MetricsRegistry): CriMetrics {
   const registers = [registry];
   const calls = new Counter({
@@ -25,7 +25,7 @@ export function createCriMetrics(registry: MetricsRegistry): CriMetrics {
   const active = new Gauge({ name: 'keelson_cri_calls_active', help: 'CRI calls in flight', registers });
   const added = new Histogram({
     name: 'keelson_cri_added_seconds',
-    help: 'What a CRI call took beyond the time of the runtime',
+    help: 'Time that the proxy adds to a CRI call',
     buckets: [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 1],
     registers,
   });
@@ -37,7 +37,7 @@ export function createCriMetrics(registry: MetricsRegistry): CriMetrics {
   });
   const failures = new Counter({
     name: 'keelson_cri_policy_failures_total',
-    help: 'Requests that policies could not be applied to',
+    help: 'Requests to which policies could not be applied',
     labelNames: ['operation'],
     registers,
   });
@@ -48,7 +48,7 @@ export function createCriMetrics(registry: MetricsRegistry): CriMetrics {
   });
   const bad = new Gauge({
     name: 'keelson_cri_policy_files_bad',
-    help: 'Policy files with faults, whose last good content stays in force',
+    help: 'Policy files with errors, whose last valid content stays in force',
     registers,
   });
   const connections = new Gauge({

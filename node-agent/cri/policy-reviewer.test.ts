@@ -5,7 +5,10 @@ import { silentLogger } from '../../src/runtime/logger.ts';
 import type { Reviewer } from './forwarder.ts';
 import { createPolicyReviewer } from './policy-reviewer.ts';
 
-/** A container whose `linux` field is no message: it can be matched, but its resources cannot be changed. */
+/**
+ * A container whose `linux` field is no message: it can be matched, but its resources cannot be
+ * changed.
+ */
 function unpatchable(namespace: string): Uint8Array {
   const metadata = encodeLen(1, encodeLen(3, Buffer.from(namespace)));
   const config = encodeLen(15, Buffer.from('ffffff', 'hex'));
@@ -33,7 +36,9 @@ test('a policy that must not be skipped refuses what it cannot be applied to', (
   expect(reviewer.review('CreateContainer', unpatchable('team-a'))).toMatchObject({
     kind: 'deny',
     code: 14,
-    message: expect.stringContaining('RuntimePolicy limits could not be applied to pod team-a/') as string,
+    message: expect.stringContaining(
+      'RuntimePolicy limits has failurePolicy Fail and could not be applied to pod team-a/',
+    ) as string,
   });
   expect(failures).toEqual(['CreateContainer']);
 });

@@ -35,10 +35,10 @@ export function createPolicyReviewer({ source, logger, onEffect, onFailure }: Po
   const concerning = (operation: PolicyOperation): readonly RuntimePolicy[] =>
     source.policies.filter(({ match }) => match.operations.includes(operation));
 
-  /** Nothing is known of the pod, so nobody can say that it is not one of the node's own: those never fail closed. */
+  /** The pod is unknown and may be a system or static pod: those never fail closed. */
   const unread = (operation: PolicyOperation, reason: string): Verdict => {
     onFailure?.(operation);
-    logger.error({ operation, reason }, 'request passed unread by policies');
+    logger.error({ operation, reason }, 'request passed without policies');
     return { kind: 'forward' };
   };
 
@@ -77,7 +77,7 @@ export function createPolicyReviewer({ source, logger, onEffect, onFailure }: Po
       return {
         kind: 'deny',
         code: GrpcCode.unavailable,
-        message: `RuntimePolicy ${policy} could not be applied to pod ${podName(facts.pod)} and says failurePolicy: Fail; see the log of the Keelson CRI proxy`,
+        message: `RuntimePolicy ${policy} has failurePolicy Fail and could not be applied to pod ${podName(facts.pod)}; see the log of the Keelson CRI proxy`,
       };
     }
   };
@@ -102,7 +102,10 @@ export function createPolicyReviewer({ source, logger, onEffect, onFailure }: Po
   };
 }
 
-/** Values are often secrets: the log tells only whether two are the same, within one life of the process. */
+/**
+ * Values are often secrets: the log only shows whether two are equal, within one run of the
+ * process.
+ */
 function valueHasher(): (value: string) => string {
   const key = randomBytes(32);
   return (value) => `#${createHmac('sha256', key).update(value).digest('hex').slice(0, 12)}`;

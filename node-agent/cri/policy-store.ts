@@ -10,8 +10,9 @@ import type { Logger } from '../../src/runtime/logger.ts';
 
 export interface PolicyStoreOptions {
   /**
-   * Their `*.yaml` and `*.yml` files are read; one may be absent, and come later. One that is a symbolic link is replaced as a whole,
-   * and so it is read. Of policies of one name that of the earlier directory counts.
+   * Directories whose `*.yaml` and `*.yml` files are read; they may appear later. A symbolic link
+   * is replaced as a whole, and read as such. Of policies of one name the earlier directory's
+   * applies.
    */
   readonly directories: readonly string[];
 }
@@ -22,7 +23,7 @@ export interface PolicyStoreDeps {
   readonly onLoaded?: (loaded: { readonly policies: number; readonly badFiles: number }) => void;
 }
 
-/** What is wrong with a file that is not in force as it is. */
+/** An error in a file that is not applied as it is. */
 export interface PolicyFileFault {
   readonly file: string;
   readonly message: string;
@@ -30,14 +31,14 @@ export interface PolicyFileFault {
 
 interface KnownFile {
   readonly text: string;
-  /** Of the last text without a fault. */
+  /** Of the last valid content. */
   readonly policies: readonly RuntimePolicy[];
   readonly fault: string | undefined;
 }
 
 /**
- * The policies of some directories, kept up to date. A file is taken whole or not at all: one with a fault keeps what it said before, and
- * says so in the log and in `faults`.
+ * The policies of some directories, kept up to date. A file is applied as a whole or not at all:
+ * one with an error keeps its last valid content, and is reported in the log and in `faults`.
  */
 export class PolicyStore {
   readonly #options: PolicyStoreOptions;
@@ -64,7 +65,7 @@ export class PolicyStore {
   /** Follows the directories until the signal aborts. */
   async run(signal: AbortSignal): Promise<void> {
     const runner = new BoundedRunner(
-      // Also without an event: a directory that was replaced has no watch any more.
+      // Polls as well: a directory that was replaced is no longer watched.
       { name: 'policies', minIntervalMs: 100, maxIntervalMs: 5_000, retryMs: 1_000 },
       async () => {
         await this.load();
@@ -113,7 +114,7 @@ export class PolicyStore {
     const badFiles = this.faults.length;
     this.#deps.logger.info(
       { policies: this.#policies.map(({ name }) => name), badFiles },
-      'runtime policies loaded',
+      'loaded runtime policies',
     );
     this.#deps.onLoaded?.({ policies: this.#policies.length, badFiles });
   }
@@ -130,7 +131,7 @@ export class PolicyStore {
       if (before?.text !== text) {
         this.#deps.logger.error(
           { file, fault, kept: kept.map(({ name }) => name) },
-          'policy file has faults; what it said before stays in force',
+          'policy file has errors; its last valid content stays in force',
         );
       }
       return { text, policies: kept, fault };
@@ -147,7 +148,7 @@ function checkNames(
   for (const { name } of policies) {
     const owner = seen.has(name) ? file : owners.get(name);
     if (owner !== undefined) {
-      throw new Fault('invalid', `${file} has a RuntimePolicy ${name}, which ${owner} has too; rename one`, {
+      throw new Fault('invalid', `${file} has RuntimePolicy ${name}, which ${owner} has too; rename one`, {
         fields: { policy: name },
       });
     }
@@ -155,11 +156,12 @@ function checkNames(
   }
 }
 
-/** By the path of each file under the directory as it is given, whatever that links to now. */
+/** By the path of each file under the given directory, whatever it links to now. */
 async function readPolicyFiles(directory: string): Promise<Map<string, string>> {
   const texts = new Map<string, string>();
   try {
-    // One set of files: not the names of one and the texts of the next. One that is removed meanwhile is read again by the runner.
+    // Reads one set of files: not the names of one and the texts of the next. A set that is removed
+    // meanwhile is read again by the runner.
     const set = await realpath(directory);
     const names = (await readdir(set)).filter((entry) => /^[^.].*\.ya?ml$/.test(entry)).sort();
     for (const name of names) {
@@ -179,7 +181,7 @@ async function exists(path: string): Promise<boolean> {
   );
 }
 
-/** A symbolic link changes where it stands. */
+/** A symbolic link changes in its own directory. */
 async function whereChangesShow(directory: string): Promise<string> {
   const isLink = await lstat(directory).then(
     (found) => found.isSymbolicLink(),
@@ -188,7 +190,7 @@ async function whereChangesShow(directory: string): Promise<string> {
   return isLink ? dirname(directory) : directory;
 }
 
-/** Undefined where the directory cannot be watched, e.g. because it is not there. */
+/** Undefined where the directory cannot be watched, for example because it does not exist. */
 function watchDirectory(
   directory: string,
   on: { readonly changed: () => void; readonly lost: () => void },

@@ -12,15 +12,20 @@ import { askVersion, type RuntimeVersion } from './runtime-health.ts';
 import { Upstream } from './upstream.ts';
 
 export interface CriProxyOptions {
-  /** Path of the socket that kubelet talks to; `unix://` in front is allowed. */
+  /** Path of the socket for kubelet; a `unix://` prefix is allowed. */
   readonly listen: string;
-  /** That socket's file descriptor, where somebody else has made it and keeps it while no proxy runs. */
+  /**
+   * File descriptor of that socket, when a service manager created it and keeps it open while no
+   * proxy runs.
+   */
   readonly inherited?: number | undefined;
-  /** Path of the runtime's socket; likewise. */
+  /** Path of the runtime's socket; the same applies. */
   readonly runtime: string;
-  /** Directories of RuntimePolicy files, see PolicyStoreOptions; without one nothing is ever looked at. */
+  /**
+   * Directories of RuntimePolicy files, see PolicyStoreOptions; without one no request is reviewed.
+   */
   readonly policiesDirs?: readonly string[] | undefined;
-  /** How long reads wait for a runtime that is not there; default 3 s. */
+  /** How long reads wait for an unavailable runtime; default 3 s. */
   readonly holdReadsMs?: number;
   /** How long a stop waits for calls in flight; default 30 s. */
   readonly drainMs?: number;
@@ -33,30 +38,36 @@ export interface CriProxyDeps {
 }
 
 export interface CriProxy {
-  /** Serves until the signal aborts, then lets the calls in flight end. Rejects when it cannot listen. */
+  /**
+   * Serves until the signal aborts, then finishes the calls in flight. Rejects when it cannot
+   * listen.
+   */
   run(signal: AbortSignal, onReady?: () => void): Promise<void>;
-  /** A real call to the runtime; rejects with the reason when it does not answer. */
+  /** Makes a call to the runtime; rejects with the reason when it does not respond. */
   runtimeHealth(signal?: AbortSignal): Promise<RuntimeVersion>;
-  /** What of the policy files is in force, and what not. */
+  /** Returns which policies of the files apply, and which do not. */
   policies(): PolicyReport;
 }
 
-/** What a proxy tells of its policies (`/status` of its admin socket). */
+/** Policies in `/status` of the proxy's admin socket. */
 export interface PolicyReport {
-  /** Those that come from the API with the object and the generation that they are. */
+  /** Those from the API have the UID and generation of their object. */
   readonly inForce: readonly ({ readonly name: string } & Partial<PolicyOrigin>)[];
-  /** Of files that are not in force as they are. */
+  /** Errors of files that are not applied as they are. */
   readonly faults: readonly PolicyFileFault[];
 }
 
-/** A CRI endpoint that forwards everything to the runtime and applies runtime policies. Touches nothing until `run`. */
+/**
+ * Creates a CRI endpoint that forwards everything to the runtime and applies runtime policies. No
+ * side effects before `run`.
+ */
 export function createCriProxy(options: CriProxyOptions, deps: CriProxyDeps): CriProxy {
   const { clock = systemClock } = deps;
   const logger = deps.logger.child({ component: 'cri-proxy' });
   const listen = socketPath(options.listen, 'listen');
   const runtime = socketPath(options.runtime, 'runtime');
   if (listen === runtime) {
-    throw new Fault('invalid', `the proxy would listen on ${listen}, which is the runtime's own socket`);
+    throw new Fault('invalid', `the proxy must not listen on ${listen}, which is the runtime's own socket`);
   }
   const metrics = createCriMetrics(deps.metrics);
   const store =
@@ -77,7 +88,7 @@ export function createCriProxy(options: CriProxyOptions, deps: CriProxyDeps): Cr
 
   const copyAccess = (): void => {
     listener?.copyAccess().catch((error: unknown) => {
-      logger.warn({ err: error }, "owner and mode of the runtime's socket not taken over");
+      logger.warn({ err: error }, "cannot copy owner and mode of the runtime's socket");
     });
   };
   const forwarder = createHttp2Forwarder(
@@ -103,7 +114,7 @@ export function createCriProxy(options: CriProxyOptions, deps: CriProxyDeps): Cr
     listener = await openListener({ listen, runtime, inherited: options.inherited }, (socket) =>
       forwarder.accept(socket),
     );
-    logger.info({ listen, runtime }, 'CRI proxy serves');
+    logger.info({ listen, runtime }, 'CRI proxy started');
     onReady?.();
     await aborted(signal);
     await listener[Symbol.asyncDispose]();
@@ -133,7 +144,7 @@ function socketPath(address: string, option: string): string {
   if (path.startsWith('/')) return path;
   throw new Fault(
     'invalid',
-    `${option}: ${JSON.stringify(address)} is no socket; give an absolute path like /run/containerd/containerd.sock`,
+    `${option}: ${JSON.stringify(address)} is not a socket; expected an absolute path like /run/containerd/containerd.sock`,
     { fields: { field: option } },
   );
 }

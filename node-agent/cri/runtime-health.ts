@@ -13,7 +13,10 @@ const HEADERS = [
   ...[':authority', 'localhost', 'content-type', 'application/grpc', 'te', 'trailers'],
 ];
 
-/** Asks the runtime for its version: the call that kubelet itself starts with. Rejects with `unavailable` when it does not answer. */
+/**
+ * Calls Version of the runtime, as kubelet does first. Rejects with `unavailable` when it does not
+ * respond.
+ */
 export async function askVersion(upstream: Upstream, signal?: AbortSignal): Promise<RuntimeVersion> {
   const session = await upstream.session({ holdMs: 0, signal });
   const stream = openCall(session, HEADERS);
@@ -34,7 +37,7 @@ export async function askVersion(upstream: Upstream, signal?: AbortSignal): Prom
     if (status !== '0' || message === undefined) {
       throw new Fault(
         'unavailable',
-        `the container runtime does not answer Version (gRPC status ${status ?? 'none'}); is its CRI plugin on?`,
+        `the container runtime does not answer Version (gRPC status ${status ?? 'none'}); check that its CRI plugin is enabled`,
       );
     }
     return readVersionResponse(message.payload);

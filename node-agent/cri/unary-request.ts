@@ -8,20 +8,23 @@ import {
 } from '../../src/core/policies/cri-call.ts';
 import { Fault } from '../../src/core/fault.ts';
 
-/** The request of a unary call, whole. */
+/** The complete request of a unary call. */
 export interface UnaryRequest {
-  /** As it came, with its prefix. */
+  /** As received, with its prefix. */
   readonly body: Uint8Array;
   /** The message; undefined when it could not be read, for the reason in `unreadable`. */
   readonly message: Uint8Array | undefined;
   readonly unreadable?: string;
-  /** The message came compressed. */
+  /** The message was compressed. */
   readonly encoded: boolean;
-  /** What to send instead of `body`, never compressed. */
+  /** Returns what to send instead of `body`, never compressed. */
   withMessage(message: Uint8Array): Uint8Array;
 }
 
-/** Reads a request to its end. Rejects with `exhausted` when it is larger than any runtime takes, with `cancelled` when it breaks off. */
+/**
+ * Reads a request to its end. Rejects with `exhausted` when it exceeds the limit of every runtime,
+ * with `cancelled` when it is aborted.
+ */
 export function readRequest(stream: ServerHttp2Stream, encoding: string | undefined): Promise<UnaryRequest> {
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
@@ -33,7 +36,7 @@ export function readRequest(stream: ServerHttp2Stream, encoding: string | undefi
         reject(
           new Fault(
             'exhausted',
-            `the request has more than ${MAX_MESSAGE_BYTES} bytes, the most that a container runtime takes`,
+            `the request has more than ${MAX_MESSAGE_BYTES} bytes, the limit of container runtimes`,
           ),
         );
         return;
@@ -41,7 +44,7 @@ export function readRequest(stream: ServerHttp2Stream, encoding: string | undefi
       chunks.push(chunk);
     });
     stream.on('end', () => resolve(toRequest(Buffer.concat(chunks), encoding)));
-    stream.on('close', () => reject(new Fault('cancelled', 'the client went away')));
+    stream.on('close', () => reject(new Fault('cancelled', 'the client disconnected')));
   });
 }
 
@@ -60,6 +63,6 @@ function toRequest(body: Uint8Array, encoding: string | undefined): UnaryRequest
   try {
     return { ...base, message: gunzipSync(framed.payload, { maxOutputLength: MAX_MESSAGE_BYTES }) };
   } catch {
-    return { ...base, message: undefined, unreadable: 'it is no gzip, or too large' };
+    return { ...base, message: undefined, unreadable: 'it is not valid gzip, or too large' };
   }
 }

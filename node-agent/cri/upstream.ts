@@ -13,7 +13,7 @@ export interface UpstreamOptions {
 
 export interface UpstreamDeps {
   readonly clock: Clock;
-  /** Told when a connection to the runtime stands, and when it is lost. */
+  /** Called when a connection to the runtime is established, and when it is lost. */
   readonly onConnected?: () => void;
   readonly onLost?: () => void;
 }
@@ -21,8 +21,8 @@ export interface UpstreamDeps {
 const RETRY_EVERY_MS = 50;
 
 /**
- * The way of one client to the runtime: an HTTP/2 session that is opened on first use and replaced once it is lost or the runtime
- * says that it takes no more calls on it.
+ * One client's connection to the runtime: an HTTP/2 session that is opened on first use and
+ * replaced once it is lost or the runtime refuses further calls on it.
  */
 export class Upstream implements Disposable {
   readonly #options: UpstreamOptions;
@@ -38,14 +38,14 @@ export class Upstream implements Disposable {
     this.#deps = deps;
   }
 
-  /** A session that takes calls, when there is one already: the way without a wait. */
+  /** Returns a session that accepts calls, if one is open: without waiting. */
   get ready(): ClientHttp2Session | undefined {
     return this.#current?.closed === false && !this.#current.destroyed ? this.#current : undefined;
   }
 
   /**
-   * A session that takes calls. While the runtime cannot be reached it is tried again for `holdMs`; then rejects with
-   * `unavailable`.
+   * Resolves to a session that accepts calls. Retries for `holdMs` while the runtime is
+   * unreachable, then rejects with `unavailable`.
    */
   async session({
     holdMs,
@@ -69,7 +69,7 @@ export class Upstream implements Disposable {
     }
   }
 
-  /** Ends the session as soon as its calls are done; it is not replaced any more. */
+  /** Ends the session as soon as its calls are done; it is not replaced. */
   [Symbol.dispose](): void {
     this.#disposed = true;
     this.#opening?.destroy();
@@ -95,12 +95,12 @@ export class Upstream implements Disposable {
       opened.reject(
         new Fault(
           'unavailable',
-          `the container runtime does not answer at ${socketPath}; the call can be repeated once it runs again`,
+          `the container runtime does not respond at ${socketPath}; retry the call when it runs again`,
           { fields: { socket: socketPath }, cause: error },
         ),
       );
     });
-    // No more calls on this session; those in flight go on.
+    // No more calls on this session; those in flight continue.
     session.on('goaway', () => {
       forget();
       if (!session.closed) session.close();
@@ -115,7 +115,8 @@ export class Upstream implements Disposable {
         }),
       );
     });
-    // The runtime's SETTINGS, not the mere connect: a listening socket whose process hangs accepts connects.
+    // Waits for the runtime's SETTINGS, not only the connect: a listening socket whose process
+    // hangs accepts connects.
     session.once('remoteSettings', () => {
       session.setLocalWindowSize(WINDOW_BYTES);
       this.#opening = undefined;
@@ -127,7 +128,7 @@ export class Upstream implements Disposable {
   }
 }
 
-/** Opens a call on `session`; its errors are seen as its close. */
+/** Opens a call on `session`; its errors show as its close. */
 export function openCall(session: ClientHttp2Session, headers: RawHeaders): ClientHttp2Stream {
   const stream = session.request(headers, { endStream: false });
   stream.on('error', () => undefined);

@@ -25,7 +25,10 @@ export interface Access {
 /** chown(2) takes the one after it for no change. */
 const LARGEST_GROUP = 2 ** 32 - 2;
 
-/** Throws `invalid` for a capability that is missing, incomplete, or that a volume on one node cannot have. */
+/**
+ * Throws `invalid` for a capability that is missing, incomplete, or that a volume on one node
+ * cannot have.
+ */
 export function parseAccess(capability: VolumeCapability__Output | null): Access {
   if (capability === null) throw new Fault('invalid', 'volume_capability is missing');
   const mode = parseAccessMode(capability.access_mode?.mode ?? 'UNKNOWN');
@@ -64,7 +67,10 @@ function parseAccessMode(mode: string): AccessMode {
   );
 }
 
-/** What all of them ask for. Throws `invalid` when there is none, one of them is not possible, or they do not fit together. */
+/**
+ * What all of them ask for. Throws `invalid` when there is none, one of them is not possible, or
+ * they do not fit together.
+ */
 export function parseForm(capabilities: readonly VolumeCapability__Output[]): WantedForm {
   const [first, ...others] = capabilities.map((capability) => parseAccess(capability));
   if (first === undefined) throw new Fault('invalid', 'volume_capabilities is empty; name at least one');

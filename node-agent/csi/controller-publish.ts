@@ -28,8 +28,8 @@ export function requireUnpublished(id: string, { list }: Pick<VolumeService, 'li
 }
 
 /**
- * Creates the calls of an orchestrator that publishes volumes to nodes before it stages them. A volume
- * can be published only to the node that it is on.
+ * Creates the calls of an orchestrator that publishes volumes to nodes before it stages them. A
+ * volume can be published only to the node that it is on.
  */
 export function createPublishing(
   { nodeName, maxVolumesPerNode }: { readonly nodeName: string; readonly maxVolumesPerNode: number },

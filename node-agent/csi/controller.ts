@@ -49,7 +49,9 @@ const COPY_CAPABILITIES = [
 
 export interface ControllerOptions {
   readonly nodeName: string;
-  /** Offers ControllerPublishVolume, for orchestrators that need it; absent: volumes need no attach. */
+  /**
+   * Offers ControllerPublishVolume, for orchestrators that need it; absent: volumes need no attach.
+   */
   readonly publishing?: { readonly maxVolumesPerNode: number } | undefined;
 }
 
@@ -167,7 +169,8 @@ export function createController(
         here && form !== undefined ? await storage.pools.availableBytes({ ...choice, ...form }) : 0n;
       return {
         available_capacity: String(bytes),
-        // The scheduler prefers this value; both are the largest pool's space: a volume has one pool.
+        // The scheduler prefers this value; both are the largest pool's space: a volume has one
+        // pool.
         maximum_volume_size: { value: String(bytes) },
         minimum_volume_size: { value: String(MIN_VOLUME_BYTES) },
       };

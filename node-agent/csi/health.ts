@@ -22,7 +22,9 @@ export function toWireHealth(id: string, problems: readonly VolumeProblem[]): Vo
   };
 }
 
-/** Returns the volume's condition as of CSI 1.12 and earlier; `message` is for a normal condition. */
+/**
+ * Returns the volume's condition as of CSI 1.12 and earlier; `message` is for a normal condition.
+ */
 export function toWireCondition(problems: readonly VolumeProblem[], message?: string): VolumeCondition {
   if (problems.length === 0) return { abnormal: false, message: message ?? 'the volume is healthy' };
   return {

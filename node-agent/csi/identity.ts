@@ -15,7 +15,10 @@ export interface IdentityOptions {
 export interface IdentityDeps {
   /** Whether volumes can be served: false until every pool is open. */
   readonly isReady: () => boolean;
-  /** Whether snapshots can be asked for. It may change while the agent runs: callers may ask at any time. */
+  /**
+   * Whether snapshots can be asked for. It may change while the agent runs: callers may ask at any
+   * time.
+   */
   readonly offersCopies: () => boolean;
 }
 

@@ -4,7 +4,10 @@ import { parseQuantity } from '../../src/core/kube-text/quantity.ts';
 import { ANY_SIZE, type SizeRange } from '../../src/core/volumes/volume-size.ts';
 import { parseParameters } from './translate.ts';
 
-/** Says that a volume is written in its pod and lives as long; kubelet adds it, whatever a pod says itself. */
+/**
+ * Says that a volume is written in its pod and lives as long; kubelet adds it, whatever a pod says
+ * itself.
+ */
 const EPHEMERAL = 'csi.storage.k8s.io/ephemeral';
 
 /** Whether the volume is one of a pod's own, to be made now. */
@@ -12,7 +15,10 @@ export function isInline(context: Readonly<Record<string, string>>): boolean {
   return Object.hasOwn(context, EPHEMERAL) && context[EPHEMERAL] === 'true';
 }
 
-/** The attributes of a volume in a pod: those of a StorageClass, and a size. Throws `invalid` for others. */
+/**
+ * The attributes of a volume in a pod: those of a StorageClass, and a size. Throws `invalid` for
+ * others.
+ */
 export function parseInline(
   context: Readonly<Record<string, string>>,
 ): PoolParameters & { readonly range: SizeRange } {

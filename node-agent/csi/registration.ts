@@ -31,8 +31,9 @@ export function createRegistration(
 }
 
 /**
- * Serves the registration in kubelet's plugin directory, where kubelet finds it by itself. The socket has mode 0600 from its first
- * moment, replaces a stale one, and is removed when the server is disposed: kubelet then forgets the driver.
+ * Serves the registration in kubelet's plugin directory, where kubelet finds it by itself. The
+ * socket has mode 0600 from its first moment, replaces a stale one, and is removed when the server
+ * is disposed: kubelet then forgets the driver.
  */
 export async function serveRegistration(
   options: RegistrationOptions,

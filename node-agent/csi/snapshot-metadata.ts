@@ -21,8 +21,8 @@ interface MetadataResponse {
 }
 
 /**
- * Creates the CSI SnapshotMetadata service, which lists the blocks that a backup has to read. Ranges
- * have variable length; a listed range may hold unchanged data.
+ * Creates the CSI SnapshotMetadata service, which lists the blocks that a backup has to read.
+ * Ranges have variable length; a listed range may hold unchanged data.
  */
 export function createSnapshotMetadata({
   storage,

@@ -19,8 +19,8 @@ import { TOPOLOGY_KEY } from '../../src/core/volumes/driver.ts';
 const RESERVED_PREFIX = 'csi.storage.k8s.io/';
 
 /**
- * A StorageClass' parameters, and others that are `known` to the caller. Throws `invalid` for a key that means nothing, so that a typing
- * error does not go unnoticed.
+ * A StorageClass' parameters, and others that are `known` to the caller. Throws `invalid` for a key
+ * that means nothing, so that a typing error does not go unnoticed.
  */
 export function parseParameters(
   parameters: Readonly<Record<string, string>>,
@@ -62,7 +62,10 @@ export function parseSource(source: VolumeContentSource__Output | null): Content
   throw new Fault('invalid', 'volume_content_source: neither snapshot nor volume is set');
 }
 
-/** Throws `exhausted`, which CSI asks for, when the volume or snapshot must be where this node is not. */
+/**
+ * Throws `exhausted`, which CSI asks for, when the volume or snapshot must be where this node is
+ * not.
+ */
 export function checkTopology(
   requirement: TopologyRequirement__Output | null,
   nodeName: string,

@@ -5,16 +5,16 @@ import { Fault } from '../../src/core/fault.ts';
 import type { Logger } from '../../src/runtime/logger.ts';
 import { placeFile, readIfPresent } from './placed-file.ts';
 
-/** What runtimes look at: the first by name is in force (libcni, as containerd and CRI-O use it). */
+/** Runtimes use the first configuration by name (libcni, as containerd and CRI-O use it). */
 const CONFIG_NAME = '10-keelson.conflist';
 const CONFIG_FILE = /\.(conf|conflist|json)$/;
-/** Runtimes execute it for the `lo` of each pod; ours answers as such by its name. */
+/** Runtimes execute it for the `lo` of each pod; the exec binary answers by its name. */
 const LOOPBACK = 'loopback';
 
 export interface CniDirectories {
-  /** Of the host, e.g. `/opt/cni/bin`. */
+  /** On the host, for example `/opt/cni/bin`. */
   readonly binDir: string;
-  /** Of the host, e.g. `/etc/cni/net.d`. */
+  /** On the host, for example `/etc/cni/net.d`. */
   readonly configDir: string;
 }
 
@@ -25,8 +25,9 @@ export interface CniFilesOptions extends CniDirectories {
 }
 
 /**
- * Makes the runtime of this host use Keelson's network: the exec binary first, then the configuration that names it. Files of others stay:
- * one that goes before ours by its name is reported, and stays in force. Idempotent.
+ * Makes the runtime of this host use Keelson's network: the exec binary first, then the
+ * configuration that refers to it. Other configurations stay: one that sorts before Keelson's is
+ * reported, and takes precedence. Idempotent.
  */
 export async function installCni(
   { binDir, configDir, binary, config }: CniFilesOptions,
@@ -38,24 +39,24 @@ export async function installCni(
   const isOurs = loopback === undefined || before?.equals(loopback) === true;
   const placed = await placeFile(join(binDir, CNI_BINARY), program, 0o755);
   if (isOurs) await placeFile(join(binDir, LOOPBACK), program, 0o755);
-  logger.info({ binDir, placed, loopback: isOurs ? 'ours' : 'foreign' }, 'the CNI binary is in place');
+  logger.info({ binDir, placed, loopback: isOurs ? 'ours' : 'foreign' }, 'installed the CNI binary');
 
   await mkdir(configDir, { recursive: true });
   const text = `${JSON.stringify(config, undefined, 2)}\n`;
   await placeFile(join(configDir, CONFIG_NAME), Buffer.from(text), 0o644);
   const first = (await readdir(configDir)).filter((name) => CONFIG_FILE.test(name)).sort()[0];
   if (first === CONFIG_NAME) {
-    logger.info({ configDir, file: CONFIG_NAME }, 'the CNI configuration is in force');
+    logger.info({ configDir, file: CONFIG_NAME }, 'installed the CNI configuration');
     return;
   }
   const fault = new Fault(
     'conflict',
-    `${configDir}/${first ?? ''} goes before ${CONFIG_NAME}, so pods get another network; remove it to let Keelson give them theirs`,
+    `${configDir}/${first ?? ''} sorts before ${CONFIG_NAME}, so runtimes use that network; remove it to use Keelson's`,
   );
-  logger.warn({ err: fault }, 'another CNI configuration is in force');
+  logger.warn({ err: fault }, 'another CNI configuration takes precedence');
 }
 
-/** Takes away what `installCni` placed, the configuration first. Idempotent. */
+/** Removes what `installCni` placed, the configuration first. Idempotent. */
 export async function removeCni({ binDir, configDir }: CniDirectories): Promise<void> {
   await rm(join(configDir, CONFIG_NAME), { force: true });
   const program = await readIfPresent(join(binDir, CNI_BINARY));

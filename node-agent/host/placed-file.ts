@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdir, open, readFile, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 
-/** The bytes of a file; undefined when it is absent. */
+/** Reads a file; undefined when it is absent. */
 export async function readIfPresent(path: string): Promise<Buffer | undefined> {
   try {
     return await readFile(path);
@@ -13,19 +13,20 @@ export async function readIfPresent(path: string): Promise<Buffer | undefined> {
 }
 
 /**
- * Makes `path` hold `data`, with the directories above it. Readers see the old file or the new one, and a program that runs goes on as it
- * is. False when nothing had to be done.
+ * Writes `data` to `path`, with its parent directories. Readers see the old file or the new one,
+ * and a running program is unaffected. Resolves to false when nothing changed.
  */
 export async function placeFile(path: string, data: Uint8Array, mode: number): Promise<boolean> {
   if ((await readIfPresent(path))?.equals(data) === true) return false;
   await mkdir(dirname(path), { recursive: true });
-  // Two who place the same file at once must not write into one; a leading dot hides a half of it from runtimes that list the directory.
+  // Concurrent writers must not share a temporary file; a leading dot hides it from runtimes that
+  // list the directory.
   const temporary = `${dirname(path)}/.keelson-${randomBytes(6).toString('hex')}`;
   try {
     {
       await using file = await open(temporary, 'wx', mode);
       await file.writeFile(data);
-      // The umask has its say at creation.
+      // The umask applies at creation.
       await file.chmod(mode);
       await file.sync();
     }

@@ -5,19 +5,19 @@ import { isElf, parseElf } from '../../src/core/elf.ts';
 import { Fault } from '../../src/core/fault.ts';
 import { placeFile } from './placed-file.ts';
 
-/** Where a release lives on a host, below its root. */
+/** Location of releases on a host, below its root. */
 const HOME = 'opt/keelson';
 const UNITS = 'etc/systemd/system';
-/** What the bundle loads by its name, because a part of it is native. */
+/** Loaded by name, because a part of it is native. */
 const KOFFI = ['package.json', 'index.js', 'src/koffi/index.js', 'src/koffi/src/static.js', 'LICENSE.txt'];
-/** Of Debian and of what has one directory for all. */
+/** Library directories of Debian, and of distributions with a single one. */
 const LIBRARIES: Readonly<Record<string, readonly string[]>> = {
   x64: ['/usr/lib/x86_64-linux-gnu', '/lib/x86_64-linux-gnu', '/usr/lib64', '/lib64', '/usr/lib', '/lib'],
   arm64: ['/usr/lib/aarch64-linux-gnu', '/lib/aarch64-linux-gnu', '/usr/lib64', '/lib64', '/usr/lib', '/lib'],
 };
 
 export interface ReleaseOptions {
-  /** The host's root, e.g. `/host`. */
+  /** The host's root, for example `/host`. */
   readonly root: string;
   readonly version: string;
   /** The program that runs the bundle. */
@@ -26,11 +26,14 @@ export interface ReleaseOptions {
   readonly dist: string;
   /** The folder of the npm packages that the bundle loads. */
   readonly modules: string;
-  /** The folder of the units for systemd. */
+  /** The folder of the systemd units. */
   readonly units: string;
 }
 
-/** Files of the npm packages that a bundle loads, below `node_modules`; the last one is the native library. */
+/**
+ * Files of the npm packages that a bundle loads, below `node_modules`; the last one is the native
+ * library.
+ */
 export function nativeModuleFiles(architecture: string): readonly string[] {
   const native = `@koromix/koffi-linux-${architecture}`;
   return [
@@ -40,8 +43,9 @@ export function nativeModuleFiles(architecture: string): readonly string[] {
 }
 
 /**
- * Puts a release on a host so that it needs nothing else of the host: Node with its libraries and their loader, the bundle, a launcher,
- * the binary of CNI, the units. The release becomes the current one by one rename; one that runs goes on as it is. Idempotent.
+ * Installs a release on a host that depends on nothing of the host: Node with its libraries and
+ * their loader, the bundle, a launcher, the CNI binary, the units. The release becomes the current
+ * one by one rename; a running one is unaffected. Idempotent.
  */
 export async function installRelease({
   root,
@@ -77,13 +81,13 @@ export async function installRelease({
   await makeCurrent(join(root, HOME), version);
 }
 
-/** Takes away every release and the units. Idempotent. */
+/** Removes every release and the units. Idempotent. */
 export async function removeReleases({ root, units }: Pick<ReleaseOptions, 'root' | 'units'>): Promise<void> {
   for (const name of await readdir(units)) await rm(join(root, UNITS, name), { force: true });
   await rm(join(root, HOME), { recursive: true, force: true });
 }
 
-/** The host's own libraries, if it has any, are not looked at: they may be older, or of another C library. */
+/** Ignores the host's own libraries: they may be older, or of another C library. */
 function launcher(version: string, loader: string): string {
   const home = `/${HOME}/${version}`;
   return [
@@ -103,7 +107,7 @@ async function makeCurrent(home: string, version: string): Promise<void> {
   await rename(fresh, join(home, 'current'));
 }
 
-/** Paths of all shared libraries that the programs come to need. */
+/** Returns the paths of all shared libraries that the programs need. */
 async function findLibraries(...programs: readonly Buffer[]): Promise<string[]> {
   const found = new Map<string, string>();
   const queue = [...programs];
@@ -125,5 +129,5 @@ async function readLibrary(name: string): Promise<{ readonly path: string; reado
     const exists = await realpath(path).catch(() => undefined);
     if (exists !== undefined) return { path, data: await readFile(path) };
   }
-  throw new Fault('not-found', `there is no library ${name} where this system keeps them`);
+  throw new Fault('not-found', `library ${name} not found in the library directories of this system`);
 }

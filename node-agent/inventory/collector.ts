@@ -2,12 +2,15 @@ import { Fault } from '../../src/core/fault.ts';
 import type { InventoryFacts, SourceProblem } from '../../src/core/inventory/inventory.ts';
 import { type Clock, systemClock } from '../../src/runtime/clock.ts';
 
-/** Finds out some of the facts; `last` is what was known before. */
+/** Reads some of the facts; `last` is the previous result. */
 export interface InventorySource {
   readonly name: string;
-  /** The facts that it answers for: they are kept as they were when it fails, and go when it leaves them out. */
+  /**
+   * The facts that it is responsible for: they are kept when it fails, and removed when it omits
+   * them.
+   */
   readonly fields: readonly (keyof InventoryFacts)[];
-  /** Its last answer is good for this long; 0: ask every time. */
+  /** Its last result is valid for this long; 0: read every time. */
   readonly everyMs: number;
   read(last: InventoryFacts): Promise<InventoryFacts>;
 }
@@ -17,7 +20,7 @@ export interface Collected {
   readonly problems: readonly SourceProblem[];
 }
 
-/** Asks all sources, and keeps the last good part of one that fails. */
+/** Reads all sources, and keeps the last result of one that fails. */
 export class InventoryCollector {
   readonly #sources: readonly InventorySource[];
   readonly #clock: Clock;
@@ -29,7 +32,7 @@ export class InventoryCollector {
     this.#clock = clock;
   }
 
-  /** `published` stands in for what a source has not told this process yet. */
+  /** `published` replaces what a source has not read yet in this process. */
   async collect(published: InventoryFacts = {}): Promise<Collected> {
     const problems: SourceProblem[] = [];
     for (const source of this.#sources) {

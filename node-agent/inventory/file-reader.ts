@@ -1,15 +1,15 @@
 import { readdir, readFile, readlink } from 'node:fs/promises';
 
-/** The little that inventory needs of /proc and /sys. What does not exist is no error: machines differ. */
+/** Reads /proc and /sys for the inventory. Absent files are not errors: machines differ. */
 export interface FileReader {
   read(path: string): Promise<string | undefined>;
-  /** Names in a folder, sorted; none where there is no folder. */
+  /** Names in a folder, sorted; none when it does not exist. */
   list(path: string): Promise<readonly string[]>;
-  /** Where a symbolic link leads. */
+  /** Target of a symbolic link. */
   link(path: string): Promise<string | undefined>;
 }
 
-/** Also what drivers answer for an attribute that the device has no value for: the speed of a link that is down. */
+/** Also what drivers return for an attribute without a value: the speed of a link that is down. */
 const ABSENT = new Set(['ENOENT', 'ENOTDIR', 'EINVAL', 'ENODEV', 'ENXIO', 'EOPNOTSUPP']);
 
 export const systemFiles: FileReader = {

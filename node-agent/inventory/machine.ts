@@ -20,10 +20,10 @@ import type {
 import { Fault } from '../../src/core/fault.ts';
 import type { FileReader } from './file-reader.ts';
 
-/** More of them are no news, and the API takes no more. */
+/** The API accepts no more. */
 const MAX_DEVICES = 256;
 
-/** What the presence of a path says of the kernel. */
+/** Kernel features that the presence of a path shows. */
 const KERNEL_FEATURES: readonly (readonly [feature: string, path: string])[] = [
   ['bpf-type-format', '/sys/kernel/btf/vmlinux'],
   ['btrfs', '/sys/fs/btrfs/features'],
@@ -35,7 +35,10 @@ const KERNEL_FEATURES: readonly (readonly [feature: string, path: string])[] = [
   ['wireguard', '/sys/module/wireguard'],
 ];
 
-/** The kernel; `proven` are features that the agent uses itself and that leave no trace in /sys. */
+/**
+ * Reads the kernel's facts; `proven` are features that the agent uses itself and that leave no
+ * trace in /sys.
+ */
 export async function readKernel(files: FileReader, proven: readonly string[] = []): Promise<KernelFacts> {
   const found = await Promise.all(
     KERNEL_FEATURES.map(async ([feature, path]) => {
@@ -76,9 +79,9 @@ export async function readFilesystems(files: FileReader): Promise<readonly strin
   return parseFilesystems(await required(files, '/proc/filesystems'));
 }
 
-/** Whole disks of the machine. */
+/** Reads the whole disks of the machine. */
 export async function readDisks(files: FileReader): Promise<readonly DiskFacts[]> {
-  // Of the host, also when the agent is in a pod, whose own mounts are few.
+  // Of the host, also when the agent runs in a pod, whose own mounts are few.
   const mounts = parseMountTable((await files.read('/proc/1/mountinfo')) ?? '');
   const mounted = new Set(mounts.map(({ device }) => device));
   const disks: DiskFacts[] = [];
@@ -103,7 +106,10 @@ export async function readDisks(files: FileReader): Promise<readonly DiskFacts[]
   return disks.slice(0, MAX_DEVICES);
 }
 
-/** Interfaces with hardware behind them, and bonds of such; links of pods and bridges are not the machine's. */
+/**
+ * Interfaces backed by hardware, and bonds of such; links of pods and bridges are not the
+ * machine's.
+ */
 export async function readInterfaces(files: FileReader): Promise<readonly InterfaceFacts[]> {
   const interfaces: InterfaceFacts[] = [];
   for (const name of await files.list('/sys/class/net')) {
@@ -135,7 +141,7 @@ export async function readPciDevices(files: FileReader): Promise<readonly PciFac
   return countPci(devices.filter((device) => device.class !== '')).slice(0, MAX_DEVICES);
 }
 
-/** Read from its folder: some of these files are large, or may not be read. */
+/** Checked by its folder: some of these files are large, or may not be read. */
 async function hasEntry(files: FileReader, path: string): Promise<boolean> {
   const slash = path.lastIndexOf('/');
   return (await files.list(path.slice(0, slash))).includes(path.slice(slash + 1));
@@ -143,6 +149,6 @@ async function hasEntry(files: FileReader, path: string): Promise<boolean> {
 
 async function required(files: FileReader, path: string): Promise<string> {
   const text = await files.read(path);
-  if (text === undefined) throw new Fault('precondition', `${path} is not there; is /proc mounted?`);
+  if (text === undefined) throw new Fault('precondition', `${path} not found; check that /proc is mounted`);
   return text;
 }

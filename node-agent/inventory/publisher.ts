@@ -19,7 +19,7 @@ export interface InventoryPublisherOptions {
   readonly fieldManager: string;
   /** See InventoryFindings. */
   readonly orphanGraceMs?: number | undefined;
-  /** How often the sources are asked without a poke; default 15 s. */
+  /** Interval of reads without a trigger; default 15 s. */
   readonly everyMs?: number;
 }
 
@@ -28,7 +28,10 @@ export interface InventoryPublisherDeps {
   readonly sources: readonly InventorySource[];
   /** Why the agent cannot serve now; undefined when it can. */
   readonly notServing: () => string | undefined;
-  /** Volumes on disk without an object in the API; undefined while either is not known. Asked after the sources. */
+  /**
+   * Volumes on disk without an API object; undefined while either is unknown. Called after the
+   * sources.
+   */
   readonly orphans: () => readonly string[] | undefined;
   /** See InventoryFindings. */
   readonly network: () => NetworkFindings | undefined;
@@ -38,13 +41,13 @@ export interface InventoryPublisherDeps {
 }
 
 /**
- * A first poke is one write at once, those that follow within this time are one together: below the second in which capacity has to be true,
- * and no more writes of such a large object than that needs.
+ * The first trigger writes at once, later ones within this time are batched: below the second
+ * within which capacity must be true, without more writes of such a large object.
  */
 const GATHER_MS = 800;
 const RETRY_MS = 5_000;
 
-/** Keeps the NodeInventory of this node true. It writes when something has changed, and then only. */
+/** Publishes the NodeInventory of this node. It only writes when something has changed. */
 export class InventoryPublisher {
   readonly #options: InventoryPublisherOptions;
   readonly #deps: InventoryPublisherDeps;
@@ -52,7 +55,7 @@ export class InventoryPublisher {
   readonly #informer: Informer<NodeInventory>;
   readonly #collector: InventoryCollector;
   readonly #runner: BoundedRunner;
-  /** What was applied last, and what the server made of it. */
+  /** What was applied last, and the server's response. */
   #applied: { readonly status: InventoryStatus; readonly answer: string } | undefined;
 
   constructor(options: InventoryPublisherOptions, deps: InventoryPublisherDeps) {
@@ -77,7 +80,7 @@ export class InventoryPublisher {
     );
   }
 
-  /** Something that a source answers for has changed. */
+  /** Reports that facts of a source have changed. */
   poke(): void {
     this.#runner.poke();
   }
@@ -96,7 +99,7 @@ export class InventoryPublisher {
   async #publish(): Promise<void> {
     const { nodeName, agentVersion, orphanGraceMs } = this.#options;
     const stored = this.#informer.store.get(nodeName);
-    // The server may reorder what it stores, so its own words are compared with its own words.
+    // The server may reorder what it stores, so its responses are compared with each other.
     const previous = this.#differs(stored) ? stored?.status : this.#applied?.status;
     const { facts, problems } = await this.#collector.collect(previous);
     const findings = {
@@ -136,7 +139,7 @@ export class InventoryPublisher {
     }
   }
 
-  /** Whether the object is not as this process has left it. */
+  /** Whether the object differs from what this process has written. */
   #differs(stored: NodeInventory | undefined): boolean {
     return this.#applied === undefined || this.#applied.answer !== canonicalJson(stored?.status);
   }

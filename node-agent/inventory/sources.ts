@@ -19,7 +19,7 @@ import {
   readPciDevices,
 } from './machine.ts';
 
-/** What is plugged in and what the kernel has does not change often. */
+/** Hardware and kernel rarely change. */
 const MACHINE_MS = 5 * 60_000;
 
 /** The sources that read /proc and /sys. */
@@ -64,14 +64,14 @@ export function machineSources(
   ];
 }
 
-/** What kubelet has found out and says in its Node. */
+/** What kubelet reports in its Node. */
 export interface NodeInfo {
   readonly osImage: string;
-  /** E.g. `containerd://2.1.0`. */
+  /** For example `containerd://2.1.0`. */
   readonly containerRuntimeVersion: string;
 }
 
-/** What kubelet knows of its machine; `nodeInfo` is undefined as long as the Node is not known. */
+/** kubelet's facts about its machine; `nodeInfo` is undefined while the Node is unknown. */
 export function kubeletSource(
   nodeInfo: () => NodeInfo | undefined,
   files: FileReader,
@@ -91,7 +91,8 @@ export function kubeletSource(
         operatingSystem: info.osImage,
         runtime: runtime && {
           ...runtime,
-          // kubelet may be configured anywhere; while it restarts, the proxy that waits for it still stands between.
+          // kubelet's configuration may be anywhere; while kubelet restarts, the proxy that waits
+          // for it still counts.
           proxied:
             socket.connected || isProxied(config ?? '') || (socket.listens && last.runtime?.proxied === true),
         },
@@ -117,7 +118,7 @@ export function networkSource(
   };
 }
 
-/** What the CRI proxy has in force of the RuntimePolicies of the API. */
+/** RuntimePolicies of the API that the CRI proxy applies. */
 export function policySource(inForce: () => Promise<readonly PolicyFacts[] | undefined>): InventorySource {
   return {
     name: 'policies',
@@ -128,13 +129,16 @@ export function policySource(inForce: () => Promise<readonly PolicyFacts[] | und
 }
 
 export interface StorageSourceDeps {
-  /** Rejects while the pools cannot be asked. */
+  /** Rejects while the pools cannot be measured. */
   readonly measure: () => Promise<readonly MeasuredPool[]>;
-  /** Whether an operation on a volume came since this was asked last: then small differences count too. */
+  /** Whether a volume operation happened since the last call: then small differences count too. */
   readonly takeChanged: () => boolean;
 }
 
-/** The pools. One that cannot be asked takes no volumes, which is an answer and no failure. */
+/**
+ * The pools. A pool that cannot be measured accepts no volumes, which is a result and not a
+ * failure.
+ */
 export function storageSource(
   configured: readonly Pick<PoolFacts, 'name' | 'backend' | 'labels'>[],
   { measure, takeChanged }: StorageSourceDeps,

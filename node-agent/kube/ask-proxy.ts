@@ -3,7 +3,9 @@ import { Fault } from '../../src/core/fault.ts';
 
 const ASK_TIMEOUT_MS = 3_000;
 
-/** `/status` of the CRI proxy behind `socketPath`; undefined when there is no such socket. */
+/**
+ * Reads `/status` of the CRI proxy behind `socketPath`; undefined when the socket does not exist.
+ */
 export function askProxy(socketPath: string): Promise<unknown> {
   return new Promise((resolve, reject) => {
     const call = request({ socketPath, path: '/status', timeout: ASK_TIMEOUT_MS }, (response) => {
@@ -14,18 +16,21 @@ export function askProxy(socketPath: string): Promise<unknown> {
         const text = Buffer.concat(parts).toString();
         if (response.statusCode !== 200) {
           reject(
-            new Fault('unavailable', `the CRI proxy answered ${response.statusCode ?? 0}: ${text.trim()}`),
+            new Fault(
+              'unavailable',
+              `the CRI proxy responded with status ${response.statusCode ?? 0}: ${text.trim()}`,
+            ),
           );
           return;
         }
         try {
           resolve(JSON.parse(text));
         } catch (error) {
-          reject(new Fault('unavailable', 'the CRI proxy did not answer in JSON', { cause: error }));
+          reject(new Fault('unavailable', 'invalid JSON in the response of the CRI proxy', { cause: error }));
         }
       });
     });
-    call.on('timeout', () => call.destroy(new Fault('timeout', 'the CRI proxy did not answer in 3 s')));
+    call.on('timeout', () => call.destroy(new Fault('timeout', 'the CRI proxy did not respond within 3 s')));
     call.on('error', (error: NodeJS.ErrnoException) => {
       if (error.code === 'ENOENT') resolve(undefined);
       else reject(Fault.from(error));

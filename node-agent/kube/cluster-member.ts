@@ -20,7 +20,8 @@ import {
 } from '../inventory/sources.ts';
 import type { VolumeReferenceSource } from '../storage/removal/orphan-collector.ts';
 import type { HealthService, StorageReport } from '../storage/health/health-service.ts';
-import { FIELD_MANAGER, LocalVolumes, type LocalVolumeStorage } from './local-volumes.ts';
+import type { LocalVolumeStorage } from './local-volume-storage.ts';
+import { FIELD_MANAGER, LocalVolumes } from './local-volumes.ts';
 import { RuntimePolicies, type RuntimePoliciesDeps } from './runtime-policies.ts';
 import { measuredPools } from './storage-facts.ts';
 import { type PoolRequestStorage, StoragePools } from './storage-pools.ts';
@@ -34,7 +35,7 @@ export interface ClusterMemberOptions {
   readonly kubeletDir: string | undefined;
   readonly pools: readonly Pick<PoolFacts, 'name' | 'backend'>[];
   readonly network: { readonly mtu: number | 'auto' };
-  /** How long orphans are kept; undefined: for good. */
+  /** How long orphans are kept; undefined: permanently. */
   readonly orphanGraceMs?: number | undefined;
 }
 
@@ -43,9 +44,9 @@ export interface ClusterMemberDeps {
   readonly files: FileReader;
   /** Why the node cannot serve volumes or pods now; undefined when it can. */
   readonly notServing: () => Fault | undefined;
-  /** The pod network as it is; undefined while it is being opened. */
+  /** The state of the pod network; undefined while it is being opened. */
   readonly network: () => (NetworkFindings & { readonly ranges: readonly string[] }) | undefined;
-  /** Where the CRI proxy reads policies, and what it says of itself. */
+  /** Where the CRI proxy reads policies, and its reported status. */
   readonly proxy: Pick<RuntimePoliciesDeps, 'files' | 'directory' | 'askProxy'>;
   readonly logger: Logger;
   readonly clock?: Clock;
@@ -57,15 +58,20 @@ export interface MemberStorage extends LocalVolumeStorage, PoolRequestStorage {
   readonly health: Pick<HealthService, 'report'>;
 }
 
-/** Pools that take longer to open are published as not ready; those of a mere restart are not: their capacity would flap. */
+/**
+ * Pools that take longer to open are published as not ready; others are not, or their capacity
+ * would flap at every restart.
+ */
 const STARTUP_MS = 5_000;
 
-/** This node as a member of a cluster: its LocalVolumes, its NodeInventory and its startup taint. */
+/**
+ * This node as a member of a cluster: its LocalVolumes, its NodeInventory and its startup taint.
+ */
 export class ClusterMember implements VolumeReferenceSource {
   readonly #deps: ClusterMemberDeps;
   readonly #options: ClusterMemberOptions;
   readonly #opened = Promise.withResolvers<MemberStorage>();
-  /** Resolves when the agent serves or has said why it does not. */
+  /** Resolves when the agent serves, or has reported why it does not. */
   readonly #settled = Promise.withResolvers<undefined>();
   readonly #node: Informer<Node>;
   readonly #policies: RuntimePolicies;
@@ -74,7 +80,7 @@ export class ClusterMember implements VolumeReferenceSource {
   #storage: MemberStorage | undefined;
   #pools: StoragePools | undefined;
   #volumes: LocalVolumes | undefined;
-  /** What the storage said last; undefined while it cannot be asked. */
+  /** The last report of the storage; undefined while it is unavailable. */
   #report: StorageReport | undefined;
   #changed = false;
 
@@ -122,30 +128,30 @@ export class ClusterMember implements VolumeReferenceSource {
     );
   }
 
-  /** The pools are open: LocalVolumes are worked on from now on. Call it once. */
+  /** Starts to reconcile LocalVolumes once the pools are open. Must be called once. */
   storageOpened(storage: MemberStorage): void {
     this.#storage = storage;
     this.#opened.resolve(storage);
   }
 
-  /** An operation on a volume may have changed what the pools have. */
+  /** Reports that an operation may have changed the usage of pools. */
   storageChanged(): void {
     this.#changed = true;
     this.#inventory.poke();
   }
 
-  /** What the network says of itself may have changed. */
+  /** Reports that the state of the network may have changed. */
   networkChanged(): void {
     this.#poke();
   }
 
-  /** What `notServing` says may have changed. */
+  /** Reports that the result of `notServing` may have changed. */
   readinessChanged(): void {
     this.#settled.resolve(undefined);
     this.#poke();
   }
 
-  /** Works until the signal aborts; an API server that cannot be reached is waited for. */
+  /** Runs until the signal aborts; retries while the API server is unreachable. */
   async run(signal: AbortSignal): Promise<void> {
     const tasks = new TaskGroup({ logger: this.#deps.logger });
     const stop = (): void => tasks.stop();
@@ -214,13 +220,16 @@ export class ClusterMember implements VolumeReferenceSource {
     if (answer !== undefined) this.#node.remember(answer);
   }
 
-  /** What the LocalVolumes of this node ask for; undefined until they were listed, and while the API server is silent. */
+  /**
+   * References by the LocalVolumes of this node; undefined until they were listed, and while the
+   * API server is unresponsive.
+   */
   known(): VolumeReferences | undefined {
     const objects = this.#volumes?.current;
     return objects && referencesOf(objects.values());
   }
 
-  /** What is asked for of this node, as the API server says now. */
+  /** References to this node's volumes, re-read from the API server. */
   async confirm(signal: AbortSignal): Promise<VolumeReferences> {
     return await readVolumeReferences(this.#options.nodeName, { client: this.#deps.client, signal });
   }
@@ -247,7 +256,7 @@ export class ClusterMember implements VolumeReferenceSource {
   }
 }
 
-/** kubelet's heartbeats and images would be kept and compared for nothing. */
+/** Drops kubelet's heartbeats and images, which are not read here. */
 function withoutVolatile({ metadata, spec, status }: Node): Node {
   const { managedFields: _dropped, ...kept } = metadata ?? {};
   const nodeInfo = status?.nodeInfo === undefined ? {} : { status: { nodeInfo: status.nodeInfo } };

@@ -19,7 +19,7 @@ import { writeDurably } from '../linux/files/durable-file.ts';
 export interface ClusterNetworkOptions {
   readonly nodeName: string;
   readonly stateDir: string;
-  /** By the agent's configuration; undefined: those of the Node. */
+  /** Ranges of the agent's configuration; undefined: those of the Node. */
   readonly ranges: readonly string[] | undefined;
 }
 
@@ -34,16 +34,18 @@ export interface ClusterNetworkDeps {
   readonly logger: Logger;
   readonly clock?: Clock;
   readonly observer?: InformerObserver;
-  /** Something else is in force now. */
+  /** Called when other settings are applied. */
   readonly onChange?: () => void;
 }
 
-/** On disk, so that a node that starts without API server has its ranges and its ways to other nodes. */
+/** Stored, so that a node that starts without the API server has its ranges and routes. */
 function fileIn(stateDir: string): string {
   return join(stateDir, 'network', 'cluster.json');
 }
 
-/** What the cluster wanted of this node's network when it was last heard of; undefined when that is not known. */
+/**
+ * Returns the network that the cluster last requested of this node; undefined when it is unknown.
+ */
 export async function readClusterNetwork(
   stateDir: string,
   { logger }: Pick<ClusterNetworkDeps, 'logger'>,
@@ -52,15 +54,19 @@ export async function readClusterNetwork(
     return parseClusterNetwork(await readFile(fileIn(stateDir), 'utf8'));
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') {
-      logger.error({ file: fileIn(stateDir), err: error }, 'cannot be read; asking the API server instead');
+      logger.error(
+        { file: fileIn(stateDir), err: error },
+        'cannot read the stored network; reading it from the API server',
+      );
     }
     return undefined;
   }
 }
 
 /**
- * Puts in force what the cluster says of the network: this node's ranges, and the ways to all other nodes. For these it watches all
- * Nodes, reduced to what it needs of them. An API server that is away changes nothing.
+ * Applies the cluster's network settings: this node's ranges, and routes to all other nodes. It
+ * watches all Nodes, reduced to the fields it needs. Nothing changes while the API server is
+ * unavailable.
  */
 export class ClusterNetworkFollower {
   readonly #options: ClusterNetworkOptions;
@@ -68,11 +74,11 @@ export class ClusterNetworkFollower {
   readonly #nodes: Informer<Node>;
   readonly #pools: Informer<NetworkPool>;
   readonly #runner: BoundedRunner;
-  /** What is in force, and on disk; undefined while a step is missing. */
+  /** What is applied and stored; undefined while one of the two steps is pending. */
   #inForce: string | undefined;
   #current: ClusterNetwork | undefined;
 
-  /** `written` is what was on disk, and is in force. */
+  /** `written` is what was stored, and is applied. */
   constructor(options: ClusterNetworkOptions, deps: ClusterNetworkDeps, written: ClusterNetwork | undefined) {
     const { client, logger, clock = systemClock, observer } = deps;
     this.#options = options;
@@ -96,7 +102,7 @@ export class ClusterNetworkFollower {
   async run(signal: AbortSignal): Promise<void> {
     using _nodes = this.#nodes.subscribe(() => this.#runner.poke());
     using _pools = this.#pools.subscribe(() => this.#runner.poke());
-    // A cluster without that kind has routes all the same.
+    // Without the NetworkPool kind, routes still work.
     const poolsKnown = this.#pools.synced({ signal }).then(
       () => this.#runner.poke(),
       () => undefined,
@@ -115,7 +121,8 @@ export class ClusterNetworkFollower {
     const next = planClusterNetwork({ nodeName, configuredRanges: ranges, nodes, pools }, this.#current);
     const text = formatClusterNetwork(next);
     if (text === this.#inForce) return;
-    // Written down first: what is in force must be known after a crash. Both are repeated until both are done.
+    // Stored first: after a crash, what is applied must be known. Both steps are repeated until
+    // both succeed.
     this.#inForce = undefined;
     await mkdir(dirname(fileIn(stateDir)), { recursive: true, mode: 0o700 });
     await writeDurably(fileIn(stateDir), text);
@@ -137,7 +144,10 @@ function networkFacts({ metadata, spec, status }: Node): NodeNetworkFacts {
   };
 }
 
-/** Of a Node, what `networkFacts` reads: images and conditions are most of its size. Labels matter of our own alone. */
+/**
+ * Keeps what `networkFacts` reads of a Node: images and conditions are most of its size. Labels are
+ * read of the own Node only.
+ */
 function reduced({ metadata, spec, status }: Node, nodeName: string): Node {
   const { name = '', uid = '', resourceVersion = '', labels } = metadata ?? {};
   const { podCIDR, podCIDRs } = spec ?? {};

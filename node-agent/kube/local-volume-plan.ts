@@ -8,43 +8,49 @@ import {
   type VolumeAttributes,
 } from '../../src/core/volumes/volume-attributes.ts';
 
-/** A volume or snapshot as it is on this node. */
+/** A volume or snapshot on this node. */
 export interface Copy {
   readonly id: string;
   readonly name: string;
   readonly pool: string;
   readonly sizeBytes: bigint;
   readonly createdAtMs: number;
-  /** Its file system is smaller than it, until kubelet has it grown. */
+  /** Its file system is smaller than the volume, until kubelet requests its expansion. */
   readonly needsNodeExpansion?: boolean | undefined;
-  /** What a volume was made from; a snapshot has none here. */
+  /** The source of a volume; a snapshot has none here. */
   readonly source?: ContentSource | undefined;
-  /** What is limited of a volume. */
+  /** Attributes of a volume. */
   readonly attributes?: VolumeAttributes | undefined;
   /** The group snapshot that a snapshot is a member of. */
   readonly group?: { readonly id: string } | undefined;
 }
 
-/** Where the content of a LocalVolume comes from: on this node, announced in the API alone, or nowhere. */
+/**
+ * Where the content of a LocalVolume comes from: on this node, announced in the API only, or
+ * absent.
+ */
 export type FoundSource = ContentSource | 'awaited' | 'missing' | undefined;
 
-/** What the node has for one LocalVolume. */
+/** The state of the node for one LocalVolume. */
 export interface Observed {
-  /** The volume that its status names, or that has its name where the status names none. */
+  /** The volume that its status refers to, or the one of its name where the status has none. */
   readonly copy: Copy | undefined;
-  /** Why its record cannot be read, where that is so; the data is there. */
+  /** Why its record cannot be read; its data exists. */
   readonly unreadable: string | undefined;
   readonly source: FoundSource;
-  /** The volumes of its group, where it has one. */
+  /** The volumes of its group. */
   readonly groupSources?: readonly FoundSource[] | undefined;
-  /** Members of its group that are not to be deleted. */
+  /** Members of its group that are not being deleted. */
   readonly groupKeepers?: readonly string[] | undefined;
 }
 
-/** The one next step for a LocalVolume. */
+/** The next step for a LocalVolume. */
 export type VolumePlan =
   | { readonly step: 'none' }
-  /** Put the finalizer there; no data is made without it. The controller's own intents have it, those that are written by hand may not. */
+  /**
+   * Add the finalizer, before any data is created. LocalVolumes of the controller have it,
+   * hand-written ones may not.
+   */
   | { readonly step: 'protect' }
   | {
       readonly step: 'create';
@@ -53,7 +59,7 @@ export type VolumePlan =
       readonly attributes: VolumeAttributes;
     }
   | { readonly step: 'snapshot'; readonly volumeId: string }
-  /** Make it larger, give it other attributes, or both; undefined leaves it. */
+  /** Expand it, change its attributes, or both; undefined leaves it. */
   | {
       readonly step: 'change';
       readonly copy: Copy;
@@ -63,16 +69,16 @@ export type VolumePlan =
   | { readonly step: 'group-snapshot'; readonly name: string; readonly volumeIds: readonly string[] }
   | { readonly step: 'report-ready'; readonly copy: Copy }
   | { readonly step: 'report'; readonly phase: 'Failed' | 'Lost' | 'Pending'; readonly fault: Fault }
-  /** Remove the data, then the finalizer. */
+  /** Delete the data, then remove the finalizer. */
   | { readonly step: 'delete'; readonly id: string }
-  /** Remove the data of its whole group, then the finalizer. */
+  /** Delete the data of its whole group, then remove the finalizer. */
   | { readonly step: 'delete-group'; readonly groupId: string }
-  /** There is no data (any more): take the finalizer away. */
+  /** The data does not exist (any more): remove the finalizer. */
   | { readonly step: 'release' }
-  /** The data can neither be served nor removed. */
+  /** The data can neither be served nor deleted. */
   | { readonly step: 'hold'; readonly fault: Fault };
 
-/** Decides from the object and the node alone, so that it can be asked again after any crash. */
+/** Decides from the object and the node only, so that it can be repeated after any crash. */
 export function planVolume(object: LocalVolume, observed: Observed): VolumePlan {
   const protectedByUs = object.metadata?.finalizers?.includes(DATA_FINALIZER) ?? false;
   if (object.metadata?.deletionTimestamp !== undefined) {
@@ -88,11 +94,12 @@ export function planVolume(object: LocalVolume, observed: Observed): VolumePlan 
     const message = `volume ${handle} is no longer on this node; an empty one in its place would hide the loss`;
     return { step: 'report', phase: 'Lost', fault: new Fault('not-found', message) };
   }
-  // The claim goes elsewhere once it has read this: room that turns up later must not make a second volume for it.
+  // The claim is rescheduled once the controller has read this: space that becomes free later must
+  // not create a second volume for it.
   if (object.status?.phase === 'Exhausted' && isObserved(object)) return { step: 'none' };
   const group = object.spec.group;
   if (group === undefined) return planAbsent(object, observed.source);
-  // All or none: what is true of one volume of the group is true of each.
+  // All or none: the group's volumes are created together.
   const sources = observed.groupSources ?? [];
   const missing = sources.findIndex((source) => source === 'missing' || source === 'awaited');
   const found = sources.flatMap((source) => (typeof source === 'object' ? [source.id] : []));
@@ -105,7 +112,7 @@ function planDeletion({ copy, unreadable: reason, groupKeepers = [] }: Observed)
   const [keeper] = groupKeepers;
   if (copy?.group !== undefined) {
     if (keeper === undefined) return { step: 'delete-group', groupId: copy.group.id };
-    const message = `snapshot ${copy.id} is a member of group snapshot ${copy.group.id}; its data goes with that of ${keeper}, which is not being deleted`;
+    const message = `snapshot ${copy.id} is a member of group snapshot ${copy.group.id}; its data is deleted with that of ${keeper}, which is not being deleted`;
     return { step: 'hold', fault: new Fault('precondition', message) };
   }
   if (copy !== undefined) return { step: 'delete', id: copy.id };
@@ -117,17 +124,18 @@ function planPresent({ spec, status }: LocalVolume, copy: Copy): VolumePlan {
     const message = `the volume is in pool ${copy.pool}, not in ${spec.poolName}`;
     return { step: 'report', phase: 'Failed', fault: new Fault('conflict', message) };
   }
-  // Found by its name alone: an empty volume must not be taken for a restored one. The source itself may be gone by now.
+  // Found by its name only: an empty volume must not be taken for a restored one. The source itself
+  // may have been deleted.
   const sourceDiffers = (spec.source === undefined) !== (copy.source === undefined);
   if (status?.volumeHandle === undefined && spec.type === 'Volume' && sourceDiffers) {
-    const message = `volume ${copy.id} has this name and was made from ${copy.source?.id ?? 'nothing'}, which is not what is asked for`;
+    const message = `volume ${copy.id} of this name has source ${copy.source?.id ?? 'none'}, which differs from the requested source`;
     return { step: 'report', phase: 'Failed', fault: new Fault('conflict', message) };
   }
   const sizeBytes = parseQuantity(spec.size, 'spec.size');
   if (spec.type !== 'Volume') return { step: 'report-ready', copy };
   const attributes = attributesOf(spec);
   const grows = sizeBytes > copy.sizeBytes;
-  // Attributes that cannot be read change nothing; the status says so.
+  // Invalid attributes change nothing; the status reports them.
   const modifies = !isFault(attributes) && !sameAttributes(copy.attributes ?? {}, attributes);
   if (!grows && !modifies) return { step: 'report-ready', copy };
   return {
@@ -150,19 +158,19 @@ function planAbsent({ spec }: LocalVolume, source: FoundSource): VolumePlan {
     return { step: 'report', phase: 'Failed', fault: new Fault('not-found', message) };
   }
   if (source === 'awaited') {
-    const message = `waiting for the source ${wanted}, which is being made`;
+    const message = `waiting for the source ${wanted}, which is being created`;
     return { step: 'report', phase: 'Pending', fault: new Fault('unavailable', message) };
   }
   if (spec.type === 'Snapshot') {
     if (source?.kind === 'volume') return { step: 'snapshot', volumeId: source.id };
-    return failed('a Snapshot is taken of a volume; name it in source.volumeName');
+    return failed('a Snapshot requires source.volumeName');
   }
   const attributes = attributesOf(spec);
   if (isFault(attributes)) return { step: 'report', phase: 'Failed', fault: attributes };
   return { step: 'create', sizeBytes: parseQuantity(spec.size, 'spec.size'), source, attributes };
 }
 
-/** What the volume is to have, or why that cannot be read. */
+/** Returns the requested attributes, or why they are invalid. */
 export function attributesOf({ mutableParameters = {} }: LocalVolume['spec']): VolumeAttributes | Fault {
   try {
     return parseAttributes(mutableParameters, 'spec.mutableParameters');

@@ -23,12 +23,18 @@ import { attributesOf, type Copy } from './local-volume-plan.ts';
 export type VolumeStatus = NonNullable<LocalVolume['status']>;
 export type Phase = NonNullable<VolumeStatus['phase']>;
 
-/** How a step ended. `fault` or `attributesFault` with a copy: it serves, but its size, or its attributes, could not be changed. */
+/**
+ * The result of a step. `fault` or `attributesFault` with a copy: the volume is served, but its
+ * size, or its attributes, could not be changed.
+ */
 export type Outcome =
   | { readonly copy: Copy; readonly fault?: Fault | undefined; readonly attributesFault?: Fault | undefined }
   | { readonly phase: Exclude<Phase, 'Ready'>; readonly fault: Fault };
 
-/** What becomes of a LocalVolume without data after `fault`; undefined when it passes by itself and is not worth a word. */
+/**
+ * Returns the phase of a LocalVolume without data after `fault`; undefined for a transient fault
+ * that is not reported.
+ */
 export function phaseAfter(fault: Fault): 'Exhausted' | 'Failed' | 'Pending' | undefined {
   return PHASES[fault.kind];
 }
@@ -49,7 +55,7 @@ const PHASES: Readonly<Record<FaultKind, 'Exhausted' | 'Failed' | 'Pending' | un
   cancelled: undefined,
 };
 
-/** The status that tells of `outcome`, or undefined where the object says so already. */
+/** Returns the status for `outcome`, or undefined where the object has it already. */
 export function planStatus(object: LocalVolume, outcome: Outcome, now: Date): VolumeStatus | undefined {
   const { metadata, status: previous } = object;
   const { fault } = outcome;
@@ -92,7 +98,10 @@ export function planStatus(object: LocalVolume, outcome: Outcome, now: Date): Vo
   return settle(previous, next);
 }
 
-/** Whether the attributes are in force; nothing of a volume that never had any, or of which that is not known yet. */
+/**
+ * Whether the attributes are applied; nothing for a volume that never had any, or while that is
+ * unknown.
+ */
 function modified(
   { spec }: LocalVolume,
   { attributes: found = {} }: Copy,
@@ -112,7 +121,10 @@ function inForce({ attributes = {} }: Copy): Pick<VolumeStatus, 'mutableParamete
   return { mutableParameters: Object.fromEntries(names.map((name) => [name, String(attributes[name])])) };
 }
 
-/** The status of an object whose deletion is held up by `fault`: all that was said before, and that. */
+/**
+ * Returns the status of an object whose deletion is blocked by `fault`: the previous status, and
+ * the fault.
+ */
 export function planHeldStatus(object: LocalVolume, fault: Fault, now: Date): VolumeStatus | undefined {
   const { conditions: _known, ...previous } = object.status ?? {};
   const conditions = ownConditions(object.status);
@@ -131,7 +143,7 @@ export function planHeldStatus(object: LocalVolume, fault: Fault, now: Date): Vo
   return settle(object.status, next);
 }
 
-/** Conditions that did not turn keep the time of their last turn; undefined when then nothing is new. */
+/** Keeps the transition times of conditions that did not change; undefined when nothing is new. */
 function settle(previous: VolumeStatus | undefined, next: VolumeStatus): VolumeStatus | undefined {
   const known = previous && { ...previous, conditions: ownConditions(previous) };
   const conditions = settleConditions(known?.conditions, next.conditions ?? []);
@@ -139,7 +151,7 @@ function settle(previous: VolumeStatus | undefined, next: VolumeStatus): VolumeS
   return canonicalJson(settled) === canonicalJson(known) ? undefined : settled;
 }
 
-/** The controller has conditions of its own beside ours. */
+/** The controller has conditions of its own beside the agent's. */
 function ownConditions(status: VolumeStatus | undefined): readonly Condition[] {
   return (status?.conditions ?? []).filter(({ type }) => type !== REACHABLE && type !== OWNED);
 }

@@ -1,17 +1,12 @@
 import { DATA_FINALIZER, LOCAL_VOLUMES, type LocalVolume } from '../../src/api/local-volume.ts';
 import { parseEncrypted } from '../../src/core/volumes/encryption.ts';
 import { Fault } from '../../src/core/fault.ts';
-import type { Snapshot } from '../../src/core/volumes/volume.ts';
 import type { KubeClient } from '../../src/kube/client.ts';
 import { type Change, Informer, type InformerObserver } from '../../src/kube/informer.ts';
 import type { ReadonlyStore } from '../../src/kube/object-store.ts';
 import { type Clock, systemClock } from '../../src/runtime/clock.ts';
 import type { Logger } from '../../src/runtime/logger.ts';
 import { WorkQueue, type WorkResult } from '../../src/runtime/work-queue.ts';
-import type { SnapshotGroupService } from '../storage/snapshots/snapshot-groups.ts';
-import type { SnapshotService } from '../storage/snapshots/snapshots.ts';
-import type { VolumeService } from '../storage/volumes/volumes.ts';
-import type { VolumeIdentifier } from '../../src/core/volumes/volume-request.ts';
 import {
   type Copy,
   type FoundSource,
@@ -19,23 +14,11 @@ import {
   planVolume,
   type VolumePlan,
 } from './local-volume-plan.ts';
+import { findSnapshot, type LocalVolumeStorage } from './local-volume-storage.ts';
 import { type Outcome, phaseAfter, planHeldStatus, planStatus } from './local-volume-status.ts';
 
-/** Who owns the fields that the agent applies. */
+/** Field manager of the agent's server-side apply. */
 export const FIELD_MANAGER = 'keelson-agent';
-
-/** The storage services that LocalVolumes need. */
-export interface LocalVolumeStorage {
-  readonly volumes: Pick<VolumeService, 'create' | 'expand' | 'modify' | 'delete' | 'find'>;
-  readonly snapshots: SnapshotService;
-  readonly groups: Pick<SnapshotGroupService, 'create' | 'delete'>;
-  /** Reports the records that cannot be read. */
-  readonly health: {
-    report(): Promise<{
-      readonly quarantined: readonly { readonly file: string; readonly reason: string }[];
-    }>;
-  };
-}
 
 export interface LocalVolumesOptions {
   readonly nodeName: string;
@@ -49,16 +32,19 @@ export interface LocalVolumesDeps {
   readonly observer?: InformerObserver;
 }
 
-/** Volumes that are worked on at the same time: those that are share what the disk has to do, and the measuring of their pool. */
+/**
+ * Volumes reconciled concurrently: they share the disk's work, and the measurement of their pool.
+ */
 const WORKERS = 16;
-/** A volume that could not be changed is tried again after this: room may have turned up. */
+/** A change that failed is retried after this: space may have become free. */
 const RETRY_MS = 60_000;
-/** A watch without news has a bookmark a minute. */
+/** An idle watch has a bookmark each minute. */
 const SILENCE_MS = 150_000;
 
 /**
- * Makes this node's volumes what its LocalVolumes say, and says what they are. An API server that cannot be reached changes nothing on disk,
- * and neither does an object that is merely absent: data goes only after its object asked for it.
+ * Creates, changes and deletes this node's volumes as its LocalVolumes request, and reports their
+ * state. Nothing changes on disk while the API server is unreachable, nor when an object is absent:
+ * data is only deleted after its object requested it.
  */
 export class LocalVolumes {
   readonly #deps: LocalVolumesDeps;
@@ -90,7 +76,10 @@ export class LocalVolumes {
     return this.#informer.hasSynced ? this.#informer.store : undefined;
   }
 
-  /** The same while the API server is heard of; undefined too when it is silent for longer than a watch that works. */
+  /**
+   * The same while the API server responds; undefined also when the watch has been idle for longer
+   * than a working one is.
+   */
   get current(): ReadonlyStore<LocalVolume> | undefined {
     const { lastContactAgeMs } = this.#informer;
     return lastContactAgeMs === undefined || lastContactAgeMs > SILENCE_MS ? undefined : this.objects;
@@ -101,7 +90,7 @@ export class LocalVolumes {
     await this.#informer.synced(options);
   }
 
-  /** Works until the signal aborts; what is in hand then is finished. */
+  /** Runs until the signal aborts, then finishes the steps in progress. */
   async run(signal: AbortSignal): Promise<void> {
     using _subscribed = this.#informer.subscribe((change) => {
       if (change.current !== undefined) this.#queue.add(change.key);
@@ -114,7 +103,7 @@ export class LocalVolumes {
     await Promise.all([this.#informer.run(signal), worked]);
   }
 
-  /** Those that may wait for what has changed: copies for their source, members of a group that are to go for the others. */
+  /** LocalVolumes that may wait for the change: copies of it, and members of its group. */
   #waitingFor({ key, previous, current }: Change<LocalVolume>): readonly LocalVolume[] {
     const isNews =
       previous?.status?.phase !== current?.status?.phase ||
@@ -144,7 +133,7 @@ export class LocalVolumes {
       case 'none':
         return undefined;
       case 'protect':
-        // Its answer comes back through the informer, and with it the next step.
+        // The informer triggers the next step.
         await this.#writeFinalizers(object, [...finalizersOf(object), DATA_FINALIZER]);
         return undefined;
       case 'create':
@@ -181,9 +170,10 @@ export class LocalVolumes {
     const name = nameOf(object);
     const { storage } = this.#deps;
     try {
-      // Crash window: the volume is there and its status does not say so. It is found by its name then.
+      // Crash window: the volume exists, and its status does not report it. It is then found by its
+      // name.
       if (plan.step === 'group-snapshot') {
-        // The other members find their snapshots there.
+        // The other members find their snapshots then.
         await storage.groups.create(plan.name, plan.volumeIds);
         return { afterMs: 0 };
       }
@@ -204,7 +194,8 @@ export class LocalVolumes {
       return undefined;
     } catch (error) {
       const fault = Fault.from(error);
-      // The API's faults come from the report above: the volume is made, so its phase is not theirs to say.
+      // Faults of the API server come from the report above: the volume exists, so its phase does
+      // not depend on them.
       const copy = this.#findCopy(object);
       if (copy !== undefined && fault.kind === 'not-found') {
         await this.#takeBack(object, copy);
@@ -213,24 +204,25 @@ export class LocalVolumes {
       const phase = copy === undefined ? phaseAfter(fault) : undefined;
       if (phase !== undefined) await this.#report(object, { phase, fault });
       if (phase === undefined || phase === 'Pending') throw fault;
-      this.#deps.logger.warn({ volume: name, phase, err: fault }, 'volume cannot be made');
+      this.#deps.logger.warn({ volume: name, phase, err: fault }, 'cannot create the volume');
       return undefined;
     }
   }
 
   /**
-   * The intent was given up while its volume was made, because nothing was heard of this node. Nobody knows the handle, so nobody has used
-   * it. Crash window: the volume stays, and the inventory lists it as one without an object.
+   * The LocalVolume was released while its volume was being created, because this node was
+   * unresponsive. Its handle was never published, so the volume was never used. Crash window: the
+   * volume stays, and the inventory lists it as orphaned.
    */
   async #takeBack(object: LocalVolume, { id }: Copy): Promise<void> {
     await this.#removeData(object, id);
     this.#deps.logger.info(
       { volume: nameOf(object), volumeId: id },
-      'a volume that nobody waits for is removed',
+      'removed a volume whose LocalVolume was released',
     );
   }
 
-  /** The one does not wait for the other: a full pool keeps no limit from coming into force. */
+  /** Independent steps: a full pool must not delay a limit. */
   async #change(
     object: LocalVolume,
     { copy, sizeBytes, attributes }: Extract<VolumePlan, { readonly step: 'change' }>,
@@ -289,7 +281,7 @@ export class LocalVolumes {
     await this.#apply(object, planStatus(object, outcome, this.#now()));
   }
 
-  /** To this very object: one that took its name meanwhile is another volume. */
+  /** With the UID: an object that took its name meanwhile is another volume. */
   async #apply(object: LocalVolume, status: LocalVolume['status']): Promise<void> {
     if (status === undefined) return;
     const name = nameOf(object);
@@ -306,7 +298,7 @@ export class LocalVolumes {
     this.#informer.remember(answer);
   }
 
-  /** In this very version, because the list is replaced as a whole. */
+  /** Requires this version, because the list is replaced as a whole. */
   async #writeFinalizers(object: LocalVolume, finalizers: readonly string[]): Promise<void> {
     const { uid, resourceVersion } = object.metadata ?? {};
     try {
@@ -370,15 +362,6 @@ export class LocalVolumes {
   }
 }
 
-function findSnapshot(
-  storage: Pick<LocalVolumeStorage, 'snapshots'>,
-  wanted: VolumeIdentifier,
-): Snapshot | undefined {
-  return storage.snapshots
-    .list()
-    .find(({ id, name }) => ('id' in wanted ? id === wanted.id : name === wanted.name));
-}
-
 function nameOf({ metadata }: LocalVolume): string {
   return metadata?.name ?? '';
 }
@@ -387,7 +370,7 @@ function finalizersOf({ metadata }: LocalVolume): readonly string[] {
   return metadata?.finalizers ?? [];
 }
 
-/** Names of the LocalVolumes that have to be there before it can be made. */
+/** Names of the LocalVolumes that must exist before it can be created. */
 function sourcesOf({ spec: { source, group } }: LocalVolume): readonly string[] {
   return [source?.volumeName ?? source?.snapshotName ?? [], group?.volumeNames ?? []].flat();
 }

@@ -3,14 +3,15 @@ import { mkdir, open, readdir, readlink, rename, rm, symlink } from 'node:fs/pro
 import { join } from 'node:path';
 import { syncDirectory } from '../linux/files/durable-file.ts';
 
-/** Below the agent's state directory; the CRI proxy is given it with `--policies`. */
+/** Below the agent's state directory; passed to the CRI proxy with `--policies`. */
 export function policiesDirectory(stateDir: string): string {
   return join(stateDir, 'policies', 'current');
 }
 
 /**
- * The policies of the API as files, which the CRI proxy reads also when no agent and no API server is there. All of them change at
- * once: `current` is a link to a directory that is never changed, named by what is in it.
+ * Writes the policies of the API to files, which the CRI proxy also reads when neither agent nor
+ * API server is available. They change atomically: `current` is a link to an immutable directory,
+ * named by the hash of its content.
  */
 export class PolicyFiles {
   readonly #directory: string;
@@ -21,7 +22,10 @@ export class PolicyFiles {
     this.#link = policiesDirectory(stateDir);
   }
 
-  /** Makes `texts`, by file name, the whole set. Any crash leaves the set before or this one. True when it was another before. */
+  /**
+   * Replaces the whole set by `texts`, by file name. After a crash the previous or the new set is
+   * current. Resolves to whether the set changed.
+   */
   async replace(texts: ReadonlyMap<string, string>): Promise<boolean> {
     const files = [...texts].sort(([a], [b]) => (a < b ? -1 : 1));
     const hash = createHash('sha256').update(JSON.stringify(files)).digest('hex').slice(0, 32);
@@ -30,20 +34,20 @@ export class PolicyFiles {
     if (before !== set) {
       await mkdir(this.#directory, { recursive: true, mode: 0o700 });
       await this.#writeSet(set, files);
-      // A link cannot be overwritten but renamed over.
+      // A link cannot be overwritten, but another one can be renamed over it.
       const fresh = `${this.#link}.new`;
       await rm(fresh, { force: true });
       await symlink(set, fresh);
       await rename(fresh, this.#link);
       await syncDirectory(this.#directory);
     }
-    // What a crash has left, and the set before.
+    // The previous set, and what a crash has left.
     const others = (await readdir(this.#directory)).filter((name) => name.startsWith('set-') && name !== set);
     for (const name of others) await rm(join(this.#directory, name), { recursive: true, force: true });
     return before !== set;
   }
 
-  /** Under its name only when it is whole. */
+  /** Renamed to its final name only when it is complete. */
   async #writeSet(set: string, files: readonly (readonly [string, string])[]): Promise<void> {
     const path = join(this.#directory, set);
     const fresh = `${path}.new`;
@@ -55,7 +59,7 @@ export class PolicyFiles {
       await file.sync();
     }
     await syncDirectory(fresh);
-    // One of that name is whole, but links no longer lead to it.
+    // A complete set of that name is not current any more.
     await rm(path, { recursive: true, force: true });
     await rename(fresh, path);
   }

@@ -15,20 +15,20 @@ export interface RuntimePoliciesDeps {
   readonly client: KubeClient;
   /** Where the CRI proxy reads them. */
   readonly files: { replace(texts: ReadonlyMap<string, string>): Promise<boolean> };
-  /** What the proxy says of itself; undefined when this node has none. */
+  /** The proxy's reported status; undefined when this node has none. */
   readonly askProxy: () => Promise<unknown>;
-  /** Files of the API's policies, as the proxy names them, are in it. */
+  /** Directory of the API's policies, as the proxy names it. */
   readonly directory: string;
   readonly logger: Logger;
   readonly clock?: Clock;
   readonly observer?: InformerObserver;
-  /** Other files are there: what the proxy has in force will change soon. */
+  /** Called when the files changed: the proxy will apply others soon. */
   readonly onChange: () => void;
 }
 
 /**
- * Hands the RuntimePolicies of the API to this node's CRI proxy. As long as not all of them have been read once, and while the API
- * server is away, those that are there stay.
+ * Passes the RuntimePolicies of the API to this node's CRI proxy. Until all of them have been read
+ * once, and while the API server is unavailable, the current ones stay.
  */
 export class RuntimePolicies {
   readonly #deps: RuntimePoliciesDeps;
@@ -59,7 +59,10 @@ export class RuntimePolicies {
     await Promise.all([this.#policies.run(signal), known]);
   }
 
-  /** What the proxy has in force of them; undefined when this node has no proxy. Rejects when it does not answer. */
+  /**
+   * Returns which of them the proxy applies; undefined when this node has no proxy. Rejects when it
+   * does not respond.
+   */
   async inForce(): Promise<readonly PolicyFacts[] | undefined> {
     const status = await this.#deps.askProxy();
     if (status === undefined || !this.#policies.hasSynced) return undefined;
@@ -78,12 +81,15 @@ export class RuntimePolicies {
       ]),
     );
     if (!(await this.#deps.files.replace(texts))) return;
-    this.#deps.logger.info({ policies: [...texts.keys()] }, 'runtime policies handed to the CRI proxy');
+    this.#deps.logger.info({ policies: [...texts.keys()] }, 'passed runtime policies to the CRI proxy');
     await this.#untilTaken(signal);
     this.#deps.onChange();
   }
 
-  /** The proxy follows its files; what it makes of them is worth telling at once. One that does not answer is told of later. */
+  /**
+   * Waits until the proxy has read its files, so that the result is published without delay; a
+   * proxy that does not respond is reported later.
+   */
   async #untilTaken(signal: AbortSignal): Promise<void> {
     const generations = new Map(
       [...this.#policies.store.values()].map(({ metadata }) => [metadata?.name, metadata?.generation]),
@@ -102,7 +108,7 @@ export class RuntimePolicies {
 const TAKEN_LOOKS = 15;
 const TAKEN_EVERY_MS = 200;
 
-/** JSON, which is YAML. Only what the proxy reads: nothing else makes it another file. */
+/** JSON, which is YAML. Only what the proxy reads: other changes do not change the file. */
 function documentOf({ metadata, spec }: RuntimePolicyObject): string {
   const { name = '', uid = '', generation = 0 } = metadata ?? {};
   const document = {
@@ -114,7 +120,7 @@ function documentOf({ metadata, spec }: RuntimePolicyObject): string {
   return `${JSON.stringify(document, undefined, 2)}\n`;
 }
 
-/** Every node changes the status of every policy a little: nobody here wants to know. */
+/** Every node writes to the status of every policy, which is not read here. */
 function withoutStatus(policy: RuntimePolicyObject): RuntimePolicyObject {
   const { managedFields: _dropped, ...metadata } = policy.metadata ?? {};
   return { metadata, spec: policy.spec };

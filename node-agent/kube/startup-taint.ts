@@ -3,12 +3,16 @@ import { type Node, NODES } from '../../src/kube/built-in.ts';
 import type { JsonPatchOperation, KubeClient } from '../../src/kube/client.ts';
 import type { Logger } from '../../src/runtime/logger.ts';
 
-/** On a node from its registration until its agent serves, so that no pod starts that would find neither network nor volumes. */
+/**
+ * On a node from its registration until its agent serves, so that pods do not start without network
+ * or volumes.
+ */
 export const STARTUP_TAINT = 'keelson.dev/agent-not-ready';
 
 /**
- * The patch that takes the startup taint from a Node; undefined where there is none. The list of taints has one owner for all of it, so
- * server-side apply cannot remove an entry: each removal is tied to what stands at its place instead.
+ * Returns the patch that removes the startup taint from a Node; undefined without the taint. The
+ * list of taints is atomic, so server-side apply cannot remove an entry: each removal tests the
+ * value at its index.
  */
 export function planTaintRemoval({ spec }: Node): readonly JsonPatchOperation[] | undefined {
   const operations: JsonPatchOperation[] = [];
@@ -21,7 +25,7 @@ export function planTaintRemoval({ spec }: Node): readonly JsonPatchOperation[] 
   return operations.length === 0 ? undefined : operations;
 }
 
-/** Takes the startup taint from `node`. Throws `busy` when the taints have changed meanwhile. */
+/** Removes the startup taint from `node`. Throws `busy` when the taints changed meanwhile. */
 export async function removeStartupTaint(
   node: Node,
   {
@@ -35,7 +39,7 @@ export async function removeStartupTaint(
   if (json === undefined) return undefined;
   try {
     const answer = await client.patch(NODES, { name }, { json, precondition: { uid } }, { fieldManager });
-    logger.info({ node: name, taint: STARTUP_TAINT }, 'node can serve; startup taint removed');
+    logger.info({ node: name, taint: STARTUP_TAINT }, 'node can serve; removed the startup taint');
     return answer;
   } catch (error) {
     if (isFault(error, 'not-found')) return undefined;

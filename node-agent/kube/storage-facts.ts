@@ -1,7 +1,7 @@
 import type { MeasuredPool } from '../../src/core/inventory/inventory-pools.ts';
 import type { StorageReport } from '../storage/health/health-service.ts';
 
-/** The pools and how many volumes and snapshots each has. */
+/** Returns the pools with their numbers of volumes and snapshots. */
 export function measuredPools({
   pools,
   volumes,

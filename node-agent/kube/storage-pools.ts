@@ -18,7 +18,7 @@ export interface PoolRequestStorage {
 export interface StoragePoolsDeps {
   readonly client: KubeClient;
   readonly storage: PoolRequestStorage;
-  /** Labels of this node; undefined while they are not known. */
+  /** Labels of this node; undefined while they are unknown. */
   readonly nodeLabels: () => Readonly<Record<string, string>> | undefined;
   readonly logger: Logger;
   readonly clock: Clock;
@@ -26,8 +26,9 @@ export interface StoragePoolsDeps {
 }
 
 /**
- * Gives this node the pools whose StoragePool selects it. Without an API server the node keeps those that it had. A StoragePool that is being
- * deleted is wished for no longer: its pool takes no new volumes, and closes when it is empty.
+ * Opens the pools whose StoragePool selects this node. Without the API server the node keeps its
+ * pools. A StoragePool that is being deleted is no longer requested: its pool takes no new volumes,
+ * and closes when it is empty.
  */
 export class StoragePools {
   readonly #deps: StoragePoolsDeps;
@@ -48,12 +49,12 @@ export class StoragePools {
     );
   }
 
-  /** The labels of the node may have changed. */
+  /** Reports that the labels of the node may have changed. */
   poke(): void {
     this.#runner.poke();
   }
 
-  /** Works until the signal aborts. */
+  /** Runs until the signal aborts. */
   async run(signal: AbortSignal): Promise<void> {
     using _subscribed = this.#informer.subscribe(() => this.poke());
     await Promise.all([this.#informer.run(signal), this.#runner.run(signal)]);
@@ -67,7 +68,7 @@ export class StoragePools {
   }
 }
 
-/** The pools of a node with these labels, in the order of their names. */
+/** Returns the pools of a node with these labels, ordered by name. */
 export function wantedPools(
   pools: readonly StoragePool[],
   labels: Readonly<Record<string, string>>,
@@ -81,7 +82,7 @@ export function wantedPools(
     .sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 
-/** A StoragePool in the terms of the storage service. The API server has checked its schema. */
+/** Returns a StoragePool in the terms of the storage service. The API server has validated it. */
 export function poolSpecOf({ metadata, spec }: StoragePool): PoolSpec {
   return {
     name: metadata?.name ?? '',

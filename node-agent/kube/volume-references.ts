@@ -8,7 +8,7 @@ import { PERSISTENT_VOLUMES } from '../../src/kube/built-in.ts';
 import { type KubeClient, listAll } from '../../src/kube/client.ts';
 import type { KubeObject, Resource } from '../../src/kube/resource.ts';
 
-/** What these LocalVolumes ask for. */
+/** Returns the references of these LocalVolumes. */
 export function referencesOf(objects: Iterable<LocalVolume>): VolumeReferences {
   const names = new Set<string>();
   const handles = new Set<string>();
@@ -22,9 +22,10 @@ export function referencesOf(objects: Iterable<LocalVolume>): VolumeReferences {
 }
 
 /**
- * What the API server says now that is asked for on this node: by LocalVolumes, and by what people and other controllers make by hand, which
- * are PersistentVolumes and the contents of snapshots of any node. Rejects when one of them cannot be read; kinds of snapshots that the
- * cluster does not have ask for nothing.
+ * Reads from the API server what refers to volumes of this node: LocalVolumes, and objects that
+ * users and other controllers create, which are PersistentVolumes and snapshot contents for any
+ * node. Rejects when one of them cannot be read; snapshot kinds that the cluster does not serve
+ * have no references.
  */
 export async function readVolumeReferences(
   nodeName: string,

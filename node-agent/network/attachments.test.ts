@@ -85,7 +85,7 @@ describe('attach', () => {
 
   it('replaces an attachment whose namespace has gone, but not one that lives', async () => {
     await attachments.attach(request('a'));
-    await expect(attachments.attach(request('a'))).rejects.toThrow('is attached already');
+    await expect(attachments.attach(request('a'))).rejects.toThrow('is already attached');
     parts.namespaces.set('/run/netns/a', 'another');
     expect((await attachments.attach(request('a'))).netnsId).toBe('another');
     expect([used(), parts.links.size]).toEqual([1, 1]);

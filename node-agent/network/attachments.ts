@@ -22,24 +22,24 @@ import { checkHostPorts } from '../../src/core/network/nft-network.ts';
 export interface AttachRequest extends AttachmentKey {
   readonly network: string;
   readonly netns: string;
-  /** Addresses that the pod must have. */
+  /** Requested addresses. */
   readonly addresses?: readonly string[];
   readonly mac?: string | undefined;
   readonly portMappings?: readonly PortMapping[];
   readonly pod?: PodIdentity | undefined;
 }
 
-/** Makes, reads and removes links in the kernel. */
+/** Creates, reads and removes links in the kernel. */
 export interface Links {
   attach(plan: LinkPlan): Promise<void>;
-  /** False when there is none. */
+  /** Resolves to false when it does not exist. */
   remove(name: string): Promise<boolean>;
   observe(link: { netns: string; hostName: string; podName: string }): Promise<LinkObservation>;
-  /** Identifies the namespace at a path while it lives; undefined when none is there. */
+  /** Identifies the namespace at a path for its lifetime; undefined when it does not exist. */
   netnsId(path: string): Promise<string | undefined>;
 }
 
-/** Keeps records over a restart of the agent. */
+/** Stores records across restarts of the agent. */
 export interface Records {
   save(attachment: Attachment): Promise<void>;
   remove(attachment: Attachment, options: { readonly resting: boolean }): Promise<void>;
@@ -56,16 +56,19 @@ export interface AttachmentsDeps {
   readonly records: Records;
   readonly hostPorts: HostPorts;
   readonly allocator: AddressAllocator;
-  /** A clock that never goes back. */
+  /** A monotonic clock. */
   readonly nowMs: () => number;
   readonly mtu: () => number;
-  /** Told of an attachment that is not listed any more. */
+  /** Called with an attachment that is no longer listed. */
   readonly onForgotten?: (attachment: Attachment) => void;
 }
 
 const INDEX_ATTEMPTS = 4;
 
-/** Pod interfaces. Knows nothing of locks: two operations on one container must not overlap (see `openNetwork`). */
+/**
+ * Pod interfaces. It does not lock: two operations on one container must not overlap (see
+ * `openNetwork`).
+ */
 export class Attachments {
   readonly #living = new Map<string, Attachment>();
   readonly #deps: AttachmentsDeps;
@@ -78,7 +81,7 @@ export class Attachments {
     }
   }
 
-  /** Those that are, or are being made. */
+  /** Attachments that exist, or are being created. */
   list(): readonly Attachment[] {
     return [...this.#living.values()];
   }
@@ -88,8 +91,9 @@ export class Attachments {
   }
 
   /**
-   * Gives a pod its interface; undoes itself when it fails or when `signal` aborts before the end. Throws `conflict` when the
-   * interface, an address or a host port is taken, `not-found` without a namespace, `exhausted` without an address.
+   * Attaches a pod; undoes itself when it fails or when `signal` aborts before the end. Throws
+   * `conflict` when the interface, an address or a host port is in use, `not-found` without a
+   * namespace, `exhausted` without an address.
    */
   async attach(request: AttachRequest, signal?: AbortSignal): Promise<Attachment> {
     const netnsId = await this.#deps.links.netnsId(request.netns);
@@ -107,7 +111,8 @@ export class Attachments {
     const progress = { linked: false };
     const attachment = this.#reserve(request, netnsId);
     undo.defer(() => this.#forget(attachment, { resting: progress.linked }));
-    // Crash windows: after the record, the agent's collector finds it without a link; after the link, DEL or the collector finds both.
+    // Crash windows: after the record, the agent's collector finds it without a link; after the
+    // link, DEL or the collector finds both.
     undo.defer(() => this.#deps.records.remove(attachment, { resting: progress.linked }));
     await this.#deps.records.save(attachment);
     if (attachment.portMappings.length > 0) {
@@ -127,7 +132,10 @@ export class Attachments {
     return attachment;
   }
 
-  /** Removes whatever is left of an attachment; without a record, the link that it would have had. Repeatable. */
+  /**
+   * Removes what exists of an attachment; without a record, the link that it would have had.
+   * Idempotent.
+   */
   async detach(key: AttachmentKey): Promise<void> {
     const attachment = this.get(key);
     if (attachment === undefined) {
@@ -141,14 +149,17 @@ export class Attachments {
       await this.#deps.hostPorts.close(attachment);
       await this.#deps.records.remove(attachment, { resting: true });
     } catch (error) {
-      // Not finished: the next DEL, or the collector, must find it again.
+      // Incomplete: the next DEL, or the collector, must find it again.
       this.#living.set(attachmentName(key), attachment);
       throw error;
     }
     this.#forget(attachment, { resting: true });
   }
 
-  /** Throws `not-found` without a record, `precondition` naming every difference between what was made and what is there. */
+  /**
+   * Throws `not-found` without a record, `precondition` with every difference between the record
+   * and the kernel.
+   */
   async check(key: AttachmentKey, netns: string): Promise<Attachment> {
     const attachment = this.get(key);
     if (attachment === undefined) {
@@ -164,27 +175,27 @@ export class Attachments {
     if (drift.length > 0) {
       throw new Fault(
         'precondition',
-        `${describeAttachment(attachment)} is not connected as it was: ${drift.join('; ')}; recreate the pod`,
+        `${describeAttachment(attachment)} differs from its attachment: ${drift.join('; ')}; re-create the pod`,
       );
     }
     return attachment;
   }
 
-  /** An attachment of the same name stands in the way, unless its namespace has gone. */
+  /** An attachment of the same name blocks a new one, unless its namespace no longer exists. */
   async #clearEarlier(request: AttachRequest): Promise<void> {
     const earlier = this.get(request);
     if (earlier === undefined) return;
     if ((await this.#deps.links.netnsId(earlier.netns)) === earlier.netnsId) {
       throw new Fault(
         'conflict',
-        `interface ${request.ifname} of ${describeAttachment(earlier)} is attached already; remove it first`,
+        `interface ${request.ifname} of ${describeAttachment(earlier)} is already attached; remove it first`,
         { fields: { containerId: request.containerId, ifname: request.ifname } },
       );
     }
     await this.detach(request);
   }
 
-  /** Everything that must not be given twice is taken here, with no await in between. */
+  /** Reserves everything that must be unique, without an await in between. */
   #reserve(request: AttachRequest, netnsId: string): Attachment {
     const { containerId, ifname, network, netns, pod, portMappings = [] } = request;
     checkHostPorts(portMappings, this.#living.values());
@@ -222,7 +233,8 @@ export class Attachments {
         });
         return;
       } catch (error) {
-        // An index was taken: others are free. A name was taken: a stale link of ours may go, an interface of the pod may not.
+        // An index was in use: others are free. A name was in use: a stale link of Keelson may be
+        // removed, an interface of the pod may not.
         const again =
           isFault(error, 'busy') || (isFault(error, 'conflict') && (await this.#deps.links.remove(hostLink)));
         if (again && attempt < INDEX_ATTEMPTS) continue;

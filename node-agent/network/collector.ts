@@ -12,16 +12,16 @@ import type { Attachments, Links } from './attachments.ts';
 export interface CollectorDeps {
   readonly attachments: Attachments;
   readonly links: Pick<Links, 'netnsId' | 'remove'> & { list(prefix: string): Promise<ReadonlySet<string>> };
-  /** Containers that the runtime knows; undefined when it cannot be asked now. */
+  /** Containers of the runtime; undefined when it is unavailable. */
   readonly containers: () => Promise<ReadonlySet<string> | undefined>;
-  /** Told of a link that had no attachment, once it is removed. */
+  /** Called with a link without an attachment, once it is removed. */
   readonly onLinkRemoved: (link: string) => void;
   readonly logger: Logger;
 }
 
 /**
- * Removes what nobody uses, without waiting for a runtime to ask: several released versions of containerd skip DEL after a failed
- * ADD (containerd#12923), and none sends GC.
+ * Removes unused resources without waiting for the runtime: several released versions of containerd
+ * skip DEL after a failed ADD (containerd#12923), and none sends GC.
  */
 export class Collector {
   readonly #deps: CollectorDeps;
@@ -31,7 +31,10 @@ export class Collector {
     this.#deps = deps;
   }
 
-  /** One round; call it while no attachment is being made or removed. Removes what this and the previous round both saw. */
+  /**
+   * Runs one round; must be called while no attachment is being added or removed. Removes what this
+   * and the previous round found.
+   */
   async run(): Promise<void> {
     const leaks = await this.#look();
     const confirmed = confirmLeaks(this.#seen, leaks);
@@ -41,12 +44,12 @@ export class Collector {
       if (!confirmed.attachments.has(attachmentName(attachment))) continue;
       await attachments.detach(attachment);
       const { containerId, ifname, addresses, pod } = attachment;
-      logger.info({ containerId, ifname, addresses, pod }, 'collected an attachment that nobody uses');
+      logger.info({ containerId, ifname, addresses, pod }, 'collected an unused attachment');
     }
     for (const link of confirmed.links) {
       await links.remove(link);
       onLinkRemoved(link);
-      logger.info({ link }, 'collected a link without attachment');
+      logger.info({ link }, 'collected a link without an attachment');
     }
   }
 

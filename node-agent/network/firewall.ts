@@ -10,10 +10,10 @@ import {
 import { KeyedLock } from '../../src/runtime/keyed-lock.ts';
 import type { Logger } from '../../src/runtime/logger.ts';
 
-/** What the firewall needs of nftables. */
+/** The firewall's interface to nftables. */
 export interface Nft {
   apply(script: string): Promise<void>;
-  /** Undefined when there is no such table. */
+  /** Undefined when the table does not exist. */
   list(family: string, name: string): Promise<unknown>;
 }
 
@@ -25,16 +25,19 @@ export interface FirewallOptions {
 export interface FirewallDeps {
   readonly nft: Nft;
   readonly logger: Logger;
-  /** The living attachments, whose host ports the table holds. */
+  /** The attachments whose host ports the table holds. */
   readonly attachments: () => Iterable<Attachment>;
 }
 
-/** Owns the network's table: whole at start, by element per pod, and whole again when somebody else has changed it. */
+/**
+ * Owns the network's table: written as a whole at start, by element per pod, and as a whole when
+ * another program has changed it.
+ */
 export class Firewall {
   #options: FirewallOptions;
   readonly #deps: FirewallDeps;
   readonly #lock = new KeyedLock<'table'>();
-  /** How the table looks when it is right; undefined when our own last change has not been looked at yet. */
+  /** Listing of the desired table; undefined until the last change was read back. */
   #right: string | undefined;
 
   constructor(options: FirewallOptions, deps: FirewallDeps) {
@@ -42,7 +45,7 @@ export class Firewall {
     this.#deps = deps;
   }
 
-  /** Other ranges and exclusions from now on; a no-op when they are the same. */
+  /** Sets other ranges and exclusions; does nothing when they are equal. */
   async configure(options: FirewallOptions): Promise<void> {
     const text = ({ ranges, exclusions }: FirewallOptions): string =>
       [ranges, exclusions].map((cidrs) => cidrs.map(formatCidr).join()).join(';');
@@ -53,19 +56,19 @@ export class Firewall {
       try {
         await this.#applyWhole();
       } catch (error) {
-        // Asked again, it must not take them for what is in force.
+        // A repeated call must not consider them applied.
         this.#options = former;
         throw error;
       }
     });
   }
 
-  /** Replaces the whole table by what it should be, in one transaction. */
+  /** Replaces the whole table in one transaction. */
   async apply(): Promise<void> {
     await this.#lock.run('table', () => this.#applyWhole());
   }
 
-  /** Makes the table right again if somebody has changed or flushed it; true when it had been. */
+  /** Restores the table if it was changed or flushed; resolves to true when it was intact. */
   async verify(): Promise<boolean> {
     return await this.#lock.run('table', async () => {
       const found = await this.#read();
@@ -74,7 +77,7 @@ export class Firewall {
       if (tampered)
         this.#deps.logger.warn(
           { table: NETWORK_TABLE.name },
-          'firewall table was changed by others, making it anew',
+          'firewall table was changed by another program; restoring it',
         );
       await this.#applyWhole();
       this.#right = await this.#read();
@@ -82,12 +85,12 @@ export class Firewall {
     });
   }
 
-  /** Opens the attachment's host ports. `attachments` names it already. */
+  /** Opens the attachment's host ports. `attachments` includes it already. */
   async open(attachment: Attachment): Promise<void> {
     await this.#change(renderHostPorts('add', attachment));
   }
 
-  /** Closes them. `attachments` no longer names it. */
+  /** Closes them. `attachments` no longer includes it. */
   async close(attachment: Attachment): Promise<void> {
     await this.#change(renderHostPorts('delete', attachment));
   }
@@ -103,8 +106,9 @@ export class Firewall {
       try {
         await this.#deps.nft.apply(script);
       } catch (error) {
-        // Flushed, or an element was there or gone already: the whole table is right whatever was there.
-        this.#deps.logger.debug({ err: error }, 'element change refused, applying the whole table');
+        // The table was flushed, or an element existed or was absent already: the whole table is
+        // correct in any case.
+        this.#deps.logger.debug({ err: error }, 'element change failed; applying the whole table');
         await this.#applyWhole();
       }
     });

@@ -2,7 +2,10 @@ import { expect, it } from 'vitest';
 import { settle } from '../../test/fakes/fake-clock.ts';
 import { LinkReaper } from './link-reaper.ts';
 
-/** Links that are out of sight as soon as they are deleted, in a kernel that finishes when the test says so. */
+/**
+ * Links that are out of sight as soon as they are deleted, in a kernel that finishes when the test
+ * says so.
+ */
 class SlowKernel {
   readonly links = new Set<string>();
   readonly batches: {

@@ -1,26 +1,27 @@
 import { Fault } from '../../src/core/fault.ts';
 import { sleep } from '../../src/runtime/clock.ts';
 
-/** What the reaper needs of the kernel. */
+/** The reaper's interface to the kernel. */
 export interface LinkRemoval {
   has(name: string): Promise<boolean>;
-  /** Resolves when the kernel has finished; absent links are left out. */
+  /** Resolves when the kernel has finished; absent links are ignored. */
   delete(names: readonly string[]): Promise<void>;
 }
 
-/** A batch whose deletion has been asked for; `done` settles when the kernel has finished. */
+/** A batch whose deletion was requested; `done` settles when the kernel has finished. */
 interface Batch {
   readonly done: Promise<void>;
 }
 
 const POLL_MS = 1;
-/** Each deletion that waits holds a thread of Node's pool, which has four. */
+/** Each waiting deletion holds a thread of Node's pool, which has four. */
 const MAX_RUNNING = 2;
 
 /**
- * Removes links without waiting for what the kernel does afterwards. A deleted link is out of every list, table and namespace in
- * about a millisecond, yet the request returns only after an RCU barrier (netdev_run_todo), 20 to 40 ms later. So callers wait until
- * their link is out of sight, and links that come while others are waited for go together.
+ * Removes links without waiting for the kernel's clean-up. A deleted link disappears from every
+ * list, table and namespace within about a millisecond, yet the request returns only after an RCU
+ * barrier (netdev_run_todo), 20 to 40 ms later. Callers wait until their link has disappeared, and
+ * links that arrive meanwhile are deleted together.
  */
 export class LinkReaper {
   readonly #kernel: LinkRemoval;
@@ -32,7 +33,10 @@ export class LinkReaper {
     this.#kernel = kernel;
   }
 
-  /** Removes the link; false when there is none. When it returns, the link is gone from both namespaces. */
+  /**
+   * Removes the link; false when it does not exist. On return the link has disappeared from both
+   * namespaces.
+   */
   async remove(name: string): Promise<boolean> {
     if (!(await this.#kernel.has(name))) return false;
     this.#waiting.add(name);
@@ -46,7 +50,7 @@ export class LinkReaper {
       if (!(await this.#kernel.has(name))) return true;
       if (last) {
         await done;
-        throw new Fault('busy', `link ${name} is still there after it has been deleted`, {
+        throw new Fault('busy', `link ${name} still exists after its deletion`, {
           fields: { link: name },
         });
       }
@@ -54,13 +58,13 @@ export class LinkReaper {
     }
   }
 
-  /** Resolves when the kernel has finished with everything. */
+  /** Resolves when the kernel has finished everything. */
   async settle(): Promise<void> {
     await Promise.allSettled(this.#running);
   }
 
   async #startBatch(): Promise<Batch> {
-    // Those that come in the same turn go together.
+    // Links of the same turn are deleted together.
     await Promise.resolve();
     while (this.#running.size >= MAX_RUNNING) await Promise.race(this.#running).catch(() => undefined);
     this.#next = undefined;

@@ -34,29 +34,29 @@ export interface NetworkOptions {
   /** On tmpfs; the network keeps its records in `network` below it. */
   readonly stateDir: string;
   /**
-   * Pod ranges: at least one of IPv4; pods get an IPv6 address too when there is a range for it. Empty while they are not known: pods
-   * wait for `configure`.
+   * Pod ranges: at least one of IPv4; pods get an IPv6 address too when there is a range for it.
+   * Empty while unknown: pods wait for `configure`.
    */
   readonly ranges: readonly string[];
-  /** `auto`: that of the link to which the default route leads, read again from time to time. */
+  /** `auto`: MTU of the link of the default route, read periodically. */
   readonly mtu?: 'auto' | number;
   /** Destinations that see a pod's own address instead of the node's. */
   readonly masqueradeExclusions?: readonly string[];
-  /** How long a released address rests. */
+  /** Cooldown of a released address. */
   readonly cooldownMs?: number;
-  /** How often leaks are looked for; what two rounds in a row see is removed. */
+  /** Interval of leak detection; what two rounds in a row find is removed. */
   readonly collectEveryMs?: number;
-  /** How often the firewall table is looked at. */
+  /** Interval of firewall checks. */
   readonly verifyEveryMs?: number;
-  /** How often the routes to other nodes are looked at. */
+  /** Interval of checks of the routes to other nodes. */
   readonly verifyRoutesEveryMs?: number;
 }
 
-/** What may change while pods run. */
+/** Settings that may change while pods run. */
 export interface NetworkSettings {
-  /** As in NetworkOptions. Pods that have an address of former ranges keep it. */
+  /** As in NetworkOptions. Pods with an address of former ranges keep it. */
   readonly ranges: readonly string[];
-  /** Other nodes, whose pods are routed to and see the addresses of ours. */
+  /** Other nodes, whose pods are routed to and see the addresses of this node's pods. */
   readonly peers: readonly Peer[];
   /** Destinations that see a pod's own address, besides those of the options. */
   readonly exclusions: readonly string[];
@@ -64,12 +64,15 @@ export interface NetworkSettings {
 
 export interface NetworkDeps {
   readonly logger: Logger;
-  /** Asks questions and makes links. Absent: a worker of the network's own. */
+  /** Reads and changes links. Absent: a worker of the network's own. */
   readonly kernel?: Kernel;
   readonly clock?: Clock;
-  /** Ids of the containers that the runtime knows; undefined when it cannot say. Absent: nobody can. */
+  /** IDs of the runtime's containers; undefined when it is unavailable. Absent: never available. */
   readonly containers?: () => Promise<ReadonlySet<string> | undefined>;
-  /** Told when `measure` has other strays or unreachable ranges, and when `status` begins or ceases to throw. Must not throw. */
+  /**
+   * Called when `measure` has other strays or unreachable ranges, and when `status` begins or
+   * ceases to throw. Must not throw.
+   */
   readonly onStatus?: () => void;
 }
 
@@ -79,37 +82,52 @@ export interface NetworkStatus {
   readonly addresses: readonly AddressCounts[];
   readonly mtu: number;
   readonly ranges: readonly string[];
-  /** Living pods with an address outside of the ranges: the node had others when they came. */
+  /** Attached pods with an address outside the current ranges. */
   readonly strays: readonly string[];
-  /** Ranges of other nodes that this one cannot reach, and why. */
+  /** Ranges of other nodes that are unreachable, and why. */
   readonly unreachable: readonly string[];
 }
 
-/** The pod network of this node. Disposing stops the agent's work on it and leaves every pod connected. */
+/**
+ * The pod network of this node. Disposing stops the agent's work on it and leaves every pod
+ * connected.
+ */
 export interface Network extends AsyncDisposable {
-  /** Gives a pod an interface; see `Attachments.attach` for its faults. Undone when `signal` aborts before it returns. */
+  /**
+   * Attaches a pod; see `Attachments.attach` for its faults. Undone when `signal` aborts before it
+   * returns.
+   */
   attach(request: AttachRequest, options?: LockOptions): Promise<Attachment>;
-  /** Removes it; also when the namespace, the link or the record is gone already. */
+  /** Detaches it; also when the namespace, the link or the record no longer exists. */
   detach(key: AttachmentKey, options?: LockOptions): Promise<void>;
-  /** Throws `precondition` when the interface is not as it was made. */
+  /** Throws `precondition` when the interface differs from its record. */
   check(key: AttachmentKey, netns: string, options?: LockOptions): Promise<Attachment>;
-  /** Removes every attachment of `network` that `valid` does not name; goes on after a failure and then reports it. */
+  /**
+   * Removes every attachment of `network` that `valid` does not list; continues after a failure and
+   * then reports it.
+   */
   gc(network: string, valid: readonly AttachmentKey[], options?: LockOptions): Promise<void>;
-  /** Throws `unavailable` when no pod could be attached for a reason that concerns the node as a whole. */
+  /** Throws `unavailable` when no pod can be attached for a reason that affects the whole node. */
   status(): NetworkStatus;
-  /** As `status`, whatever is the matter. */
+  /** As `status`, but never throws. */
   measure(): NetworkStatus;
-  /** Puts other settings in force; those that are already are left alone. Goes on after a failure and then reports it. */
+  /**
+   * Applies other settings; equal ones are left alone. Continues after a failure and then reports
+   * it.
+   */
   configure(settings: NetworkSettings): Promise<void>;
   list(): readonly Attachment[];
-  /** Looks for leaks and at the firewall table now, as the periodic work does. */
+  /** Looks for leaks and checks the firewall table now, as the periodic work does. */
   maintain(): Promise<void>;
 }
 
 const DEFAULT_MTU = 1500;
 const DEFAULT_COOLDOWN_MS = 120_000;
 
-/** Opens the network: drops the state of an earlier boot, takes over living attachments, and puts the firewall table in force. */
+/**
+ * Opens the network: drops the state of an earlier boot, takes over attachments, and applies the
+ * firewall table.
+ */
 export async function openNetwork(options: NetworkOptions, deps: NetworkDeps): Promise<Network> {
   const { logger, clock = systemClock, containers = () => Promise.resolve(undefined) } = deps;
   const { onStatus = () => undefined } = deps;
@@ -236,7 +254,7 @@ export async function openNetwork(options: NetworkOptions, deps: NetworkDeps): P
     allocator.setRanges(ranges);
     if (others) onStatus();
     routes.set({ peers: settings.peers, ranges });
-    // Each is repeated by the periodic work, or by the next call, as long as it fails.
+    // Each is repeated by the periodic work, or by the next call, until it succeeds.
     const results = await Promise.allSettled([
       kernel.call('ensureForwarding', ranges).then(ensureRoutes),
       firewall.configure({ ranges, exclusions: [...exclusions, ...apart] }),
@@ -288,17 +306,18 @@ export async function openNetwork(options: NetworkOptions, deps: NetworkDeps): P
       }
       const [first] = faults;
       if (first !== undefined) {
-        throw new Fault(first.kind, `${faults.length} attachments could not be removed: ${first.message}`, {
+        throw new Fault(first.kind, `cannot remove ${faults.length} attachments: ${first.message}`, {
           cause: first,
         });
       }
     },
     status: () => {
-      // Exhaustion is no fault of the node: a full node is healthy, and NotReady would evict its pods.
+      // Exhaustion is not a fault of the node: a full node is healthy, and NotReady would evict its
+      // pods.
       if (firewallFault !== undefined) {
         throw new Fault(
           'unavailable',
-          `the firewall table of the pod network is not in force: ${firewallFault.message}`,
+          `the firewall table of the pod network is not applied: ${firewallFault.message}`,
           {
             cause: firewallFault,
           },
@@ -307,7 +326,7 @@ export async function openNetwork(options: NetworkOptions, deps: NetworkDeps): P
       if (ranges.length === 0) {
         throw new Fault(
           'unavailable',
-          'this node has no range of pod addresses yet: its Node has no spec.podCIDRs, or the API server cannot be asked',
+          'this node has no pod address range yet: its Node has no spec.podCIDRs, or the API server is unreachable',
         );
       }
       return measure();
@@ -328,7 +347,7 @@ export async function openNetwork(options: NetworkOptions, deps: NetworkDeps): P
   };
 }
 
-/** None while they are not known. */
+/** Empty while unknown. */
 function parseRanges(field: string, texts: readonly string[]): readonly Cidr[] {
   return texts.length === 0 ? [] : parsePodRanges(field, texts);
 }

@@ -4,8 +4,8 @@ import type { Kernel } from '../linux/kernel/kernel.ts';
 import type { Attachments } from './attachments.ts';
 
 /**
- * Addresses that the node routes to pods but that no record names (it was lost or corrupt) are in use: they are kept from others
- * until their link is gone. Returns them by link.
+ * Reserves addresses that the node routes to pods without a record (it was lost or corrupt), until
+ * their link is removed. Returns them by link.
  */
 export async function reserveOrphans(
   kernel: Kernel,
@@ -20,6 +20,6 @@ export async function reserveOrphans(
     allocator.restore(address);
     orphans.set(link, [...(orphans.get(link) ?? []), address]);
   }
-  if (orphans.size > 0) logger.warn({ links: [...orphans.keys()] }, 'links without record found');
+  if (orphans.size > 0) logger.warn({ links: [...orphans.keys()] }, 'found links without a record');
   return orphans;
 }

@@ -7,7 +7,7 @@ import {
 } from '../../src/core/network/peer-routes.ts';
 import type { Logger } from '../../src/runtime/logger.ts';
 
-/** What the routes need of the kernel. */
+/** The interface to the kernel's routes. */
 export interface PeerRouteTable {
   read(): Promise<Pick<PeerRouteFacts, 'addresses' | 'present'>>;
   change(plan: Pick<PeerRoutePlan, 'add' | 'remove'>): Promise<void>;
@@ -16,11 +16,14 @@ export interface PeerRouteTable {
 export interface PeerRoutesDeps {
   readonly table: PeerRouteTable;
   readonly logger: Logger;
-  /** Told when `problems` says something else. */
+  /** Called when `problems` changes. */
   readonly onProblems?: () => void;
 }
 
-/** Keeps this node's routes to the pods of other nodes. Reads the kernel's table each time, so whatever took a route away is made good. */
+/**
+ * Keeps this node's routes to the pods of other nodes. Reads the kernel's table each time, so that
+ * removed routes are restored.
+ */
 export class PeerRoutes {
   readonly #deps: PeerRoutesDeps;
   #wanted: { readonly peers: readonly Peer[]; readonly ranges: readonly Cidr[] } | undefined;
@@ -30,17 +33,17 @@ export class PeerRoutes {
     this.#deps = deps;
   }
 
-  /** Which peers could not be given a route at the last look, and why; in words, one a range. */
+  /** Ranges without a route at the last check, and why; one per line. */
   get problems(): readonly string[] {
     return this.#problems;
   }
 
-  /** What `ensure` makes from now on; before the first call it touches nothing. */
+  /** Sets what `ensure` installs from now on; before the first call it changes nothing. */
   set(wanted: { readonly peers: readonly Peer[]; readonly ranges: readonly Cidr[] }): void {
     this.#wanted = wanted;
   }
 
-  /** Makes the routes right. Calls must not overlap. */
+  /** Installs missing routes and removes wrong ones. Calls must not overlap. */
   async ensure(): Promise<void> {
     if (this.#wanted === undefined) return;
     const { table, logger, onProblems } = this.#deps;

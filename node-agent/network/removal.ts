@@ -7,7 +7,10 @@ import { Firewall } from './firewall.ts';
 import type { NetworkDeps, NetworkOptions } from './network.ts';
 import { AttachmentStore } from './store.ts';
 
-/** Removes every trace of the network from the node: links, routes, the firewall table and the records. Pods lose their network. */
+/**
+ * Removes the network from the node: links, routes, the firewall table and the records. Pods lose
+ * their network.
+ */
 export async function removeNetwork(
   { stateDir }: Pick<NetworkOptions, 'stateDir'>,
   { logger }: Pick<NetworkDeps, 'logger'>,

@@ -9,7 +9,10 @@ export interface LockOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Many shared holders or one exclusive one, first come first served: an exclusive waiter holds later shared ones back. */
+/**
+ * Many shared holders or one exclusive one, in order of arrival: an exclusive waiter blocks later
+ * shared ones.
+ */
 export class SharedLock {
   #holders = 0;
   #exclusive = false;

@@ -10,13 +10,13 @@ import type { Logger } from '../../src/runtime/logger.ts';
 export interface StoreOptions {
   /** On tmpfs: pods do not outlive a boot, and no write waits for a disk. */
   readonly directory: string;
-  /** The running kernel's `boot_id`; what another boot wrote is dropped. */
+  /** The running kernel's `boot_id`; records of another boot are dropped. */
   readonly bootId: string;
 }
 
 export interface StoredState {
   readonly attachments: readonly Attachment[];
-  /** Addresses that rest, with the time since which they do (milliseconds since the epoch). */
+  /** Addresses in their cooldown, with its start (milliseconds since the epoch). */
   readonly cooling: ReadonlyMap<string, number>;
 }
 
@@ -44,7 +44,10 @@ const record = z.object({
   pod: z.object({ namespace: z.string(), name: z.string(), uid: z.string().optional() }).optional(),
 });
 
-/** One file an attachment and one a resting address. A file is whole or absent: written aside, then renamed. */
+/**
+ * One file per attachment and per address in its cooldown. A file is complete or absent: written
+ * aside, then renamed.
+ */
 export class AttachmentStore {
   readonly #attachments: string;
   readonly #cooling: string;
@@ -67,7 +70,7 @@ export class AttachmentStore {
     const stamp = join(directory, 'boot-id');
     const stamped = await readFile(stamp, 'utf8').catch(() => undefined);
     if (stamped?.trim() !== bootId) {
-      // Dropped before stamped: a crash between the two drops again.
+      // Dropped before stamped: after a crash between the two, they are dropped again.
       for (const old of [store.#attachments, store.#cooling]) await rm(old, { recursive: true, force: true });
       await writeWhole(stamp, `${bootId}\n`);
     }
@@ -81,7 +84,10 @@ export class AttachmentStore {
     await rm(directory, { recursive: true, force: true });
   }
 
-  /** Everything on record. A record that cannot be read is put aside and logged; its address is still safe, see `openNetwork`. */
+  /**
+   * Reads all records. A corrupt one is quarantined and logged; its address is still reserved, see
+   * `openNetwork`.
+   */
   async load(): Promise<StoredState> {
     const attachments: Attachment[] = [];
     for (const file of await readdir(this.#attachments)) {
@@ -96,7 +102,7 @@ export class AttachmentStore {
       } catch (error) {
         await mkdir(this.#quarantine, { recursive: true, mode: 0o700 });
         await rename(path, join(this.#quarantine, file));
-        this.#logger.error({ record: file, err: error }, 'attachment record is corrupt, put into quarantine');
+        this.#logger.error({ record: file, err: error }, 'quarantined a corrupt attachment record');
       }
     }
     const cooling = new Map<string, number>();
@@ -113,7 +119,7 @@ export class AttachmentStore {
     );
   }
 
-  /** Forgets the attachment, and remembers from when on its addresses rest. Repeatable. */
+  /** Removes the record, and stores the start of its addresses' cooldown. Idempotent. */
   async remove(attachment: Attachment, { resting }: { readonly resting: boolean }): Promise<void> {
     // In this order: a crash in between leaves the record, whose removal is then repeated.
     if (resting) {
@@ -123,7 +129,7 @@ export class AttachmentStore {
     await inMemory(() => rmSync(this.#recordPath(attachment), { force: true }));
   }
 
-  /** Forgets addresses that rest since before this time. */
+  /** Removes cooldowns that began before this time. */
   async forgetCooling(olderThanMs: number): Promise<void> {
     for (const address of await readdir(this.#cooling)) {
       const path = join(this.#cooling, address);
@@ -131,7 +137,7 @@ export class AttachmentStore {
     }
   }
 
-  /** Ids come from outside, so a file is named by their hash. */
+  /** IDs come from outside, so a file is named by their hash. */
   #recordPath(key: AttachmentKey): string {
     const hash = createHash('sha256').update(attachmentName(key)).digest('hex').slice(0, 32);
     return join(this.#attachments, `${hash}.json`);
@@ -146,8 +152,8 @@ async function writeWhole(path: string, content: string): Promise<void> {
 }
 
 /**
- * Changes of tmpfs take microseconds, and each turn of a threaded one a tenth of a millisecond of every ADD and DEL. An error is a
- * rejection as of any other write.
+ * Changes of tmpfs take microseconds, and each turn of a threaded one a tenth of a millisecond of
+ * every ADD and DEL. An error is a rejection as of any other write.
  */
 function inMemory(change: () => void): Promise<void> {
   return new Promise((resolve) => {

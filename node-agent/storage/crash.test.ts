@@ -142,7 +142,10 @@ describe.each(['simple', 'classic', 'file'] as const)('with sizes held by %s', (
   });
 });
 
-/** Starting on a healthy state asks for the usage once, and attaches the two volumes that are staged. */
+/**
+ * Starting on a healthy state asks for the usage once, and attaches the two volumes that are
+ * staged.
+ */
 const RECOVERY_STEPS = 3;
 
 async function expectNothingLeaks(storage: Storage, { pool, disk }: World): Promise<void> {

@@ -29,8 +29,8 @@ export interface Storage extends StorageServices, AsyncDisposable {}
 const CGROUP_ROOT = '/sys/fs/cgroup';
 
 /**
- * Opens the records, tries to open every pool once, and repairs what a crash or a reboot left. `run`
- * retries pools that fail; they do not affect the others, and the report has their problems.
+ * Opens the records, tries to open every pool once, and repairs what a crash or a reboot left.
+ * `run` retries pools that fail; they do not affect the others, and the report has their problems.
  */
 export async function openStorage(
   { stateDir, pools: configured, trashBytesPerSecond }: StorageOptions,

@@ -84,7 +84,10 @@ export interface ServiceDeps {
   readonly trashBytesPerRun?: bigint | undefined;
   /** Absent: I/O limits are not supported. */
   readonly io?: { readonly cgroups: IoCgroups | undefined; readonly devices: LimitedDevices };
-  /** Returns where the host mounts or attaches data of an id; undefined for nowhere. Absent: unchecked. */
+  /**
+   * Returns where the host mounts or attaches data of an id; undefined for nowhere. Absent:
+   * unchecked.
+   */
   readonly findUse?: (id: string) => Promise<string | undefined>;
   /** Called after every operation that may have changed a pool's usage. */
   readonly onUsageChange?: (() => void) | undefined;

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { API_GROUP, API_VERSION, type KindDefinition } from './kind.ts';
 
-/** The CustomResourceDefinition of a kind, as a plain object. */
+/** Returns the CustomResourceDefinition of a kind, as a plain object. */
 export function customResourceDefinition(definition: KindDefinition): object {
   const { kind, plural, singular, shortNames, columns, selectableFields } = definition;
   return {
@@ -45,7 +45,10 @@ function rootSchema({ description, spec, status, rules }: KindDefinition): objec
   };
 }
 
-/** A structural schema: what the API server stores and checks, which is the input side of zod's. */
+/**
+ * Returns a structural schema: what the API server stores and validates, which is the input side of
+ * zod's.
+ */
 export function structural(schema: z.ZodType): object {
   return z.toJSONSchema(schema, {
     target: 'openapi-3.0',
@@ -53,10 +56,11 @@ export function structural(schema: z.ZodType): object {
     unrepresentable: 'throw',
     reused: 'inline',
     override: ({ jsonSchema }) => {
-      // zod bounds every integer by what a JavaScript number holds; those are no limits of ours.
+      // zod bounds every integer by the range of a JavaScript number, which is not a limit of the
+      // API.
       if (jsonSchema.minimum === Number.MIN_SAFE_INTEGER) delete jsonSchema.minimum;
       if (jsonSchema.maximum === Number.MAX_SAFE_INTEGER) delete jsonSchema.maximum;
-      // The API server drops what a schema does not name, and takes no other word for it.
+      // The API server drops unknown fields, and does not allow the keyword.
       if (jsonSchema.additionalProperties === false) delete jsonSchema.additionalProperties;
       if (jsonSchema.type === 'integer') jsonSchema.format ??= 'int64';
     },

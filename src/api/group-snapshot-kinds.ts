@@ -16,20 +16,20 @@ import {
   snapshotResourceOf,
 } from './snapshot-kinds.ts';
 
-/** The group of Kubernetes' own kinds for snapshots of several volumes. */
+/** API group of the kinds for group snapshots. */
 export const GROUP_SNAPSHOT_GROUP = 'groupsnapshot.storage.k8s.io';
 
 const selector = z.object({
-  matchLabels: field(z.record(z.string(), z.string()), 'Labels that a claim has to have.').optional(),
+  matchLabels: field(z.record(z.string(), z.string()), 'Labels that a claim must have.').optional(),
   matchExpressions: field(
     z.array(
       z.object({
         key: field(z.string(), 'The label.'),
-        operator: field(z.enum(['In', 'NotIn', 'Exists', 'DoesNotExist']), 'How it is compared.'),
-        values: field(z.array(z.string()), 'With what, for In and NotIn.').optional(),
+        operator: field(z.enum(['In', 'NotIn', 'Exists', 'DoesNotExist']), 'Operator.'),
+        values: field(z.array(z.string()), 'Values for In and NotIn.').optional(),
       }),
     ),
-    'Other requirements of labels.',
+    'Further requirements of labels.',
   ).optional(),
 });
 
@@ -37,30 +37,30 @@ const spec = z
   .object({
     source: field(
       z.object({
-        selector: field(selector, 'The claims, in the same namespace, that are to be taken together.', {
+        selector: field(selector, 'The claims, in the same namespace, to snapshot together.', {
           rules: [fixed('selector')],
         }).optional(),
         volumeGroupSnapshotContentName: field(
           z.string(),
-          'The VolumeGroupSnapshotContent of a group snapshot that exists already.',
+          'The VolumeGroupSnapshotContent of an existing group snapshot.',
           { rules: [fixed('volumeGroupSnapshotContentName')] },
         ).optional(),
       }),
-      'Where the group snapshot comes from.',
+      'Source of the group snapshot.',
       {
         rules: [
           kept('selector'),
           kept('volumeGroupSnapshotContentName'),
           {
             rule: 'has(self.selector) != has(self.volumeGroupSnapshotContentName)',
-            message: 'exactly one of selector and volumeGroupSnapshotContentName must be given',
+            message: 'exactly one of selector and volumeGroupSnapshotContentName must be set',
           },
         ],
       },
     ),
     volumeGroupSnapshotClassName: field(
       z.string().min(1),
-      'The VolumeGroupSnapshotClass; the default one of the driver when it is left out.',
+      'The VolumeGroupSnapshotClass; the default class of the driver when absent.',
     ).optional(),
   })
   .meta(OPEN);
@@ -68,9 +68,9 @@ const spec = z
 const status = z
   .object({
     boundVolumeGroupSnapshotContentName: field(z.string(), 'The VolumeGroupSnapshotContent.').optional(),
-    creationTime: field(z.string(), 'The moment that all members show.', { format: 'date-time' }).optional(),
-    readyToUse: field(z.boolean(), 'Whether volumes can be made from all members.').optional(),
-    error: field(snapshotError, 'The last failure, until it is overcome.').optional(),
+    creationTime: field(z.string(), 'The point in time of all members.', { format: 'date-time' }).optional(),
+    readyToUse: field(z.boolean(), 'Whether all members can be restored.').optional(),
+    error: field(snapshotError, 'The last failure, until it is resolved.').optional(),
   })
   .meta(OPEN);
 
@@ -79,32 +79,32 @@ const contentSpec = z
     volumeGroupSnapshotRef: referenceTo('VolumeGroupSnapshot'),
     deletionPolicy: field(
       deletionPolicy,
-      'Delete: the group snapshot goes with its VolumeGroupSnapshot. Retain: it stays, and so does this object.',
+      'Delete: the group snapshot is deleted with its VolumeGroupSnapshot. Retain: it stays, and so does this object.',
     ),
     driver: field(z.string(), 'The CSI driver.'),
     volumeGroupSnapshotClassName: field(
       z.string(),
-      'The VolumeGroupSnapshotClass that it was made by; that may have changed since.',
+      'The VolumeGroupSnapshotClass it was created with; the class may have changed since.',
     ).optional(),
     source: field(
       z.object({
-        volumeHandles: field(z.array(z.string()), 'CSI ids of the volumes to take together.').optional(),
+        volumeHandles: field(z.array(z.string()), 'CSI ids of the volumes to snapshot together.').optional(),
         groupSnapshotHandles: field(
           z.object({
             volumeGroupSnapshotHandle: field(z.string(), 'CSI id of the group snapshot.'),
             volumeSnapshotHandles: field(z.array(z.string()), 'CSI ids of its members.'),
           }),
-          'A group snapshot that exists.',
+          'An existing group snapshot.',
         ).optional(),
       }),
-      'What the group snapshot is taken of, or which one it is.',
+      'Source of the group snapshot, or the existing one.',
       {
         rules: [
           kept('volumeHandles'),
           kept('groupSnapshotHandles'),
           {
             rule: 'has(self.volumeHandles) != has(self.groupSnapshotHandles)',
-            message: 'exactly one of volumeHandles and groupSnapshotHandles must be given',
+            message: 'exactly one of volumeHandles and groupSnapshotHandles must be set',
           },
         ],
       },
@@ -114,18 +114,21 @@ const contentSpec = z
 
 const contentStatus = z
   .object({
-    volumeGroupSnapshotHandle: field(z.string(), 'CSI id; absent as long as there is none.').optional(),
-    creationTime: field(z.string(), 'The moment that all members show.', { format: 'date-time' }).optional(),
-    readyToUse: field(z.boolean(), 'Whether volumes can be made from all members.').optional(),
-    error: field(snapshotError, 'The last failure, until it is overcome.').optional(),
+    volumeGroupSnapshotHandle: field(z.string(), 'CSI id; absent until it exists.').optional(),
+    creationTime: field(z.string(), 'The point in time of all members.', { format: 'date-time' }).optional(),
+    readyToUse: field(z.boolean(), 'Whether all members can be restored.').optional(),
+    error: field(snapshotError, 'The last failure, until it is resolved.').optional(),
     volumeSnapshotInfoList: field(
       z.array(
         z.object({
           volumeHandle: field(z.string(), 'CSI id of the volume.').optional(),
           snapshotHandle: field(z.string(), 'CSI id of its snapshot.').optional(),
-          creationTime: field(z.int(), 'Its moment, in nanoseconds since 1970-01-01 UTC.').optional(),
-          readyToUse: field(z.boolean(), 'Whether volumes can be made from it.').optional(),
-          restoreSize: field(z.int().min(0), 'The least size in bytes of such a volume.').optional(),
+          creationTime: field(z.int(), 'Its creation time, in nanoseconds since 1970-01-01 UTC.').optional(),
+          readyToUse: field(z.boolean(), 'Whether it can be restored.').optional(),
+          restoreSize: field(
+            z.int().min(0),
+            'The minimum size in bytes of a volume restored from it.',
+          ).optional(),
         }),
       ),
       'The members.',
@@ -133,7 +136,7 @@ const contentStatus = z
   })
   .meta(OPEN);
 
-/** Manifests and tools of before v1 name it. */
+/** Used by manifests and tools from before v1. */
 const EARLIER_VERSIONS = ['v1beta2'];
 const APPROVAL = 'https://github.com/kubernetes-csi/external-snapshotter/pull/1337';
 
@@ -146,10 +149,10 @@ export const VOLUME_GROUP_SNAPSHOT_KIND: SnapshotKindDefinition = {
   namespaced: true,
   approval: APPROVAL,
   earlierVersions: EARLIER_VERSIONS,
-  description: "A user's wish for the state of several volumes at one moment.",
+  description: "A user's request for a snapshot of several volumes at one point in time.",
   fields: {
-    spec: field(spec, 'What is asked for.'),
-    status: field(status, 'What has become of it.').optional(),
+    spec: field(spec, 'The request.'),
+    status: field(status, 'The observed state.').optional(),
   },
   required: ['spec'],
   columns: [
@@ -178,10 +181,10 @@ export const VOLUME_GROUP_SNAPSHOT_CONTENT_KIND: SnapshotKindDefinition = {
   namespaced: false,
   approval: APPROVAL,
   earlierVersions: EARLIER_VERSIONS,
-  description: 'A group snapshot as it is in the storage system.',
+  description: 'A group snapshot in the storage system.',
   fields: {
-    spec: field(contentSpec, 'Which group snapshot it is.'),
-    status: field(contentStatus, 'What has become of it.').optional(),
+    spec: field(contentSpec, 'The group snapshot.'),
+    status: field(contentStatus, 'The observed state.').optional(),
   },
   required: ['spec'],
   columns: [
@@ -211,10 +214,8 @@ export const VOLUME_GROUP_SNAPSHOT_CLASS_KIND: SnapshotKindDefinition = {
   shortNames: ['vgsclass', 'vgsclasses'],
   approval: APPROVAL,
   earlierVersions: EARLIER_VERSIONS,
-  description: 'How the group snapshots of a driver are taken, and what becomes of them.',
-  ...classDefinition(
-    'Whether a group snapshot goes with its VolumeGroupSnapshot, or stays when that is deleted.',
-  ),
+  description: 'How the group snapshots of a driver are created and deleted.',
+  ...classDefinition('Whether a group snapshot is deleted with its VolumeGroupSnapshot, or stays.'),
 };
 
 export const GROUP_SNAPSHOT_KINDS: readonly SnapshotKindDefinition[] = [

@@ -16,7 +16,10 @@ export interface Column {
   readonly priority?: 1;
 }
 
-/** All there is to know of a kind: its types and its CustomResourceDefinition come from here. All kinds are cluster-wide. */
+/**
+ * The definition of a kind, from which its types and its CustomResourceDefinition are derived. All
+ * kinds are cluster-scoped.
+ */
 export interface KindDefinition {
   readonly kind: string;
   readonly plural: string;
@@ -28,17 +31,17 @@ export interface KindDefinition {
   /** Rules over the whole object. */
   readonly rules?: readonly Rule[];
   readonly columns: readonly Column[];
-  /** Fields that a field selector may name. */
+  /** Fields for field selectors. */
   readonly selectableFields?: readonly string[];
 }
 
-/** An object of a kind as it is in the API, its defaults filled in by the server. */
+/** An object of a kind as in the API, with the server's defaults. */
 export interface KindObject<Spec extends z.ZodType, Status extends z.ZodType> extends KubeObject {
   readonly spec: Frozen<z.output<Spec>>;
   readonly status?: Frozen<z.output<Status>>;
 }
 
-/** The descriptor of a kind for `src/kube`. */
+/** Returns the resource of a kind for `src/kube`. */
 export function resourceOf<T extends KubeObject>({
   kind,
   plural,
@@ -51,7 +54,7 @@ export function resourceOf<T extends KubeObject>({
 
 export const AGE: Column = { name: 'Age', type: 'date', jsonPath: '.metadata.creationTimestamp' };
 
-/** A column with the status of condition `type`. */
+/** Returns a column with the status of condition `type`. */
 export function conditionColumn(type: string): Column {
   return { name: type, type: 'string', jsonPath: `.status.conditions[?(@.type=="${type}")].status` };
 }

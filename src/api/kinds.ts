@@ -6,7 +6,7 @@ import { NODE_LABEL_RULE_KIND } from './node-label-rule.ts';
 import { RUNTIME_POLICY_KIND } from './runtime-policy.ts';
 import { STORAGE_POOL_KIND } from './storage-pool.ts';
 
-/** Every kind of ours. */
+/** All kinds of keelson.dev. */
 export const KINDS: readonly KindDefinition[] = [
   LOCAL_VOLUME_KIND,
   NETWORK_POOL_KIND,

@@ -6,36 +6,36 @@ import { conditions, exactlyOne, immutable, objectName, observedGeneration } fro
 const parameters = z.record(z.string(), z.string().max(1024));
 
 const spec = z.object({
-  nodeName: field(objectName, 'The node that has the volume, for good.'),
+  nodeName: field(objectName, 'The node of the volume; immutable.'),
   poolName: field(objectName, 'The StoragePool on that node.'),
   type: field(
     z.enum(['Volume', 'Snapshot']).default('Volume'),
-    'A Snapshot is the read-only state of another volume at one moment; others can be made from it.',
+    'A Snapshot is the read-only state of another volume at one point in time; volumes can be restored from it.',
   ),
-  size: field(quantity, 'What is asked for. It may grow, and may go back as far as to what the volume has.'),
+  size: field(quantity, 'Requested size. It may grow, and may shrink down to the size that the volume has.'),
   volumeMode: field(
     z.enum(['Filesystem', 'Block']).default('Filesystem'),
     'Whether pods get a directory or a block device.',
   ),
   fsType: field(
     z.enum(['btrfs', 'ext4', 'xfs']),
-    'File system, where the backend gives a choice.',
+    'File system, where the backend supports several.',
   ).optional(),
   source: field(
     z.object({
-      volumeName: field(objectName, 'LocalVolume to clone, or to take the snapshot of.').optional(),
-      snapshotName: field(objectName, 'LocalVolume of type Snapshot to start from.').optional(),
+      volumeName: field(objectName, 'LocalVolume to clone, or to snapshot.').optional(),
+      snapshotName: field(objectName, 'LocalVolume of type Snapshot to restore.').optional(),
     }),
-    'What the content starts as; empty when absent. It is on the same node and pool.',
+    'Source of the content, on the same node and pool; the volume is empty when absent.',
     { rules: [exactlyOne(['volumeName', 'snapshotName'])] },
   ).optional(),
   claim: field(
     z.object({
       namespace: field(z.string().max(63), 'Its namespace.'),
       name: field(z.string().max(253), 'Its name.'),
-      uid: field(z.string().max(64), 'Its UID: another claim of that name has no right to the volume.'),
+      uid: field(z.string().max(64), 'Its UID: another claim of that name has no access to the volume.'),
     }),
-    'The claim (or VolumeSnapshot) that this was made for.',
+    'The claim (or VolumeSnapshot) that it was created for.',
   ).optional(),
   group: field(
     z.object({
@@ -45,17 +45,14 @@ const spec = z.object({
       ),
       volumeNames: field(
         z.array(objectName).min(1).max(16),
-        'LocalVolumes of which snapshots are taken at one instant: those of all members.',
+        'LocalVolumes of all members, which are snapshotted at the same instant.',
       ),
     }),
-    'A Snapshot of a group is taken and deleted with all other members, or not at all.',
+    'A Snapshot of a group is created and deleted with all other members, or not at all.',
   ).optional(),
   parameters: field(parameters, 'Parameters of the StorageClass.', { maxProperties: 64 }).optional(),
-  attributesClassName: field(
-    objectName,
-    'The VolumeAttributesClass that mutableParameters are those of.',
-  ).optional(),
-  mutableParameters: field(parameters, 'Parameters of the VolumeAttributesClass; these may change.', {
+  attributesClassName: field(objectName, 'The VolumeAttributesClass of mutableParameters.').optional(),
+  mutableParameters: field(parameters, 'Parameters of the VolumeAttributesClass; mutable.', {
     maxProperties: 64,
   }).optional(),
 });
@@ -64,38 +61,47 @@ const status = z.object({
   observedGeneration,
   phase: field(
     z.enum(['Pending', 'Ready', 'Exhausted', 'Failed', 'Lost']),
-    'Pending until the node has acted. Exhausted: the pool has no room, the claim goes elsewhere. Failed: it will not work on any try. Lost: it was there and is not.',
+    'Pending until the node has acted. Exhausted: the pool has not enough free space, and the claim is rescheduled. Failed: retries will not help. Lost: it existed and no longer does.',
   ).optional(),
-  capacity: field(quantity, 'What the volume has.').optional(),
+  capacity: field(quantity, 'Size of the volume.').optional(),
   volumeHandle: field(z.string().max(128), 'Its CSI volume or snapshot id.').optional(),
-  mutableParameters: field(parameters, 'Those of spec.mutableParameters that are in force, as numbers.', {
+  mutableParameters: field(parameters, 'Parameters of spec.mutableParameters that are applied, as numbers.', {
     maxProperties: 64,
   }).optional(),
-  groupHandle: field(
-    z.string().max(128),
-    'The CSI id of the group snapshot that it is a member of.',
-  ).optional(),
-  creationTime: field(z.string(), 'The moment of a snapshot, the making of a volume.', {
+  groupHandle: field(z.string().max(128), 'CSI id of the group snapshot that it is a member of.').optional(),
+  creationTime: field(z.string(), 'Creation time; of a snapshot, its point in time.', {
     format: 'date-time',
   }).optional(),
-  message: field(z.string().max(1024), 'Why it is in this phase, for people.').optional(),
+  message: field(z.string().max(1024), 'Human-readable reason for the phase.').optional(),
   conditions,
 });
 
 /**
- * A finalizer: keeps a LocalVolume in the API for as long as its data may be on its node. It is there before any data is, so whoever creates
- * one puts it there; the agent of the node takes it off when the data is gone, and the controller for a node that never will.
+ * A finalizer: keeps a LocalVolume for as long as its data may be on its node. Its creator sets it
+ * before any data exists; the agent of the node removes it when the data is deleted, and the
+ * controller for a node that no longer exists.
  */
 export const DATA_FINALIZER = 'keelson.dev/data';
-/** A condition: True while the volume has grown and its file system has not; it will when kubelet asks (NodeExpandVolume). */
+/**
+ * Condition: True while the volume is larger than its file system; kubelet expands it
+ * (NodeExpandVolume).
+ */
 export const NODE_EXPANSION_REQUIRED = 'NodeExpansionRequired';
-/** A condition: whether the volume has the size that is asked for, and why not. */
+/** Condition: whether the volume has the requested size, and why not. */
 export const SIZED = 'Sized';
-/** A condition: whether spec.mutableParameters are in force, and why not; there where there are any, or were. */
+/**
+ * Condition: whether spec.mutableParameters are applied, and why not; present where there are or
+ * were any.
+ */
 export const MODIFIED = 'Modified';
-/** A condition of the controller, there only while it is False: the node of the volume is gone from the cluster. */
+/**
+ * Condition of the controller, present only while False: the node of the volume no longer exists.
+ */
 export const REACHABLE = 'Reachable';
-/** A condition of the controller, there only while it is False: no PersistentVolume has the volume any more. */
+/**
+ * Condition of the controller, present only while False: the volume has no PersistentVolume any
+ * more.
+ */
 export const OWNED = 'Owned';
 
 export const LOCAL_VOLUME_KIND: KindDefinition = {
@@ -104,9 +110,9 @@ export const LOCAL_VOLUME_KIND: KindDefinition = {
   singular: 'localvolume',
   shortNames: ['lvol'],
   description:
-    'One volume or snapshot on one node: written by the controller as intent, and by the agent of that node as truth. Not for editing by hand.',
-  spec: field(spec, 'What is to be, and where.', {
-    // The controller writes it, nobody else: books on the owner of each field would only cost.
+    'One volume or snapshot on one node: its spec is written by the controller, its status by the agent of that node. Not meant to be edited by hand.',
+  spec: field(spec, 'Desired state.', {
+    // Only written by the controller: tracking the owner of each field would only cost.
     atomic: true,
     rules: [
       ...immutable({
@@ -115,26 +121,26 @@ export const LOCAL_VOLUME_KIND: KindDefinition = {
       }),
       {
         rule: "self.type != 'Snapshot' || (has(self.source) && has(self.source.volumeName))",
-        message: 'a Snapshot names the volume that it is taken of, in source.volumeName',
+        message: 'a Snapshot requires source.volumeName',
         fieldPath: '.source',
       },
       {
         rule: "!has(self.group) || (self.type == 'Snapshot' && has(self.source) && has(self.source.volumeName) && self.source.volumeName in self.group.volumeNames)",
-        message: 'a member of a group is a Snapshot, of one of the volumes of the group',
+        message: 'a member of a group must be a Snapshot of one of the volumes of the group',
         fieldPath: '.group',
       },
       {
         rule: "self.volumeMode != 'Block' || !has(self.fsType)",
-        message: 'a Block volume has no file system: leave fsType out',
+        message: 'fsType must not be set for a Block volume',
         fieldPath: '.fsType',
       },
     ],
   }),
-  status: field(status, 'What is, as the agent of the node found it.'),
+  status: field(status, 'Observed state, written by the agent of the node.'),
   rules: [
     {
       rule: '!has(oldSelf.status) || !has(oldSelf.status.capacity) || self.spec.size == oldSelf.spec.size || quantity(self.spec.size).compareTo(quantity(oldSelf.status.capacity)) >= 0',
-      message: 'spec.size must not be less than what the volume has (status.capacity): volumes do not shrink',
+      message: 'spec.size must not be less than status.capacity: volumes do not shrink',
       fieldPath: '.spec.size',
     },
   ],

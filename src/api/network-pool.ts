@@ -8,13 +8,13 @@ const cidr = field(z.string().max(43), 'An address range.', {
     { rule: 'isCIDR(self)', message: 'must be an address range like 192.168.0.0/16 or fd00:88::/48' },
     {
       rule: '!isCIDR(self) || cidr(self) == cidr(self).masked()',
-      message: 'has bits set after its prefix: write the first address of the range',
+      message: 'has bits set beyond its prefix: use the first address of the range',
     },
   ],
 });
 
 const spec = z.object({
-  nodeSelector: labelSelector('Nodes that it is for; all when absent.').optional(),
+  nodeSelector: labelSelector('Nodes that it applies to; all when absent.').optional(),
   masqueradeExclusions: field(
     z.array(cidr).min(1).max(64),
     "Destinations that see the pod's own address instead of the node's, besides the pods of all nodes.",
@@ -24,7 +24,7 @@ const spec = z.object({
 
 const status = z.object({
   observedGeneration,
-  nodes: field(z.int().min(0), 'Nodes that it is for.').optional(),
+  nodes: field(z.int().min(0), 'Number of nodes that it applies to.').optional(),
 });
 
 export const NETWORK_POOL_KIND: KindDefinition = {
@@ -33,9 +33,9 @@ export const NETWORK_POOL_KIND: KindDefinition = {
   singular: 'networkpool',
   shortNames: ['npool'],
   description:
-    "What pods have of the network besides their nodes' ranges (node.spec.podCIDRs): exceptions from masquerading.",
-  spec: field(spec, 'What, and for which nodes.'),
-  status: field(status, 'Whom it is for.'),
+    "Network settings of pods besides their nodes' ranges (node.spec.podCIDRs): exceptions from masquerading.",
+  spec: field(spec, 'Settings, and the nodes that they apply to.'),
+  status: field(status, 'Observed state.'),
   columns: [
     { name: 'Direct', type: 'string', jsonPath: '.spec.masqueradeExclusions' },
     { name: 'Nodes', type: 'integer', jsonPath: '.status.nodes' },

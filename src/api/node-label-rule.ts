@@ -5,14 +5,14 @@ import { conditions, exactlyOne, objectName, observedGeneration } from './schema
 
 const OURS: Rule = {
   rule: "!self.matches('^([^/]*[.])?topology[.]keelson[.]dev/') && self != 'keelson.dev/agent-not-ready'",
-  message: 'is written by Keelson itself; take another key',
+  message: 'is written by Keelson; use another key',
 };
 const NOT_KUBERNETES: Rule = {
   rule: "!self.matches('^([^/]*[.])?(kubernetes|k8s)[.]io/')",
   message:
-    "must not be under kubernetes.io or k8s.io, which are Kubernetes' own; take a prefix of yours, or keelson.dev",
+    'must not be under kubernetes.io or k8s.io, which are reserved for Kubernetes; use a prefix of your own, or keelson.dev',
 };
-/** Labels that describe nodes have places of their own there. */
+/** Labels for node features have reserved subdomains. */
 const NOT_KUBERNETES_LABEL: Rule = {
   rule: `self.matches('^([^/]*[.])?(feature|profile)[.]node[.]kubernetes[.]io/') || ${NOT_KUBERNETES.rule}`,
   message: NOT_KUBERNETES.message,
@@ -39,49 +39,49 @@ const label = field(
   z.object({
     key: key('Key of the label, with a prefix.', NOT_KUBERNETES_LABEL),
     value: field(labelValue, 'Its value.').optional(),
-    expression: expression('CEL that gives its value, a string.').optional(),
+    expression: expression('CEL expression for its value, a string.').optional(),
   }),
-  'A label, with a value or the expression for one.',
+  'A label, with a value or an expression.',
   { rules: [exactlyOne(['value', 'expression'])] },
 );
 
 const taint = z.object({
   key: key('Key of the taint, with a prefix.', NOT_KUBERNETES),
   value: field(labelValue, 'Its value.').optional(),
-  effect: field(z.enum(['NoSchedule', 'PreferNoSchedule', 'NoExecute']), 'What it does to pods.'),
+  effect: field(z.enum(['NoSchedule', 'PreferNoSchedule', 'NoExecute']), 'Effect on pods.'),
 });
 
 const extendedResource = field(
   z.object({
     name: key('Name of the resource, with a prefix.', NOT_KUBERNETES),
-    quantity: field(z.int().min(0), 'How many there are.').optional(),
-    expression: expression('CEL that gives how many there are, an integer.').optional(),
+    quantity: field(z.int().min(0), 'Quantity.').optional(),
+    expression: expression('CEL expression for the quantity, an integer.').optional(),
   }),
-  'An extended resource, with a quantity or the expression for one.',
+  'An extended resource, with a quantity or an expression.',
   { rules: [exactlyOne(['quantity', 'expression'])] },
 );
 
 const spec = z.object({
-  nodeSelector: labelSelector('Nodes that the rule looks at; all when absent.').optional(),
+  nodeSelector: labelSelector('Nodes that the rule applies to; all when absent.').optional(),
   match: field(
     z.string().min(1).max(4096).default('true'),
-    'CEL over `inventory` (of the status of the NodeInventory, what does not move by itself) and `node` (name, and the labels that no rule gave): whether the rule applies. Example: inventory.disks.exists(d, d.type == "nvme").',
+    'CEL over `inventory` (status of the NodeInventory, without volatile figures) and `node` (name, and labels that no rule granted): whether the rule applies. Example: inventory.disks.exists(d, d.type == "nvme").',
   ),
   priority: field(
     z.int().min(-1_000_000).max(1_000_000).default(0),
-    'Of two rules that give one key different values the higher wins; of equal ones, the name that sorts first.',
+    'Of two rules with different values for one key, the higher priority wins; of equal ones, the name that sorts first.',
   ),
   evictPods: field(
     z.boolean(),
-    'Must be true for taints with the effect NoExecute, which end the pods that run on the nodes that match.',
+    'Must be true for taints with the effect NoExecute, which evict running pods from matching nodes.',
   ).optional(),
-  labels: field(z.array(label).max(64), 'Labels of the nodes that match.', { mapKeys: ['key'] }).optional(),
-  taints: field(z.array(taint).max(16), 'Taints of the nodes that match.', {
+  labels: field(z.array(label).max(64), 'Labels of matching nodes.', { mapKeys: ['key'] }).optional(),
+  taints: field(z.array(taint).max(16), 'Taints of matching nodes.', {
     mapKeys: ['key', 'effect'],
   }).optional(),
   extendedResources: field(
     z.array(extendedResource).max(16),
-    'Resources that pods may ask for on the nodes that match.',
+    'Resources that pods may request on matching nodes.',
     {
       mapKeys: ['name'],
     },
@@ -90,33 +90,36 @@ const spec = z.object({
 
 const status = z.object({
   observedGeneration,
-  matchedNodes: field(z.int().min(0), 'Nodes that match.').optional(),
+  matchedNodes: field(z.int().min(0), 'Number of matching nodes.').optional(),
   failures: field(
     z
       .array(
         z.object({
           nodeName: field(objectName, 'Where.'),
-          message: field(z.string().max(1024), 'What is wrong.'),
+          message: field(z.string().max(1024), 'Error message.'),
         }),
       )
       .max(10),
-    'The first nodes on which the rule could not be evaluated. They keep what they had.',
+    'The first nodes on which the rule could not be evaluated. What was applied there stays.',
     { mapKeys: ['nodeName'] },
   ).optional(),
-  failedNodes: field(z.int().min(0), 'Nodes on which the rule could not be evaluated.').optional(),
+  failedNodes: field(z.int().min(0), 'Number of nodes on which the rule could not be evaluated.').optional(),
   conflicts: field(
     z
       .array(
         z.object({
           nodeName: field(objectName, 'Where.'),
-          message: field(z.string().max(1024), 'What has another value there, and who gave it.'),
+          message: field(z.string().max(1024), 'What has another value there, and who set it.'),
         }),
       )
       .max(10),
-    'The first nodes that match and lack something of the rule, because another rule or somebody else has set it.',
+    'The first matching nodes that lack something of the rule, because another rule or writer has set it.',
     { mapKeys: ['nodeName'] },
   ).optional(),
-  conflictingNodes: field(z.int().min(0), 'Nodes that match and lack something of the rule.').optional(),
+  conflictingNodes: field(
+    z.int().min(0),
+    'Number of matching nodes that lack something of the rule.',
+  ).optional(),
   conditions,
 });
 
@@ -126,21 +129,20 @@ export const NODE_LABEL_RULE_KIND: KindDefinition = {
   singular: 'nodelabelrule',
   shortNames: ['nlr'],
   description: 'Labels, taints and extended resources for the nodes whose inventory matches.',
-  spec: field(spec, 'When, and what then.', {
+  spec: field(spec, 'Condition, and what is granted.', {
     rules: [
       {
         rule: 'has(self.labels) || has(self.taints) || has(self.extendedResources)',
-        message: 'at least one of labels, taints and extendedResources must be given',
+        message: 'at least one of labels, taints and extendedResources must be set',
       },
       {
         rule: "!has(self.taints) || !self.taints.exists(t, t.effect == 'NoExecute') || (has(self.evictPods) && self.evictPods)",
-        message:
-          'a taint with the effect NoExecute ends the pods that run on a node; set evictPods to true where that is wanted',
+        message: 'a taint with the effect NoExecute evicts running pods; set evictPods to true to allow that',
         fieldPath: '.taints',
       },
     ],
   }),
-  status: field(status, 'What came of it.'),
+  status: field(status, 'Observed state.'),
   columns: [
     { name: 'Nodes', type: 'integer', jsonPath: '.status.matchedNodes' },
     conditionColumn('Valid'),

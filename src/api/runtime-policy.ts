@@ -6,7 +6,10 @@ import { conditions, observedGeneration } from './schema.ts';
 
 const status = z.object({
   observedGeneration,
-  nodes: field(z.int().min(0), 'Nodes whose proxy has this version of the policy.').optional(),
+  nodes: field(
+    z.int().min(0),
+    'Number of nodes whose proxy enforces this generation of the policy.',
+  ).optional(),
   conditions,
 });
 
@@ -16,9 +19,9 @@ export const RUNTIME_POLICY_KIND: KindDefinition = {
   singular: 'runtimepolicy',
   shortNames: ['rpol'],
   description:
-    "What happens to kubelet's calls to the container runtime: changed, refused or written down on the way. The same document works as a file of the proxy.",
+    "What happens to kubelet's calls to the container runtime: they are changed, denied or logged. The same document works as a file of the proxy.",
   spec: policySpec,
-  status: field(status, 'Where it is in force.'),
+  status: field(status, 'Observed state.'),
   columns: [
     { name: 'Failure', type: 'string', jsonPath: '.spec.failurePolicy' },
     { name: 'DryRun', type: 'boolean', jsonPath: '.spec.dryRun' },
@@ -29,6 +32,9 @@ export const RUNTIME_POLICY_KIND: KindDefinition = {
   ],
 };
 
-/** The API's form of a policy; `parsePolicies` (src/core/policies/policy-parse.ts) takes the same document from a file. */
+/**
+ * A policy as in the API; `parsePolicies` (src/core/policies/policy-parse.ts) accepts the same
+ * document from a file.
+ */
 export type RuntimePolicyObject = KindObject<typeof policySpec, typeof status>;
 export const RUNTIME_POLICIES = resourceOf<RuntimePolicyObject>(RUNTIME_POLICY_KIND);

@@ -1,21 +1,21 @@
 import { z } from 'zod';
 import { field, type Rule } from '../core/kube-text/document-schema.ts';
 
-/** Readonly at every depth: objects of the API are shared and never changed in place. */
+/** Readonly at every depth: objects of the API are shared and never modified in place. */
 export type Frozen<T> = T extends readonly (infer Item)[]
   ? readonly Frozen<Item>[]
   : T extends object
     ? { readonly [Key in keyof T]: Frozen<T[Key]> }
     : T;
 
-/** Rules that keep fields of an object as they were created; `optional` ones may not come or go either. */
+/** Returns rules that make fields immutable; `optional` ones can be neither added nor removed. */
 export function immutable(fields: {
   readonly required: readonly string[];
   readonly optional?: readonly string[];
 }): Rule[] {
   const rule = (name: string, unchanged: string): Rule => ({
     rule: unchanged,
-    message: `${name} cannot be changed; create another object instead`,
+    message: `${name} is immutable; create another object instead`,
     fieldPath: `.${name}`,
   });
   return [
@@ -29,16 +29,16 @@ export function immutable(fields: {
   ];
 }
 
-/** A rule that exactly one of `names` is given. */
+/** Returns a rule that exactly one of `names` is set. */
 export function exactlyOne(names: readonly string[]): Rule {
   const list = `${names.slice(0, -1).join(', ')} or ${names.at(-1) ?? ''}`;
   return {
     rule: `[${names.map((name) => `has(self.${name})`).join(', ')}].filter(given, given).size() == 1`,
-    message: `exactly one of ${list} must be given`,
+    message: `exactly one of ${list} must be set`,
   };
 }
 
-/** A name as pools, nodes and volumes have it: a DNS subdomain. */
+/** A name of a pool, node or volume: a DNS subdomain. */
 export const objectName = z
   .string()
   .min(1)
@@ -54,27 +54,27 @@ export const noDotDot: Rule = {
 
 const CONDITION_STATUS = ['True', 'False', 'Unknown'] as const;
 
-/** Written as a whole by one owner: the API server keeps no books on its fields (decision 0025). */
+/** Written as a whole by one owner: the API server does not track its fields (decision 0025). */
 const condition = field(
   z.object({
     type: field(z.string().max(316), 'CamelCase name of the condition.'),
     status: field(z.enum(CONDITION_STATUS), 'True, False or Unknown.'),
-    observedGeneration: field(z.int().min(0), 'Generation of the spec that this was said of.').optional(),
+    observedGeneration: field(z.int().min(0), 'Generation of the spec that was observed.').optional(),
     lastTransitionTime: field(z.string(), 'When status last changed.', { format: 'date-time' }),
     reason: field(z.string().min(1).max(1024), 'CamelCase reason, for programs.'),
-    message: field(z.string().max(32_768), 'What is the matter, for people.'),
+    message: field(z.string().max(32_768), 'Human-readable message.'),
   }),
-  'One thing that holds, or does not.',
+  'One aspect of the observed state.',
   { atomic: true },
 );
 
 export type Condition = Frozen<z.output<typeof condition>>;
 
-export const conditions = field(z.array(condition).max(32), 'What holds of this object at present.', {
+export const conditions = field(z.array(condition).max(32), 'Current conditions.', {
   mapKeys: ['type'],
 }).optional();
 
 export const observedGeneration = field(
   z.int().min(0),
-  'Generation of the spec that this status was made from.',
+  'Generation of the spec that was observed.',
 ).optional();

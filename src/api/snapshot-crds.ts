@@ -4,7 +4,7 @@ import { structural } from './crd.ts';
 import { GROUP_SNAPSHOT_KINDS } from './group-snapshot-kinds.ts';
 import { SNAPSHOT_KINDS, type SnapshotKindDefinition } from './snapshot-kinds.ts';
 
-/** The CustomResourceDefinition of a standard snapshot kind, as a plain object. */
+/** Returns the CustomResourceDefinition of a standard snapshot kind, as a plain object. */
 export function snapshotDefinition(definition: SnapshotKindDefinition): object {
   const { group, kind, plural, singular, shortNames, namespaced, description, fields, required } = definition;
   const { earlierVersions = [] } = definition;
@@ -24,7 +24,7 @@ export function snapshotDefinition(definition: SnapshotKindDefinition): object {
           metadata: { type: 'object' },
           ...Object.fromEntries(Object.entries(fields).map(([field, type]) => [field, structural(type)])),
         },
-        // Where there is no spec and status, fields of releases to come are here.
+        // Without spec and status, fields of later releases are at the top level.
         ...(hasStatus ? {} : { 'x-kubernetes-preserve-unknown-fields': true }),
       },
     },
@@ -44,19 +44,19 @@ export function snapshotDefinition(definition: SnapshotKindDefinition): object {
       scope: namespaced ? 'Namespaced' : 'Cluster',
       versions: [
         version('v1', true),
-        // The same words mean the same in it, so nothing is converted.
+        // All versions have the same fields, so nothing is converted.
         ...earlierVersions.map((name) => version(name, false)),
       ],
     },
   };
 }
 
-/** The files of `deploy/snapshot-crds`: text by name. */
+/** Returns the files of `deploy/snapshot-crds`: text by name. */
 export function snapshotCrdFiles(): Map<string, string> {
   return filesOf(SNAPSHOT_KINDS);
 }
 
-/** The files of `deploy/group-snapshot-crds`, for clusters that have the others already. */
+/** Returns the files of `deploy/group-snapshot-crds`, for clusters that have the others already. */
 export function groupSnapshotCrdFiles(): Map<string, string> {
   return filesOf(GROUP_SNAPSHOT_KINDS);
 }

@@ -4,10 +4,16 @@ import { AGE, type Column } from './kind.ts';
 import { field, type Rule } from '../core/kube-text/document-schema.ts';
 import { type Frozen } from './schema.ts';
 
-/** The group of Kubernetes' own snapshot kinds. They are everybody's: what is here is as on the wire, with nothing added. */
+/**
+ * API group of the standard snapshot kinds. They are shared by all drivers: the definitions follow
+ * the wire format, with nothing added.
+ */
 export const SNAPSHOT_GROUP = 'snapshot.storage.k8s.io';
 
-/** What a standard kind is, for its types and for the CustomResourceDefinition that we ship where nobody else did. */
+/**
+ * The definition of a standard kind, for its types and for the CustomResourceDefinition that
+ * Keelson ships.
+ */
 export interface SnapshotKindDefinition {
   readonly group: string;
   readonly kind: string;
@@ -16,28 +22,28 @@ export interface SnapshotKindDefinition {
   readonly shortNames: readonly string[];
   readonly namespaced: boolean;
   readonly description: string;
-  /** The review that lets a kind be in a group of Kubernetes; the API server asks for it. */
+  /** The API review that Kubernetes' groups require as an annotation. */
   readonly approval: string;
   /** Served beside `v1`, with the same fields. */
   readonly earlierVersions?: readonly string[];
-  /** Fields beside metadata, by name; `status` among them is a subresource. */
+  /** Fields beside metadata, by name; `status` is a subresource. */
   readonly fields: Readonly<Record<string, z.ZodType>>;
   readonly required: readonly string[];
   readonly columns: readonly Column[];
 }
 
-/** Fields of releases to come survive where our definitions stand in for newer ones. */
+/** Keeps fields of later releases where these definitions replace newer ones. */
 export const OPEN = { 'x-kubernetes-preserve-unknown-fields': true } as const;
 
-/** resource.Quantity, in every way that Kubernetes can write it. */
+/** resource.Quantity, in every form that Kubernetes can write. */
 const anyQuantity = z
   .string()
   .max(64)
   .regex(/^[+-]?(\d+(\.\d*)?|\.\d+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?\d+)?$/);
 
 export const snapshotError = z.object({
-  message: field(z.string(), 'What went wrong, for people. It may be logged: no secrets.').optional(),
-  time: field(z.string(), 'When it was met.', { format: 'date-time' }).optional(),
+  message: field(z.string(), 'Human-readable error. It may be logged: no secrets.').optional(),
+  time: field(z.string(), 'Time of the error.', { format: 'date-time' }).optional(),
 });
 
 export const deletionPolicy = z.enum(['Delete', 'Retain']);
@@ -50,22 +56,22 @@ export function kept(name: string): Rule {
 }
 
 export function fixed(name: string): Rule {
-  return { rule: 'self == oldSelf', message: `${name} cannot be changed; create another object instead` };
+  return { rule: 'self == oldSelf', message: `${name} is immutable; create another object instead` };
 }
 
 type ReferenceField = 'apiVersion' | 'fieldPath' | 'kind' | 'name' | 'namespace' | 'resourceVersion' | 'uid';
 
-/** The object of `kind` that a content belongs to. */
+/** Returns the schema of a reference to the object of `kind` that a content belongs to. */
 export function referenceTo(kind: string): z.ZodObject<Record<ReferenceField, z.ZodOptional<z.ZodString>>> {
   return field(
     z
       .object({
         apiVersion: field(z.string(), 'API version of the referent.').optional(),
-        fieldPath: field(z.string(), 'Not used here.').optional(),
+        fieldPath: field(z.string(), 'Not used.').optional(),
         kind: field(z.string(), `${kind}.`).optional(),
         name: field(z.string(), 'Its name.').optional(),
         namespace: field(z.string(), 'Its namespace.').optional(),
-        resourceVersion: field(z.string(), 'Not used here.').optional(),
+        resourceVersion: field(z.string(), 'Not used.').optional(),
         uid: field(z.string(), 'Its UID; empty until it is bound.').optional(),
       })
       .meta({ 'x-kubernetes-map-type': 'atomic' }),
@@ -74,7 +80,7 @@ export function referenceTo(kind: string): z.ZodObject<Record<ReferenceField, z.
       rules: [
         {
           rule: 'has(self.name) && has(self.__namespace__)',
-          message: `both name and namespace of the ${kind} must be given`,
+          message: `both name and namespace of the ${kind} must be set`,
         },
       ],
     },
@@ -85,37 +91,33 @@ const snapshotSpec = z
   .object({
     source: field(
       z.object({
-        persistentVolumeClaimName: field(
-          z.string(),
-          'The claim, in the same namespace, that a snapshot is to be taken of.',
-          { rules: [fixed('persistentVolumeClaimName')] },
-        ).optional(),
-        volumeSnapshotContentName: field(
-          z.string(),
-          'The VolumeSnapshotContent of a snapshot that exists already.',
-          { rules: [fixed('volumeSnapshotContentName')] },
-        ).optional(),
+        persistentVolumeClaimName: field(z.string(), 'The claim, in the same namespace, to snapshot.', {
+          rules: [fixed('persistentVolumeClaimName')],
+        }).optional(),
+        volumeSnapshotContentName: field(z.string(), 'The VolumeSnapshotContent of an existing snapshot.', {
+          rules: [fixed('volumeSnapshotContentName')],
+        }).optional(),
       }),
-      'Where the snapshot comes from.',
+      'Source of the snapshot.',
       {
         rules: [
           kept('persistentVolumeClaimName'),
           kept('volumeSnapshotContentName'),
           {
             rule: 'has(self.persistentVolumeClaimName) != has(self.volumeSnapshotContentName)',
-            message: 'exactly one of persistentVolumeClaimName and volumeSnapshotContentName must be given',
+            message: 'exactly one of persistentVolumeClaimName and volumeSnapshotContentName must be set',
           },
         ],
       },
     ),
     volumeSnapshotClassName: field(
       z.string(),
-      'The VolumeSnapshotClass; the default one of the driver when it is left out.',
+      'The VolumeSnapshotClass; the default class of the driver when absent.',
       {
         rules: [
           {
             rule: 'size(self) > 0',
-            message: 'volumeSnapshotClassName must not be empty; leave it out for the default class',
+            message: 'volumeSnapshotClassName must not be empty; omit it for the default class',
           },
         ],
       },
@@ -127,17 +129,17 @@ const snapshotStatus = z
   .object({
     boundVolumeSnapshotContentName: field(
       z.string(),
-      'The VolumeSnapshotContent. Bound only where that one names this VolumeSnapshot as well.',
+      'The VolumeSnapshotContent. Bound only when it refers to this VolumeSnapshot as well.',
     ).optional(),
-    creationTime: field(z.string(), 'The moment that the snapshot shows.', {
+    creationTime: field(z.string(), 'The point in time of the snapshot.', {
       format: 'date-time',
     }).optional(),
-    readyToUse: field(z.boolean(), 'Whether volumes can be made from it.').optional(),
-    restoreSize: field(anyQuantity, 'The least size of a volume that is made from it.').optional(),
-    error: field(snapshotError, 'The last failure, until it is overcome.').optional(),
+    readyToUse: field(z.boolean(), 'Whether it can be restored.').optional(),
+    restoreSize: field(anyQuantity, 'The minimum size of a volume restored from it.').optional(),
+    error: field(snapshotError, 'The last failure, until it is resolved.').optional(),
     volumeGroupSnapshotName: field(
       z.string(),
-      'The VolumeGroupSnapshot that it was taken with, in the same namespace.',
+      'The VolumeGroupSnapshot that it belongs to, in the same namespace.',
     ).optional(),
   })
   .meta(OPEN);
@@ -147,28 +149,28 @@ const contentSpec = z
     volumeSnapshotRef: referenceTo('VolumeSnapshot'),
     deletionPolicy: field(
       deletionPolicy,
-      'Delete: the snapshot goes with its VolumeSnapshot. Retain: it stays, and so does this object.',
+      'Delete: the snapshot is deleted with its VolumeSnapshot. Retain: it stays, and so does this object.',
     ),
     driver: field(z.string(), 'The CSI driver.'),
     volumeSnapshotClassName: field(
       z.string(),
-      'The VolumeSnapshotClass that it was made by; that may have changed since.',
+      'The VolumeSnapshotClass it was created with; the class may have changed since.',
     ).optional(),
     source: field(
       z.object({
-        volumeHandle: field(z.string(), 'CSI id of the volume to take a snapshot of.', {
+        volumeHandle: field(z.string(), 'CSI id of the volume to snapshot.', {
           rules: [fixed('volumeHandle')],
         }).optional(),
-        snapshotHandle: field(z.string(), 'CSI id of a snapshot that exists.', {
+        snapshotHandle: field(z.string(), 'CSI id of an existing snapshot.', {
           rules: [fixed('snapshotHandle')],
         }).optional(),
       }),
-      'What the snapshot is taken of, or which one it is.',
+      'Source of the snapshot, or the existing one.',
       { rules: [kept('volumeHandle'), kept('snapshotHandle')] },
     ),
     sourceVolumeMode: field(
       z.string(),
-      'Filesystem or Block: what the volume was used as. Unknown when it is left out.',
+      'Filesystem or Block: the mode of the source volume. Unknown when absent.',
       { rules: [fixed('sourceVolumeMode')] },
     ).optional(),
   })
@@ -176,20 +178,17 @@ const contentSpec = z
 
 const contentStatus = z
   .object({
-    snapshotHandle: field(z.string(), 'CSI id of the snapshot; absent as long as there is none.').optional(),
+    snapshotHandle: field(z.string(), 'CSI id of the snapshot; absent until it exists.').optional(),
     creationTime: field(
       z.int(),
-      'The moment that the snapshot shows, in nanoseconds since 1970-01-01 UTC.',
+      'The point in time of the snapshot, in nanoseconds since 1970-01-01 UTC.',
     ).optional(),
-    restoreSize: field(
-      z.int().min(0),
-      'The least size in bytes of a volume that is made from it.',
-    ).optional(),
-    readyToUse: field(z.boolean(), 'Whether volumes can be made from it.').optional(),
-    error: field(snapshotError, 'The last failure, until it is overcome.').optional(),
+    restoreSize: field(z.int().min(0), 'The minimum size in bytes of a volume restored from it.').optional(),
+    readyToUse: field(z.boolean(), 'Whether it can be restored.').optional(),
+    error: field(snapshotError, 'The last failure, until it is resolved.').optional(),
     volumeGroupSnapshotHandle: field(
       z.string(),
-      'CSI id of the group snapshot that it was taken with.',
+      'CSI id of the group snapshot that it belongs to.',
     ).optional(),
   })
   .meta(OPEN);
@@ -204,10 +203,10 @@ export const VOLUME_SNAPSHOT_KIND: SnapshotKindDefinition = {
   shortNames: ['vs'],
   namespaced: true,
   approval: 'https://github.com/kubernetes-csi/external-snapshotter/pull/814',
-  description: "A user's wish for the state of a volume at one moment, or the claim on one that exists.",
+  description: "A user's request for a snapshot of a volume, or for binding to an existing one.",
   fields: {
-    spec: field(snapshotSpec, 'What is asked for.'),
-    status: field(snapshotStatus, 'What has become of it.').optional(),
+    spec: field(snapshotSpec, 'The request.'),
+    status: field(snapshotStatus, 'The observed state.').optional(),
   },
   required: ['spec'],
   columns: [
@@ -230,11 +229,10 @@ export const VOLUME_SNAPSHOT_CONTENT_KIND: SnapshotKindDefinition = {
   shortNames: ['vsc', 'vscs'],
   namespaced: false,
   approval: 'https://github.com/kubernetes-csi/external-snapshotter/pull/955',
-  description:
-    'A snapshot as it is in the storage system: to a VolumeSnapshot what a PersistentVolume is to a claim.',
+  description: 'A snapshot in the storage system: what a PersistentVolume is to a claim.',
   fields: {
-    spec: field(contentSpec, 'Which snapshot it is.'),
-    status: field(contentStatus, 'What has become of it.').optional(),
+    spec: field(contentSpec, 'The snapshot.'),
+    status: field(contentStatus, 'The observed state.').optional(),
   },
   required: ['spec'],
   columns: [
@@ -251,7 +249,7 @@ export const VOLUME_SNAPSHOT_CONTENT_KIND: SnapshotKindDefinition = {
 
 const parameters = z.record(z.string(), z.string());
 
-/** What classes of snapshots and of group snapshots have alike. */
+/** What classes of snapshots and of group snapshots have in common. */
 export function classDefinition(
   policyDescription: string,
 ): Pick<SnapshotKindDefinition, 'namespaced' | 'fields' | 'required' | 'columns'> {
@@ -260,7 +258,7 @@ export function classDefinition(
     fields: {
       driver: field(z.string(), 'The CSI driver.'),
       deletionPolicy: field(deletionPolicy, policyDescription),
-      parameters: field(parameters, 'What the driver is told.').optional(),
+      parameters: field(parameters, 'Parameters for the driver.').optional(),
     },
     required: ['driver', 'deletionPolicy'],
     columns: [
@@ -278,8 +276,8 @@ export const VOLUME_SNAPSHOT_CLASS_KIND: SnapshotKindDefinition = {
   singular: 'volumesnapshotclass',
   shortNames: ['vsclass', 'vsclasses'],
   approval: 'https://github.com/kubernetes-csi/external-snapshotter/pull/814',
-  description: 'How the snapshots of a driver are taken, and what becomes of them.',
-  ...classDefinition('Whether a snapshot goes with its VolumeSnapshot, or stays when that is deleted.'),
+  description: 'How the snapshots of a driver are created and deleted.',
+  ...classDefinition('Whether a snapshot is deleted with its VolumeSnapshot, or stays.'),
 };
 
 export const SNAPSHOT_KINDS: readonly SnapshotKindDefinition[] = [
@@ -304,7 +302,7 @@ export interface VolumeSnapshotClass extends KubeObject {
   readonly parameters?: Frozen<z.output<typeof parameters>>;
 }
 
-/** How the API server is asked for objects of a kind. */
+/** Returns the resource of a kind for the client. */
 export function snapshotResourceOf<T extends KubeObject>({
   group,
   kind,

@@ -6,8 +6,8 @@ import { absolutePath, conditions, exactlyOne, immutable, noDotDot, observedGene
 const path = (description: string) => field(absolutePath, description, { rules: [noDotDot] });
 
 const source = z.object({
-  path: path('A directory that is there already: the mount point of a btrfs for backend btrfs.').optional(),
-  file: path('A sparse file that the agent makes and mounts. Takes fileSize with it.').optional(),
+  path: path('An existing directory: the mount point of a btrfs for backend btrfs.').optional(),
+  file: path('A sparse file that the agent creates and mounts. Requires fileSize.').optional(),
   fileSize: field(quantity, 'Size of the sparse file, e.g. 100Gi.').optional(),
   devices: field(
     z
@@ -18,7 +18,7 @@ const source = z.object({
       )
       .min(1)
       .max(64),
-    'Whole, empty block devices that the agent formats, by path or glob: /dev/disk/by-id/nvme-*. A device that carries any signature is never touched.',
+    'Whole, empty block devices that the agent formats, by path or glob: /dev/disk/by-id/nvme-*. A device with any signature is never touched.',
     { set: true },
   ).optional(),
 });
@@ -26,17 +26,17 @@ const source = z.object({
 const spec = z.object({
   backend: field(
     z.enum(['btrfs', 'image', 'directory']).default('btrfs'),
-    'How volumes are made: btrfs subvolumes with enforced quotas; image files with a file system of their own (also for raw block and encryption); plain directories with project quotas.',
+    'How volumes are created: btrfs subvolumes with enforced quotas; image files with a file system each (also for raw block and encryption); plain directories with project quotas.',
   ),
   source: field(
     source,
-    'What the pool is made of on each node: one of path, file (with fileSize) and devices.',
+    'What the pool consists of on each node: one of path, file (with fileSize) and devices.',
     {
       rules: [
         exactlyOne(['path', 'file', 'devices']),
         {
           rule: 'has(self.file) == has(self.fileSize)',
-          message: 'file and fileSize go together: a sparse file needs its size',
+          message: 'file and fileSize must be set together',
         },
       ],
     },
@@ -48,19 +48,19 @@ const spec = z.object({
       .max(32)
       .regex(/^(\d+(\.\d{1,9})?(k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?|\d{1,2}%)$/)
       .default('0'),
-    'Space that is never given to volumes: a size (10Gi) or a share of the pool (5%).',
+    'Space that is never allocated to volumes: a size (10Gi) or a share of the pool (5%).',
   ),
   overcommitPercent: field(
     z.int().min(100).max(1000).default(100),
-    'How much may be promised, in percent of what there is. Above 100, volumes may find the pool full before they are.',
+    'How much may be allocated, in percent of the capacity. Above 100, the pool may be full before its volumes are.',
   ),
   quota: field(
     z.enum(['auto', 'simple', 'classic']).default('auto'),
-    'For backend btrfs: the kind of quota groups; auto takes simple ones where the kernel has them.',
+    'For backend btrfs: the kind of quota groups; auto uses simple quotas where the kernel supports them.',
   ),
   enforce: field(
     z.boolean().default(true),
-    'For backend directory: false lets volumes be made where the kernel cannot hold them to their size.',
+    'For backend directory: false allows volumes where the kernel cannot enforce their size.',
   ),
 });
 
@@ -68,14 +68,14 @@ const status = z.object({
   observedGeneration,
   nodes: field(
     z.object({
-      selected: field(z.int().min(0), 'Nodes that the selector names.'),
-      ready: field(z.int().min(0), 'Of these, nodes where the pool can take volumes.'),
+      selected: field(z.int().min(0), 'Number of nodes that nodeSelector matches.'),
+      ready: field(z.int().min(0), 'Number of these nodes where the pool accepts volumes.'),
     }),
-    'On how many nodes the pool is.',
+    'Number of nodes that have the pool.',
   ).optional(),
-  capacity: field(quantity, 'Of all nodes together.').optional(),
-  allocated: field(quantity, 'Promised to volumes, on all nodes together.').optional(),
-  volumes: field(z.int().min(0), 'Volumes and snapshots on all nodes.').optional(),
+  capacity: field(quantity, 'Capacity on all nodes.').optional(),
+  allocated: field(quantity, 'Allocated to volumes on all nodes.').optional(),
+  volumes: field(z.int().min(0), 'Number of volumes and snapshots on all nodes.').optional(),
   conditions,
 });
 
@@ -85,28 +85,28 @@ export const STORAGE_POOL_KIND: KindDefinition = {
   singular: 'storagepool',
   shortNames: ['spool'],
   description:
-    'Local storage that agents offer on the nodes that it selects. Volumes of a StorageClass that names it are made there.',
-  spec: field(spec, 'What the pool is and where.', {
+    'Local storage on the nodes that it selects. Volumes of a StorageClass with this pool are created there.',
+  spec: field(spec, 'Definition of the pool.', {
     rules: [
       ...immutable({ required: ['backend'] }),
       {
         rule: '(has(self.source.path) ? self.source.path : "") == (has(oldSelf.source.path) ? oldSelf.source.path : "") && (has(self.source.file) ? self.source.file : "") == (has(oldSelf.source.file) ? oldSelf.source.file : "") && has(self.source.devices) == has(oldSelf.source.devices)',
-        message: 'source cannot become another one: only fileSize and the list of devices may grow',
+        message: 'source is immutable except that fileSize and the list of devices may grow',
         fieldPath: '.source',
       },
       {
         rule: '!has(oldSelf.source.fileSize) || !has(self.source.fileSize) || quantity(self.source.fileSize).compareTo(quantity(oldSelf.source.fileSize)) >= 0',
-        message: 'fileSize must not be less than it was: pools do not shrink',
+        message: 'fileSize must not decrease: pools do not shrink',
         fieldPath: '.source.fileSize',
       },
       {
         rule: '!has(oldSelf.source.devices) || !has(self.source.devices) || oldSelf.source.devices.all(device, device in self.source.devices)',
-        message: 'devices may be added, not taken away',
+        message: 'devices may be added, not removed',
         fieldPath: '.source.devices',
       },
     ],
   }),
-  status: field(status, 'What the agents have made of it.'),
+  status: field(status, 'Observed state.'),
   columns: [
     { name: 'Backend', type: 'string', jsonPath: '.spec.backend' },
     { name: 'Nodes', type: 'integer', jsonPath: '.status.nodes.selected' },

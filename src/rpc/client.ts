@@ -6,20 +6,25 @@ import { kindOfStatus } from './status.ts';
 
 export interface CallOptions {
   readonly signal?: AbortSignal | undefined;
-  /** Default 120 s, kubelet's own. */
+  /** Default 120 s, as kubelet. */
   readonly timeoutMs?: number;
 }
 
-/** A connection to one gRPC socket. It connects on first use and reconnects by itself. */
+/** A connection to one gRPC socket. It connects on first use and reconnects automatically. */
 export interface RpcClient extends Disposable {
-  /** Rejects with a Fault whose kind stands for the peer's status and whose message is the peer's. */
+  /**
+   * Rejects with a Fault whose kind corresponds to the peer's status and whose message is the
+   * peer's.
+   */
   call<S extends ServiceName, M extends MethodOf<S>>(
     service: S,
     method: M,
     request: RequestOf<S, M>,
     options?: CallOptions,
   ): Promise<ResponseIn<S, M>>;
-  /** The messages of a method that answers with a stream; ending the iteration early cancels the call. */
+  /**
+   * Returns the messages of a server-streaming method; ending the iteration early cancels the call.
+   */
   stream<S extends ServiceName, M extends MethodOf<S>>(
     service: S,
     method: M,
@@ -37,7 +42,7 @@ const OPTIONS: ClientOptions = {
   'grpc.max_reconnect_backoff_ms': 3_000,
 };
 
-/** Opens a client of the unix socket at `socketPath`. */
+/** Creates a client of the unix socket at `socketPath`. */
 export function connectRpc(socketPath: string): RpcClient {
   const client = new Client(`unix:${socketPath}`, credentials.createInsecure(), OPTIONS);
   return {
@@ -71,7 +76,7 @@ export function connectRpc(socketPath: string): RpcClient {
     async *stream(service, method, request, { signal, timeoutMs = 120_000 } = {}) {
       const definition = serviceDefinition(service)[method];
       if (definition === undefined || !definition.responseStream || definition.requestStream) {
-        throw new Fault('bug', `${service} has no method ${String(method)} that answers with a stream`);
+        throw new Fault('bug', `${service} has no streaming method ${String(method)}`);
       }
       signal?.throwIfAborted();
       const call = client.makeServerStreamRequest(

@@ -14,7 +14,7 @@ const DEFINITIONS: Readonly<Record<ServiceName, () => ServiceDefinition>> = {
   'runtime.v1.ImageService': () => loadProto('cri').runtime.v1.ImageService.service,
 };
 
-/** The paths and codecs of a service's methods. */
+/** Returns the paths and codecs of a service's methods. */
 export function serviceDefinition(service: ServiceName): ServiceDefinition {
   return DEFINITIONS[service]();
 }

@@ -8,9 +8,10 @@ import type { ProtoGrpcType as PluginRegistrationProto } from './gen/pluginregis
 import pluginRegistrationDescriptor from './gen/pluginregistration.json' with { type: 'json' };
 
 /**
- * How messages look in JavaScript. `scripts/generate-rpc-types.ts` derives the generator's flags from this constant, so
- * the types in `gen/` are true: names as in the protos, 64-bit integers as decimal strings, enums by name, bytes as
- * Buffer, every field present (`null` for an absent message), and the chosen field's name under each oneof.
+ * How messages are represented in JavaScript. `scripts/generate-rpc-types.ts` derives the
+ * generator's flags from this constant, so that the types in `gen/` match: names as in the protos,
+ * 64-bit integers as decimal strings, enums by name, bytes as Buffer, every field present (`null`
+ * for an absent message), and the chosen field's name under each oneof.
  */
 export const PROTO_LOADER_OPTIONS = {
   keepCase: true,
@@ -21,7 +22,10 @@ export const PROTO_LOADER_OPTIONS = {
   oneofs: true,
 } as const satisfies Options;
 
-/** The APIs we speak, by the name of their files in `gen/`, with the types of what `loadProto` returns. */
+/**
+ * The supported APIs, by the name of their files in `gen/`, with the types of what `loadProto`
+ * returns.
+ */
 export interface Protos {
   readonly csi: CsiProto;
   readonly cri: CriProto;
@@ -37,8 +41,9 @@ const DESCRIPTORS: Readonly<Record<keyof Protos, object>> = {
 const loaded = new Map<keyof Protos, GrpcObject>();
 
 /**
- * The packages of one API: client constructors with their `service` definitions, and message types with `serialize`
- * and `deserialize`. Built from the committed descriptors, so neither source nor bundle needs `proto/` at run time.
+ * Returns the packages of one API: client constructors with their `service` definitions, and
+ * message types with `serialize` and `deserialize`. Built from the committed descriptors, so
+ * neither source nor bundle needs `proto/` at run time.
  */
 export function loadProto<A extends keyof Protos>(api: A): Protos[A] {
   let packages = loaded.get(api);

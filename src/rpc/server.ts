@@ -18,20 +18,26 @@ import { serviceDefinition } from './definitions.ts';
 import type { MethodOf, RequestIn, ResponseOf, ServiceName } from './services.ts';
 import { messageForPeer, statusOfKind } from './status.ts';
 
-/** What a handler gets besides its request. */
+/** What a handler receives besides its request. */
 export interface CallContext {
-  /** Aborts when the caller goes away or its deadline passes. */
+  /** Aborts when the client disconnects or its deadline expires. */
   readonly signal: AbortSignal;
-  /** Carries the method and the call's id. */
+  /** Has the method and the call's id. */
   readonly logger: Logger;
 }
 
-/** Unary handlers by method. A method that is left out answers UNIMPLEMENTED. A handler fails by throwing a Fault. */
+/**
+ * Unary handlers by method. An omitted method answers UNIMPLEMENTED. A handler fails by throwing a
+ * Fault.
+ */
 export type RpcHandlers<S extends ServiceName> = {
   readonly [M in MethodOf<S>]?: (request: RequestIn<S, M>, context: CallContext) => Promise<ResponseOf<S, M>>;
 };
 
-/** Handlers that answer with a stream, by method: it ends when all is sent, and fails by a Fault. What the caller does not read is not asked for. */
+/**
+ * Server-streaming handlers by method: the stream ends with the iterable, and fails by a Fault.
+ * Values are only requested as the client reads them.
+ */
 export type RpcStreamHandlers<S extends ServiceName> = {
   readonly [M in MethodOf<S>]?: (
     request: RequestIn<S, M>,
@@ -39,7 +45,7 @@ export type RpcStreamHandlers<S extends ServiceName> = {
   ) => AsyncIterable<ResponseOf<S, M>>;
 };
 
-/** Told of every finished call, for metrics. `code` is the gRPC status name. */
+/** Receives every finished call, for metrics. `code` is the gRPC status name. */
 export type CallObserver = (call: {
   readonly method: string;
   readonly code: string;
@@ -51,10 +57,13 @@ export interface RpcServerDeps {
   readonly onCall?: CallObserver;
 }
 
-/** A gRPC server on one unix socket. Disposing it drains the calls in flight for up to `drainMs`, then ends them. */
+/**
+ * A gRPC server on one unix socket. Disposing it drains the calls in flight for up to `drainMs`,
+ * then ends them.
+ */
 export interface RpcServer extends AsyncDisposable {
   add<S extends ServiceName>(service: S, handlers: RpcHandlers<S>): void;
-  /** A service all of whose methods answer with streams. */
+  /** Adds a service whose methods are all server-streaming. */
   addStreams<S extends ServiceName>(service: S, handlers: RpcStreamHandlers<S>): void;
   /** Resolves when the socket (mode 0600) accepts calls. */
   listen(socketPath: string): Promise<void>;
@@ -64,7 +73,7 @@ export interface RpcServerOptions {
   readonly drainMs?: number;
 }
 
-/** kubelet polls these; they are logged at trace. */
+/** Polled by kubelet; logged at trace. */
 const CHATTER = new Set([
   'Probe',
   'GetPluginInfo',
@@ -84,7 +93,7 @@ type AnyCall = ServerUnaryCall<unknown, unknown> | ServerWritableStream<unknown,
 interface BegunCall {
   readonly context: CallContext;
   readonly done: () => void;
-  /** What to tell the peer. */
+  /** Returns the status for the client. */
   readonly failed: (error: unknown) => { readonly code: status; readonly details: string };
 }
 
@@ -105,7 +114,7 @@ export function createRpcServer(
     const level = CHATTER.has(method) ? 'trace' : 'debug';
     const startedMs = performance.now();
     const cancelled = new AbortController();
-    call.on('cancelled', () => cancelled.abort(new DOMException('the caller went away', 'AbortError')));
+    call.on('cancelled', () => cancelled.abort(new DOMException('the client disconnected', 'AbortError')));
     callLogger[level]({ request: call.request }, 'rpc received');
 
     const finish = (code: status): number => {
@@ -138,7 +147,7 @@ export function createRpcServer(
     (method: string, path: string, handler: AnyHandler) =>
     (call: ServerUnaryCall<unknown, unknown>, reply: sendUnaryData<unknown>): void => {
       const { context, done, failed } = begin(method, path, call);
-      // The handler is called inside a promise: grpc-js would take a rejected async handler down with the process.
+      // Called inside a promise: in grpc-js a rejected async handler would end the process.
       Promise.resolve()
         .then(() => handler(call.request, context))
         .then(
@@ -157,7 +166,7 @@ export function createRpcServer(
       const send = async (): Promise<void> => {
         for await (const message of handler(call.request, context)) {
           context.signal.throwIfAborted();
-          // The peer reads slower than we write: what is not asked for yet stays unmade.
+          // The client reads more slowly than values arrive: the next one is not requested yet.
           if (!call.write(message)) await once(call, 'drain', { signal: context.signal });
         }
       };

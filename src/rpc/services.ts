@@ -8,7 +8,7 @@ import type { RegistrationDefinition } from './gen/pluginregistration/Registrati
 import type { ImageServiceDefinition } from './gen/runtime/v1/ImageService.ts';
 import type { RuntimeServiceDefinition } from './gen/runtime/v1/RuntimeService.ts';
 
-/** Every service that the bundled protos define, by its full name. */
+/** All services of the bundled protos, by full name. */
 export interface Services {
   'csi.v1.Identity': IdentityDefinition;
   'csi.v1.Controller': ControllerDefinition;
@@ -22,7 +22,10 @@ export interface Services {
 
 export type ServiceName = keyof Services;
 
-/** The method names of a service; a generated definition also has an index signature, which is left out. */
+/**
+ * The method names of a service; a generated definition also has an index signature, which is
+ * excluded.
+ */
 export type MethodOf<S extends ServiceName> = Extract<
   keyof { [M in keyof Services[S] as string extends M ? never : M]: unknown },
   string
@@ -30,11 +33,11 @@ export type MethodOf<S extends ServiceName> = Extract<
 
 type Method<S extends ServiceName, M extends MethodOf<S>> = Services[S][M];
 
-/** What a caller may leave out of a request. */
+/** A request with optional fields. */
 export type RequestOf<S extends ServiceName, M extends MethodOf<S>> =
   Method<S, M> extends MethodDefinition<infer Request, infer _1, infer _2, infer _3> ? Request : never;
 
-/** What a handler may leave out of a response. */
+/** A response with optional fields. */
 export type ResponseOf<S extends ServiceName, M extends MethodOf<S>> =
   Method<S, M> extends MethodDefinition<infer _1, infer Response, infer _2, infer _3> ? Response : never;
 

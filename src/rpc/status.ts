@@ -1,7 +1,10 @@
 import { status } from '@grpc/grpc-js';
 import type { Fault, FaultKind } from '../core/fault.ts';
 
-/** How each kind of fault looks to a gRPC peer. CSI uses ABORTED for an operation already in flight on the same volume. */
+/**
+ * The gRPC status of each kind of fault. CSI uses ABORTED for an operation in flight on the same
+ * volume.
+ */
 const STATUS_BY_KIND = {
   invalid: status.INVALID_ARGUMENT,
   'not-found': status.NOT_FOUND,
@@ -22,17 +25,23 @@ const KIND_BY_STATUS = new Map<status, FaultKind>(
   Object.entries(STATUS_BY_KIND).map(([kind, code]) => [code, kind as FaultKind]),
 );
 
-/** The status code that a peer sees for `kind`. */
+/** Returns the status code for `kind`. */
 export function statusOfKind(kind: FaultKind): status {
   return STATUS_BY_KIND[kind];
 }
 
-/** The kind of fault that a peer's status code stands for; UNKNOWN and codes we never send are `bug`. */
+/**
+ * Returns the kind of fault for a peer's status code; UNKNOWN and codes that are never sent are
+ * `bug`.
+ */
 export function kindOfStatus(code: status): FaultKind {
   return KIND_BY_STATUS.get(code) ?? 'bug';
 }
 
-/** What goes to the peer: the fault's message, but nothing of an unclassified error except `callId`, which finds it in the log. */
+/**
+ * Returns the message for the peer: the fault's message, but only `callId` of an unclassified
+ * error, which identifies it in the log.
+ */
 export function messageForPeer(fault: Fault, callId: string): string {
   return fault.kind === 'bug' ? `internal error; see call ${callId} in the log` : fault.message;
 }

@@ -10,7 +10,7 @@ import {
   setVarint,
 } from './wire.ts';
 
-/** Field numbers of runtime.v1 as far as policies see it (proto/runtime/v1/api.proto). */
+/** Field numbers of runtime.v1 that policies read (proto/runtime/v1/api.proto). */
 const RunPodSandboxRequest = { config: 1 } as const;
 const CreateContainerRequest = { config: 2, sandboxConfig: 3 } as const;
 const PodSandboxConfig = { metadata: 1, labels: 6, annotations: 7 } as const;
@@ -32,7 +32,7 @@ const RESOURCE_UNIFIED = 9;
 
 const EMPTY = new Uint8Array();
 
-/** What policies match on. Throws `invalid` when the request is no protobuf message. */
+/** Returns what policies match on. Throws `invalid` when the request is not a protobuf message. */
 export function readCallFacts(operation: PolicyOperation, request: Uint8Array): CallFacts {
   const sandbox = sandboxOf(operation, request);
   const metadata = readMessage(sandbox, PodSandboxConfig.metadata) ?? EMPTY;
@@ -57,7 +57,10 @@ export function readCallFacts(operation: PolicyOperation, request: Uint8Array): 
   };
 }
 
-/** The request with `mutation` applied, every byte that it does not concern as it was; `request` itself when nothing changes. */
+/**
+ * Returns the request with `mutation` applied, and every other byte unchanged; `request` itself
+ * when nothing changes.
+ */
 export function patchRequest(
   operation: PolicyOperation,
   request: Uint8Array,
@@ -85,12 +88,12 @@ export function patchRequest(
   });
 }
 
-/** A VersionRequest for runtime.v1. */
+/** Encodes a VersionRequest for runtime.v1. */
 export function encodeVersionRequest(): Uint8Array {
   return encodeLen(1, Buffer.from('v1'));
 }
 
-/** Name and version of the runtime in a VersionResponse. */
+/** Returns name and version of the runtime in a VersionResponse. */
 export function readVersionResponse(response: Uint8Array): {
   readonly name: string;
   readonly version: string;

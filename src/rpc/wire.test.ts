@@ -34,7 +34,10 @@ function randomBytes(random: Random, length: number): Uint8Array {
   return Uint8Array.from({ length }, () => random(256));
 }
 
-/** A field of a number that no test edits, of any wire type; varints may be longer than they need be. */
+/**
+ * A field of a number that no test edits, of any wire type; varints may be longer than they need
+ * be.
+ */
 function unknownField(random: Random, depth = 0): Uint8Array {
   const number = 100 + random(2 ** 20);
   switch (random(depth > 2 ? 4 : 5)) {
@@ -87,7 +90,7 @@ test.each([
   ['a group end alone', '0c'],
   ['groups nested without end', '0b'.repeat(5_000)],
 ])('%s is refused', (_name, message) => {
-  expect(() => readFields(bytesOf(message))).toThrow('the message is no protobuf');
+  expect(() => readFields(bytesOf(message))).toThrow('the message is not valid protobuf');
 });
 
 test('messages of random bytes are read or refused, never anything else', () => {

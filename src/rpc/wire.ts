@@ -1,8 +1,8 @@
 import { Fault } from '../core/fault.ts';
 
 /**
- * Protobuf at wire level (protobuf encoding spec): reads and patches single fields and copies every other byte as it is, so that
- * fields which no definition here knows, their order, and strings that are no UTF-8 all survive.
+ * Protobuf at wire level (protobuf encoding spec): reads and patches single fields and copies every
+ * other byte, so that unknown fields, their order, and strings that are not UTF-8 all survive.
  */
 export interface WireField {
   readonly number: number;
@@ -22,26 +22,26 @@ export type WireType = (typeof WireType)[keyof typeof WireType];
 const MAX_GROUP_DEPTH = 100;
 const MAX_FIELD_NUMBER = 2 ** 29 - 1;
 
-/** The fields of one message in their order. Throws `invalid` where the bytes are no message. */
+/** Returns the fields of one message in their order. Throws `invalid` for invalid bytes. */
 export function readFields(message: Uint8Array): WireField[] {
   const fields: WireField[] = [];
   for (let offset = 0; offset < message.length; ) {
     const field = readField(message, offset, 0);
-    if (field.wireType === WireType.endGroup) throw malformed(offset, 'a group ends that never began');
+    if (field.wireType === WireType.endGroup) throw malformed(offset, 'a group ends without a start');
     fields.push(field);
     offset = field.end;
   }
   return fields;
 }
 
-/** Payload of a field without copying it. */
+/** Returns the payload of a field without copying it. */
 export function valueOf(message: Uint8Array, field: WireField): Uint8Array {
   return message.subarray(field.valueStart, field.end);
 }
 
 /**
- * The embedded message in field `number`: undefined when absent. Several occurrences of one field merge, which for protobuf is
- * the concatenation of their payloads.
+ * Returns the embedded message in field `number`; undefined when absent. Several occurrences merge,
+ * which in protobuf is the concatenation of their payloads.
  */
 export function readMessage(message: Uint8Array, number: number): Uint8Array | undefined {
   const parts = readFields(message).filter((field) => isLen(field, number));
@@ -49,18 +49,24 @@ export function readMessage(message: Uint8Array, number: number): Uint8Array | u
   return Buffer.concat(parts.map((field) => valueOf(message, field)));
 }
 
-/** The last occurrence of a string or bytes field, as decoders take it. */
+/** Returns the last occurrence of a string or bytes field, as decoders do. */
 export function readBytes(message: Uint8Array, number: number): Uint8Array | undefined {
   const last = readFields(message).findLast((field) => isLen(field, number));
   return last && valueOf(message, last);
 }
 
-/** For comparing and showing only: bytes that are no UTF-8 are replaced, so the text must never be written back. */
+/**
+ * For comparing and showing only: bytes that are not UTF-8 are replaced, so the text must never be
+ * written back.
+ */
 export function readText(message: Uint8Array, number: number): string {
   return text(readBytes(message, number));
 }
 
-/** A `map<string, string>` field (or repeated {key = 1, value = 2}) as text; the last entry of a key wins. */
+/**
+ * Returns a `map<string, string>` field (or repeated {key = 1, value = 2}) as text; the last entry
+ * of a key wins.
+ */
 export function readTextMap(message: Uint8Array, number: number): Map<string, string> {
   const entries = readFields(message).filter((field) => isLen(field, number));
   return new Map(
@@ -72,8 +78,9 @@ export function readTextMap(message: Uint8Array, number: number): Map<string, st
 }
 
 /**
- * Replaces the embedded message in field `number` by what `edit` returns for it; an absent one is edited as an empty message and
- * appended when the result is not empty. Occurrences that merge become one, where the first was.
+ * Replaces the embedded message in field `number` by the result of `edit`; an absent one is edited
+ * as an empty message and appended when the result is not empty. Occurrences that merge become one,
+ * at the first position.
  */
 export function editMessage(
   message: Uint8Array,
@@ -86,7 +93,7 @@ export function editMessage(
   return replaceFields(message, (field) => isLen(field, number), encodeLen(number, after));
 }
 
-/** Sets an integer field to `value`: in place where the field is, else at the end. */
+/** Sets an integer field to `value`: in place, or at the end when absent. */
 export function setVarint(message: Uint8Array, number: number, value: bigint): Uint8Array {
   const encoded = Buffer.concat([
     encodeTag(number, WireType.varint),
@@ -106,8 +113,9 @@ export interface EntryEdit {
 }
 
 /**
- * Sets and removes entries of a `map<string, string>` or of repeated {key = 1, value = 2}. A key that is there keeps its place and what
- * else its entry holds; new keys come last; untouched entries, duplicates included, stay byte for byte.
+ * Sets and removes entries of a `map<string, string>` or of repeated {key = 1, value = 2}. An
+ * existing key keeps its position and the other fields of its entry; new keys are appended;
+ * untouched entries, duplicates included, stay byte for byte.
  */
 export function editEntries(message: Uint8Array, number: number, { set, remove }: EntryEdit): Uint8Array {
   const parts: Uint8Array[] = [];
@@ -138,17 +146,17 @@ export function editEntries(message: Uint8Array, number: number, { set, remove }
   return changed ? Buffer.concat(parts) : message;
 }
 
-/** A length-delimited field with its tag. */
+/** Encodes a length-delimited field with its tag. */
 export function encodeLen(number: number, payload: Uint8Array): Uint8Array {
   return Buffer.concat([encodeTag(number, WireType.len), encodeVarint(BigInt(payload.length)), payload]);
 }
 
-/** A field's tag. */
+/** Encodes a field's tag. */
 export function encodeTag(number: number, wireType: WireType): Uint8Array {
   return encodeVarint((BigInt(number) << 3n) | BigInt(wireType));
 }
 
-/** A base-128 varint of an unsigned value. */
+/** Encodes an unsigned value as a base-128 varint. */
 export function encodeVarint(value: bigint): Uint8Array {
   const bytes: number[] = [];
   let rest = value;
@@ -160,7 +168,9 @@ export function encodeVarint(value: bigint): Uint8Array {
   return Uint8Array.from(bytes);
 }
 
-/** Puts `encoded` where the first matching field is and drops the others; appends it when none matches. */
+/**
+ * Puts `encoded` at the first matching field and drops the others; appends it when none matches.
+ */
 function replaceFields(
   message: Uint8Array,
   matches: (field: WireField) => boolean,
@@ -185,7 +195,7 @@ function readField(message: Uint8Array, start: number, depth: number): WireField
   const wireType = Number(tag.value & 7n);
   if (number < 1 || number > MAX_FIELD_NUMBER) throw malformed(start, `field number ${number}`);
   const field = (type: WireType, valueStart: number, end: number): WireField => {
-    if (end > message.length) throw malformed(start, 'a field is cut off');
+    if (end > message.length) throw malformed(start, 'a field is truncated');
     return { number, wireType: type, start, valueStart, end };
   };
   switch (wireType) {
@@ -197,7 +207,7 @@ function readField(message: Uint8Array, start: number, depth: number): WireField
       return field(WireType.i32, tag.end, tag.end + 4);
     case WireType.len: {
       const length = readVarint(message, tag.end);
-      if (length.value > BigInt(message.length)) throw malformed(start, 'a field is cut off');
+      if (length.value > BigInt(message.length)) throw malformed(start, 'a field is truncated');
       return field(WireType.len, length.end, length.end + Number(length.value));
     }
     case WireType.startGroup:
@@ -210,22 +220,22 @@ function readField(message: Uint8Array, start: number, depth: number): WireField
 }
 
 function endOfGroup(message: Uint8Array, start: number, number: number, depth: number): number {
-  if (depth > MAX_GROUP_DEPTH) throw malformed(start, 'groups are nested too deep');
+  if (depth > MAX_GROUP_DEPTH) throw malformed(start, 'groups are nested too deeply');
   for (let offset = start; offset < message.length; ) {
     const field = readField(message, offset, depth);
     offset = field.end;
     if (field.wireType !== WireType.endGroup) continue;
     if (field.number === number) return offset;
-    throw malformed(field.start, 'a group ends that never began');
+    throw malformed(field.start, 'a group ends without a start');
   }
-  throw malformed(start, 'a group never ends');
+  throw malformed(start, 'a group has no end');
 }
 
 function readVarint(message: Uint8Array, start: number): { readonly value: bigint; readonly end: number } {
   let value = 0n;
   for (let index = 0; index < 10; index += 1) {
     const byte = message[start + index];
-    if (byte === undefined) throw malformed(start, 'a varint is cut off');
+    if (byte === undefined) throw malformed(start, 'a varint is truncated');
     value |= BigInt(byte & 0x7f) << BigInt(7 * index);
     if (byte < 0x80) return { value: BigInt.asUintN(64, value), end: start + index + 1 };
   }
@@ -242,13 +252,13 @@ function text(bytes: Uint8Array | undefined): string {
     : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('utf8');
 }
 
-/** One character a byte, so that keys compare as bytes. */
+/** One character per byte, so that keys compare as bytes. */
 function latin1(bytes: Uint8Array): string {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('latin1');
 }
 
 function malformed(offset: number, what: string): Fault {
-  return new Fault('invalid', `the message is no protobuf: ${what} at byte ${offset}`, {
+  return new Fault('invalid', `the message is not valid protobuf: ${what} at byte ${offset}`, {
     fields: { offset },
   });
 }

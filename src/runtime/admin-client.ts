@@ -2,7 +2,7 @@ import { request } from 'node:http';
 import { Fault } from '../core/fault.ts';
 
 /**
- * GET `path` from the admin socket of a running agent. Rejects with `unavailable` that says how to start one when nothing
+ * Sends GET `path` to the admin socket of a running agent. Rejects with `unavailable` when nothing
  * listens.
  */
 export function getFromAgent(socketPath: string, path: string, signal: AbortSignal): Promise<unknown> {
@@ -19,25 +19,25 @@ export function getFromAgent(socketPath: string, path: string, signal: AbortSign
           reject(
             new Fault(
               'unavailable',
-              `the agent answered ${response.statusCode ?? 0} to ${path}: ${body.trim()}`,
+              `the agent responded to ${path} with status ${response.statusCode ?? 0}: ${body.trim()}`,
             ),
           );
       });
     });
     call.on('timeout', () =>
-      call.destroy(new Fault('timeout', `the agent at ${socketPath} did not answer in 5 s`)),
+      call.destroy(new Fault('timeout', `the agent at ${socketPath} did not respond within 5 s`)),
     );
     call.on('error', (error) => reject(unreachable(socketPath, error)));
     call.end();
   });
 }
 
-/** What a failed call of the admin socket means. */
+/** Returns the fault for a failed call of the admin socket. */
 export function unreachable(socketPath: string, error: NodeJS.ErrnoException): Fault {
   if (error.code !== 'ENOENT' && error.code !== 'ECONNREFUSED') return Fault.from(error);
   return new Fault(
     'unavailable',
-    `no agent listens at ${socketPath}; start it with 'keelson agent', or name its directory with --run-dir`,
+    `no agent listens at ${socketPath}; start it with 'keelson agent', or set its directory with --run-dir`,
     { cause: error },
   );
 }

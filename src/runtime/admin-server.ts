@@ -8,9 +8,9 @@ import type { MetricsRegistry } from './metrics.ts';
 import { publishSocket } from './unix-socket.ts';
 
 export interface AdminServerOptions {
-  /** `host:port` for scrapers and probes; absent means no TCP listener. Port 0 takes a free one. */
+  /** `host:port` for scrapers and probes; absent: no TCP listener. Port 0 selects a free one. */
   readonly address?: string | undefined;
-  /** Unix socket for the `keelson` command; also answers `/status`. */
+  /** Unix socket for the `keelson` command; also serves `/status`. */
   readonly socketPath?: string | undefined;
 }
 
@@ -18,39 +18,42 @@ export interface AdminServerDeps {
   readonly metrics: MetricsRegistry;
   readonly health: Health;
   readonly logger: Logger;
-  /** What `keelson status` shows; a plain JSON object. */
+  /** The response of `/status`; a plain JSON object. */
   readonly status: () => Promise<object>;
-  /** More paths of the unix socket. */
+  /** Further paths of the unix socket. */
   readonly routes?: Readonly<Record<string, AdminRoute>>;
 }
 
-/** What is asked of a route. */
+/** A request to a route. */
 export interface AdminCall {
   readonly query: URLSearchParams;
-  /** Aborts when the caller goes away. */
+  /** Aborts when the client disconnects. */
   readonly signal: AbortSignal;
 }
 
-/** What an owner of the unix socket can read and write. Faults before the first byte reach the caller as JSON. */
+/** A path of the unix socket. Faults before the first byte are sent to the client as JSON. */
 export interface AdminRoute {
-  /** What it resolves to is sent as it is asked for; one that fails breaks the connection off. */
+  /** Resolves to a stream, sent as the client reads; one that fails aborts the connection. */
   get?(call: AdminCall): Promise<{
     readonly type: string;
     readonly content: AsyncIterable<Uint8Array>;
-    /** Disposed at the end, whatever that was. */
+    /** Disposed at the end in any case. */
     readonly close: AsyncDisposable;
   }>;
-  /** Reads a stream to its end, and resolves to what is told of it, as JSON. */
+  /** Reads a stream to its end, and resolves to the JSON response. */
   post?(call: AdminCall & { readonly body: AsyncIterable<Uint8Array> }): Promise<object>;
 }
 
-/** `/metrics`, `/healthz` and `/readyz`. Disposing closes both listeners. */
+/** Serves `/metrics`, `/healthz` and `/readyz`. Disposing closes both listeners. */
 export interface AdminServer extends AsyncDisposable {
-  /** Where the TCP listener is, e.g. `127.0.0.1:9810`. */
+  /** Address of the TCP listener, for example `127.0.0.1:9810`. */
   readonly address: string | undefined;
 }
 
-/** Starts the listeners that the options name. Throws `invalid` for a malformed address, `conflict` for one in use. */
+/**
+ * Starts the configured listeners. Throws `invalid` for a malformed address, `conflict` for one in
+ * use.
+ */
 export async function startAdminServer(
   options: AdminServerOptions,
   deps: AdminServerDeps,
@@ -59,7 +62,7 @@ export async function startAdminServer(
   let address: string | undefined;
   if (options.socketPath !== undefined) {
     const server = createServer((request, response) => void answer(request, response, deps, true));
-    // A stream takes as long as it takes.
+    // Streams have no time limit.
     server.requestTimeout = 0;
     started.defer(() => close(server));
     await publishSocket(options.socketPath, 0o600, (path) => listen(server, { path }));
@@ -71,7 +74,7 @@ export async function startAdminServer(
     await listen(server, { host, port });
     const bound = server.address() as AddressInfo;
     address = `${bound.family === 'IPv6' ? `[${bound.address}]` : bound.address}:${bound.port}`;
-    deps.logger.info({ address }, 'metrics and health are served');
+    deps.logger.info({ address }, 'serving metrics and health');
   }
   const running = started.move();
   return { address, [Symbol.asyncDispose]: () => running.disposeAsync() };
@@ -117,7 +120,10 @@ async function answer(
   }
 }
 
-/** Refusals are 400 with their kind. After the first byte all that is left is to break off, which the caller takes for no end. */
+/**
+ * Refusals are 400 with their kind. After the first byte the connection is aborted, which the
+ * client does not take for the end.
+ */
 async function serveRoute(
   route: AdminRoute,
   query: URLSearchParams,
@@ -125,27 +131,31 @@ async function serveRoute(
   response: ServerResponse,
   logger: Logger,
 ): Promise<void> {
-  const gone = new AbortController();
+  const disconnected = new AbortController();
   response.once('close', () => {
-    if (!response.writableFinished) gone.abort(new DOMException('the caller went away', 'AbortError'));
+    if (!response.writableFinished)
+      disconnected.abort(new DOMException('the client disconnected', 'AbortError'));
   });
   try {
     if (request.method === 'POST' && route.post !== undefined) {
-      const told = await route.post({ query, signal: gone.signal, body: request });
+      const told = await route.post({ query, signal: disconnected.signal, body: request });
       send(response, 200, `${JSON.stringify(told)}\n`, 'application/json');
       return;
     }
     if (request.method !== 'GET' || route.get === undefined) {
-      throw new Fault('invalid', `${request.method ?? ''} is not for ${request.url?.split('?')[0] ?? ''}`);
+      throw new Fault(
+        'invalid',
+        `method ${request.method ?? ''} not allowed for ${request.url?.split('?')[0] ?? ''}`,
+      );
     }
-    const { type, content, close: end } = await route.get({ query, signal: gone.signal });
+    const { type, content, close: end } = await route.get({ query, signal: disconnected.signal });
     await using _end = end;
     response.writeHead(200, { 'content-type': type });
     await pipeline(content, response);
   } catch (error) {
     const { kind, message } = Fault.from(error);
-    if (!gone.signal.aborted) {
-      logger.warn({ path: request.url?.split('?')[0], kind, err: error }, 'admin call failed');
+    if (!disconnected.signal.aborted) {
+      logger.warn({ path: request.url?.split('?')[0], kind, err: error }, 'admin request failed');
     }
     if (response.headersSent) response.destroy();
     else {
@@ -163,7 +173,10 @@ function parseAddress(address: string): { host: string; port: number } {
   const match = /^(\[[0-9a-fA-F:]+\]|[^:]+):(\d{1,5})$/.exec(address);
   const port = Number(match?.[2]);
   if (match?.[1] === undefined || port > 65_535) {
-    throw new Fault('invalid', `metrics address ${address} is not HOST:PORT, e.g. 127.0.0.1:9810`);
+    throw new Fault(
+      'invalid',
+      `metrics address ${address} is not HOST:PORT; expected for example 127.0.0.1:9810`,
+    );
   }
   return { host: match[1].replace(/^\[|\]$/g, ''), port };
 }

@@ -3,17 +3,17 @@ import type { Logger } from './logger.ts';
 
 export interface BoundedRunnerOptions {
   readonly name: string;
-  /** Pokes within this of the last run are gathered into one. */
+  /** Requests within this time of the last run are batched. */
   readonly minIntervalMs: number;
-  /** A run comes at least this often, poked or not. */
+  /** Maximum time between runs. */
   readonly maxIntervalMs: number;
   /** A failed run is repeated after this. */
   readonly retryMs: number;
 }
 
 /**
- * Runs one piece of level-based work ("make the whole table right") when poked: not too often, not too seldom, never twice at
- * the same time.
+ * Runs one level-triggered task on request: rate-limited, at least once per interval, never
+ * concurrently.
  */
 export class BoundedRunner {
   readonly #options: BoundedRunnerOptions;
@@ -36,15 +36,15 @@ export class BoundedRunner {
     this.#dueAtMs = clock.monotonicMs();
   }
 
-  /** Asks for a run; never waits. A poke during a run causes another one. */
+  /** Requests a run; never waits. A request during a run causes another one. */
   poke(): void {
     this.#dueAtMs = Math.min(this.#dueAtMs, this.#lastEndMs + this.#options.minIntervalMs);
     this.#rescheduled.resolve(undefined);
   }
 
-  /** Runs at once, then as poked, until the signal aborts. */
+  /** Runs at once, then on request, until the signal aborts. */
   async run(signal: AbortSignal): Promise<void> {
-    // One that was stopped in the middle of its work left nothing due.
+    // A stop in the middle of the work leaves nothing due.
     this.#dueAtMs = Math.min(this.#dueAtMs, this.#clock.monotonicMs());
     while (!signal.aborted) {
       await this.#waitUntilDue(signal);

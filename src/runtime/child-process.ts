@@ -21,7 +21,7 @@ export interface RunCommandOptions {
   /** Replaces the inherited environment. */
   readonly env?: ProcessEnvironment;
   readonly cwd?: string;
-  /** Exit codes that are answers and not failures, besides 0. */
+  /** Exit codes besides 0 that are not failures. */
   readonly accept?: readonly number[];
 }
 
@@ -31,12 +31,13 @@ export interface CommandOutput {
   readonly code: number;
 }
 
-/** Enough for every tool we call; a tool that prints more is misused. */
+/** Limit of the output; more indicates misuse of a tool. */
 const MAX_OUTPUT_BYTES = 16 * 1024 * 1024;
 
 /**
- * Runs a program to its end, without a shell. Rejects with `unsupported` when it cannot be started, `precondition` with the end of
- * its stderr when it fails, `timeout` or the signal's reason when it was ended for that; its whole process group is dead by then.
+ * Runs a program to its end, without a shell. Rejects with `unsupported` when it cannot be started,
+ * `precondition` with the end of its stderr when it fails, `timeout` or the signal's reason when it
+ * was ended; its whole process group has exited by then.
  */
 export async function runCommand(
   file: string,
@@ -60,7 +61,7 @@ export async function runCommand(
   const status = await closed(child, file).finally(() => deadline.signal.removeEventListener('abort', kill));
   if (deadline.signal.aborted) {
     if (signal?.aborted) throw signal.reason as Error;
-    throw new Fault('timeout', `${file} ${args.join(' ')} gave no result within ${timeoutMs} ms`);
+    throw new Fault('timeout', `${file} ${args.join(' ')} did not finish within ${timeoutMs} ms`);
   }
   if (status.code === null || (status.code !== 0 && !accept.includes(status.code))) {
     const reason = lastLines(stderr(), 5) || lastLines(stdout(), 5) || 'no message';
@@ -72,30 +73,42 @@ export async function runCommand(
 }
 
 export interface StartProcessOptions {
-  /** How messages call it, e.g. `agent`. */
+  /** Name in messages, for example `agent`. */
   readonly name: string;
   readonly file: string;
   readonly args: readonly string[];
-  /** Its standard output and error are appended here: it never waits for, or breaks with, the process that started it. */
+  /**
+   * File for its standard output and error: it never blocks on, or fails with, the process that
+   * started it.
+   */
   readonly logFile: string;
   readonly env?: ProcessEnvironment;
   readonly cwd?: string;
 }
 
-/** A long-lived child in a process group and session of its own: a terminal's Ctrl-C reaches its owner alone. */
+/**
+ * A long-lived child in its own process group and session: a terminal's Ctrl-C only reaches its
+ * owner.
+ */
 export interface ManagedProcess extends AsyncDisposable {
   readonly name: string;
   readonly pid: number;
-  /** Resolves when it has ended, whatever the reason. */
+  /** Resolves when it has exited, for any reason. */
   readonly exited: Promise<ExitStatus>;
   readonly running: boolean;
-  /** The last lines that it wrote. */
+  /** Returns the last lines that it wrote. */
   tail(lines: number): Promise<string>;
-  /** Rejects with `unavailable` and the end of its log once it ends; for racing with a wait for its readiness. */
+  /**
+   * Rejects with `unavailable` and the end of its log when it exits; for racing with a wait for
+   * readiness.
+   */
   failed(signal: AbortSignal): Promise<never>;
-  /** SIGTERM, then SIGKILL to its group after `graceMs` (default 10 s). Disposing does the same. */
+  /**
+   * Sends SIGTERM, then SIGKILL to its group after `graceMs` (default 10 s). Disposing does the
+   * same.
+   */
   stop(options?: { readonly graceMs?: number }): Promise<ExitStatus>;
-  /** Forgets the child: it goes on when this process ends. */
+  /** Detaches the child: it keeps running when this process ends. */
   release(): void;
 }
 
@@ -122,7 +135,7 @@ export async function startProcess({
   });
   await started(child, file);
   const { pid } = child;
-  if (pid === undefined) throw new Fault('bug', `${file} has started without a process id`);
+  if (pid === undefined) throw new Fault('bug', `${file} has no process ID after its start`);
 
   const isRunning = (): boolean => child.exitCode === null && child.signalCode === null;
   const tail = async (lines: number): Promise<string> => lastLines(await readEnd(logFile), lines);
@@ -165,7 +178,10 @@ async function readEnd(file: string): Promise<string> {
   return buffer.toString('utf8', 0, bytesRead);
 }
 
-/** Ends the process `pid` that is no child of ours: SIGTERM, and SIGKILL after `graceMs`. Resolves when it runs no more. */
+/**
+ * Ends the process `pid`, which is not a child: SIGTERM, and SIGKILL after `graceMs`. Resolves when
+ * it has exited.
+ */
 export async function endProcess(
   pid: number,
   { graceMs = 2_000 }: { readonly graceMs?: number } = {},
@@ -178,14 +194,14 @@ export async function endProcess(
   }
 }
 
-/** Whether `pid` runs: a zombie that waits for its parent does not. */
+/** Whether `pid` runs: a zombie does not. */
 export async function isAlive(pid: number): Promise<boolean> {
   const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => undefined);
-  // proc(5): the state follows the name, which is in parentheses and may hold anything.
+  // proc(5): the state follows the name, which is in parentheses and may contain anything.
   return stat !== undefined && !/^[ZX]/.test(stat.slice(stat.lastIndexOf(')') + 2));
 }
 
-/** Sends a signal; false when there is no such process. Signal 0 only asks. */
+/** Sends a signal; false when the process does not exist. Signal 0 only checks. */
 export function sendSignal(pid: number, signal: NodeJS.Signals | 0): boolean {
   try {
     process.kill(pid, signal);
@@ -225,14 +241,14 @@ function started(child: ChildProcess, file: string): Promise<void> {
 
 function notStarted(file: string, error: NodeJS.ErrnoException): Fault {
   const kind: FaultKind = error.code === 'ENOENT' ? 'unsupported' : 'precondition';
-  return new Fault(kind, `${file} cannot be started: ${error.code ?? error.message}`, {
+  return new Fault(kind, `cannot start ${file}: ${error.code ?? error.message}`, {
     fields: { program: file },
     cause: error,
   });
 }
 
 function describeExit({ code, signal }: ExitStatus): string {
-  return signal === null ? `ended with exit code ${code ?? 'unknown'}` : `was ended by ${signal}`;
+  return signal === null ? `exited with code ${code ?? 'unknown'}` : `was terminated by ${signal}`;
 }
 
 function lastLines(text: string, count: number): string {

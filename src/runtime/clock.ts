@@ -1,8 +1,8 @@
-/** Time as a dependency, so that everything that waits can be tested without waiting. */
+/** Time as a dependency, so that waiting can be tested without waiting. */
 export interface Clock {
   /** Milliseconds since the epoch. */
   nowMs(): number;
-  /** Milliseconds of a clock that never goes back. */
+  /** Milliseconds of a monotonic clock. */
   monotonicMs(): number;
   /** Calls `callback` once after `delayMs`; disposing the handle first prevents it. */
   schedule(delayMs: number, callback: () => void): Disposable;

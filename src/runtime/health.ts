@@ -9,7 +9,10 @@ export interface HealthReport {
   readonly checks: readonly { readonly name: string; readonly ok: boolean; readonly reason?: string }[];
 }
 
-/** Named readiness checks of one process, each with its own deadline so that one that hangs does not hide the others. */
+/**
+ * Named readiness checks of one process, each with its own deadline so that one that hangs does not
+ * hide the others.
+ */
 export class Health {
   readonly #checks = new Map<string, HealthCheck>();
   readonly #timeoutMs: number;
@@ -23,7 +26,7 @@ export class Health {
     this.#checks.set(name, check);
   }
 
-  /** Runs every check at the same time; never rejects. */
+  /** Runs all checks concurrently; never rejects. */
   async report(): Promise<HealthReport> {
     const checks = await Promise.all([...this.#checks].map(([name, check]) => this.#run(name, check)));
     return { ok: checks.every((check) => check.ok), checks };

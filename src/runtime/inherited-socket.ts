@@ -1,17 +1,17 @@
 import { Fault } from '../core/fault.ts';
 
-/** The first descriptor that a service manager hands over (sd_listen_fds(3)). */
+/** The first file descriptor that a service manager passes (sd_listen_fds(3)). */
 const FIRST_DESCRIPTOR = 3;
 
 /**
- * The listening socket that systemd has made for process `pid`; undefined when it has made none. Throws `invalid` for more than one: a unit
- * that names several does not say which is meant.
+ * Returns the listening socket that systemd passed to process `pid`; undefined when it passed none.
+ * Throws `invalid` for more than one: their order in the unit does not tell which is meant.
  */
 export function inheritedSocket(
   env: Readonly<Record<string, string | undefined>>,
   pid: number,
 ): number | undefined {
-  // The variables are inherited by children too, for whom the sockets are not.
+  // Children inherit the variables, but not the sockets.
   if (Number(env['LISTEN_PID']) !== pid) return undefined;
   const count = Number(env['LISTEN_FDS']);
   if (count === 1) return FIRST_DESCRIPTOR;

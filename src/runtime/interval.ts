@@ -8,8 +8,8 @@ export interface IntervalOptions {
 }
 
 /**
- * Runs `work` every `everyMs`, counted from the end of the one before, until the signal aborts. A failed run is logged and
- * the next one comes as usual. Resolves at abort.
+ * Runs `work` every `everyMs`, counted from the end of the previous run, until the signal aborts. A
+ * failed run is logged and the next one follows as usual. Resolves at abort.
  */
 export async function every(
   { name, everyMs, signal }: IntervalOptions,

@@ -6,20 +6,23 @@ interface Waiter {
 }
 
 /**
- * Mutual exclusion per key, first come first served. A lock is a Disposable: hold it with `using`.
+ * Mutual exclusion per key, in order of arrival. A lock is a Disposable: hold it with `using`.
  * `tryAcquire` is synchronous, so that check and act are never separated by an await.
  */
 export class KeyedLock<K = string> {
   readonly #waiting = new Map<K, Waiter[]>();
 
-  /** The lock at once, or undefined when someone holds it. */
+  /** Returns the lock, or undefined when it is held. */
   tryAcquire(key: K): Disposable | undefined {
     if (this.#waiting.has(key)) return undefined;
     this.#waiting.set(key, []);
     return this.#holder(key);
   }
 
-  /** The lock when it is this caller's turn; rejects with the signal's reason when that comes first. */
+  /**
+   * Resolves to the lock when it is this caller's turn; rejects with the signal's reason when that
+   * comes first.
+   */
   async acquire(key: K, { signal }: { readonly signal?: AbortSignal | undefined } = {}): Promise<Disposable> {
     signal?.throwIfAborted();
     const free = this.tryAcquire(key);

@@ -4,7 +4,7 @@ import { withoutSecrets } from './redact.ts';
 /** Fields of a log line; `err` is serialised with its stack and causes. */
 export type LogFields = Readonly<Record<string, unknown>>;
 
-/** What the project uses of a logger: a constant message and fields. */
+/** A logger of constant messages with fields. */
 export interface Logger {
   trace(fields: LogFields, message: string): void;
   debug(fields: LogFields, message: string): void;
@@ -19,11 +19,11 @@ export type LogLevel = (typeof LOG_LEVELS)[number];
 
 export interface LoggerOptions {
   readonly level: LogLevel;
-  /** The process or component, e.g. `agent`. */
+  /** The process or component, for example `agent`. */
   readonly name: string;
 }
 
-/** A JSON-lines logger on `destination` (default: standard error). */
+/** Creates a JSON-lines logger on `destination` (default: standard error). */
 export function createLogger(
   options: LoggerOptions,
   destination: DestinationStream = pino.destination(2),
@@ -42,7 +42,10 @@ export function createLogger(
   return censoring(root);
 }
 
-/** pino's own redaction knows fixed depths only, and its formatters do not see the fields of a child. */
+/**
+ * pino's own redaction knows fixed depths only, and its formatters do not see the fields of a
+ * child.
+ */
 function censoring(inner: PinoLogger): Logger {
   return {
     trace: (fields, message) => inner.trace(fields, message),
@@ -54,5 +57,5 @@ function censoring(inner: PinoLogger): Logger {
   };
 }
 
-/** Swallows everything: for tests and for one-shot commands. */
+/** Discards everything: for tests and one-shot commands. */
 export const silentLogger: Logger = createLogger({ level: 'silent', name: 'silent' });

@@ -1,16 +1,19 @@
 import type { Clock } from './clock.ts';
 
 export interface QuietPeriodOptions {
-  /** So long after the last step that somebody waited for the controller has a hand free; default 1 s. */
+  /** How long after the last urgent step other work may run; default 1 s. */
   readonly quietMs?: number;
-  /** No work gives way for longer than this; default 30 s. */
+  /** Maximum delay of any work; default 30 s. */
   readonly patienceMs?: number;
 }
 
-/** The longest between two looks, in quiet times. */
+/** Maximum interval between two checks, in quiet periods. */
 const MAX_POLL_FACTOR = 5;
 
-/** Lets work that nobody waits for give way to claims that are being bound and released, for as long as that has a bound. */
+/**
+ * Lets work that is not urgent yield to claims that are being bound and released, for a limited
+ * time.
+ */
 export class QuietPeriod {
   readonly #quietMs: number;
   readonly #patienceMs: number;
@@ -26,14 +29,15 @@ export class QuietPeriod {
     this.#clock = clock;
   }
 
-  /** A step that somebody waits for is taken. */
+  /** Records an urgent step. */
   recordActivity(): void {
     this.#stirredMs = this.#clock.monotonicMs();
   }
 
   /**
-   * For how long work that is due since `sinceMs` (monotonic) is to wait before it asks again; 0: it may be done. What has waited for long asks
-   * less often: there may be much of it, and what it waits for has the hands full.
+   * Returns how long work that is due since `sinceMs` (monotonic) has to wait before the next
+   * check; 0: it may run. The longer it has waited, the less often it checks: there may be much of
+   * it.
    */
   waitMs(sinceMs: number): number {
     const nowMs = this.#clock.monotonicMs();

@@ -1,7 +1,7 @@
 /**
- * Field names whose values never reach a log, at any depth. CSI marks its secrets with `csi_secret`, CRI its credentials
- * with `debug_redact`; `src/rpc/secret-fields.test.ts` holds this list against the protos. Mount flags may carry
- * passwords too (CSI, VolumeCapability).
+ * Field names whose values never reach a log, at any depth. CSI marks its secrets with
+ * `csi_secret`, CRI its credentials with `debug_redact`; `src/rpc/secret-fields.test.ts` compares
+ * this list with the protos. Mount flags may contain passwords too (CSI, VolumeCapability).
  */
 export const SECRET_FIELDS = [
   'secrets',
@@ -16,12 +16,13 @@ export const SECRET_FIELDS = [
 
 const SECRET = new Set<string>(SECRET_FIELDS);
 
-/** Deeper than any message of ours, and an end to objects that hold themselves. */
+/** Deeper than any message; also ends cycles. */
 const MAX_DEPTH = 24;
 
 /**
- * A copy of `fields` for a log: secret fields are censored, bytes (environment values, command output) become their
- * length. Plain objects and arrays are searched; whatever else there is, errors among it, stays as it is.
+ * Returns a copy of `fields` for a log: secret fields are censored, bytes (environment values,
+ * command output) become their length. Plain objects and arrays are searched; other values, such as
+ * errors, stay.
  */
 export function withoutSecrets(fields: Readonly<Record<string, unknown>>): Record<string, unknown> {
   return censorObject(fields, 0);

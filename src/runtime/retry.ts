@@ -3,11 +3,16 @@ import { type Clock, sleep, systemClock } from './clock.ts';
 export interface BackoffOptions {
   readonly baseMs: number;
   readonly maxMs: number;
-  /** Share of each delay that is random, 0 to 1 (default 0.2), so that many clients do not return at once. */
+  /**
+   * Random share of each delay, 0 to 1 (default 0.2), so that many clients do not return at once.
+   */
   readonly jitter?: number;
 }
 
-/** The delay before attempt `attempt + 1` (attempts count from 1): doubles from `baseMs` up to `maxMs`, less its jitter. */
+/**
+ * Returns the delay before attempt `attempt + 1` (attempts count from 1): doubles from `baseMs` up
+ * to `maxMs`, less its jitter.
+ */
 export function backoffMs(
   attempt: number,
   { baseMs, maxMs, jitter = 0.2 }: BackoffOptions,
@@ -20,7 +25,7 @@ export function backoffMs(
 export interface RetryOptions extends BackoffOptions {
   readonly signal?: AbortSignal | undefined;
   readonly clock?: Clock;
-  /** Attempts in all; unlimited when absent. */
+  /** Number of attempts; unlimited when absent. */
   readonly attempts?: number;
   /** False ends the retries with this error. */
   readonly shouldRetry?: (error: unknown) => boolean;

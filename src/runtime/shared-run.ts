@@ -1,6 +1,7 @@
 /**
- * Work of which one run serves all who ask before it begins, and that never runs twice at the same time. Whoever asks while it runs gets the
- * next run: this one may have looked already.
+ * Work of which one run serves all callers that arrive before it begins, and that never runs
+ * concurrently. A caller during a run gets the next one: the current run may have read its input
+ * already.
  */
 export class SharedRun<T> {
   readonly #work: () => Promise<T>;
@@ -11,7 +12,7 @@ export class SharedRun<T> {
     this.#work = work;
   }
 
-  /** The result of a run that begins after this call. */
+  /** Resolves to the result of a run that begins after this call. */
   async run(): Promise<T> {
     this.#next ??= this.#after(this.#running);
     return await this.#next;
@@ -21,7 +22,7 @@ export class SharedRun<T> {
     await running;
     this.#next = undefined;
     const run = this.#work();
-    // Who asked is told of a failure; who comes next only waits for the end.
+    // A failure is reported to its own callers; later ones only wait for the end.
     this.#running = run.catch(() => undefined);
     return await run;
   }

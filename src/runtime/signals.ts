@@ -1,11 +1,17 @@
 import { type Clock, systemClock } from './clock.ts';
 
-/** A signal that must be disposed, so that nothing stays attached to the long-lived signals it follows. */
+/**
+ * A signal that must be disposed, so that nothing stays attached to the long-lived signals it
+ * follows.
+ */
 export interface LinkedSignal extends Disposable {
   readonly signal: AbortSignal;
 }
 
-/** Aborts when any of `sources` does. Disposing detaches it from them (AbortSignal.any leaks: nodejs/node#54614). */
+/**
+ * Aborts when any of `sources` does. Disposing detaches it from them (AbortSignal.any leaks:
+ * nodejs/node#54614).
+ */
 export function linkSignals(...sources: readonly (AbortSignal | undefined)[]): LinkedSignal {
   const controller = new AbortController();
   const detach: (() => void)[] = [];
@@ -32,7 +38,10 @@ export interface DeadlineOptions {
   readonly clock?: Clock | undefined;
 }
 
-/** Aborts with a TimeoutError after `timeoutMs`, or earlier with `signal`. Dispose it when the work is done. */
+/**
+ * Aborts with a TimeoutError after `timeoutMs`, or earlier with `signal`. Dispose it when the work
+ * is done.
+ */
 export function deadlineSignal(
   timeoutMs: number,
   { signal, clock = systemClock }: DeadlineOptions = {},
@@ -51,7 +60,10 @@ export function deadlineSignal(
   };
 }
 
-/** Rejects with the signal's reason when it aborts before `promise` settles; the promise itself goes on. */
+/**
+ * Rejects with the signal's reason when it aborts before `promise` settles; the promise itself
+ * continues.
+ */
 export function raceSignal<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   if (signal === undefined) return promise;
   return new Promise<T>((resolve, reject) => {

@@ -6,8 +6,8 @@ export interface TaskGroupDeps {
 }
 
 /**
- * Owns every long-lived promise of a process. The first task that fails aborts the others; `wait` reports it once
- * all have ended, so nothing floats and shutdown has an order.
+ * Owns every long-lived promise of a process. The first task that fails aborts the others; `wait`
+ * reports it once all have ended, so that no task floats and shutdown has an order.
  */
 export class TaskGroup {
   readonly #controller = new AbortController();
@@ -30,7 +30,7 @@ export class TaskGroup {
     this.#running.add(running);
   }
 
-  /** Asks every task to end. */
+  /** Stops all tasks. */
   stop(): void {
     this.#controller.abort(new DOMException('stopping', 'AbortError'));
   }

@@ -1,4 +1,7 @@
-/** Aligned columns for a terminal: a header line and one line a row, each ended by a newline. No rows give an empty string. */
+/**
+ * Formats aligned columns for a terminal: a header line and one line per row, each ended by a
+ * newline. Without rows the result is empty.
+ */
 export function renderTable(header: readonly string[], rows: readonly (readonly string[])[]): string {
   if (rows.length === 0) return '';
   const lines = [header, ...rows];

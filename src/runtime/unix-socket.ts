@@ -7,15 +7,15 @@ import { Fault } from '../core/fault.ts';
 const MAX_PATH_BYTES = 107;
 
 /**
- * Makes `path` ready to be listened on: its directory exists (0700), a socket that nobody serves is gone. Throws `invalid` when the
- * path is too long for a socket, `conflict` when a live process serves it.
+ * Prepares `path` for listening: creates its directory (0700), and removes a stale socket. Throws
+ * `invalid` when the path is too long for a socket, `conflict` when a process serves it.
  */
 export async function prepareSocketPath(path: string): Promise<void> {
   const length = Buffer.byteLength(path);
   if (length > MAX_PATH_BYTES) {
     throw new Fault(
       'invalid',
-      `socket path ${path} has ${length} bytes; at most ${MAX_PATH_BYTES} are possible: choose a shorter directory`,
+      `socket path ${path} has ${length} bytes; the maximum is ${MAX_PATH_BYTES}: choose a shorter directory`,
     );
   }
   await mkdir(dirname(path), { recursive: true, mode: 0o700 });
@@ -46,8 +46,8 @@ export function isServed(path: string): Promise<boolean> {
 }
 
 /**
- * Serves `path` with no moment at which others may connect: `listen` binds a temporary name beside it, which gets `mode` and
- * only then its real name.
+ * Serves `path` atomically: `listen` binds a temporary name beside it, which gets `mode` and then
+ * its final name.
  */
 export async function publishSocket(
   path: string,

@@ -3,7 +3,10 @@ import { type Clock, systemClock } from './clock.ts';
 import type { Logger } from './logger.ts';
 import { type BackoffOptions, backoffMs } from './retry.ts';
 
-/** What to do with a key after its work: nothing, or again after `afterMs`. A thrown error means again, with backoff. */
+/**
+ * What happens to a key after its work: nothing, or a repetition after `afterMs`. A thrown error
+ * causes a repetition with back-off.
+ */
 export type WorkResult = { readonly afterMs: number } | undefined;
 
 export interface WorkQueueOptions {
@@ -13,8 +16,8 @@ export interface WorkQueueOptions {
 }
 
 /**
- * The longest delay after a failure that says of the other side that it was not there, and nothing of the work: as long as an outage has lasted, so long
- * would work wait after its end.
+ * Maximum delay after a failure caused by an unavailable peer: back-off would otherwise grow to the
+ * length of the outage and continue after its end.
  */
 const AWAY_MAX_MS = 10_000;
 
@@ -26,15 +29,15 @@ export interface WorkQueueDeps {
 }
 
 export interface WorkQueueObserver {
-  /** Called once, with what tells at any time how many keys wait. */
+  /** Called once, with a function that returns the number of waiting keys. */
   watches(size: () => number): void;
   /** Called for every finished item. */
   done(result: 'ok' | 'error', durationMs: number): void;
 }
 
 /**
- * Keys to reconcile. A key waits at most once; one that is added while it is being worked on is worked on again afterwards;
- * no key is ever worked on twice at the same time.
+ * Keys to reconcile. A key waits at most once; one that is added during its work is worked on again
+ * afterwards; a key is never worked on concurrently.
  */
 export class WorkQueue<K> {
   readonly #options: Required<WorkQueueOptions>;
@@ -46,7 +49,7 @@ export class WorkQueue<K> {
   readonly #again = new Set<K>();
   readonly #failures = new Map<K, number>();
   readonly #delayed = new Map<K, Disposable>();
-  /** Workers without work. A key that is new wakes one of them: a worker that is busy looks again by itself. */
+  /** Idle workers. A new key wakes one of them: busy workers take the next key themselves. */
   readonly #idle: (() => void)[] = [];
 
   constructor(
@@ -61,12 +64,12 @@ export class WorkQueue<K> {
     deps.observer?.watches(() => this.size);
   }
 
-  /** Keys that wait to be worked on now. */
+  /** Number of waiting keys. */
   get size(): number {
     return this.#ready.size;
   }
 
-  /** Adds `key` now; a delayed or backed-off turn of the same key is dropped in favour of this one. */
+  /** Adds `key` now; replaces a delayed turn of the same key. */
   add(key: K): void {
     this.#cancelDelay(key);
     if (this.#active.has(key)) {
@@ -87,7 +90,7 @@ export class WorkQueue<K> {
     );
   }
 
-  /** Works until the signal aborts and the items in hand are done. */
+  /** Runs until the signal aborts and the items in progress are done. */
   async run(signal: AbortSignal): Promise<void> {
     const wake = (): void => {
       for (const resume of this.#idle.splice(0)) resume();

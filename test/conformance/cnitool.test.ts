@@ -118,7 +118,7 @@ describe('the reference caller of CNI plugins, cnitool', () => {
       await utimes(`${running.cniSocket}.alive`, longAgo, longAgo);
       const { code, stdout, stderr } = await call(tool, 'status', cni, anywhere, [1]);
       expect(code).toBe(1);
-      expect(`${stdout}${stderr}`).toContain('is it running?');
+      expect(`${stdout}${stderr}`).toContain('check that it runs');
     } finally {
       await running.start();
     }

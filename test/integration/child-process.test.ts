@@ -77,7 +77,7 @@ describe('startProcess', () => {
   test('failed rejects with the end of the log as soon as the process ends', async () => {
     const worker = await start('echo cannot bind; exit 2');
     await expect(worker.failed(new AbortController().signal)).rejects.toThrow(
-      fault('unavailable', 'worker ended with exit code 2:\ncannot bind'),
+      fault('unavailable', 'worker exited with code 2:\ncannot bind'),
     );
   });
 });

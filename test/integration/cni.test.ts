@@ -122,7 +122,7 @@ describe('with an agent', () => {
       await lab.cni(call);
       expect((await lab.cni(call)).json).toMatchObject({
         code: 100,
-        msg: 'interface eth0 of container c1 is attached already; remove it first',
+        msg: 'interface eth0 of container c1 is already attached; remove it first',
       });
       const other = await lab.cni({ ...call, containerId: 'c2' });
       expect(other.json).toMatchObject({ code: 100, msg: 'container c2 already has an interface eth0' });
@@ -358,7 +358,7 @@ describe('without an agent', () => {
     lab.exec(lab.node, `cd ${lab.socketPath}.queue && for i in $(seq 1024); do : > f$i; done`);
     expect((await lab.cni({ command: 'DEL', containerId: 'c1' })).json).toMatchObject({
       code: 11,
-      msg: expect.stringContaining('too many are queued already') as string,
+      msg: expect.stringContaining('the queue is full') as string,
     });
     await lab.startAgent();
     expect(queue()).toEqual([]);
@@ -386,7 +386,7 @@ describe('without an agent', () => {
     const run = await lab.cni({ command: 'ADD', containerId: 'c1', netns: lab.addPod('c1') });
     expect(run.json).toMatchObject({
       code: 11,
-      msg: `the keelson agent at ${lab.socketPath} did not answer ADD (No such file or directory); see whether it is running on this node`,
+      msg: `the keelson agent at ${lab.socketPath} did not answer ADD (No such file or directory); check that it runs on this node`,
     });
   });
 

@@ -40,12 +40,12 @@ const POOLS: readonly Sample[] = [
   {
     name: 'an empty source',
     spec: { source: {} },
-    refused: /exactly one of path, file or devices must be given/,
+    refused: /exactly one of path, file or devices must be set/,
   },
   {
     name: 'two sources',
     spec: { source: { path: '/srv', ...DEVICES } },
-    refused: /exactly one of path, file or devices must be given/,
+    refused: /exactly one of path, file or devices must be set/,
   },
   { name: 'a file without size', spec: { source: { file: '/a' } }, refused: /file and fileSize go together/ },
   {
@@ -327,7 +327,7 @@ describe('the kinds of keelson.dev on a real kube-apiserver', () => {
       spec: { source: { devices: ['/dev/a'] } },
     } as KubeObject);
     await grow({ devices: ['/dev/a', '/dev/b'] });
-    expect(await refusal(grow({ devices: ['/dev/b'] }))).toMatch(/devices may be added, not taken away/);
+    expect(await refusal(grow({ devices: ['/dev/b'] }))).toMatch(/devices may be added, not removed/);
   });
 
   it("give a node's agent its own volumes by a field selector", async () => {

@@ -1,12 +1,12 @@
 /*
- * keelson-cni: what a container runtime executes for CNI.
+ * keelson-cni: the exec binary that container runtimes run for CNI.
  *
- * It hands the call (environment and standard input) to the keelson agent over a unix socket, prints the answer and exits with
- * its status. It keeps no state, so it may be killed at any moment. What it does itself is what must work without an agent:
- * DEL (queued in a file), STATUS (forgiven for a while), VERSION, and everything of the loopback plugin, which it is when it is
- * executed by that name.
+ * It passes the call (environment and standard input) to the keelson agent over a unix socket, prints
+ * the answer and exits with its status. It has no state, so it may be killed at any time. It does
+ * itself what must work without an agent: DEL (queued in a file), STATUS (tolerated for a while),
+ * VERSION, and the loopback plugin when it is run under that name.
  *
- * The frame that the two speak is described in node-agent/cni/frame.ts.
+ * node-agent/cni/frame.ts describes the protocol with the agent.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -67,7 +67,7 @@ static void append_text(struct bytes *to, const char *text)
 
 /* ---- answers ---- */
 
-/* What the configuration states, once it is read; error answers repeat it. */
+/* The version of the configuration, once it is read; error answers repeat it. */
 static char stated_version[32] = "1.0.0";
 
 static void write_all(int fd, const char *data, size_t length)
@@ -231,7 +231,7 @@ static bool read_string(struct cursor *c, struct bytes *to)
 	return false;
 }
 
-/* Skips any value. Its inside is checked as far as strings and brackets go; the agent checks the rest. */
+/* Skips any value. Checks strings and brackets inside; the agent checks the rest. */
 static bool skip_value(struct cursor *c)
 {
 	char closers[MAX_DEPTH];
@@ -273,7 +273,7 @@ struct value {
 	const char *start, *end; /* as it is written */
 };
 
-/* Finds `key` at the top of the object; of several the last, as JSON.parse does. False when the text is no JSON object. */
+/* Finds the last `key` at the top of the object, as JSON.parse does; false for other JSON. */
 static bool find_key(const char *text, size_t length, const char *key, struct value *found)
 {
 	struct cursor c = { text, text + length };
@@ -324,7 +324,7 @@ static struct value get_key(const struct bytes *config, const char *key)
 {
 	struct value value = { 0 };
 	if (!find_key(config->data, config->length, key, &value))
-		fail(E_DECODE, "the network configuration on standard input is no JSON object");
+		fail(E_DECODE, "the network configuration on standard input is not a JSON object");
 	return value;
 }
 
@@ -348,8 +348,8 @@ static const char *read_socket_path(const struct bytes *config)
 		return DEFAULT_SOCKET;
 	struct sockaddr_un limit;
 	if (!agent.is_string || has_nul(&agent) || agent.text.data[0] != '/')
-		fail(E_CONFIG, "\"agent\" in the network configuration is no absolute path of a socket");
-	/* The queue and the sign of life are named after the socket, with at most 32 bytes more. */
+		fail(E_CONFIG, "\"agent\" in the network configuration is not an absolute path");
+	/* The queue and the heartbeat file are named after the socket, with at most 32 bytes more. */
 	if (agent.text.length > sizeof limit.sun_path)
 		fail(E_CONFIG, "\"agent\" in the network configuration has %zu bytes; a socket path has at most %zu",
 		     agent.text.length - 1, sizeof limit.sun_path - 1);
@@ -365,7 +365,7 @@ static struct bytes read_input(void)
 		if (got < 0 && errno == EINTR)
 			continue;
 		if (got < 0)
-			fail(E_IO, "standard input cannot be read: %s", strerror(errno));
+			fail(E_IO, "cannot read standard input: %s", strerror(errno));
 		if (got == 0)
 			return input;
 		append(&input, buffer, (size_t)got);
@@ -400,7 +400,7 @@ static struct bytes make_request(const struct bytes *input)
 	append(&payload, MAGIC, sizeof MAGIC);
 	for (char **variable = environ; *variable != NULL; variable++) {
 		const char *v = *variable;
-		/* W3C trace context comes along (CNI 1.1). */
+		/* W3C trace context (CNI 1.1). */
 		if (strncmp(v, "CNI_", 4) == 0 || strncmp(v, "TRACEPARENT=", 12) == 0 ||
 		    strncmp(v, "TRACESTATE=", 11) == 0 || strncmp(v, "BAGGAGE=", 8) == 0)
 			append(&payload, v, strlen(v) + 1);
@@ -410,7 +410,8 @@ static struct bytes make_request(const struct bytes *input)
 	return payload;
 }
 
-/* A connection, or -1 with errno. An absent agent is waited for until `deadline` if `patient`; a full backlog always. */
+/* Returns a connection, or -1 with errno. Waits until `deadline` for an agent if `patient`, and for
+ * a full backlog in any case. */
 static int connect_agent(const char *path, int64_t deadline, bool patient)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
@@ -484,7 +485,7 @@ static bool receive_all(int fd, char *data, size_t length, int64_t deadline)
 	return true;
 }
 
-/* Exchanges one frame for another; false with errno when the agent did not answer in time. */
+/* Sends a frame and reads the answer; false with errno when the agent did not answer in time. */
 static bool exchange(int fd, const struct bytes *request, struct bytes *answer, int64_t deadline)
 {
 	unsigned char header[4] = { (unsigned char)(request->length >> 24), (unsigned char)(request->length >> 16),
@@ -524,24 +525,24 @@ static int count_entries(const char *directory)
 	return count - 2;
 }
 
-/* Writes the request where the agent looks when it starts; false with a reason in `why`. */
+/* Writes the request to the agent's queue; false with a reason in `why`. */
 static bool queue_delete(const char *socket_path, const struct bytes *request, char *path, size_t size, const char **why)
 {
 	char directory[256], temporary[512];
 	snprintf(directory, sizeof directory, "%s.queue", socket_path);
 	if (mkdir(directory, 0700) != 0 && errno != EEXIST) {
-		/* No directory for the socket either: no agent has run since boot, so there is nothing to delete. */
+		/* The socket's directory is absent: no agent has run since boot, so nothing has to be deleted. */
 		if (errno == ENOENT)
 			return path[0] = '\0', true;
 		*why = strerror(errno);
 		return false;
 	}
-	/* One file a container and interface, however often its DEL comes. */
+	/* One file per container and interface, however often its DEL is repeated. */
 	uint64_t name = hash(hash(0xcbf29ce484222325u, env("CNI_CONTAINERID")) ^ '/', env("CNI_IFNAME"));
 	uint64_t more = hash(hash(name, env("CNI_IFNAME")) ^ '/', env("CNI_CONTAINERID"));
 	snprintf(path, size, "%s/%016llx%016llx", directory, (unsigned long long)name, (unsigned long long)more);
 	if (access(path, F_OK) != 0 && count_entries(directory) >= MAX_QUEUED) {
-		*why = "too many are queued already";
+		*why = "the queue is full";
 		return false;
 	}
 	snprintf(temporary, sizeof temporary, "%s/.%ld", directory, (long)getpid());
@@ -558,7 +559,7 @@ static bool queue_delete(const char *socket_path, const struct bytes *request, c
 
 /* ---- STATUS without an agent ---- */
 
-/* Seconds since the agent last showed that it lives, or -1 if it never did since boot. */
+/* Seconds since the agent's last heartbeat, or -1 if it had none since boot. */
 static long seconds_absent(const char *socket_path)
 {
 	char path[256];
@@ -570,15 +571,15 @@ static long seconds_absent(const char *socket_path)
 	return seconds < 0 ? 0 : seconds;
 }
 
-/* An agent that restarts is no reason to call the node unready, which evicts pods. */
+/* A restart of the agent must not make the node NotReady, which evicts pods. */
 __attribute__((noreturn)) static void answer_status(const char *socket_path, const char *reason)
 {
 	long absent = seconds_absent(socket_path);
 	if (absent >= 0 && absent <= STATUS_GRACE_S)
 		exit(0);
 	if (absent < 0)
-		fail(E_STATUS, "the keelson agent has not served %s since boot (%s); is it running?", socket_path, reason);
-	fail(E_STATUS, "the keelson agent at %s is absent for %ld s (%s); is it running?", socket_path, absent, reason);
+		fail(E_STATUS, "the keelson agent has not served %s since boot (%s); check that it runs", socket_path, reason);
+	fail(E_STATUS, "the keelson agent at %s has had no heartbeat for %ld s (%s); check that it runs", socket_path, absent, reason);
 }
 
 /* ---- the calls ---- */
@@ -609,7 +610,7 @@ __attribute__((noreturn)) static void call_agent(const char *command, const stru
 	int64_t start = now_ms();
 
 	if (strcmp(command, "STATUS") == 0) {
-		/* Kubelet asks every few seconds, and containerd waits without a deadline of its own. */
+		/* kubelet calls this every few seconds, and containerd waits without a deadline. */
 		if (try_agent(path, &request, &answer, start + 300, start + 800, false))
 			print_answer(&answer);
 		answer_status(path, strerror(errno));
@@ -623,7 +624,7 @@ __attribute__((noreturn)) static void call_agent(const char *command, const stru
 		if (!queue_delete(path, &request, queued, sizeof queued, &why))
 			fail(E_AGAIN, "the keelson agent at %s did not answer (%s) and DEL cannot be queued: %s", path,
 			     strerror(reason), why);
-		/* It may have started meanwhile, and have looked at the queue before the file was there. */
+		/* The agent may have started meanwhile, and read the queue before the file existed. */
 		if (queued[0] != '\0' && reason != ETIMEDOUT &&
 		    try_agent(path, &request, &answer, now_ms(), now_ms() + 30000, false)) {
 			unlink(queued);
@@ -634,7 +635,7 @@ __attribute__((noreturn)) static void call_agent(const char *command, const stru
 	bool add = strcmp(command, "ADD") == 0;
 	if (try_agent(path, &request, &answer, start + (add ? 5000 : 1000), start + 90000, true))
 		print_answer(&answer);
-	fail(E_AGAIN, "the keelson agent at %s did not answer %s (%s); see whether it is running on this node", path, command,
+	fail(E_AGAIN, "the keelson agent at %s did not answer %s (%s); check that it runs on this node", path, command,
 	     strerror(errno));
 }
 
@@ -659,7 +660,7 @@ static void print_loopback_result(const struct bytes *input, const char *netns)
 	if (before.present && *before.start == '{') {
 		append(&out, before.start, (size_t)(before.end - before.start));
 	} else {
-		/* Until 1.0.0 an address says its version; before 0.3.0 a result has no interfaces. */
+		/* Before 1.0.0 an address has its version; before 0.3.0 a result has no interfaces. */
 		bool first_shape = strncmp(stated_version, "0.1.", 4) == 0 || strncmp(stated_version, "0.2.", 4) == 0;
 		bool says_version = stated_version[0] == '0';
 		append_text(&out, "{\"cniVersion\":");
@@ -685,7 +686,7 @@ static void print_loopback_result(const struct bytes *input, const char *netns)
 	write_all(STDOUT_FILENO, out.data, out.length);
 }
 
-/* Runtimes give this plugin no configuration that could name an agent, and it needs none. */
+/* Runtimes pass no configuration with an agent to this plugin, and it needs none. */
 __attribute__((noreturn)) static void be_loopback(const char *command, const struct bytes *input)
 {
 	const char *netns = env("CNI_NETNS");
@@ -702,9 +703,9 @@ __attribute__((noreturn)) static void be_loopback(const char *command, const str
 	if (fd < 0 || fstat(fd, &target) != 0 || stat("/proc/self/ns/net", &own) != 0) {
 		if (del)
 			exit(0);
-		fail(E_NETNS, "network namespace %s cannot be opened: %s", netns, strerror(errno));
+		fail(E_NETNS, "cannot open network namespace %s: %s", netns, strerror(errno));
 	}
-	/* The node's own loopback interface is not ours to touch. */
+	/* The node's own loopback interface must not change. */
 	if (target.st_ino == own.st_ino && target.st_dev == own.st_dev)
 		fail(E_NETNS, "%s is the network namespace of the node itself", netns);
 	struct ifreq lo = { .ifr_name = "lo" };
@@ -713,7 +714,7 @@ __attribute__((noreturn)) static void be_loopback(const char *command, const str
 	    ioctl(control, SIOCGIFFLAGS, &lo) != 0) {
 		if (del)
 			exit(0);
-		fail(E_NETNS, "%s cannot be entered as a network namespace: %s", netns, strerror(errno));
+		fail(E_NETNS, "cannot enter network namespace %s: %s", netns, strerror(errno));
 	}
 	if (check) {
 		if ((lo.ifr_flags & IFF_UP) == 0)
@@ -725,7 +726,7 @@ __attribute__((noreturn)) static void be_loopback(const char *command, const str
 	else
 		lo.ifr_flags = (short)(lo.ifr_flags & ~IFF_UP);
 	if (ioctl(control, SIOCSIFFLAGS, &lo) != 0 && add)
-		fail(E_IO, "lo in %s cannot be brought up: %s", netns, strerror(errno));
+		fail(E_IO, "cannot bring up lo in %s: %s", netns, strerror(errno));
 	if (add)
 		print_loopback_result(input, netns);
 	exit(0);
@@ -751,7 +752,7 @@ int main(int argc, char **argv)
 	if (strcmp(command, "VERSION") != 0 || input.length > 0)
 		read_stated_version(&input);
 	if (!known)
-		fail(E_ENV, "CNI_COMMAND is %s; known are ADD, DEL, CHECK, GC, STATUS, VERSION", command);
+		fail(E_ENV, "CNI_COMMAND is %s; expected one of ADD, DEL, CHECK, GC, STATUS, VERSION", command);
 	if (strcmp(command, "VERSION") == 0) {
 		printf("{\"cniVersion\":\"%s\",\"supportedVersions\":"
 		       "[\"0.1.0\",\"0.2.0\",\"0.3.0\",\"0.3.1\",\"0.4.0\",\"1.0.0\",\"1.1.0\"]}\n",

@@ -9,12 +9,16 @@ const EXTENT_BYTES = 56;
 const FLAG_SYNC = 1;
 const EXTENT_LAST = 0x1;
 const EXTENT_UNWRITTEN = 0x800;
-/** Its place is not known, not written yet, not that of its bytes alone, or holds something else than its bytes. */
+/**
+ * Its place is not known, not written yet, not that of its bytes alone, or holds something else
+ * than its bytes.
+ */
 const EXTENT_PLACELESS = 0x2 | 0x4 | 0x8 | 0x80 | 0x100 | 0x200 | 0x400;
 
 /**
- * Where the data of the file lies from `start` on, without reading any: so much of it as `limit` extents tell, and never beyond `size`. The
- * list ends where it is not complete any more, or at `size`.
+ * Where the data of the file lies from `start` on, without reading any: so much of it as `limit`
+ * extents tell, and never beyond `size`. The list ends where it is not complete any more, or at
+ * `size`.
  */
 export function readExtents(fd: number, start: bigint, size: bigint, limit = 4096): ExtentList {
   const args = Buffer.alloc(HEADER_BYTES + limit * EXTENT_BYTES);

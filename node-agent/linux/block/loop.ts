@@ -35,8 +35,9 @@ export interface AttachOptions {
 }
 
 /**
- * Attaches `file`, no symbolic link, to a loop device in one step (LOOP_CONFIGURE, Linux 5.8), with direct I/O and the sector size that this
- * needs where the file allows it. Takes the device that already serves the same inode, so that one file never has two caches.
+ * Attaches `file`, no symbolic link, to a loop device in one step (LOOP_CONFIGURE, Linux 5.8), with
+ * direct I/O and the sector size that this needs where the file allows it. Takes the device that
+ * already serves the same inode, so that one file never has two caches.
  */
 export function attachLoop(file: string, { autoclear }: AttachOptions = { autoclear: true }): LoopDevice {
   const backing = openBacking(file);
@@ -62,8 +63,10 @@ export function attachLoop(file: string, { autoclear }: AttachOptions = { autocl
 }
 
 /**
- * A device that somebody else (udev looks at each new one) has open while it is detached stays until that one closes it, marked to go then. Who wants it
- * back takes the mark off: else it would go under its next user, and the same number could come to serve another file. Closes it when that fails.
+ * A device that somebody else (udev looks at each new one) has open while it is detached stays
+ * until that one closes it, marked to go then. Who wants it back takes the mark off: else it would
+ * go under its next user, and the same number could come to serve another file. Closes it when that
+ * fails.
  */
 function keepAttached({ path, fd }: LoopDevice): void {
   try {
@@ -79,7 +82,10 @@ function keepAttached({ path, fd }: LoopDevice): void {
   }
 }
 
-/** Opened for direct I/O, the kernel takes the sector size that the disk beneath needs (4 KiB on some) and not 512. */
+/**
+ * Opened for direct I/O, the kernel takes the sector size that the disk beneath needs (4 KiB on
+ * some) and not 512.
+ */
 function openBacking(file: string): number {
   const flags = constants.O_RDWR | constants.O_NOFOLLOW;
   try {
@@ -126,7 +132,10 @@ function lastError(syscall: string, subject: string): SysError {
   return new SysError(syscall, 0, subject);
 }
 
-/** The attached loop device whose backing file is the inode of `file`, kept open; undefined when there is none, or no such file. */
+/**
+ * The attached loop device whose backing file is the inode of `file`, kept open; undefined when
+ * there is none, or no such file.
+ */
 export function findLoop(file: string): LoopDevice | undefined {
   const backing = statSync(file, { bigint: true, throwIfNoEntry: false });
   if (backing === undefined) return undefined;
@@ -163,7 +172,10 @@ export function findLoopPath(file: string): string | undefined {
   return device?.path;
 }
 
-/** Number, as `MAJOR:MINOR`, of the loop device of `file`; undefined when there is none, or no such file. */
+/**
+ * Number, as `MAJOR:MINOR`, of the loop device of `file`; undefined when there is none, or no such
+ * file.
+ */
 export function findLoopNumber(file: string): string | undefined {
   const path = findLoopPath(file);
   if (path === undefined) return undefined;
@@ -180,7 +192,9 @@ export function closeLoop({ fd }: { readonly fd: number }): void {
   closeSync(fd);
 }
 
-/** Detaches the device at once, or when its last user goes; whoever gets it next can write to it. */
+/**
+ * Detaches the device at once, or when its last user goes; whoever gets it next can write to it.
+ */
 export function detachLoop(path: string): void {
   setReadOnly(path, false);
   const fd = openSync(path, LOOK);

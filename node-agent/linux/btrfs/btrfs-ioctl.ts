@@ -37,7 +37,10 @@ export const QUOTA_ENABLE = 1n;
 export const QUOTA_ENABLE_SIMPLE = 4n;
 export const QGROUP_LIMIT_MAX_RFER = 1n;
 
-/** Where `struct btrfs_ioctl_get_subvol_info_args` has the transaction in which the subvolume was made. */
+/**
+ * Where `struct btrfs_ioctl_get_subvol_info_args` has the transaction in which the subvolume was
+ * made.
+ */
 export const SUBVOL_INFO_BYTES = 504;
 export const SUBVOL_INFO_OTRANSID = 352;
 

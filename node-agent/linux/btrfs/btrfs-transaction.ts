@@ -1,14 +1,17 @@
 import { openBeneath } from '../files/beneath.ts';
 import * as uapi from './btrfs-ioctl.ts';
 
-/** Starts a commit of the file system at `fd` and returns without waiting for it; nothing when there is nothing to commit. */
+/**
+ * Starts a commit of the file system at `fd` and returns without waiting for it; nothing when there
+ * is nothing to commit.
+ */
 export function startCommit(fd: number): void {
   uapi.ioctl(fd, uapi.START_SYNC, Buffer.alloc(8), 'BTRFS_IOC_START_SYNC');
 }
 
 /**
- * The transaction in which the subvolume `path` below `root` was made. Snapshots with the same one were cut by one commit, at which nothing
- * can write: they show one instant.
+ * The transaction in which the subvolume `path` below `root` was made. Snapshots with the same one
+ * were cut by one commit, at which nothing can write: they show one instant.
  */
 export function readCreationTransaction(root: number, path: string): bigint {
   using subvolume = openBeneath(root, path);

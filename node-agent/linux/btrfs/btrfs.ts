@@ -26,7 +26,10 @@ export function readBtrfsUuid(fd: number): string | undefined {
     .join('-');
 }
 
-/** Turns quotas on. Enabling what is on already is no error; `simple` throws SysError where the kernel has no simple quotas. */
+/**
+ * Turns quotas on. Enabling what is on already is no error; `simple` throws SysError where the
+ * kernel has no simple quotas.
+ */
 export function enableQuota(fd: number, mode: QuotaMode): void {
   const command = mode === 'simple' ? uapi.QUOTA_ENABLE_SIMPLE : uapi.QUOTA_ENABLE;
   uapi.ioctl(fd, uapi.QUOTA_CTL, uapi.words(command, 0n), `BTRFS_IOC_QUOTA_CTL ${mode}`);
@@ -48,7 +51,10 @@ export function startQuotaRescan(fd: number): boolean {
   }
 }
 
-/** Creates the subvolume `name` in the directory `parent` below `root`. Throws SysError EEXIST when the name is taken. */
+/**
+ * Creates the subvolume `name` in the directory `parent` below `root`. Throws SysError EEXIST when
+ * the name is taken.
+ */
 export function createSubvolume(root: number, parent: string, name: string): void {
   using directory = openBeneath(root, parent);
   uapi.ioctl(
@@ -59,7 +65,10 @@ export function createSubvolume(root: number, parent: string, name: string): voi
   );
 }
 
-/** Snapshots the subvolume `source` as `name` in `parent`, all below `root`; completed writes are in it. */
+/**
+ * Snapshots the subvolume `source` as `name` in `parent`, all below `root`; completed writes are in
+ * it.
+ */
 export function snapshotSubvolume(
   root: number,
   source: string,
@@ -73,7 +82,10 @@ export function snapshotSubvolume(
   uapi.ioctl(directory.fd, uapi.SNAP_CREATE_V2, args, `BTRFS_IOC_SNAP_CREATE_V2 ${name}`);
 }
 
-/** Destroys the subvolume `path` below `root` and every subvolume nested in it. True when it was there. */
+/**
+ * Destroys the subvolume `path` below `root` and every subvolume nested in it. True when it was
+ * there.
+ */
 export function destroySubvolume(root: number, path: string): boolean {
   const id = readSubvolumeId(root, path);
   if (id === undefined) return false;
@@ -81,13 +93,19 @@ export function destroySubvolume(root: number, path: string): boolean {
   return true;
 }
 
-/** A pod can nest subvolumes in its volume (it needs no privilege); they have to go before the one that holds them. */
+/**
+ * A pod can nest subvolumes in its volume (it needs no privilege); they have to go before the one
+ * that holds them.
+ */
 function destroyById(root: number, id: bigint): void {
   for (const nested of readNestedSubvolumes(root, id)) destroyById(root, nested);
   uapi.ioctl(root, uapi.SNAP_DESTROY_V2, uapi.volArgsById(id), `BTRFS_IOC_SNAP_DESTROY_V2 ${id}`);
 }
 
-/** The id of the subvolume whose own directory is `path` below `root`; undefined when nothing is there. */
+/**
+ * The id of the subvolume whose own directory is `path` below `root`; undefined when nothing is
+ * there.
+ */
 export function readSubvolumeId(root: number, path: string): bigint | undefined {
   try {
     using subvolume = openBeneath(root, path);
@@ -114,7 +132,10 @@ export function createQgroup(fd: number, id: bigint): void {
   });
 }
 
-/** Removes a quota group. False when it is still in use (its last extents are not freed yet); absent is no error. */
+/**
+ * Removes a quota group. False when it is still in use (its last extents are not freed yet); absent
+ * is no error.
+ */
 export function removeQgroup(fd: number, id: bigint): boolean {
   try {
     ignoring('ENOENT', () => {
@@ -146,8 +167,9 @@ export function limitQgroup(fd: number, id: bigint, limitBytes: bigint): void {
 }
 
 /**
- * Every quota group of the filesystem at `root`; none when quotas are off. Read from the quota tree, a few calls for all of them: sysfs has the
- * same figures in three files for each group. The kernel brings both up to date when it commits a transaction.
+ * Every quota group of the filesystem at `root`; none when quotas are off. Read from the quota
+ * tree, a few calls for all of them: sysfs has the same figures in three files for each group. The
+ * kernel brings both up to date when it commits a transaction.
  */
 export function readQgroups(root: number): Qgroup[] {
   const find = (type: number): SearchedItem[] =>
@@ -175,7 +197,10 @@ const SEARCH_KEY_BYTES = 104;
 const SEARCH_HEADER_BYTES = 32;
 const LARGEST = 2n ** 64n - 1n;
 
-/** The items of one object and type in a tree, by their offsets. Throws SysError ENOENT when there is no such tree. */
+/**
+ * The items of one object and type in a tree, by their offsets. Throws SysError ENOENT when there
+ * is no such tree.
+ */
 function* searchTree(
   root: number,
   { tree, objectid, type }: { readonly tree: bigint; readonly objectid: bigint; readonly type: number },
@@ -207,7 +232,10 @@ export interface QuotaState {
   readonly inconsistent: boolean;
 }
 
-/** What quotas are on, or undefined for none. Files of sysfs came one by one: `enabled` and `inconsistent` with Linux 6.1, `mode` with 6.7. */
+/**
+ * What quotas are on, or undefined for none. Files of sysfs came one by one: `enabled` and
+ * `inconsistent` with Linux 6.1, `mode` with 6.7.
+ */
 export function readQuotaState(fsUuid: string): QuotaState | undefined {
   const directory = `/sys/fs/btrfs/${fsUuid}/qgroups`;
   const read = (file: string): string | undefined => readOrNone(`${directory}/${file}`)?.trim();
@@ -226,7 +254,10 @@ function readOrNone(path: string): string | undefined {
   }
 }
 
-/** Writes everything of the filesystem to its device, like syncfs(2): after it, nothing done before can be lost. */
+/**
+ * Writes everything of the filesystem to its device, like syncfs(2): after it, nothing done before
+ * can be lost.
+ */
 export function syncFilesystem(fd: number): void {
   checked(libc.syncfs(fd) as number, 'syncfs');
 }

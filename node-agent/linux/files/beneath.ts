@@ -16,14 +16,18 @@ export interface OpenFile extends Disposable {
   readonly fd: number;
 }
 
-/** Owns a descriptor that the kernel gave us: Node has not seen it open, and would complain about closing it. */
+/**
+ * Owns a descriptor that the kernel gave us: Node has not seen it open, and would complain about
+ * closing it.
+ */
 export function ownFd(fd: number): OpenFile {
   return { fd, [Symbol.dispose]: () => void libc.close(fd) };
 }
 
 /**
- * Opens `path` below the directory `root`, following no symbolic link at any depth and never leaving `root` (openat2(2)): whatever
- * a pod planted in its volume, it is not followed. Throws SysError: ELOOP for a link, EXDEV for a way out.
+ * Opens `path` below the directory `root`, following no symbolic link at any depth and never
+ * leaving `root` (openat2(2)): whatever a pod planted in its volume, it is not followed. Throws
+ * SysError: ELOOP for a link, EXDEV for a way out.
  */
 export function openBeneath(
   root: number,
@@ -34,15 +38,19 @@ export function openBeneath(
 }
 
 /**
- * Opens what has this name in `directory`, in bytes as the file system has it: a symbolic link itself, with `O_PATH` and `O_NOFOLLOW`. Throws
- * SysError: EXDEV where another file system is mounted on it; nested subvolumes of btrfs are no mounts.
+ * Opens what has this name in `directory`, in bytes as the file system has it: a symbolic link
+ * itself, with `O_PATH` and `O_NOFOLLOW`. Throws SysError: EXDEV where another file system is
+ * mounted on it; nested subvolumes of btrfs are no mounts.
  */
 export function openEntry(directory: number, name: Buffer, flags: number): OpenFile {
   // The call reads up to a zero.
   return openat2(directory, Buffer.concat([name, END]), flags, RESOLVE_BENEATH | RESOLVE_NO_XDEV);
 }
 
-/** Opens the directory that `directory` is in by now, whoever moved it, with `O_PATH`. Throws SysError: EXDEV at the root of a mount. */
+/**
+ * Opens the directory that `directory` is in by now, whoever moved it, with `O_PATH`. Throws
+ * SysError: EXDEV at the root of a mount.
+ */
 export function openParent(directory: number): OpenFile {
   return openat2(directory, '..', O_PATH | constants.O_DIRECTORY, RESOLVE_NO_XDEV);
 }

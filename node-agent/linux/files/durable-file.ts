@@ -2,8 +2,9 @@ import { open, rename, unlink } from 'node:fs/promises';
 import { dirname } from 'node:path';
 
 /**
- * Replaces `path` so that after any crash or power cut it holds either the old or the new text, and after return the new one. `sync` must
- * sync the directory of `path` by a run that begins after it is called: writers of one directory can share it.
+ * Replaces `path` so that after any crash or power cut it holds either the old or the new text, and
+ * after return the new one. `sync` must sync the directory of `path` by a run that begins after it
+ * is called: writers of one directory can share it.
  */
 export async function writeDurably(
   path: string,

@@ -1,7 +1,9 @@
 import { closeSync, constants, openSync } from 'node:fs';
 import { checked, libc, SysError } from '../libc/libc.ts';
 
-/** Kernel interface of fscrypt: include/uapi/linux/fscrypt.h, Documentation/filesystems/fscrypt.rst. */
+/**
+ * Kernel interface of fscrypt: include/uapi/linux/fscrypt.h, Documentation/filesystems/fscrypt.rst.
+ */
 const SET_ENCRYPTION_POLICY = 0x800c6613;
 const GET_ENCRYPTION_POLICY_EX = 0xc0096616;
 const ADD_ENCRYPTION_KEY = 0xc0506617;
@@ -23,8 +25,8 @@ const REMOVED_FILES_BUSY = 1;
 const STATUS_PRESENT = 2;
 
 /**
- * Gives the file system at `mountPoint` a key, for as long as it is mounted; once more is fine. Resolves to the kernel's name of the key,
- * which is derived from it and hides it. Wipes `key`.
+ * Gives the file system at `mountPoint` a key, for as long as it is mounted; once more is fine.
+ * Resolves to the kernel's name of the key, which is derived from it and hides it. Wipes `key`.
  */
 export function addEncryptionKey(mountPoint: string, key: Uint8Array): string {
   const args = Buffer.alloc(ADD_KEY_BYTES + key.length);
@@ -43,8 +45,8 @@ export function addEncryptionKey(mountPoint: string, key: Uint8Array): string {
 }
 
 /**
- * Takes the key away from the file system, with everything that the kernel has decrypted; absent is fine. False while files are open: what is
- * open stays readable, and no other file is.
+ * Takes the key away from the file system, with everything that the kernel has decrypted; absent is
+ * fine. False while files are open: what is open stays readable, and no other file is.
  */
 export function removeEncryptionKey(mountPoint: string, identifier: string): boolean {
   const args = keySpecifier(identifier, REMOVE_KEY_BYTES);
@@ -76,7 +78,10 @@ export function hasEncryptionKey(mountPoint: string, identifier: string): boolea
   });
 }
 
-/** Has everything that is made in the empty `directory` from now on encrypted. Throws SysError: ENOTEMPTY, EEXIST for another key. */
+/**
+ * Has everything that is made in the empty `directory` from now on encrypted. Throws SysError:
+ * ENOTEMPTY, EEXIST for another key.
+ */
 export function setEncryptionPolicy(directory: string, identifier: string): void {
   const policy = Buffer.alloc(POLICY_V2_BYTES);
   policy.set([POLICY_V2, MODE_AES_256_XTS, MODE_AES_256_CTS, PAD_32]);
@@ -90,7 +95,10 @@ export function setEncryptionPolicy(directory: string, identifier: string): void
   });
 }
 
-/** Name of the key that `directory` is encrypted with; undefined for one that is not, or not in this way. */
+/**
+ * Name of the key that `directory` is encrypted with; undefined for one that is not, or not in this
+ * way.
+ */
 export function readEncryptionPolicy(directory: string): string | undefined {
   const args = Buffer.alloc(8 + POLICY_V2_BYTES);
   args.writeBigUInt64LE(BigInt(POLICY_V2_BYTES), 0);

@@ -17,7 +17,10 @@ export interface CopyFileOptions {
   readonly to: string;
   readonly unfinished: string;
   readonly mode: number;
-  /** Called now and then with how much data there was to copy so far; never for a copy in constant time. */
+  /**
+   * Called now and then with how much data there was to copy so far; never for a copy in constant
+   * time.
+   */
   readonly onProgress?: ((copiedBytes: number, sizeBytes: number) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
@@ -26,8 +29,9 @@ const CHUNK_BYTES = 1 << 20;
 const PROGRESS_BYTES = 1 << 30;
 
 /**
- * Makes `to` a copy of `from`: sharing its data where the file system can, else reading and writing what is no hole. `finish` works on the
- * file before it gets its name: a file of that name is always whole.
+ * Makes `to` a copy of `from`: sharing its data where the file system can, else reading and writing
+ * what is no hole. `finish` works on the file before it gets its name: a file of that name is
+ * always whole.
  */
 export async function copyFileWhole(
   { from, to, unfinished, mode, onProgress, signal }: CopyFileOptions,
@@ -53,7 +57,10 @@ export async function putInPlace(unfinished: string, path: string): Promise<void
   await directory.sync();
 }
 
-/** Gives `target`, which is empty, all that is in `source`: shared where the file system can, which is one instant, else copied. */
+/**
+ * Gives `target`, which is empty, all that is in `source`: shared where the file system can, which
+ * is one instant, else copied.
+ */
 export async function copyContent(
   source: FileHandle,
   target: FileHandle,

@@ -13,7 +13,10 @@ const SEEK_HOLE = 4;
 /** What filesystems without reflinks answer, and files on two of them. */
 const CANNOT_CLONE = ['EOPNOTSUPP', 'EXDEV', 'EINVAL', 'ENOTTY', 'ENOSYS'];
 
-/** Makes the file `to` share all data of `from`, in constant time. False where the file system cannot. */
+/**
+ * Makes the file `to` share all data of `from`, in constant time. False where the file system
+ * cannot.
+ */
 export function cloneFile(from: number, to: number): boolean {
   try {
     checked(libc.ioctlNumber(to, FICLONE, from) as number, 'FICLONE');
@@ -24,7 +27,10 @@ export function cloneFile(from: number, to: number): boolean {
   }
 }
 
-/** Makes zeros of so many bytes, and gives back what they took. Throws SysError where the file system has no holes. */
+/**
+ * Makes zeros of so many bytes, and gives back what they took. Throws SysError where the file
+ * system has no holes.
+ */
 export function punchHole(fd: number, start: bigint, length: bigint): void {
   checked(libc.fallocate(fd, PUNCH_HOLE, start, length) as number, 'fallocate');
 }
@@ -44,8 +50,9 @@ export function findData(
 }
 
 /**
- * Lets files that are made in the directory `fd` from now on be overwritten in place on btrfs: without it, a disk image scatters, old and
- * new data are both charged for a while, and direct I/O would be checked against checksums of data that is still changing. False elsewhere.
+ * Lets files that are made in the directory `fd` from now on be overwritten in place on btrfs:
+ * without it, a disk image scatters, old and new data are both charged for a while, and direct I/O
+ * would be checked against checksums of data that is still changing. False elsewhere.
  */
 export function disableCopyOnWrite(fd: number): boolean {
   const flags = Buffer.alloc(8);

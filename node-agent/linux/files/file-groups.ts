@@ -3,7 +3,10 @@ import { Fault } from '../../../src/core/fault.ts';
 import { O_PATH, openBeneath, openEntry, type OpenFile, openParent } from './beneath.ts';
 import { checked, libc, SysError } from '../libc/libc.ts';
 
-/** What the group gets: files to read and to write, directories also to enter, and what is made in them is the group's too. */
+/**
+ * What the group gets: files to read and to write, directories also to enter, and what is made in
+ * them is the group's too.
+ */
 const FILE_BITS = 0o660;
 const DIRECTORY_BITS = 0o2770;
 const SETUID_SETGID = 0o6000;
@@ -27,10 +30,13 @@ const NAME_OFFSET = 19;
 const DT_DIR = 4;
 
 /**
- * Ensures that the directory `path` below `root`, and all that is in it, is the group's, as kubelet does for an fsGroup: owners and other bits stay.
- * A directory that is so already is left as it is with all that is in it; it is changed last, so a walk that was cut off is taken up by the next call. Only
- * what differs is written. Links are not followed and other mounts not entered, whatever a pod does meanwhile. False, with a part of it done,
- * when there is more in it than `most`. Throws SysError with the path within the directory, and `unavailable` when directories were moved meanwhile.
+ * Ensures that the directory `path` below `root`, and all that is in it, is the group's, as kubelet
+ * does for an fsGroup: owners and other bits stay. A directory that is so already is left as it is
+ * with all that is in it; it is changed last, so a walk that was cut off is taken up by the next
+ * call. Only what differs is written. Links are not followed and other mounts not entered, whatever
+ * a pod does meanwhile. False, with a part of it done, when there is more in it than `most`. Throws
+ * SysError with the path within the directory, and `unavailable` when directories were moved
+ * meanwhile.
  */
 export function ensureFileGroup(root: number, path: string, group: number, most?: number): boolean {
   using top = openBeneath(root, path, DIRECTORY);
@@ -52,8 +58,9 @@ interface Level {
 }
 
 /**
- * One walk, with few descriptors however deep the tree is: it goes up by `..`, to the directory that it came from and to no other one. Names are
- * strings of bytes (latin1): pods write them in any encoding.
+ * One walk, with few descriptors however deep the tree is: it goes up by `..`, to the directory
+ * that it came from and to no other one. Names are strings of bytes (latin1): pods write them in
+ * any encoding.
  */
 class Walk implements Disposable {
   readonly #group: number;
@@ -205,7 +212,8 @@ function give({ fd }: OpenFile, found: Stats, group: number): void {
   if (found.isSymbolicLink()) return;
   const mode = found.mode & 0o7777;
   const wanted = mode | (found.isDirectory() ? DIRECTORY_BITS : FILE_BITS);
-  // chown(2) takes these bits from files. Killed in between, they are gone: so they are with kubelet.
+  // chown(2) takes these bits from files. Killed in between, they are gone: so they are with
+  // kubelet.
   const isCleared = isNew && !found.isDirectory() && (mode & SETUID_SETGID) !== 0;
   if (wanted === mode && !isCleared) return;
   const set: unknown = libc.chmod(`/proc/self/fd/${fd}`, wanted);

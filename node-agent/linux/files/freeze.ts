@@ -6,8 +6,8 @@ const FIFREEZE = 0xc0045877;
 const FITHAW = 0xc0045878;
 
 /**
- * Holds all writers of the file system that is mounted at `mountPoint`, with everything written that they wrote before. False when it was
- * frozen already, by somebody else.
+ * Holds all writers of the file system that is mounted at `mountPoint`, with everything written
+ * that they wrote before. False when it was frozen already, by somebody else.
  */
 export function freezeFilesystem(mountPoint: string): boolean {
   return onDirectory(mountPoint, FIFREEZE, 'FIFREEZE', 'EBUSY');

@@ -37,15 +37,18 @@ export function mountFilesystem(source: string, target: string, type: string, da
 }
 
 /**
- * Makes the directory `path` below `root` appear at the directory `target`, with its attributes from the first moment on: there is
- * never a writable view of a read-only mount. A symbolic link at either end is refused. Throws SysError.
+ * Makes the directory `path` below `root` appear at the directory `target`, with its attributes
+ * from the first moment on: there is never a writable view of a read-only mount. A symbolic link at
+ * either end is refused. Throws SysError.
  */
 export function bindBeneath(root: number, path: string, target: string, attributes: MountAttributes): void {
   using source = openBeneath(root, path, O_PATH | constants.O_DIRECTORY);
   bind(source.fd, path, target, constants.O_DIRECTORY, attributes);
 }
 
-/** Makes the device node `device` appear at the file `target`, no symbolic link. Throws SysError. */
+/**
+ * Makes the device node `device` appear at the file `target`, no symbolic link. Throws SysError.
+ */
 export function bindDevice(device: string, target: string, attributes: MountAttributes): void {
   const source = openSync(device, O_PATH | constants.O_NOFOLLOW);
   try {

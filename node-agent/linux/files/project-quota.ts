@@ -29,7 +29,10 @@ const NO_PROJECTS = ['EOPNOTSUPP', 'ENOTTY', 'EINVAL', 'ENOSYS'];
 /** What one without project quota answers; ESRCH where it was turned off. */
 const NO_QUOTA = ['ENOSYS', 'EINVAL', 'EOPNOTSUPP', 'ENOTTY', 'ESRCH', 'ENODEV'];
 
-/** How far the kernel goes with project quota on a file system: not at all, it counts, or it holds to limits. */
+/**
+ * How far the kernel goes with project quota on a file system: not at all, it counts, or it holds
+ * to limits.
+ */
 export type ProjectQuotaState = 'none' | 'counted' | 'enforced';
 
 /** What is charged to a project, and what it is held to. */
@@ -55,8 +58,8 @@ export function readProject(root: number, path: string): number {
 }
 
 /**
- * Charges the directory `path` below `root` to a project, and whatever is made in it from now on. False where the file system has no
- * projects.
+ * Charges the directory `path` below `root` to a project, and whatever is made in it from now on.
+ * False where the file system has no projects.
  */
 export function setProject(root: number, path: string, project: number): boolean {
   using directory = openBeneath(root, path);

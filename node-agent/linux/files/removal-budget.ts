@@ -1,4 +1,7 @@
-/** How much of what was discarded one run may remove, so that freeing a large volume does not stall the pods of its pool. */
+/**
+ * How much of what was discarded one run may remove, so that freeing a large volume does not stall
+ * the pods of its pool.
+ */
 export class RemovalBudget {
   #leftBytes: bigint;
   #hasPostponed = false;

@@ -7,8 +7,9 @@ import { absent } from './absent.ts';
 const REMOVAL_MS = 24 * 60 * 60 * 1_000;
 
 /**
- * Removes a directory with all that is in it, whatever a pod has put there: links are not followed, paths may be longer than the kernel
- * takes in one piece, and files may be marked immutable. Absent is fine.
+ * Removes a directory with all that is in it, whatever a pod has put there: links are not followed,
+ * paths may be longer than the kernel takes in one piece, and files may be marked immutable. Absent
+ * is fine.
  */
 export async function removeTree(path: string): Promise<void> {
   if ((await stat(path).catch(absent)) === undefined) return;

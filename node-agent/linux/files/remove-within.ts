@@ -6,19 +6,29 @@ import { removeTree } from './remove-tree.ts';
 import { absent } from './absent.ts';
 import { removeTrashFile } from './trash-file.ts';
 
-/** What a name and its inode cost the file system's journal, about: a run of many small files ends too. */
+/**
+ * What a name and its inode cost the file system's journal, about: a run of many small files ends
+ * too.
+ */
 export const ENTRY_BYTES = 4096n;
 /** Smaller files are freed in one go. */
 const LARGE_BYTES = 16n << 20n;
-/** A directory below this many others is moved up, so that no tree needs more open descriptors than these. */
+/**
+ * A directory below this many others is moved up, so that no tree needs more open descriptors than
+ * these.
+ */
 const MAX_DEPTH = 64;
-/** Marked immutable, mounted on, of another project, or not empty for such a reason: what `removeTree` is for. */
+/**
+ * Marked immutable, mounted on, of another project, or not empty for such a reason: what
+ * `removeTree` is for.
+ */
 const OBSTINATE = ['EPERM', 'EBUSY', 'EXDEV', 'ENOTEMPTY', 'ENAMETOOLONG'];
 const DIRECTORY = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
 
 /**
- * Removes a directory with all that is in it, as far as the budget goes: file by file, large ones bit by bit. Nobody else uses it. Resolves to
- * whether it is gone; a crash in between leaves a smaller one. Links are not followed, other file systems not entered.
+ * Removes a directory with all that is in it, as far as the budget goes: file by file, large ones
+ * bit by bit. Nobody else uses it. Resolves to whether it is gone; a crash in between leaves a
+ * smaller one. Links are not followed, other file systems not entered.
  */
 export async function removeTreeWithin(path: string, budget: RemovalBudget): Promise<boolean> {
   {

@@ -9,15 +9,18 @@ const STEP_BYTES = 1n << 30n;
 const LEAST_STEP_BYTES = 1n << 20n;
 
 export interface TrashFileDeps {
-  /** Whether the kernel still serves the file as a device: whoever reads that must not find it cut off. */
+  /**
+   * Whether the kernel still serves the file as a device: whoever reads that must not find it cut
+   * off.
+   */
   readonly isInUse: (path: string) => Promise<boolean>;
   /** Default: 1 GiB. */
   readonly stepBytes?: bigint;
 }
 
 /**
- * Removes a file whose space may be large, from its end, as far as the budget goes. Resolves to whether it is gone; a crash in between leaves a
- * shorter one. Holes cost nothing.
+ * Removes a file whose space may be large, from its end, as far as the budget goes. Resolves to
+ * whether it is gone; a crash in between leaves a shorter one. Holes cost nothing.
  */
 export async function removeTrashFile(
   path: string,

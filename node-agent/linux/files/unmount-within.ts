@@ -2,9 +2,12 @@ import { isWithin } from '../../../src/core/volumes/mount-table.ts';
 import { runCommand } from '../../../src/runtime/child-process.ts';
 import { readMountTable } from './mount-table.ts';
 
-/** Unmounts everything at or beneath `directory`, the latest mount first, detaching what is busy. */
+/**
+ * Unmounts everything at or beneath `directory`, the latest mount first, detaching what is busy.
+ */
 export async function unmountWithin(directory: string): Promise<void> {
-  // A target may be covered by several mounts, and one mount may uncover others: repeat until none is seen.
+  // A target may be covered by several mounts, and one mount may uncover others: repeat until none
+  // is seen.
   for (let round = 0; round < 5; round += 1) {
     const targets = (await readMountTable())
       .map(({ mountPoint }) => mountPoint)

@@ -6,7 +6,10 @@ import { SysError } from '../libc/libc.ts';
 
 /** Runs blocking system calls off the main thread, in the order asked, on one thread of its own. */
 export interface Kernel extends AsyncDisposable {
-  /** Rejects with the operation's SysError or Fault; a call in flight when the kernel is disposed rejects too. */
+  /**
+   * Rejects with the operation's SysError or Fault; a call in flight when the kernel is disposed
+   * rejects too.
+   */
   call<O extends KernelOperation>(
     operation: O,
     ...args: Parameters<KernelOperations[O]>

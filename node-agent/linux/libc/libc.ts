@@ -1,7 +1,10 @@
 import { constants } from 'node:os';
 import koffi from 'koffi';
 
-/** A failed system call: `code` is its errno's name, so that `Fault.from` and callers can classify it. */
+/**
+ * A failed system call: `code` is its errno's name, so that `Fault.from` and callers can classify
+ * it.
+ */
 export class SysError extends Error {
   readonly errno: number;
   readonly code: string;
@@ -24,8 +27,8 @@ const NAME_BY_ERRNO = new Map(Object.entries(constants.errno).map(([name, number
 const library = koffi.load(null);
 
 /**
- * The few C library calls that Node does not offer. All of them block and act on the calling thread: use them only inside a
- * kernel worker (`kernel-worker.ts`), never on the main thread.
+ * The few C library calls that Node does not offer. All of them block and act on the calling
+ * thread: use them only inside a kernel worker (`kernel-worker.ts`), never on the main thread.
  */
 export const libc = {
   open: library.func('int open(const char *path, int flags, int mode)'),

@@ -39,8 +39,9 @@ export function currentNetns(): string {
 }
 
 /**
- * Joins a pod to the node: a veth pair, its addresses, routes and permanent neighbours on both sides, the pod's `lo` up. Undoes
- * itself when it fails. Throws `conflict` when a name is taken on either side, `busy` when an index is.
+ * Joins a pod to the node: a veth pair, its addresses, routes and permanent neighbours on both
+ * sides, the pod's `lo` up. Undoes itself when it fails. Throws `conflict` when a name is taken on
+ * either side, `busy` when an index is.
  */
 export function attachLink(plan: LinkPlan): void {
   const addresses = plan.addresses.map(requireAddress);
@@ -49,7 +50,8 @@ export function attachLink(plan: LinkPlan): void {
   hostSocket().execute([request.createVeth(end, { ...plan.pod, mtu: plan.mtu }, netns.fd)]);
   try {
     const ipv6 = addresses.some(({ family }) => family === 6);
-    // Before either end is up: no router advertisement of a neighbour is ever believed (CVE-2020-10749).
+    // Before either end is up: no router advertisement of a neighbour is ever believed
+    // (CVE-2020-10749).
     quietIpv6(plan.host.name, ipv6);
     writeSysctl(`ipv4/conf/${plan.host.name}/rp_filter`, '1');
     using pod = withNetns(netns, () => {
@@ -173,7 +175,9 @@ export function listPodRoutes(): readonly { readonly address: string; readonly l
     });
 }
 
-/** The MTU of the link that the default route leads to, IPv4 first; undefined without such a route. */
+/**
+ * The MTU of the link that the default route leads to, IPv4 first; undefined without such a route.
+ */
 export function readUplinkMtu(): number | undefined {
   const defaults = readRoutes(hostSocket())
     .filter(({ destination, index, type }) => destination.prefix === 0 && index && type !== RTN_UNREACHABLE)
@@ -183,8 +187,9 @@ export function readUplinkMtu(): number | undefined {
 }
 
 /**
- * Lets the node forward, and answers traffic to pod addresses that nobody has with "unreachable" instead of sending it to the
- * default gateway, which would send it back. Ranges that were the node's before are so no more.
+ * Lets the node forward, and answers traffic to pod addresses that nobody has with "unreachable"
+ * instead of sending it to the default gateway, which would send it back. Ranges that were the
+ * node's before are so no more.
  */
 export function ensureForwarding(ranges: readonly Cidr[]): void {
   ensureSysctl('ipv4/ip_forward', '1');
@@ -203,7 +208,10 @@ export function ensureForwarding(ranges: readonly Cidr[]): void {
   ]);
 }
 
-/** Deletes the routes that `ensureForwarding` made, wherever their ranges were; pod routes go with their links. */
+/**
+ * Deletes the routes that `ensureForwarding` made, wherever their ranges were; pod routes go with
+ * their links.
+ */
 export function removeRangeRoutes(): void {
   const ours = readRoutes(hostSocket()).filter(
     ({ protocol, type }) => protocol === ROUTE_PROTOCOL && type === RTN_UNREACHABLE,
@@ -215,7 +223,10 @@ function rangeRoute(destination: Cidr): request.RouteRequest {
   return { destination, priority: RANGE_PRIORITY, protocol: ROUTE_PROTOCOL };
 }
 
-/** A host that forwards ignores router advertisements unless accept_ra is 2 (ip-sysctl), and would lose its own default route. */
+/**
+ * A host that forwards ignores router advertisements unless accept_ra is 2 (ip-sysctl), and would
+ * lose its own default route.
+ */
 function keepRouterAdvertisements(): void {
   for (const link of readdirSync('/proc/sys/net/ipv6/conf')) {
     if (readFileSync(`/proc/sys/net/ipv6/conf/${link}/accept_ra`, 'utf8').trim() === '1') {
@@ -224,7 +235,10 @@ function keepRouterAdvertisements(): void {
   }
 }
 
-/** For a link that is still down: no IPv6 at all, or IPv6 without router advertisements and address detection. */
+/**
+ * For a link that is still down: no IPv6 at all, or IPv6 without router advertisements and address
+ * detection.
+ */
 function quietIpv6(link: string, ipv6: boolean): void {
   if (!existsSync('/proc/sys/net/ipv6')) return;
   writeSysctl(`ipv6/conf/${link}/disable_ipv6`, ipv6 ? '0' : '1');

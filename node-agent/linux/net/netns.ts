@@ -15,8 +15,8 @@ export interface NetnsHandle extends Disposable {
 let home: number | undefined;
 
 /**
- * Opens the namespace at `path`. Throws `not-found` when nothing, or no namespace, is there, and `precondition` when it is the
- * agent's own: wiring that one as a pod would cut the node off.
+ * Opens the namespace at `path`. Throws `not-found` when nothing, or no namespace, is there, and
+ * `precondition` when it is the agent's own: wiring that one as a pod would cut the node off.
  */
 export function openNetns(path: string): NetnsHandle {
   let fd: number;
@@ -46,8 +46,9 @@ export function openNetns(path: string): NetnsHandle {
 }
 
 /**
- * Runs `work` with this thread in another namespace. `work` is synchronous and starts nothing: a thread or process born meanwhile
- * would stay there for ever. Ends the whole process if the thread cannot come back.
+ * Runs `work` with this thread in another namespace. `work` is synchronous and starts nothing: a
+ * thread or process born meanwhile would stay there for ever. Ends the whole process if the thread
+ * cannot come back.
  */
 export function withNetns<T>({ fd }: NetnsHandle, work: () => T): T {
   home ??= openSync(OWN_NETNS, 'r');

@@ -7,7 +7,10 @@ interface Outcome {
   readonly stderr: string;
 }
 
-/** Runs one transaction. Throws `precondition` with nft's first complaint when it is refused, and then nothing has changed. */
+/**
+ * Runs one transaction. Throws `precondition` with nft's first complaint when it is refused, and
+ * then nothing has changed.
+ */
 export async function applyNft(script: string): Promise<void> {
   const { status, stderr } = await run(['-f', '-'], script);
   if (status === 0) return;
@@ -17,7 +20,10 @@ export async function applyNft(script: string): Promise<void> {
   });
 }
 
-/** The table as `nft -j list table` shows it, or undefined when it cannot be listed, which is when it is not there. */
+/**
+ * The table as `nft -j list table` shows it, or undefined when it cannot be listed, which is when
+ * it is not there.
+ */
 export async function listNftTable(family: string, name: string): Promise<unknown> {
   const { status, stdout } = await run(['-j', 'list', 'table', family, name]);
   return status === 0 ? (JSON.parse(stdout) as unknown) : undefined;

@@ -32,7 +32,10 @@ export function readPeerRoutes(): Pick<PeerRouteFacts, 'addresses' | 'present'> 
   return { addresses, present };
 }
 
-/** Removes and adds routes to the pods of other nodes, all that can be, and then throws the first refusal. Absent ones are gone. */
+/**
+ * Removes and adds routes to the pods of other nodes, all that can be, and then throws the first
+ * refusal. Absent ones are gone.
+ */
 export function changePeerRoutes({
   add,
   remove,

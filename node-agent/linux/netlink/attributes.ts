@@ -65,7 +65,10 @@ export function concatenate(parts: readonly Uint8Array[]): Uint8Array {
   return bytes;
 }
 
-/** Attribute payloads by type, nested flags stripped; the last of a repeated type wins. Throws `bug` on a malformed length. */
+/**
+ * Attribute payloads by type, nested flags stripped; the last of a repeated type wins. Throws `bug`
+ * on a malformed length.
+ */
 export function decodeAttributes(bytes: Uint8Array): ReadonlyMap<number, Uint8Array> {
   const attributes = new Map<number, Uint8Array>();
   const view = viewOf(bytes);

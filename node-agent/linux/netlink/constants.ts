@@ -1,4 +1,7 @@
-/** Numbers of linux/netlink.h, linux/rtnetlink.h, linux/if_link.h, linux/if_addr.h and linux/neighbour.h. */
+/**
+ * Numbers of linux/netlink.h, linux/rtnetlink.h, linux/if_link.h, linux/if_addr.h and
+ * linux/neighbour.h.
+ */
 
 export const NLMSG_ERROR = 2;
 export const NLMSG_DONE = 3;

@@ -77,7 +77,10 @@ export function decodeMessages(bytes: Uint8Array): readonly Message[] {
   return messages;
 }
 
-/** Reads an NLMSG_ERROR: errno, then the request's header (or all of it unless capped), then extended ACK attributes. */
+/**
+ * Reads an NLMSG_ERROR: errno, then the request's header (or all of it unless capped), then
+ * extended ACK attributes.
+ */
 export function decodeAcknowledgement({ type, flags, payload }: Message): Acknowledgement {
   if (type !== NLMSG_ERROR) throw new Fault('bug', `netlink message type ${type} is no acknowledgement`);
   const view = viewOf(payload);

@@ -33,7 +33,8 @@ function echo(what: Request): NonNullable<ReturnType<typeof decodeMessages>[numb
   return message;
 }
 
-// Netlink is host-endian; the bytes below are what `strace` shows of iproute2 on a little-endian machine.
+// Netlink is host-endian; the bytes below are what `strace` shows of iproute2 on a little-endian
+// machine.
 describe.runIf(LITTLE_ENDIAN)('requests', () => {
   it.each<[string, Request, string]>([
     [

@@ -79,7 +79,10 @@ export function decodeRoute({ payload }: Message): RouteState | undefined {
   };
 }
 
-/** The neighbour, or undefined for one that is no IP address (bridge forwarding entries come in the same dump). */
+/**
+ * The neighbour, or undefined for one that is no IP address (bridge forwarding entries come in the
+ * same dump).
+ */
 export function decodeNeighbour({ payload }: Message): NeighbourState | undefined {
   const attributes = decodeAttributes(payload.subarray(12));
   const destination = attributes.get(k.NDA_DST);

@@ -26,13 +26,19 @@ const REPLACE = CHANGE | k.NLM_F_CREATE | k.NLM_F_REPLACE;
 
 export interface VethEnd {
   readonly name: string;
-  /** Chosen by the caller, so that further requests can name the link before the kernel has answered. */
+  /**
+   * Chosen by the caller, so that further requests can name the link before the kernel has
+   * answered.
+   */
   readonly index: number;
   readonly mac: string;
   readonly mtu: number;
 }
 
-/** A veth pair whose second end is born in the namespace behind `peerNetnsFd`. Neither end generates IPv6 addresses of its own. */
+/**
+ * A veth pair whose second end is born in the namespace behind `peerNetnsFd`. Neither end generates
+ * IPv6 addresses of its own.
+ */
 export function createVeth(end: VethEnd, peer: VethEnd, peerNetnsFd: number): Request {
   const peerEnd: Attribute[] = [...vethEnd(peer), [k.IFLA_NET_NS_FD, u32(peerNetnsFd)]];
   const peerBytes = nestedLink(peer.index, peerEnd);
@@ -59,7 +65,8 @@ function vethEnd({ name, mac, mtu }: VethEnd): Attribute[] {
     [k.IFLA_IFNAME, text(name)],
     [k.IFLA_ADDRESS, macBytes(mac)],
     [k.IFLA_MTU, u32(mtu)],
-    // The kernel would make a queue a CPU, each with its files in sysfs; a link without queueing discipline uses none of them.
+    // The kernel would make a queue a CPU, each with its files in sysfs; a link without queueing
+    // discipline uses none of them.
     [k.IFLA_NUM_TX_QUEUES, u32(1)],
     [k.IFLA_NUM_RX_QUEUES, u32(1)],
   ];
@@ -135,7 +142,10 @@ export interface AddressRequest {
   readonly scope: 'global' | 'link' | 'host';
 }
 
-/** Adds an address without duplicate address detection, which would keep an IPv6 address unusable for over a second. */
+/**
+ * Adds an address without duplicate address detection, which would keep an IPv6 address unusable
+ * for over a second.
+ */
 export function addAddress({ index, address, prefix, scope }: AddressRequest): Request {
   const bytes = addressBytes(address);
   const body = new Uint8Array(8);

@@ -18,7 +18,10 @@ const NETLINK_EXT_ACK = 11;
 const SOL_SOCKET = 1;
 const SO_RCVTIMEO = 20;
 const MSG_TRUNC = 0x20;
-/** The kernel has queued its answer before send returns; this only bounds what a kernel bug could cost. */
+/**
+ * The kernel has queued its answer before send returns; this only bounds what a kernel bug could
+ * cost.
+ */
 const RECEIVE_TIMEOUT_S = 10;
 /** Dumps come in datagrams of at most 32 KiB (NLMSG_GOODSIZE and netlink_dump). */
 const BUFFER_BYTES = 64 * 1024;
@@ -53,8 +56,9 @@ const KIND_BY_CODE: Readonly<Record<string, FaultKind>> = {
 };
 
 /**
- * A routing netlink socket. It belongs for ever to the network namespace in which its thread was when it was opened, so it may be
- * used from anywhere later. All but `submit` blocks: for kernel workers.
+ * A routing netlink socket. It belongs for ever to the network namespace in which its thread was
+ * when it was opened, so it may be used from anywhere later. All but `submit` blocks: for kernel
+ * workers.
  */
 export class RouteSocket implements Disposable {
   readonly #fd: number;
@@ -96,8 +100,9 @@ export class RouteSocket implements Disposable {
   }
 
   /**
-   * Sends all requests in one datagram and reads all answers. The kernel goes on after a refused request, so the caller undoes the
-   * whole. Throws the first refusal. Messages that are no acknowledgement (of `getLink`) are returned.
+   * Sends all requests in one datagram and reads all answers. The kernel goes on after a refused
+   * request, so the caller undoes the whole. Throws the first refusal. Messages that are no
+   * acknowledgement (of `getLink`) are returned.
    */
   execute(requests: readonly Request[]): readonly Message[] {
     if (requests.length === 0) return [];
@@ -108,8 +113,8 @@ export class RouteSocket implements Disposable {
   }
 
   /**
-   * As `execute`, but waits for the kernel in a thread of Node's pool, so it may be used on the main thread; returns every refusal.
-   * One call at a time on one socket.
+   * As `execute`, but waits for the kernel in a thread of Node's pool, so it may be used on the
+   * main thread; returns every refusal. One call at a time on one socket.
    */
   async submit(requests: readonly Request[]): Promise<readonly NetlinkFault[]> {
     const first = this.#sequence + 1;

@@ -23,7 +23,10 @@ export async function findCgroup(name: string): Promise<string[]> {
   return found.filter((directory) => directory !== undefined);
 }
 
-/** Kills what is left in the top-level cgroup `name` and removes it with all below it, in every hierarchy. */
+/**
+ * Kills what is left in the top-level cgroup `name` and removes it with all below it, in every
+ * hierarchy.
+ */
 export async function removeCgroup(name: string): Promise<void> {
   for (const directory of await findCgroup(name)) {
     await retry(() => removeTree(directory), { attempts: 40, baseMs: 10, maxMs: 100 });

@@ -7,17 +7,23 @@ import type { VolumeAttributes } from '../../../src/core/volumes/volume-attribut
 /** The cgroups of the machine, as far as they bound the I/O of a device. */
 export interface IoCgroups {
   /**
-   * True where a limit counts in one cgroup alone (version 1): those made later have to be found. Else (version 2) those at the top bound all
-   * that is below them together, now and later.
+   * True where a limit counts in one cgroup alone (version 1): those made later have to be found.
+   * Else (version 2) those at the top bound all that is below them together, now and later.
    */
   readonly isFlat: boolean;
   /** Directories of the cgroups that limits have to be set in. */
   list(): Promise<readonly string[]>;
-  /** Sets or lifts the limits of a device (`MAJOR:MINOR`) in one of them. A cgroup or a device that went meanwhile is fine. */
+  /**
+   * Sets or lifts the limits of a device (`MAJOR:MINOR`) in one of them. A cgroup or a device that
+   * went meanwhile is fine.
+   */
   limit(group: string, device: string, attributes: VolumeAttributes): Promise<void>;
 }
 
-/** Gone in between: ENOENT for the directory, ENODEV for a cgroup that is being removed and for a device that nobody has. */
+/**
+ * Gone in between: ENOENT for the directory, ENODEV for a cgroup that is being removed and for a
+ * device that nobody has.
+ */
 const WENT = new Set(['ENOENT', 'ENODEV', 'ENXIO']);
 const V1_FILE = 'blkio.throttle.write_bps_device';
 const V2_FILE = 'io.max';

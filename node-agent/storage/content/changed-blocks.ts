@@ -10,7 +10,10 @@ import type { BlockMap } from '../contract/block-map.ts';
 /** How often one stretch is read while the file system moves its data. */
 const ATTEMPTS = 5;
 
-/** Where two files may differ, piece by piece, with where the newer one holds data. Without a base: against zeros. */
+/**
+ * Where two files may differ, piece by piece, with where the newer one holds data. Without a base:
+ * against zeros.
+ */
 export async function* changedLists(
   base: BlockMap | undefined,
   target: BlockMap,
@@ -30,8 +33,8 @@ async function readAlone(target: BlockMap, from: bigint): Promise<readonly [Exte
 }
 
 /**
- * The same stretch of both. A file system may move data (a balance of btrfs) and put other data where it was; only while the base stays where
- * it is does the same place mean the same data.
+ * The same stretch of both. A file system may move data (a balance of btrfs) and put other data
+ * where it was; only while the base stays where it is does the same place mean the same data.
  */
 async function readBoth(
   base: BlockMap,

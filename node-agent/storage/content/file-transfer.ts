@@ -12,7 +12,10 @@ import {
   type StreamHeader,
 } from '../contract/content-transfer.ts';
 
-/** Makes a file for a snapshot, as a copy of `parentId` where there is one, and lets `fill` write to it before it counts. */
+/**
+ * Makes a file for a snapshot, as a copy of `parentId` where there is one, and lets `fill` write to
+ * it before it counts.
+ */
 export type MakeFile = (
   id: string,
   content: { readonly sizeBytes: bigint; readonly parentId: string | undefined },

@@ -35,7 +35,9 @@ export interface ContentTransfer {
   readonly encoding: ContentEncoding;
   /** Sends a snapshot, or its difference to `parentId`, an older snapshot of the same volume. */
   send(id: string, parentId: string | undefined, signal: AbortSignal): Promise<SentContent>;
-  /** Creates the data of snapshot `id`. After a failure the caller calls `VolumeBackend.discard`. */
+  /**
+   * Creates the data of snapshot `id`. After a failure the caller calls `VolumeBackend.discard`.
+   */
   receive(
     id: string,
     header: StreamHeader,

@@ -10,9 +10,14 @@ export interface VolumeKey {
 /** What fscrypt takes as the master key of AES-256-XTS. */
 const KEY_BYTES = 64;
 const SALT_BYTES = 16;
-/** 32 MiB and about 0.1 s for each guess of a passphrase. Fixed: another cost would be another key. */
+/**
+ * 32 MiB and about 0.1 s for each guess of a passphrase. Fixed: another cost would be another key.
+ */
 const COST = { N: 2 ** 15, r: 8, p: 1, maxmem: 64 << 20 };
-/** How fscrypt derives the name of a key: HKDF-SHA512 without a salt, by this application and context (fs/crypto/hkdf.c). */
+/**
+ * How fscrypt derives the name of a key: HKDF-SHA512 without a salt, by this application and
+ * context (fs/crypto/hkdf.c).
+ */
 const IDENTIFIER_INFO = Buffer.from('fscrypt\0\x01', 'latin1');
 const IDENTIFIER_BYTES = 16;
 

@@ -12,7 +12,8 @@ export interface VolumeAttachment {
   attach(volume: VolumeShape, key?: VolumeKey): Promise<void>;
   /**
    * Ensures that the volume is not attached. Its mounts at targets keep working until they are
-   * unmounted, except that an encrypted volume loses its key: throws `busy` while its files are open.
+   * unmounted, except that an encrypted volume loses its key: throws `busy` while its files are
+   * open.
    */
   detach(volume: VolumeShape): Promise<void>;
   /** Grows an attached volume to its recorded size; does nothing for a volume that is detached. */
@@ -24,7 +25,9 @@ export interface VolumeAttachment {
   deviceOf(volume: VolumeShape): Promise<string | undefined>;
   /** Ensures that all files of an attached Filesystem volume belong to `group`. */
   ensureGroup(volume: VolumeShape, group: number): Promise<void>;
-  /** Returns the usage by the volume's own file system; undefined where the pool accounts for it. */
+  /**
+   * Returns the usage by the volume's own file system; undefined where the pool accounts for it.
+   */
   stats(volume: VolumeShape): Promise<FilesystemStats | undefined>;
 }
 
@@ -75,6 +78,8 @@ export interface VolumeFiles {
 
 /** Changes the group of volumes' files (CSI `volume_mount_group`). */
 export interface FileGroupChanger {
-  /** Ensures that all files belong to `group`. Throws with the path of the first file that cannot. */
+  /**
+   * Ensures that all files belong to `group`. Throws with the path of the first file that cannot.
+   */
   ensure(files: VolumeFiles, group: number): Promise<void>;
 }

@@ -23,8 +23,8 @@ export interface StorageReport {
 /** Checks the volumes and pools of one node, and reports on them. */
 export interface HealthService {
   /**
-   * Checks a volume; with a path also whether it is mounted there, if it was published there. Throws
-   * `not-found`.
+   * Checks a volume; with a path also whether it is mounted there, if it was published there.
+   * Throws `not-found`.
    */
   checkVolume(id: string, path?: string): Promise<readonly VolumeProblem[]>;
   /** Lists all volumes with problems, without ephemeral ones. */

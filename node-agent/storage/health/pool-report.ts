@@ -76,7 +76,9 @@ export async function reportPool(
   }
 }
 
-/** Lists data in open pools without a record; a quarantined record counts, by the name of its file. */
+/**
+ * Lists data in open pools without a record; a quarantined record counts, by the name of its file.
+ */
 export async function findUnrecorded(
   pools: PoolSet,
   records: RecordStore,

@@ -138,7 +138,8 @@ it('a volume that was published and is no longer mounted is told to who asks for
   expect(await storage.health.checkVolume(id, '/pods/a')).toMatchObject([
     { status: 'inaccessible', reason: 'NotMounted' },
   ]);
-  // A record of before a reboot says nothing about the volume itself, nor does a path where it never was.
+  // A record of before a reboot says nothing about the volume itself, nor does a path where it
+  // never was.
   expect(await storage.health.checkVolume(id)).toEqual([]);
   expect(await storage.health.checkVolume(id, '/pods/b')).toEqual([]);
 });

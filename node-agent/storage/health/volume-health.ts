@@ -158,7 +158,9 @@ export class VolumeHealth {
   }
 }
 
-/** A read-only publication is a read-only mount of a writable file system; this finds the opposite. */
+/**
+ * A read-only publication is a read-only mount of a writable file system; this finds the opposite.
+ */
 function readOnlyTarget({ published }: Volume, table: readonly MountEntry[]): string | undefined {
   return published.find(({ target }) =>
     table.findLast(({ mountPoint }) => mountPoint === target)?.filesystemOptions.includes('ro'),

@@ -22,7 +22,10 @@ export interface IoLimiterDeps {
 const QUICK_MS = 1_000;
 const REPAIR_MS = 60_000;
 
-/** Makes the kernel bound the I/O of volumes as their records say: level-based, over all volumes at once. */
+/**
+ * Makes the kernel bound the I/O of volumes as their records say: level-based, over all volumes at
+ * once.
+ */
 export class IoLimiter {
   readonly #deps: IoLimiterDeps;
   #running: Promise<void> | undefined;
@@ -47,13 +50,19 @@ export class IoLimiter {
     );
   }
 
-  /** Resolves when the limits are those that were on record at the moment of the call. One pass serves all who ask before it begins. */
+  /**
+   * Resolves when the limits are those that were on record at the moment of the call. One pass
+   * serves all who ask before it begins.
+   */
   async refresh(): Promise<void> {
     this.#next ??= this.#after(this.#running);
     await this.#next;
   }
 
-  /** Lifts the limits of a volume that has no device any more. What fails now is repaired later: nobody uses it. */
+  /**
+   * Lifts the limits of a volume that has no device any more. What fails now is repaired later:
+   * nobody uses it.
+   */
   async lift({ id, attributes = {} }: Volume): Promise<void> {
     if (!limitsIo(attributes)) return;
     await this.refresh().catch((err: unknown) => {
@@ -61,7 +70,9 @@ export class IoLimiter {
     });
   }
 
-  /** Finds cgroups that were made since, and repairs what others changed, until the signal aborts. */
+  /**
+   * Finds cgroups that were made since, and repairs what others changed, until the signal aborts.
+   */
   async run(signal: AbortSignal): Promise<void> {
     const { cgroups, logger, clock } = this.#deps;
     if (cgroups === undefined) return;
@@ -94,7 +105,8 @@ export class IoLimiter {
     const limited = new Map([...limits].map(([device, { id }]) => [device, id]));
     const all = new Map([...known, ...limited]);
     if (all.size === 0) return;
-    // Crash window: on record, perhaps not limited. The next pass sets or lifts all that is on record.
+    // Crash window: on record, perhaps not limited. The next pass sets or lifts all that is on
+    // record.
     if (!sameEntries(known, all)) await devices.write(all);
     const groups = await cgroups.list();
     for (const group of groups) {

@@ -4,7 +4,10 @@ import { z } from 'zod';
 import type { Logger } from '../../../src/runtime/logger.ts';
 import { writeDurably } from '../../linux/files/durable-file.ts';
 
-/** Devices (`MAJOR:MINOR`) on which limits were set since the machine booted, with the volume that each had. */
+/**
+ * Devices (`MAJOR:MINOR`) on which limits were set since the machine booted, with the volume that
+ * each had.
+ */
 export interface LimitedDevices {
   read(): Promise<ReadonlyMap<string, string>>;
   write(devices: ReadonlyMap<string, string>): Promise<void>;
@@ -17,8 +20,8 @@ const record = z.strictObject({
 });
 
 /**
- * Keeps them in a file. A loop device keeps its limits when its file goes, and whoever gets it next would have them: what a crash leaves
- * has to be lifted. A reboot lifts everything.
+ * Keeps them in a file. A loop device keeps its limits when its file goes, and whoever gets it next
+ * would have them: what a crash leaves has to be lifted. A reboot lifts everything.
  */
 export async function openLimitedDevices(
   { stateDir }: { readonly stateDir: string },

@@ -35,7 +35,10 @@ export class BlockMounts implements ModeMounts {
     );
   }
 
-  /** Nothing mounts the device, so it stays attached without a user until it is detached: also when the agent is not there. */
+  /**
+   * Nothing mounts the device, so it stays attached without a user until it is detached: also when
+   * the agent is not there.
+   */
   async attach({ id }: VolumeShape): Promise<void> {
     const device = await this.#kernel.call('attachLoop', this.#fileOf(id), { autoclear: false });
     await this.#kernel.call('closeLoop', { fd: device.fd });
@@ -58,7 +61,10 @@ export class BlockMounts implements ModeMounts {
     if (device !== undefined) await this.#kernel.call('flushDevice', device.path);
   }
 
-  /** What is on the device is the workload's own: a copy is as consistent as after a power cut, with all that was written before. */
+  /**
+   * What is on the device is the workload's own: a copy is as consistent as after a power cut, with
+   * all that was written before.
+   */
   async freeze(volume: VolumeShape): Promise<AsyncDisposable> {
     await this.flush(volume);
     return { async [Symbol.asyncDispose]() {} };
@@ -79,7 +85,10 @@ export class BlockMounts implements ModeMounts {
     return { totalBytes: sizeBytes, usedBytes, availableBytes: sizeBytes - usedBytes };
   }
 
-  /** A read-only mount does not keep anybody from writing to a device that is seen in it: the device itself has to refuse. */
+  /**
+   * A read-only mount does not keep anybody from writing to a device that is seen in it: the device
+   * itself has to refuse.
+   */
   async #bind(volume: VolumeShape, place: string, plan: MountPlan): Promise<void> {
     // Idempotent, and there already but after a reboot that took the device.
     await this.attach(volume);
@@ -90,7 +99,10 @@ export class BlockMounts implements ModeMounts {
     await this.#kernel.call('bindDevice', device.path, place, plan);
   }
 
-  /** The volume's device, if it has one. Until this is disposed of its path means no other: one that nobody has open can go, and serve another file. */
+  /**
+   * The volume's device, if it has one. Until this is disposed of its path means no other: one that
+   * nobody has open can go, and serve another file.
+   */
   async #hold({ id }: VolumeShape): Promise<({ readonly path: string } & AsyncDisposable) | undefined> {
     const device = await this.#kernel.call('findLoop', this.#fileOf(id));
     if (device === undefined) return undefined;

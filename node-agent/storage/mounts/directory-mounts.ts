@@ -20,7 +20,9 @@ export interface DirectoryMountsDeps {
   readonly groups: FileGroupChanger;
 }
 
-/** Bind mounts of directories of the pool itself: there is nothing to attach, to grow or to hold. */
+/**
+ * Bind mounts of directories of the pool itself: there is nothing to attach, to grow or to hold.
+ */
 export class DirectoryMounts implements ModeMounts {
   readonly #options: DirectoryMountsOptions;
   readonly #groups: FileGroupChanger;
@@ -53,7 +55,9 @@ export class DirectoryMounts implements ModeMounts {
     return undefined;
   }
 
-  /** A subvolume is copied at one instant by itself, and of a plain directory no copies are made. */
+  /**
+   * A subvolume is copied at one instant by itself, and of a plain directory no copies are made.
+   */
   async freeze(): Promise<AsyncDisposable> {
     return { async [Symbol.asyncDispose]() {} };
   }

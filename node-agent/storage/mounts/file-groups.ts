@@ -31,7 +31,10 @@ export interface FileGroupsDeps {
   readonly logger: Logger;
 }
 
-/** Gives the files of a pool's volumes to groups. Disposing ends what is under way: the next call goes on from there. */
+/**
+ * Gives the files of a pool's volumes to groups. Disposing ends what is under way: the next call
+ * goes on from there.
+ */
 export class FileGroups implements FileGroupChanger, AsyncDisposable {
   readonly #deps: FileGroupsDeps;
   readonly #threads = new Set<Kernel>();
@@ -43,7 +46,10 @@ export class FileGroups implements FileGroupChanger, AsyncDisposable {
     this.#deps = deps;
   }
 
-  /** Ensures that all files are the group's (`ensureFileGroup`). Throws with the path of the one that cannot be. */
+  /**
+   * Ensures that all files are the group's (`ensureFileGroup`). Throws with the path of the one
+   * that cannot be.
+   */
   async ensure({ volumeId, root, path }: VolumeFiles, group: number): Promise<void> {
     const { kernel, logger } = this.#deps;
     try {

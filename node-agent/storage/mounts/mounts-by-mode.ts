@@ -12,7 +12,10 @@ export interface ModeMounts extends VolumeAttachment, WriteBarrier {
   readonly targets: VolumeTargets;
 }
 
-/** Mounts that leave each volume to those of its mode. A volume of a mode that is not given fails with `unsupported`. */
+/**
+ * Mounts that leave each volume to those of its mode. A volume of a mode that is not given fails
+ * with `unsupported`.
+ */
 export function mountsByMode(mounts: Readonly<Partial<Record<VolumeMode, ModeMounts>>>): VolumeMounts {
   const of = ({ id, volumeMode }: VolumeShape): ModeMounts => {
     const found = mounts[volumeMode];

@@ -117,7 +117,10 @@ export class TargetMounts implements VolumeTargets {
   }
 }
 
-/** The path as the mount table spells it; its last part may not be a link, for that one is mounted on. */
+/**
+ * The path as the mount table spells it; its last part may not be a link, for that one is mounted
+ * on.
+ */
 async function resolve(target: string): Promise<string> {
   return join(await realpath(dirname(target)), basename(target));
 }

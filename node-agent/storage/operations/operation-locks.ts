@@ -1,7 +1,9 @@
 import { Fault } from '../../../src/core/fault.ts';
 import { KeyedLock } from '../../../src/runtime/keyed-lock.ts';
 
-/** Allows one operation at a time on a volume, a snapshot or a name; CSI callers retry (ABORTED). */
+/**
+ * Allows one operation at a time on a volume, a snapshot or a name; CSI callers retry (ABORTED).
+ */
 export class OperationLocks {
   readonly #lock = new KeyedLock();
 

@@ -37,7 +37,9 @@ export interface OperationRunnerDeps {
   readonly onUsageChange?: (() => void) | undefined;
 }
 
-/** Runs the operations of the storage service: counts and times them, and tracks those in flight. */
+/**
+ * Runs the operations of the storage service: counts and times them, and tracks those in flight.
+ */
 export class OperationRunner {
   readonly #running = new Set<Promise<unknown>>();
   readonly #metrics: OperationMetrics | undefined;

@@ -14,7 +14,8 @@ it('a volume that cannot be removed yet keeps its record, and no other volume fr
     await before.volumes.create(wanted('stuck')),
   ];
   await before.staging.stage(kept.id, '/staging');
-  // Killed while it deleted the volume; a process that the service does not know has a file of it open.
+  // Killed while it deleted the volume; a process that the service does not know has a file of it
+  // open.
   disk.volumes.set(stuck.id, { ...stuck, phase: 'deleting' });
   pool.attached.clear();
   const { detach } = pool.mounts;

@@ -6,8 +6,9 @@ import { unfinishedGroups } from '../../../src/core/snapshots/snapshot-group.ts'
 import { type OperationDeps, undoCreation } from './volume-snapshot-operations.ts';
 
 /**
- * Repairs what a crash or a reboot left in a pool that was just opened: removes incomplete volumes and
- * snapshots, attaches staged volumes, and restores limits. Skips what an operation holds meanwhile.
+ * Repairs what a crash or a reboot left in a pool that was just opened: removes incomplete volumes
+ * and snapshots, attaches staged volumes, and restores limits. Skips what an operation holds
+ * meanwhile.
  */
 export async function recover(pool: string, deps: OperationDeps): Promise<void> {
   const { limiter, logger } = deps;
@@ -20,9 +21,9 @@ export async function recover(pool: string, deps: OperationDeps): Promise<void> 
 }
 
 /**
- * Marks all members of unfinished groups before any of them is removed. Otherwise, once the record in
- * phase `creating` is removed, the rest of the group, perhaps in a pool that opens later, would look
- * finished.
+ * Marks all members of unfinished groups before any of them is removed. Otherwise, once the record
+ * in phase `creating` is removed, the rest of the group, perhaps in a pool that opens later, would
+ * look finished.
  */
 async function markUnfinishedGroups(deps: OperationDeps): Promise<void> {
   const { records, logger } = deps;

@@ -58,9 +58,9 @@ interface Entry {
 const RETRY_MS = 10_000;
 
 /**
- * Opens the requested pools independently: one that fails is retried and does not affect the others.
- * A pool that is not requested any more accepts no new volumes, and is closed once it is empty; its
- * data stays on disk.
+ * Opens the requested pools independently: one that fails is retried and does not affect the
+ * others. A pool that is not requested any more accepts no new volumes, and is closed once it is
+ * empty; its data stays on disk.
  */
 export class NodePools implements PoolSet, PoolRequests {
   readonly #options: NodePoolsOptions;
@@ -78,7 +78,9 @@ export class NodePools implements PoolSet, PoolRequests {
     this.#runner = new BoundedRunner({ name: 'pools', ...intervals }, () => this.#reconcile(), deps);
   }
 
-  /** Tries to open every pool once: those of the configuration, and those of the recorded request. */
+  /**
+   * Tries to open every pool once: those of the configuration, and those of the recorded request.
+   */
   async start(hooks: PoolHooks): Promise<void> {
     this.#hooks = hooks;
     this.#requested = await readPoolSpecs(this.#file);

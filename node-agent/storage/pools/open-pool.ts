@@ -33,9 +33,15 @@ import { ensureIdentity, readIdentityFile } from './pool-marker.ts';
 
 /** A pool that is open; disposing closes it and leaves it mounted, for the pods that use it. */
 export interface OpenPool extends Pool, AsyncDisposable {
-  /** Unmounts a pool that was mounted by us; its loop device goes with it. Throws `busy` while volumes are mounted. */
+  /**
+   * Unmounts a pool that was mounted by us; its loop device goes with it. Throws `busy` while
+   * volumes are mounted.
+   */
   unmount(): Promise<void>;
-  /** Makes a pool in service what `spec` says: larger, with another reserve, with more devices. Its kind stays. */
+  /**
+   * Makes a pool in service what `spec` says: larger, with another reserve, with more devices. Its
+   * kind stays.
+   */
   update(spec: PoolSpec): Promise<void>;
   /** Why it takes no new volumes, and serves those that it has; undefined when it takes them. */
   readonly unfit: string | undefined;
@@ -47,7 +53,10 @@ const OPEN: Readonly<
 
 const UMOUNT_NOFOLLOW = 8;
 
-/** Puts a pool into service: makes it if it is new, finds what an earlier run left, and refuses whatever is not this pool. */
+/**
+ * Puts a pool into service: makes it if it is new, finds what an earlier run left, and refuses
+ * whatever is not this pool.
+ */
 export async function openPool(
   { stateDir, ...spec }: PoolSpec & { readonly stateDir: string },
   deps: OpenPoolDeps,
@@ -62,7 +71,8 @@ export async function openPool(
   const mountPoint = poolMountPoint(stateDir, name);
   await using cleanup = new AsyncDisposableStack();
   const before = await mountedAt(mountPoint);
-  // What turns out not to be this pool does not stay mounted; what was mounted before is left as it was.
+  // What turns out not to be this pool does not stay mounted; what was mounted before is left as it
+  // was.
   if (spec.source.kind !== 'path' && before === undefined) {
     cleanup.defer(() => unmountIfMounted(mountPoint, kernel));
   }

@@ -16,7 +16,10 @@ export interface DevicesSource {
   /** Paths and globs below /dev. */
   readonly devices: readonly string[];
   readonly mountPoint: string;
-  /** UUID of the file system that was in service under this name before; NO_UUID where the kernel did not tell, and the marker decides. */
+  /**
+   * UUID of the file system that was in service under this name before; NO_UUID where the kernel
+   * did not tell, and the marker decides.
+   */
   readonly knownUuid: string | undefined;
   readonly types: readonly FsType[];
   readonly options: readonly string[];
@@ -32,9 +35,10 @@ interface Candidate {
 }
 
 /**
- * Ensures that the devices of a pool are mounted, and formats them when all are empty and the pool is new. A device that carries any
- * signature, is in use, or is not all zeros at both ends is never written to: throws `precondition` that names each. Empty devices that
- * turn up later are added to a btrfs.
+ * Ensures that the devices of a pool are mounted, and formats them when all are empty and the pool
+ * is new. A device that carries any signature, is in use, or is not all zeros at both ends is never
+ * written to: throws `precondition` that names each. Empty devices that turn up later are added to
+ * a btrfs.
  */
 export async function ensurePoolDevices(
   source: DevicesSource,
@@ -75,7 +79,8 @@ export async function ensurePoolDevices(
   }
   const paths = empty.map(({ path }) => path);
   logger.info({ pool, devices: paths, type }, 'formatting empty devices');
-  // Crash window: some of them formatted, no marker yet. They carry our label then, and are taken as they are.
+  // Crash window: some of them formatted, no marker yet. They carry our label then, and are taken
+  // as they are.
   await makePoolFilesystem(type, paths);
   await mountDevices(paths, { mountPoint, type, options }, { kernel });
   return type;
@@ -175,7 +180,10 @@ async function readUse(path: string): Promise<string | undefined> {
   }
 }
 
-/** blkid knows more signatures than we do; where it is not installed, our own list and the zeros have to do. */
+/**
+ * blkid knows more signatures than we do; where it is not installed, our own list and the zeros
+ * have to do.
+ */
 async function askBlkid(path: string): Promise<string | undefined> {
   try {
     const { stdout, code } = await runCommand('blkid', ['--probe', '--output', 'full', path], {

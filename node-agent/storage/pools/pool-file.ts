@@ -19,8 +19,9 @@ export interface FileSource {
 }
 
 /**
- * Ensures the sparse file of a pool, at least that large, and resolves to what file system is on it. A new file gets its file system under
- * another name, so that a file of that name is always whole, and one that exists is never formatted.
+ * Ensures the sparse file of a pool, at least that large, and resolves to what file system is on
+ * it. A new file gets its file system under another name, so that a file of that name is always
+ * whole, and one that exists is never formatted.
  */
 export async function ensurePoolFile(source: FileSource): Promise<FsType> {
   const { pool, file, sizeBytes, known, types } = source;

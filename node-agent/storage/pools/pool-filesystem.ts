@@ -10,19 +10,25 @@ import { SysError } from '../../linux/libc/libc.ts';
 import { readMountTable } from '../../linux/files/mount-table.ts';
 import { growFilesystem } from '../backends/image/volume-filesystem.ts';
 
-/** btrfs needs about 109 MiB for its first chunks, mkfs.xfs wants 300 MiB; below this there is nothing left to give. */
+/**
+ * btrfs needs about 109 MiB for its first chunks, mkfs.xfs wants 300 MiB; below this there is
+ * nothing left to give.
+ */
 export const LEAST_POOL_BYTES: Readonly<Record<FsType, bigint>> = {
   btrfs: 256n << 20n,
   xfs: 512n << 20n,
   ext4: 64n << 20n,
 };
 
-/** Marks what we made: of devices that were in a pool, those with another label are not looked at any further. */
+/**
+ * Marks what we made: of devices that were in a pool, those with another label are not looked at
+ * any further.
+ */
 export const POOL_LABEL = 'keelson';
 
 /**
- * File systems that a pool of this backend can be on, the best first. Images are best where files can share data: XFS does not scatter them
- * as btrfs would.
+ * File systems that a pool of this backend can be on, the best first. Images are best where files
+ * can share data: XFS does not scatter them as btrfs would.
  */
 export async function poolFilesystems(
   backend: BackendKind,
@@ -41,7 +47,10 @@ const POOL_FILESYSTEMS: Readonly<Record<BackendKind, readonly FsType[]>> = {
   directory: ['xfs'],
 };
 
-/** Mount options of a pool's own file system, the best first: the first that the kernel takes are its. */
+/**
+ * Mount options of a pool's own file system, the best first: the first that the kernel takes are
+ * its.
+ */
 export function poolMountOptions(backend: BackendKind): readonly string[] {
   return backend === 'directory' ? ['prjquota', ''] : [''];
 }
@@ -89,7 +98,10 @@ export interface PoolMount {
   readonly options: readonly string[];
 }
 
-/** Ensures that `file` is mounted at `mountPoint`, all of it. What the mount is, is checked by the pool's marker and not here. */
+/**
+ * Ensures that `file` is mounted at `mountPoint`, all of it. What the mount is, is checked by the
+ * pool's marker and not here.
+ */
 export async function ensurePoolFileMounted(
   { pool, file, mountPoint, type, options }: PoolMount,
   { kernel }: { readonly kernel: Kernel },
@@ -118,7 +130,10 @@ export async function ensurePoolFileMounted(
   }
 }
 
-/** The file may have been made larger, at this start or at one that was cut off before it came here. Growing to the same size is nothing. */
+/**
+ * The file may have been made larger, at this start or at one that was cut off before it came here.
+ * Growing to the same size is nothing.
+ */
 async function growTo(
   file: string,
   device: string,

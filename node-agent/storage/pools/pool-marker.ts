@@ -20,7 +20,10 @@ const identity = z.strictObject({
 /** Who a pool is: written into the pool and, beside the agent's state, about the pool. */
 export type PoolIdentity = z.output<typeof identity>;
 
-/** The identity on record at `path`; undefined when there is none. Throws `precondition` for a file that is none. */
+/**
+ * The identity on record at `path`; undefined when there is none. Throws `precondition` for a file
+ * that is none.
+ */
 export async function readIdentityFile(path: string): Promise<PoolIdentity | undefined> {
   let text: string;
   try {
@@ -51,8 +54,8 @@ export interface PoolClaim {
 }
 
 /**
- * Recognises the pool in the directory `root`, and marks it when it is new: empty, and never seen before. Throws `precondition` for anything
- * else, with nothing written.
+ * Recognises the pool in the directory `root`, and marks it when it is new: empty, and never seen
+ * before. Throws `precondition` for anything else, with nothing written.
  */
 export async function ensureIdentity(root: string, claim: PoolClaim): Promise<PoolIdentity> {
   const found = await readIdentityFile(`${root}/${MARKER_FILE}`);

@@ -11,8 +11,9 @@ const PASSING: ReadonlyMap<number, string> = new Map([
 ]);
 
 /**
- * Throws `precondition` when a pool would lie on a file system that goes away while the agent's records stay: in a pod, whatever is not
- * mounted from the host is the container's own, and gone with it.
+ * Throws `precondition` when a pool would lie on a file system that goes away while the agent's
+ * records stay: in a pod, whatever is not mounted from the host is the container's own, and gone
+ * with it.
  */
 export async function requirePermanence({ name, source }: PoolSpec, stateDir: string): Promise<void> {
   if (source.kind === 'devices') return;
@@ -26,7 +27,10 @@ export async function requirePermanence({ name, source }: PoolSpec, stateDir: st
   );
 }
 
-/** Name of the passing file system that the path, or the next directory above it that exists, is on; undefined for one that stays. */
+/**
+ * Name of the passing file system that the path, or the next directory above it that exists, is on;
+ * undefined for one that stays.
+ */
 async function readPassing(path: string): Promise<string | undefined> {
   for (let place = path; ; place = dirname(place)) {
     try {

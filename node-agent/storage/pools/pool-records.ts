@@ -30,7 +30,10 @@ const record = z.strictObject({
   ),
 });
 
-/** The pools on record at `path`; none when there is no record. Throws `precondition` for one that cannot be read. */
+/**
+ * The pools on record at `path`; none when there is no record. Throws `precondition` for one that
+ * cannot be read.
+ */
 export async function readPoolSpecs(path: string): Promise<readonly PoolSpec[]> {
   let text: string;
   try {

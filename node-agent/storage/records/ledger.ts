@@ -12,7 +12,10 @@ import { KeyedLock } from '../../../src/runtime/keyed-lock.ts';
 import type { Pool, PoolSet } from '../contract/pool.ts';
 import type { RecordStore } from '../contract/records.ts';
 
-/** A pool's capacity with everything counted that is on record at the moment of the call of `capacity`. */
+/**
+ * A pool's capacity with everything counted that is on record at the moment of the call of
+ * `capacity`.
+ */
 export interface Measured {
   readonly usage: PoolUsage;
   readonly capacity: () => PoolCapacity;
@@ -27,7 +30,10 @@ export interface LedgerDeps {
 /** For so long a pool's usage does for new volumes. */
 const RECENT_MS = 200;
 
-/** What is promised to whom: the pools' capacity by our records, and the limits that the kernel enforces for them. */
+/**
+ * What is promised to whom: the pools' capacity by our records, and the limits that the kernel
+ * enforces for them.
+ */
 export class Ledger {
   readonly #pools: Pick<PoolSet, 'get'>;
   readonly #records: RecordStore;
@@ -45,14 +51,17 @@ export class Ledger {
     this.#clock = clock;
   }
 
-  /** Throws `invalid` for a pool that this node does not have, `unavailable` for one that is not open. */
+  /**
+   * Throws `invalid` for a pool that this node does not have, `unavailable` for one that is not
+   * open.
+   */
   pool(name: string): Pool {
     return this.#pools.get(name);
   }
 
   /**
-   * What a pool has. Ask, check, and save the record that takes the room without an await in between: then two requests cannot take the
-   * same room.
+   * What a pool has. Ask, check, and save the record that takes the room without an await in
+   * between: then two requests cannot take the same room.
    */
   async measure(name: string): Promise<Measured> {
     const askedMs = this.#clock.monotonicMs();
@@ -62,8 +71,9 @@ export class Ledger {
   }
 
   /**
-   * As `measure`, for a new volume: what the pool said a moment ago does where there is room by that, for what others write until the volume is
-   * made is not known either. Else each of many new volumes would have all that there are read again.
+   * As `measure`, for a new volume: what the pool said a moment ago does where there is room by
+   * that, for what others write until the volume is made is not known either. Else each of many new
+   * volumes would have all that there are read again.
    */
   async measureFor(name: string, wantedBytes: bigint): Promise<Measured> {
     const last = this.#last.get(name);
@@ -106,8 +116,8 @@ export class Ledger {
   }
 
   /**
-   * Lets a volume be written without regard to a copy that is about to be taken, until the result is disposed: whatever is charged at
-   * that moment may be pinned the next.
+   * Lets a volume be written without regard to a copy that is about to be taken, until the result
+   * is disposed: whatever is charged at that moment may be pinned the next.
    */
   async raise(volume: Volume): Promise<AsyncDisposable> {
     const { backend } = this.pool(volume.pool);

@@ -32,7 +32,8 @@ const common = {
   pins,
   // Records from before there was a choice are of directories on btrfs.
   volumeMode: z.enum(VOLUME_MODES).default('Filesystem'),
-  // Written for volumes that are encrypted alone: an older version must not take one for another volume.
+  // Written for volumes that are encrypted alone: an older version must not take one for another
+  // volume.
   encryption: z
     .strictObject({
       salt: z.string().regex(/^[0-9a-f]{32}$/),
@@ -91,7 +92,10 @@ export function newGroupId(): string {
   return formatGroupId(randomBytes(12).toString('hex'));
 }
 
-/** Opens the records below `stateDir`: a file for each volume and snapshot, whole or absent. An unreadable one is set aside in memory only. */
+/**
+ * Opens the records below `stateDir`: a file for each volume and snapshot, whole or absent. An
+ * unreadable one is set aside in memory only.
+ */
 export async function openRecordStore(
   { stateDir }: { readonly stateDir: string },
   { logger }: { readonly logger: Logger },

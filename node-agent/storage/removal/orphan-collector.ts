@@ -105,7 +105,9 @@ export class OrphanCollector {
     return findOrphans({ ...findings, volumes: [], snapshots: [] }, NO_REFERENCES);
   }
 
-  /** Counts 0 for the first observation, and at most two intervals for a gap (a suspended machine). */
+  /**
+   * Counts 0 for the first observation, and at most two intervals for a gap (a suspended machine).
+   */
   #elapsedMs(): number {
     const nowMs = this.#clock.monotonicMs();
     const sinceMs = this.#observedAtMs === undefined ? 0 : nowMs - this.#observedAtMs;

@@ -17,7 +17,9 @@ export interface TrashCollectorDeps {
   readonly clock: Clock;
 }
 
-/** Creates the runner that frees discarded data in open pools: after each poke, until none is left. */
+/**
+ * Creates the runner that frees discarded data in open pools: after each poke, until none is left.
+ */
 export function createTrashCollector(
   { bytesPerRun = 1n << 30n }: TrashCollectorOptions,
   { pools, runner, logger, clock }: TrashCollectorDeps,

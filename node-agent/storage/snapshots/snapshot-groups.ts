@@ -123,8 +123,8 @@ export class SnapshotGroups implements SnapshotGroupService {
     using locked = new DisposableStack();
     for (const { id } of snapshots) locked.use(locks.take(id));
     try {
-      // Crash window: records saved, limits raised, some or all snapshots created. While one record is in
-      // phase `creating`, recovery removes them all.
+      // Crash window: records saved, limits raised, some or all snapshots created. While one record
+      // is in phase `creating`, recovery removes them all.
       await Promise.all(snapshots.map((snapshot) => records.saveSnapshot(snapshot)));
       const ready = await this.#copy(snapshots, volumes);
       // Crash window: some records in phase `ready`, some not. Recovery removes them all.
@@ -165,7 +165,8 @@ export class SnapshotGroups implements SnapshotGroupService {
       measured.get(pool)?.usage.volumes.get(id)?.usedBytes ?? 0n;
     for (const [pool, { capacity }] of measured) {
       const isSimple = ledger.pool(pool).backend.features.enforcement === 'simple';
-      // As for a single snapshot: simple quotas charge the data to the volume, others charge the copy.
+      // As for a single snapshot: simple quotas charge the data to the volume, others charge the
+      // copy.
       const kept = volumes
         .filter((volume) => volume.pool === pool)
         .map((volume) => (isSimple ? ledger.extraForPin(volume, charged(volume)) : charged(volume)))
@@ -213,7 +214,9 @@ export class SnapshotGroups implements SnapshotGroupService {
     }));
   }
 
-  /** Freezes all writers that can be frozen, takes the snapshots, and thaws. Returns the instant. */
+  /**
+   * Freezes all writers that can be frozen, takes the snapshots, and thaws. Returns the instant.
+   */
   async #takeAtOnce(volumes: readonly Volume[], creations: readonly SnapshotCreation[]): Promise<number> {
     const { ledger, clock } = this.#deps;
     for (const volume of volumes) await ledger.pool(volume.pool).mounts.flush(volume);
@@ -226,7 +229,8 @@ export class SnapshotGroups implements SnapshotGroupService {
     await using frozen = new AsyncDisposableStack();
     for (const volume of volumes) {
       attempt.signal.throwIfAborted();
-      // Crash window: killed while writers are frozen. Recovery attaches the volume, which thaws it.
+      // Crash window: killed while writers are frozen. Recovery attaches the volume, which thaws
+      // it.
       frozen.use(await ledger.pool(volume.pool).mounts.freeze(volume));
     }
     const createdAtMs = clock.nowMs();
@@ -234,7 +238,9 @@ export class SnapshotGroups implements SnapshotGroupService {
     return createdAtMs;
   }
 
-  /** Marks all members before it removes the first, so that recovery removes the rest after a crash. */
+  /**
+   * Marks all members before it removes the first, so that recovery removes the rest after a crash.
+   */
   async #remove(members: readonly Snapshot[]): Promise<void> {
     const { records, ledger, locks } = this.#deps;
     // Throws before anything is marked: a pool that is not open keeps the whole group.

@@ -18,12 +18,14 @@ import { newId } from '../records/record-store.ts';
 /** The snapshots of one node. Every method is idempotent. */
 export interface SnapshotService {
   /**
-   * Ensures the snapshot of that name. Throws `conflict` for an existing snapshot of another volume,
-   * `not-found` for an unknown volume, `busy` while another operation holds either, and `exhausted`
-   * when the pool cannot hold the snapshot and a complete rewrite of the volume.
+   * Ensures the snapshot of that name. Throws `conflict` for an existing snapshot of another
+   * volume, `not-found` for an unknown volume, `busy` while another operation holds either, and
+   * `exhausted` when the pool cannot hold the snapshot and a complete rewrite of the volume.
    */
   create(name: string, volumeId: string): Promise<Snapshot>;
-  /** Ensures that the snapshot does not exist. Throws `invalid` for a member of a group snapshot. */
+  /**
+   * Ensures that the snapshot does not exist. Throws `invalid` for a member of a group snapshot.
+   */
   delete(id: string): Promise<void>;
   /** Lists all snapshots by id, with the members of group snapshots. */
   list(): readonly Snapshot[];
@@ -115,7 +117,8 @@ export class Snapshots {
     requireCopies(volume.pool, features);
     const { usage, capacity } = await ledger.measure(volume.pool);
     const charged = usage.volumes.get(volume.id)?.usedBytes ?? 0n;
-    // Simple quotas charge the snapshot's data to its volume, whose limit rises; others charge a copy.
+    // Simple quotas charge the snapshot's data to its volume, whose limit rises; others charge a
+    // copy.
     const kept = features.enforcement === 'simple' ? ledger.extraForPin(volume, charged) : charged;
     checkRoom(volume.pool, kept, capacity(), `snapshot ${name}`);
     const snapshot = snapshotIntent(volume, { name, chargedBytes: charged, createdAtMs: clock.nowMs() });

@@ -2,7 +2,9 @@ import { Fault } from '../../../src/core/fault.ts';
 import type { ControllerPublication, Volume } from '../../../src/core/volumes/volume.ts';
 import type { OperationDeps } from '../operations/volume-snapshot-operations.ts';
 
-/** Records which volumes an orchestrator has published to this node (CSI ControllerPublishVolume). */
+/**
+ * Records which volumes an orchestrator has published to this node (CSI ControllerPublishVolume).
+ */
 export class ControllerPublications {
   readonly #deps: OperationDeps;
 

@@ -31,8 +31,8 @@ export interface EphemeralVolumeService {
   /** Returns the volume, or undefined. */
   find(handle: string): Volume | undefined;
   /**
-   * Deletes the volumes of pods without a directory in `podsDir`: kubelet does not unpublish volumes
-   * of pods whose directory was wiped. Does nothing while `podsDir` itself does not exist.
+   * Deletes the volumes of pods without a directory in `podsDir`: kubelet does not unpublish
+   * volumes of pods whose directory was wiped. Does nothing while `podsDir` itself does not exist.
    */
   collect(podsDir: string): Promise<void>;
 }
@@ -83,7 +83,8 @@ export class EphemeralVolumes implements EphemeralVolumeService {
     using _handle = locks.take(`ephemeral volume ${handle}`);
     const isNew = this.find(handle) === undefined;
     const { target, readonly, flags, accessMode, ...choice } = request;
-    // Crash window: created, not published. Recovery removes ephemeral volumes without a publication.
+    // Crash window: created, not published. Recovery removes ephemeral volumes without a
+    // publication.
     const { id } = await volumes.create({
       name: handle,
       ...choice,

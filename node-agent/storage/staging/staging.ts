@@ -43,10 +43,10 @@ export type VolumeStats = FilesystemStats;
  */
 export interface StagingService {
   /**
-   * Ensures that the volume is staged at `path`. The first passphrase of an encrypted volume becomes
-   * its passphrase. Throws `invalid` without a passphrase, or for a context on a shared file system;
-   * `precondition` for another passphrase, for a context other than that of a volume in use, and
-   * where the kernel has no SELinux.
+   * Ensures that the volume is staged at `path`. The first passphrase of an encrypted volume
+   * becomes its passphrase. Throws `invalid` without a passphrase, or for a context on a shared
+   * file system; `precondition` for another passphrase, for a context other than that of a volume
+   * in use, and where the kernel has no SELinux.
    */
   stage(volumeId: string, path: string, options?: StageOptions): Promise<void>;
   /** Ensures that the volume is not staged at `path`; an unknown volume is fine. */
@@ -190,7 +190,8 @@ export class Staging {
     const volume = records.volumes.get(volumeId);
     if (!volume?.staged.includes(path)) return;
     const staged = volume.staged.filter((other) => other !== path);
-    // Crash window: detached, recorded as staged. Recovery attaches it; NodeUnstageVolume is repeated.
+    // Crash window: detached, recorded as staged. Recovery attaches it; NodeUnstageVolume is
+    // repeated.
     if (staged.length === 0) {
       await this.#requireUnpublished(volume);
       await ledger.pool(volume.pool).mounts.detach(volume);
@@ -241,7 +242,8 @@ export class Staging {
     const { records, ledger } = this.#deps;
     if (published !== undefined) await records.saveVolume({ ...volume, published });
     try {
-      // Crash window: recorded as published, perhaps not mounted. A repeated call mounts or unmounts it.
+      // Crash window: recorded as published, perhaps not mounted. A repeated call mounts or
+      // unmounts it.
       await ledger.pool(volume.pool).mounts.mount(volume, target, plan);
     } catch (error) {
       await records.saveVolume({ ...volume, published: live });
@@ -249,7 +251,9 @@ export class Staging {
     }
   }
 
-  /** Returns the publications that are mounted, and that of `target`: a reboot unmounts all others. */
+  /**
+   * Returns the publications that are mounted, and that of `target`: a reboot unmounts all others.
+   */
   async #livePublications(volume: Volume, target: string): Promise<readonly Publication[]> {
     const { mounts } = this.#deps.ledger.pool(volume.pool);
     const live: Publication[] = [];
@@ -298,7 +302,9 @@ export class Staging {
     };
   }
 
-  /** Detaching removes the key of a published encrypted volume, and a mounted context cannot change. */
+  /**
+   * Detaching removes the key of a published encrypted volume, and a mounted context cannot change.
+   */
   async #requireUnpublished(volume: Volume): Promise<void> {
     if (volume.encryption === undefined && volume.selinuxContext === undefined) return;
     const target = await this.#mountedAt(volume);

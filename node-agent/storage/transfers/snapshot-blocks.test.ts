@@ -118,7 +118,8 @@ describe('blocks of a snapshot', () => {
   });
 
   it('are looked at again while the file system moves the base, whose place may get other data', async () => {
-    // Between the two looks the base goes from 7 to 9, and what is new in the target comes to lie at 7.
+    // Between the two looks the base goes from 7 to 9, and what is new in the target comes to lie
+    // at 7.
     let reads = 0;
     const moving = { new: () => [7], old: () => (reads <= 1 ? [7] : [9]) };
     expect(blocksOf(await read(readerOf(moving, { onRead: () => void (reads += 1) }), 'old'))).toEqual([0]);

@@ -35,9 +35,9 @@ export class SnapshotBlockReader {
   }
 
   /**
-   * Opens the blocks of a snapshot. Throws `not-found` for an unknown snapshot, `invalid` if the base
-   * is not an older snapshot of the same volume, `out-of-range` for an offset beyond the end, and
-   * `precondition` for a Filesystem snapshot or a pool that cannot share data between files.
+   * Opens the blocks of a snapshot. Throws `not-found` for an unknown snapshot, `invalid` if the
+   * base is not an older snapshot of the same volume, `out-of-range` for an offset beyond the end,
+   * and `precondition` for a Filesystem snapshot or a pool that cannot share data between files.
    */
   async open({ snapshotId, baseId, startOffset }: BlocksRequest): Promise<SnapshotBlocks> {
     await using opened = new AsyncDisposableStack();

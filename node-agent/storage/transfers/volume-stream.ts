@@ -31,11 +31,16 @@ const headerSchema: z.ZodType<StreamHeader> = z.strictObject({
   encryption: z.strictObject({ salt: hex16, keyIdentifier: hex16.optional() }).nullable(),
 });
 const MAGIC = Buffer.from('keelson-volume-1\n', 'latin1');
-/** Kind, three zeros, length of the payload (4), offset (8), CRC-32 of all that before and of the payload (4). */
+/**
+ * Kind, three zeros, length of the payload (4), offset (8), CRC-32 of all that before and of the
+ * payload (4).
+ */
 const HEAD_BYTES = 20;
 const KINDS = { header: 1, data: 2, zeros: 3, end: 4 } as const;
 
-/** A stream: its header, its frames each with a checksum, and the SHA-256 of everything at the end. */
+/**
+ * A stream: its header, its frames each with a checksum, and the SHA-256 of everything at the end.
+ */
 export async function* encodeStream(
   header: StreamHeader,
   frames: AsyncIterable<ContentFrame>,
@@ -64,7 +69,10 @@ export async function* encodeStream(
   yield frameOf(KINDS.end, 0n, hash.digest());
 }
 
-/** A stream that is being read: the frames have to be read to their end, for only there it is known to be whole. */
+/**
+ * A stream that is being read: the frames have to be read to their end, for only there it is known
+ * to be whole.
+ */
 export interface OpenStream {
   readonly header: StreamHeader;
   readonly frames: () => AsyncGenerator<ContentFrame>;

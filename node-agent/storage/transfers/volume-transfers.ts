@@ -35,17 +35,19 @@ export interface ImportRequest {
   readonly signal: AbortSignal;
 }
 
-/** Reads the content of volumes and snapshots of one node, and creates volumes from such content. */
+/**
+ * Reads the content of volumes and snapshots of one node, and creates volumes from such content.
+ */
 export interface TransferService {
   /**
-   * Exports a snapshot, or a volume as of now. Throws `not-found` for an unknown source, `invalid` for
-   * a parent that is not an older snapshot of the same volume.
+   * Exports a snapshot, or a volume as of now. Throws `not-found` for an unknown source, `invalid`
+   * for a parent that is not an older snapshot of the same volume.
    */
   export(request: ExportRequest): Promise<ExportedStream>;
   /**
    * Ensures the volume of a stream. Throws `invalid` for a damaged stream, `precondition` when the
-   * snapshot that it is a difference to is not on this node, `conflict` when the name or the snapshot
-   * exists with other content.
+   * snapshot that it is a difference to is not on this node, `conflict` when the name or the
+   * snapshot exists with other content.
    */
   import(request: ImportRequest): Promise<Volume>;
   /**
@@ -97,8 +99,8 @@ export class VolumeTransfers {
     if (parent !== undefined) requireParent(parent, snapshot);
     const transfer = this.#transferOf(snapshot.pool, snapshot);
     const content = opened.use(await transfer.send(snapshot.id, parent?.id, signal));
-    // A temporary snapshot still exists while a pipe imports it on the same node, so the import needs
-    // another id. A btrfs stream has its snapshot's name inside.
+    // A temporary snapshot still exists while a pipe imports it on the same node, so the import
+    // needs another id. A btrfs stream has its snapshot's name inside.
     const keepsId = found !== undefined || transfer.encoding === 'btrfs';
     const header: StreamHeader = {
       encoding: transfer.encoding,

@@ -39,16 +39,18 @@ import { newId } from '../records/record-store.ts';
 import { findListed, listVolumes } from './listed-volumes.ts';
 
 /**
- * The volumes of one node. Every method is idempotent; a second operation on a volume while one is in
- * flight throws `busy`.
+ * The volumes of one node. Every method is idempotent; a second operation on a volume while one is
+ * in flight throws `busy`.
  */
 export interface VolumeService {
   /**
-   * Ensures the volume of that name. Throws `conflict` for an existing volume with other properties,
-   * `not-found` for an unknown source, `exhausted` for a pool without space.
+   * Ensures the volume of that name. Throws `conflict` for an existing volume with other
+   * properties, `not-found` for an unknown source, `exhausted` for a pool without space.
    */
   create(request: VolumeRequest): Promise<Volume>;
-  /** Ensures that the volume does not exist. Throws `precondition` while it is mounted at a target. */
+  /**
+   * Ensures that the volume does not exist. Throws `precondition` while it is mounted at a target.
+   */
   delete(id: string): Promise<void>;
   /** Grows the volume, also in use; a range that its size satisfies changes nothing. */
   expand(id: string, range: SizeRange): Promise<Volume>;
@@ -99,8 +101,8 @@ export class Volumes {
   }
 
   /**
-   * See `VolumeService.create`. `lockedSource` is the source if the caller holds its lock; its record
-   * may still be in phase `creating`.
+   * See `VolumeService.create`. `lockedSource` is the source if the caller holds its lock; its
+   * record may still be in phase `creating`.
    */
   async create(request: VolumeRequest, lockedSource?: Snapshot): Promise<Volume> {
     const { records, locks } = this.#deps;
@@ -259,7 +261,8 @@ export class Volumes {
         fields: { volumeId: id, target },
       });
     }
-    // A staged volume may be deleted: kubelet can omit NodeUnstageVolume (kubernetes/kubernetes#85476).
+    // A staged volume may be deleted: kubelet can omit NodeUnstageVolume
+    // (kubernetes/kubernetes#85476).
     const deleting: Volume = { ...volume, phase: 'deleting', staged: [], published: [] };
     await records.saveVolume(deleting);
     await removeDataAndRecord('volume', deleting, this.#deps);

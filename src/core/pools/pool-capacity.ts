@@ -7,7 +7,10 @@ export interface PoolUsage {
   /** What could be written now. */
   readonly freeBytes: bigint;
   readonly volumes: ReadonlyMap<string, VolumeUsage>;
-  /** Charged to no volume: snapshots, what deleted volumes left to their copies, other users of the filesystem. */
+  /**
+   * Charged to no volume: snapshots, what deleted volumes left to their copies, other users of the
+   * filesystem.
+   */
   readonly otherBytes: bigint;
 }
 
@@ -37,7 +40,10 @@ export type Reserve =
 /** How much of a pool is given away. */
 export interface CapacityPolicy {
   readonly reserve: Reserve;
-  /** How much may be promised, in percent of what there is; 100: every volume can be filled to its limit. */
+  /**
+   * How much may be promised, in percent of what there is; 100: every volume can be filled to its
+   * limit.
+   */
   readonly overcommitPercent: number;
 }
 
@@ -50,7 +56,10 @@ export function parseReserve(text: string, field: string): Reserve {
   return { kind: 'bytes', bytes: parseQuantity(text, field) };
 }
 
-/** Kept for the filesystem's own metadata: a twentieth, at least 64 MiB, but never more than half of a tiny pool. */
+/**
+ * Kept for the filesystem's own metadata: a twentieth, at least 64 MiB, but never more than half of
+ * a tiny pool.
+ */
 export function metadataBytes(totalBytes: bigint): bigint {
   const share = totalBytes / 20n;
   const least = 64n << 20n;
@@ -64,8 +73,9 @@ function reserveBytes(totalBytes: bigint, reserve: Reserve): bigint {
 }
 
 /**
- * What a pool can still promise. Without overcommit every volume can be filled to its limit. Two bounds hold, the smaller wins: what is
- * not promised to anyone, and what is physically free beyond what the existing volumes may still write.
+ * What a pool can still promise. Without overcommit every volume can be filled to its limit. Two
+ * bounds hold, the smaller wins: what is not promised to anyone, and what is physically free beyond
+ * what the existing volumes may still write.
  */
 export function poolCapacity(
   { totalBytes, freeBytes, volumes, otherBytes }: PoolUsage,

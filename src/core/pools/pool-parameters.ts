@@ -16,7 +16,10 @@ export interface PoolParameters {
   readonly encrypted: boolean;
 }
 
-/** Reads `POOL_PARAMETERS`, and no others. Throws `invalid` for a value that cannot be; `field` says where they stand. */
+/**
+ * Reads `POOL_PARAMETERS`, and no others. Throws `invalid` for a value that cannot be; `field` says
+ * where they stand.
+ */
 export function parsePoolParameters(
   parameters: Readonly<Record<string, string>>,
   field: string,

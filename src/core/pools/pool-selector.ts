@@ -20,7 +20,10 @@ export function parsePoolSelector(text: string, field: string): PoolSelector {
   return { text, selector: parseLabelSelector(text, field) };
 }
 
-/** Why a pool with these labels is not selected; undefined when it is. A pool without labels of its own has none: `{}`. */
+/**
+ * Why a pool with these labels is not selected; undefined when it is. A pool without labels of its
+ * own has none: `{}`.
+ */
 export function refuseLabels(
   { text, selector }: PoolSelector,
   labels: Readonly<Record<string, string>>,

@@ -18,13 +18,18 @@ export interface PoolSpec {
   /** By these StorageClasses select it. */
   readonly labels: Readonly<Record<string, string>>;
   readonly source: PoolSource;
-  /** Of backend btrfs: the kind of quota groups; `auto` takes simple ones where the kernel has them. */
+  /**
+   * Of backend btrfs: the kind of quota groups; `auto` takes simple ones where the kernel has them.
+   */
   readonly quota: 'auto' | QuotaMode;
   /** Never given to volumes, besides what the file system keeps for itself. */
   readonly reserve: Reserve;
   /** How much may be promised, in percent of what there is. */
   readonly overcommitPercent: number;
-  /** Of backend directory: whether volumes are refused where the kernel cannot hold them to their size. */
+  /**
+   * Of backend directory: whether volumes are refused where the kernel cannot hold them to their
+   * size.
+   */
   readonly enforce: boolean;
 }
 
@@ -37,7 +42,10 @@ export const POOL_DEFAULTS = {
   enforce: true,
 } as const satisfies Partial<PoolSpec>;
 
-/** What of a pool cannot be changed while it is in service; undefined when `next` is the same pool, perhaps larger or with other figures. */
+/**
+ * What of a pool cannot be changed while it is in service; undefined when `next` is the same pool,
+ * perhaps larger or with other figures.
+ */
 export function differenceOf(current: PoolSpec, next: PoolSpec): string | undefined {
   if (current.backend !== next.backend) return `backend ${current.backend} cannot become ${next.backend}`;
   const [now, then] = [current.source, next.source];

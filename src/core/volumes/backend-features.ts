@@ -12,8 +12,8 @@ export type BackendKind = (typeof BACKENDS)[number];
 const WITHOUT_COPIES: readonly BackendKind[] = ['directory'];
 
 /**
- * Whether a node with pools of these backends says that it makes snapshots and clones. One without pools does: who asks once, at its start, would
- * never hear of those of a pool that comes.
+ * Whether a node with pools of these backends says that it makes snapshots and clones. One without
+ * pools does: who asks once, at its start, would never hear of those of a pool that comes.
  */
 export function offersCopies(backends: readonly BackendKind[]): boolean {
   return backends.length === 0 || backends.some((backend) => !WITHOUT_COPIES.includes(backend));
@@ -28,7 +28,10 @@ export interface BackendFeatures {
   readonly fsTypes: readonly FsType[];
   /** File systems whose volumes can be encrypted at rest; absent for none. */
   readonly encryptedFsTypes?: readonly FsType[];
-  /** How long a snapshot, a restore or a clone takes: the same for any volume, in proportion to its data, or impossible. */
+  /**
+   * How long a snapshot, a restore or a clone takes: the same for any volume, in proportion to its
+   * data, or impossible.
+   */
   readonly copies: 'constant' | 'proportional' | 'none';
   /** What can be set of a volume of each mode. */
   readonly attributes: Readonly<Record<VolumeMode, readonly AttributeName[]>>;
@@ -53,7 +56,10 @@ export function makesForm(features: BackendFeatures, wanted: WantedForm): boolea
   );
 }
 
-/** Throws `invalid` for an attribute that volumes of this mode cannot have here, and says where they can. */
+/**
+ * Throws `invalid` for an attribute that volumes of this mode cannot have here, and says where they
+ * can.
+ */
 export function requireAttributes(
   pool: string,
   { backend, attributes: possible }: BackendFeatures,
@@ -96,7 +102,10 @@ export function ownsFilesystem(
   return backend === 'image' && volumeMode === 'Filesystem';
 }
 
-/** The smallest volume of this form: one in a file has a file system of its own, which needs some room. */
+/**
+ * The smallest volume of this form: one in a file has a file system of its own, which needs some
+ * room.
+ */
 export function leastBytes(
   features: Pick<BackendFeatures, 'backend'>,
   { volumeMode, fsType }: ContentForm,
@@ -105,7 +114,10 @@ export function leastBytes(
   return LEAST_BYTES[fsType];
 }
 
-/** The form of a new volume, which is its source's when it has one. Throws `invalid` for what the pool or the source does not allow. */
+/**
+ * The form of a new volume, which is its source's when it has one. Throws `invalid` for what the
+ * pool or the source does not allow.
+ */
 export function planForm(
   pool: string,
   features: BackendFeatures,
@@ -167,7 +179,10 @@ export function requireCopies(pool: string, { backend, copies }: BackendFeatures
   );
 }
 
-/** The features as words, sorted, as an inventory lists them; without those of I/O where the node cannot limit any. */
+/**
+ * The features as words, sorted, as an inventory lists them; without those of I/O where the node
+ * cannot limit any.
+ */
 export function featureWords(
   features: BackendFeatures,
   { limitsIo }: { readonly limitsIo: boolean },

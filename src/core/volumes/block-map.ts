@@ -4,7 +4,10 @@ export interface BlockRange {
   readonly end: bigint;
 }
 
-/** A stretch of a file that holds data. What no extent covers is zeros: holes, and what was allocated and never written. */
+/**
+ * A stretch of a file that holds data. What no extent covers is zeros: holes, and what was
+ * allocated and never written.
+ */
 export interface DataExtent extends BlockRange {
   /** Where its first byte lies; undefined where that says nothing about its content. */
   readonly physical: bigint | undefined;
@@ -39,8 +42,9 @@ export function joinRanges(ranges: readonly BlockRange[]): BlockRange[] {
 }
 
 /**
- * Where two files that share data may differ, both listed between the same offsets: the same place on the disk is the same data, and all else
- * counts as changed. So every byte that differs is in it, and some that do not may be (a block that was written again with what it held).
+ * Where two files that share data may differ, both listed between the same offsets: the same place
+ * on the disk is the same data, and all else counts as changed. So every byte that differs is in
+ * it, and some that do not may be (a block that was written again with what it held).
  */
 export function changedRanges(base: ExtentList, target: ExtentList): BlockRange[] {
   const cuts = new Set<bigint>();

@@ -14,8 +14,9 @@ export interface VolumeStanding {
 }
 
 /**
- * How a volume stands out of the ordinary: `lost` (its data is gone), `node-gone`, `deleting` (for longer than it takes), `kept` (no claim
- * has it, and its data stays), `unowned` (nothing ever had it; the controller removes it), `unmade` (for longer than it takes).
+ * How a volume stands out of the ordinary: `lost` (its data is gone), `node-gone`, `deleting` (for
+ * longer than it takes), `kept` (no claim has it, and its data stays), `unowned` (nothing ever had
+ * it; the controller removes it), `unmade` (for longer than it takes).
  */
 export type VolumeMark = 'lost' | 'node-gone' | 'deleting' | 'kept' | 'unowned' | 'unmade';
 

@@ -7,7 +7,10 @@ export const PASSPHRASE_FIELD = 'encryptionPassphrase';
 /** Long enough that guessing is slow, also for who writes words. */
 const LEAST_CHARACTERS = 16;
 
-/** `encrypted: "true"` of a StorageClass. Throws `invalid` for anything but a boolean; absent is false. */
+/**
+ * `encrypted: "true"` of a StorageClass. Throws `invalid` for anything but a boolean; absent is
+ * false.
+ */
 export function parseEncrypted(text: string | undefined, field: string): boolean {
   if (text === undefined || text === 'false') return false;
   if (text === 'true') return true;
@@ -15,8 +18,9 @@ export function parseEncrypted(text: string | undefined, field: string): boolean
 }
 
 /**
- * The passphrase of an encrypted volume, from the Secret that came with a call; undefined for a volume that is not encrypted. Throws `invalid`
- * when it is missing or short. No message tells what a Secret holds.
+ * The passphrase of an encrypted volume, from the Secret that came with a call; undefined for a
+ * volume that is not encrypted. Throws `invalid` when it is missing or short. No message tells what
+ * a Secret holds.
  */
 export function passphraseFor(
   volume: Pick<Volume, 'id' | 'name' | 'encryption' | 'ephemeral'>,
@@ -56,7 +60,10 @@ export function requireSameKey(
   );
 }
 
-/** kubelet passes what a Secret holds, and never its name: that is in the object that the volume has in the API. */
+/**
+ * kubelet passes what a Secret holds, and never its name: that is in the object that the volume has
+ * in the API.
+ */
 function whereSecretIs({ name, ephemeral }: Pick<Volume, 'name' | 'ephemeral'>): string {
   return ephemeral === true
     ? "nodePublishSecretRef of the pod's volume names it"

@@ -13,7 +13,10 @@ const BTRFS_SUPER = 64 * 1024;
 const EXT_SUPER = 1024;
 const EXT_INCOMPAT_64BIT = 0x80;
 
-/** The file system whose superblock is in `head`, the first PROBE_BYTES; undefined for none that we make. */
+/**
+ * The file system whose superblock is in `head`, the first PROBE_BYTES; undefined for none that we
+ * make.
+ */
 export function probeFilesystem(head: Uint8Array): FoundFilesystem | undefined {
   const view = new DataView(head.buffer, head.byteOffset, head.byteLength);
   if (textAt(head, 0, 4) === 'XFSB') {
@@ -64,15 +67,17 @@ const SIGNATURES: readonly (readonly [name: string, offset: number, bytes: strin
 ];
 
 /**
- * What lies on a device, from its first PROBE_BYTES and its last ones: the name of a signature, `data` for bytes that are not all zero, or
- * undefined for an empty beginning and end. Whatever is not undefined belongs to somebody.
+ * What lies on a device, from its first PROBE_BYTES and its last ones: the name of a signature,
+ * `data` for bytes that are not all zero, or undefined for an empty beginning and end. Whatever is
+ * not undefined belongs to somebody.
  */
 export function probeSignature(head: Uint8Array, tail: Uint8Array): string | undefined {
   const filesystem = probeFilesystem(head);
   if (filesystem !== undefined) return filesystem.type;
   const known = SIGNATURES.find(([, offset, bytes]) => textAt(head, offset, bytes.length) === bytes);
   if (known !== undefined) return known[0];
-  // Backup headers of GPT, RAID 0.90 and 1.0 and ZFS labels are at the end; empty means empty here too.
+  // Backup headers of GPT, RAID 0.90 and 1.0 and ZFS labels are at the end; empty means empty here
+  // too.
   return [head, tail].some((part) => part.some((byte) => byte !== 0)) ? 'data' : undefined;
 }
 

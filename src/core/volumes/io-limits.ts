@@ -6,7 +6,10 @@ export interface CgroupWrite {
   readonly text: string;
 }
 
-/** Bounds the I/O of a device (`MAJOR:MINOR`) in a cgroup of version 2 and all below it; without attributes it lifts them. */
+/**
+ * Bounds the I/O of a device (`MAJOR:MINOR`) in a cgroup of version 2 and all below it; without
+ * attributes it lifts them.
+ */
 export function planIoMax(device: string, attributes: VolumeAttributes): CgroupWrite[] {
   const { readBandwidth, writeBandwidth, readIOPS, writeIOPS } = attributes;
   const values = { rbps: readBandwidth, wbps: writeBandwidth, riops: readIOPS, wiops: writeIOPS };

@@ -8,18 +8,28 @@ export interface MountOptions {
   readonly context: string | undefined;
 }
 
-/** user:role:type, and with MLS or MCS a range of levels: nothing in it could end a quote or an option. */
+/**
+ * user:role:type, and with MLS or MCS a range of levels: nothing in it could end a quote or an
+ * option.
+ */
 const CONTEXT = /^[\w.-]+:[\w.-]+:[\w.-]+(?::[\w.,:-]+)?$/;
-/** The start of a context without quotes that was cut at a comma, and what may follow there: categories. No mount option looks like them. */
+/**
+ * The start of a context without quotes that was cut at a comma, and what may follow there:
+ * categories. No mount option looks like them.
+ */
 const CUT_OFF = /^context=[^"]*[:,.]c\d+$/;
 const CATEGORIES = /^c\d+(?:\.c\d+)?(?:-s\d+(?::c\d+(?:\.c\d+)?)?)?$/;
 const EXAMPLE = 'context="system_u:object_r:container_file_t:s0:c1,c2"';
-/** mount(8) has them too: for files that have a label of their own besides, which volumes do not need. */
+/**
+ * mount(8) has them too: for files that have a label of their own besides, which volumes do not
+ * need.
+ */
 const OTHER_LABELS = ['fscontext', 'defcontext', 'rootcontext', 'seclabel'];
 
 /**
- * Reads mount options as mount(8) does: commas divide, but not within double quotes. A context is also understood without them. Throws `invalid`
- * for one that is malformed, for two of them, and for the other options that label files.
+ * Reads mount options as mount(8) does: commas divide, but not within double quotes. A context is
+ * also understood without them. Throws `invalid` for one that is malformed, for two of them, and
+ * for the other options that label files.
  */
 export function parseMountOptions(flags: readonly string[]): MountOptions {
   const own: string[] = [];

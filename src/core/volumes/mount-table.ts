@@ -13,7 +13,10 @@ export interface MountEntry {
   readonly filesystemOptions: readonly string[];
 }
 
-/** Reads the text of a mountinfo file, in the order of mounting: of several at one place the last is seen. */
+/**
+ * Reads the text of a mountinfo file, in the order of mounting: of several at one place the last is
+ * seen.
+ */
 export function parseMountTable(text: string): MountEntry[] {
   return text.split('\n').flatMap((line) => {
     const [own, shared] = line.split(' - ');

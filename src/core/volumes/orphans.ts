@@ -83,8 +83,8 @@ export function describeOrphan({ kind, id, name, pool }: Orphan): string {
 export type OrphanAges = Readonly<Record<string, number>>;
 
 /**
- * Adds `elapsedMs`, the time since the last observation, to the age of every orphan. An orphan that is
- * new, or in use, has age 0: only observed time counts.
+ * Adds `elapsedMs`, the time since the last observation, to the age of every orphan. An orphan that
+ * is new, or in use, has age 0: only observed time counts.
  */
 export function ageOrphans(orphans: readonly Orphan[], ages: OrphanAges, elapsedMs: number): OrphanAges {
   return Object.fromEntries(

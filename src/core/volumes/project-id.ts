@@ -1,6 +1,6 @@
 /**
- * Project ids of volumes: far from those that people take (small ones), that kubelet takes for ephemeral storage (1048577 and up) and that container
- * engines count up from a directory's own.
+ * Project ids of volumes: far from those that people take (small ones), that kubelet takes for
+ * ephemeral storage (1048577 and up) and that container engines count up from a directory's own.
  */
 export const PROJECT_IDS = { first: 0x4000_0000, count: 0x1000_0000 } as const;
 
@@ -9,7 +9,9 @@ export function isVolumeProject(project: number): boolean {
   return project >= PROJECT_IDS.first && project < PROJECT_IDS.first + PROJECT_IDS.count;
 }
 
-/** A project id that `taken` does not hold, near the one that `random` (0 to 2^32 - 1) stands for. */
+/**
+ * A project id that `taken` does not hold, near the one that `random` (0 to 2^32 - 1) stands for.
+ */
 export function pickProject(random: number, taken: ReadonlySet<number>): number {
   for (let step = 0; ; step += 1) {
     const project = PROJECT_IDS.first + ((random + step) % PROJECT_IDS.count);
@@ -17,7 +19,10 @@ export function pickProject(random: number, taken: ReadonlySet<number>): number 
   }
 }
 
-/** Ids that /etc/projects (`ID:PATH`) and /etc/projid (`NAME:ID`) give away; lines that are neither are nobody's. */
+/**
+ * Ids that /etc/projects (`ID:PATH`) and /etc/projid (`NAME:ID`) give away; lines that are neither
+ * are nobody's.
+ */
 export function parseProjectFiles(projects: string, projid: string): Set<number> {
   const ids = [
     ...projects.split('\n').map((line) => /^\s*(\d+)\s*:/.exec(line)?.[1]),

@@ -2,19 +2,26 @@ import { type BackendFeatures, ownsFilesystem } from './backend-features.ts';
 import { Fault } from '../fault.ts';
 import type { Volume } from './volume.ts';
 
-/** Whether a kernel labels files: `no-policy` where it could, but was given no policy since the boot. */
+/**
+ * Whether a kernel labels files: `no-policy` where it could, but was given no policy since the
+ * boot.
+ */
 export type SelinuxState = 'active' | 'no-policy' | 'absent';
 
 /**
- * Reads the state from /proc/filesystems and /proc/self/attr/current. selinuxfs is known to a kernel that has SELinux switched on, mounted or
- * not (it is not in a container). Without a policy, every process is just `kernel`.
+ * Reads the state from /proc/filesystems and /proc/self/attr/current. selinuxfs is known to a
+ * kernel that has SELinux switched on, mounted or not (it is not in a container). Without a policy,
+ * every process is just `kernel`.
  */
 export function parseSelinuxState(filesystems: string, current: string): SelinuxState {
   if (!/^nodev\s+selinuxfs$/m.test(filesystems)) return 'absent';
   return current.includes(':') ? 'active' : 'no-policy';
 }
 
-/** Throws `invalid` for a volume whose files share their file system with others, for a context is that of a whole one. */
+/**
+ * Throws `invalid` for a volume whose files share their file system with others, for a context is
+ * that of a whole one.
+ */
 export function requireOwnFilesystem(
   volume: Pick<Volume, 'id' | 'pool' | 'volumeMode'>,
   features: Pick<BackendFeatures, 'backend'>,
@@ -43,8 +50,9 @@ export function requireSelinux(volumeId: string, context: string, state: Selinux
 }
 
 /**
- * The context that the volume has once it is staged with `wanted`. `heldAt` is where else it is staged, or where a workload sees it: while there
- * is such a place its file system stays mounted as it is, and who names no context takes that. Throws `precondition` for another one.
+ * The context that the volume has once it is staged with `wanted`. `heldAt` is where else it is
+ * staged, or where a workload sees it: while there is such a place its file system stays mounted as
+ * it is, and who names no context takes that. Throws `precondition` for another one.
  */
 export function decideContext(
   { id, selinuxContext }: Pick<Volume, 'id' | 'selinuxContext'>,
@@ -60,7 +68,10 @@ export function decideContext(
   );
 }
 
-/** Throws `precondition` when a publication names another context than the volume was staged with; one that names none has that. */
+/**
+ * Throws `precondition` when a publication names another context than the volume was staged with;
+ * one that names none has that.
+ */
 export function requireStagedContext(
   { id, selinuxContext }: Pick<Volume, 'id' | 'selinuxContext'>,
   wanted: string | undefined,

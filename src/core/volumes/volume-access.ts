@@ -30,8 +30,8 @@ const OPTIONS: Readonly<Record<string, { readonly set: bigint; readonly clear: b
 };
 
 /**
- * Turns mount options into attributes; a later option wins over an earlier one. A context is none of them: it is the whole file system's. Throws
- * `invalid` for one that is not allowed.
+ * Turns mount options into attributes; a later option wins over an earlier one. A context is none
+ * of them: it is the whole file system's. Throws `invalid` for one that is not allowed.
  */
 export function planMount(flags: readonly string[], readonly: boolean): MountPlan {
   let set = 0n;
@@ -55,8 +55,8 @@ export function planMount(flags: readonly string[], readonly: boolean): MountPla
 export type PublishDecision = 'publish' | 'already-published';
 
 /**
- * Whether `wanted` may join what is published. Throws `conflict` when the target already has the volume in another way, `precondition`
- * when one of the two demands to be alone.
+ * Whether `wanted` may join what is published. Throws `conflict` when the target already has the
+ * volume in another way, `precondition` when one of the two demands to be alone.
  */
 export function decidePublish(published: readonly Publication[], wanted: Publication): PublishDecision {
   const same = published.find(({ target }) => target === wanted.target);
@@ -84,7 +84,9 @@ export function decidePublish(published: readonly Publication[], wanted: Publica
   return 'publish';
 }
 
-/** But for a context, which is that of the staged file system whether or not a publication names it. */
+/**
+ * But for a context, which is that of the staged file system whether or not a publication names it.
+ */
 function sameFlags(a: Publication, b: Publication): boolean {
   const [own, others] = [parseMountOptions(a.flags).own, parseMountOptions(b.flags).own];
   return own.length === others.length && own.every((option, index) => option === others[index]);

@@ -1,7 +1,10 @@
 import { Fault } from '../fault.ts';
 import { formatBytes, parseQuantity } from '../kube-text/quantity.ts';
 
-/** What of a volume can be set when it is made, and changed while pods use it: the keys of a VolumeAttributesClass. */
+/**
+ * What of a volume can be set when it is made, and changed while pods use it: the keys of a
+ * VolumeAttributesClass.
+ */
 export const ATTRIBUTES = [
   'readIOPS',
   'writeIOPS',
@@ -14,10 +17,16 @@ export type AttributeName = (typeof ATTRIBUTES)[number];
 /** Those that bound the I/O of a volume's device, together on all pods of the node. */
 export const IO_ATTRIBUTES = ['readIOPS', 'writeIOPS', 'readBandwidth', 'writeBandwidth'] as const;
 
-/** All attributes of a volume; what is absent is not limited. IOPS and bytes each second, a number of inodes. */
+/**
+ * All attributes of a volume; what is absent is not limited. IOPS and bytes each second, a number
+ * of inodes.
+ */
 export type VolumeAttributes = Readonly<Partial<Record<AttributeName, bigint>>>;
 
-/** Written instead of a number where there should be no limit: a VolumeAttributesClass has to have a key. */
+/**
+ * Written instead of a number where there should be no limit: a VolumeAttributesClass has to have a
+ * key.
+ */
 const UNLIMITED = 'max';
 
 interface Bounds {
@@ -25,7 +34,10 @@ interface Bounds {
   readonly most: bigint;
 }
 
-/** The kernel counts operations in 32 bits. Below the least a file system takes minutes to be mounted, and cannot be killed meanwhile. */
+/**
+ * The kernel counts operations in 32 bits. Below the least a file system takes minutes to be
+ * mounted, and cannot be killed meanwhile.
+ */
 const BOUNDS: Readonly<Record<AttributeName, Bounds>> = {
   readIOPS: { least: 10n, most: 2n ** 32n - 1n },
   writeIOPS: { least: 10n, most: 2n ** 32n - 1n },
@@ -37,8 +49,9 @@ const BOUNDS: Readonly<Record<AttributeName, Bounds>> = {
 const isBandwidth = (name: AttributeName): boolean => name.endsWith('Bandwidth');
 
 /**
- * Attributes as a caller writes them: quantities, or `max` for no limit. They are the whole truth: what is absent is lifted. Keys with a
- * prefix in `ignored` are passed over. Throws `invalid` for a key that is unknown and a value that cannot be, naming what is possible.
+ * Attributes as a caller writes them: quantities, or `max` for no limit. They are the whole truth:
+ * what is absent is lifted. Keys with a prefix in `ignored` are passed over. Throws `invalid` for a
+ * key that is unknown and a value that cannot be, naming what is possible.
  */
 export function parseAttributes(
   parameters: Readonly<Record<string, string>>,

@@ -1,4 +1,7 @@
-/** How bad a volume's trouble is, in the words of CSI 1.13: it works but not as promised, it cannot be used now, its data is gone. */
+/**
+ * How bad a volume's trouble is, in the words of CSI 1.13: it works but not as promised, it cannot
+ * be used now, its data is gone.
+ */
 export type VolumeTrouble = 'degraded' | 'inaccessible' | 'data-loss';
 
 /** One trouble of one volume. */
@@ -10,7 +13,10 @@ export interface VolumeProblem {
   readonly message: string;
 }
 
-/** What is known of a volume and its pool; every field is undefined, or true, when that part is well. */
+/**
+ * What is known of a volume and its pool; every field is undefined, or true, when that part is
+ * well.
+ */
 export interface VolumeFacts {
   readonly pool: string;
   /** Why the pool cannot be used. */

@@ -5,7 +5,10 @@ const MAX_NAME_BYTES = 128;
 /** Control characters that CSI bans from names, all but tab, line feed and carriage return. */
 const BANNED = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f]/;
 
-/** Checks a name that an orchestrator suggests. Any Unicode is fine, and case matters. Throws `invalid` that names `field`. */
+/**
+ * Checks a name that an orchestrator suggests. Any Unicode is fine, and case matters. Throws
+ * `invalid` that names `field`.
+ */
 export function checkName(name: string, field: string): void {
   if (name === '') throw new Fault('invalid', `${field} is empty; give it a unique name`);
   const bytes = new TextEncoder().encode(name).length;
@@ -19,7 +22,10 @@ export function checkName(name: string, field: string): void {
   }
 }
 
-/** Ids that this project makes. Anything else is somebody's guess: it is looked up, found nowhere, and never becomes a path. */
+/**
+ * Ids that this project makes. Anything else is somebody's guess: it is looked up, found nowhere,
+ * and never becomes a path.
+ */
 const ID = /^(vol|snap)-[0-9a-f]{24}$/;
 
 /** The id for 12 random bytes in hex. */
@@ -31,7 +37,10 @@ export function formatId(kind: 'vol' | 'snap', random: string): string {
 
 const GROUP_ID = /^group-[0-9a-f]{24}$/;
 
-/** The id of a group snapshot for 12 random bytes in hex. It names nothing on a disk, so it is no `isId`. */
+/**
+ * The id of a group snapshot for 12 random bytes in hex. It names nothing on a disk, so it is no
+ * `isId`.
+ */
 export function formatGroupId(random: string): string {
   const id = `group-${random}`;
   if (!isGroupId(id)) throw new Fault('bug', `${id} is no id of ours`);

@@ -8,9 +8,9 @@ export interface Page<T> {
 }
 
 /**
- * One page of `all`, in the order of their ids. The token is the last id shown, so what stays is shown exactly once, whatever comes and goes
- * between two pages. `maxEntries` 0 is no limit. Throws `busy` for a token that we did not give (CSI asks for ABORTED), `invalid` for a
- * negative number.
+ * One page of `all`, in the order of their ids. The token is the last id shown, so what stays is
+ * shown exactly once, whatever comes and goes between two pages. `maxEntries` 0 is no limit. Throws
+ * `busy` for a token that we did not give (CSI asks for ABORTED), `invalid` for a negative number.
  */
 export function paginate<T extends { readonly id: string }>(
   all: readonly T[],

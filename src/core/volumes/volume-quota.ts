@@ -4,8 +4,9 @@ import type { Pins } from './volume.ts';
 export type QuotaMode = 'simple' | 'classic';
 
 /**
- * What keeps a volume within its size: quota groups of btrfs, the size of its file, a project quota, or nothing. Only simple quotas charge a
- * copy's extents to the volume that wrote them; all others charge a copy with all that it references.
+ * What keeps a volume within its size: quota groups of btrfs, the size of its file, a project
+ * quota, or nothing. Only simple quotas charge a copy's extents to the volume that wrote them; all
+ * others charge a copy with all that it references.
  */
 export type Enforcement = QuotaMode | 'file' | 'project' | 'none';
 
@@ -16,16 +17,16 @@ export interface PinHolder {
 }
 
 /**
- * The pins of a copy taken of `parent` when `chargedBytes` were charged to it: the parent's own extents, and whatever the parent shares
- * with those it was copied from itself.
+ * The pins of a copy taken of `parent` when `chargedBytes` were charged to it: the parent's own
+ * extents, and whatever the parent shares with those it was copied from itself.
  */
 export function pinsOfCopy(parent: PinHolder, chargedBytes: bigint): Pins {
   return { ...parent.pins, [parent.id]: chargedBytes };
 }
 
 /**
- * How much of each volume's charge may belong to copies alone. The largest pin is enough: whatever an earlier copy holds was charged
- * when a later one was taken, and counted there.
+ * How much of each volume's charge may belong to copies alone. The largest pin is enough: whatever
+ * an earlier copy holds was charged when a later one was taken, and counted there.
  */
 export function pinnedBytes(holders: Iterable<PinHolder>): Map<string, bigint> {
   const pinned = new Map<string, bigint>();

@@ -15,8 +15,8 @@ export interface PoolChoice extends Partial<WantedForm> {
 }
 
 /**
- * A request for a new volume. Without a pool it is created in the pool of its source, or else in the
- * eligible pool with the most available space.
+ * A request for a new volume. Without a pool it is created in the pool of its source, or else in
+ * the eligible pool with the most available space.
  */
 export interface VolumeRequest extends PoolChoice {
   readonly name: string;

@@ -15,8 +15,10 @@ export const MIN_VOLUME_BYTES = 1n << 20n;
 export const DEFAULT_VOLUME_BYTES = 1n << 30n;
 
 /**
- * The size of a new volume: exactly what is required, else what its source needs, else a default within the limit. `sourceBytes` is the
- * source's size, 0 without one; `leastBytes` is what the file system needs. Throws `invalid` for a contradictory range, `out-of-range` for one that no volume fits.
+ * The size of a new volume: exactly what is required, else what its source needs, else a default
+ * within the limit. `sourceBytes` is the source's size, 0 without one; `leastBytes` is what the
+ * file system needs. Throws `invalid` for a contradictory range, `out-of-range` for one that no
+ * volume fits.
  */
 export function planSize(range: SizeRange, sourceBytes = 0n, leastBytes = MIN_VOLUME_BYTES): bigint {
   checkRange(range);
@@ -42,8 +44,8 @@ export function planSize(range: SizeRange, sourceBytes = 0n, leastBytes = MIN_VO
 }
 
 /**
- * The size of an existing volume after expansion: it never shrinks. Throws `invalid` without a range, `out-of-range` when the limit is
- * below what it has.
+ * The size of an existing volume after expansion: it never shrinks. Throws `invalid` without a
+ * range, `out-of-range` when the limit is below what it has.
  */
 export function planExpansion(range: SizeRange, currentBytes: bigint): bigint {
   checkRange(range);

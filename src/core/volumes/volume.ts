@@ -23,7 +23,10 @@ export interface VolumeShape extends ContentForm {
   readonly encryption?: Encryption | undefined;
   /** Absent when nothing of it is limited. */
   readonly attributes?: VolumeAttributes | undefined;
-  /** The SELinux context that its own file system is mounted with while it is staged; absent for none. */
+  /**
+   * The SELinux context that its own file system is mounted with while it is staged; absent for
+   * none.
+   */
   readonly selinuxContext?: string | undefined;
 }
 
@@ -31,7 +34,10 @@ export interface VolumeShape extends ContentForm {
 export interface Encryption {
   /** Makes of a passphrase the key of this volume and its copies alone; hexadecimal. */
   readonly salt: string;
-  /** The kernel's name of the key, hexadecimal; undefined until the volume is staged for the first time, which decides it. */
+  /**
+   * The kernel's name of the key, hexadecimal; undefined until the volume is staged for the first
+   * time, which decides it.
+   */
   readonly keyIdentifier?: string | undefined;
 }
 
@@ -40,15 +46,23 @@ export interface Volume extends VolumeShape {
   readonly name: string;
   readonly pool: string;
   readonly source: ContentSource | undefined;
-  /** True for one that was made for a pod and goes with it; its name is then the caller's handle of it. */
+  /**
+   * True for one that was made for a pod and goes with it; its name is then the caller's handle of
+   * it.
+   */
   readonly ephemeral?: boolean | undefined;
-  /** `creating` and `deleting` are intents: whoever finds one after a crash finishes or undoes it. */
+  /**
+   * `creating` and `deleting` are intents: whoever finds one after a crash finishes or undoes it.
+   */
   readonly phase: 'creating' | 'ready' | 'deleting';
   readonly createdAtMs: number;
   readonly pins: Pins;
   readonly staged: readonly string[];
   readonly published: readonly Publication[];
-  /** That an orchestrator which asks has been promised the volume on this node; absent for all others. */
+  /**
+   * That an orchestrator which asks has been promised the volume on this node; absent for all
+   * others.
+   */
   readonly controllerPublication?: ControllerPublication | undefined;
 }
 
@@ -77,8 +91,9 @@ export interface ContentSource {
 }
 
 /**
- * Bytes that were charged to other volumes when this was copied from them, by volume id: as long as this exists, that much of their
- * charge may stay although they rewrite everything (docs/decisions/0005-btrfs-quota.md).
+ * Bytes that were charged to other volumes when this was copied from them, by volume id: as long as
+ * this exists, that much of their charge may stay although they rewrite everything
+ * (docs/decisions/0005-btrfs-quota.md).
  */
 export type Pins = Readonly<Record<string, bigint>>;
 

@@ -24,17 +24,29 @@ export interface BtrfsBackendOptions {
   /** An open directory on btrfs: everything is done relative to it. */
   readonly root: number;
   readonly quotaMode: QuotaMode;
-  /** Whether nobody else uses the filesystem, so that every unknown quota group is a leftover of ours. */
+  /**
+   * Whether nobody else uses the filesystem, so that every unknown quota group is a leftover of
+   * ours.
+   */
   readonly ownsFilesystem: boolean;
 }
 
 /** In the subvolume of a Block volume: its bytes. */
 const DEVICE_FILE = 'device';
-/** A read-only snapshot cannot move to another directory (the kernel would have to write its ".."), so the trash is a name. */
+/**
+ * A read-only snapshot cannot move to another directory (the kernel would have to write its ".."),
+ * so the trash is a name.
+ */
 const TRASH = 'trash-';
-/** A directory of snapshots with one that is being cut together with others; left by a crash, `collect` removes it. */
+/**
+ * A directory of snapshots with one that is being cut together with others; left by a crash,
+ * `collect` removes it.
+ */
 const CUT = 'cut-';
-/** An empty file among the volumes, named for a subvolume that is gone: its quota groups are ours, and go when they are empty. */
+/**
+ * An empty file among the volumes, named for a subvolume that is gone: its quota groups are ours,
+ * and go when they are empty.
+ */
 const RETIRED = 'retired-';
 const LEVEL_ONE = 1n << 48n;
 
@@ -84,13 +96,15 @@ export class BtrfsBackend implements VolumeBackend {
           }),
     );
     if (quotaMode === 'simple') {
-      // A group of level 1 also counts the subvolumes that a pod nests in its volume: simple quotas put them into it by themselves.
+      // A group of level 1 also counts the subvolumes that a pod nests in its volume: simple quotas
+      // put them into it by themselves.
       const subvolume = await this.#subvolumeId(id);
       await this.#kernel.call('createQgroup', root, LEVEL_ONE | subvolume);
       await this.#kernel.call('assignQgroup', root, subvolume, LEVEL_ONE | subvolume);
     }
     if (volumeMode === 'Block') await this.#ensureDeviceFile(id);
-    // To set its limit syncs an empty directory too. What a copy holds is counted when it is on the disk.
+    // To set its limit syncs an empty directory too. What a copy holds is counted when it is on the
+    // disk.
     if (volumeMode === 'Block' || source !== undefined) await this.#sync.run();
   }
 
@@ -128,8 +142,9 @@ export class BtrfsBackend implements VolumeBackend {
   }
 
   /**
-   * A Block volume has no limit but the size of its file: where a copy shares its extents, blocks that are written anew can hold more than the
-   * device for a while, and an error of a disk is worse than that. What it holds is counted.
+   * A Block volume has no limit but the size of its file: where a copy shares its extents, blocks
+   * that are written anew can hold more than the device for a while, and an error of a disk is
+   * worse than that. What it holds is counted.
    */
   async setLimit({ id, volumeMode, sizeBytes }: VolumeShape, limitBytes: bigint): Promise<void> {
     const qgroup = this.#qgroupOf(await this.#subvolumeId(id));
@@ -149,8 +164,8 @@ export class BtrfsBackend implements VolumeBackend {
   }
 
   /**
-   * Makes a snapshot of a device's content that comes from elsewhere: `fill` writes what differs from `parentId`, or from nothing. What a
-   * failure leaves, `discard` takes away.
+   * Makes a snapshot of a device's content that comes from elsewhere: `fill` writes what differs
+   * from `parentId`, or from nothing. What a failure leaves, `discard` takes away.
    */
   async receiveDevice(
     id: string,
@@ -198,7 +213,10 @@ export class BtrfsBackend implements VolumeBackend {
     await this.#sync.run();
   }
 
-  /** The kernel frees a subvolume in the background, all of it: what the budget bounds is how many are given to it. */
+  /**
+   * The kernel frees a subvolume in the background, all of it: what the budget bounds is how many
+   * are given to it.
+   */
   async collect(budget: RemovalBudget = unlimitedRemoval()): Promise<number> {
     const { root } = this.#options;
     let removed = 0;
@@ -213,7 +231,8 @@ export class BtrfsBackend implements VolumeBackend {
           continue;
         }
         budget.spend(await this.#chargedTo(`${directory}/${name}`));
-        // Crash window: marked, and not gone. Its groups are not empty then, and it is marked again.
+        // Crash window: marked, and not gone. Its groups are not empty then, and it is marked
+        // again.
         await this.#retire(`${directory}/${name}`);
         await this.#kernel.call('destroySubvolume', root, `${directory}/${name}`);
         removed += 1;
@@ -275,7 +294,10 @@ export class BtrfsBackend implements VolumeBackend {
     return { volumes: volumes ?? [], snapshots: snapshots ?? [] };
   }
 
-  /** Where others use the file system: remembers whose quota groups will be left over, also after a restart. */
+  /**
+   * Where others use the file system: remembers whose quota groups will be left over, also after a
+   * restart.
+   */
   async #retire(path: string): Promise<void> {
     const { root, ownsFilesystem } = this.#options;
     if (ownsFilesystem) return;
@@ -289,14 +311,18 @@ export class BtrfsBackend implements VolumeBackend {
     await this.#sync.run();
   }
 
-  /** A group can go only when the cleaner has freed the last extent; until then it says how much a dead volume still holds. */
+  /**
+   * A group can go only when the cleaner has freed the last extent; until then it says how much a
+   * dead volume still holds.
+   */
   async #removeEmptyQgroups(): Promise<void> {
     const { root, ownsFilesystem } = this.#options;
     const names = await readdir(this.#path(DIRECTORIES.volume));
     const retired = new Set(
       names.filter((name) => name.startsWith(RETIRED)).map((name) => BigInt(name.slice(RETIRED.length))),
     );
-    // Whatever exists references its own root node; only a group that is being made right now can be empty and wanted.
+    // Whatever exists references its own root node; only a group that is being made right now can
+    // be empty and wanted.
     const known = new Set(this.#subvolumeIds.values());
     const left = new Set<bigint>();
     for (const { id, referencedBytes } of await this.#kernel.call('readQgroups', root)) {

@@ -33,16 +33,18 @@ export interface BtrfsCutDeps {
 const ATTEMPTS = 20;
 
 /**
- * Snapshots of several subvolumes that are cut by one commit of the file system. At the moment at which a commit cuts its snapshots, no
- * transaction is open and nothing can write: what is in them had reached the file system by then, and everything that anybody waited for
- * (fsync) before he wrote on.
- *
- * The kernel has no call for several snapshots. Each call joins the open transaction, and waits in its commit, so they have to be in the
- * kernel together: a thread each, and a directory each (a call holds the lock of the one that its snapshot is made in). They would still
- * miss each other, for the first begins the commit and shuts out the rest, were it not that a commit lets others join for as long as the one
- * before it is written out (Linux 6.6, 77d20c685b6b "do not block starts waiting on previous transaction commit"). So each attempt starts
- * a commit first, and asks for all snapshots while it is on its way. Whether it came off is read from the snapshots: each knows its
- * transaction. If not, they are removed and taken again.
+ * Snapshots of several subvolumes that are cut by one commit of the file system. At the moment at
+ * which a commit cuts its snapshots, no transaction is open and nothing can write: what is in them
+ * had reached the file system by then, and everything that anybody waited for (fsync) before he
+ * wrote on.
+ * The kernel has no call for several snapshots. Each call joins the open transaction, and waits in
+ * its commit, so they have to be in the kernel together: a thread each, and a directory each (a
+ * call holds the lock of the one that its snapshot is made in). They would still miss each other,
+ * for the first begins the commit and shuts out the rest, were it not that a commit lets others
+ * join for as long as the one before it is written out (Linux 6.6, 77d20c685b6b "do not block
+ * starts waiting on previous transaction commit"). So each attempt starts a commit first, and asks
+ * for all snapshots while it is on its way. Whether it came off is read from the snapshots: each
+ * knows its transaction. If not, they are removed and taken again.
  */
 export class BtrfsCut implements SnapshotCreation {
   readonly #options: BtrfsCutOptions;
@@ -54,7 +56,10 @@ export class BtrfsCut implements SnapshotCreation {
     this.#deps = deps;
   }
 
-  /** Has the threads ready. Starting one takes longer than all the rest: it is not done while writers wait. */
+  /**
+   * Has the threads ready. Starting one takes longer than all the rest: it is not done while
+   * writers wait.
+   */
   async muster(): Promise<void> {
     const { members, root } = this.#options;
     while (members.length > 1 && this.#crew.length < members.length) {
@@ -80,7 +85,8 @@ export class BtrfsCut implements SnapshotCreation {
   async finish(): Promise<void> {
     const { directory, members, root, sync } = this.#options;
     for (const { id, name } of members) {
-      // A read-only one could not move to another directory. Crash window: moved and still writable, which nobody can see or reach yet.
+      // A read-only one could not move to another directory. Crash window: moved and still
+      // writable, which nobody can see or reach yet.
       await rename(this.#path(`${name}/${id}`), this.#path(id));
       await rmdir(this.#path(name));
       await this.#deps.kernel.call('protectSubvolume', root, `${directory}/${id}`);

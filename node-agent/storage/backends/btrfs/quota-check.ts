@@ -10,8 +10,9 @@ export interface QuotaCheckOptions {
 }
 
 /**
- * Whether btrfs counts right. Classic quotas can become inconsistent, by much snapshotting or by an old tool: limits do not hold then. A rescan
- * counts anew, in the background and as long as it takes; until it has ended the pool says so.
+ * Whether btrfs counts right. Classic quotas can become inconsistent, by much snapshotting or by an
+ * old tool: limits do not hold then. A rescan counts anew, in the background and as long as it
+ * takes; until it has ended the pool says so.
  */
 export class QuotaCheck {
   readonly #options: QuotaCheckOptions;

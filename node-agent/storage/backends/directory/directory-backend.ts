@@ -32,17 +32,25 @@ export interface DirectoryBackendDeps {
 }
 
 const VOLUMES = 'volumes';
-/** What pods see. The directory around it is ours alone: a pod that owns its files can change their project, but not the one that is recorded there. */
+/**
+ * What pods see. The directory around it is ours alone: a pod that owns its files can change their
+ * project, but not the one that is recorded there.
+ */
 const DATA = 'data';
 /** Being made; left by a crash, `collect` removes it. */
 const UNFINISHED = 'new-';
 const TRASH = 'trash-';
 /** Others take ids of the range by chance at most: more misses than this are no chance. */
 const CLAIM_ATTEMPTS = 16;
-/** The directory around the data is charged to the volume as well, and no part of what it may hold. */
+/**
+ * The directory around the data is charged to the volume as well, and no part of what it may hold.
+ */
 const OWN_INODES = 1n;
 
-/** Volumes as directories with a project quota. A directory that has its name is whole, and says itself which project it is. */
+/**
+ * Volumes as directories with a project quota. A directory that has its name is whole, and says
+ * itself which project it is.
+ */
 export class DirectoryBackend implements VolumeBackend {
   readonly features: BackendFeatures;
   readonly #options: DirectoryBackendOptions;
@@ -112,7 +120,8 @@ export class DirectoryBackend implements VolumeBackend {
     }
     if (this.features.enforcement === 'none') return;
     if (!isVolumeProject(project)) {
-      // Its files would have to be charged one by one, under the workload's hands. The pool's health says so too.
+      // Its files would have to be charged one by one, under the workload's hands. The pool's
+      // health says so too.
       logger.error({ pool, volumeId: id }, 'the volume has no project: it is not held to its size');
       return;
     }
@@ -156,7 +165,10 @@ export class DirectoryBackend implements VolumeBackend {
     return removed;
   }
 
-  /** Where nobody counts, a volume counts with its whole size on top of what is used: nothing is promised twice. */
+  /**
+   * Where nobody counts, a volume counts with its whole size on top of what is used: nothing is
+   * promised twice.
+   */
   async usage(): Promise<PoolUsage> {
     const { blocks, bfree, bavail, bsize } = await statfs(this.#path(), { bigint: true });
     const volumes = new Map<string, VolumeUsage>();
@@ -189,15 +201,18 @@ export class DirectoryBackend implements VolumeBackend {
     return { volumes: (await readdir(this.#path())).filter(isId), snapshots: [] };
   }
 
-  /** By the kernel's own count of the volume's project; of the whole file system where it has none. */
+  /**
+   * By the kernel's own count of the volume's project; of the whole file system where it has none.
+   */
   async stats(id: string): Promise<FilesystemStats | undefined> {
     const found = await statfs(this.#path(checkedId(id)), { bigint: true }).catch(absent);
     return found && filesystemStats(found);
   }
 
   /**
-   * Gives the new directory `name` a project of its own, where the file system has projects; else 0. It is claimed by charging the directory
-   * to it: when more than that is charged, somebody else has it, perhaps since this moment, and another one is taken.
+   * Gives the new directory `name` a project of its own, where the file system has projects; else
+   * 0. It is claimed by charging the directory to it: when more than that is charged, somebody else
+   * has it, perhaps since this moment, and another one is taken.
    */
   async #claimProject(name: string): Promise<number> {
     const { kernel } = this.#deps;
@@ -238,8 +253,8 @@ export class DirectoryBackend implements VolumeBackend {
   }
 
   /**
-   * Forgets the limits of a directory that is about to go: a project with nothing and no limits is free. Resolves to what its removal costs, where
-   * somebody counts that.
+   * Forgets the limits of a directory that is about to go: a project with nothing and no limits is
+   * free. Resolves to what its removal costs, where somebody counts that.
    */
   async #release(name: string): Promise<bigint | undefined> {
     const { kernel } = this.#deps;

@@ -16,7 +16,10 @@ const TYPES: ReadonlyMap<number, FsType> = new Map([
 /** How many volumes a message names. */
 const NAMED = 3;
 
-/** A pool whose volumes are directories, each held to its size by a project quota where the kernel has it. */
+/**
+ * A pool whose volumes are directories, each held to its size by a project quota where the kernel
+ * has it.
+ */
 export async function openDirectories(
   { spec: { name }, path, root }: PoolDirectory,
   { kernel, logger, groups }: PoolContentsDeps,

@@ -6,10 +6,16 @@ import type { Kernel } from '../../../linux/kernel/kernel.ts';
 import { absent } from '../../../linux/files/absent.ts';
 import type { VolumeKey } from '../../contract/volume-key.ts';
 
-/** In the file system of an encrypted volume: what pods see. Its root cannot be encrypted, for lost+found is in it. */
+/**
+ * In the file system of an encrypted volume: what pods see. Its root cannot be encrypted, for
+ * lost+found is in it.
+ */
 export const ENCRYPTED_DIRECTORY = 'data';
 
-/** Encrypted volumes: one directory of a file system, and the key that the file system has while its volume is staged (fscrypt). */
+/**
+ * Encrypted volumes: one directory of a file system, and the key that the file system has while its
+ * volume is staged (fscrypt).
+ */
 export class EncryptedDirectories {
   readonly #kernel: Kernel;
 
@@ -17,7 +23,10 @@ export class EncryptedDirectories {
     this.#kernel = kernel;
   }
 
-  /** Ensures that the volume that is mounted at `place` can be read; a new one gets its directory. Without a key, it must have it already. */
+  /**
+   * Ensures that the volume that is mounted at `place` can be read; a new one gets its directory.
+   * Without a key, it must have it already.
+   */
   async unlock(volume: VolumeShape, place: string, key: VolumeKey | undefined): Promise<void> {
     const directory = join(place, ENCRYPTED_DIRECTORY);
     if (key === undefined) {
@@ -25,7 +34,8 @@ export class EncryptedDirectories {
       return;
     }
     await this.#kernel.call('addEncryptionKey', place, key.bytes);
-    // Crash window: the directory is there, and not encrypted. It is empty then, for nobody has seen it.
+    // Crash window: the directory is there, and not encrypted. It is empty then, for nobody has
+    // seen it.
     const isNew = await mkdir(directory, { mode: 0o755 }).then(
       () => true,
       (error: NodeJS.ErrnoException) => {
@@ -58,7 +68,10 @@ export class EncryptedDirectories {
     );
   }
 
-  /** The key alone does not say that its first staging came to an end: without a policy, what is written would be readable on the disk. */
+  /**
+   * The key alone does not say that its first staging came to an end: without a policy, what is
+   * written would be readable on the disk.
+   */
   async #requireKey({ id, encryption }: VolumeShape, place: string): Promise<void> {
     const identifier = encryption?.keyIdentifier;
     if (identifier === undefined || !(await this.#kernel.call('hasEncryptionKey', place, identifier))) {

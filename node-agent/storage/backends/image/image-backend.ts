@@ -94,7 +94,10 @@ export class ImageBackend implements VolumeBackend {
     );
   }
 
-  /** Makes a snapshot of a content that comes from elsewhere: `fill` writes what differs from `parentId`, or from nothing. */
+  /**
+   * Makes a snapshot of a content that comes from elsewhere: `fill` writes what differs from
+   * `parentId`, or from nothing.
+   */
   async receiveSnapshot(
     id: string,
     { sizeBytes, parentId }: { readonly sizeBytes: bigint; readonly parentId: string | undefined },
@@ -122,7 +125,9 @@ export class ImageBackend implements VolumeBackend {
     });
   }
 
-  /** Gives the volume a file that `work` has changed, in one step. Nobody may have the old one open. */
+  /**
+   * Gives the volume a file that `work` has changed, in one step. Nobody may have the old one open.
+   */
   async rework(id: string, work: (file: string) => Promise<void>): Promise<void> {
     const file = this.fileOf(id);
     await this.#unfinished('volume', id, (unfinished) =>

@@ -25,9 +25,15 @@ import type { VolumeKey } from '../../contract/volume-key.ts';
 export interface ImageMountsOptions {
   /** Path of the file with a volume's file system, through the pool's open root. */
   readonly fileOf: (id: string) => string;
-  /** A directory of ours: each attached volume is mounted in it once, and from there shown to workloads. */
+  /**
+   * A directory of ours: each attached volume is mounted in it once, and from there shown to
+   * workloads.
+   */
   readonly mountDir: string;
-  /** Gives a volume that nothing has mounted a file that `work` has changed, in one step: at any moment the old one is whole, or the new one. */
+  /**
+   * Gives a volume that nothing has mounted a file that `work` has changed, in one step: at any
+   * moment the old one is whole, or the new one.
+   */
   readonly rework: (id: string, work: (file: string) => Promise<void>) => Promise<void>;
 }
 
@@ -38,7 +44,10 @@ export interface ImageMountsDeps {
 
 const UMOUNT_NOFOLLOW = 8;
 
-/** Filesystem volumes in files: a loop device, mounted once at a place of ours, and bind mounts of that. */
+/**
+ * Filesystem volumes in files: a loop device, mounted once at a place of ours, and bind mounts of
+ * that.
+ */
 export class ImageMounts implements ModeMounts {
   readonly #options: ImageMountsOptions;
   readonly #kernel: Kernel;
@@ -72,7 +81,8 @@ export class ImageMounts implements ModeMounts {
     if (isNew) {
       await this.#mountFile(volume, place);
     } else {
-      // Crash windows: killed while it held the writers for a copy, and before it had grown what it mounted.
+      // Crash windows: killed while it held the writers for a copy, and before it had grown what it
+      // mounted.
       await this.#kernel.call('thawFilesystem', place);
       if ((await this.#isBehind(volume)) && (await growsMounted(fsTypeOf(volume)))) await this.grow(volume);
     }
@@ -99,7 +109,8 @@ export class ImageMounts implements ModeMounts {
     const device = await this.#kernel.call('attachLoop', file, { autoclear: true });
     try {
       await this.#mountDevice(volume, device, place);
-      // Mounted elsewhere already (in a mount namespace that outlived its agent), it may still be held.
+      // Mounted elsewhere already (in a mount namespace that outlived its agent), it may still be
+      // held.
       if (device.reused) await this.#kernel.call('thawFilesystem', place);
       // Crash window: mounted, and not grown. Attaching it again goes on from there.
       if (isBehind) await growFilesystem(type, device.path, place);
@@ -124,7 +135,10 @@ export class ImageMounts implements ModeMounts {
     if (reused && volume.selinuxContext === undefined) await this.#requireUnlabelled(volume, place);
   }
 
-  /** A btrfs that is mounted already takes a mount without a context for one with the context that it has; other file systems refuse it. */
+  /**
+   * A btrfs that is mounted already takes a mount without a context for one with the context that
+   * it has; other file systems refuse it.
+   */
   async #requireUnlabelled({ id }: VolumeShape, place: string): Promise<void> {
     const entry = (await readMountTable()).findLast(({ mountPoint }) => mountPoint === place);
     if (entry?.filesystemOptions.some((option) => option.startsWith('context=')) !== true) return;
@@ -189,7 +203,10 @@ export class ImageMounts implements ModeMounts {
     await this.#kernel.call('bindBeneath', directory.fd, shownPathOf(volume), place, plan);
   }
 
-  /** Whether its file has grown, and its file system has not. Throws `precondition` when it is not the one that the record says. */
+  /**
+   * Whether its file has grown, and its file system has not. Throws `precondition` when it is not
+   * the one that the record says.
+   */
   async #isBehind(volume: VolumeShape): Promise<boolean> {
     const file = this.#options.fileOf(volume.id);
     const found = await readFilesystem(fsTypeOf(volume), volume.id, file);
@@ -221,8 +238,9 @@ function shownPathOf({ id, encryption }: VolumeShape): string {
 }
 
 /**
- * What the kernel has against a context is one errno, and its reason in its log alone: a file system that is mounted already has another one, or none, or the
- * policy does not know it. Undefined for other errors.
+ * What the kernel has against a context is one errno, and its reason in its log alone: a file
+ * system that is mounted already has another one, or none, or the policy does not know it.
+ * Undefined for other errors.
  */
 function explainRefusal(
   error: SysError,

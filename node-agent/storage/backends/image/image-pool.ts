@@ -77,7 +77,8 @@ async function canEncryptExt4(): Promise<boolean> {
 
 /** Whether two files of the pool can share data, found out by trying. */
 async function canShare(root: number, kernel: Kernel): Promise<boolean> {
-  // In the directory of the volumes: on btrfs, files that are overwritten in place share with their like only.
+  // In the directory of the volumes: on btrfs, files that are overwritten in place share with their
+  // like only.
   const [from, to] = ['new-share-from', 'new-share-to'].map(
     (file) => `/proc/self/fd/${root}/volumes/${file}`,
   );

@@ -20,8 +20,9 @@ export interface ImageCutDeps {
 }
 
 /**
- * Copies of several files. Each is of one instant by itself where the file system can share data; that it is the same instant for all is up
- * to whoever holds the writers. Only the copying is done while they wait: opening comes before, making it last after.
+ * Copies of several files. Each is of one instant by itself where the file system can share data;
+ * that it is the same instant for all is up to whoever holds the writers. Only the copying is done
+ * while they wait: opening comes before, making it last after.
  */
 export class ImageCut implements SnapshotCreation {
   readonly #files: readonly FileCut[];
@@ -50,7 +51,8 @@ export class ImageCut implements SnapshotCreation {
     for (const [index, { unfinished, to }] of this.#files.entries()) {
       await this.#taken[index]?.chmod(0o400);
       await this.#taken[index]?.sync();
-      // Crash window: some have their names. They are snapshots that nobody has heard of yet; recovery removes them by their records.
+      // Crash window: some have their names. They are snapshots that nobody has heard of yet;
+      // recovery removes them by their records.
       await putInPlace(unfinished, to);
     }
   }

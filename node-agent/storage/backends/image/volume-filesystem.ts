@@ -10,15 +10,24 @@ import { runCommand } from '../../../../src/runtime/child-process.ts';
 import { hasCapability } from '../../../linux/process/capabilities.ts';
 
 interface FilesystemKind {
-  /** Makes one in a file; blocks and sectors of 4 KiB fit every disk, also one that the pool moves to later. */
+  /**
+   * Makes one in a file; blocks and sectors of 4 KiB fit every disk, also one that the pool moves
+   * to later.
+   */
   readonly make: readonly string[];
-  /** More of the same, so that directories in it can be encrypted; absent where that is not possible. */
+  /**
+   * More of the same, so that directories in it can be encrypted; absent where that is not
+   * possible.
+   */
   readonly makeEncryptable?: readonly string[];
   /** What is set in every mount: freed blocks go back to the pool. */
   readonly mountData: string;
   /** Grows one that is mounted to the size of its device. */
   readonly grow: (device: string, mountPoint: string) => readonly string[];
-  /** Grows one in a file that nothing mounts, where the kernel does not let everybody grow it mounted. Cut off, it leaves a ruin. */
+  /**
+   * Grows one in a file that nothing mounts, where the kernel does not let everybody grow it
+   * mounted. Cut off, it leaves a ruin.
+   */
   readonly growOffline?: (file: string) => readonly (readonly string[])[];
   /** Gives a copy, in a file, an identity of its own. */
   readonly renew: (file: string) => readonly (readonly string[])[];
@@ -36,7 +45,8 @@ const KINDS: Readonly<Record<FsType, FilesystemKind>> = {
       ['e2fsck', '-f', '-p', file],
       ['resize2fs', file],
     ],
-    // The journal first: a copy of a mounted file system has something in it. Both are short, whatever the size.
+    // The journal first: a copy of a mounted file system has something in it. Both are short,
+    // whatever the size.
     renew: (file) => [
       ['e2fsck', '-p', file],
       ['tune2fs', '-U', 'random', file],
@@ -44,7 +54,8 @@ const KINDS: Readonly<Record<FsType, FilesystemKind>> = {
   },
   xfs: {
     make: ['mkfs.xfs', '-q', '-f', '-K', '-m', 'reflink=1', '-s', 'size=4096'],
-    // Copies keep their UUID: a new one would need the log to be empty. Nothing here knows a volume by it.
+    // Copies keep their UUID: a new one would need the log to be empty. Nothing here knows a volume
+    // by it.
     mountData: 'discard,nouuid',
     grow: (_, mountPoint) => ['xfs_growfs', mountPoint],
     renew: () => [],
@@ -75,17 +86,26 @@ export async function makeFilesystem(
   await runCommand(program, [...args, ...(encryptable ? (makeEncryptable ?? []) : []), file]);
 }
 
-/** Gives the file system in `file`, a copy of another one, an identity of its own where that is possible. */
+/**
+ * Gives the file system in `file`, a copy of another one, an identity of its own where that is
+ * possible.
+ */
 export async function renewFilesystem(type: FsType, file: string): Promise<void> {
   await runAll(KINDS[type].renew(file));
 }
 
-/** Whether this process may grow such a file system while it is mounted, which its journal makes safe at any moment. */
+/**
+ * Whether this process may grow such a file system while it is mounted, which its journal makes
+ * safe at any moment.
+ */
 export async function growsMounted(type: FsType): Promise<boolean> {
   return KINDS[type].growOffline === undefined || (await hasCapability('CAP_SYS_RESOURCE'));
 }
 
-/** Makes a file system that is not mounted as large as its file. Killed in the middle, it leaves what nobody can mount: do it to a copy. */
+/**
+ * Makes a file system that is not mounted as large as its file. Killed in the middle, it leaves
+ * what nobody can mount: do it to a copy.
+ */
 export async function growUnmounted(type: FsType, file: string): Promise<void> {
   await runAll(KINDS[type].growOffline?.(file) ?? []);
 }
@@ -96,7 +116,10 @@ async function runAll(commands: readonly (readonly string[])[]): Promise<void> {
   }
 }
 
-/** Options that a volume's file system is mounted with, as mount(2) takes them; a context holds no quotes. */
+/**
+ * Options that a volume's file system is mounted with, as mount(2) takes them; a context holds no
+ * quotes.
+ */
 export function mountDataOf(type: FsType, selinuxContext: string | undefined): string {
   const { mountData } = KINDS[type];
   return selinuxContext === undefined ? mountData : `${mountData},context="${selinuxContext}"`;
@@ -108,7 +131,10 @@ export async function growFilesystem(type: FsType, device: string, mountPoint: s
   await runCommand(program, args);
 }
 
-/** What lies in the file of a volume. Throws `precondition` when it is not what the record says: it is never formatted again. */
+/**
+ * What lies in the file of a volume. Throws `precondition` when it is not what the record says: it
+ * is never formatted again.
+ */
 export async function readFilesystem(type: FsType, volumeId: string, file: string): Promise<FoundFilesystem> {
   const head = Buffer.alloc(PROBE_BYTES);
   {
