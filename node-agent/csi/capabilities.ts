@@ -11,24 +11,21 @@ import {
 import { planMount } from '../../src/core/volumes/volume-access.ts';
 import type { VolumeCapability__Output } from '../../src/rpc/gen/csi/v1/VolumeCapability.ts';
 
-/** A volume capability in our terms: on one node. */
+/** A CSI volume capability, parsed. */
 export interface Access {
   readonly mode: AccessMode;
   readonly volumeMode: VolumeMode;
-  /** Undefined when the caller leaves it to the pool. */
+  /** Undefined if the pool decides. */
   readonly fsType: FsType | undefined;
   readonly mountFlags: readonly string[];
-  /** The id of the group that all files are to be of; undefined: they stay as they are. */
+  /** The group that all files change to; undefined: no change. */
   readonly group: number | undefined;
 }
 
-/** chown(2) takes the one after it for no change. */
+/** chown(2) reads 2^32 - 1 as "no change". */
 const LARGEST_GROUP = 2 ** 32 - 2;
 
-/**
- * Throws `invalid` for a capability that is missing, incomplete, or that a volume on one node
- * cannot have.
- */
+/** Parses a capability. Throws `invalid` if it is missing, incomplete, or not possible on one node. */
 export function parseAccess(capability: VolumeCapability__Output | null): Access {
   if (capability === null) throw new Fault('invalid', 'volume_capability is missing');
   const mode = parseAccessMode(capability.access_mode?.mode ?? 'UNKNOWN');
@@ -40,7 +37,7 @@ export function parseAccess(capability: VolumeCapability__Output | null): Access
   if (type !== '' && fsType === undefined) {
     throw new Fault(
       'invalid',
-      `volume_capability: fs_type is ${JSON.stringify(type)}; possible are ${FS_TYPES.join(', ')}, as the pool has them`,
+      `volume_capability: fs_type is ${JSON.stringify(type)}; expected ${FS_TYPES.join(', ')}, if the pool supports it`,
     );
   }
   planMount(mountFlags, false);
@@ -63,14 +60,11 @@ function parseAccessMode(mode: string): AccessMode {
   if (known !== undefined) return known;
   throw new Fault(
     'invalid',
-    `volume_capability: access mode ${mode} spans nodes, but a volume here is on one node; possible are ${ACCESS_MODES.join(', ')}`,
+    `volume_capability: access mode ${mode} is not supported, a volume is on one node; expected ${ACCESS_MODES.join(', ')}`,
   );
 }
 
-/**
- * What all of them ask for. Throws `invalid` when there is none, one of them is not possible, or
- * they do not fit together.
- */
+/** Returns the form that satisfies all capabilities. Throws `invalid` without any, and if none does. */
 export function parseForm(capabilities: readonly VolumeCapability__Output[]): WantedForm {
   const [first, ...others] = capabilities.map((capability) => parseAccess(capability));
   if (first === undefined) throw new Fault('invalid', 'volume_capabilities is empty; name at least one');
@@ -80,7 +74,7 @@ export function parseForm(capabilities: readonly VolumeCapability__Output[]): Wa
     if (other.volumeMode !== first.volumeMode || !fits) {
       throw new Fault(
         'invalid',
-        'volume_capabilities: a volume cannot have all of them, they differ in kind',
+        'volume_capabilities: they differ in volume mode or file system, which a volume has only one of',
       );
     }
     fsType ??= other.fsType;
@@ -88,7 +82,7 @@ export function parseForm(capabilities: readonly VolumeCapability__Output[]): Wa
   return { volumeMode: first.volumeMode, fsType };
 }
 
-/** Throws `invalid` unless the volume is what the capability says. */
+/** Throws `invalid` unless the volume has the form of the capability. */
 export function checkForm(
   { id, volumeMode, fsType }: VolumeShape,
   wanted: Pick<Access, 'volumeMode' | 'fsType'>,

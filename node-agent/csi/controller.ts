@@ -6,7 +6,6 @@ import { MIN_VOLUME_BYTES } from '../../src/core/volumes/volume-size.ts';
 import type { RpcHandlers } from '../../src/rpc/server.ts';
 import type { HealthService } from '../storage/health/health-service.ts';
 import type { PoolService } from '../storage/services.ts';
-import type { SnapshotService } from '../storage/snapshots/snapshots.ts';
 import type { VolumeService } from '../storage/volumes/volumes.ts';
 import { checkForm, parseForm } from './capabilities.ts';
 import {
@@ -15,13 +14,15 @@ import {
   type PublishingStorage,
   requireUnpublished,
 } from './controller-publish.ts';
+import { COPY_CAPABILITIES, createSnapshotCalls, type SnapshotStorage } from './controller-snapshots.ts';
 import { toWireCondition, toWireHealth } from './health.ts';
 import * as wire from './translate.ts';
 
+type Handlers = RpcHandlers<'csi.v1.Controller'>;
+
 /** The storage services that the Controller service uses. */
-export interface ControllerStorage extends PublishingStorage {
+export interface ControllerStorage extends PublishingStorage, SnapshotStorage {
   readonly volumes: VolumeService;
-  readonly snapshots: SnapshotService;
   readonly pools: Pick<PoolService, 'availableBytes' | 'offersCopies'>;
   readonly health: Pick<HealthService, 'checkVolume' | 'listUnhealthy' | 'conditionMessage'>;
 }
@@ -40,13 +41,6 @@ const CAPABILITIES = [
   'VOLUME_CONDITION',
 ] as const;
 
-const COPY_CAPABILITIES = [
-  'CREATE_DELETE_SNAPSHOT',
-  'LIST_SNAPSHOTS',
-  'GET_SNAPSHOT',
-  'CLONE_VOLUME',
-] as const;
-
 export interface ControllerOptions {
   readonly nodeName: string;
   /**
@@ -55,17 +49,15 @@ export interface ControllerOptions {
   readonly publishing?: { readonly maxVolumesPerNode: number } | undefined;
 }
 
-/** Creates the CSI Controller service: it translates between CSI and the storage services. */
-export function createController(
-  { nodeName, publishing }: ControllerOptions,
-  { storage }: { readonly storage: ControllerStorage },
-): RpcHandlers<'csi.v1.Controller'> {
-  /** A publication recorded while ControllerPublishVolume was offered has no effect without it. */
-  const publishedNodes = ({ controllerPublication }: Volume): string[] =>
-    publishing === undefined || controllerPublication === undefined ? [] : [nodeName];
-  return {
-    ...(publishing && createPublishing({ nodeName, ...publishing }, { storage })),
+interface ControllerDeps {
+  readonly storage: ControllerStorage;
+}
 
+/** Creates the CSI Controller service: it translates between CSI and the storage services. */
+export function createController(options: ControllerOptions, deps: ControllerDeps): Handlers {
+  const { nodeName, publishing } = options;
+  const { storage } = deps;
+  return {
     ControllerGetCapabilities: async () => ({
       capabilities: [
         ...CAPABILITIES,
@@ -73,7 +65,19 @@ export function createController(
         ...(publishing ? PUBLISH_CAPABILITIES : []),
       ].map((type) => ({ rpc: { type } })),
     }),
+    ...createVolumeCalls(options, deps),
+    ...createReadCalls(options, deps),
+    ...createSnapshotCalls({ nodeName }, deps),
+    ...(publishing && createPublishing({ nodeName, ...publishing }, deps)),
+  };
+}
 
+/** Calls that create, change and delete volumes. */
+function createVolumeCalls(
+  { nodeName, publishing }: ControllerOptions,
+  { storage }: ControllerDeps,
+): Handlers {
+  return {
     async CreateVolume(request) {
       wire.requireField(request.name, 'name');
       const form = parseForm(request.volume_capabilities);
@@ -98,29 +102,20 @@ export function createController(
       return {};
     },
 
-    async ControllerGetVolume({ volume_id: id }) {
-      const volume = storage.volumes.get(wire.requireField(id, 'volume_id'));
-      const condition = toWireCondition(
-        await storage.health.checkVolume(volume.id),
-        storage.health.conditionMessage(volume.id),
-      );
-      return {
-        volume: wire.toWireVolume(volume, nodeName),
-        status: { published_node_ids: publishedNodes(volume), volume_condition: condition },
-      };
+    async ControllerExpandVolume(request) {
+      const id = wire.requireField(request.volume_id, 'volume_id');
+      if (request.capacity_range === null) throw new Fault('invalid', 'capacity_range is missing');
+      if (request.volume_capability !== null) parseForm([request.volume_capability]);
+      const { sizeBytes } = await storage.volumes.expand(id, wire.parseRange(request.capacity_range));
+      return { capacity_bytes: String(sizeBytes), node_expansion_required: false };
     },
 
-    async ControllerGetVolumeHealth({ volume_id: id }) {
-      const problems = await storage.health.checkVolume(wire.requireField(id, 'volume_id'));
-      return { volume_health: toWireHealth(id, problems) };
-    },
-
-    async ControllerListVolumeHealth({ max_entries: maxEntries, starting_token: token }) {
-      const { entries, nextToken } = paginate(await storage.health.listUnhealthy(), { maxEntries, token });
-      return {
-        entries: entries.map(({ id, problems }) => toWireHealth(id, problems)),
-        next_token: nextToken,
-      };
+    async ControllerModifyVolume({ volume_id: id, mutable_parameters: parameters }) {
+      wire.requireField(id, 'volume_id');
+      // Reports an unknown volume before invalid parameters.
+      storage.volumes.get(id);
+      await storage.volumes.modify(id, wire.parseMutable(parameters));
+      return {};
     },
 
     async ValidateVolumeCapabilities(request) {
@@ -139,6 +134,38 @@ export function createController(
       }
       const { volume_context, volume_capabilities, parameters, mutable_parameters } = request;
       return { confirmed: { volume_context, volume_capabilities, parameters, mutable_parameters } };
+    },
+  };
+}
+
+/** Calls that read volumes, their health and the capacity for new ones. */
+function createReadCalls({ nodeName, publishing }: ControllerOptions, { storage }: ControllerDeps): Handlers {
+  /** A publication recorded while ControllerPublishVolume was offered has no effect without it. */
+  const publishedNodes = ({ controllerPublication }: Volume): string[] =>
+    publishing === undefined || controllerPublication === undefined ? [] : [nodeName];
+  return {
+    async ControllerGetVolume({ volume_id: id }) {
+      const volume = storage.volumes.get(wire.requireField(id, 'volume_id'));
+      const problems = await storage.health.checkVolume(volume.id);
+      const condition = toWireCondition(problems, storage.health.conditionMessage(volume.id));
+      return {
+        volume: wire.toWireVolume(volume, nodeName),
+        status: { published_node_ids: publishedNodes(volume), volume_condition: condition },
+      };
+    },
+
+    async ControllerGetVolumeHealth({ volume_id: id }) {
+      const problems = await storage.health.checkVolume(wire.requireField(id, 'volume_id'));
+      return { volume_health: toWireHealth(id, problems) };
+    },
+
+    async ControllerListVolumeHealth({ max_entries: maxEntries, starting_token: token }) {
+      const unhealthy = await storage.health.listUnhealthy();
+      const { entries, nextToken } = paginate(unhealthy, { maxEntries, token });
+      return {
+        entries: entries.map(({ id, problems }) => toWireHealth(id, problems)),
+        next_token: nextToken,
+      };
     },
 
     async ListVolumes({ max_entries: maxEntries, starting_token: token }) {
@@ -163,72 +190,15 @@ export function createController(
 
     async GetCapacity({ volume_capabilities: capabilities, parameters, accessible_topology: topology }) {
       const choice = wire.parseParameters(parameters);
-      const here = topology === null || wire.isHere(topology, nodeName);
+      const isHere = topology === null || wire.isHere(topology, nodeName);
       const form = formOf(capabilities);
       const bytes =
-        here && form !== undefined ? await storage.pools.availableBytes({ ...choice, ...form }) : 0n;
+        isHere && form !== undefined ? await storage.pools.availableBytes({ ...choice, ...form }) : 0n;
       return {
         available_capacity: String(bytes),
-        // The scheduler prefers this value; both are the largest pool's space: a volume has one
-        // pool.
+        // The scheduler prefers this value. Both are the largest pool's space: a volume has one pool.
         maximum_volume_size: { value: String(bytes) },
         minimum_volume_size: { value: String(MIN_VOLUME_BYTES) },
-      };
-    },
-
-    async ControllerExpandVolume(request) {
-      const id = wire.requireField(request.volume_id, 'volume_id');
-      if (request.capacity_range === null) throw new Fault('invalid', 'capacity_range is missing');
-      if (request.volume_capability !== null) parseForm([request.volume_capability]);
-      const { sizeBytes } = await storage.volumes.expand(id, wire.parseRange(request.capacity_range));
-      return { capacity_bytes: String(sizeBytes), node_expansion_required: false };
-    },
-
-    async ControllerModifyVolume({ volume_id: id, mutable_parameters: parameters }) {
-      wire.requireField(id, 'volume_id');
-      // Reports an unknown volume before invalid parameters.
-      storage.volumes.get(id);
-      await storage.volumes.modify(id, wire.parseMutable(parameters));
-      return {};
-    },
-
-    async CreateSnapshot(request) {
-      const name = wire.requireField(request.name, 'name');
-      const source = wire.requireField(request.source_volume_id, 'source_volume_id');
-      wire.refuseParameters(request.parameters, 'parameters');
-      wire.checkTopology(request.accessibility_requirements, nodeName, 'snapshot');
-      return { snapshot: wire.toWireSnapshot(await storage.snapshots.create(name, source), nodeName) };
-    },
-
-    async DeleteSnapshot({ snapshot_id: id }) {
-      await storage.snapshots.delete(wire.requireField(id, 'snapshot_id'));
-      return {};
-    },
-
-    async GetSnapshot({ snapshot_id: id }) {
-      wire.requireField(id, 'snapshot_id');
-      const found = storage.snapshots.list().find((snapshot) => snapshot.id === id);
-      if (found === undefined)
-        throw new Fault('not-found', `snapshot ${id.slice(0, 128)} does not exist on this node`);
-      return { snapshot: wire.toWireSnapshot(found, nodeName) };
-    },
-
-    async ListSnapshots({
-      max_entries: maxEntries,
-      starting_token: token,
-      snapshot_id: id,
-      source_volume_id: source,
-    }) {
-      const matching = storage.snapshots
-        .list()
-        .filter(
-          (snapshot) =>
-            (id === '' || snapshot.id === id) && (source === '' || snapshot.sourceVolumeId === source),
-        );
-      const { entries, nextToken } = paginate(matching, { maxEntries, token });
-      return {
-        entries: entries.map((snapshot) => ({ snapshot: wire.toWireSnapshot(snapshot, nodeName) })),
-        next_token: nextToken,
       };
     },
   };

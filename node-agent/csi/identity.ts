@@ -2,7 +2,7 @@ import type { RpcHandlers } from '../../src/rpc/server.ts';
 import { DRIVER_NAME } from '../../src/core/volumes/driver.ts';
 
 const SERVICES = ['CONTROLLER_SERVICE', 'VOLUME_ACCESSIBILITY_CONSTRAINTS'] as const;
-const SERVICES_OF_COPIES = [
+const COPY_SERVICES = [
   'GROUP_CONTROLLER_SERVICE',
   'SNAPSHOT_ACCESSIBILITY_CONSTRAINTS',
   'SNAPSHOT_METADATA_SERVICE',
@@ -13,16 +13,13 @@ export interface IdentityOptions {
 }
 
 export interface IdentityDeps {
-  /** Whether volumes can be served: false until every pool is open. */
+  /** Whether volumes can be served. */
   readonly isReady: () => boolean;
-  /**
-   * Whether snapshots can be asked for. It may change while the agent runs: callers may ask at any
-   * time.
-   */
+  /** Whether the node offers snapshots; it may change while the agent runs. */
   readonly offersCopies: () => boolean;
 }
 
-/** CSI Identity: who this driver is and whether it is ready. */
+/** Creates the CSI Identity service. */
 export function createIdentity(
   { version }: IdentityOptions,
   { isReady, offersCopies }: IdentityDeps,
@@ -31,7 +28,7 @@ export function createIdentity(
     GetPluginInfo: async () => ({ name: DRIVER_NAME, vendor_version: version, manifest: {} }),
     GetPluginCapabilities: async () => ({
       capabilities: [
-        ...[...SERVICES, ...(offersCopies() ? SERVICES_OF_COPIES : [])].map((type) => ({
+        ...[...SERVICES, ...(offersCopies() ? COPY_SERVICES : [])].map((type) => ({
           service: { type },
         })),
         { volume_expansion: { type: 'ONLINE' } },

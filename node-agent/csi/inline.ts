@@ -4,21 +4,15 @@ import { parseQuantity } from '../../src/core/kube-text/quantity.ts';
 import { ANY_SIZE, type SizeRange } from '../../src/core/volumes/volume-size.ts';
 import { parseParameters } from './translate.ts';
 
-/**
- * Says that a volume is written in its pod and lives as long; kubelet adds it, whatever a pod says
- * itself.
- */
+/** Marks a CSI ephemeral inline volume; kubelet sets it, and overrides a pod's own value. */
 const EPHEMERAL = 'csi.storage.k8s.io/ephemeral';
 
-/** Whether the volume is one of a pod's own, to be made now. */
+/** Whether the volume context is that of an ephemeral inline volume. */
 export function isInline(context: Readonly<Record<string, string>>): boolean {
   return Object.hasOwn(context, EPHEMERAL) && context[EPHEMERAL] === 'true';
 }
 
-/**
- * The attributes of a volume in a pod: those of a StorageClass, and a size. Throws `invalid` for
- * others.
- */
+/** Parses volumeAttributes of a pod: those of a StorageClass, and `size`. Throws `invalid` for others. */
 export function parseInline(
   context: Readonly<Record<string, string>>,
 ): PoolParameters & { readonly range: SizeRange } {
@@ -26,6 +20,7 @@ export function parseInline(
   const choice = parseParameters(parameters, 'volumeAttributes', [...POOL_PARAMETERS, 'size']);
   if (size === undefined) return { ...choice, range: ANY_SIZE };
   const requiredBytes = parseQuantity(size, 'volumeAttributes: size');
-  if (requiredBytes === 0n) throw new Fault('invalid', 'volumeAttributes: size is 0; write for example 1Gi');
+  if (requiredBytes === 0n)
+    throw new Fault('invalid', 'volumeAttributes: size is 0; expected a size like 1Gi');
   return { ...choice, range: { requiredBytes, limitBytes: 0n } };
 }

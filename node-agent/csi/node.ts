@@ -11,6 +11,8 @@ import { toWireCondition, toWireHealth, toWireStorageHealth } from './health.ts'
 import { isInline, parseInline } from './inline.ts';
 import { parseRange, requireField, topologyOf } from './translate.ts';
 
+type Handlers = RpcHandlers<'csi.v1.Node'>;
+
 /** The storage services that the Node service uses. */
 export interface NodeStorage {
   readonly volumes: Pick<VolumeService, 'get' | 'expand'>;
@@ -30,6 +32,10 @@ const CAPABILITIES = [
   'VOLUME_CONDITION',
 ] as const;
 
+export interface NodeDeps {
+  readonly storage: NodeStorage;
+}
+
 export interface NodeOptions {
   readonly nodeName: string;
   readonly maxVolumesPerNode: number;
@@ -38,22 +44,24 @@ export interface NodeOptions {
 }
 
 /** Creates the CSI Node service, which kubelet calls to mount volumes for pods. */
-export function createNode(
-  { nodeName, maxVolumesPerNode, volumeMountGroup = false }: NodeOptions,
-  { storage }: { readonly storage: NodeStorage },
-): RpcHandlers<'csi.v1.Node'> {
-  const offered = volumeMountGroup ? [...CAPABILITIES, 'VOLUME_MOUNT_GROUP' as const] : CAPABILITIES;
-  /** An ephemeral volume's handle is not its id. */
-  const idOf = (handle: string): string => storage.ephemerals.find(handle)?.id ?? handle;
+export function createNode(options: NodeOptions, deps: NodeDeps): Handlers {
+  const { nodeName, maxVolumesPerNode, volumeMountGroup = false } = options;
+  const capabilities = volumeMountGroup ? [...CAPABILITIES, 'VOLUME_MOUNT_GROUP' as const] : CAPABILITIES;
   return {
     NodeGetInfo: async () => ({
       node_id: nodeName,
       max_volumes_per_node: String(maxVolumesPerNode),
       accessible_topology: topologyOf(nodeName),
     }),
+    NodeGetCapabilities: async () => ({ capabilities: capabilities.map((type) => ({ rpc: { type } })) }),
+    ...createStagingCalls(deps),
+    ...createPublishCalls(deps),
+    ...createVolumeCalls(deps),
+  };
+}
 
-    NodeGetCapabilities: async () => ({ capabilities: offered.map((type) => ({ rpc: { type } })) }),
-
+function createStagingCalls({ storage }: NodeDeps): Handlers {
+  return {
     async NodeStageVolume(request) {
       const id = requireField(request.volume_id, 'volume_id');
       const path = requireField(request.staging_target_path, 'staging_target_path');
@@ -67,37 +75,33 @@ export function createNode(
       await storage.staging.unstage(requireField(id, 'volume_id'), requireField(path, 'staging_target_path'));
       return {};
     },
+  };
+}
 
+function createPublishCalls({ storage }: NodeDeps): Handlers {
+  return {
     async NodePublishVolume(request) {
       const volumeId = requireField(request.volume_id, 'volume_id');
       const target = requireField(request.target_path, 'target_path');
       const access = parseAccess(request.volume_capability);
-      const { mode, mountFlags, volumeMode, fsType, group } = access;
+      const { volumeMode, fsType } = access;
+      const publication = {
+        target,
+        readonly: request.readonly,
+        flags: access.mountFlags,
+        accessMode: access.mode,
+        group: access.group,
+      };
       if (isInline(request.volume_context)) {
-        await storage.ephemerals.publish({
-          handle: volumeId,
-          ...parseInline(request.volume_context),
-          secrets: request.secrets,
-          volumeMode,
-          fsType,
-          target,
-          readonly: request.readonly,
-          flags: mountFlags,
-          accessMode: mode,
-          group,
-        });
+        const inline = parseInline(request.volume_context);
+        const { secrets } = request;
+        const form = { volumeMode, fsType };
+        await storage.ephemerals.publish({ handle: volumeId, ...inline, secrets, ...form, ...publication });
         return {};
       }
       checkForm(storage.volumes.get(volumeId), access);
-      await storage.staging.publish({
-        volumeId,
-        target,
-        stagingPath: request.staging_target_path,
-        readonly: request.readonly,
-        flags: mountFlags,
-        accessMode: mode,
-        group,
-      });
+      const stagingPath = request.staging_target_path;
+      await storage.staging.publish({ volumeId, stagingPath, ...publication });
       return {};
     },
 
@@ -108,7 +112,14 @@ export function createNode(
       else await storage.ephemerals.unpublish(id, target);
       return {};
     },
+  };
+}
 
+/** Calls that expand, measure and check volumes. */
+function createVolumeCalls({ storage }: NodeDeps): Handlers {
+  /** An ephemeral volume's handle is not its id. */
+  const idOf = (handle: string): string => storage.ephemerals.find(handle)?.id ?? handle;
+  return {
     async NodeExpandVolume({ volume_id: handle, volume_path: path, capacity_range: range }) {
       const id = idOf(requireField(handle, 'volume_id'));
       requireField(path, 'volume_path');

@@ -5,17 +5,17 @@ import { DRIVER_NAME } from '../../src/core/volumes/driver.ts';
 
 export interface RegistrationOptions {
   readonly kubeletDir: string;
-  /** The CSI socket as kubelet sees it, on the host. */
+  /** Path of the CSI socket on the host, where kubelet connects to it. */
   readonly endpoint: string;
 }
 
 export interface RegistrationDeps {
   readonly logger: Logger;
-  /** Told when kubelet refuses the driver, with its reason. */
+  /** Called with the reason when kubelet refuses the driver. */
   readonly onRefused: (reason: string) => void;
 }
 
-/** kubelet's plugin registration: the handlers that its plugin watcher calls. */
+/** Creates the handlers that kubelet's plugin watcher calls. */
 export function createRegistration(
   { endpoint }: Pick<RegistrationOptions, 'endpoint'>,
   { logger, onRefused }: RegistrationDeps,
@@ -31,9 +31,8 @@ export function createRegistration(
 }
 
 /**
- * Serves the registration in kubelet's plugin directory, where kubelet finds it by itself. The
- * socket has mode 0600 from its first moment, replaces a stale one, and is removed when the server
- * is disposed: kubelet then forgets the driver.
+ * Serves the registration in kubelet's plugin directory, which kubelet watches. The socket is created
+ * with mode 0600, replaces a stale one, and is removed on disposal, which unregisters the driver.
  */
 export async function serveRegistration(
   options: RegistrationOptions,

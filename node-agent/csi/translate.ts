@@ -15,12 +15,12 @@ import type { Volume as WireVolume } from '../../src/rpc/gen/csi/v1/Volume.ts';
 import type { VolumeContentSource__Output } from '../../src/rpc/gen/csi/v1/VolumeContentSource.ts';
 import { TOPOLOGY_KEY } from '../../src/core/volumes/driver.ts';
 
-/** Keys that external-provisioner adds by itself; they say who asks and change nothing. */
+/** Prefix of keys that external-provisioner adds; they do not affect the volume. */
 const RESERVED_PREFIX = 'csi.storage.k8s.io/';
 
 /**
- * A StorageClass' parameters, and others that are `known` to the caller. Throws `invalid` for a key
- * that means nothing, so that a typing error does not go unnoticed.
+ * Parses a StorageClass's parameters. `known` lists the accepted keys; throws `invalid` for any other
+ * key, so that a misspelt one is reported.
  */
 export function parseParameters(
   parameters: Readonly<Record<string, string>>,
@@ -29,15 +29,12 @@ export function parseParameters(
 ): PoolParameters {
   for (const key of Object.keys(parameters)) {
     if (known.includes(key) || key.startsWith(RESERVED_PREFIX)) continue;
-    throw new Fault(
-      'invalid',
-      `${field}: ${JSON.stringify(key)} is unknown; possible are ${known.join(', ')}`,
-    );
+    throw new Fault('invalid', `${field}: ${JSON.stringify(key)} is unknown; expected ${known.join(', ')}`);
   }
   return parsePoolParameters(parameters, field);
 }
 
-/** A VolumeAttributesClass' parameters. Throws `invalid` for what is unknown or cannot be. */
+/** Parses a VolumeAttributesClass's parameters. Throws `invalid` for unknown keys and bad values. */
 export function parseMutable(parameters: Readonly<Record<string, string>>): VolumeAttributes {
   return parseAttributes(parameters, 'mutable_parameters', RESERVED_PREFIX);
 }
@@ -46,7 +43,7 @@ export function parseMutable(parameters: Readonly<Record<string, string>>): Volu
 export function refuseParameters(parameters: Readonly<Record<string, string>>, field: string): void {
   for (const key of Object.keys(parameters)) {
     if (key.startsWith(RESERVED_PREFIX)) continue;
-    throw new Fault('invalid', `${field}: ${JSON.stringify(key)} is unknown; none are possible`);
+    throw new Fault('invalid', `${field}: ${JSON.stringify(key)} is unknown; no parameters are supported`);
   }
 }
 
@@ -62,10 +59,7 @@ export function parseSource(source: VolumeContentSource__Output | null): Content
   throw new Fault('invalid', 'volume_content_source: neither snapshot nor volume is set');
 }
 
-/**
- * Throws `exhausted`, which CSI asks for, when the volume or snapshot must be where this node is
- * not.
- */
+/** Throws `exhausted` (as CSI requires) if the requirement excludes this node. */
 export function checkTopology(
   requirement: TopologyRequirement__Output | null,
   nodeName: string,
@@ -73,12 +67,12 @@ export function checkTopology(
 ): void {
   const places = requirement?.requisite ?? [];
   if (places.length === 0 || places.some((place) => isHere(place, nodeName))) return;
-  throw new Fault('exhausted', `this is node ${nodeName}; the ${what} is wanted elsewhere`, {
+  throw new Fault('exhausted', `the topology requirement of the ${what} excludes node ${nodeName}`, {
     fields: { nodeName },
   });
 }
 
-/** Whether this node lies in `place`; keys that are not ours do not exclude it. */
+/** Whether this node lies in `place`; topology keys of other drivers are ignored. */
 export function isHere(place: Topology, nodeName: string): boolean {
   const segment = place.segments?.[TOPOLOGY_KEY];
   return segment === undefined || segment === nodeName;
@@ -114,7 +108,7 @@ export function toWireSnapshot(
     creation_time: toTimestamp(createdAtMs),
     ready_to_use: true,
     group_snapshot_id: group?.id ?? '',
-    // It is in the pool of its source: only there can it be restored.
+    // A snapshot can be restored only in the pool of its source.
     accessible_topology: [topologyOf(nodeName)],
   };
 }

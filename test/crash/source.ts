@@ -1,11 +1,13 @@
 import { readdirSync, readFileSync } from 'node:fs';
-import { basename, join, relative } from 'node:path';
+import { basename, dirname, join, relative } from 'node:path';
 import ts from 'typescript';
 import { FILE_EFFECTS, HANDLE_EFFECTS, isKernelEffect } from './effect-names.ts';
 
 const ROOT = new URL('../..', import.meta.url).pathname;
-/** The code that the stories cover: the storage service, and what it does to files and directories. */
-export const FOLDERS = ['node-agent/storage', 'node-agent/linux/files'] as const;
+const STORAGE = 'node-agent/storage';
+const FILES = 'node-agent/linux/files';
+/** The code that the stories cover: the storage service, and the file effects that it imports. */
+export const FOLDERS = [STORAGE, FILES] as const;
 
 /** A call in the code that changes what others see. */
 export interface EffectSite {
@@ -32,13 +34,25 @@ export function readSource(): {
 } {
   const sites: EffectSite[] = [];
   const windows: NamedWindow[] = [];
-  for (const path of FOLDERS.flatMap((folder) => filesBelow(join(ROOT, folder)))) {
+  for (const path of coveredFiles()) {
     const source = ts.createSourceFile(path, readFileSync(path, 'utf8'), ts.ScriptTarget.Latest, true);
     const file = relative(ROOT, path);
     sites.push(...sitesOf(source, file, basename(path)));
     windows.push(...windowsOf(source, file));
   }
   return { sites, windows };
+}
+
+/** All files of the storage service, and those of linux/files that they import, also indirectly. */
+function coveredFiles(): readonly string[] {
+  const covered = new Set(filesBelow(join(ROOT, STORAGE)));
+  for (const path of covered) {
+    for (const { fileName } of ts.preProcessFile(readFileSync(path, 'utf8')).importedFiles) {
+      const imported = join(dirname(path), fileName);
+      if (fileName.startsWith('.') && imported.startsWith(join(ROOT, FILES))) covered.add(imported);
+    }
+  }
+  return [...covered];
 }
 
 function filesBelow(folder: string): string[] {

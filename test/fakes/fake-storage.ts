@@ -175,7 +175,7 @@ export class FakePool implements Pool {
         requireThere(volume);
         const there = this.mounted.get(target);
         if (there !== undefined && there.volumeId !== volume.id) {
-          throw new Fault('precondition', `something else is mounted at ${target}`);
+          throw new Fault('precondition', `another file system is mounted at ${target}`);
         }
         this.mounted.set(target, { volumeId: volume.id, plan });
       },

@@ -87,7 +87,7 @@ const ELSEWHERE: Readonly<Record<string, string>> = {
   'directory-backend.ts #release setProjectLimits': PROJECTS,
   'btrfs-backend.ts #removeEmptyQgroups removeQgroup': EMPTIED,
   'btrfs-backend.ts #removeEmptyQgroups unlink': EMPTIED,
-  'image-backend.ts #unfinished rm': 'after a failure',
+  'image-backend.ts #withUnfinished rm': 'after a failure',
   'record-store.ts openRecordStore mkdir': 'once, before there is anything to lose',
   'record-store.ts openRecordStore rm':
     'after a kill in the middle of a write, at which chance does not always choose',

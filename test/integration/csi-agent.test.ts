@@ -50,5 +50,5 @@ it('an agent removes the volumes of pods that vanished while it was away, and ke
   expect(await readFile(join(agent.directory, 'state/volumes', left ?? ''), 'utf8')).toContain('csi-stays');
   expect(await readFile(join(placeOf('stays'), 'file'), 'utf8')).toBe('stays');
   const log = await agent.readLog();
-  expect(log).toContain('the pod of an ephemeral volume is gone');
+  expect(log).toContain('pod of ephemeral volume not found');
 });

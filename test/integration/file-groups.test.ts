@@ -192,7 +192,7 @@ describe.each(FORMS)('on %s', (_, form) => {
     await expect(publish(csi, id, 'two', withGroup('2000'))).rejects.toMatchObject({
       kind: 'precondition',
       message: expect.stringMatching(
-        new RegExp(`volume ${id} cannot be given to group 2000: fchownat sub/deep: EPERM.*chattr`),
+        new RegExp(`volume ${id} to 2000: fchownat sub/deep: EPERM.*chattr`),
       ) as string,
     });
     expect(await seen(volume)).toBe(root);

@@ -63,7 +63,9 @@ describe('a directory pool where nothing holds a volume to its size', () => {
     );
     await expect(lab.storage.volumes.create(plain)).rejects.toMatchObject({
       kind: 'exhausted',
-      message: expect.stringMatching(/^pool plain takes no new volumes: sizes are not enforced/) as string,
+      message: expect.stringMatching(
+        /^pool plain does not accept new volumes: sizes are not enforced/,
+      ) as string,
     });
     expect(await readdir(join(world.path, 'volumes'))).toEqual([]);
 

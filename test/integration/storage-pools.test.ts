@@ -133,7 +133,7 @@ describe('pools that the API wishes for', () => {
           .toBeGreaterThan(1000n * MIB);
         const changed = { ...small, backend: backend === 'btrfs' ? ('image' as const) : ('btrfs' as const) };
         await lab.storage.pools.request([changed]);
-        await expect.poll(async () => (await poolOf(lab, name))?.problem).toMatch(/stays as it is/);
+        await expect.poll(async () => (await poolOf(lab, name))?.problem).toMatch(/cannot be changed/);
         await lab.storage.pools.request([]);
         await expect.poll(() => poolOf(lab, name)).toBeUndefined();
       });
@@ -222,7 +222,7 @@ describe('volumes on backend image', () => {
     const file = join(lab.mountPoint, 'volumes', `${volume.id}.img`);
     await writeFile(file, Buffer.alloc(1 << 20, 7));
     await expect(lab.publish(volume.id)).rejects.toThrow(
-      /should hold ext4, but its file holds no file system/,
+      /has no known file system in its file, expected ext4/,
     );
     expect((await readFile(file))[0]).toBe(7);
   });

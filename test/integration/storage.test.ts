@@ -110,7 +110,7 @@ it('counts anew when classic quotas have become inconsistent, and says so meanwh
     lab.mountPoint,
   ]);
   const problem = async () => (await lab.storage.health.report()).pools[0]?.problem;
-  expect(await problem()).toMatch(/inconsistent, and are being counted again/);
+  expect(await problem()).toMatch(/inconsistent and being rescanned/);
   await expect.poll(problem).toBeUndefined();
 });
 

@@ -50,7 +50,7 @@ it('`keelson volume` writes a volume of a running agent to a file and makes one 
       'keelson: volume or snapshot nothing does not exist on this node',
     ],
     [['import', 'data', '-f', file], 'keelson: volume data exists on this node; choose another name'],
-    [['import', 'other', '-f', join(agent.directory, 'agent.yaml')], 'is no whole export of a volume'],
+    [['import', 'other', '-f', join(agent.directory, 'agent.yaml')], 'is not a complete volume export'],
     [
       ['export', 'data', '--from', 'nothing', '-f', `${file}.no`],
       'snapshot nothing does not exist on this node',

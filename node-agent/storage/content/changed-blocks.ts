@@ -11,8 +11,8 @@ import type { BlockMap } from '../contract/block-map.ts';
 const ATTEMPTS = 5;
 
 /**
- * Where two files may differ, piece by piece, with where the newer one holds data. Without a base:
- * against zeros.
+ * Yields the ranges in which two files may differ, list by list, with the extents of the newer file.
+ * Without a base: the ranges that hold data.
  */
 export async function* changedLists(
   base: BlockMap | undefined,
@@ -33,8 +33,8 @@ async function readAlone(target: BlockMap, from: bigint): Promise<readonly [Exte
 }
 
 /**
- * The same stretch of both. A file system may move data (a balance of btrfs) and put other data
- * where it was; only while the base stays where it is does the same place mean the same data.
+ * Reads the same stretch of both files. The same location on disk means the same data only while the
+ * file system does not move the base (a btrfs balance does), so the base is read before and after.
  */
 async function readBoth(
   base: BlockMap,
@@ -51,11 +51,11 @@ async function readBoth(
   }
   throw new Fault(
     'unavailable',
-    'the file system moves the data of the snapshots at the moment (a balance?); try again when it has ended',
+    'the file system is moving the data of the snapshots (a btrfs balance?); try again when it has ended',
   );
 }
 
-/** A base may be smaller than its target, and than `from`: beyond its end are zeros. */
+/** The base may be smaller than the target, and than `from`: beyond its end are zeros. */
 async function readWithin(map: BlockMap, from: bigint, size: bigint): Promise<ExtentList> {
   if (from >= map.sizeBytes) return { start: from, end: size, extents: [] };
   const list = await map.read(from);

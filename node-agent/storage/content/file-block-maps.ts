@@ -5,11 +5,11 @@ import type { BlockMap, BlockMaps } from '../contract/block-map.ts';
 import type { Kernel } from '../../linux/kernel/kernel.ts';
 
 export interface FileBlockMapsOptions {
-  /** Path of the file with a snapshot's bytes, through the pool's open root. */
+  /** Returns the path of a snapshot's file, through the pool's open root. */
   readonly fileOf: (snapshotId: string) => string;
 }
 
-/** Of pools whose Block snapshots are files. */
+/** Reads the block maps of pools whose Block snapshots are files. */
 export class FileBlockMaps implements BlockMaps {
   readonly #fileOf: FileBlockMapsOptions['fileOf'];
   readonly #kernel: Kernel;

@@ -12,18 +12,15 @@ import {
   type StreamHeader,
 } from '../contract/content-transfer.ts';
 
-/**
- * Makes a file for a snapshot, as a copy of `parentId` where there is one, and lets `fill` write to
- * it before it counts.
- */
+/** Creates the file of a snapshot, as a copy of `parentId` if given; it is visible once `fill` wrote it. */
 export type MakeFile = (
   id: string,
   content: { readonly sizeBytes: bigint; readonly parentId: string | undefined },
   fill: (file: FileHandle) => Promise<void>,
 ) => Promise<void>;
 
-/** Content that is a file: its data by offset, without its holes. */
-export class FileTransfers implements ContentTransfer {
+/** Transfers content that is a file: its data by offset, without holes. */
+export class FileTransfer implements ContentTransfer {
   readonly encoding = 'extents';
   readonly #maps: BlockMaps;
   readonly #make: MakeFile;
@@ -61,7 +58,8 @@ export class FileTransfers implements ContentTransfer {
       for await (const frame of frames) {
         signal.throwIfAborted();
         const end = frame.offset + (frame.kind === 'data' ? BigInt(frame.bytes.length) : frame.length);
-        if (end > contentBytes) throw new Fault('invalid', 'the stream writes beyond the end of its volume');
+        if (end > contentBytes)
+          throw new Fault('invalid', 'the stream has data beyond the end of its volume');
         if (frame.kind === 'data') await writeAll(file, frame.bytes, Number(frame.offset));
         else await this.#kernel.call('punchHole', file.fd, frame.offset, frame.length);
       }
@@ -82,15 +80,15 @@ async function* framesOf(
   parent: BlockMap | undefined,
   signal: AbortSignal,
 ): AsyncGenerator<ContentFrame> {
-  // Without a parent: against a file of nothing but zeros.
+  // Without a parent: the difference to a file of zeros.
   for await (const { ranges, after } of changedLists(parent, target, 0n)) {
     for (const { start, end, isData } of ranges.flatMap((range) => splitByData(range, after))) {
       if (!isData) yield { kind: 'zeros', offset: start, length: end - start };
       else {
         for (let offset = start; offset < end; ) {
           signal.throwIfAborted();
-          const left = end - offset;
-          const bytes = await target.readBytes(offset, Math.min(Number(left), MAX_PAYLOAD_BYTES));
+          const leftBytes = end - offset;
+          const bytes = await target.readBytes(offset, Math.min(Number(leftBytes), MAX_PAYLOAD_BYTES));
           yield { kind: 'data', offset, bytes };
           offset += BigInt(bytes.length);
         }

@@ -12,25 +12,22 @@ import type { LimitedDevices } from './limited-devices.ts';
 export interface IoLimiterDeps {
   readonly records: RecordStore;
   readonly pools: Pick<PoolSet, 'states'>;
-  /** Undefined where the machine has none that limit I/O. */
+  /** Undefined if the host has no cgroups that limit I/O. */
   readonly cgroups: IoCgroups | undefined;
   readonly devices: LimitedDevices;
   readonly logger: Logger;
   readonly clock: Clock;
 }
 
-const QUICK_MS = 1_000;
+const NEW_CGROUPS_MS = 1_000;
 const REPAIR_MS = 60_000;
 
-/**
- * Makes the kernel bound the I/O of volumes as their records say: level-based, over all volumes at
- * once.
- */
+/** Sets the recorded I/O limits of all volumes in all cgroups; each pass reads everything again. */
 export class IoLimiter {
   readonly #deps: IoLimiterDeps;
   #running: Promise<void> | undefined;
   #next: Promise<void> | undefined;
-  /** Cgroups that have all limits as they are now. */
+  /** Cgroups in which the last pass set all limits. */
   #reached = new Set<string>();
 
   constructor(deps: IoLimiterDeps) {
@@ -41,38 +38,33 @@ export class IoLimiter {
     return this.#deps.cgroups !== undefined;
   }
 
-  /** Throws `invalid` where I/O is to be limited and this machine cannot. */
+  /** Throws `invalid` for I/O limits on a host that does not support them. */
   require(attributes: VolumeAttributes): void {
     if (this.isAvailable || !limitsIo(attributes)) return;
     throw new Fault(
       'invalid',
-      'this node cannot limit I/O: no cgroup has io.max (the io controller of cgroup v2) or blkio.throttle; enable it, or take a class without I/O limits',
+      'this node does not support I/O limits: no cgroup has io.max (io controller of cgroup v2) or blkio.throttle; enable one, or use a VolumeAttributesClass without I/O limits',
     );
   }
 
-  /**
-   * Resolves when the limits are those that were on record at the moment of the call. One pass
-   * serves all who ask before it begins.
-   */
+  /** Resolves when the limits recorded at the time of the call are set; concurrent calls share a pass. */
   async refresh(): Promise<void> {
     this.#next ??= this.#after(this.#running);
     await this.#next;
   }
 
-  /**
-   * Lifts the limits of a volume that has no device any more. What fails now is repaired later:
-   * nobody uses it.
-   */
+  /** Removes the limits of a volume without a device. `run` repairs a failure: the device is unused. */
   async lift({ id, attributes = {} }: Volume): Promise<void> {
     if (!limitsIo(attributes)) return;
     await this.refresh().catch((err: unknown) => {
-      this.#deps.logger.warn({ volumeId: id, err }, 'the limits of a device could not be lifted yet');
+      this.#deps.logger.warn(
+        { volumeId: id, err },
+        'cannot remove the I/O limits of a device; retrying later',
+      );
     });
   }
 
-  /**
-   * Finds cgroups that were made since, and repairs what others changed, until the signal aborts.
-   */
+  /** Sets limits in new cgroups, and restores changed limits, until the signal aborts. */
   async run(signal: AbortSignal): Promise<void> {
     const { cgroups, logger, clock } = this.#deps;
     if (cgroups === undefined) return;
@@ -81,7 +73,7 @@ export class IoLimiter {
       clock,
     });
     const reaching = cgroups.isFlat
-      ? every({ name: 'io-limits-new-cgroups', everyMs: QUICK_MS, signal }, () => this.#reachNew(), {
+      ? every({ name: 'io-limits-new-cgroups', everyMs: NEW_CGROUPS_MS, signal }, () => this.#reachNew(), {
           logger,
           clock,
         })
@@ -105,8 +97,7 @@ export class IoLimiter {
     const limited = new Map([...limits].map(([device, { id }]) => [device, id]));
     const all = new Map([...known, ...limited]);
     if (all.size === 0) return;
-    // Crash window: on record, perhaps not limited. The next pass sets or lifts all that is on
-    // record.
+    // Crash window: devices recorded, limits not set. The next pass sets or removes their limits.
     if (!sameEntries(known, all)) await devices.write(all);
     const groups = await cgroups.list();
     for (const group of groups) {
@@ -120,7 +111,7 @@ export class IoLimiter {
     if (!sameEntries(all, kept)) await devices.write(kept);
   }
 
-  /** Limits by device; devices of volumes whose pool is away keep what they have. */
+  /** Returns the limits by device; `untouched` are devices of volumes whose pool is not open. */
   async #plan(known: ReadonlyMap<string, string>): Promise<{
     readonly limits: ReadonlyMap<string, { readonly id: string; readonly attributes: VolumeAttributes }>;
     readonly untouched: ReadonlySet<string>;

@@ -4,10 +4,7 @@ import { z } from 'zod';
 import type { Logger } from '../../../src/runtime/logger.ts';
 import { writeDurably } from '../../linux/files/durable-file.ts';
 
-/**
- * Devices (`MAJOR:MINOR`) on which limits were set since the machine booted, with the volume that
- * each had.
- */
+/** Records devices (`MAJOR:MINOR`) with limits since boot, and the volume of each. */
 export interface LimitedDevices {
   read(): Promise<ReadonlyMap<string, string>>;
   write(devices: ReadonlyMap<string, string>): Promise<void>;
@@ -20,8 +17,8 @@ const record = z.strictObject({
 });
 
 /**
- * Keeps them in a file. A loop device keeps its limits when its file goes, and whoever gets it next
- * would have them: what a crash leaves has to be lifted. A reboot lifts everything.
+ * Opens the record below `stateDir`. A loop device keeps its limits when it is detached, and its next
+ * user would inherit them, so limits left by a crash must be removed. A reboot removes all limits.
  */
 export async function openLimitedDevices(
   { stateDir }: { readonly stateDir: string },
@@ -40,7 +37,10 @@ export async function openLimitedDevices(
         const found = record.parse(JSON.parse(text));
         return new Map(found.bootId === bootId ? Object.entries(found.devices) : []);
       } catch (error) {
-        logger.warn({ file, err: error }, 'the record of limited devices cannot be read; it begins anew');
+        logger.warn(
+          { file, err: error },
+          'cannot read the record of limited devices; starting with an empty one',
+        );
         return new Map();
       }
     },

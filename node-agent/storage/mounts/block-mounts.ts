@@ -8,11 +8,11 @@ import type { ModeMounts } from './mounts-by-mode.ts';
 import { TargetMounts } from './target-mounts.ts';
 
 export interface BlockMountsOptions {
-  /** Path of the file with a volume's bytes, through the pool's open root. */
+  /** Returns the path of a volume's file, through the pool's open root. */
   readonly fileOf: (id: string) => string;
 }
 
-/** Block volumes: the loop device of a file, shown at targets. */
+/** Attaches Block volumes as loop devices of their files, and mounts the devices at targets. */
 export class BlockMounts implements ModeMounts {
   readonly #fileOf: (id: string) => string;
   readonly #kernel: Kernel;
@@ -24,7 +24,7 @@ export class BlockMounts implements ModeMounts {
     this.targets = new TargetMounts(
       {
         kind: 'device',
-        isShown: async ({ id }, shown) => {
+        isMountOf: async ({ id }, shown) => {
           if (!shown.isBlockDevice()) return false;
           const path = await this.#kernel.call('findLoopPath', fileOf(id));
           return path !== undefined && (await stat(path, { bigint: true })).rdev === shown.rdev;
@@ -35,10 +35,7 @@ export class BlockMounts implements ModeMounts {
     );
   }
 
-  /**
-   * Nothing mounts the device, so it stays attached without a user until it is detached: also when
-   * the agent is not there.
-   */
+  /** No mount keeps the device attached, so it has no autoclear: it outlives the agent. */
   async attach({ id }: VolumeShape): Promise<void> {
     const device = await this.#kernel.call('attachLoop', this.#fileOf(id), { autoclear: false });
     await this.#kernel.call('closeLoop', { fd: device.fd });
@@ -61,10 +58,7 @@ export class BlockMounts implements ModeMounts {
     if (device !== undefined) await this.#kernel.call('flushDevice', device.path);
   }
 
-  /**
-   * What is on the device is the workload's own: a copy is as consistent as after a power cut, with
-   * all that was written before.
-   */
+  /** The device's content belongs to the pod: a copy is crash-consistent, with all completed writes. */
   async freeze(volume: VolumeShape): Promise<AsyncDisposable> {
     await this.flush(volume);
     return { async [Symbol.asyncDispose]() {} };
@@ -75,7 +69,7 @@ export class BlockMounts implements ModeMounts {
   }
 
   async ensureGroup({ id }: VolumeShape): Promise<void> {
-    throw new Fault('bug', `Block volume ${id} has no files that could be a group's`);
+    throw new Fault('bug', `Block volume ${id} has no files whose group could be changed`);
   }
 
   async stats({ id, sizeBytes }: VolumeShape): Promise<FilesystemStats> {
@@ -85,23 +79,20 @@ export class BlockMounts implements ModeMounts {
     return { totalBytes: sizeBytes, usedBytes, availableBytes: sizeBytes - usedBytes };
   }
 
-  /**
-   * A read-only mount does not keep anybody from writing to a device that is seen in it: the device
-   * itself has to refuse.
-   */
+  /** A read-only mount does not protect a device node: the device itself is set read-only. */
   async #bind(volume: VolumeShape, place: string, plan: MountPlan): Promise<void> {
-    // Idempotent, and there already but after a reboot that took the device.
+    // Attached already, except after a reboot.
     await this.attach(volume);
     await using device = await this.#hold(volume);
     if (device === undefined)
-      throw new Fault('unavailable', `the loop device of ${volume.id} went away; try again`);
+      throw new Fault('unavailable', `the loop device of volume ${volume.id} was detached; try again`);
     await this.#kernel.call('setReadOnly', device.path, plan.readonly);
     await this.#kernel.call('bindDevice', device.path, place, plan);
   }
 
   /**
-   * The volume's device, if it has one. Until this is disposed of its path means no other: one that
-   * nobody has open can go, and serve another file.
+   * Opens the volume's device, if it is attached. While it is open, its path cannot be detached and
+   * reused for another file.
    */
   async #hold({ id }: VolumeShape): Promise<({ readonly path: string } & AsyncDisposable) | undefined> {
     const device = await this.#kernel.call('findLoop', this.#fileOf(id));

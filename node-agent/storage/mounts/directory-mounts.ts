@@ -9,9 +9,9 @@ import { TargetMounts } from './target-mounts.ts';
 export interface DirectoryMountsOptions {
   /** The pool's open root directory. */
   readonly root: number;
-  /** Where a volume's directory is below it. */
+  /** Returns the path of a volume's directory, below `root`. */
   readonly pathOf: (id: string) => string;
-  /** What the kernel says of a volume's directory; absent where the pool counts. */
+  /** Reads the usage of a volume's directory from the kernel; absent where the pool accounts for it. */
   readonly readStats?: (id: string) => Promise<FilesystemStats | undefined>;
 }
 
@@ -20,9 +20,7 @@ export interface DirectoryMountsDeps {
   readonly groups: FileGroupChanger;
 }
 
-/**
- * Bind mounts of directories of the pool itself: there is nothing to attach, to grow or to hold.
- */
+/** Bind-mounts directories of the pool at targets; there is no device to attach, grow or freeze. */
 export class DirectoryMounts implements ModeMounts {
   readonly #options: DirectoryMountsOptions;
   readonly #groups: FileGroupChanger;
@@ -35,7 +33,7 @@ export class DirectoryMounts implements ModeMounts {
     this.targets = new TargetMounts(
       {
         kind: 'directory',
-        async isShown({ id }, shown) {
+        async isMountOf({ id }, shown) {
           const own = await stat(`/proc/self/fd/${root}/${pathOf(id)}`, { bigint: true }).catch(absent);
           return own !== undefined && own.dev === shown.dev && own.ino === shown.ino;
         },
@@ -50,14 +48,12 @@ export class DirectoryMounts implements ModeMounts {
   async grow(): Promise<void> {}
   async flush(): Promise<void> {}
 
-  /** Its I/O goes through the device of the whole pool. */
+  /** The volume's I/O goes through the device of the whole pool. */
   async deviceOf(): Promise<undefined> {
     return undefined;
   }
 
-  /**
-   * A subvolume is copied at one instant by itself, and of a plain directory no copies are made.
-   */
+  /** A snapshot of a subvolume is atomic, and plain directories have no snapshots. */
   async freeze(): Promise<AsyncDisposable> {
     return { async [Symbol.asyncDispose]() {} };
   }

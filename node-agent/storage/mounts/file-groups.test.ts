@@ -86,7 +86,7 @@ test.each([
     kind,
     message: expect.stringMatching(
       new RegExp(
-        `^the files of volume vol-1 cannot be given to group 2000: chmod db/wal: ${code}.*${advice}`,
+        `^cannot change the group of the files of volume vol-1 to 2000: chmod db/wal: ${code}.*${advice}`,
       ),
     ) as string,
     fields: { volumeId: 'vol-1', group: 2000 },

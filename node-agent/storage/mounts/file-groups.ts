@@ -4,13 +4,13 @@ import type { FileGroupChanger, VolumeFiles } from '../contract/volume-mounts.ts
 import type { Kernel } from '../../linux/kernel/kernel.ts';
 import { SysError } from '../../linux/libc/libc.ts';
 
-/** With so few in it, a volume does not keep the others waiting. */
-const FEW = 512;
-/** Each takes a thread; they share the disk in any case. */
-const AT_ONCE = 4;
+/** Volumes with at most this many files are changed on the shared kernel worker. */
+const SHARED_WORKER_FILES = 512;
+/** Limits the workers for larger volumes, one worker thread each. */
+const MAX_WORKERS = 4;
 
-/** What can be done about errors that do not go away by themselves. */
-const CAUSES: Readonly<
+/** Advice for errors that a retry does not resolve. */
+const ADVICE: Readonly<
   Record<string, { readonly kind: 'precondition' | 'exhausted'; readonly advice: string }>
 > = {
   EROFS: {
@@ -19,10 +19,10 @@ const CAUSES: Readonly<
   },
   EPERM: {
     kind: 'precondition',
-    advice: 'it is marked immutable or append-only; chattr -i -a takes that away',
+    advice: 'it is immutable or append-only; clear the attributes with chattr -i -a',
   },
-  ENOSPC: { kind: 'exhausted', advice: 'the volume or its pool is full; expand it or remove something' },
-  EDQUOT: { kind: 'exhausted', advice: 'the volume is full; expand it or remove something' },
+  ENOSPC: { kind: 'exhausted', advice: 'the volume or its pool is full; expand it or delete files' },
+  EDQUOT: { kind: 'exhausted', advice: 'the volume is full; expand it or delete files' },
 };
 
 export interface FileGroupsDeps {
@@ -31,10 +31,7 @@ export interface FileGroupsDeps {
   readonly logger: Logger;
 }
 
-/**
- * Gives the files of a pool's volumes to groups. Disposing ends what is under way: the next call
- * goes on from there.
- */
+/** Changes the group of a pool's volumes' files. Disposing interrupts it; the next call resumes. */
 export class FileGroups implements FileGroupChanger, AsyncDisposable {
   readonly #deps: FileGroupsDeps;
   readonly #threads = new Set<Kernel>();
@@ -46,16 +43,12 @@ export class FileGroups implements FileGroupChanger, AsyncDisposable {
     this.#deps = deps;
   }
 
-  /**
-   * Ensures that all files are the group's (`ensureFileGroup`). Throws with the path of the one
-   * that cannot be.
-   */
   async ensure({ volumeId, root, path }: VolumeFiles, group: number): Promise<void> {
     const { kernel, logger } = this.#deps;
     try {
-      if (await kernel.call('ensureFileGroup', root, path, group, FEW)) return;
+      if (await kernel.call('ensureFileGroup', root, path, group, SHARED_WORKER_FILES)) return;
       using _turn = await this.#turn();
-      logger.info({ volumeId, group }, 'a volume with many files is given to a group');
+      logger.info({ volumeId, group }, 'changing the group of a volume with many files');
       const thread = this.#start();
       try {
         await thread.call('ensureFileGroup', root, path, group);
@@ -80,9 +73,9 @@ export class FileGroups implements FileGroupChanger, AsyncDisposable {
     return thread;
   }
 
-  /** First come, first served. */
+  /** Waits for a free worker, in order of arrival. */
   async #turn(): Promise<Disposable> {
-    if (this.#running >= AT_ONCE) await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    if (this.#running >= MAX_WORKERS) await new Promise<void>((resolve) => this.#waiting.push(resolve));
     else this.#running += 1;
     return {
       [Symbol.dispose]: () => {
@@ -96,11 +89,11 @@ export class FileGroups implements FileGroupChanger, AsyncDisposable {
 
 function explain(error: unknown, volumeId: string, group: number): unknown {
   if (!(error instanceof SysError)) return error;
-  const { kind, advice } = CAUSES[error.code] ?? { kind: Fault.from(error).kind, advice: undefined };
+  const { kind, advice } = ADVICE[error.code] ?? { kind: Fault.from(error).kind, advice: undefined };
   const reason = advice === undefined ? '' : `: ${advice}`;
   return new Fault(
     kind,
-    `the files of volume ${volumeId} cannot be given to group ${group}: ${error.message}${reason}`,
+    `cannot change the group of the files of volume ${volumeId} to ${group}: ${error.message}${reason}`,
     { fields: { volumeId, group }, cause: error },
   );
 }

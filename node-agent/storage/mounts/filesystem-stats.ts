@@ -1,7 +1,7 @@
 import type { BigIntStatsFs } from 'node:fs';
 import type { FilesystemStats } from '../contract/volume-mounts.ts';
 
-/** What statfs(2) tells, in bytes; without inodes where they are made as needed. */
+/** Converts the result of statfs(2) to bytes; without inodes if the file system allocates on demand. */
 export function filesystemStats({
   blocks,
   bfree,

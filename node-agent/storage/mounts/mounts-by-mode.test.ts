@@ -49,10 +49,10 @@ test('each volume is left to the mounts of its mode', async () => {
   ]);
 });
 
-test('a mode that the pool has not is an error that names the volume', async () => {
+test('an unsupported volume mode is an error that names the volume', async () => {
   const mounts = mountsByMode({ Filesystem: telling('Filesystem', []) });
   await expect(mounts.attach(shape('Block'))).rejects.toMatchObject({
     kind: 'unsupported',
-    message: 'the pool of volume vol-1 has no Block volumes',
+    message: 'the pool of volume vol-1 does not support Block volumes',
   });
 });

@@ -7,20 +7,17 @@ import type {
   WriteBarrier,
 } from '../contract/volume-mounts.ts';
 
-/** How volumes of one mode are attached, and shown once they are. */
+/** Attaches and freezes volumes of one mode; `targets` mounts them. */
 export interface ModeMounts extends VolumeAttachment, WriteBarrier {
   readonly targets: VolumeTargets;
 }
 
-/**
- * Mounts that leave each volume to those of its mode. A volume of a mode that is not given fails
- * with `unsupported`.
- */
+/** Returns mounts that dispatch by volume mode. Throws `unsupported` for a mode that is not given. */
 export function mountsByMode(mounts: Readonly<Partial<Record<VolumeMode, ModeMounts>>>): VolumeMounts {
   const of = ({ id, volumeMode }: VolumeShape): ModeMounts => {
     const found = mounts[volumeMode];
     if (found !== undefined) return found;
-    throw new Fault('unsupported', `the pool of volume ${id} has no ${volumeMode} volumes`, {
+    throw new Fault('unsupported', `the pool of volume ${id} does not support ${volumeMode} volumes`, {
       fields: { volumeId: id },
     });
   };

@@ -12,22 +12,22 @@ import type { VolumeTargets } from '../contract/volume-mounts.ts';
 
 const UMOUNT_NOFOLLOW = 8;
 
-/** What is shown at targets: a directory, or a device. */
+/** The source of mounts at targets: a directory or a block device. */
 export interface MountSource {
   readonly kind: 'directory' | 'device';
-  /** Whether what a path shows is this volume. */
-  isShown(volume: VolumeShape, shown: BigIntStats, entry: MountEntry): Promise<boolean>;
-  /** Mounts it over `place`, which is of this kind and shows nothing yet. */
+  /** Whether the mount at a path is of this volume. */
+  isMountOf(volume: VolumeShape, shown: BigIntStats, entry: MountEntry): Promise<boolean>;
+  /** Mounts the volume at `place`, an existing path of this kind without a mount. */
   bind(volume: VolumeShape, place: string, plan: MountPlan): Promise<void>;
 }
 
-/** What is mounted at a path: the volume in question, or something else. */
-interface Sight {
-  readonly ours: boolean;
+/** A mount at a path: of the volume in question, or foreign. */
+interface FoundMount {
+  readonly isOfVolume: boolean;
   readonly readonly: boolean;
 }
 
-/** Mounts of volumes at the paths that an orchestrator names. */
+/** Mounts volumes at the target paths of an orchestrator. */
 export class TargetMounts implements VolumeTargets {
   readonly #source: MountSource;
   readonly #kernel: Kernel;
@@ -40,26 +40,26 @@ export class TargetMounts implements VolumeTargets {
   async mount(volume: VolumeShape, target: string, plan: MountPlan): Promise<void> {
     await this.#makeTarget(volume, target);
     const place = await resolve(target);
-    const seen = await this.#look(volume, place);
-    if (seen?.ours === true && seen.readonly === plan.readonly) return;
-    if (seen?.ours === false) {
-      throw new Fault('precondition', `something else is mounted at ${target}`, {
+    const seen = await this.#find(volume, place);
+    if (seen?.isOfVolume === true && seen.readonly === plan.readonly) return;
+    if (seen?.isOfVolume === false) {
+      throw new Fault('precondition', `another file system is mounted at ${target}`, {
         fields: { target, volumeId: volume.id },
       });
     }
-    if (seen?.ours === true) await this.#kernel.call('umount', place, UMOUNT_NOFOLLOW);
+    if (seen?.isOfVolume === true) await this.#kernel.call('umount', place, UMOUNT_NOFOLLOW);
     await this.#source.bind(volume, place, plan);
   }
 
   async unmount(volume: VolumeShape, target: string): Promise<void> {
     const place = await resolve(target).catch(absent);
     if (place === undefined) return;
-    // An interrupted older version, or a person, may have mounted it twice.
+    // An older version or an administrator may have mounted it twice.
     for (;;) {
-      const seen = await this.#look(volume, place);
+      const seen = await this.#find(volume, place);
       if (seen === undefined) break;
-      if (!seen.ours) {
-        throw new Fault('precondition', `${target} shows something else than volume ${volume.id}`, {
+      if (!seen.isOfVolume) {
+        throw new Fault('precondition', `the mount at ${target} is not of volume ${volume.id}`, {
           fields: { target, volumeId: volume.id },
         });
       }
@@ -70,7 +70,7 @@ export class TargetMounts implements VolumeTargets {
 
   async isMounted(volume: VolumeShape, target: string): Promise<boolean> {
     const place = await resolve(target).catch(absent);
-    return place !== undefined && (await this.#look(volume, place))?.ours === true;
+    return place !== undefined && (await this.#find(volume, place))?.isOfVolume === true;
   }
 
   async #makeTarget({ id }: VolumeShape, target: string): Promise<void> {
@@ -89,16 +89,16 @@ export class TargetMounts implements VolumeTargets {
       if (code !== 'EEXIST') throw error;
     }
     const found = await lstat(target);
-    // A file that was made by us or kubelet, or the device that is mounted over it.
+    // A file that the agent or kubelet created, or the device that is mounted over it.
     if (isDirectory ? found.isDirectory() : found.isFile() || found.isBlockDevice()) return;
     throw new Fault(
       'precondition',
-      `${target} is no ${isDirectory ? 'directory' : 'file'}; a volume is not mounted over anything else`,
+      `${target} is not a ${isDirectory ? 'directory' : 'file'}; remove it, or use another target`,
       { fields: { target, volumeId: id } },
     );
   }
 
-  /** Whatever is in the way there is not ours to remove: only what is empty goes. */
+  /** Removes only an empty target: other content does not belong to the agent. */
   async #removeTarget(place: string): Promise<void> {
     if (this.#source.kind === 'directory') {
       await rmdir(place).catch(absent);
@@ -108,19 +108,16 @@ export class TargetMounts implements VolumeTargets {
     if (found?.isFile() === true && found.size === 0) await unlink(place).catch(absent);
   }
 
-  async #look(volume: VolumeShape, place: string): Promise<Sight | undefined> {
+  async #find(volume: VolumeShape, place: string): Promise<FoundMount | undefined> {
     const entry = (await readMountTable()).findLast(({ mountPoint }) => mountPoint === place);
     if (entry === undefined) return undefined;
     const shown = await stat(place, { bigint: true });
-    const ours = await this.#source.isShown(volume, shown, entry);
-    return { ours, readonly: entry.options.includes('ro') };
+    const isOfVolume = await this.#source.isMountOf(volume, shown, entry);
+    return { isOfVolume, readonly: entry.options.includes('ro') };
   }
 }
 
-/**
- * The path as the mount table spells it; its last part may not be a link, for that one is mounted
- * on.
- */
+/** Resolves all links but in the last part, which is the mount point itself. */
 async function resolve(target: string): Promise<string> {
   return join(await realpath(dirname(target)), basename(target));
 }

@@ -1,4 +1,4 @@
-import { mkdir, open } from 'node:fs/promises';
+import { type FileHandle, mkdir, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { BackendKind } from '../../../src/core/volumes/backend-features.ts';
 import { Fault } from '../../../src/core/fault.ts';
@@ -29,21 +29,15 @@ import {
   poolMountPoint,
 } from './pool-filesystem.ts';
 import { requirePermanence } from './pool-permanence.ts';
-import { ensureIdentity, readIdentityFile } from './pool-marker.ts';
+import { ensureIdentity, type PoolIdentity, readIdentityFile } from './pool-marker.ts';
 
-/** A pool that is open; disposing closes it and leaves it mounted, for the pods that use it. */
+/** An open pool. Disposing closes it and leaves it mounted for the pods that use it. */
 export interface OpenPool extends Pool, AsyncDisposable {
-  /**
-   * Unmounts a pool that was mounted by us; its loop device goes with it. Throws `busy` while
-   * volumes are mounted.
-   */
+  /** Unmounts a pool of source `file` or `devices`. Throws `busy` while volumes are mounted. */
   unmount(): Promise<void>;
-  /**
-   * Makes a pool in service what `spec` says: larger, with another reserve, with more devices. Its
-   * kind stays.
-   */
+  /** Applies a larger file, another reserve or more devices while the pool is in service. */
   update(spec: PoolSpec): Promise<void>;
-  /** Why it takes no new volumes, and serves those that it has; undefined when it takes them. */
+  /** Why the pool serves its volumes but accepts no new ones; undefined if it accepts them. */
   readonly unfit: string | undefined;
 }
 
@@ -54,45 +48,79 @@ const OPEN: Readonly<
 const UMOUNT_NOFOLLOW = 8;
 
 /**
- * Puts a pool into service: makes it if it is new, finds what an earlier run left, and refuses
- * whatever is not this pool.
+ * Opens a pool: creates a new one, or finds the one that was in service. Throws `precondition`, with
+ * nothing written, for a file system or directory that is not this pool.
  */
 export async function openPool(
   { stateDir, ...spec }: PoolSpec & { readonly stateDir: string },
   deps: OpenPoolDeps,
 ): Promise<OpenPool> {
-  const { name, backend } = spec;
-  const { kernel, logger } = deps;
-  const recordDirectory = join(stateDir, 'pools');
-  await mkdir(recordDirectory, { recursive: true, mode: 0o700 });
-  const recordPath = join(recordDirectory, `${name}.json`);
-  const recorded = await readIdentityFile(recordPath);
+  const { name, source } = spec;
+  const { kernel } = deps;
+  const records = await readPoolRecord(stateDir, name);
   await requirePermanence(spec, stateDir);
   const mountPoint = poolMountPoint(stateDir, name);
-  await using cleanup = new AsyncDisposableStack();
-  const before = await mountedAt(mountPoint);
-  // What turns out not to be this pool does not stay mounted; what was mounted before is left as it
-  // was.
-  if (spec.source.kind !== 'path' && before === undefined) {
-    cleanup.defer(() => unmountIfMounted(mountPoint, kernel));
+  await using mounted = new AsyncDisposableStack();
+  // On failure, unmounts what turned out not to be this pool; an earlier mount stays.
+  if (source.kind !== 'path' && (await mountedAt(mountPoint)) === undefined) {
+    mounted.defer(() => unmountIfMounted(mountPoint, kernel));
   }
-  await ensureMounted({ spec, mountPoint, recorded }, deps);
-  const path = spec.source.kind === 'path' ? spec.source.path : mountPoint;
-  const handle = await open(path, 'r').catch((error: NodeJS.ErrnoException) => {
+  await ensureMounted({ spec, mountPoint, recorded: records.recorded }, deps);
+  const path = source.kind === 'path' ? source.path : mountPoint;
+  await using opened = new AsyncDisposableStack();
+  const root = opened.use(await openRoot(name, path)).fd;
+  const groups = opened.use(new FileGroups({ ...deps, startKernel }));
+  const { identity, contents } = await openContents(
+    { spec, stateDir, path, root, ...records },
+    { ...deps, groups },
+  );
+  mounted.move();
+  const owned = opened.move();
+  return servePool(contents, spec, {
+    remount: (next) => ensureMounted({ spec: next, mountPoint, recorded: identity }, deps),
+    unmount: async () => {
+      if (source.kind !== 'path') await unmountIfMounted(mountPoint, kernel);
+    },
+    close: () => owned.disposeAsync(),
+  });
+}
+
+/** The identity of a pool that was in service at an earlier start, and the file that records it. */
+interface PoolRecord {
+  readonly recordPath: string;
+  readonly recorded: PoolIdentity | undefined;
+}
+
+async function readPoolRecord(stateDir: string, name: string): Promise<PoolRecord> {
+  const directory = join(stateDir, 'pools');
+  await mkdir(directory, { recursive: true, mode: 0o700 });
+  const recordPath = join(directory, `${name}.json`);
+  return { recordPath, recorded: await readIdentityFile(recordPath) };
+}
+
+async function openRoot(name: string, path: string): Promise<FileHandle> {
+  return await open(path, 'r').catch((error: NodeJS.ErrnoException) => {
     if (error.code !== 'ENOENT') throw error;
     throw new Fault(
       'precondition',
-      `pool ${name}: ${path} does not exist; make it or mount it there, or correct the path`,
+      `pool ${name}: ${path} does not exist; create it, mount a file system there, or correct the path`,
       { fields: { pool: name, path } },
     );
   });
-  cleanup.use(handle);
-  const root = handle.fd;
+}
+
+/** Checks the pool's identity, marks a new pool, and opens its contents with the backend. */
+async function openContents(
+  { spec, stateDir, path, root, recordPath, recorded }: Omit<PoolDirectory, 'fsUuid'> & PoolRecord,
+  deps: PoolContentsDeps,
+): Promise<{ readonly identity: PoolIdentity; readonly contents: PoolContents }> {
+  const { name, backend } = spec;
+  const { kernel, logger } = deps;
   const fsUuid = await kernel.call('readFilesystemUuid', root);
   if (backend === 'btrfs' && (await kernel.call('readBtrfsUuid', root)) === undefined) {
     throw new Fault(
       'precondition',
-      `pool ${name}: ${path} is not on btrfs; mount one there, or use {file, size}, or backend image`,
+      `pool ${name}: ${path} is not on btrfs; mount a btrfs there, or use {file, size}, or backend image`,
       { fields: { pool: name, path } },
     );
   }
@@ -101,28 +129,32 @@ export async function openPool(
   for (const directory of Object.values(DIRECTORIES)) {
     await mkdir(`${inside}/${directory}`, { recursive: true, mode: 0o700 });
   }
-  const directory: PoolDirectory = { spec, stateDir, path, root, fsUuid };
-  const groups = cleanup.use(new FileGroups({ kernel, startKernel, logger }));
-  const { unenforced, ...contents } = await OPEN[backend](directory, { ...deps, groups });
+  const contents = await OPEN[backend]({ spec, stateDir, path, root, fsUuid }, deps);
   await kernel.call('syncFilesystem', root);
-  cleanup.move();
   const { features } = contents.backend;
   logger.info({ pool: name, poolUuid: identity.poolUuid, fsUuid, path, features }, 'pool opened');
+  return { identity, contents };
+}
+
+interface PoolLifecycle {
+  readonly remount: (spec: PoolSpec) => Promise<void>;
+  readonly unmount: () => Promise<void>;
+  readonly close: () => Promise<void>;
+}
+
+function servePool(
+  { unenforced, ...contents }: PoolContents,
+  spec: PoolSpec,
+  { remount, unmount, close }: PoolLifecycle,
+): OpenPool {
   let { enforce } = spec;
   let policy = policyOf(spec);
   const unfit = (): string | undefined =>
     enforce && unenforced !== undefined
-      ? `${unenforced}; "enforce: false" makes volumes without that`
+      ? `${unenforced}; set "enforce: false" to create volumes without enforced sizes`
       : undefined;
-  let isOpen = true;
-  const close = async (): Promise<void> => {
-    if (!isOpen) return;
-    isOpen = false;
-    await groups[Symbol.asyncDispose]();
-    await handle.close();
-  };
   return {
-    name,
+    name: spec.name,
     ...contents,
     get policy() {
       return policy;
@@ -132,13 +164,13 @@ export async function openPool(
     },
     checkHealth: async () => unfit() ?? (await contents.checkHealth()),
     async update(next) {
-      await ensureMounted({ spec: next, mountPoint, recorded: identity }, deps);
+      await remount(next);
       policy = policyOf(next);
       ({ enforce } = next);
     },
     async unmount() {
       await close();
-      if (spec.source.kind !== 'path') await unmountIfMounted(mountPoint, kernel);
+      await unmount();
     },
     [Symbol.asyncDispose]: close,
   };
@@ -146,7 +178,7 @@ export async function openPool(
 
 async function unmountIfMounted(mountPoint: string, kernel: Kernel): Promise<void> {
   if ((await mountedAt(mountPoint)) === undefined) return;
-  // The kernel lets go of the loop devices of volumes a moment after their last user.
+  // The kernel detaches loop devices of volumes asynchronously, after their last user.
   await retry(() => kernel.call('umount', mountPoint, UMOUNT_NOFOLLOW), {
     baseMs: 20,
     maxMs: 200,

@@ -12,10 +12,7 @@ import { KeyedLock } from '../../../src/runtime/keyed-lock.ts';
 import type { Pool, PoolSet } from '../contract/pool.ts';
 import type { RecordStore } from '../contract/records.ts';
 
-/**
- * A pool's capacity with everything counted that is on record at the moment of the call of
- * `capacity`.
- */
+/** A pool's usage; `capacity` counts the volumes that are recorded when it is called. */
 export interface Measured {
   readonly usage: PoolUsage;
   readonly capacity: () => PoolCapacity;
@@ -27,23 +24,20 @@ export interface LedgerDeps {
   readonly clock?: Clock | undefined;
 }
 
-/** For so long a pool's usage does for new volumes. */
+/** How long a measured usage is valid for empty new volumes. */
 const RECENT_MS = 200;
 
-/**
- * What is promised to whom: the pools' capacity by our records, and the limits that the kernel
- * enforces for them.
- */
+/** Computes the capacity of pools from the records, and sets the limits that the kernel enforces. */
 export class Ledger {
   readonly #pools: Pick<PoolSet, 'get'>;
   readonly #records: RecordStore;
   readonly #limits = new KeyedLock();
-  /** Limits that must not be lowered while a copy is being taken. */
+  /** Limits that must not be lowered while a copy is being created, by volume id. */
   readonly #raised = new Map<string, bigint>();
 
   readonly #clock: Clock;
-  /** What pools said last, and when they were asked, by the monotonic clock. */
-  readonly #last = new Map<string, { readonly usage: PoolUsage; readonly askedMs: number }>();
+  /** The last usage of each pool, and when it was requested, by the monotonic clock. */
+  readonly #last = new Map<string, { readonly usage: PoolUsage; readonly measuredMs: number }>();
 
   constructor({ pools, records, clock = systemClock }: LedgerDeps) {
     this.#pools = pools;
@@ -51,37 +45,34 @@ export class Ledger {
     this.#clock = clock;
   }
 
-  /**
-   * Throws `invalid` for a pool that this node does not have, `unavailable` for one that is not
-   * open.
-   */
+  /** Returns an open pool. Throws `invalid` for an unknown pool, `unavailable` for one that is not open. */
   pool(name: string): Pool {
     return this.#pools.get(name);
   }
 
   /**
-   * What a pool has. Ask, check, and save the record that takes the room without an await in
-   * between: then two requests cannot take the same room.
+   * Measures a pool. Call `capacity`, check it, and save the record that uses the space without an
+   * await in between: then two requests cannot be promised the same space.
    */
   async measure(name: string): Promise<Measured> {
-    const askedMs = this.#clock.monotonicMs();
+    const measuredMs = this.#clock.monotonicMs();
     const usage = await this.pool(name).backend.usage();
-    this.#last.set(name, { usage, askedMs });
+    this.#last.set(name, { usage, measuredMs });
     return this.#measured(name, usage);
   }
 
   /**
-   * As `measure`, for a new volume: what the pool said a moment ago does where there is room by
-   * that, for what others write until the volume is made is not known either. Else each of many new
-   * volumes would have all that there are read again.
+   * Measures a pool for an empty new volume. A recent measurement is reused if it has space: writes
+   * until the volume exists are unknown anyway, and otherwise each of many new volumes would read the
+   * usage of all others.
    */
-  async measureFor(name: string, wantedBytes: bigint): Promise<Measured> {
+  async measureFor(name: string, requiredBytes: bigint): Promise<Measured> {
     const last = this.#last.get(name);
-    if (last === undefined || last.askedMs + RECENT_MS <= this.#clock.monotonicMs()) {
+    if (last === undefined || last.measuredMs + RECENT_MS <= this.#clock.monotonicMs()) {
       return await this.measure(name);
     }
     const measured = this.#measured(name, last.usage);
-    return wantedBytes <= measured.capacity().availableBytes ? measured : await this.measure(name);
+    return requiredBytes <= measured.capacity().availableBytes ? measured : await this.measure(name);
   }
 
   #measured(name: string, usage: PoolUsage): Measured {
@@ -100,7 +91,7 @@ export class Ledger {
           );
           volumes.set(volume.id, { usedBytes: usage.volumes.get(volume.id)?.usedBytes ?? 0n, limitBytes });
         }
-        // Data without a record (in quarantine) is nobody's promise, but it is there.
+        // Data with a quarantined record is promised to no volume, but it uses space.
         let { otherBytes } = usage;
         for (const [id, { usedBytes }] of usage.volumes) if (!volumes.has(id)) otherBytes += usedBytes;
         return poolCapacity({ ...usage, volumes, otherBytes }, pool.policy);
@@ -108,7 +99,7 @@ export class Ledger {
     };
   }
 
-  /** How much more may be charged to the volume once `chargedBytes` of it are pinned by a copy. */
+  /** Returns by how much the volume's limit rises when a copy pins `chargedBytes` of its data. */
   extraForPin(volume: Volume, chargedBytes: bigint): bigint {
     if (this.pool(volume.pool).backend.features.enforcement !== 'simple') return 0n;
     const pinned = this.#pinned().get(volume.id) ?? 0n;
@@ -116,8 +107,8 @@ export class Ledger {
   }
 
   /**
-   * Lets a volume be written without regard to a copy that is about to be taken, until the result
-   * is disposed: whatever is charged at that moment may be pinned the next.
+   * Raises the limit of a volume until the result is disposed, for a copy that is about to be created:
+   * all data charged at that moment may be pinned by the copy.
    */
   async raise(volume: Volume): Promise<AsyncDisposable> {
     const { backend } = this.pool(volume.pool);
@@ -134,7 +125,7 @@ export class Ledger {
     };
   }
 
-  /** What the kernel should allow the volume, by the records of now. */
+  /** Returns the volume's limit by the current records. */
   limitOf({ id, pool, sizeBytes }: Volume): bigint {
     const { enforcement } = this.pool(pool).backend.features;
     const planned = planLimit(enforcement, sizeBytes, this.#pinned().get(id) ?? 0n);
@@ -142,7 +133,7 @@ export class Ledger {
     return raised > planned ? raised : planned;
   }
 
-  /** Makes the kernel enforce what the records say of this volume. */
+  /** Makes the kernel enforce the recorded limit of a volume. */
   async enforce({ id }: { readonly id: string }): Promise<void> {
     await this.#limits.run(id, async () => {
       const volume = this.#records.volumes.get(id);
@@ -151,13 +142,13 @@ export class Ledger {
     });
   }
 
-  /** After a copy is gone: lowers the limits of those whose extents it held. */
+  /** Lowers the limits of the volumes whose extents a deleted copy pinned. */
   async enforcePinned(pins: Pins): Promise<void> {
     for (const id of Object.keys(pins)) {
       try {
         await this.enforce({ id });
       } catch (error) {
-        // A volume whose data went away by itself has no limit to lower.
+        // A volume whose data is lost has no limit to lower.
         if (!isFault(error, 'not-found')) throw error;
       }
     }

@@ -20,7 +20,7 @@ import { removeDurably, syncDirectory, writeDurably } from '../../linux/files/du
 const bytes = z.string().regex(/^\d+$/).transform(BigInt);
 const pins = z.record(z.string(), bytes);
 const phase = z.enum(['creating', 'ready', 'deleting']);
-const id = z.string().refine(isId, 'is no id of ours');
+const id = z.string().refine(isId, 'is not the id of a volume or snapshot');
 const common = {
   version: z.literal(1),
   id,
@@ -30,10 +30,9 @@ const common = {
   phase,
   createdAtMs: z.int(),
   pins,
-  // Records from before there was a choice are of directories on btrfs.
+  // Absent in records of early versions, which had only Filesystem volumes on btrfs.
   volumeMode: z.enum(VOLUME_MODES).default('Filesystem'),
-  // Written for volumes that are encrypted alone: an older version must not take one for another
-  // volume.
+  // Written only for encrypted volumes, so that older versions reject these records.
   encryption: z
     .strictObject({
       salt: z.string().regex(/^[0-9a-f]{32}$/),
@@ -55,12 +54,11 @@ const volumeRecord = z.strictObject({
     .strictObject({ kind: z.enum(['volume', 'snapshot']), id })
     .nullable()
     .transform((source) => source ?? undefined),
-  // Written for these alone: a record of any other volume is as older versions know it.
+  // Optional fields are written only if set: other records stay readable for older versions.
   ephemeral: z.literal(true).optional(),
   attributes: z.partialRecord(z.enum(ATTRIBUTES), bytes).optional(),
   staged: z.array(z.string()),
-  // Written for those alone that are staged with one.
-  selinuxContext: z.string().refine(isContext, 'is no SELinux context').optional(),
+  selinuxContext: z.string().refine(isContext, 'is not an SELinux context').optional(),
   controllerPublication: z
     .strictObject({ readonly: z.boolean(), accessMode: z.enum(ACCESS_MODES) })
     .optional(),
@@ -76,9 +74,8 @@ const volumeRecord = z.strictObject({
 const snapshotRecord = z.strictObject({
   ...common,
   sourceVolumeId: id,
-  // Written for members alone.
   group: z
-    .strictObject({ id: z.string().refine(isGroupId, 'is no id of ours'), name: z.string() })
+    .strictObject({ id: z.string().refine(isGroupId, 'is not the id of a group snapshot'), name: z.string() })
     .optional(),
 });
 
@@ -93,8 +90,8 @@ export function newGroupId(): string {
 }
 
 /**
- * Opens the records below `stateDir`: a file for each volume and snapshot, whole or absent. An
- * unreadable one is set aside in memory only.
+ * Opens the records below `stateDir`, one file per volume and snapshot. An unreadable file stays on
+ * disk and is listed as quarantined.
  */
 export async function openRecordStore(
   { stateDir }: { readonly stateDir: string },
@@ -109,20 +106,19 @@ export async function openRecordStore(
     await mkdir(directory, { recursive: true, mode: 0o700 });
     const found = new Map<string, T>();
     for (const file of await readdir(directory)) {
-      // Left by a crash before its rename: the record it was to replace is still the valid one.
+      // A crash before the rename leaves it; the record that it was to replace is still valid.
       if (file.endsWith('.tmp')) {
         await rm(join(directory, file), { force: true });
         continue;
       }
       try {
         const record = parse(JSON.parse(await readFile(join(directory, file), 'utf8')));
-        if (file !== `${record.id}.json`)
-          throw new Error(`the file is named for something else than ${record.id}`);
+        if (file !== `${record.id}.json`) throw new Error(`the file name does not match id ${record.id}`);
         found.set(record.id, record);
       } catch (error) {
         const reason = describe(error);
         quarantined.push({ file: join(directory, file), reason });
-        logger.error({ file: join(directory, file), reason }, 'record cannot be read; it is in quarantine');
+        logger.error({ file: join(directory, file), reason }, 'cannot read a record; it is quarantined');
       }
     }
     return new RecordTable(directory, found);
@@ -142,11 +138,11 @@ export async function openRecordStore(
   };
 }
 
-/** The records of one kind. Writers of the same record take turns by the volume's lock. */
+/** The records of one kind. Callers hold the lock of a record while they write it. */
 class RecordTable<T extends Volume | Snapshot> {
   readonly records: Map<string, T>;
   readonly #directory: string;
-  /** What is written at the same time waits for one sync, not each for its own. */
+  /** Concurrent writes share one sync of the directory. */
   readonly #sync: SharedRun<void>;
 
   constructor(directory: string, records: Map<string, T>) {

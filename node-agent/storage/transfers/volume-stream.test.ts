@@ -69,6 +69,6 @@ describe('a stream of a volume', () => {
         kind: 'invalid',
       });
     }
-    await expect(decoded(Buffer.concat([stream, stream]))).rejects.toThrow(/something follows its end/);
+    await expect(decoded(Buffer.concat([stream, stream]))).rejects.toThrow(/data follows its end/);
   });
 });

@@ -40,7 +40,7 @@ async function make(): Promise<void> {
     await isRefused(
       stage(id, 'system_u:object_r:unheard_of_t:s0'),
       'invalid',
-      /policy of this node has to know/,
+      /policy of this node must define/,
     );
     await stage(id, ONE);
     const target = await publish(id, ONE);
@@ -75,7 +75,11 @@ async function end(_: FsType, id: string): Promise<void> {
   try {
     await take(id);
     for (const context of [OTHER, undefined]) {
-      await isRefused(stage(id, context), 'precondition', /open still, perhaps with another SELinux context/);
+      await isRefused(
+        stage(id, context),
+        'precondition',
+        /still mounted on this node, perhaps with another SELinux context/,
+      );
     }
   } finally {
     holder.kill('SIGKILL');

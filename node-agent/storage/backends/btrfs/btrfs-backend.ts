@@ -18,52 +18,40 @@ import {
   type SnapshotRequest,
 } from '../../contract/volume-backend.ts';
 import { type RemovalBudget, unlimitedRemoval } from '../../../linux/files/removal-budget.ts';
-import { BtrfsCut, removeCut } from './btrfs-snapshot-creation.ts';
+import { BtrfsSnapshotCreation, removeUnfinished } from './btrfs-snapshot-creation.ts';
 
 export interface BtrfsBackendOptions {
-  /** An open directory on btrfs: everything is done relative to it. */
+  /** Open descriptor of the pool's directory, on btrfs. */
   readonly root: number;
   readonly quotaMode: QuotaMode;
-  /**
-   * Whether nobody else uses the filesystem, so that every unknown quota group is a leftover of
-   * ours.
-   */
+  /** Whether the file system is the pool's alone, so that every unknown quota group is a leftover. */
   readonly ownsFilesystem: boolean;
 }
 
-/** In the subvolume of a Block volume: its bytes. */
+/** File with the content of a Block volume, in its subvolume. */
 const DEVICE_FILE = 'device';
-/**
- * A read-only snapshot cannot move to another directory (the kernel would have to write its ".."),
- * so the trash is a name.
- */
+/** Prefix of discarded subvolumes: a read-only one cannot move to another directory (its ".."). */
 const TRASH = 'trash-';
-/**
- * A directory of snapshots with one that is being cut together with others; left by a crash,
- * `collect` removes it.
- */
-const CUT = 'cut-';
-/**
- * An empty file among the volumes, named for a subvolume that is gone: its quota groups are ours,
- * and go when they are empty.
- */
+/** Prefix of directories of unfinished snapshots; `collect` removes those that a crash left. */
+const UNFINISHED = 'cut-';
+/** Prefix of marker files named for deleted subvolumes: their quota groups are removed once empty. */
 const RETIRED = 'retired-';
 const LEVEL_ONE = 1n << 48n;
 
 export interface BtrfsBackendDeps {
   readonly kernel: Kernel;
-  /** Starts another thread: snapshots that are to be cut together have to be asked for together. */
+  /** Starts a further worker: snapshots in one commit must be requested in parallel. */
   readonly startKernel: (options: { readonly name: string }) => Kernel;
 }
 
-/** Subvolumes and quota groups of one btrfs filesystem. */
+/** Keeps volumes and snapshots as subvolumes, with quota groups, on one btrfs. */
 export class BtrfsBackend implements VolumeBackend {
   readonly features: BackendFeatures;
   readonly #options: BtrfsBackendOptions;
   readonly #kernel: Kernel;
   readonly #deps: BtrfsBackendDeps;
-  /** Directories of cuts that are being made: those are not left over. */
-  readonly #cutting = new Set<string>();
+  /** Directories of unfinished snapshots in progress, which `collect` must keep. */
+  readonly #inProgress = new Set<string>();
   readonly #subvolumeIds = new Map<string, bigint>();
   readonly #sync: SharedRun<void>;
   readonly #measurements: SharedRun<PoolUsage>;
@@ -75,7 +63,7 @@ export class BtrfsBackend implements VolumeBackend {
       volumeModes: ['Filesystem', 'Block'],
       fsTypes: ['btrfs'],
       copies: 'constant',
-      // A subvolume has no device that its I/O alone goes through.
+      // A subvolume has no device of its own whose I/O could be limited.
       attributes: { Filesystem: [], Block: IO_ATTRIBUTES },
     };
     this.#options = options;
@@ -88,7 +76,7 @@ export class BtrfsBackend implements VolumeBackend {
 
   async ensureVolume({ id, volumeMode }: VolumeShape, source: ContentSource | undefined): Promise<void> {
     const { root, quotaMode } = this.#options;
-    await this.#ignoringExisting(
+    await this.#ignoreExisting(
       source === undefined
         ? this.#kernel.call('createSubvolume', root, DIRECTORIES.volume, id)
         : this.#kernel.call('snapshotSubvolume', root, pathOf(source), DIRECTORIES.volume, id, {
@@ -96,21 +84,19 @@ export class BtrfsBackend implements VolumeBackend {
           }),
     );
     if (quotaMode === 'simple') {
-      // A group of level 1 also counts the subvolumes that a pod nests in its volume: simple quotas
-      // put them into it by themselves.
+      // A level 1 group also counts nested subvolumes of a pod: simple quotas assign them to it.
       const subvolume = await this.#subvolumeId(id);
       await this.#kernel.call('createQgroup', root, LEVEL_ONE | subvolume);
       await this.#kernel.call('assignQgroup', root, subvolume, LEVEL_ONE | subvolume);
     }
     if (volumeMode === 'Block') await this.#ensureDeviceFile(id);
-    // To set its limit syncs an empty directory too. What a copy holds is counted when it is on the
-    // disk.
+    // Setting the limit syncs an empty subvolume as well. A copy's charge is known once it is on disk.
     if (volumeMode === 'Block' || source !== undefined) await this.#sync.run();
   }
 
   async ensureSnapshot(id: string, volume: VolumeShape): Promise<void> {
     const source = pathOf({ kind: 'volume', id: volume.id });
-    await this.#ignoringExisting(
+    await this.#ignoreExisting(
       this.#kernel.call('snapshotSubvolume', this.#options.root, source, DIRECTORIES.snapshot, id, {
         readonly: true,
       }),
@@ -122,29 +108,29 @@ export class BtrfsBackend implements VolumeBackend {
     const members = requests.map(({ id, volume }) => ({
       id: checkedId(id),
       source: pathOf({ kind: 'volume', id: volume.id }),
-      name: `${CUT}${id}`,
+      name: `${UNFINISHED}${id}`,
     }));
-    for (const { name } of members) this.#cutting.add(name);
+    for (const { name } of members) this.#inProgress.add(name);
     const onEnd = (): void => {
-      for (const { name } of members) this.#cutting.delete(name);
+      for (const { name } of members) this.#inProgress.delete(name);
     };
     const { root } = this.#options;
     await using unready = new AsyncDisposableStack();
-    const cut = unready.use(
-      new BtrfsCut(
+    const creation = unready.use(
+      new BtrfsSnapshotCreation(
         { root, directory: DIRECTORIES.snapshot, members, sync: () => this.#sync.run() },
         { ...this.#deps, onEnd },
       ),
     );
-    await cut.muster();
+    await creation.startWorkers();
     unready.move();
-    return cut;
+    return creation;
   }
 
   /**
-   * A Block volume has no limit but the size of its file: where a copy shares its extents, blocks
-   * that are written anew can hold more than the device for a while, and an error of a disk is
-   * worse than that. What it holds is counted.
+   * A Block volume's limit is the size of its file only: while a copy shares its extents, rewritten
+   * blocks can exceed the device's size, and a quota error would look like a disk error. Its charge
+   * counts as usage.
    */
   async setLimit({ id, volumeMode, sizeBytes }: VolumeShape, limitBytes: bigint): Promise<void> {
     const qgroup = this.#qgroupOf(await this.#subvolumeId(id));
@@ -158,14 +144,14 @@ export class BtrfsBackend implements VolumeBackend {
     await this.#sync.run();
   }
 
-  /** The file with the bytes of a Block volume or snapshot, through the open root. */
+  /** Returns the path of a Block volume's or snapshot's file, through the open root. */
   deviceFileOf(id: string, kind: ContentSource['kind'] = 'volume'): string {
     return this.#path(`${pathOf({ kind, id })}/${DEVICE_FILE}`);
   }
 
   /**
-   * Makes a snapshot of a device's content that comes from elsewhere: `fill` writes what differs
-   * from `parentId`, or from nothing. What a failure leaves, `discard` takes away.
+   * Creates an imported Block snapshot: `fill` writes the difference to `parentId`, or all content.
+   * After a failure the caller calls `discard`.
    */
   async receiveDevice(
     id: string,
@@ -173,7 +159,7 @@ export class BtrfsBackend implements VolumeBackend {
     fill: (file: FileHandle) => Promise<void>,
   ): Promise<void> {
     const { root } = this.#options;
-    // It stays writable, and nobody ever shows it.
+    // The subvolume stays writable; snapshots are never mounted.
     if (parentId === undefined) {
       await this.#kernel.call('createSubvolume', root, DIRECTORIES.snapshot, id);
       await this.#ensureDeviceFile(id, 'snapshot');
@@ -199,7 +185,7 @@ export class BtrfsBackend implements VolumeBackend {
 
   async discard(kind: ContentSource['kind'], id: string): Promise<void> {
     const directory = this.#path(DIRECTORIES[kind]);
-    // An id may come again before its last data is gone: an import that failed and is tried again.
+    // An id can be discarded twice before its data is freed: a retried import has the same id.
     try {
       await rename(
         `${directory}/${checkedId(id)}`,
@@ -213,17 +199,14 @@ export class BtrfsBackend implements VolumeBackend {
     await this.#sync.run();
   }
 
-  /**
-   * The kernel frees a subvolume in the background, all of it: what the budget bounds is how many
-   * are given to it.
-   */
+  /** The budget limits how many subvolumes the kernel frees in the background, each as a whole. */
   async collect(budget: RemovalBudget = unlimitedRemoval()): Promise<number> {
     const { root } = this.#options;
     let removed = 0;
     for (const directory of Object.values(DIRECTORIES)) {
       for (const name of await readdir(this.#path(directory))) {
-        if (name.startsWith(CUT) && !this.#cutting.has(name)) {
-          await removeCut({ root, directory, name }, this.#deps);
+        if (name.startsWith(UNFINISHED) && !this.#inProgress.has(name)) {
+          await removeUnfinished({ root, directory, name }, this.#deps);
         }
         if (!name.startsWith(TRASH)) continue;
         if (budget.isSpent) {
@@ -231,9 +214,8 @@ export class BtrfsBackend implements VolumeBackend {
           continue;
         }
         budget.spend(await this.#chargedTo(`${directory}/${name}`));
-        // Crash window: marked, and not gone. Its groups are not empty then, and it is marked
-        // again.
-        await this.#retire(`${directory}/${name}`);
+        // Crash window: marked, not destroyed. Its groups are not empty, and it is marked again.
+        await this.#markForRemoval(`${directory}/${name}`);
         await this.#kernel.call('destroySubvolume', root, `${directory}/${name}`);
         removed += 1;
       }
@@ -243,7 +225,7 @@ export class BtrfsBackend implements VolumeBackend {
     return removed;
   }
 
-  /** What is charged to a subvolume by its path; nothing where that cannot be told. */
+  /** Returns the charge of a subvolume by path; 0 if it is unknown. */
   async #chargedTo(path: string): Promise<bigint> {
     const { root } = this.#options;
     const subvolume = await this.#kernel.call('readSubvolumeId', root, path);
@@ -294,16 +276,13 @@ export class BtrfsBackend implements VolumeBackend {
     return { volumes: volumes ?? [], snapshots: snapshots ?? [] };
   }
 
-  /**
-   * Where others use the file system: remembers whose quota groups will be left over, also after a
-   * restart.
-   */
-  async #retire(path: string): Promise<void> {
+  /** On a shared file system, marks a subvolume's quota groups for removal, durably. */
+  async #markForRemoval(path: string): Promise<void> {
     const { root, ownsFilesystem } = this.#options;
     if (ownsFilesystem) return;
     const subvolume = await this.#kernel.call('readSubvolumeId', root, path);
     const retired = subvolume === undefined ? [] : [subvolume];
-    // Grows while it is walked: pods may have nested some.
+    // The list grows while it is walked: pods may have nested subvolumes.
     for (const id of retired) {
       retired.push(...(await this.#kernel.call('readNestedSubvolumes', root, id)));
       await (await open(this.#path(`${DIRECTORIES.volume}/${RETIRED}${id}`), 'a', 0o600)).close();
@@ -311,18 +290,14 @@ export class BtrfsBackend implements VolumeBackend {
     await this.#sync.run();
   }
 
-  /**
-   * A group can go only when the cleaner has freed the last extent; until then it says how much a
-   * dead volume still holds.
-   */
+  /** Removes groups whose last extent the kernel's cleaner has freed; others still hold space. */
   async #removeEmptyQgroups(): Promise<void> {
     const { root, ownsFilesystem } = this.#options;
     const names = await readdir(this.#path(DIRECTORIES.volume));
     const retired = new Set(
       names.filter((name) => name.startsWith(RETIRED)).map((name) => BigInt(name.slice(RETIRED.length))),
     );
-    // Whatever exists references its own root node; only a group that is being made right now can
-    // be empty and wanted.
+    // A subvolume references its own root node, so only the group of one being created can be empty.
     const known = new Set(this.#subvolumeIds.values());
     const left = new Set<bigint>();
     for (const { id, referencedBytes } of await this.#kernel.call('readQgroups', root)) {
@@ -355,7 +330,7 @@ export class BtrfsBackend implements VolumeBackend {
     return `/proc/self/fd/${this.#options.root}/${relative}`;
   }
 
-  async #ignoringExisting(work: Promise<void>): Promise<void> {
+  async #ignoreExisting(work: Promise<void>): Promise<void> {
     try {
       await work;
     } catch (error) {
@@ -364,12 +339,16 @@ export class BtrfsBackend implements VolumeBackend {
   }
 }
 
-/** Where the data is below the pool's root. */
+/** Returns the path of a volume's or snapshot's subvolume, below the pool's root. */
 export function pathOf({ kind, id }: ContentSource): string {
   return `${DIRECTORIES[kind]}/${checkedId(id)}`;
 }
 
 function checkedId(id: string): string {
-  if (!isId(id)) throw new Fault('bug', `${JSON.stringify(id)} reached the disk and is no id of ours`);
+  if (!isId(id))
+    throw new Fault(
+      'bug',
+      `${JSON.stringify(id)} is not the id of a volume or snapshot, but was used as a path`,
+    );
   return id;
 }

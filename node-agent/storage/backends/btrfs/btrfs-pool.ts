@@ -10,16 +10,16 @@ import { BtrfsBackend, pathOf } from './btrfs-backend.ts';
 import { DirectoryMounts } from '../../mounts/directory-mounts.ts';
 import type { PoolContents, PoolContentsDeps, PoolDirectory } from '../../contract/pool-contents.ts';
 import { QuotaCheck } from './quota-check.ts';
-import { SubvolumeTransfers } from './subvolume-transfer.ts';
-import { FileTransfers } from '../../content/file-transfer.ts';
+import { SubvolumeTransfer } from './subvolume-transfer.ts';
+import { FileTransfer } from '../../content/file-transfer.ts';
 
-/** A pool on btrfs, with quotas on. */
+/** Opens a pool on btrfs, and enables quotas. */
 export async function openBtrfs(
   { spec, path, root, fsUuid }: PoolDirectory,
   { kernel, logger, groups }: PoolContentsDeps,
 ): Promise<PoolContents> {
   const { name, source } = spec;
-  if (fsUuid === undefined) throw new Fault('bug', `pool ${name} is on btrfs, which has a UUID`);
+  if (fsUuid === undefined) throw new Fault('bug', `pool ${name}: btrfs without a UUID`);
   const quotaMode = await ensureQuota(root, fsUuid, spec, kernel);
   const backend = new BtrfsBackend(
     { root, quotaMode, ownsFilesystem: source.kind !== 'path' },
@@ -38,8 +38,8 @@ export async function openBtrfs(
     }),
     blockMaps,
     transfers: {
-      Filesystem: new SubvolumeTransfers({ path }),
-      Block: new FileTransfers(
+      Filesystem: new SubvolumeTransfer({ path }),
+      Block: new FileTransfer(
         { maps: blockMaps, make: (id, content, fill) => backend.receiveDevice(id, content, fill) },
         { kernel },
       ),
@@ -48,7 +48,7 @@ export async function openBtrfs(
   };
 }
 
-/** What a kernel or filesystem without simple quotas answers. */
+/** Errors of kernels without simple quotas. */
 const NOT_SUPPORTED = ['EINVAL', 'ENOTTY', 'EOPNOTSUPP'];
 
 async function ensureQuota(
@@ -62,7 +62,7 @@ async function ensureQuota(
     if (quota === 'auto' || quota === state.mode) return state.mode;
     throw new Fault(
       'precondition',
-      `pool ${name} asks for ${quota} quotas, but its filesystem has ${state.mode} ones; they cannot be changed while it holds volumes`,
+      `pool ${name} is configured with ${quota} quotas, but its file system has ${state.mode} quotas; they cannot be changed while the pool holds volumes`,
       { fields: { pool: name, quota, found: state.mode } },
     );
   }
@@ -73,10 +73,14 @@ async function ensureQuota(
     } catch (error) {
       if (!(error instanceof SysError && NOT_SUPPORTED.includes(error.code))) throw error;
       if (quota === 'simple') {
-        throw new Fault('unsupported', `pool ${name} asks for simple quotas, which need Linux 6.7 or newer`, {
-          fields: { pool: name },
-          cause: error,
-        });
+        throw new Fault(
+          'unsupported',
+          `pool ${name} is configured with simple quotas, which need Linux 6.7 or later`,
+          {
+            fields: { pool: name },
+            cause: error,
+          },
+        );
       }
     }
   }

@@ -4,68 +4,64 @@ import type { Kernel } from '../../../linux/kernel/kernel.ts';
 import type { SnapshotCreation } from '../../contract/volume-backend.ts';
 import { absent } from '../../../linux/files/absent.ts';
 
-/** A subvolume to be snapshotted with others. */
-export interface SubvolumeCut {
-  /** The name that the snapshot gets. */
+/** A snapshot to create together with others. */
+export interface SnapshotMember {
+  /** The final name of the snapshot. */
   readonly id: string;
   /** Path of the subvolume, below the pool's root. */
   readonly source: string;
-  /** A directory for this one alone, among the snapshots. */
+  /** A directory for this snapshot alone, in the snapshots' directory. */
   readonly name: string;
 }
 
-export interface BtrfsCutOptions {
+export interface BtrfsSnapshotCreationOptions {
   /** The pool's open root directory. */
   readonly root: number;
-  /** Where snapshots are, below it. */
+  /** The snapshots' directory, below `root`. */
   readonly directory: string;
-  readonly members: readonly SubvolumeCut[];
+  readonly members: readonly SnapshotMember[];
   readonly sync: () => Promise<void>;
 }
 
-export interface BtrfsCutDeps {
+export interface BtrfsSnapshotCreationDeps {
   readonly kernel: Kernel;
   readonly startKernel: (options: { readonly name: string }) => Kernel;
   readonly onEnd: () => void;
 }
 
-/** On an idle disk the first one comes off; with 12 busy writers, nine of ten do. */
+/** On an idle disk the first attempt succeeds; with 12 busy writers, nine of ten do. */
 const ATTEMPTS = 20;
 
 /**
- * Snapshots of several subvolumes that are cut by one commit of the file system. At the moment at
- * which a commit cuts its snapshots, no transaction is open and nothing can write: what is in them
- * had reached the file system by then, and everything that anybody waited for (fsync) before he
- * wrote on.
- * The kernel has no call for several snapshots. Each call joins the open transaction, and waits in
- * its commit, so they have to be in the kernel together: a thread each, and a directory each (a
- * call holds the lock of the one that its snapshot is made in). They would still miss each other,
- * for the first begins the commit and shuts out the rest, were it not that a commit lets others
- * join for as long as the one before it is written out (Linux 6.6, 77d20c685b6b "do not block
- * starts waiting on previous transaction commit"). So each attempt starts a commit first, and asks
- * for all snapshots while it is on its way. Whether it came off is read from the snapshots: each
- * knows its transaction. If not, they are removed and taken again.
+ * Creates snapshots of several subvolumes in one commit of the file system. While a commit creates its
+ * snapshots, no transaction is open and no write can start: the snapshots have every write that reached
+ * the file system before, and so every fsync that returned before a later write.
+ *
+ * The kernel has no call for several snapshots. Each call joins the open transaction and waits for its
+ * commit, so the calls must run in parallel: on a worker each, and in a directory each (a call locks
+ * the directory of its snapshot). The first call would start the commit and exclude the others, but a
+ * commit accepts joins while the previous one is written out (Linux 6.6, 77d20c685b6b "do not block
+ * starts waiting on previous transaction commit"). So each attempt starts a commit, and requests all
+ * snapshots while that is in progress. Each snapshot has the number of its transaction: if these
+ * differ, the snapshots are removed and the attempt is repeated.
  */
-export class BtrfsCut implements SnapshotCreation {
-  readonly #options: BtrfsCutOptions;
-  readonly #deps: BtrfsCutDeps;
-  readonly #crew: Kernel[] = [];
+export class BtrfsSnapshotCreation implements SnapshotCreation {
+  readonly #options: BtrfsSnapshotCreationOptions;
+  readonly #deps: BtrfsSnapshotCreationDeps;
+  readonly #workers: Kernel[] = [];
 
-  constructor(options: BtrfsCutOptions, deps: BtrfsCutDeps) {
+  constructor(options: BtrfsSnapshotCreationOptions, deps: BtrfsSnapshotCreationDeps) {
     this.#options = options;
     this.#deps = deps;
   }
 
-  /**
-   * Has the threads ready. Starting one takes longer than all the rest: it is not done while
-   * writers wait.
-   */
-  async muster(): Promise<void> {
+  /** Starts the workers before writers are frozen: starting a thread takes longer than all the rest. */
+  async startWorkers(): Promise<void> {
     const { members, root } = this.#options;
-    while (members.length > 1 && this.#crew.length < members.length) {
-      this.#crew.push(this.#deps.startKernel({ name: `keelson-cut-${this.#crew.length}` }));
+    while (members.length > 1 && this.#workers.length < members.length) {
+      this.#workers.push(this.#deps.startKernel({ name: `keelson-snap-${this.#workers.length}` }));
     }
-    await Promise.all(this.#crew.map((kernel) => kernel.call('readBtrfsUuid', root)));
+    await Promise.all(this.#workers.map((kernel) => kernel.call('readBtrfsUuid', root)));
   }
 
   async take(signal: AbortSignal): Promise<void> {
@@ -73,11 +69,11 @@ export class BtrfsCut implements SnapshotCreation {
     for (let attempt = 1; attempt <= ATTEMPTS; attempt += 1) {
       signal.throwIfAborted();
       if (await this.#takeOnce()) return;
-      await this.#clear();
+      await this.#removeAll();
     }
     throw new Fault(
       'unavailable',
-      `the file system did not cut ${members.length} snapshots in one commit in ${ATTEMPTS} attempts; try again when less is written to the pool`,
+      `${members.length} snapshots were not created in one commit in ${ATTEMPTS} attempts; retry with less write load on the pool`,
       { fields: { attempts: ATTEMPTS, members: members.length } },
     );
   }
@@ -85,8 +81,8 @@ export class BtrfsCut implements SnapshotCreation {
   async finish(): Promise<void> {
     const { directory, members, root, sync } = this.#options;
     for (const { id, name } of members) {
-      // A read-only one could not move to another directory. Crash window: moved and still
-      // writable, which nobody can see or reach yet.
+      // A read-only subvolume cannot move to another directory. Crash window: moved, still writable;
+      // it is not mounted anywhere, and recovery removes it by its record.
       await rename(this.#path(`${name}/${id}`), this.#path(id));
       await rmdir(this.#path(name));
       await this.#deps.kernel.call('protectSubvolume', root, `${directory}/${id}`);
@@ -96,30 +92,30 @@ export class BtrfsCut implements SnapshotCreation {
 
   async [Symbol.asyncDispose](): Promise<void> {
     try {
-      await Promise.all(this.#crew.map((kernel) => kernel[Symbol.asyncDispose]()));
-      await this.#clear();
+      await Promise.all(this.#workers.map((kernel) => kernel[Symbol.asyncDispose]()));
+      await this.#removeAll();
     } finally {
       this.#deps.onEnd();
     }
   }
 
-  /** Whether all have come into one commit. */
+  /** Returns whether all snapshots were created in one commit. */
   async #takeOnce(): Promise<boolean> {
     const { directory, members, root } = this.#options;
     const { kernel } = this.#deps;
-    // What is dirty would be written by each snapshot for itself, and keep them apart.
+    // Otherwise each call would write dirty data first, and delay its join.
     await kernel.call('syncFilesystem', root);
-    // A commit needs something to commit: these directories.
+    // The new directories give the commit something to commit.
     for (const { name } of members) await mkdir(this.#path(name), { mode: 0o700 });
     await kernel.call('startCommit', root);
-    const asked = await Promise.allSettled(
+    const outcomes = await Promise.allSettled(
       members.map(({ id, source, name }, index) =>
-        (this.#crew[index] ?? kernel).call('snapshotSubvolume', root, source, `${directory}/${name}`, id, {
+        (this.#workers[index] ?? kernel).call('snapshotSubvolume', root, source, `${directory}/${name}`, id, {
           readonly: false,
         }),
       ),
     );
-    const failed = asked.find((outcome) => outcome.status === 'rejected');
+    const failed = outcomes.find((outcome) => outcome.status === 'rejected');
     if (failed !== undefined) throw failed.reason;
     const transactions = new Set<bigint>();
     for (const { id, name } of members) {
@@ -128,9 +124,9 @@ export class BtrfsCut implements SnapshotCreation {
     return transactions.size === 1;
   }
 
-  async #clear(): Promise<void> {
+  async #removeAll(): Promise<void> {
     const { directory, members, root } = this.#options;
-    for (const { name } of members) await removeCut({ root, directory, name }, this.#deps);
+    for (const { name } of members) await removeUnfinished({ root, directory, name }, this.#deps);
   }
 
   #path(relative: string): string {
@@ -139,8 +135,8 @@ export class BtrfsCut implements SnapshotCreation {
   }
 }
 
-/** Removes a directory with a snapshot that was not finished; absent is fine. */
-export async function removeCut(
+/** Removes the directory of an unfinished snapshot; an absent one is fine. */
+export async function removeUnfinished(
   { root, directory, name }: { readonly root: number; readonly directory: string; readonly name: string },
   { kernel }: { readonly kernel: Kernel },
 ): Promise<void> {

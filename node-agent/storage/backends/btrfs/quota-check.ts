@@ -10,9 +10,8 @@ export interface QuotaCheckOptions {
 }
 
 /**
- * Whether btrfs counts right. Classic quotas can become inconsistent, by much snapshotting or by an
- * old tool: limits do not hold then. A rescan counts anew, in the background and as long as it
- * takes; until it has ended the pool says so.
+ * Checks the quotas of btrfs. Classic quotas can become inconsistent (many snapshots, old tools), which
+ * disables limits. A rescan in the background repairs them; the pool has a problem until it ends.
  */
 export class QuotaCheck {
   readonly #options: QuotaCheckOptions;
@@ -23,17 +22,17 @@ export class QuotaCheck {
     this.#deps = deps;
   }
 
-  /** Undefined when all is well, else why not. Starts the repair where one is possible. */
+  /** Returns why quotas are not enforced; undefined if they are. Starts a rescan if that helps. */
   async check(): Promise<string | undefined> {
     const { name, path, root, fsUuid } = this.#options;
     const { kernel, logger } = this.#deps;
     const state = await kernel.call('readQuotaState', fsUuid);
     if (state === undefined) {
-      return `quotas are off on pool ${name} (${path}): sizes are not enforced; restart the agent`;
+      return `quotas are disabled on pool ${name} (${path}): sizes are not enforced; restart the agent`;
     }
     if (!state.inconsistent) return undefined;
     const started = await kernel.call('startQuotaRescan', root);
-    if (started) logger.warn({ pool: name }, 'quotas are inconsistent; counting again');
-    return `quotas of pool ${name} are inconsistent, and are being counted again: sizes are not enforced until that has ended`;
+    if (started) logger.warn({ pool: name }, 'quotas are inconsistent; started a rescan');
+    return `quotas of pool ${name} are inconsistent and being rescanned: sizes are not enforced until the rescan ends`;
   }
 }

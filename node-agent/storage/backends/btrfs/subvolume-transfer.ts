@@ -11,12 +11,12 @@ import type {
   StreamHeader,
 } from '../../contract/content-transfer.ts';
 
-/** Content that is a subvolume: what `btrfs send` and `btrfs receive` say to each other. */
-export class SubvolumeTransfers implements ContentTransfer {
+/** Transfers content that is a subvolume, as the stream of `btrfs send` and `btrfs receive`. */
+export class SubvolumeTransfer implements ContentTransfer {
   readonly encoding = 'btrfs';
   readonly #directory: string;
 
-  /** `path` is that of the pool, where these programs find it mounted. */
+  /** `path` is the pool's path, as these programs open it. */
   constructor({ path }: { readonly path: string }) {
     this.#directory = join(path, 'snapshots');
   }
@@ -53,7 +53,7 @@ export class SubvolumeTransfers implements ContentTransfer {
     frames: AsyncIterable<ContentFrame>,
     signal: AbortSignal,
   ): Promise<void> {
-    // Confined to the directory: paths in the stream are somebody else's words.
+    // Confined to the directory (-C): paths in the stream are untrusted.
     const child = spawn('btrfs', ['receive', '-q', '-e', '-C', this.#directory], {
       stdio: ['pipe', 'ignore', 'pipe'],
       signal,
@@ -62,13 +62,13 @@ export class SubvolumeTransfers implements ContentTransfer {
     const ended = endOf(child, 'btrfs receive');
     ended.catch(() => undefined);
     const input = child.stdin;
-    // Its own words say why it ended.
+    // The program's stderr says why it ended.
     input.on('error', () => undefined);
     let offset = 0n;
     try {
       for await (const frame of frames) {
         if (frame.kind !== 'data' || frame.offset !== offset) {
-          throw new Fault('invalid', 'the stream is not in the order of `btrfs send`');
+          throw new Fault('invalid', 'the stream is not a `btrfs send` stream in order');
         }
         offset += BigInt(frame.bytes.length);
         if (!input.write(frame.bytes)) await Promise.race([once(input, 'drain'), ended]);
@@ -77,25 +77,25 @@ export class SubvolumeTransfers implements ContentTransfer {
       await ended;
     } catch (error) {
       child.kill('SIGKILL');
-      const words: unknown = await ended.catch((reason: unknown) => reason);
-      // A pipe that broke says less than the program that broke it.
-      throw isFault(error) || signal.aborted ? error : (words ?? error);
+      const failure: unknown = await ended.catch((reason: unknown) => reason);
+      // EPIPE says less than the error of the program that closed the pipe.
+      throw isFault(error) || signal.aborted ? error : (failure ?? error);
     }
     if ((await stat(join(this.#directory, id)).catch(absent)) !== undefined) return;
-    throw new Fault('invalid', `the stream says that it is snapshot ${id}, and holds another`);
+    throw new Fault('invalid', `the stream holds another snapshot than ${id}, which its header names`);
   }
 }
 
-/** Resolves when the program has ended well. Throws `precondition` with what it said. */
+/** Resolves when the program succeeds. Throws `precondition` with the end of its stderr. */
 async function endOf(child: ReturnType<typeof spawn>, name: string): Promise<void> {
-  let said = '';
+  let stderr = '';
   child.stderr?.on('data', (chunk: Buffer) => {
-    said = `${said}${chunk.toString('utf8')}`.slice(-2_000);
+    stderr = `${stderr}${chunk.toString('utf8')}`.slice(-2_000);
   });
   const code = await new Promise<number | null>((resolve, reject) => {
     child.once('error', reject);
     child.once('close', resolve);
   });
   if (code === 0) return;
-  throw new Fault('precondition', `${name} failed: ${said.trim() === '' ? `exit ${code}` : said.trim()}`);
+  throw new Fault('precondition', `${name} failed: ${stderr.trim() === '' ? `exit ${code}` : stderr.trim()}`);
 }

@@ -20,9 +20,9 @@ import { absent } from '../../../linux/files/absent.ts';
 
 export interface DirectoryBackendOptions {
   readonly pool: string;
-  /** An open directory: everything is done relative to it. */
+  /** Open descriptor of the pool's directory. */
   readonly root: number;
-  /** Enforcement `project` where the kernel holds projects to limits, else `none`. */
+  /** Enforcement is `project` where the kernel enforces project quotas, else `none`. */
   readonly features: BackendFeatures;
 }
 
@@ -32,35 +32,27 @@ export interface DirectoryBackendDeps {
 }
 
 const VOLUMES = 'volumes';
-/**
- * What pods see. The directory around it is ours alone: a pod that owns its files can change their
- * project, but not the one that is recorded there.
- */
+/** Directory that pods see. Its parent is inaccessible to pods, so they cannot change its project. */
 const DATA = 'data';
-/** Being made; left by a crash, `collect` removes it. */
+/** Prefix of incomplete directories; `collect` removes those that a crash left. */
 const UNFINISHED = 'new-';
 const TRASH = 'trash-';
-/** Others take ids of the range by chance at most: more misses than this are no chance. */
+/** Other users hit ids of the range by chance only: more misses than this are a conflict. */
 const CLAIM_ATTEMPTS = 16;
-/**
- * The directory around the data is charged to the volume as well, and no part of what it may hold.
- */
+/** The parent directory is charged to the volume's project, on top of the volume's own inodes. */
 const OWN_INODES = 1n;
 
-/**
- * Volumes as directories with a project quota. A directory that has its name is whole, and says
- * itself which project it is.
- */
+/** Keeps volumes as directories with a project quota. A directory with its final name is complete. */
 export class DirectoryBackend implements VolumeBackend {
   readonly features: BackendFeatures;
   readonly #options: DirectoryBackendOptions;
   readonly #deps: DirectoryBackendDeps;
-  /** Project of each directory in `volumes`, by its name there; 0 for none. */
+  /** Project id of each directory in `volumes`, by name; 0 for none. */
   readonly #projects = new Map<string, number>();
-  /** Projects that are being claimed. */
+  /** Project ids that are being claimed. */
   readonly #claimed = new Set<number>();
-  /** Directories that are being made: those are not left over. */
-  readonly #busy = new Set<string>();
+  /** Names of directories that are being created, which `collect` must keep. */
+  readonly #inProgress = new Set<string>();
   readonly #sync: SharedRun<void>;
 
   constructor(options: DirectoryBackendOptions, deps: DirectoryBackendDeps) {
@@ -70,8 +62,8 @@ export class DirectoryBackend implements VolumeBackend {
     this.#sync = new SharedRun(() => deps.kernel.call('syncFilesystem', options.root));
   }
 
-  /** Volumes that were made where nobody could hold them to a size, and still have no project. */
-  async unheld(): Promise<readonly string[]> {
+  /** Lists volumes without a project, created while sizes were not enforced. */
+  async listUnenforced(): Promise<readonly string[]> {
     const { volumes } = await this.list();
     const found: string[] = [];
     for (const id of volumes) if (!isVolumeProject((await this.#projectOf(id)) ?? 0)) found.push(id);
@@ -83,7 +75,7 @@ export class DirectoryBackend implements VolumeBackend {
     const name = checkedId(id);
     if ((await stat(this.#path(name)).catch(absent)) !== undefined) return;
     const unfinished = `${UNFINISHED}${name}`;
-    this.#busy.add(unfinished);
+    this.#inProgress.add(unfinished);
     try {
       await removeTree(this.#path(unfinished));
       await mkdir(this.#path(unfinished), { mode: 0o700 });
@@ -97,7 +89,7 @@ export class DirectoryBackend implements VolumeBackend {
       await removeTree(this.#path(unfinished));
       throw error;
     } finally {
-      this.#busy.delete(unfinished);
+      this.#inProgress.delete(unfinished);
     }
   }
 
@@ -120,9 +112,8 @@ export class DirectoryBackend implements VolumeBackend {
     }
     if (this.features.enforcement === 'none') return;
     if (!isVolumeProject(project)) {
-      // Its files would have to be charged one by one, under the workload's hands. The pool's
-      // health says so too.
-      logger.error({ pool, volumeId: id }, 'the volume has no project: it is not held to its size');
+      // Charging its existing files would race with the pod. The pool's health reports it as well.
+      logger.error({ pool, volumeId: id }, 'the volume has no project; its size is not enforced');
       return;
     }
     await kernel.call('setProject', root, dataPathOf(id), project);
@@ -147,8 +138,8 @@ export class DirectoryBackend implements VolumeBackend {
   async collect(budget: RemovalBudget = unlimitedRemoval()): Promise<number> {
     let removed = 0;
     for (const name of await readdir(this.#path())) {
-      const leftover = name.startsWith(UNFINISHED) && !this.#busy.has(name);
-      if (!leftover && !name.startsWith(TRASH)) continue;
+      const isLeftover = name.startsWith(UNFINISHED) && !this.#inProgress.has(name);
+      if (!isLeftover && !name.startsWith(TRASH)) continue;
       if (budget.isSpent) {
         budget.postpone();
         break;
@@ -160,15 +151,12 @@ export class DirectoryBackend implements VolumeBackend {
       } else if (!(await removeTreeWithin(this.#path(name), budget))) {
         break;
       }
-      if (!leftover) removed += 1;
+      if (!isLeftover) removed += 1;
     }
     return removed;
   }
 
-  /**
-   * Where nobody counts, a volume counts with its whole size on top of what is used: nothing is
-   * promised twice.
-   */
+  /** Without quotas a volume counts with its full size on top of the used space. */
   async usage(): Promise<PoolUsage> {
     const { blocks, bfree, bavail, bsize } = await statfs(this.#path(), { bigint: true });
     const volumes = new Map<string, VolumeUsage>();
@@ -201,18 +189,16 @@ export class DirectoryBackend implements VolumeBackend {
     return { volumes: (await readdir(this.#path())).filter(isId), snapshots: [] };
   }
 
-  /**
-   * By the kernel's own count of the volume's project; of the whole file system where it has none.
-   */
+  /** Returns the usage of the volume's project; of the whole file system without a project. */
   async stats(id: string): Promise<FilesystemStats | undefined> {
     const found = await statfs(this.#path(checkedId(id)), { bigint: true }).catch(absent);
     return found && filesystemStats(found);
   }
 
   /**
-   * Gives the new directory `name` a project of its own, where the file system has projects; else
-   * 0. It is claimed by charging the directory to it: when more than that is charged, somebody else
-   * has it, perhaps since this moment, and another one is taken.
+   * Assigns an unused project id to the new directory `name`; returns 0 if the file system has no
+   * projects. The id is claimed by charging the directory to it: if more is charged, another user has
+   * it, and another id is tried.
    */
   async #claimProject(name: string): Promise<number> {
     const { kernel } = this.#deps;
@@ -234,7 +220,7 @@ export class DirectoryBackend implements VolumeBackend {
     }
     throw new Fault(
       'exhausted',
-      `pool ${pool} found no free project id in ${CLAIM_ATTEMPTS} attempts; others use the same range on its file system`,
+      `pool ${pool} found no unused project id in ${CLAIM_ATTEMPTS} attempts; other software uses the same range on its file system`,
       { fields: { pool } },
     );
   }
@@ -253,8 +239,8 @@ export class DirectoryBackend implements VolumeBackend {
   }
 
   /**
-   * Forgets the limits of a directory that is about to go: a project with nothing and no limits is
-   * free. Resolves to what its removal costs, where somebody counts that.
+   * Removes the limits of a directory that is about to be removed, which frees its project id. Returns
+   * the cost of its removal in bytes; undefined without quotas.
    */
   async #release(name: string): Promise<bigint | undefined> {
     const { kernel } = this.#deps;
@@ -268,7 +254,7 @@ export class DirectoryBackend implements VolumeBackend {
     return charged && charged.usedBytes + charged.usedInodes * ENTRY_BYTES;
   }
 
-  /** Undefined for a directory that is not there. */
+  /** Returns undefined for an absent directory. */
   async #projectOf(name: string): Promise<number | undefined> {
     const known = this.#projects.get(name);
     if (known !== undefined) return known;
@@ -277,7 +263,7 @@ export class DirectoryBackend implements VolumeBackend {
       if (isId(name)) this.#projects.set(name, found);
       return found;
     } catch (error) {
-      // Others are made, renamed and removed meanwhile.
+      // Concurrent operations create, rename and remove directories.
       if (error instanceof SysError && error.code === 'ENOENT') return undefined;
       throw error;
     }
@@ -290,7 +276,7 @@ export class DirectoryBackend implements VolumeBackend {
 
   #refuseCopy(): Fault {
     const { pool } = this.#options;
-    return new Fault('unsupported', `pool ${pool} (directory) makes no snapshots and no clones`, {
+    return new Fault('unsupported', `pool ${pool} (directory) does not support snapshots and clones`, {
       fields: { pool },
     });
   }
@@ -300,12 +286,16 @@ export class DirectoryBackend implements VolumeBackend {
   }
 }
 
-/** Where the data of a volume is below the pool's root. */
+/** Returns the path of a volume's data, below the pool's root. */
 export function dataPathOf(id: string): string {
   return `${VOLUMES}/${checkedId(id)}/${DATA}`;
 }
 
 function checkedId(id: string): string {
-  if (!isId(id)) throw new Fault('bug', `${JSON.stringify(id)} reached the disk and is no id of ours`);
+  if (!isId(id))
+    throw new Fault(
+      'bug',
+      `${JSON.stringify(id)} is not the id of a volume or snapshot, but was used as a path`,
+    );
   return id;
 }

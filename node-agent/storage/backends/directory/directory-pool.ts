@@ -6,20 +6,17 @@ import { DirectoryMounts } from '../../mounts/directory-mounts.ts';
 import { mountsByMode } from '../../mounts/mounts-by-mode.ts';
 import type { PoolContents, PoolContentsDeps, PoolDirectory } from '../../contract/pool-contents.ts';
 
-/** f_type of statfs(2): the file systems that volumes can be asked for by name. */
+/** File systems that volumes can request, by f_type of statfs(2). */
 const TYPES: ReadonlyMap<number, FsType> = new Map([
   [0x58465342, 'xfs'],
   [0xef53, 'ext4'],
   [0x9123683e, 'btrfs'],
 ]);
 
-/** How many volumes a message names. */
-const NAMED = 3;
+/** Limits how many volumes a message names. */
+const MAX_NAMED = 3;
 
-/**
- * A pool whose volumes are directories, each held to its size by a project quota where the kernel
- * has it.
- */
+/** Opens a pool whose volumes are directories, with a project quota each where the kernel has them. */
 export async function openDirectories(
   { spec: { name }, path, root }: PoolDirectory,
   { kernel, logger, groups }: PoolContentsDeps,
@@ -46,15 +43,15 @@ export async function openDirectories(
     }),
     unenforced: isEnforced
       ? undefined
-      : `sizes are not enforced: ${path} (${fsType ?? 'a file system without a name here'}) has no project quota in force; it needs xfs or ext4 (feature project), mounted with prjquota, and a kernel that has it`,
+      : `sizes are not enforced: ${path} (${fsType ?? 'unknown file system'}) does not enforce project quotas; it needs xfs or ext4 (feature project), mounted with prjquota, and a kernel with project quotas`,
     async checkHealth() {
       if (!isEnforced) return undefined;
       if ((await kernel.call('readProjectQuotaState', root)) !== 'enforced') {
-        return `project quota was turned off on ${path}: sizes are not enforced; mount it with prjquota again`;
+        return `project quotas were disabled on ${path}: sizes are not enforced; mount it with prjquota`;
       }
-      const unheld = await backend.unheld();
-      if (unheld.length === 0) return undefined;
-      return `${unheld.length} volumes were made while sizes could not be enforced, and are not held to them (${unheld.slice(0, NAMED).join(', ')}); move what is in them to new volumes`;
+      const unenforced = await backend.listUnenforced();
+      if (unenforced.length === 0) return undefined;
+      return `${unenforced.length} volumes were created without enforced sizes (${unenforced.slice(0, MAX_NAMED).join(', ')}); move their data to new volumes`;
     },
   };
 }

@@ -6,16 +6,10 @@ import type { Kernel } from '../../../linux/kernel/kernel.ts';
 import { absent } from '../../../linux/files/absent.ts';
 import type { VolumeKey } from '../../contract/volume-key.ts';
 
-/**
- * In the file system of an encrypted volume: what pods see. Its root cannot be encrypted, for
- * lost+found is in it.
- */
+/** Directory that pods see of an encrypted file system; its root has lost+found and cannot be encrypted. */
 export const ENCRYPTED_DIRECTORY = 'data';
 
-/**
- * Encrypted volumes: one directory of a file system, and the key that the file system has while its
- * volume is staged (fscrypt).
- */
+/** Encrypts one directory of a volume's file system with fscrypt; its key is added while staged. */
 export class EncryptedDirectories {
   readonly #kernel: Kernel;
 
@@ -24,8 +18,8 @@ export class EncryptedDirectories {
   }
 
   /**
-   * Ensures that the volume that is mounted at `place` can be read; a new one gets its directory.
-   * Without a key, it must have it already.
+   * Ensures that the volume mounted at `place` has its key, and a new volume its directory. Throws
+   * `precondition` without `key` unless the kernel has it already.
    */
   async unlock(volume: VolumeShape, place: string, key: VolumeKey | undefined): Promise<void> {
     const directory = join(place, ENCRYPTED_DIRECTORY);
@@ -34,8 +28,7 @@ export class EncryptedDirectories {
       return;
     }
     await this.#kernel.call('addEncryptionKey', place, key.bytes);
-    // Crash window: the directory is there, and not encrypted. It is empty then, for nobody has
-    // seen it.
+    // Crash window: the directory exists without a policy. It is empty: it was never mounted.
     const isNew = await mkdir(directory, { mode: 0o755 }).then(
       () => true,
       (error: NodeJS.ErrnoException) => {
@@ -50,42 +43,39 @@ export class EncryptedDirectories {
     } else if (found !== key.identifier) {
       throw new Fault(
         'precondition',
-        `volume ${volume.id} was encrypted with another passphrase than that of its Secret; put the first one back`,
+        `volume ${volume.id} is encrypted with another passphrase than the one in its Secret; restore the first one`,
         { fields: { volumeId: volume.id } },
       );
     }
   }
 
-  /** Takes the key from the file system at `place`. Throws `busy` while files are open. */
+  /** Removes the key from the file system at `place`. Throws `busy` while files are open. */
   async lock({ id, encryption }: VolumeShape, place: string): Promise<void> {
     const identifier = encryption?.keyIdentifier;
     if (identifier === undefined) return;
     if (await this.#kernel.call('removeEncryptionKey', place, identifier)) return;
     throw new Fault(
       'busy',
-      `files of encrypted volume ${id} are open, so its key cannot be removed; end what has them open, and this is tried again`,
+      `cannot remove the key of encrypted volume ${id} while its files are open; close them, then retry`,
       { fields: { volumeId: id } },
     );
   }
 
-  /**
-   * The key alone does not say that its first staging came to an end: without a policy, what is
-   * written would be readable on the disk.
-   */
+  /** Requires the policy as well: without it (an interrupted first staging), data would be plain text. */
   async #requireKey({ id, encryption }: VolumeShape, place: string): Promise<void> {
     const identifier = encryption?.keyIdentifier;
     if (identifier === undefined || !(await this.#kernel.call('hasEncryptionKey', place, identifier))) {
-      throw lacksKey(id);
+      throw missingKey(id);
     }
     const directory = join(place, ENCRYPTED_DIRECTORY);
-    const isThere = (await stat(directory).catch(absent)) !== undefined;
-    const policy = isThere ? await this.#kernel.call('readEncryptionPolicy', directory) : undefined;
-    if (policy !== identifier) throw lacksKey(id);
+    const exists = (await stat(directory).catch(absent)) !== undefined;
+    const policy = exists ? await this.#kernel.call('readEncryptionPolicy', directory) : undefined;
+    if (policy !== identifier) throw missingKey(id);
   }
 }
 
-/** A volume is wanted whose key only its next staging brings. */
-export function lacksKey(volumeId: string): Fault {
+/** Returns the error for a volume whose key comes only with its next NodeStageVolume call. */
+export function missingKey(volumeId: string): Fault {
   return new Fault(
     'precondition',
     `encrypted volume ${volumeId} has no key in the kernel: stage it again, with its Secret`,

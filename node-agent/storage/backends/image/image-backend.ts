@@ -14,7 +14,7 @@ import {
   type SnapshotRequest,
 } from '../../contract/volume-backend.ts';
 import { copyFileWhole, putInPlace } from '../../../linux/files/file-copy.ts';
-import { ImageCut } from './image-snapshot-creation.ts';
+import { ImageSnapshotCreation } from './image-snapshot-creation.ts';
 import { type RemovalBudget, unlimitedRemoval } from '../../../linux/files/removal-budget.ts';
 import { absent } from '../../../linux/files/absent.ts';
 import { removeTrashFile } from '../../../linux/files/trash-file.ts';
@@ -23,10 +23,10 @@ import { makeFilesystem, renewFilesystem } from './volume-filesystem.ts';
 
 export interface ImageBackendOptions {
   readonly pool: string;
-  /** An open directory on any file system: everything is done relative to it. */
+  /** Open descriptor of the pool's directory, on any file system. */
   readonly root: number;
   readonly features: BackendFeatures;
-  /** Aborts copies that are under way. */
+  /** Aborts copies in progress. */
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -36,18 +36,18 @@ export interface ImageBackendDeps {
 }
 
 const SUFFIX = '.img';
-/** Being made; left by a crash, `collect` removes it. */
+/** Prefix of incomplete files; `collect` removes those that a crash left. */
 const UNFINISHED = 'new-';
 const TRASH = 'trash-';
 const BLOCK_BYTES = 4096n;
 
-/** Volumes and snapshots as sparse files of one directory. A file that has its name is whole. */
+/** Keeps volumes and snapshots as sparse files. A file with its final name is complete. */
 export class ImageBackend implements VolumeBackend {
   readonly features: BackendFeatures;
   readonly #options: ImageBackendOptions;
   readonly #deps: ImageBackendDeps;
-  /** Files that are being made: those are not left over. */
-  readonly #busy = new Set<string>();
+  /** Names of files that are being created, which `collect` must keep. */
+  readonly #inProgress = new Set<string>();
 
   constructor(options: ImageBackendOptions, deps: ImageBackendDeps) {
     this.features = options.features;
@@ -58,7 +58,7 @@ export class ImageBackend implements VolumeBackend {
   async ensureVolume(volume: VolumeShape, source: ContentSource | undefined): Promise<void> {
     const to = this.fileOf(volume.id);
     if (await exists(to)) return;
-    await this.#unfinished('volume', volume.id, async (unfinished) => {
+    await this.#withUnfinished('volume', volume.id, async (unfinished) => {
       if (source === undefined) await this.#makeVolume(volume, unfinished, to);
       else await this.#copyVolume(volume, source, unfinished, to);
     });
@@ -67,9 +67,9 @@ export class ImageBackend implements VolumeBackend {
   async ensureSnapshot(id: string, volume: VolumeShape): Promise<void> {
     const to = this.#path('snapshot', id);
     if (await exists(to)) return;
-    await this.#unfinished('snapshot', id, (unfinished) =>
+    await this.#withUnfinished('snapshot', id, (unfinished) =>
       copyFileWhole(
-        { from: this.fileOf(volume.id), to, unfinished, mode: 0o400, ...this.#watched(id) },
+        { from: this.fileOf(volume.id), to, unfinished, mode: 0o400, ...this.#copyOptions(id) },
         this.#deps,
       ),
     );
@@ -77,41 +77,42 @@ export class ImageBackend implements VolumeBackend {
 
   async prepareSnapshots(requests: readonly SnapshotRequest[]): Promise<SnapshotCreation> {
     const names = requests.map(({ id }) => `${UNFINISHED}${checkedId(id)}${SUFFIX}`);
-    for (const name of names) this.#busy.add(name);
-    return new ImageCut(
+    for (const name of names) this.#inProgress.add(name);
+    return new ImageSnapshotCreation(
       requests.map(({ id, volume }, index) => ({
         from: this.fileOf(volume.id),
         to: this.#path('snapshot', id),
         unfinished: `${this.#directory('snapshot')}/${names[index] ?? ''}`,
-        ...this.#watched(id),
+        ...this.#copyOptions(id),
       })),
       {
         ...this.#deps,
         onEnd: () => {
-          for (const name of names) this.#busy.delete(name);
+          for (const name of names) this.#inProgress.delete(name);
         },
       },
     );
   }
 
-  /**
-   * Makes a snapshot of a content that comes from elsewhere: `fill` writes what differs from
-   * `parentId`, or from nothing.
-   */
+  /** Creates an imported snapshot: `fill` writes the difference to `parentId`, or all content. */
   async receiveSnapshot(
     id: string,
     { sizeBytes, parentId }: { readonly sizeBytes: bigint; readonly parentId: string | undefined },
     fill: (file: FileHandle) => Promise<void>,
   ): Promise<void> {
     const to = this.#path('snapshot', id);
-    await this.#unfinished('snapshot', id, async (unfinished) => {
+    await this.#withUnfinished('snapshot', id, async (unfinished) => {
       const finish = async (file: FileHandle): Promise<void> => {
         await file.truncate(Number(sizeBytes));
         await fill(file);
       };
       if (parentId !== undefined) {
         const from = this.#path('snapshot', parentId);
-        await copyFileWhole({ from, to, unfinished, mode: 0o400, ...this.#watched(id) }, this.#deps, finish);
+        await copyFileWhole(
+          { from, to, unfinished, mode: 0o400, ...this.#copyOptions(id) },
+          this.#deps,
+          finish,
+        );
         return;
       }
       await rm(unfinished, { force: true });
@@ -125,21 +126,21 @@ export class ImageBackend implements VolumeBackend {
     });
   }
 
-  /**
-   * Gives the volume a file that `work` has changed, in one step. Nobody may have the old one open.
-   */
-  async rework(id: string, work: (file: string) => Promise<void>): Promise<void> {
+  /** Replaces the volume's file atomically by a copy that `work` has changed; it must not be open. */
+  async replaceFile(id: string, work: (file: string) => Promise<void>): Promise<void> {
     const file = this.fileOf(id);
-    await this.#unfinished('volume', id, (unfinished) =>
-      copyFileWhole({ from: file, to: file, unfinished, mode: 0o600, ...this.#watched(id) }, this.#deps, () =>
-        work(unfinished),
+    await this.#withUnfinished('volume', id, (unfinished) =>
+      copyFileWhole(
+        { from: file, to: file, unfinished, mode: 0o600, ...this.#copyOptions(id) },
+        this.#deps,
+        () => work(unfinished),
       ),
     );
   }
 
-  /** The file is the limit. What is added to it is a hole. */
+  /** Grows the file, which is the limit, by a hole. */
   async setLimit({ id, sizeBytes }: VolumeShape): Promise<void> {
-    const wanted = fileBytes(sizeBytes);
+    const limitBytes = fileBytes(sizeBytes);
     await using file = await open(this.fileOf(id), constants.O_RDWR | constants.O_NOFOLLOW).catch(
       (error: NodeJS.ErrnoException) => {
         if (error.code !== 'ENOENT') throw error;
@@ -149,8 +150,8 @@ export class ImageBackend implements VolumeBackend {
       },
     );
     const { size } = await file.stat({ bigint: true });
-    if (size >= wanted) return;
-    await file.truncate(Number(wanted));
+    if (size >= limitBytes) return;
+    await file.truncate(Number(limitBytes));
     await file.sync();
   }
 
@@ -173,10 +174,10 @@ export class ImageBackend implements VolumeBackend {
     for (const kind of ['volume', 'snapshot'] as const) {
       const directory = this.#directory(kind);
       for (const name of await readdir(directory)) {
-        const leftover = name.startsWith(UNFINISHED) && !this.#busy.has(name);
-        if (!leftover && !name.startsWith(TRASH)) continue;
-        const isGone = await removeTrashFile(`${directory}/${name}`, budget, { isInUse });
-        if (isGone && !leftover) removed += 1;
+        const isLeftover = name.startsWith(UNFINISHED) && !this.#inProgress.has(name);
+        if (!isLeftover && !name.startsWith(TRASH)) continue;
+        const isRemoved = await removeTrashFile(`${directory}/${name}`, budget, { isInUse });
+        if (isRemoved && !isLeftover) removed += 1;
       }
     }
     return removed;
@@ -200,7 +201,7 @@ export class ImageBackend implements VolumeBackend {
     const { blocks, bfree, bavail, bsize } = await statfs(`/proc/self/fd/${this.#options.root}`, {
       bigint: true,
     });
-    // What is shared counts for each: nobody has promised that it stays shared.
+    // Shared data counts for each file: any of them may be overwritten.
     const foreignBytes = (blocks - bfree) * bsize - volumeBytes - snapshotBytes;
     return {
       totalBytes: blocks * bsize,
@@ -222,7 +223,7 @@ export class ImageBackend implements VolumeBackend {
     return { volumes: volumes ?? [], snapshots: snapshots ?? [] };
   }
 
-  /** Path of a volume's or snapshot's file through the open root, for this process. */
+  /** Returns the path of a volume's or snapshot's file, through the open root. */
   fileOf(id: string, kind: ContentSource['kind'] = 'volume'): string {
     return this.#path(kind, id);
   }
@@ -251,7 +252,7 @@ export class ImageBackend implements VolumeBackend {
   ): Promise<void> {
     const from = this.#path(source.kind, source.id);
     await copyFileWhole(
-      { from, to, unfinished, mode: 0o600, ...this.#watched(id) },
+      { from, to, unfinished, mode: 0o600, ...this.#copyOptions(id) },
       this.#deps,
       async (file) => {
         const { size } = await file.stat({ bigint: true });
@@ -261,7 +262,7 @@ export class ImageBackend implements VolumeBackend {
     );
   }
 
-  #watched(id: string): {
+  #copyOptions(id: string): {
     onProgress: (copied: number, size: number) => void;
     signal: AbortSignal | undefined;
   } {
@@ -271,27 +272,27 @@ export class ImageBackend implements VolumeBackend {
       onProgress: (copiedBytes, sizeBytes) => {
         this.#deps.logger.info(
           { pool, id, copiedBytes, sizeBytes },
-          'copying; this file system cannot share',
+          'copying; the file system cannot share data',
         );
       },
     };
   }
 
-  async #unfinished(
+  async #withUnfinished(
     kind: ContentSource['kind'],
     id: string,
     work: (path: string) => Promise<void>,
   ): Promise<void> {
     const name = `${UNFINISHED}${checkedId(id)}${SUFFIX}`;
     const path = `${this.#directory(kind)}/${name}`;
-    this.#busy.add(name);
+    this.#inProgress.add(name);
     try {
       await work(path);
     } catch (error) {
       await rm(path, { force: true });
       throw error;
     } finally {
-      this.#busy.delete(name);
+      this.#inProgress.delete(name);
     }
   }
 
@@ -304,13 +305,17 @@ export class ImageBackend implements VolumeBackend {
   }
 }
 
-/** Size of the file of a volume: whole blocks, so that its file system can use all of it. */
+/** Returns the size of a volume's file: whole blocks, so that its file system can use all of it. */
 function fileBytes(sizeBytes: bigint): bigint {
   return ((sizeBytes + BLOCK_BYTES - 1n) / BLOCK_BYTES) * BLOCK_BYTES;
 }
 
 function checkedId(id: string): string {
-  if (!isId(id)) throw new Fault('bug', `${JSON.stringify(id)} reached the disk and is no id of ours`);
+  if (!isId(id))
+    throw new Fault(
+      'bug',
+      `${JSON.stringify(id)} is not the id of a volume or snapshot, but was used as a path`,
+    );
   return id;
 }
 

@@ -7,7 +7,7 @@ import type { Kernel } from '../../../linux/kernel/kernel.ts';
 import { SysError } from '../../../linux/libc/libc.ts';
 import { readMountTable } from '../../../linux/files/mount-table.ts';
 import type { FileGroupChanger, FilesystemStats } from '../../contract/volume-mounts.ts';
-import { ENCRYPTED_DIRECTORY, EncryptedDirectories, lacksKey } from './encrypted-directory.ts';
+import { ENCRYPTED_DIRECTORY, EncryptedDirectories, missingKey } from './encrypted-directory.ts';
 import { filesystemStats } from '../../mounts/filesystem-stats.ts';
 import { forPrograms } from '../../../linux/files/process-path.ts';
 import type { ModeMounts } from '../../mounts/mounts-by-mode.ts';
@@ -23,18 +23,12 @@ import {
 import type { VolumeKey } from '../../contract/volume-key.ts';
 
 export interface ImageMountsOptions {
-  /** Path of the file with a volume's file system, through the pool's open root. */
+  /** Returns the path of a volume's file, through the pool's open root. */
   readonly fileOf: (id: string) => string;
-  /**
-   * A directory of ours: each attached volume is mounted in it once, and from there shown to
-   * workloads.
-   */
+  /** Directory in which each attached volume is mounted once, as the source of bind mounts. */
   readonly mountDir: string;
-  /**
-   * Gives a volume that nothing has mounted a file that `work` has changed, in one step: at any
-   * moment the old one is whole, or the new one.
-   */
-  readonly rework: (id: string, work: (file: string) => Promise<void>) => Promise<void>;
+  /** Replaces an unmounted volume's file atomically by a copy that `work` has changed. */
+  readonly replaceFile: (id: string, work: (file: string) => Promise<void>) => Promise<void>;
 }
 
 export interface ImageMountsDeps {
@@ -44,10 +38,7 @@ export interface ImageMountsDeps {
 
 const UMOUNT_NOFOLLOW = 8;
 
-/**
- * Filesystem volumes in files: a loop device, mounted once at a place of ours, and bind mounts of
- * that.
- */
+/** Attaches Filesystem volumes in files as loop devices, mounts each once, and bind-mounts that mount. */
 export class ImageMounts implements ModeMounts {
   readonly #options: ImageMountsOptions;
   readonly #kernel: Kernel;
@@ -63,8 +54,8 @@ export class ImageMounts implements ModeMounts {
     this.targets = new TargetMounts(
       {
         kind: 'directory',
-        // What pods see of its file system, and not some directory in it.
-        isShown: async ({ id, encryption }, _, { source, root }) =>
+        // The whole file system, or its encrypted directory: not a directory below.
+        isMountOf: async ({ id, encryption }, _, { source, root }) =>
           root === (encryption === undefined ? '/' : `/${ENCRYPTED_DIRECTORY}`) &&
           source === (await kernel.call('findLoopPath', options.fileOf(id))),
         bind: (volume, place, plan) => this.#bind(volume, place, plan),
@@ -77,20 +68,19 @@ export class ImageMounts implements ModeMounts {
     const place = this.#placeOf(volume);
     const isNew = !(await this.#isAttached(volume));
     const isEncrypted = volume.encryption !== undefined;
-    if (isNew && isEncrypted && key === undefined) throw lacksKey(volume.id);
+    if (isNew && isEncrypted && key === undefined) throw missingKey(volume.id);
     if (isNew) {
       await this.#mountFile(volume, place);
     } else {
-      // Crash windows: killed while it held the writers for a copy, and before it had grown what it
-      // mounted.
+      // Crash windows: killed while writers were frozen, and killed before the file system had grown.
       await this.#kernel.call('thawFilesystem', place);
-      if ((await this.#isBehind(volume)) && (await growsMounted(fsTypeOf(volume)))) await this.grow(volume);
+      if ((await this.#isTooSmall(volume)) && (await growsMounted(fsTypeOf(volume)))) await this.grow(volume);
     }
     if (!isEncrypted) return;
     try {
       await this.#encrypted.unlock(volume, place, key);
     } catch (error) {
-      // With the file system goes the key.
+      // Unmounting removes the key as well.
       if (isNew) await this.detach(volume);
       throw error;
     }
@@ -99,21 +89,20 @@ export class ImageMounts implements ModeMounts {
   async #mountFile(volume: VolumeShape, place: string): Promise<void> {
     const type = fsTypeOf(volume);
     const file = this.#options.fileOf(volume.id);
-    let isBehind = await this.#isBehind(volume);
+    let isTooSmall = await this.#isTooSmall(volume);
     await mkdir(place, { recursive: true, mode: 0o700 });
     const isMounted = (await this.#kernel.call('findLoopPath', file)) !== undefined;
-    if (isBehind && !isMounted && !(await growsMounted(type))) {
-      await this.#options.rework(volume.id, (copy) => growUnmounted(type, forPrograms(copy)));
-      isBehind = false;
+    if (isTooSmall && !isMounted && !(await growsMounted(type))) {
+      await this.#options.replaceFile(volume.id, (copy) => growUnmounted(type, forPrograms(copy)));
+      isTooSmall = false;
     }
     const device = await this.#kernel.call('attachLoop', file, { autoclear: true });
     try {
       await this.#mountDevice(volume, device, place);
-      // Mounted elsewhere already (in a mount namespace that outlived its agent), it may still be
-      // held.
+      // Mounted in another mount namespace, which outlived its agent, it may still be frozen.
       if (device.reused) await this.#kernel.call('thawFilesystem', place);
-      // Crash window: mounted, and not grown. Attaching it again goes on from there.
-      if (isBehind) await growFilesystem(type, device.path, place);
+      // Crash window: mounted, not grown. Attaching it again grows it.
+      if (isTooSmall) await growFilesystem(type, device.path, place);
     } finally {
       await this.#kernel.call('closeLoop', { fd: device.fd });
     }
@@ -136,20 +125,20 @@ export class ImageMounts implements ModeMounts {
   }
 
   /**
-   * A btrfs that is mounted already takes a mount without a context for one with the context that
-   * it has; other file systems refuse it.
+   * Requires a mount without a context. A btrfs that is mounted with a context elsewhere silently gives
+   * it to a mount without one; other file systems refuse that mount.
    */
   async #requireUnlabelled({ id }: VolumeShape, place: string): Promise<void> {
     const entry = (await readMountTable()).findLast(({ mountPoint }) => mountPoint === place);
     if (entry?.filesystemOptions.some((option) => option.startsWith('context=')) !== true) return;
     await this.#kernel.call('umount', place, UMOUNT_NOFOLLOW);
-    throw mountedStill(id, 'without a context');
+    throw mountedElsewhere(id, 'without a context');
   }
 
   async detach(volume: VolumeShape): Promise<void> {
     const place = this.#placeOf(volume);
     if (await this.#isAttached(volume)) {
-      // Crash window: without its key, still mounted. Detaching and attaching go on from there.
+      // Crash window: key removed, still mounted. Detaching or attaching it again completes.
       await this.#encrypted.lock(volume, place);
       await this.#kernel.call('umount', place, UMOUNT_NOFOLLOW);
     }
@@ -172,10 +161,10 @@ export class ImageMounts implements ModeMounts {
 
   async freeze(volume: VolumeShape): Promise<AsyncDisposable> {
     const place = this.#placeOf(volume);
-    const held = (await this.#isAttached(volume)) && (await this.#kernel.call('freezeFilesystem', place));
+    const isFrozen = (await this.#isAttached(volume)) && (await this.#kernel.call('freezeFilesystem', place));
     return {
       [Symbol.asyncDispose]: async () => {
-        if (held) await this.#kernel.call('thawFilesystem', place);
+        if (isFrozen) await this.#kernel.call('thawFilesystem', place);
       },
     };
   }
@@ -185,10 +174,10 @@ export class ImageMounts implements ModeMounts {
   }
 
   async ensureGroup(volume: VolumeShape, group: number): Promise<void> {
-    // There already, but after a reboot.
+    // Attached already, except after a reboot.
     await this.attach(volume);
     await using directory = await open(this.#options.mountDir, 'r');
-    const files = { volumeId: volume.id, root: directory.fd, path: shownPathOf(volume) };
+    const files = { volumeId: volume.id, root: directory.fd, path: visiblePathOf(volume) };
     await this.#groups.ensure(files, group);
   }
 
@@ -200,31 +189,26 @@ export class ImageMounts implements ModeMounts {
   async #bind(volume: VolumeShape, place: string, plan: MountPlan): Promise<void> {
     await this.attach(volume);
     await using directory = await open(this.#options.mountDir, 'r');
-    await this.#kernel.call('bindBeneath', directory.fd, shownPathOf(volume), place, plan);
+    await this.#kernel.call('bindBeneath', directory.fd, visiblePathOf(volume), place, plan);
   }
 
-  /**
-   * Whether its file has grown, and its file system has not. Throws `precondition` when it is not
-   * the one that the record says.
-   */
-  async #isBehind(volume: VolumeShape): Promise<boolean> {
+  /** Whether the file has grown and its file system has not. Throws `precondition` for another type. */
+  async #isTooSmall(volume: VolumeShape): Promise<boolean> {
     const file = this.#options.fileOf(volume.id);
     const found = await readFilesystem(fsTypeOf(volume), volume.id, file);
     return found.sizeBytes < (await stat(file, { bigint: true })).size;
   }
 
-  /** Whether our own mount of it is there, and no other one. */
+  /** Whether the volume is mounted in `mountDir`. Throws `precondition` for a foreign mount. */
   async #isAttached(volume: VolumeShape): Promise<boolean> {
     const place = this.#placeOf(volume);
     const entry = (await readMountTable()).findLast(({ mountPoint }) => mountPoint === place);
     if (entry === undefined) return false;
     const path = await this.#kernel.call('findLoopPath', this.#options.fileOf(volume.id));
     if (path === entry.source) return true;
-    throw new Fault(
-      'precondition',
-      `${entry.source} is mounted at ${place}, and that is not volume ${volume.id}; unmount it`,
-      { fields: { volumeId: volume.id, mountPoint: place } },
-    );
+    throw new Fault('precondition', `${entry.source} at ${place} is not volume ${volume.id}; unmount it`, {
+      fields: { volumeId: volume.id, mountPoint: place },
+    });
   }
 
   #placeOf({ id }: VolumeShape): string {
@@ -232,15 +216,14 @@ export class ImageMounts implements ModeMounts {
   }
 }
 
-/** What pods see of a volume, below the directory with the mounts. */
-function shownPathOf({ id, encryption }: VolumeShape): string {
+/** Returns the directory that pods see of a volume, below `mountDir`. */
+function visiblePathOf({ id, encryption }: VolumeShape): string {
   return encryption === undefined ? id : join(id, ENCRYPTED_DIRECTORY);
 }
 
 /**
- * What the kernel has against a context is one errno, and its reason in its log alone: a file
- * system that is mounted already has another one, or none, or the policy does not know it.
- * Undefined for other errors.
+ * Explains EINVAL of a mount with a context; undefined for other errors. The kernel logs the reason
+ * only: the file system is mounted with another context or none, or the policy does not know it.
  */
 function explainRefusal(
   error: SysError,
@@ -248,19 +231,19 @@ function explainRefusal(
   isMounted: boolean,
 ): Fault | undefined {
   if (error.code !== 'EINVAL' || (selinuxContext === undefined && !isMounted)) return undefined;
-  const asked = selinuxContext === undefined ? 'without a context' : `with context ${selinuxContext}`;
-  if (isMounted) return mountedStill(id, asked, error);
+  const requested = selinuxContext === undefined ? 'without a context' : `with context ${selinuxContext}`;
+  if (isMounted) return mountedElsewhere(id, requested, error);
   return new Fault(
     'invalid',
-    `volume ${id} cannot be mounted ${asked} (EINVAL): the SELinux policy of this node has to know that context; the kernel's log says more (dmesg)`,
+    `volume ${id} cannot be mounted ${requested} (EINVAL): the SELinux policy of this node must define that context; see the kernel's log (dmesg)`,
     { fields: { volumeId: id }, cause: error },
   );
 }
 
-function mountedStill(id: string, asked: string, cause?: SysError): Fault {
+function mountedElsewhere(id: string, requested: string, cause?: SysError): Fault {
   return new Fault(
     'precondition',
-    `volume ${id} cannot be mounted ${asked}: something on this node has its file system open still, perhaps with another SELinux context; end that first`,
+    `volume ${id} cannot be mounted ${requested}: its file system is still mounted on this node, perhaps with another SELinux context; unmount it first`,
     { fields: { volumeId: id }, ...(cause === undefined ? {} : { cause }) },
   );
 }

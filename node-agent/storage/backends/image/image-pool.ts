@@ -11,12 +11,12 @@ import { DIRECTORIES } from '../../contract/volume-backend.ts';
 import { ImageBackend } from './image-backend.ts';
 import { ImageMounts } from './image-mounts.ts';
 import type { PoolContents, PoolContentsDeps, PoolDirectory } from '../../contract/pool-contents.ts';
-import { FileTransfers } from '../../content/file-transfer.ts';
+import { FileTransfer } from '../../content/file-transfer.ts';
 
-/** First choice for a volume of which nobody says what file system it should have. */
+/** File systems of volumes, the default first. */
 const PREFERRED: readonly FsType[] = ['ext4', 'xfs', 'btrfs'];
 
-/** A pool whose volumes are files with a file system, or a device, of their own. */
+/** Opens a pool whose volumes are files, attached as loop devices. */
 export async function openImages(
   { spec: { name }, stateDir, root }: PoolDirectory,
   { kernel, logger, groups }: PoolContentsDeps,
@@ -35,14 +35,14 @@ export async function openImages(
     attributes: { Filesystem: IO_ATTRIBUTES, Block: IO_ATTRIBUTES },
   };
   if (features.copies === 'proportional') {
-    logger.warn({ pool: name }, 'files of this pool cannot share data: snapshots and clones are full copies');
+    logger.warn({ pool: name }, 'files of this pool cannot share data; snapshots and clones are full copies');
   }
   const mountDir = join(stateDir, 'mounts', name);
   await mkdir(mountDir, { recursive: true, mode: 0o700 });
   const backend = new ImageBackend({ pool: name, root, features }, { kernel, logger });
   const fileOf = (id: string): string => backend.fileOf(id);
   const blockMaps = new FileBlockMaps({ fileOf: (id) => backend.fileOf(id, 'snapshot') }, { kernel });
-  const files = new FileTransfers(
+  const files = new FileTransfer(
     { maps: blockMaps, make: (id, content, fill) => backend.receiveSnapshot(id, content, fill) },
     { kernel },
   );
@@ -50,7 +50,7 @@ export async function openImages(
     backend,
     mounts: mountsByMode({
       Filesystem: new ImageMounts(
-        { fileOf, mountDir, rework: (id, work) => backend.rework(id, work) },
+        { fileOf, mountDir, replaceFile: (id, work) => backend.replaceFile(id, work) },
         { kernel, groups },
       ),
       Block: new BlockMounts({ fileOf }, { kernel }),
@@ -75,10 +75,9 @@ async function canEncryptExt4(): Promise<boolean> {
   );
 }
 
-/** Whether two files of the pool can share data, found out by trying. */
+/** Probes whether two files of the pool can share data. */
 async function canShare(root: number, kernel: Kernel): Promise<boolean> {
-  // In the directory of the volumes: on btrfs, files that are overwritten in place share with their
-  // like only.
+  // In the volumes' directory: on btrfs, NOCOW files can share data only with NOCOW files.
   const [from, to] = ['new-share-from', 'new-share-to'].map(
     (file) => `/proc/self/fd/${root}/volumes/${file}`,
   );

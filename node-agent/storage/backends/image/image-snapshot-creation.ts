@@ -4,45 +4,45 @@ import type { Kernel } from '../../../linux/kernel/kernel.ts';
 import type { SnapshotCreation } from '../../contract/volume-backend.ts';
 import { copyContent, putInPlace } from '../../../linux/files/file-copy.ts';
 
-/** A file to be copied with others. */
-export interface FileCut {
+/** A file to copy together with others. */
+export interface FileCopy {
   readonly from: string;
   readonly to: string;
   readonly unfinished: string;
   readonly onProgress?: ((copiedBytes: number, sizeBytes: number) => void) | undefined;
-  /** Of the pool: aborts at its end. */
+  /** Aborts when the pool closes. */
   readonly signal?: AbortSignal | undefined;
 }
 
-export interface ImageCutDeps {
+export interface ImageSnapshotCreationDeps {
   readonly kernel: Kernel;
   readonly onEnd: () => void;
 }
 
 /**
- * Copies of several files. Each is of one instant by itself where the file system can share data;
- * that it is the same instant for all is up to whoever holds the writers. Only the copying is done
- * while they wait: opening comes before, making it last after.
+ * Creates snapshots by copying several files. Each copy is atomic where the file system can share data;
+ * freezing the writers makes all copies one instant. Only the copying needs frozen writers: the rest
+ * is done in `finish`.
  */
-export class ImageCut implements SnapshotCreation {
-  readonly #files: readonly FileCut[];
-  readonly #deps: ImageCutDeps;
+export class ImageSnapshotCreation implements SnapshotCreation {
+  readonly #files: readonly FileCopy[];
+  readonly #deps: ImageSnapshotCreationDeps;
   readonly #taken: FileHandle[] = [];
 
-  constructor(files: readonly FileCut[], deps: ImageCutDeps) {
+  constructor(files: readonly FileCopy[], deps: ImageSnapshotCreationDeps) {
     this.#files = files;
     this.#deps = deps;
   }
 
-  async take(held: AbortSignal): Promise<void> {
+  async take(attempt: AbortSignal): Promise<void> {
     const { kernel } = this.#deps;
-    for (const { from, unfinished, onProgress, signal: ending } of this.#files) {
-      held.throwIfAborted();
+    for (const { from, unfinished, onProgress, signal: closing } of this.#files) {
+      attempt.throwIfAborted();
       await rm(unfinished, { force: true });
       await using source = await open(from, 'r');
       const target = await open(unfinished, 'wx+', 0o600);
       this.#taken.push(target);
-      using both = linkSignals(held, ending);
+      using both = linkSignals(attempt, closing);
       await copyContent(source, target, { kernel, onProgress, signal: both.signal });
     }
   }
@@ -51,8 +51,7 @@ export class ImageCut implements SnapshotCreation {
     for (const [index, { unfinished, to }] of this.#files.entries()) {
       await this.#taken[index]?.chmod(0o400);
       await this.#taken[index]?.sync();
-      // Crash window: some have their names. They are snapshots that nobody has heard of yet;
-      // recovery removes them by their records.
+      // Crash window: some files have their final names. Recovery removes them by their records.
       await putInPlace(unfinished, to);
     }
   }

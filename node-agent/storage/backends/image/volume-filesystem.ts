@@ -9,44 +9,34 @@ import type { FsType } from '../../../../src/core/volumes/volume.ts';
 import { runCommand } from '../../../../src/runtime/child-process.ts';
 import { hasCapability } from '../../../linux/process/capabilities.ts';
 
-interface FilesystemKind {
-  /**
-   * Makes one in a file; blocks and sectors of 4 KiB fit every disk, also one that the pool moves
-   * to later.
-   */
+interface FilesystemCommands {
+  /** Creates it in a file; 4 KiB blocks and sectors fit every disk that the pool may move to. */
   readonly make: readonly string[];
-  /**
-   * More of the same, so that directories in it can be encrypted; absent where that is not
-   * possible.
-   */
+  /** Further options so that its directories can be encrypted; absent if they cannot be. */
   readonly makeEncryptable?: readonly string[];
-  /** What is set in every mount: freed blocks go back to the pool. */
+  /** Options of every mount: discards return freed blocks to the pool. */
   readonly mountData: string;
-  /** Grows one that is mounted to the size of its device. */
+  /** Grows it to the size of its device while it is mounted. */
   readonly grow: (device: string, mountPoint: string) => readonly string[];
-  /**
-   * Grows one in a file that nothing mounts, where the kernel does not let everybody grow it
-   * mounted. Cut off, it leaves a ruin.
-   */
+  /** Grows it unmounted, for kernels that restrict online growth; an interruption destroys it. */
   readonly growOffline?: (file: string) => readonly (readonly string[])[];
-  /** Gives a copy, in a file, an identity of its own. */
+  /** Gives a copy in a file its own UUID. */
   readonly renew: (file: string) => readonly (readonly string[])[];
 }
 
-const KINDS: Readonly<Record<FsType, FilesystemKind>> = {
+const KINDS: Readonly<Record<FsType, FilesystemCommands>> = {
   ext4: {
     make: ['mkfs.ext4', '-q', '-F', '-b', '4096', '-m', '0', '-O', 'metadata_csum_seed', '-E', 'nodiscard'],
-    // The last -O is the one that counts.
+    // The last -O option applies.
     makeEncryptable: ['-O', 'metadata_csum_seed,encrypt'],
     mountData: 'discard',
     grow: (device) => ['resize2fs', device],
-    // The kernel lets only CAP_SYS_RESOURCE grow a mounted one; some sandboxes keep that from root.
+    // Online growth needs CAP_SYS_RESOURCE, which some sandboxes drop.
     growOffline: (file) => [
       ['e2fsck', '-f', '-p', file],
       ['resize2fs', file],
     ],
-    // The journal first: a copy of a mounted file system has something in it. Both are short,
-    // whatever the size.
+    // e2fsck replays the journal of a copy of a mounted file system; both are fast for any size.
     renew: (file) => [
       ['e2fsck', '-p', file],
       ['tune2fs', '-U', 'random', file],
@@ -54,8 +44,7 @@ const KINDS: Readonly<Record<FsType, FilesystemKind>> = {
   },
   xfs: {
     make: ['mkfs.xfs', '-q', '-f', '-K', '-m', 'reflink=1', '-s', 'size=4096'],
-    // Copies keep their UUID: a new one would need the log to be empty. Nothing here knows a volume
-    // by it.
+    // Copies keep their UUID (a new one needs a clean log); volumes are not identified by it.
     mountData: 'discard,nouuid',
     grow: (_, mountPoint) => ['xfs_growfs', mountPoint],
     renew: () => [],
@@ -64,15 +53,15 @@ const KINDS: Readonly<Record<FsType, FilesystemKind>> = {
     make: ['mkfs.btrfs', '-q', '-f', '--nodiscard', '-s', '4096'],
     mountData: 'discard=async',
     grow: (_, mountPoint) => ['btrfs', 'filesystem', 'resize', 'max', mountPoint],
-    // The kernel takes two of one UUID for one file system.
+    // The kernel treats two file systems with one UUID as one.
     renew: (file) => [['btrfstune', '-f', '-m', file]],
   },
 };
 
-/** What e2fsck answers when it mended something. */
-const MENDED = [1, 2];
+/** Exit codes of e2fsck after repairs. */
+const REPAIRED = [1, 2];
 
-/** Makes a file system in a new file of the right size. */
+/** Creates a file system in a new file of its final size. */
 export async function makeFilesystem(
   type: FsType,
   file: string,
@@ -80,61 +69,46 @@ export async function makeFilesystem(
 ): Promise<void> {
   const { make, makeEncryptable } = KINDS[type];
   if (encryptable && makeEncryptable === undefined) {
-    throw new Fault('bug', `${type} has no encryption, and a volume with it was to be encrypted`);
+    throw new Fault('bug', `a volume with ${type} cannot be encrypted`);
   }
   const [program = '', ...args] = make;
   await runCommand(program, [...args, ...(encryptable ? (makeEncryptable ?? []) : []), file]);
 }
 
-/**
- * Gives the file system in `file`, a copy of another one, an identity of its own where that is
- * possible.
- */
+/** Gives the file system in `file`, a copy, its own UUID where that is necessary. */
 export async function renewFilesystem(type: FsType, file: string): Promise<void> {
   await runAll(KINDS[type].renew(file));
 }
 
-/**
- * Whether this process may grow such a file system while it is mounted, which its journal makes
- * safe at any moment.
- */
+/** Whether this process may grow such a file system online, which is crash-safe. */
 export async function growsMounted(type: FsType): Promise<boolean> {
   return KINDS[type].growOffline === undefined || (await hasCapability('CAP_SYS_RESOURCE'));
 }
 
-/**
- * Makes a file system that is not mounted as large as its file. Killed in the middle, it leaves
- * what nobody can mount: do it to a copy.
- */
+/** Grows an unmounted file system to the size of its file; not crash-safe, so use it on a copy. */
 export async function growUnmounted(type: FsType, file: string): Promise<void> {
   await runAll(KINDS[type].growOffline?.(file) ?? []);
 }
 
 async function runAll(commands: readonly (readonly string[])[]): Promise<void> {
   for (const [program = '', ...args] of commands) {
-    await runCommand(program, args, { accept: program === 'e2fsck' ? MENDED : [], timeoutMs: 600_000 });
+    await runCommand(program, args, { accept: program === 'e2fsck' ? REPAIRED : [], timeoutMs: 600_000 });
   }
 }
 
-/**
- * Options that a volume's file system is mounted with, as mount(2) takes them; a context holds no
- * quotes.
- */
+/** Returns the mount data of a volume's file system (mount(2)); a context has no quotes. */
 export function mountDataOf(type: FsType, selinuxContext: string | undefined): string {
   const { mountData } = KINDS[type];
   return selinuxContext === undefined ? mountData : `${mountData},context="${selinuxContext}"`;
 }
 
-/** Makes a mounted file system as large as its device. */
+/** Grows a mounted file system to the size of its device. */
 export async function growFilesystem(type: FsType, device: string, mountPoint: string): Promise<void> {
   const [program = '', ...args] = KINDS[type].grow(device, mountPoint);
   await runCommand(program, args);
 }
 
-/**
- * What lies in the file of a volume. Throws `precondition` when it is not what the record says: it
- * is never formatted again.
- */
+/** Probes the file system of a volume. Throws `precondition` for another type; it is never reformatted. */
 export async function readFilesystem(type: FsType, volumeId: string, file: string): Promise<FoundFilesystem> {
   const head = Buffer.alloc(PROBE_BYTES);
   {
@@ -145,7 +119,7 @@ export async function readFilesystem(type: FsType, volumeId: string, file: strin
   if (found?.type === type) return found;
   throw new Fault(
     'precondition',
-    `volume ${volumeId} should hold ${type}, but its file holds ${found?.type ?? 'no file system'}; it is left alone`,
+    `volume ${volumeId} has ${found?.type ?? 'no known file system'} in its file, expected ${type}; the file is left untouched`,
     { fields: { volumeId, expected: type, found: found?.type ?? 'none' } },
   );
 }
