@@ -4,16 +4,16 @@ import type { AdminRefusal } from '../core/config/admin-paths.ts';
 import { Fault, type FaultKind } from '../core/fault.ts';
 import { unreachable } from '../runtime/admin-client.ts';
 
-export interface AgentExchange {
+interface AgentExchange {
   readonly method: 'GET' | 'POST';
   readonly path: string;
-  /** Sent as the agent takes it. */
+  /** Streamed to the agent with back-pressure. */
   readonly body?: NodeJS.ReadableStream;
 }
 
 /**
- * Calls the admin socket of a running agent, and resolves to its answer, to be read to its end: a stream that breaks off fails. Rejects with
- * the agent's own fault when it refuses.
+ * Calls the admin socket of a running agent. Resolves to the response, whose body the caller reads
+ * to its end; a truncated body fails. Rejects with the agent's fault if it rejects the call.
  */
 export async function exchangeWithAgent(
   socketPath: string,
@@ -21,31 +21,32 @@ export async function exchangeWithAgent(
   signal: AbortSignal,
 ): Promise<IncomingMessage> {
   const call = request({ socketPath, path, method, signal });
-  const answered = new Promise<IncomingMessage>((resolve, reject) => {
+  const responded = new Promise<IncomingMessage>((resolve, reject) => {
     call.once('response', resolve);
     call.once('error', (error) => reject(signal.aborted ? error : unreachable(socketPath, error)));
   });
   if (body === undefined) call.end();
   else {
     pipeline(body, call).catch((error: unknown) => {
-      // An agent that refuses in the middle closes its end, and its answer says why; what fails to be read is our own to say.
+      // An agent that rejects the body early closes the connection and responds. Other errors are
+      // local.
       if (!call.destroyed) call.destroy(error instanceof Error ? error : undefined);
     });
   }
-  const answer = await answered;
-  if (answer.statusCode === 200) return answer;
+  const response = await responded;
+  if (response.statusCode === 200) return response;
   let text = '';
-  for await (const chunk of answer) text += String(chunk);
-  // What is left of the body is not wanted any more.
+  for await (const chunk of response) text += String(chunk);
+  // Stops sending the rest of the body.
   call.destroy();
-  throw refusalOf(text, answer.statusCode ?? 0);
+  throw faultOf(text, response.statusCode ?? 0);
 }
 
-function refusalOf(text: string, code: number): Fault {
+function faultOf(text: string, code: number): Fault {
   try {
     const { kind, message } = JSON.parse(text) as AdminRefusal;
     return new Fault(kind as FaultKind, message);
   } catch {
-    return new Fault('unavailable', `the agent answered ${code}: ${text.trim()}`);
+    return new Fault('unavailable', `agent returned ${code}: ${text.trim()}`);
   }
 }

@@ -22,7 +22,9 @@ export interface AgentOptions {
   readonly podRange?: string[] | undefined;
 }
 
-/** Returns the configuration of the file `config` with the options over it. Rejects with `invalid`. */
+/**
+ * Returns the configuration of the file `config` with the options over it. Rejects with `invalid`.
+ */
 export async function readAgentConfig({
   config: file,
   podRange,

@@ -9,17 +9,17 @@ import { readLoopDevices } from '../demo/machine-state.ts';
 import { evaluatePreflight, type Finding, NODE_PROGRAMS, type Requirements } from '../preflight/preflight.ts';
 import { probeMachine } from '../preflight/preflight-probe.ts';
 
-export interface DoctorOptions {
+interface DoctorOptions {
   readonly stateDir: string;
   readonly runDir: string;
-  /** Where demos make their directories. */
+  /** Parent of the demos' directories. */
   readonly demoDir: string;
   /** The machine's PATH. */
   readonly path: string;
   readonly signal: AbortSignal;
 }
 
-/** Enough for the first small volumes; pools say themselves what they have. */
+/** For the first small volumes; pools have checks of their own. */
 const NODE_REQUIREMENTS: Requirements = {
   freeBytes: 2n ** 30n,
   filesystems: ['btrfs', 'overlay'],
@@ -29,15 +29,15 @@ const NODE_REQUIREMENTS: Requirements = {
 /** TMPFS_MAGIC (statfs(2)). */
 const TMPFS = 0x01021994n;
 
-/** Everything that this node should have and be: the machine, what earlier runs left, and the agent if one was ever started. */
+/** Checks the machine, leftovers of earlier runs, and the agent if one was started before. */
 export async function runDoctor(options: DoctorOptions): Promise<Finding[]> {
   const { stateDir, path, signal } = options;
   const machine = await probeMachine(NODE_REQUIREMENTS, { dataDir: stateDir, path, signal });
-  const [leavings, agent] = await Promise.all([checkLeavings(options), checkAgent(options)]);
-  return [...evaluatePreflight(machine, NODE_REQUIREMENTS), ...leavings, ...agent];
+  const [leftovers, agent] = await Promise.all([checkLeftovers(options), checkAgent(options)]);
+  return [...evaluatePreflight(machine, NODE_REQUIREMENTS), ...leftovers, ...agent];
 }
 
-async function checkLeavings({ demoDir }: DoctorOptions): Promise<Finding[]> {
+async function checkLeftovers({ demoDir }: DoctorOptions): Promise<Finding[]> {
   const stale = (await findDemos(demoDir)).filter(({ state }) => state === 'stale');
   const orphans = (await readLoopDevices()).filter(({ file }) => file.endsWith(' (deleted)'));
   return [
@@ -53,8 +53,8 @@ async function checkLeavings({ demoDir }: DoctorOptions): Promise<Finding[]> {
       ok: orphans.length === 0,
       found:
         orphans.length === 0 ? 'none' : orphans.map(({ device, file }) => `${device} (${file})`).join(', '),
-      why: 'the space of a deleted pool file is free only when its device is detached',
-      remedy: `make sure that nothing uses them, then: losetup --detach ${orphans[0]?.device ?? 'DEVICE'}`,
+      why: 'the space of a deleted pool file is free once its device is detached',
+      remedy: `check that nothing uses them, then: losetup --detach ${orphans[0]?.device ?? 'DEVICE'}`,
     },
   ];
 }
@@ -64,14 +64,15 @@ async function checkAgent({ stateDir, runDir, signal }: DoctorOptions): Promise<
   if (!used.includes(true)) return [];
   const sockets = ['csi.sock', 'cni.sock', 'admin.sock'];
   const served = await Promise.all(sockets.map((socket) => isServed(join(runDir, socket))));
-  const silent = sockets.filter((_, index) => served[index] !== true);
+  const unserved = sockets.filter((_, index) => served[index] !== true);
   const findings: Finding[] = [
     {
       check: 'agent',
-      ok: silent.length === 0,
-      found: silent.length === 0 ? `serves ${runDir}` : `${silent.join(', ')} not served in ${runDir}`,
-      why: 'without it volumes are not mounted and new pods get no network; running pods go on',
-      remedy: 'start keelson agent, and look at its log if it ends',
+      ok: unserved.length === 0,
+      found:
+        unserved.length === 0 ? `serving in ${runDir}` : `${unserved.join(', ')} not serving in ${runDir}`,
+      why: 'without it volumes are not mounted and new pods get no network; running pods continue',
+      remedy: 'start keelson agent; if it ends, inspect its log',
     },
     await checkRunDir(runDir),
   ];
@@ -89,8 +90,8 @@ async function checkRunDir(runDir: string): Promise<Finding> {
     check: 'run directory on tmpfs',
     ok: type === undefined || type === TMPFS,
     found:
-      type === undefined ? `${runDir} does not exist` : type === TMPFS ? runDir : `${runDir} is on a disk`,
-    why: 'what is in it is true for one boot alone',
+      type === undefined ? `${runDir} does not exist` : type === TMPFS ? runDir : `${runDir} is not on tmpfs`,
+    why: 'its content is valid for one boot only',
     remedy: 'use a directory under /run with --run-dir',
   };
 }
@@ -107,7 +108,7 @@ async function checkStatus(adminSocket: string, signal: AbortSignal): Promise<Fi
           status.quarantined.length === 0
             ? `${status.volumes.length} volumes, ${status.snapshots.length} snapshots`
             : status.quarantined.map(({ file, reason }) => `${file}: ${reason}`).join('; '),
-        why: 'a record that cannot be read is set aside, and its volume is not served; its data is untouched',
+        why: 'an unreadable record is quarantined and its volume is not served; its data is unchanged',
         remedy: 'restore the record from a backup, or remove it together with its data',
       },
       {
@@ -117,15 +118,15 @@ async function checkStatus(adminSocket: string, signal: AbortSignal): Promise<Fi
           status.orphans.length === 0
             ? 'none'
             : status.orphans.map(({ id, pool }) => `${id} in pool ${pool}`).join(', '),
-        why: 'it takes room, and belongs to no volume that can be used',
+        why: 'it uses space and belongs to no volume',
         remedy: `restore its record below the state directory, or: keelson volume delete ${status.orphans[0]?.id ?? 'ID'}`,
       },
       {
         check: 'pools',
         ok: status.pools.length > 0 && full.length === 0,
         found: status.pools.length === 0 ? 'none' : status.pools.map(describePool).join(', '),
-        why: 'new volumes are made in what pools have available',
-        remedy: 'delete volumes, or give the agent a larger pool',
+        why: 'new volumes need available space',
+        remedy: 'delete volumes, or enlarge the pool',
       },
     ];
   } catch (error) {
@@ -134,8 +135,8 @@ async function checkStatus(adminSocket: string, signal: AbortSignal): Promise<Fi
         check: 'status of the agent',
         ok: false,
         found: Fault.from(error).message,
-        why: 'an agent that does not answer cannot say what it has',
-        remedy: 'look at its log',
+        why: 'the agent does not respond',
+        remedy: 'inspect its log',
       },
     ];
   }

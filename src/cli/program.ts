@@ -83,7 +83,9 @@ export class CommandLineError extends Error {
   }
 }
 
-/** Creates the program for `args`; commands that `args` does not name are listed without their code. */
+/**
+ * Creates the program for `args`; commands that `args` does not name are listed without their code.
+ */
 export async function createProgram(
   args: readonly string[],
   context: CliContext,

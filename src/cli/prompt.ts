@@ -5,7 +5,10 @@ export interface Terminal {
   readonly stderr: NodeJS.WritableStream;
 }
 
-/** Prompts on stderr, so that stdout holds only output. Returns the trimmed line, or '' at the end of input. */
+/**
+ * Prompts on stderr, so that stdout holds only output. Returns the trimmed line, or '' at the end
+ * of input.
+ */
 export async function promptLine(
   question: string,
   { stdin, stderr }: Terminal,

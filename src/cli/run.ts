@@ -4,7 +4,10 @@ import { complete, formatCompletion } from './completion/completion.ts';
 import { EXIT, type ExitCode, exitCodeOf } from './exit-codes.ts';
 import { CommandLineError, createProgram, PLUGIN } from './program.ts';
 
-/** Hidden command that completion scripts call; its name and output are cobra's, which kubectl expects. */
+/**
+ * Hidden command that completion scripts call; its name and output are cobra's, which kubectl
+ * expects.
+ */
 const COMPLETE = '__complete';
 
 /** Runs a command line, without the program's name. Resolves to the exit code; never rejects. */

@@ -8,7 +8,7 @@ import { runCommand } from '../runtime/child-process.ts';
 export const BUSYBOX_IMAGE = 'keelson.dev/demo/busybox:1';
 export const PAUSE_IMAGE = 'keelson.dev/demo/pause:1';
 
-export interface BusyboxImageOptions {
+interface BusyboxImageOptions {
   /** A static busybox; default Debian's. */
   readonly busybox?: string;
   /** More names for the same image, e.g. those that a test suite asks for. */
@@ -59,7 +59,7 @@ export async function readBusyboxLayer({
 }
 
 /** The files of the layer, directories first. */
-export function busyboxLayer(binary: Uint8Array, applets: readonly string[]): TarEntry[] {
+function busyboxLayer(binary: Uint8Array, applets: readonly string[]): TarEntry[] {
   const directory = (path: string, mode = 0o755): TarEntry => ({ type: 'directory', path, mode });
   const text = (path: string, content: string): TarEntry => ({
     type: 'file',

@@ -22,7 +22,7 @@ export interface DemoParts {
   readonly letGo: (() => void)[];
 }
 
-export interface CleanUpOptions {
+interface CleanUpOptions {
   readonly layout: NodeLayout;
   readonly name: string;
   readonly podRange: string;
@@ -31,12 +31,12 @@ export interface CleanUpOptions {
   readonly orderly: boolean;
 }
 
-export interface CleanUpDeps {
+interface CleanUpDeps {
   readonly narrator: Narrator;
   readonly findings: DemoFindings;
 }
 
-export interface CleanUpResult {
+interface CleanUpResult {
   readonly leftovers: Leftovers;
   /** What went wrong, if anything did. */
   readonly failure?: string | undefined;

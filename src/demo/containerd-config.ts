@@ -1,5 +1,5 @@
 /** Everything that makes one containerd independent of the machine's own. */
-export interface ContainerdConfig {
+interface ContainerdConfig {
   /** Persistent data: content, snapshots, metadata. */
   readonly rootDir: string;
   /** Sockets, bundles, namespaces of pods; short, for socket paths. */

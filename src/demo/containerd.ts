@@ -11,7 +11,7 @@ import { inNetns } from './netns.ts';
 import { listProcesses } from './processes.ts';
 import { untilReady } from './ready.ts';
 
-export interface ContainerdOptions {
+interface ContainerdOptions {
   /** Holds its root, state, socket, configuration and log; made if absent, emptied by nobody but its owner. */
   readonly directory: string;
   /** Directory with containerd, ctr, its shim and, if it has one, runc; default: those in PATH. */

@@ -14,7 +14,7 @@ import { isSameProcess, listProcesses, readProcess } from './processes.ts';
 const PREFIX = 'keelson-demo-';
 
 /** What a run says of itself in `demo.json`, for the runs after it. */
-export interface DemoRecord {
+interface DemoRecord {
   readonly owner: { readonly pid: number; readonly startTicks: string };
   /** Kept on purpose: removed when asked, never as a leaving. */
   readonly kept: boolean;
@@ -40,7 +40,7 @@ export async function writeDemoRecord(
 /** A directory without a record may be that of a run which is about to write it. */
 const RECORD_GRACE_MS = 10_000;
 
-export interface FoundDemo {
+interface FoundDemo {
   readonly directory: string;
   readonly state: 'running' | 'kept' | 'stale';
   readonly podRange: string | undefined;

@@ -3,7 +3,7 @@ import { runCommand } from '../runtime/child-process.ts';
 import { isWithin, parseMountTable } from '../core/volumes/mount-table.ts';
 import { listProcesses } from './processes.ts';
 
-export interface ForeignMounts {
+interface ForeignMounts {
   /** One process of the mount namespace. */
   readonly pid: number;
   readonly program: string;

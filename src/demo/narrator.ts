@@ -15,7 +15,7 @@ export interface StepReport {
   readonly durationMs: number;
 }
 
-export interface NarratorDeps {
+interface NarratorDeps {
   readonly terminal: Terminal;
   readonly monotonicMs: () => number;
 }

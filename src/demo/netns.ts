@@ -2,7 +2,7 @@ import { writeFile } from 'node:fs/promises';
 import { runCommand } from '../runtime/child-process.ts';
 
 /** RFC 5737, TEST-NET-2: nobody's, and seen in a node's own namespace alone. */
-export const NODE_ADDRESS = '198.51.100.1';
+const NODE_ADDRESS = '198.51.100.1';
 
 /**
  * Makes a network namespace kept alive by a mount at `file` until that is unmounted. Its loopback is up and has the address of a node:

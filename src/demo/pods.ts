@@ -10,7 +10,7 @@ export interface PodSpec {
   readonly logDirectory: string;
 }
 
-export interface ContainerSpec {
+interface ContainerSpec {
   readonly name: string;
   readonly image: string;
   readonly command: readonly string[];
@@ -24,7 +24,7 @@ export interface Pod {
   readonly addresses: readonly string[];
 }
 
-export interface ExecResult {
+interface ExecResult {
   readonly exitCode: number;
   readonly stdout: string;
   readonly stderr: string;

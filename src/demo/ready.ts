@@ -4,7 +4,7 @@ import { sleep } from '../runtime/clock.ts';
 import { deadlineSignal, linkSignals } from '../runtime/signals.ts';
 import { isServed } from '../runtime/unix-socket.ts';
 
-export interface ReadyOptions {
+interface ReadyOptions {
   readonly signal?: AbortSignal | undefined;
   readonly timeoutMs?: number;
 }

@@ -3,14 +3,14 @@ import { renderTable } from '../runtime/text-table.ts';
 import type { Leftovers } from './leftovers.ts';
 import { formatDuration, type StepReport } from './narrator.ts';
 
-export interface VolumeReport {
+interface VolumeReport {
   readonly name: string;
   readonly id: string;
   readonly sizeBytes: string;
   readonly source: string;
 }
 
-export interface PodReport {
+interface PodReport {
   readonly name: string;
   readonly sandboxId: string;
   readonly addresses: readonly string[];

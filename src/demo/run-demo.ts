@@ -27,7 +27,7 @@ import { Stage } from './stage.ts';
 import { tellStory } from './story.ts';
 import { CsiDriver } from './volumes.ts';
 
-export interface DemoOptions extends DemoPaths {
+interface DemoOptions extends DemoPaths {
   /** Where the directory of the run is made, e.g. /var/tmp. */
   readonly baseDir: string;
   /** The machine's PATH. */
@@ -38,7 +38,7 @@ export interface DemoOptions extends DemoPaths {
   readonly reportFile?: string | undefined;
 }
 
-export interface DemoDeps {
+interface DemoDeps {
   readonly terminal: Terminal;
   /** Ends the story where it is; the cleaning up follows all the same. */
   readonly signal: AbortSignal;

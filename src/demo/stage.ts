@@ -16,7 +16,7 @@ export interface StageOptions {
   readonly signal: AbortSignal;
 }
 
-export interface StageDeps {
+interface StageDeps {
   readonly narrator: Narrator;
   readonly csi: CsiDriver;
   readonly pods: PodRuntime;

@@ -5,7 +5,6 @@ import type { V1CSINode } from '@kubernetes/client-node/dist/gen/models/V1CSINod
 import type { V1CSIStorageCapacity } from '@kubernetes/client-node/dist/gen/models/V1CSIStorageCapacity.js';
 import type { V1Lease } from '@kubernetes/client-node/dist/gen/models/V1Lease.js';
 import type { V1Namespace } from '@kubernetes/client-node/dist/gen/models/V1Namespace.js';
-import type { V1NetworkPolicy } from '@kubernetes/client-node/dist/gen/models/V1NetworkPolicy.js';
 import type { V1Node } from '@kubernetes/client-node/dist/gen/models/V1Node.js';
 import type { V1PersistentVolume } from '@kubernetes/client-node/dist/gen/models/V1PersistentVolume.js';
 import type { V1PersistentVolumeClaim } from '@kubernetes/client-node/dist/gen/models/V1PersistentVolumeClaim.js';
@@ -25,7 +24,6 @@ export type CsiStorageCapacity = Wire<V1CSIStorageCapacity>;
 export type KubeEvent = Wire<EventsV1Event>;
 export type Lease = Wire<V1Lease>;
 export type Namespace = Wire<V1Namespace>;
-export type NetworkPolicy = Wire<V1NetworkPolicy>;
 export type Node = Wire<V1Node>;
 export type PersistentVolume = Wire<V1PersistentVolume>;
 export type PersistentVolumeClaim = Wire<V1PersistentVolumeClaim>;
@@ -87,8 +85,3 @@ export const VOLUME_ATTRIBUTES_CLASSES = clusterWide<VolumeAttributesClass>(
 
 export const EVENTS = namespaced<KubeEvent>({ group: 'events.k8s.io', version: 'v1' }, 'events', 'Event');
 export const LEASES = namespaced<Lease>({ group: 'coordination.k8s.io', version: 'v1' }, 'leases', 'Lease');
-export const NETWORK_POLICIES = namespaced<NetworkPolicy>(
-  { group: 'networking.k8s.io', version: 'v1' },
-  'networkpolicies',
-  'NetworkPolicy',
-);

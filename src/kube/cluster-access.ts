@@ -5,7 +5,7 @@ import type { ProcessEnvironment } from '../runtime/child-process.ts';
 import { fileContent, tokenFileCredentials } from './credentials.ts';
 import type { ClusterAccess } from './transport.ts';
 
-export interface FindClusterOptions {
+interface FindClusterOptions {
   readonly env: ProcessEnvironment;
   readonly homeDirectory: string;
   /** Path of a kubeconfig that replaces KUBECONFIG and the home directory's. */

@@ -19,14 +19,14 @@ export interface EventNote {
   readonly note: string;
 }
 
-export interface EventRecorderOptions {
+interface EventRecorderOptions {
   /** E.g. `keelson.dev/controller`. */
   readonly controller: string;
   /** Name of the pod or the node. */
   readonly instance: string;
 }
 
-export interface EventRecorderDeps {
+interface EventRecorderDeps {
   readonly client: Pick<KubeClient, 'create' | 'patch'>;
   readonly logger: Logger;
   readonly clock?: Clock;

@@ -57,7 +57,7 @@ export interface RequestObserver {
   throttled(waitMs: number): void;
 }
 
-export interface HttpKubeClientDeps {
+interface HttpKubeClientDeps {
   readonly clock?: Clock;
   readonly observer?: RequestObserver;
 }

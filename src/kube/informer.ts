@@ -53,7 +53,7 @@ export interface Change<T> {
  * Enqueues keys only. It may be called without a change, and is not called for an object that was
  * added and deleted between two lists.
  */
-export type ChangeHandler<T> = (change: Change<T>) => void;
+type ChangeHandler<T> = (change: Change<T>) => void;
 
 const DEFAULT_BACKOFF: BackoffOptions = { baseMs: 500, maxMs: 30_000, jitter: 0.5 };
 

@@ -23,12 +23,12 @@ import { oidcIdToken } from './oidc.ts';
 import { saveOidcTokens } from './oidc-store.ts';
 import type { ClusterAccess } from './transport.ts';
 
-export interface KubeconfigText {
+interface KubeconfigText {
   readonly path: string;
   readonly text: string;
 }
 
-export interface OpenKubeconfigOptions {
+interface OpenKubeconfigOptions {
   /** Default: `current-context`. */
   readonly context?: string | undefined;
 }

@@ -6,7 +6,7 @@ import { LEASES, type Lease } from './built-in.ts';
 import type { KubeClient } from './client.ts';
 import { claimLease, isHeldByOther, observeLease, releaseLease, type ObservedLease } from './lease.ts';
 
-export interface LeaderElectionOptions {
+interface LeaderElectionOptions {
   readonly namespace: string;
   /** The Lease that candidates compete for. */
   readonly name: string;
@@ -20,7 +20,7 @@ export interface LeaderElectionOptions {
   readonly retryMs?: number;
 }
 
-export interface LeaderElectionDeps {
+interface LeaderElectionDeps {
   /** A client of its own: a renewal must not queue behind other requests. */
   readonly client: Pick<KubeClient, 'get' | 'create' | 'update'>;
   readonly logger: Logger;

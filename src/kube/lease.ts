@@ -24,7 +24,7 @@ export function isHeldByOther(
   return nowMs < changedAtMs + leaseDurationSeconds * 1_000;
 }
 
-export interface LeaseClaim {
+interface LeaseClaim {
   readonly namespace: string;
   readonly name: string;
   readonly identity: string;

@@ -4,7 +4,7 @@ import type { RequestObserver } from './http-client.ts';
 import type { InformerObserver, WatchEnd } from './informer.ts';
 
 /** Metrics of one process about its API server. */
-export interface KubeMetrics {
+interface KubeMetrics {
   readonly requests: RequestObserver;
   readonly informers: InformerObserver;
 }

@@ -4,7 +4,7 @@ import { Fault } from '../core/fault.ts';
 import { sleep } from '../runtime/clock.ts';
 import type { OidcTokens } from './oidc.ts';
 
-export interface SaveOidcTokensOptions {
+interface SaveOidcTokensOptions {
   /** Path of the kubeconfig that holds the user. */
   readonly path: string;
   readonly user: string;

@@ -13,7 +13,7 @@ import { Agent, fetch as fetchWithAgent } from 'undici';
 import { Fault } from '../core/fault.ts';
 import { type Renewable, type RenewalDeps, renewable } from './credentials.ts';
 
-export interface OidcOptions {
+interface OidcOptions {
   /** Name of the kubeconfig user, for messages. */
   readonly user: string;
   /** `auth-provider.config` of the provider `oidc`. */
@@ -25,7 +25,7 @@ export interface OidcTokens {
   readonly refreshToken: string;
 }
 
-export interface OidcDeps extends RenewalDeps {
+interface OidcDeps extends RenewalDeps {
   /** Stores refreshed tokens: an issuer may accept each refresh token once only. */
   readonly save: (tokens: OidcTokens) => Promise<void>;
 }

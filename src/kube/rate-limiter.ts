@@ -1,6 +1,6 @@
 import { type Clock, sleep, systemClock } from '../runtime/clock.ts';
 
-export interface RateLimiterOptions {
+interface RateLimiterOptions {
   /** Sustained requests a second. */
   readonly qps: number;
   /** Capacity of the bucket. */

@@ -1,5 +1,5 @@
 /** The part of metav1.ObjectMeta that Keelson uses. */
-export interface ObjectMeta {
+interface ObjectMeta {
   readonly name?: string;
   readonly generateName?: string;
   readonly namespace?: string;
@@ -17,7 +17,7 @@ export interface ObjectMeta {
   readonly managedFields?: readonly object[];
 }
 
-export interface OwnerReference {
+interface OwnerReference {
   readonly apiVersion: string;
   readonly kind: string;
   readonly name: string;

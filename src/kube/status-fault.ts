@@ -14,7 +14,7 @@ interface StatusBody {
   };
 }
 
-export interface FailedResponse {
+interface FailedResponse {
   /** E.g. `PUT /api/v1/nodes/n1`. */
   readonly request: string;
   readonly status: number;

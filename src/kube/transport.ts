@@ -30,7 +30,7 @@ export interface ClusterAccess {
   readonly namespace: string;
 }
 
-export interface HttpRequest {
+interface HttpRequest {
   readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
   /** Path and query. */
   readonly target: string;
@@ -48,7 +48,7 @@ export interface HttpResponse {
   readonly body: IncomingMessage;
 }
 
-export interface TransportOptions {
+interface TransportOptions {
   readonly access: ClusterAccess;
   /** E.g. `keelson-agent/1.2.0`. */
   readonly userAgent: string;

@@ -5,20 +5,20 @@ import { runCommand } from '../runtime/child-process.ts';
 import { cgroupRoots } from '../../node-agent/linux/process/cgroups.ts';
 import type { MachineFacts, Requirements, Trial } from './preflight.ts';
 
-export interface ProbeOptions {
-  /** Where the data will be; it need not exist yet. */
+interface ProbeOptions {
+  /** Directory of the data; may not exist yet. */
   readonly dataDir: string;
-  /** The machine's PATH. */
+  /** Value of PATH. */
   readonly path: string;
   readonly signal?: AbortSignal | undefined;
 }
 
-/** /sbin and its like are missing from the PATH of `su` and of some services. */
+/** `su` and some services have no sbin directories in PATH. */
 const SYSTEM_PATH = ['/usr/local/sbin', '/usr/sbin', '/sbin', '/usr/bin', '/bin'];
 
 /**
- * Finds out by trying, and leaves nothing behind: interfaces and tables are tried in a network namespace that ends with the trial.
- * Loading a kernel module is the one thing that stays.
+ * Probes the machine by trials. Interfaces and tables are tried in a temporary network namespace;
+ * only loaded kernel modules remain.
  */
 export async function probeMachine(requirements: Requirements, options: ProbeOptions): Promise<MachineFacts> {
   const { dataDir, signal } = options;
@@ -83,7 +83,7 @@ async function probeCgroups(): Promise<Trial> {
   const roots = await cgroupRoots();
   if (roots.length === 0) return { works: false, reason: 'no cgroup hierarchy is mounted' };
   for (const root of roots) {
-    // On a mount that is read-only, root gets EROFS here.
+    // root gets EROFS on a read-only mount.
     const writable = await access(root, constants.W_OK).then(
       () => true,
       () => false,
@@ -113,7 +113,7 @@ async function findPrograms({ programs }: Requirements, path: string): Promise<R
   return Object.fromEntries(found.filter((entry) => entry !== undefined));
 }
 
-/** Of the nearest directory that exists. */
+/** Returns the free space of the nearest existing directory. */
 async function freeSpace(directory: string): Promise<bigint> {
   try {
     const { bavail, bsize } = await statfs(directory, { bigint: true });

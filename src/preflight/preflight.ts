@@ -1,24 +1,24 @@
-/** Whether something that was tried works, and why not. */
+/** Result of a trial. */
 export type Trial = { readonly works: true } | { readonly works: false; readonly reason: string };
 
-/** What was found on a machine; `preflight-probe.ts` finds it. */
+/** Facts about a machine, from `preflight-probe.ts`. */
 export interface MachineFacts {
   readonly isRoot: boolean;
   readonly nodeVersion: string;
-  /** File system types that the kernel has or could load. */
+  /** File system types of the kernel, after loading modules. */
   readonly filesystems: readonly string[];
   readonly loopDevices: Trial;
   readonly veth: Trial;
   readonly nftables: Trial;
   readonly cgroups: Trial;
-  /** Absolute path of each program that was found. */
+  /** Absolute paths of the found programs. */
   readonly programs: Readonly<Record<string, string>>;
-  /** Where the data will be, and how much its file system has free. */
+  /** Directory of the data. */
   readonly dataDir: string;
   readonly freeBytes: bigint;
 }
 
-/** What a command needs of a machine. */
+/** Requirements of a command. */
 export interface Requirements {
   readonly freeBytes: bigint;
   readonly programs: readonly ProgramRequirement[];
@@ -26,15 +26,15 @@ export interface Requirements {
   readonly filesystems: readonly string[];
 }
 
-export interface ProgramRequirement {
-  /** Its name, or an absolute path. */
+interface ProgramRequirement {
+  /** Name or absolute path. */
   readonly program: string;
   readonly why: string;
-  /** What brings it, as an instruction. */
+  /** Instruction to install it. */
   readonly remedy: string;
 }
 
-/** One checked condition. `why` and `remedy` are for those that do not hold. */
+/** One checked condition. `why` and `remedy` apply if it failed. */
 export interface Finding {
   readonly check: string;
   readonly ok: boolean;
@@ -43,61 +43,60 @@ export interface Finding {
   readonly remedy: string;
 }
 
-/** The first release with `using` and running TypeScript as it is without a flag. */
+/** First release with `using` and type stripping without a flag. */
 const MIN_NODE_MAJOR = 24;
 
 const FILESYSTEM_REASONS: Readonly<Record<string, string>> = {
-  btrfs:
-    'volumes are btrfs subvolumes: that gives them enforced sizes, snapshots and clones in constant time',
+  btrfs: 'volumes are btrfs subvolumes, with enforced sizes and snapshots and clones in constant time',
   overlay: "containerd's overlayfs snapshotter unpacks images with it",
 };
 
 const KERNEL_REMEDY =
-  'run on a machine whose kernel has it: Debian has it in linux-image-amd64; in a container, the host must load it and grant it';
+  'use a kernel with it (Debian: linux-image-amd64); in a container, load it on the host and permit it';
 
-/** The programs that pools and pods of a node need, with the Debian package that brings each. */
+/** Programs that pools and pods of a node need. */
 export const NODE_PROGRAMS: readonly ProgramRequirement[] = [
-  program('mkfs.btrfs', 'makes the file system of a pool', 'btrfs-progs'),
+  program('mkfs.btrfs', 'creates the file system of a pool', 'btrfs-progs'),
   program('btrfs', 'manages the volumes of a pool', 'btrfs-progs'),
-  program('losetup', 'gives a pool file its block device', 'util-linux mount'),
+  program('losetup', 'attaches a pool file to a block device', 'util-linux mount'),
   program('mount', 'mounts pools and volumes', 'mount'),
   program('nft', 'loads the rules of the pod network', 'nftables'),
   program('ip', 'shows routes and interfaces', 'iproute2'),
 ];
 
-/** A requirement for a program that Debian packages. */
+/** Returns a requirement for a program of a Debian package. */
 export function program(name: string, why: string, debianPackage: string): ProgramRequirement {
   return { program: name, why, remedy: `apt-get install ${debianPackage}` };
 }
 
-/** Judges facts against requirements: every finding, those that hold included, in the order to mend them. */
+/** Checks facts against requirements. Returns all findings in the order to fix them. */
 export function evaluatePreflight(facts: MachineFacts, requirements: Requirements): Finding[] {
   return [
     {
       check: 'user',
       ok: facts.isRoot,
       found: facts.isRoot ? 'root' : 'not root',
-      why: 'mounts, network namespaces, loop devices and containers are made by root alone',
-      remedy: 'run it as root, e.g. with sudo',
+      why: 'mounts, network namespaces, loop devices and containers require root',
+      remedy: 'run as root, e.g. with sudo',
     },
     {
       check: 'Node',
       ok: Number(/^v(\d+)/.exec(facts.nodeVersion)?.[1]) >= MIN_NODE_MAJOR,
       found: facts.nodeVersion,
-      why: `the code uses what Node has since ${MIN_NODE_MAJOR}`,
-      remedy: "start it by bin/keelson, which uses the project's own Node, after npm ci",
+      why: `Node ${MIN_NODE_MAJOR} is required`,
+      remedy: "start bin/keelson, which uses the project's own Node, after npm ci",
     },
     ...requirements.filesystems.map((type): Finding => {
       const ok = facts.filesystems.includes(type);
       return {
         check: `${type} in the kernel`,
         ok,
-        found: ok ? 'present' : 'absent, and modprobe could not load it',
+        found: ok ? 'present' : 'absent; modprobe cannot load it',
         why: FILESYSTEM_REASONS[type] ?? `${type} is mounted`,
         remedy: KERNEL_REMEDY,
       };
     }),
-    // Whoever is not root fails at each of these, which says nothing of the machine.
+    // These fail without root on every machine.
     ...(facts.isRoot ? trialFindings(facts) : []),
     ...requirements.programs.map(({ program: name, why, remedy }): Finding => {
       const path = facts.programs[name];
@@ -107,13 +106,13 @@ export function evaluatePreflight(facts: MachineFacts, requirements: Requirement
       check: 'free disk space',
       ok: facts.freeBytes >= requirements.freeBytes,
       found: `${gib(facts.freeBytes)} under ${facts.dataDir}`,
-      why: `up to ${gib(requirements.freeBytes)} are written for a while`,
-      remedy: 'free some space, or choose another directory with --state-dir',
+      why: `up to ${gib(requirements.freeBytes)} are used temporarily`,
+      remedy: 'free space, or choose another directory with --state-dir',
     },
   ];
 }
 
-/** One block for each finding that does not hold: what, why it matters, what to do. Empty when all hold. */
+/** Returns a block for each failed finding: result, reason, remedy. Empty if none failed. */
 export function describeMissing(findings: readonly Finding[]): string {
   return findings
     .filter(({ ok }) => !ok)
@@ -123,12 +122,7 @@ export function describeMissing(findings: readonly Finding[]): string {
 
 function trialFindings(facts: MachineFacts): Finding[] {
   return [
-    trialFinding(
-      'loop devices',
-      facts.loopDevices,
-      'a pool in a file is a block device by one',
-      KERNEL_REMEDY,
-    ),
+    trialFinding('loop devices', facts.loopDevices, 'a pool in a file needs one', KERNEL_REMEDY),
     trialFinding('veth pairs', facts.veth, "a pod's interface is one end of a veth pair", KERNEL_REMEDY),
     trialFinding(
       'nftables',
@@ -139,7 +133,7 @@ function trialFindings(facts: MachineFacts): Finding[] {
     trialFinding(
       'cgroups',
       facts.cgroups,
-      'every container has a cgroup of its own',
+      'every container needs a cgroup',
       'mount cgroups writable; in a container, start it privileged with --cgroupns=host',
     ),
   ];

@@ -130,7 +130,7 @@ describe('kubectl keelson on a real cluster', { timeout: 5 * MINUTES }, () => {
     );
     const { stdout, code } = await keelson(['doctor']);
     expect(code).toBe(1);
-    expect(stdout).toContain('class fast names pool fast, which no node has');
+    expect(stdout).toContain('class fast requires pool fast, which no node has');
     await kubectl.run(['delete', 'pod/fast', 'pvc/fast', 'storageclass/fast']);
   });
 
@@ -197,7 +197,7 @@ describe('kubectl keelson on a real cluster', { timeout: 5 * MINUTES }, () => {
 
   test('status, volumes and nodes show what there is', async () => {
     const status = await keelson(['status']);
-    expect(status.stdout).toContain('2 of 2 nodes served');
+    expect(status.stdout).toContain('2 of 2 ready');
     expect(status.stdout).toMatch(/default\/full +50Gi +keelson/);
     const volumes = await keelson(['volumes', '-o', 'wide']);
     expect(volumes.stdout).toMatch(/default +calm +node-[12] +default +64 MiB +Ready +- +0/);
@@ -236,24 +236,24 @@ describe('kubectl keelson on a real cluster', { timeout: 5 * MINUTES }, () => {
     await runCommand(kubectl.file, [...config, 'set-context', context, '--user=dev'], { env });
     const { stdout } = await keelson(['why', 'pvc/full', '-o', 'json'], limited);
     const answer = JSON.parse(stdout) as Answer;
-    expect(answer.hidden.join('\n')).toContain('you may not read nodes in the whole cluster');
+    expect(answer.hidden.join('\n')).toContain('no permission to read nodes in all namespaces');
     expect(['ReportedByController', 'Unschedulable']).toContain(answer.reason);
     expect(answer.nodes).toEqual([]);
   });
 
-  test('what is not there is answered with what is', async () => {
+  test('lists existing claims when a claim does not exist', async () => {
     const { stderr, code } = await keelson(['why', 'pvc/nobody']);
     expect(code).toBe(1);
-    expect(stderr).toMatch(/there is no claim default\/nobody; there are .*full/);
+    expect(stderr).toMatch(/claim default\/nobody not found; found .*full/);
   });
 
-  test('a node that is lost is given up when its name is typed, and its claims go without it', async () => {
+  test('releases a lost node when its name is typed, so that its claims can be deleted', async () => {
     const spec = { nodeSelector: { 'kubernetes.io/hostname': 'node-2' } };
     await kubectl.apply([claim('lost', 'keelson-retain', '64Mi'), pod('lost', spec)]);
     expect((await untilReason('pod/lost', 'Running')).verdict).toBe('well');
     const refused = await keelson(['release', 'node/node-2', '--yes']);
     expect(refused.code).toBe(1);
-    expect(refused.stderr).toContain('node node-2 is Ready and can serve its volumes: nothing is given up');
+    expect(refused.stderr).toContain('node node-2 is Ready and serves its volumes: nothing is released');
 
     await cluster.stopNode('node-2');
     await kubectl.wait('node/node-2', 'condition=Ready=Unknown', { timeoutMs: MINUTES });

@@ -1,12 +1,13 @@
 export const SHELLS = ['bash', 'zsh', 'fish'] as const;
-export type Shell = (typeof SHELLS)[number];
+type Shell = (typeof SHELLS)[number];
 
 /** Returns a script that completes `keelson` by calling it with `__complete`. */
 export function completionScript(shell: Shell): string {
   return { bash: BASH, zsh: ZSH, fish: FISH }[shell];
 }
 
-// Directives: completion.ts. A word that holds = or : is several words for bash, which replaces the last.
+// Directives: completion.ts. A word that holds = or : is several words for bash, which replaces the
+// last.
 const BASH = `# bash completion for keelson; load with: source <(keelson completion bash)
 __keelson_complete() {
   local line=\${COMP_LINE:0:COMP_POINT} words=() out directive cur candidate

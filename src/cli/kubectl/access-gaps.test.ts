@@ -79,7 +79,7 @@ function reviewer(denies: (asked: Attributes) => boolean): Pick<KubeClient, 'cre
   };
 }
 
-test('what an account lacks is named by resource, with its verbs', async () => {
+test('lists missing rights by resource, with their verbs', async () => {
   const client = reviewer(
     ({ resource, subresource, name, namespace }) =>
       (resource === 'nodes' && subresource === undefined) ||
@@ -97,7 +97,7 @@ test('what an account lacks is named by resource, with its verbs', async () => {
   ]);
 });
 
-test('an account that is not there is not asked about', async () => {
+test('skips missing accounts', async () => {
   expect(
     await findAccessGaps(
       ['default'],
@@ -107,7 +107,7 @@ test('an account that is not there is not asked about', async () => {
   ).toEqual([]);
 });
 
-test('whoever may not ask is told so', async () => {
+test('names the missing right to create SubjectAccessReviews', async () => {
   const client: Pick<KubeClient, 'create'> = {
     create: async () => await Promise.reject(new Fault('denied', 'no')),
   };

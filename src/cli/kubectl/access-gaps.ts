@@ -28,7 +28,7 @@ const REVIEWS: Resource<SubjectAccessReview> = {
   namespaced: false,
 };
 
-/** Asks the API server what the service accounts of Keelson that there are may not do. Writes nothing: a review is not kept. */
+/** Reviews the access of Keelson's service accounts. SubjectAccessReviews are not stored. */
 export async function findAccessGaps(
   accounts: readonly string[],
   namespace: string,
@@ -39,7 +39,9 @@ export async function findAccessGaps(
     return await Promise.all(
       known.map(async ([account, needed]) => {
         const answers = await Promise.all(
-          needed.map(async (right) => ((await mayDo(client, { account, namespace, right })) ? [] : [right])),
+          needed.map(async (right) =>
+            (await isAllowed(client, { account, namespace, right })) ? [] : [right],
+          ),
         );
         return { account, lacks: describeRights(answers.flat(), namespace) };
       }),
@@ -50,7 +52,7 @@ export async function findAccessGaps(
   }
 }
 
-/** `get/watch nodes`: the verbs of one resource together. */
+/** Groups verbs by resource: `get/watch nodes`. */
 function describeRights(rights: readonly Right[], namespace: string): readonly string[] {
   const places = Map.groupBy(rights, ({ resource, group, name, isOwnNamespace }) =>
     [
@@ -62,16 +64,16 @@ function describeRights(rights: readonly Right[], namespace: string): readonly s
   return [...places].map(([place, those]) => `${those.map(({ verb }) => verb).join('/')} ${place}`);
 }
 
-interface Question {
+interface AccessQuestion {
   readonly account: string;
-  /** Keelson's own. */
+  /** Namespace of Keelson. */
   readonly namespace: string;
   readonly right: Right;
 }
 
-async function mayDo(
+async function isAllowed(
   client: Pick<KubeClient, 'create'>,
-  { account, namespace, right: { verb, group, resource, name, isOwnNamespace } }: Question,
+  { account, namespace, right: { verb, group, resource, name, isOwnNamespace } }: AccessQuestion,
 ): Promise<boolean> {
   const [plural = '', subresource] = resource.split('/');
   const review = await client.create(REVIEWS, {

@@ -31,7 +31,7 @@ function overview(change: Partial<Overview>, classes: readonly StorageClass[] = 
     nodeObjects,
     nodes: [],
     volumes: [],
-    waiting: [],
+    pending: [],
     systemPods: [],
     lease: undefined,
     ...change,
@@ -70,9 +70,9 @@ test.each<[string, Partial<ClusterCondition>, string]>([
   [
     'a kind is of another release',
     { kinds: installed.map((kind) => ({ ...kind, spec: { versions: [] } })) },
-    'of another release',
+    'from another release',
   ],
-  ['there is no CSIDriver', { driver: undefined }, 'CSIDriver: there is no CSIDriver keelson.dev'],
+  ['there is no CSIDriver', { driver: undefined }, 'CSIDriver: CSIDriver keelson.dev not found'],
   [
     'the CSIDriver wants an attachment',
     { driver: { spec: { storageCapacity: true, podInfoOnMount: true } } },
@@ -81,14 +81,14 @@ test.each<[string, Partial<ClusterCondition>, string]>([
   [
     'an account lacks a right',
     { access: [{ account: 'keelson-agent', lacks: ['patch nodes'] }] },
-    'keelson-agent may not patch nodes',
+    'keelson-agent cannot patch nodes',
   ],
   [
     'the leader is silent',
     { overview: overview({ lease: lease('2026-01-01T00:08:00Z') }) },
-    'c_1 renewed its lease 120 s ago, and has 15 s',
+    'c_1 renewed its lease 120 s ago; it expires after 15 s',
   ],
-  ['there is no class', { overview: overview({}, []) }, 'there is none of Keelson'],
+  ['there is no class', { overview: overview({}, []) }, 'no StorageClass of Keelson'],
   [
     'a class has an unknown parameter',
     { overview: overview({}, [{ ...local, parameters: { pol: 'x' } }]) },
@@ -97,12 +97,12 @@ test.each<[string, Partial<ClusterCondition>, string]>([
   [
     'a class names a pool that is nowhere',
     { overview: overview({}, [{ ...local, parameters: { pool: 'fast' } }]) },
-    'names pool fast',
+    'requires pool fast',
   ],
   [
     'a class selects pools that are nowhere',
     { overview: overview({}, [{ ...local, parameters: { poolSelector: 'media=ssd' } }]) },
-    'class local selects pools with media=ssd, and no pool of any node is one',
+    'class local selects pools with media=ssd, which matches no pool',
   ],
   ['data is lost', { overview: overview({ volumes: [lost] }) }, 'pvc-1 on n1 is lost: empty disk'],
   [

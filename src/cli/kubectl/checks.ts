@@ -14,7 +14,7 @@ import { ageOf } from './claim-facts.ts';
 import { nodeProblems } from './nodes-verb.ts';
 import type { Overview } from './overview.ts';
 
-/** A CustomResourceDefinition, as far as it is compared. */
+/** The compared part of a CustomResourceDefinition. */
 export interface InstalledKind extends KubeObject {
   readonly spec?: {
     readonly versions?: readonly {
@@ -25,20 +25,20 @@ export interface InstalledKind extends KubeObject {
   readonly status?: { readonly conditions?: readonly { readonly type: string; readonly status: string }[] };
 }
 
-/** Who may not do what it must. */
+/** Rights that a service account lacks. */
 export interface AccessGap {
   readonly account: string;
   readonly lacks: readonly string[];
 }
 
-/** All that the checks of a cluster look at. */
+/** Input of the checks. */
 export interface ClusterCondition {
   readonly overview: Overview;
   readonly kinds: readonly InstalledKind[];
   readonly driver: CsiDriver | undefined;
-  /** Of kubelets, which write theirs every few seconds. */
+  /** Leases of kubelets, renewed every few seconds. */
   readonly nodeLeases: readonly Lease[];
-  /** Undefined where it could not be found out; `why` says why. */
+  /** `why` is the reason if the reviews failed. */
   readonly access: readonly AccessGap[] | { readonly why: string };
   readonly nowMs: number;
 }
@@ -46,7 +46,7 @@ export interface ClusterCondition {
 const STUCK_SECONDS = 300;
 const MAX_SKEW_MS = 30_000;
 
-/** Every check of the cluster, those that hold too. */
+/** Returns the results of all checks. */
 export function checkCluster(condition: ClusterCondition): readonly Finding[] {
   return [
     checkKinds(condition),
@@ -92,14 +92,14 @@ function checkKinds({ kinds }: ClusterCondition): Finding {
       canonicalJson(spec?.versions?.[0]?.schema?.openAPIV3Schema);
     return schemaOf(installed) === schemaOf(wanted)
       ? []
-      : [`${name} is of another release than this command`];
+      : [`${name} is from another release than this command`];
   });
   return finding(
     'CRDs',
     faults,
-    `${KINDS.length} kinds, of this release`,
-    'fields that a CRD does not know are dropped by the API server in silence',
-    'kubectl apply --server-side -f deploy/crds, of the release that runs',
+    `${KINDS.length} kinds of this release`,
+    'the API server drops fields that a CRD does not define',
+    'kubectl apply --server-side -f deploy/crds of the running release',
   );
 }
 
@@ -107,7 +107,7 @@ function checkDriver({ driver }: ClusterCondition): Finding {
   const { attachRequired, storageCapacity, podInfoOnMount } = driver?.spec ?? {};
   const faults =
     driver === undefined
-      ? [`there is no CSIDriver ${DRIVER_NAME}`]
+      ? [`CSIDriver ${DRIVER_NAME} not found`]
       : [
           ...(attachRequired === false ? [] : ['attachRequired is not false']),
           ...(storageCapacity === true ? [] : ['storageCapacity is not true']),
@@ -117,25 +117,25 @@ function checkDriver({ driver }: ClusterCondition): Finding {
     'CSIDriver',
     faults,
     DRIVER_NAME,
-    'without it kubelet waits for an attachment that nobody makes, and the scheduler does not look at free space',
+    'without it kubelet waits for a VolumeAttachment, and the scheduler ignores free space',
     'kubectl apply -k deploy/',
   );
 }
 
 function checkAccess({ access }: ClusterCondition): Finding {
   if ('why' in access) {
-    return finding('access of controller and agents', [], `not checked: ${access.why}`, '', '');
+    return finding('access of service accounts', [], `not checked: ${access.why}`, '', '');
   }
   return finding(
-    'access of controller and agents',
+    'access of service accounts',
     access
       .filter(({ lacks }) => lacks.length > 0)
-      .map(({ account, lacks }) => `${account} may not ${lacks.join(', ')}`),
+      .map(({ account, lacks }) => `${account} cannot ${lacks.join(', ')}`),
     access.length === 0
-      ? 'no service accounts of Keelson: nothing is deployed in the cluster'
+      ? 'no service accounts: Keelson is not deployed in the cluster'
       : access.map(({ account }) => account).join(', '),
-    'what is forbidden fails again and again, and is to be seen in logs alone',
-    'apply the RBAC of deploy/ again',
+    'forbidden requests fail repeatedly, and appear only in logs',
+    'apply deploy/rbac.yaml of the running release',
   );
 }
 
@@ -146,18 +146,20 @@ function checkController({ overview: { lease }, nowMs }: ClusterCondition): Find
     lease === undefined
       ? []
       : holderIdentity === ''
-        ? ['nobody holds the lease']
+        ? ['the lease has no holder']
         : unresponsive > leaseDurationSeconds
-          ? [`${holderIdentity} renewed its lease ${unresponsive} s ago, and has ${leaseDurationSeconds} s`]
+          ? [
+              `${holderIdentity} renewed its lease ${unresponsive} s ago; it expires after ${leaseDurationSeconds} s`,
+            ]
           : [];
   return finding(
     'controller',
     faults,
     lease === undefined
-      ? 'no lease: it runs without leader election, or not at all'
-      : `${holderIdentity} leads`,
-    'without it claims get no volumes; what is there goes on',
-    'look at the pods of the Deployment keelson-controller',
+      ? 'no lease: not running, or running without leader election'
+      : `leader ${holderIdentity}`,
+    'without the controller claims get no volumes; existing volumes keep working',
+    'inspect the pods of the Deployment keelson-controller',
   );
 }
 
@@ -171,9 +173,9 @@ function checkAgents({ overview: { nodes, nodeObjects } }: ClusterCondition): Fi
   return finding(
     'agents',
     faults,
-    `serve all ${nodes.length} nodes`,
+    `serving on all ${nodes.length} nodes`,
     'a node without its agent gets no new volumes and no new pods',
-    '"kubectl keelson nodes" lists them; on the node, "keelson doctor" says what it lacks',
+    'see "kubectl keelson nodes"; on the node, run "keelson doctor"',
   );
 }
 
@@ -188,14 +190,12 @@ function checkClasses({ overview: { cluster, nodes } }: ClusterCondition): Findi
     try {
       const { pool, poolSelector } = parseClassParameters(storageClass);
       if (pool !== undefined && !pools.some(({ name }) => name === pool)) {
-        return [`class ${storageClass.name} names pool ${pool}, which no node has`];
+        return [`class ${storageClass.name} requires pool ${pool}, which no node has`];
       }
       if (poolSelector === undefined) return [];
       return pools.some((candidate) => strangenessOf(candidate, { poolSelector }) === undefined)
         ? []
-        : [
-            `class ${storageClass.name} selects pools with ${poolSelector.text}, and no pool of any node is one`,
-          ];
+        : [`class ${storageClass.name} selects pools with ${poolSelector.text}, which matches no pool`];
     } catch (error) {
       return [Fault.from(error).message];
     }
@@ -203,14 +203,14 @@ function checkClasses({ overview: { cluster, nodes } }: ClusterCondition): Findi
   return finding(
     'StorageClasses',
     [
-      ...(ours.length === 0 ? ['there is none of Keelson'] : faults),
+      ...(ours.length === 0 ? ['no StorageClass of Keelson'] : faults),
       ...(defaults.length > 1
-        ? [`${defaults.map(({ metadata }) => metadata?.name ?? '').join(' and ')} are all the default`]
+        ? [`${defaults.map(({ metadata }) => metadata?.name ?? '').join(' and ')} are all marked as default`]
         : []),
     ],
     ours.map(({ name }) => name).join(', '),
-    'claims of a class that cannot be understood stay Pending',
-    'delete the class and create it again: its parameters cannot be changed',
+    'claims of an invalid class stay Pending',
+    'delete and re-create the class: its parameters are immutable',
   );
 }
 
@@ -229,8 +229,8 @@ function checkClocks({ nodeLeases }: ClusterCondition): Finding {
     'clocks of nodes',
     faults,
     `${nodeLeases.length} within ${MAX_SKEW_MS / 1_000} s of the API server's`,
-    'certificates and tokens are refused, and times in status mean nothing',
-    'let a time service (chrony, systemd-timesyncd) run on the node',
+    'certificates and tokens are rejected, and times in status are wrong',
+    'run a time service (chrony, systemd-timesyncd) on the node',
   );
 }
 
@@ -243,11 +243,11 @@ function checkCapacities({ overview: { nodeObjects, nodes } }: ClusterCondition)
     'published capacities',
     stale.map(
       ({ metadata, nodeTopology }) =>
-        `${metadata?.name ?? ''} is of ${nodeTopology?.matchLabels?.[TOPOLOGY_KEY] ?? 'no node'}, which is gone`,
+        `${metadata?.name ?? ''} is for ${nodeTopology?.matchLabels?.[TOPOLOGY_KEY] ?? 'no node'}, which does not exist`,
     ),
-    `${nodeObjects.capacities.length}, each of a node that is there`,
-    'the scheduler counts on room that nobody has',
-    'they go with their node while the controller runs; else delete them by kubectl',
+    `${nodeObjects.capacities.length}, each for an existing node`,
+    'the scheduler counts capacity that does not exist',
+    'the controller deletes them with their node; without it, delete them with kubectl',
   );
 }
 
@@ -257,9 +257,9 @@ function checkInventories({ overview: { nodeObjects, nodes } }: ClusterCondition
   return finding(
     'inventories',
     stale.map(({ metadata }) => `${metadata?.name ?? ''} has no Node`),
-    `${nodeObjects.inventories.length}, each of a node that is there`,
-    'it speaks of a machine that is not in the cluster',
-    'bring the node back, or: kubectl delete nodeinventory NAME',
+    `${nodeObjects.inventories.length}, each for an existing node`,
+    'the NodeInventory describes a machine outside of the cluster',
+    'restore the node, or: kubectl delete nodeinventory NAME',
   );
 }
 
@@ -273,24 +273,24 @@ function checkVolumes({ overview: { volumes } }: ClusterCondition): Finding {
         `${name} on ${node} is ${mark ?? ''}${message === '' ? '' : `: ${message}`}`,
     ),
     `${volumes.length}${kept === 0 ? '' : `, of which ${kept} kept without a claim`}`,
-    'their claims cannot be used, or they hold space for nobody',
-    '"kubectl keelson volumes" lists them and says what each mark means',
+    'their claims are unusable, or their space is wasted',
+    '"kubectl keelson volumes" explains each mark',
   );
 }
 
 function checkOwners({ overview: { cluster } }: ClusterCondition): Finding {
   const ours = [...cluster.owners.store.values()].filter(({ spec }) => spec?.csi?.driver === DRIVER_NAME);
-  const bare = ours.filter(
+  const unmanaged = ours.filter(
     ({ spec }) => cluster.volumes.store.byIndex('handle', spec?.csi?.volumeHandle ?? '').length === 0,
   );
   return finding(
     'PersistentVolumes',
-    bare.map(
+    unmanaged.map(
       ({ metadata, spec }) => `${metadata?.name ?? ''} (${spec?.csi?.volumeHandle ?? ''}) has no LocalVolume`,
     ),
     `${ours.length}, each with its LocalVolume`,
-    'nothing of Keelson knows the volume: it cannot be mounted, grown or deleted',
-    'look on its node with "keelson status" whether the data is there',
+    'Keelson does not manage the volume: it cannot be mounted, expanded or deleted',
+    'on its node, look for the volume with "keelson status"',
   );
 }
 
@@ -311,8 +311,8 @@ function checkFinalizers({ overview: { cluster }, nowMs }: ClusterCondition): Fi
       ),
       ...owners.map(({ metadata }) => `PersistentVolume ${metadata?.name ?? ''} waits for the controller`),
     ],
-    'none is held for long',
-    'what is deleted stays until its data is gone, and somebody does not say that it is',
-    'bring the agent of that node, or the controller, back; taking a finalizer off by hand leaves the data on the disk',
+    `none blocks a deletion for more than ${STUCK_SECONDS} s`,
+    'a deleted object remains until its agent or the controller confirms that the data is deleted',
+    'restart the agent of that node or the controller; removing the finalizer leaves the data on the disk',
   );
 }

@@ -11,7 +11,7 @@ import {
   volumeView,
 } from '../../controller/context/views.ts';
 import { DRIVER_NAME, TOPOLOGY_KEY } from '../../core/volumes/driver.ts';
-import { volumeNameOf } from '../../core/claims/provision.ts';
+import { type NodeView, volumeNameOf } from '../../core/claims/provision.ts';
 import { parseQuantity } from '../../core/kube-text/quantity.ts';
 import type { Blind, ClaimFacts, OwnerFacts } from '../../core/why/claim-facts.ts';
 import type { LeaderFacts, PinnedVolume, PodFacts } from '../../core/why/facts.ts';
@@ -34,31 +34,31 @@ import { leaderFacts, readLease } from './leader.ts';
 import { nodeFacts, type NodeObjects, readNodeObjects } from './node-facts.ts';
 import { podFacts } from './pod-facts.ts';
 
-/** What explanations are made from: everything of one namespace and of the cluster, read at once. */
-export interface Picture {
+/** Input of explanations: the objects of one namespace and of the cluster. */
+export interface ClusterSnapshot {
   readonly reader: ClusterReader;
-  /** The same stores as the controller's, filled once. */
+  /** The controller's stores, filled once. */
   readonly cluster: Cluster;
   readonly sources: CloneSources;
   readonly nodeObjects: NodeObjects;
-  /** Of the namespace. */
+  /** Pods of the namespace. */
   readonly pods: readonly Pod[];
   readonly leader: LeaderFacts | undefined;
   readonly nowMs: number;
 }
 
-export interface PictureOptions {
+interface ClusterSnapshotOptions {
   readonly namespace: string;
-  /** Where the controller is. */
+  /** Namespace of the controller. */
   readonly systemNamespace: string;
   readonly nowMs: number;
 }
 
-/** All reads at once. */
-export async function readPicture(
-  { namespace, systemNamespace, nowMs }: PictureOptions,
+/** Reads all objects concurrently. */
+export async function readClusterSnapshot(
+  { namespace, systemNamespace, nowMs }: ClusterSnapshotOptions,
   { client, reader }: { readonly client: KubeClient; readonly reader: ClusterReader },
-): Promise<Picture> {
+): Promise<ClusterSnapshot> {
   const cluster = createCluster({ client, logger: createLogger({ level: 'silent', name: 'cli' }) });
   const [claims, classes, volumes, owners, nodeObjects, pods, lease] = await Promise.all([
     reader.list(PERSISTENT_VOLUME_CLAIMS, { namespace }),
@@ -79,9 +79,12 @@ export async function readPicture(
   return { reader, cluster, sources, nodeObjects, pods, leader: leaderFacts(lease, nowMs), nowMs };
 }
 
-/** All that is known of one claim. */
-export async function claimFacts(picture: Picture, claim: PersistentVolumeClaim): Promise<ClaimFacts> {
-  const { reader, cluster, sources, nodeObjects, leader, nowMs } = picture;
+/** Returns the facts about one claim. */
+export async function claimFacts(
+  snapshot: ClusterSnapshot,
+  claim: PersistentVolumeClaim,
+): Promise<ClaimFacts> {
+  const { reader, cluster, sources, nodeObjects, leader, nowMs } = snapshot;
   const view = claimView(claim);
   const name = volumeNameOf(view.uid);
   const owner = cluster.owners.store.get(view.volumeName === '' ? name : view.volumeName);
@@ -91,8 +94,7 @@ export async function claimFacts(picture: Picture, claim: PersistentVolumeClaim)
   const storageClass = cluster.classes.store.get(classNameOf(claim));
   const ours = classView(storageClass);
   const except = volume?.metadata?.name;
-  const pods = picture.pods.map(podFacts).filter(({ phase }) => phase !== 'Succeeded' && phase !== 'Failed');
-  const users = pods.filter(({ claimNames }) => claimNames.includes(view.name)).sort(pendingFirst);
+  const users = usersOf(snapshot.pods, view.name);
   return {
     state: {
       claim: view,
@@ -101,17 +103,9 @@ export async function claimFacts(picture: Picture, claim: PersistentVolumeClaim)
       isOwned: owner !== undefined,
       isOffered: hasAvailableVolume(cluster.owners.store, view),
       isOverdue: false,
-      nodes: new Map(
-        nodeObjects.nodes.map((node) => {
-          const nodeName = node.metadata?.name ?? '';
-          const placed = cluster.volumes.store
-            .byIndex('node', nodeName)
-            .filter(({ metadata }) => metadata?.name !== except);
-          return [nodeName, nodeView(node, cluster.inventories.store.get(nodeName), placed)];
-        }),
-      ),
+      nodes: nodeViews(snapshot, except),
       source: ours && sources.find(view),
-      // The controller alone knows who has just refused; what came of it is in the events.
+      // Known to the controller alone; the events show the result.
       avoid: new Map(),
     },
     phase: claim.status?.phase ?? 'Pending',
@@ -121,10 +115,7 @@ export async function claimFacts(picture: Picture, claim: PersistentVolumeClaim)
       provisioner: storageClass.provisioner,
       canExpand: storageClass.allowVolumeExpansion === true,
     },
-    ourClasses: [...cluster.classes.store.values()]
-      .filter(({ provisioner }) => provisioner === DRIVER_NAME)
-      .map(({ metadata }) => metadata?.name ?? '')
-      .sort(),
+    ourClasses: ourClasses(cluster),
     volume: volume && {
       name: volume.metadata?.name ?? '',
       ageSeconds: ageOf(volume.metadata?.creationTimestamp, nowMs),
@@ -137,7 +128,7 @@ export async function claimFacts(picture: Picture, claim: PersistentVolumeClaim)
       ({ type, message, reason }) => `${type}: ${message ?? reason ?? ''}`,
     ),
     pods: users,
-    pinned: users[0] === undefined ? [] : pinnedVolumes(picture, users[0]),
+    pinned: users[0] === undefined ? [] : pinnedVolumes(snapshot, users[0]),
     nodes: nodeFacts(nodeObjects, cluster, reader, except),
     clones: cluster.claims.store
       .byIndex('source', `${view.namespace}/${view.name}`)
@@ -149,9 +140,40 @@ export async function claimFacts(picture: Picture, claim: PersistentVolumeClaim)
   };
 }
 
-/** Where the volumes are that a pod's claims have already. */
+function usersOf(pods: readonly Pod[], claimName: string): readonly PodFacts[] {
+  return pods
+    .map(podFacts)
+    .filter(({ phase }) => phase !== 'Succeeded' && phase !== 'Failed')
+    .filter(({ claimNames }) => claimNames.includes(claimName))
+    .sort(pendingFirst);
+}
+
+/** Returns the controller's view of each node, without the volume `except`. */
+function nodeViews(
+  { cluster, nodeObjects }: ClusterSnapshot,
+  except: string | undefined,
+): ReadonlyMap<string, NodeView> {
+  return new Map(
+    nodeObjects.nodes.map((node) => {
+      const name = node.metadata?.name ?? '';
+      const placed = cluster.volumes.store
+        .byIndex('node', name)
+        .filter(({ metadata }) => metadata?.name !== except);
+      return [name, nodeView(node, cluster.inventories.store.get(name), placed)];
+    }),
+  );
+}
+
+function ourClasses({ classes }: ClusterSnapshot['cluster']): readonly string[] {
+  return [...classes.store.values()]
+    .filter(({ provisioner }) => provisioner === DRIVER_NAME)
+    .map(({ metadata }) => metadata?.name ?? '')
+    .sort();
+}
+
+/** Returns the nodes of the bound volumes of a pod. */
 export function pinnedVolumes(
-  { cluster }: Picture,
+  { cluster }: ClusterSnapshot,
   { namespace, claimNames }: PodFacts,
 ): readonly PinnedVolume[] {
   return claimNames.flatMap((claimName) => {
@@ -162,7 +184,7 @@ export function pinnedVolumes(
   });
 }
 
-/** The nodes of a PersistentVolume of ours; undefined for others, whose rules are their own. */
+/** Returns the nodes of a PersistentVolume of Keelson; undefined for other drivers. */
 function nodesOf(owner: PersistentVolume | undefined): readonly string[] | undefined {
   const terms = owner?.spec?.nodeAffinity?.required?.nodeSelectorTerms ?? [];
   const found = terms.flatMap(({ matchExpressions = [] }) =>
@@ -205,7 +227,7 @@ function pendingFirst(a: PodFacts, b: PodFacts): number {
   return Number(a.nodeName !== undefined) - Number(b.nodeName !== undefined) || (a.name < b.name ? -1 : 1);
 }
 
-/** Whole seconds since `time`; 0 for none, or one that our clock has not reached. */
+/** Returns whole seconds since `time`; 0 if it is absent or in the future. */
 export function ageOf(time: string | undefined, nowMs: number): number {
   const ms = nowMs - Date.parse(time ?? '');
   return Number.isFinite(ms) ? Math.max(0, Math.floor(ms / 1_000)) : 0;

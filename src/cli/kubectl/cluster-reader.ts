@@ -2,12 +2,12 @@ import { Fault, isFault } from '../../core/fault.ts';
 import { type KubeClient, listAll, type Selection } from '../../kube/client.ts';
 import type { KubeObject, ObjectName, Resource } from '../../kube/resource.ts';
 
-export interface ClusterReaderDeps {
+interface ClusterReaderDeps {
   readonly client: Pick<KubeClient, 'get' | 'list'>;
   readonly signal: AbortSignal;
 }
 
-/** Reads what its user may read, and remembers what that was not: an answer must not rest on what was only hidden. */
+/** Reads objects and records what the user may not read, so that no result relies on it. */
 export class ClusterReader {
   readonly #deps: ClusterReaderDeps;
   readonly #hidden = new Map<string, string>();
@@ -16,7 +16,7 @@ export class ClusterReader {
     this.#deps = deps;
   }
 
-  /** What could not be read, in words. */
+  /** What could not be read, human-readable. */
   get hidden(): readonly string[] {
     return [...this.#hidden.values()];
   }
@@ -26,13 +26,13 @@ export class ClusterReader {
     return this.#hidden.has(plural);
   }
 
-  /** Throws `denied` when objects of a kind, without which there is no answer, may not be read. */
+  /** Throws `denied` if a required kind could not be read. */
   demand({ plural }: Pick<Resource<KubeObject>, 'plural'>): void {
     const why = this.#hidden.get(plural);
     if (why !== undefined) throw new Fault('denied', why);
   }
 
-  /** All objects that `selection` selects; none where they may not be read or their kind is not installed. */
+  /** Lists objects; an empty list if they may not be read or their CRD is missing. */
   async list<T extends KubeObject>(resource: Resource<T>, selection: Selection = {}): Promise<readonly T[]> {
     const { client, signal } = this.#deps;
     try {
@@ -43,7 +43,7 @@ export class ClusterReader {
     }
   }
 
-  /** One object; undefined when there is none, or it may not be read. */
+  /** Gets an object; undefined if it does not exist or may not be read. */
   async find<T extends KubeObject>(resource: Resource<T>, name: ObjectName): Promise<T | undefined> {
     const { client, signal } = this.#deps;
     try {
@@ -58,13 +58,13 @@ export class ClusterReader {
   #hide({ plural, group }: Resource<KubeObject>, error: unknown, namespace: string | undefined): void {
     const full = group === '' ? plural : `${plural}.${group}`;
     if (isFault(error, 'denied')) {
-      const where = namespace === undefined ? 'in the whole cluster' : `in namespace ${namespace}`;
-      this.#hidden.set(plural, `you may not read ${full} ${where}`);
+      const where = namespace === undefined ? 'in all namespaces' : `in namespace ${namespace}`;
+      this.#hidden.set(plural, `no permission to read ${full} ${where}`);
       return;
     }
-    // Of a list, 404 speaks of the kind.
+    // 404 of a list: the kind is not installed.
     if (isFault(error, 'not-found')) {
-      this.#hidden.set(plural, `the API server knows no ${full}: are the CRDs of Keelson installed?`);
+      this.#hidden.set(plural, `the API server has no ${full}; install the CRDs of Keelson`);
       return;
     }
     throw error;

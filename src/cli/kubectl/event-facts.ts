@@ -2,7 +2,7 @@ import type { EventFacts } from '../../core/why/facts.ts';
 import { EVENTS, type KubeEvent } from '../../kube/built-in.ts';
 import type { ClusterReader } from './cluster-reader.ts';
 
-/** The events about one object, newest first. */
+/** Returns the events about one object, newest first. */
 export async function eventsOf(
   reader: ClusterReader,
   {
@@ -23,13 +23,13 @@ export async function eventsOf(
       isWarning: event.type === 'Warning',
       reason: event.reason ?? '',
       note: event.note ?? '',
-      reporter: event.reportingController ?? event.deprecatedSource?.component ?? 'somebody',
+      reporter: event.reportingController ?? event.deprecatedSource?.component ?? 'unknown',
       ageSeconds: Math.max(0, Math.floor((nowMs - atMs) / 1_000)),
       count: event.series?.count ?? event.deprecatedCount ?? 1,
     }));
 }
 
-/** Three generations of events say it in three places. */
+/** Three API generations store it in three fields. */
 function lastSeenMs({ series, deprecatedLastTimestamp, eventTime, metadata }: KubeEvent): number {
   const texts = [series?.lastObservedTime, deprecatedLastTimestamp, eventTime, metadata?.creationTimestamp];
   return Math.max(...texts.map((text) => Date.parse(text ?? '')).filter(Number.isFinite), 0);

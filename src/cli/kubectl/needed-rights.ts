@@ -1,19 +1,19 @@
-/** One thing that an account must be allowed to do. */
+/** One permission. */
 export interface Right {
   readonly verb: string;
   readonly group: string;
-  /** Plural, with its subresource: `nodes/status`. */
+  /** Plural, with a subresource: `nodes/status`. */
   readonly resource: string;
-  /** The one object that it is needed for; undefined for all. */
+  /** `resourceNames`; undefined for all objects. */
   readonly name: string | undefined;
-  /** Needed in Keelson's own namespace alone, else in the whole cluster. */
+  /** In Keelson's namespace only, by a Role; otherwise by a ClusterRole. */
   readonly isOwnNamespace: boolean;
 }
 
 const READ = ['get', 'list', 'watch'] as const;
 const FOLLOW = ['list', 'watch'] as const;
 
-/** What each service account needs, as deploy/rbac.yaml grants it: no less, so that doctor sees every gap, and no more. */
+/** Permissions of each service account; equal to deploy/rbac.yaml, which a test compares. */
 export const NEEDED_RIGHTS: Readonly<Record<string, readonly Right[]>> = {
   'keelson-controller': [
     ...rights('', 'persistentvolumeclaims', [...READ, 'patch']),
@@ -40,9 +40,9 @@ export const NEEDED_RIGHTS: Readonly<Record<string, readonly Right[]>> = {
     ...rights('groupsnapshot.storage.k8s.io', 'volumegroupsnapshotcontents/status', ['patch']),
     ...rights('coordination.k8s.io', 'leases', FOLLOW, { name: 'snapshot-controller-leader' }),
     ...rights('keelson.dev', 'nodeinventories', [...READ, 'delete']),
-    // That nobody keeps one true any more.
+    // The condition of an unresponsive agent.
     ...rights('keelson.dev', 'nodeinventories/status', ['patch']),
-    // Those of the agents.
+    // The agents' pods.
     ...rights('', 'pods', FOLLOW, { isOwnNamespace: true }),
     ...rights('', 'nodes', [...READ, 'patch']),
     ...rights('', 'nodes/status', ['patch']),
@@ -50,7 +50,7 @@ export const NEEDED_RIGHTS: Readonly<Record<string, readonly Right[]>> = {
       ...rights('keelson.dev', plural, READ),
       ...rights('keelson.dev', `${plural}/status`, ['patch']),
     ]),
-    // Its finalizer.
+    // The finalizer.
     ...rights('keelson.dev', 'storagepools', ['patch']),
     ...rights('events.k8s.io', 'events', ['create', 'patch']),
     ...rights('coordination.k8s.io', 'leases', ['create'], { isOwnNamespace: true }),

@@ -19,29 +19,29 @@ import {
 import type { ClusterReader } from './cluster-reader.ts';
 import { podFacts } from './pod-facts.ts';
 
-/** What the API holds of nodes. */
+/** API objects of nodes. */
 export interface NodeObjects {
   readonly nodes: readonly Node[];
   readonly csiNodes: readonly CsiNode[];
   readonly inventories: readonly NodeInventory[];
   readonly capacities: readonly CsiStorageCapacity[];
-  /** Pods that are on nodes and not over. */
+  /** Running or starting pods on nodes. */
   readonly pods: readonly Pod[];
-  /** Pods of agents; none where agents run outside of the cluster. */
+  /** Pods of agents; empty if agents run outside of the cluster. */
   readonly agentPods: readonly Pod[];
 }
 
-export interface NodeReadOptions {
-  /** Where the agents' pods are. */
+interface NodeReadOptions {
+  /** Namespace of the agents' pods. */
   readonly systemNamespace: string;
-  /** Pods of the whole cluster are many: left out where nothing is asked of them. */
+  /** Whether to read pods of all namespaces. */
   readonly withPods: boolean;
 }
 
-/** Pods that hold resources: those that are over hold none. */
+/** Terminated pods hold no resources. */
 const ON_NODES = 'spec.nodeName!=,status.phase!=Succeeded,status.phase!=Failed';
 
-/** All reads at once. */
+/** Reads all objects concurrently. */
 export async function readNodeObjects(
   reader: ClusterReader,
   { systemNamespace, withPods }: NodeReadOptions,
@@ -57,7 +57,7 @@ export async function readNodeObjects(
   return { nodes, csiNodes, inventories, capacities, pods, agentPods };
 }
 
-/** Each node, by name; `except` is the volume that is not to be counted against its node. */
+/** Returns facts by node name; does not count the volume `except` against its node. */
 export function nodeFacts(
   objects: NodeObjects,
   { volumes }: Pick<Cluster, 'volumes'>,
@@ -92,7 +92,7 @@ export function nodeFacts(
   return facts.sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 
-/** A kubelet without drivers writes null for the list, whatever the type says. */
+/** A kubelet without drivers writes null, unlike the type. */
 function driversOf(csiNode: CsiNode | undefined): readonly string[] {
   const drivers = csiNode?.spec.drivers as CsiNode['spec']['drivers'] | null | undefined;
   return (drivers ?? []).map(({ name }) => name);
@@ -101,10 +101,10 @@ function driversOf(csiNode: CsiNode | undefined): readonly string[] {
 function notReady({ status }: Node): string | undefined {
   const ready = status?.conditions?.find(({ type }) => type === 'Ready');
   if (ready?.status === 'True') return undefined;
-  return ready?.message ?? 'its kubelet has said nothing yet';
+  return ready?.message ?? 'kubelet has not reported a status';
 }
 
-/** What the inventory says of its agent, and the agent's pod where it has one: an inventory stays as it was when its agent ends. */
+/** Returns the state of an agent by its NodeInventory, which outlives it, and by its pod. */
 function agentFacts(
   node: string,
   inventory: NodeInventory | undefined,
@@ -127,8 +127,8 @@ function podProblem(node: string, agentPods: readonly Pod[]): string | undefined
   if (pods.some(isReady)) return undefined;
   const [pod] = pods;
   return pod === undefined
-    ? 'the agent has no pod on this node'
-    : `its pod ${pod.metadata?.name ?? ''} is not Ready`;
+    ? 'no agent pod on this node'
+    : `agent pod ${pod.metadata?.name ?? ''} is not Ready`;
 }
 
 function publishedOn(node: string, capacities: readonly CsiStorageCapacity[]): ReadonlyMap<string, bigint> {

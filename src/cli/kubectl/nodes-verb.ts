@@ -6,7 +6,7 @@ import { renderTable } from '../../runtime/text-table.ts';
 import { readOverview } from './overview.ts';
 import { type ClusterVerb, renderHidden, writeOutput } from './verb.ts';
 
-/** A node as it is listed. */
+/** One listed node. */
 export interface NodeRow {
   readonly name: string;
   readonly agent: string;
@@ -20,10 +20,10 @@ export interface NodeRow {
   readonly problems: readonly string[];
 }
 
-export interface PoolRow {
+interface PoolRow {
   readonly name: string;
   readonly backend: string;
-  /** StorageClasses select it by these. */
+  /** StorageClasses select pools by labels. */
   readonly labels: Readonly<Record<string, string>>;
   readonly isReady: boolean;
   readonly capacityBytes: bigint;
@@ -49,7 +49,7 @@ export const nodesVerb: ClusterVerb = {
   },
 };
 
-/** What is shown of a node. */
+/** Returns the listed facts of a node. */
 export function nodeRow(node: NodeFacts, inventory: NodeInventory | undefined): NodeRow {
   const { status } = inventory ?? {};
   return {
@@ -77,25 +77,25 @@ export function nodeRow(node: NodeFacts, inventory: NodeInventory | undefined): 
   };
 }
 
-/** What is wrong with a node, in words. */
+/** Returns the problems of a node, human-readable. */
 export function nodeProblems(node: NodeFacts, inventory: NodeInventory | undefined): readonly string[] {
   const conditions = inventory?.status?.conditions ?? [];
   const pools = inventory?.status?.storage?.pools ?? [];
   return [
-    ...(node.notReady === undefined ? [] : [`it is not Ready: ${node.notReady}`]),
-    ...(node.agent.state === 'never-reported' ? ['no agent has ever reported from it'] : []),
+    ...(node.notReady === undefined ? [] : [`node is not Ready: ${node.notReady}`]),
+    ...(node.agent.state === 'never-reported' ? ['no agent has reported yet'] : []),
     ...(node.agent.state === 'does-not-serve'
-      ? [`its agent does not serve: ${node.agent.message ?? 'no reason'}`]
+      ? [`agent is not ready: ${node.agent.message ?? 'no reason given'}`]
       : []),
     ...(node.agent.state !== 'never-reported' && node.isRegistered === false
-      ? ['its kubelet does not know the driver (CSINode lacks keelson.dev)']
+      ? ['driver keelson.dev is not registered with kubelet (CSINode)']
       : []),
     ...node.taints
       .filter(({ key }) => key.startsWith('keelson.dev/'))
-      .map(({ key, effect }) => `it has the taint ${key}:${effect}`),
+      .map(({ key, effect }) => `tainted ${key}:${effect}`),
     ...pools
       .filter(({ ready }) => !ready)
-      .map(({ name, reason }) => `pool ${name} is not ready: ${reason ?? 'no reason'}`),
+      .map(({ name, reason }) => `pool ${name} is not ready: ${reason ?? 'no reason given'}`),
     ...conditions
       .filter(
         ({ type, status }) =>
@@ -103,14 +103,14 @@ export function nodeProblems(node: NodeFacts, inventory: NodeInventory | undefin
       )
       .map(
         ({ type, message }) =>
-          `${type === 'Discovered' ? 'not all could be found out' : 'orphaned volumes'}: ${message}`,
+          `${type === 'Discovered' ? 'discovery is incomplete' : 'orphaned volumes'}: ${message}`,
       ),
   ];
 }
 
-/** Nodes as a person reads them: a line a pool, the problems below. */
+/** Returns a table with a line for each pool, and the problems. */
 export function renderNodes(nodes: readonly NodeRow[], wide: boolean): string {
-  if (nodes.length === 0) return 'there are no nodes\n';
+  if (nodes.length === 0) return 'no nodes found\n';
   const header = ['NODE', 'STATE', 'AGENT', 'VERSION', 'POOL', 'CAPACITY', 'FREE', 'POD RANGE', 'PROXIED'];
   const rows = nodes.flatMap((node) => {
     const pools = node.pools.length === 0 ? [undefined] : node.pools;

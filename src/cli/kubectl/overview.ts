@@ -20,14 +20,14 @@ import type { ClusterReader } from './cluster-reader.ts';
 import { readLease } from './leader.ts';
 import { nodeFacts, type NodeObjects, readNodeObjects } from './node-facts.ts';
 
-/** The whole cluster, as far as Keelson is concerned. */
+/** Everything that Keelson uses of a cluster. */
 export interface Overview {
   readonly cluster: Cluster;
   readonly nodeObjects: NodeObjects;
   readonly nodes: readonly NodeFacts[];
   readonly volumes: readonly VolumeRow[];
-  readonly waiting: readonly WaitingClaim[];
-  /** Pods of Keelson's own namespace. */
+  readonly pending: readonly PendingClaim[];
+  /** Pods of Keelson's namespace. */
   readonly systemPods: readonly Pod[];
   readonly lease: Lease | undefined;
 }
@@ -46,14 +46,14 @@ export interface VolumeRow {
   readonly persistentVolume: string | undefined;
   readonly reclaimPolicy: string | undefined;
   readonly handle: string | undefined;
-  /** What a snapshot was taken of, or a volume was made from. */
+  /** Source volume or snapshot. */
   readonly source: string | undefined;
   readonly snapshots: number;
   readonly ageSeconds: number;
 }
 
-/** A claim of a class of ours that has no volume. */
-export interface WaitingClaim {
+/** A pending claim of a StorageClass of Keelson. */
+export interface PendingClaim {
   readonly namespace: string;
   readonly name: string;
   readonly className: string;
@@ -61,12 +61,12 @@ export interface WaitingClaim {
   readonly ageSeconds: number;
 }
 
-export interface OverviewDeps {
+interface OverviewDeps {
   readonly client: KubeClient;
   readonly reader: ClusterReader;
 }
 
-/** All reads at once. */
+/** Reads all objects concurrently. */
 export async function readOverview(
   { systemNamespace, nowMs }: { readonly systemNamespace: string; readonly nowMs: number },
   { client, reader }: OverviewDeps,
@@ -90,7 +90,7 @@ export async function readOverview(
     nodeObjects,
     nodes: nodeFacts(nodeObjects, cluster, reader),
     volumes: volumeRows(cluster, nodeObjects, nowMs),
-    waiting: waitingClaims(cluster, nowMs),
+    pending: pendingClaims(cluster, nowMs),
     systemPods,
     lease,
   };
@@ -122,7 +122,7 @@ function volumeRow(
   const made = spec.claim && claims.store.get(`${spec.claim.namespace}/${spec.claim.name}`);
   const phase = status?.phase ?? 'Pending';
   const ageSeconds = ageOf(metadata?.deletionTimestamp ?? metadata?.creationTimestamp, nowMs);
-  // An adopted volume belongs to the claim of its PersistentVolume, whoever it was made for.
+  // An adopted volume belongs to the claim of its PersistentVolume, not to its original claim.
   const claimRef = owner?.spec?.claimRef ?? spec.claim;
   return {
     name: metadata?.name ?? '',
@@ -138,7 +138,7 @@ function volumeRow(
       isSnapshot: spec.type === 'Snapshot',
       isDeleting: metadata?.deletionTimestamp !== undefined,
       isPublished: metadata?.annotations?.[PERSISTENT_VOLUME_ANNOTATION] !== undefined,
-      // Where no node may be read, none is missed.
+      // Without permission to read nodes, none counts as deleted.
       nodeExists: nodeNames.size === 0 || nodeNames.has(spec.nodeName),
       ownerPhase: owner && (owner.status?.phase ?? 'Pending'),
       claimExists: made !== undefined && made.metadata?.uid === spec.claim?.uid,
@@ -158,7 +158,7 @@ function sortKey({ namespace = '', claim = '', name }: VolumeRow): string {
   return [namespace, claim, name].join('\0');
 }
 
-function waitingClaims({ claims, classes }: Cluster, nowMs: number): readonly WaitingClaim[] {
+function pendingClaims({ claims, classes }: Cluster, nowMs: number): readonly PendingClaim[] {
   return [...claims.store.values()]
     .filter(
       (claim) =>

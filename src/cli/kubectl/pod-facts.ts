@@ -7,7 +7,7 @@ type PodSpec = NonNullable<Pod['spec']>;
 type Container = PodSpec['containers'][number];
 type ContainerStatus = NonNullable<NonNullable<Pod['status']>['containerStatuses']>[number];
 
-/** A pod as placing and starting it needs it. */
+/** Returns the facts about scheduling and starting a pod. */
 export function podFacts({ metadata, spec, status }: Pod): PodFacts {
   const { namespace = '', name = '' } = metadata ?? {};
   const scheduled = status?.conditions?.find(({ type }) => type === 'PodScheduled');
@@ -42,7 +42,7 @@ export function podFacts({ metadata, spec, status }: Pod): PodFacts {
   };
 }
 
-/** The claims of a pod, in its namespace: those it names, and those made for its ephemeral volumes. */
+/** Returns the names of a pod's claims, also of its ephemeral volumes. */
 function claimNames(podName: string, spec: PodSpec | undefined): readonly string[] {
   return (spec?.volumes ?? []).flatMap(({ name, persistentVolumeClaim, ephemeral }) => {
     if (persistentVolumeClaim !== undefined) return [persistentVolumeClaim.claimName];
@@ -50,7 +50,7 @@ function claimNames(podName: string, spec: PodSpec | undefined): readonly string
   });
 }
 
-/** States of its containers, init containers first. */
+/** Returns the states of containers, init containers first. */
 export function containerFacts({ spec, status }: Pod): readonly ContainerFacts[] {
   const of = (
     containers: readonly Container[] = [],
@@ -81,7 +81,7 @@ export function containerFacts({ spec, status }: Pod): readonly ContainerFacts[]
   ];
 }
 
-/** What the scheduler counts: containers and sidecars together, or the largest init container where that is more; and the overhead. */
+/** Returns the scheduler's sum: max(containers + sidecars, largest init container) + overhead. */
 function requests(spec: PodSpec | undefined): Amounts {
   const isSidecar = ({ restartPolicy }: Container): boolean => restartPolicy === 'Always';
   const sidecars = (spec?.initContainers ?? []).filter(isSidecar);

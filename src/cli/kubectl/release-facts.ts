@@ -23,18 +23,20 @@ import { createLogger } from '../../runtime/logger.ts';
 import type { ClusterReader } from './cluster-reader.ts';
 import { podFacts } from './pod-facts.ts';
 
-/** What is to be given up, and where it is. */
+/** The volumes to release, and their node. */
 export interface ReleaseFacts {
   readonly node: LostNode;
   readonly volumes: readonly ReleaseCandidate[];
 }
 
-export interface ReleaseDeps {
+interface ReleaseDeps {
   readonly client: KubeClient;
   readonly reader: ClusterReader;
 }
 
-/** Reads all that giving up concerns. Rejects with `denied` where any of it is hidden, `not-found` where there is nothing to give up. */
+/**
+ * Reads the affected objects. Rejects with `denied` if any is hidden, `not-found` without volumes.
+ */
 export async function readReleaseFacts(
   subject: ReleaseSubject,
   { client, reader }: ReleaseDeps,
@@ -45,13 +47,13 @@ export async function readReleaseFacts(
     reader.list(PERSISTENT_VOLUMES),
     reader.list(PODS),
   ]);
-  // Whoever gives up must see what: a list with holes would be a trap.
+  // The user confirms the complete list.
   for (const kind of [LOCAL_VOLUMES, PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, PODS]) reader.demand(kind);
   const volumes = all.filter(({ metadata, spec }) =>
     subject.kind === 'node' ? spec.nodeName === subject.name : metadata?.name === subject.name,
   );
   const nodeName = volumes[0]?.spec.nodeName;
-  if (nodeName === undefined) throw nothingThere(subject, all);
+  if (nodeName === undefined) throw nothingToRelease(subject, all);
   const snapshots = volumes.some(({ spec }) => spec.type === 'Snapshot')
     ? await reader.list(VOLUME_SNAPSHOTS)
     : [];
@@ -64,7 +66,7 @@ export async function readReleaseFacts(
   };
 }
 
-/** As the server has it at this moment, and as the controller will judge it. */
+/** Reads the current state of the node, by the controller's rules. */
 export async function readLostNode(name: string, client: Pick<KubeClient, 'get'>): Promise<LostNode> {
   const node = await findObject(client, NODES, { name });
   if (node === undefined) return { name, presence: 'deleted' };
@@ -114,11 +116,11 @@ function releaseOwner(
   };
 }
 
-function nothingThere({ kind, name }: ReleaseSubject, all: readonly LocalVolume[]): Fault {
+function nothingToRelease({ kind, name }: ReleaseSubject, all: readonly LocalVolume[]): Fault {
   const known =
     kind === 'node' ? all.map(({ spec }) => spec.nodeName) : all.map(({ metadata }) => metadata?.name ?? '');
   const names = [...new Set(known)].sort().slice(0, 10).join(', ');
-  const what = kind === 'node' ? `no LocalVolume is on node ${name}` : `there is no LocalVolume ${name}`;
-  const others = kind === 'node' ? `nodes with volumes are ${names}` : `there are ${names}`;
-  return new Fault('not-found', names === '' ? `${what}, nor anywhere` : `${what}; ${others}`);
+  const what = kind === 'node' ? `node ${name} has no LocalVolumes` : `LocalVolume ${name} not found`;
+  const others = kind === 'node' ? `nodes with volumes: ${names}` : `found ${names}`;
+  return new Fault('not-found', names === '' ? `${what}; the cluster has none` : `${what}; ${others}`);
 }

@@ -40,7 +40,7 @@ async function release(lab: ControllerOnFakes, args: readonly string[], typed?: 
   return { text: written.join(''), questions };
 }
 
-/** Claim `data` on n1, which pod `web` uses; n1 is gone unless told otherwise. */
+/** Claim `data` on n1, used by pod `web`; deletes n1 unless `ready` is given. */
 async function start(ready?: 'True' | 'Unknown'): Promise<ControllerOnFakes & { readonly name: string }> {
   const lab = await startControllerOnFakes();
   await lab.addNode('n1');
@@ -138,11 +138,9 @@ test('does not release a node that becomes Ready during the prompt', async () =>
 test('lists the known names when a name is unknown', async () => {
   await using lab = await start();
   await expect(release(lab, ['node/n2'])).rejects.toThrow(
-    'no LocalVolume is on node n2; nodes with volumes are n1',
+    'node n2 has no LocalVolumes; nodes with volumes: n1',
   );
-  await expect(release(lab, ['volume/x'])).rejects.toThrow(
-    `there is no LocalVolume x; there are ${lab.name}`,
-  );
+  await expect(release(lab, ['volume/x'])).rejects.toThrow(`LocalVolume x not found; found ${lab.name}`);
   await expect(release(lab, ['pvc/data'])).rejects.toThrow(
     'invalid argument "pvc/data"; expected node/NAME or volume/NAME',
   );

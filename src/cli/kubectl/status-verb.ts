@@ -4,27 +4,27 @@ import { renderTable } from '../../runtime/text-table.ts';
 import { ageOf } from './claim-facts.ts';
 import { leaderFacts } from './leader.ts';
 import { type NodeRow, nodeRow } from './nodes-verb.ts';
-import { type Overview, readOverview, type VolumeRow, type WaitingClaim } from './overview.ts';
+import { type Overview, readOverview, type VolumeRow, type PendingClaim } from './overview.ts';
 import { type ClusterVerb, renderHidden, writeOutput } from './verb.ts';
 
-/** One screen about the whole. */
+/** Summary of a cluster. */
 export interface ClusterStatus {
   readonly controller: ControllerStatus;
   readonly agents: { readonly serving: number; readonly nodes: number; readonly versions: readonly string[] };
   readonly pools: readonly PoolStatus[];
   readonly volumes: Readonly<Record<string, number>>;
   readonly snapshots: number;
-  readonly waiting: readonly WaitingClaim[];
+  readonly pending: readonly PendingClaim[];
   readonly problems: readonly string[];
 }
 
-export interface ControllerStatus {
-  /** Undefined where nobody holds the lease. */
+interface ControllerStatus {
+  /** Undefined if the Lease has no holder. */
   readonly holder: string | undefined;
   readonly image: string | undefined;
   readonly leadsForSeconds: number | undefined;
-  readonly silentSeconds: number | undefined;
-  readonly isAlive: boolean | undefined;
+  readonly lastRenewalSeconds: number | undefined;
+  readonly isResponsive: boolean | undefined;
 }
 
 export interface PoolStatus {
@@ -53,9 +53,9 @@ export const statusVerb: ClusterVerb = {
   },
 };
 
-/** The figures of an overview. */
-export function summarize(overview: Overview, nowMs: number): ClusterStatus {
-  const { nodes, nodeObjects, volumes, waiting } = overview;
+/** Summarizes an overview. */
+function summarize(overview: Overview, nowMs: number): ClusterStatus {
+  const { nodes, nodeObjects, volumes, pending } = overview;
   const rows = nodes.map((node) =>
     nodeRow(
       node,
@@ -71,11 +71,11 @@ export function summarize(overview: Overview, nowMs: number): ClusterStatus {
     pools: poolStatus(rows),
     volumes: countBy(volumes.filter(({ type }) => type === 'Volume').map(({ phase }) => phase)),
     snapshots: volumes.filter(({ type }) => type === 'Snapshot').length,
-    waiting,
+    pending,
     problems: [
-      ...(controller.isAlive === false
+      ...(controller.isResponsive === false
         ? [
-            `controller: its lease was renewed ${controller.silentSeconds ?? 0} s ago by ${controller.holder ?? 'nobody'}: does it run?`,
+            `controller: lease last renewed ${controller.lastRenewalSeconds ?? 0} s ago by ${controller.holder ?? 'no holder'}; check its pods`,
           ]
         : []),
       ...rows.flatMap(({ name, problems }) => problems.map((problem) => `${name}: ${problem}`)),
@@ -91,18 +91,18 @@ function controllerStatus({ lease, systemPods }: Overview, nowMs: number): Contr
       holder: undefined,
       image: undefined,
       leadsForSeconds: undefined,
-      silentSeconds: leader?.silentSeconds,
+      lastRenewalSeconds: leader?.silentSeconds,
     };
-    return { ...none, isAlive: leader === undefined ? undefined : false };
+    return { ...none, isResponsive: leader === undefined ? undefined : false };
   }
-  // Its identity is the name of its pod and a random suffix.
+  // The identity is the pod's name and a random suffix.
   const pod = systemPods.find(({ metadata }) => leader.holder.startsWith(`${metadata?.name ?? ''}_`));
   return {
     holder: leader.holder,
     image: pod?.spec?.containers[0]?.image,
     leadsForSeconds: ageOf(lease.spec?.acquireTime, nowMs),
-    silentSeconds: leader.silentSeconds,
-    isAlive: leader.silentSeconds <= leader.leaseSeconds,
+    lastRenewalSeconds: leader.silentSeconds,
+    isResponsive: leader.silentSeconds <= leader.leaseSeconds,
   };
 }
 
@@ -130,7 +130,7 @@ function markProblems(volumes: readonly VolumeRow[]): readonly string[] {
   const marks = countBy(volumes.flatMap(({ mark }) => mark ?? [])) as Readonly<Record<VolumeMark, number>>;
   return (Object.entries(marks) as [VolumeMark, number][]).map(
     ([mark, count]) =>
-      `${count} of the volumes ${count === 1 ? 'is' : 'are'} ${mark}: ${MARK_MEANINGS[mark]} (kubectl keelson volumes)`,
+      `${count} volume${count === 1 ? '' : 's'} ${mark}: ${MARK_MEANINGS[mark]} (see kubectl keelson volumes)`,
   );
 }
 
@@ -141,9 +141,9 @@ function countBy(words: readonly string[]): Readonly<Record<string, number>> {
 /** Without `-o wide`. */
 const SHOWN_CLAIMS = 8;
 
-/** The status as a person reads it. */
-export function renderClusterStatus(
-  { controller, agents, pools, volumes, snapshots, waiting, problems }: ClusterStatus,
+/** Returns the summary as text; `wide` lists all pending claims. */
+function renderClusterStatus(
+  { controller, agents, pools, volumes, snapshots, pending, problems }: ClusterStatus,
   wide: boolean,
 ): string {
   const counted = Object.entries(volumes).map(([phase, count]) => `${count} ${phase}`);
@@ -151,15 +151,10 @@ export function renderClusterStatus(
     ['controller', describeController(controller)],
     [
       'agents',
-      `${agents.serving} of ${agents.nodes} nodes served${agents.versions.length === 0 ? '' : `, version ${agents.versions.join(' and ')}`}`,
+      `${agents.serving} of ${agents.nodes} ready${agents.versions.length === 0 ? '' : `, version ${agents.versions.join(' and ')}`}`,
     ],
     ['volumes', `${counted.join(', ') || 'none'}${snapshots === 0 ? '' : `; ${snapshots} snapshots`}`],
-    [
-      'claims',
-      waiting.length === 0
-        ? 'none waits'
-        : `${waiting.length} ${waiting.length === 1 ? 'waits' : 'wait'} for a volume`,
-    ],
+    ['claims', pending.length === 0 ? 'none pending' : `${pending.length} pending`],
   ];
   const sections = [
     facts.map(([name = '', text = '']) => `${name.padEnd(12)}${text}\n`).join(''),
@@ -174,9 +169,9 @@ export function renderClusterStatus(
       ]),
     ),
     renderTable(
-      ['WAITING CLAIM', 'SIZE', 'CLASS', 'AGE', 'ASK'],
-      waiting
-        .slice(0, wide ? waiting.length : SHOWN_CLAIMS)
+      ['PENDING CLAIM', 'SIZE', 'CLASS', 'AGE', 'EXPLAIN'],
+      pending
+        .slice(0, wide ? pending.length : SHOWN_CLAIMS)
         .map(({ namespace, name, size, className, ageSeconds }) => [
           `${namespace}/${name}`,
           size,
@@ -194,14 +189,14 @@ function describeController({
   holder,
   image,
   leadsForSeconds,
-  silentSeconds,
-  isAlive,
+  lastRenewalSeconds,
+  isResponsive,
 }: ControllerStatus): string {
   if (holder === undefined)
-    return isAlive === undefined
-      ? 'no lease: it runs without leader election, or not at all'
-      : 'nobody holds its lease';
-  const since = leadsForSeconds === undefined ? '' : ` leads for ${formatAge(leadsForSeconds)}`;
-  const alive = isAlive === true ? '' : `, silent for ${silentSeconds ?? 0} s`;
+    return isResponsive === undefined
+      ? 'no lease: not running, or running without leader election'
+      : 'its lease has no holder';
+  const since = leadsForSeconds === undefined ? '' : `, leader for ${formatAge(leadsForSeconds)}`;
+  const alive = isResponsive === true ? '' : `, last renewal ${lastRenewalSeconds ?? 0} s ago`;
   return `${holder}${image === undefined ? '' : ` (${image})`}${since}${alive}`;
 }

@@ -4,7 +4,7 @@ import type { ClusterReader } from './cluster-reader.ts';
 import type { SubjectKind } from './subject.ts';
 
 /** What a verb of `kubectl keelson` works with. */
-export interface VerbContext {
+interface VerbContext {
   /** Arguments after the verb, without options. */
   readonly args: readonly string[];
   readonly output: OutputFormat;

@@ -25,9 +25,9 @@ export const volumesVerb: ClusterVerb = {
   },
 };
 
-/** Volumes as a person reads them; `wide` names what stands behind them. */
-export function renderVolumes(volumes: readonly VolumeRow[], wide: boolean): string {
-  if (volumes.length === 0) return 'there are no volumes\n';
+/** Returns volumes as a table; `wide` adds their objects and handles. */
+function renderVolumes(volumes: readonly VolumeRow[], wide: boolean): string {
+  if (volumes.length === 0) return 'no volumes found\n';
   const header = ['NAMESPACE', 'CLAIM', 'NODE', 'POOL', 'SIZE', 'PHASE', 'MARK', 'SNAPSHOTS', 'AGE'];
   const rows = volumes.map((volume) => [
     volume.namespace ?? '-',

@@ -1,4 +1,4 @@
-import { readPicture } from './claim-facts.ts';
+import { readClusterSnapshot } from './claim-facts.ts';
 import { renderExplanation } from './explanation-text.ts';
 import { parseSubject } from './subject.ts';
 import { type ClusterVerb, writeOutput } from './verb.ts';
@@ -14,8 +14,8 @@ export const whyVerb: ClusterVerb = {
   async run(context) {
     const { args, namespace, systemNamespace, client, reader, nowMs } = context;
     const subject = parseSubject(args, WHY_KINDS);
-    const picture = await readPicture({ namespace, systemNamespace, nowMs }, { client, reader });
-    const explanation = await explain(picture, namespace, subject);
+    const snapshot = await readClusterSnapshot({ namespace, systemNamespace, nowMs }, { client, reader });
+    const explanation = await explain(snapshot, namespace, subject);
     const { hidden } = reader;
     writeOutput(context, { ...explanation, hidden }, () => renderExplanation(explanation, hidden));
     return explanation.verdict !== 'stuck';

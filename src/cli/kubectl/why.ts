@@ -4,7 +4,7 @@ import { explainClaim } from '../../core/why/explain-claim.ts';
 import { explainPod } from '../../core/why/explain-pod.ts';
 import type { PodSituation } from '../../core/why/pod-situation.ts';
 import { PERSISTENT_VOLUME_CLAIMS, type PersistentVolumeClaim, type Pod, PODS } from '../../kube/built-in.ts';
-import { ageOf, claimFacts, type Picture, pinnedVolumes } from './claim-facts.ts';
+import { ageOf, claimFacts, type ClusterSnapshot, pinnedVolumes } from './claim-facts.ts';
 import { eventsOf } from './event-facts.ts';
 import { nodeFacts } from './node-facts.ts';
 import { containerFacts, podFacts } from './pod-facts.ts';
@@ -22,26 +22,26 @@ export const WHY_KINDS: readonly SubjectKind<'claim' | 'pod'>[] = [
 
 /** Explains a claim or a pod. Rejects with `not-found` that lists the existing ones. */
 export async function explain(
-  picture: Picture,
+  snapshot: ClusterSnapshot,
   namespace: string,
   { kind, name }: Subject<'claim' | 'pod'>,
 ): Promise<Explanation> {
   if (kind === 'claim') {
-    picture.reader.demand(PERSISTENT_VOLUME_CLAIMS);
-    const claims = picture.cluster.claims.store;
+    snapshot.reader.demand(PERSISTENT_VOLUME_CLAIMS);
+    const claims = snapshot.cluster.claims.store;
     const claim = claims.get(`${namespace}/${name}`);
     if (claim === undefined) throw missing('claim', namespace, name, [...claims.values()]);
-    return explainClaim(await claimFacts(picture, claim));
+    return explainClaim(await claimFacts(snapshot, claim));
   }
-  // Pods of all namespaces are hidden from many users; those of one namespace are what is asked for.
-  if (picture.pods.length === 0) picture.reader.demand(PODS);
-  const pod = picture.pods.find(({ metadata }) => metadata?.name === name);
-  if (pod === undefined) throw missing('pod', namespace, name, picture.pods);
-  return explainPod(await podSituation(picture, pod));
+  // Many users may read the pods of one namespace only; that suffices.
+  if (snapshot.pods.length === 0) snapshot.reader.demand(PODS);
+  const pod = snapshot.pods.find(({ metadata }) => metadata?.name === name);
+  if (pod === undefined) throw missing('pod', namespace, name, snapshot.pods);
+  return explainPod(await podSituation(snapshot, pod));
 }
 
-async function podSituation(picture: Picture, pod: Pod): Promise<PodSituation> {
-  const { cluster, nodeObjects, reader, nowMs } = picture;
+async function podSituation(snapshot: ClusterSnapshot, pod: Pod): Promise<PodSituation> {
+  const { cluster, nodeObjects, reader, nowMs } = snapshot;
   const { namespace = '', name = '', uid = '' } = pod.metadata ?? {};
   const facts = podFacts(pod);
   const found = facts.claimNames.map((claimName) => cluster.claims.store.get(`${namespace}/${claimName}`));
@@ -51,7 +51,7 @@ async function podSituation(picture: Picture, pod: Pod): Promise<PodSituation> {
     Promise.all(
       claims.map(async (claim) => ({
         isBound: claim.status?.phase === 'Bound',
-        explanation: explainClaim(await claimFacts(picture, claim)),
+        explanation: explainClaim(await claimFacts(snapshot, claim)),
       })),
     ),
   ]);
@@ -65,7 +65,7 @@ async function podSituation(picture: Picture, pod: Pod): Promise<PodSituation> {
     graceSeconds: pod.metadata?.deletionGracePeriodSeconds,
     containers: containerFacts(pod),
     nodes: nodeFacts(nodeObjects, cluster, reader),
-    pinned: pinnedVolumes(picture, facts),
+    pinned: pinnedVolumes(snapshot, facts),
     missingClaims: facts.claimNames.filter((_, index) => found[index] === undefined),
     claims: explanations,
     events,
@@ -79,12 +79,10 @@ function missing(
   others: readonly (Pod | PersistentVolumeClaim)[],
 ): Fault {
   const names = others.map(({ metadata }) => metadata?.name ?? '').sort();
-  const there =
-    names.length === 0
-      ? `there is none in namespace ${namespace}`
-      : `there are ${names.slice(0, 10).join(', ')}`;
+  const known =
+    names.length === 0 ? `namespace ${namespace} has none` : `found ${names.slice(0, 10).join(', ')}`;
   return new Fault(
     'not-found',
-    `there is no ${what} ${namespace}/${name}; ${there} (another namespace: -n NAME)`,
+    `${what} ${namespace}/${name} not found; ${known} (-n selects another namespace)`,
   );
 }

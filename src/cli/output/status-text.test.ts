@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { renderStatus } from './status-text.ts';
 
-test('a status is told in aligned tables, and what there is none of is left out', () => {
+test('renders a status as aligned tables without empty ones', () => {
   const text = renderStatus(
     {
       version: '0.1.0',
@@ -39,6 +39,6 @@ IPv4       253    0       1
 
 quarantined: volumes/vol-2.json: unexpected end of JSON
 
-no record knows vol-3 in pool default
+data without a record: vol-3 in pool default
 `);
 });

@@ -61,7 +61,7 @@ export function renderStatus(status: AgentStatus, wide: boolean): string {
       .map(({ name, problem }) => (problem === undefined ? '' : `pool ${name}: ${problem}\n`))
       .join(''),
     status.quarantined.map(({ file, reason }) => `quarantined: ${file}: ${reason}\n`).join(''),
-    status.orphans.map(({ pool, id }) => `no record knows ${id} in pool ${pool}\n`).join(''),
+    status.orphans.map(({ pool, id }) => `data without a record: ${id} in pool ${pool}\n`).join(''),
   ];
   return sections.filter((section) => section !== '').join('\n');
 }
