@@ -10,7 +10,7 @@ import { checkPrevResult, formatAddResult } from '../../src/core/cni/cni-result.
 import { CNI_CODES } from '../../src/core/cni/cni-version.ts';
 import { Fault } from '../../src/core/fault.ts';
 import type { Logger } from '../../src/runtime/logger.ts';
-import type { AttachRequest } from '../network/attachments.ts';
+import type { AttachRequest } from '../network/attachments/attachments.ts';
 import type { CniAnswer } from './frame.ts';
 
 interface CallOptions {

@@ -21,14 +21,14 @@ import { type Kernel, startKernel } from '../linux/kernel/kernel.ts';
 import { deleteLinks } from '../linux/net/link-deletion.ts';
 import { readNetnsId } from '../linux/net/netns.ts';
 import { applyNft, listNftTable } from '../linux/net/nft.ts';
-import { Attachments, type AttachRequest, type Links } from './attachments.ts';
-import { Collector } from './collector.ts';
-import { Firewall } from './firewall.ts';
-import { LinkReaper } from './link-reaper.ts';
-import { reserveOrphans } from './orphans.ts';
-import { PeerRoutes } from './peer-routes.ts';
-import { type LockOptions, SharedLock } from './shared-lock.ts';
-import { AttachmentStore } from './store.ts';
+import { Attachments, type AttachRequest, type Links } from './attachments/attachments.ts';
+import { Collector } from './collection/collector.ts';
+import { Firewall } from './datapath/firewall.ts';
+import { LinkReaper } from './datapath/link-reaper.ts';
+import { reserveOrphans } from './addresses/orphan-addresses.ts';
+import { PeerRoutes } from './datapath/peer-routes.ts';
+import { type LockOptions, SharedLock } from './attachments/shared-lock.ts';
+import { AttachmentStore } from './attachments/attachment-store.ts';
 
 export interface NetworkOptions {
   /** On tmpfs; the network keeps its records in `network` below it. */

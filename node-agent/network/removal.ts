@@ -3,9 +3,9 @@ import { HOST_LINK_PREFIX } from '../../src/core/network/link-plan.ts';
 import { startKernel } from '../linux/kernel/kernel.ts';
 import { deleteLinks } from '../linux/net/link-deletion.ts';
 import { applyNft, listNftTable } from '../linux/net/nft.ts';
-import { Firewall } from './firewall.ts';
+import { Firewall } from './datapath/firewall.ts';
 import type { NetworkDeps, NetworkOptions } from './network.ts';
-import { AttachmentStore } from './store.ts';
+import { AttachmentStore } from './attachments/attachment-store.ts';
 
 /**
  * Removes the network from the node: links, routes, the firewall table and the records. Pods lose

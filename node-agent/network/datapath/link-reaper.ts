@@ -1,5 +1,5 @@
-import { Fault } from '../../src/core/fault.ts';
-import { sleep } from '../../src/runtime/clock.ts';
+import { Fault } from '../../../src/core/fault.ts';
+import { sleep } from '../../../src/runtime/clock.ts';
 
 /** The reaper's interface to the kernel. */
 export interface LinkRemoval {

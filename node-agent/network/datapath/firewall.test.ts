@@ -1,8 +1,8 @@
 import { beforeEach, expect, it } from 'vitest';
-import type { Attachment } from '../../src/core/network/attachment.ts';
-import { Fault } from '../../src/core/fault.ts';
-import { parseCidrs } from '../../src/core/network/ipam-ranges.ts';
-import { silentLogger } from '../../src/runtime/logger.ts';
+import type { Attachment } from '../../../src/core/network/attachment.ts';
+import { Fault } from '../../../src/core/fault.ts';
+import { parseCidrs } from '../../../src/core/network/ipam-ranges.ts';
+import { silentLogger } from '../../../src/runtime/logger.ts';
 import { Firewall } from './firewall.ts';
 
 /** An nftables that knows one table, as the text of the transactions since the last whole one. */

@@ -1,9 +1,9 @@
 import { beforeEach, describe, expect, it } from 'vitest';
-import type { Attachment } from '../../src/core/network/attachment.ts';
-import { Fault } from '../../src/core/fault.ts';
-import { AddressAllocator } from '../../src/core/network/ipam.ts';
-import { parsePodRanges } from '../../src/core/network/ipam-ranges.ts';
-import { FakeNetworkParts } from '../../test/fakes/network-parts.ts';
+import type { Attachment } from '../../../src/core/network/attachment.ts';
+import { Fault } from '../../../src/core/fault.ts';
+import { AddressAllocator } from '../../../src/core/network/ipam.ts';
+import { parsePodRanges } from '../../../src/core/network/ipam-ranges.ts';
+import { FakeNetworkParts } from '../../../test/fakes/network-parts.ts';
 import { Attachments } from './attachments.ts';
 
 let parts: FakeNetworkParts;

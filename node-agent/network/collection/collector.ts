@@ -1,13 +1,13 @@
-import { attachmentName } from '../../src/core/network/attachment.ts';
-import { HOST_LINK_PREFIX } from '../../src/core/network/link-plan.ts';
+import { attachmentName } from '../../../src/core/network/attachment.ts';
+import { HOST_LINK_PREFIX } from '../../../src/core/network/link-plan.ts';
 import {
   confirmLeaks,
   findLeaks,
   NO_LEAKS,
   type NetworkLeaks,
-} from '../../src/core/network/network-leaks.ts';
-import type { Logger } from '../../src/runtime/logger.ts';
-import type { Attachments, Links } from './attachments.ts';
+} from '../../../src/core/network/network-leaks.ts';
+import type { Logger } from '../../../src/runtime/logger.ts';
+import type { Attachments, Links } from '../attachments/attachments.ts';
 
 export interface CollectorDeps {
   readonly attachments: Attachments;

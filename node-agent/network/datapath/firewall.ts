@@ -1,14 +1,14 @@
-import type { Attachment } from '../../src/core/network/attachment.ts';
-import { type Cidr, formatCidr } from '../../src/core/network/cidr.ts';
-import { canonicalListing } from '../../src/core/network/nft-listing.ts';
+import type { Attachment } from '../../../src/core/network/attachment.ts';
+import { type Cidr, formatCidr } from '../../../src/core/network/cidr.ts';
+import { canonicalListing } from '../../../src/core/network/nft-listing.ts';
 import {
   NETWORK_TABLE,
   renderHostPorts,
   renderNetworkTable,
   renderTableRemoval,
-} from '../../src/core/network/nft-network.ts';
-import { KeyedLock } from '../../src/runtime/keyed-lock.ts';
-import type { Logger } from '../../src/runtime/logger.ts';
+} from '../../../src/core/network/nft-network.ts';
+import { KeyedLock } from '../../../src/runtime/keyed-lock.ts';
+import type { Logger } from '../../../src/runtime/logger.ts';
 
 /** The firewall's interface to nftables. */
 export interface Nft {

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { settle } from '../../test/fakes/fake-clock.ts';
+import { settle } from '../../../test/fakes/fake-clock.ts';
 import { SharedLock } from './shared-lock.ts';
 
 /** Notes the order in which locks are granted. */

@@ -1,7 +1,7 @@
-import type { AddressAllocator } from '../../src/core/network/ipam.ts';
-import type { Logger } from '../../src/runtime/logger.ts';
-import type { Kernel } from '../linux/kernel/kernel.ts';
-import type { Attachments } from './attachments.ts';
+import type { AddressAllocator } from '../../../src/core/network/ipam.ts';
+import type { Logger } from '../../../src/runtime/logger.ts';
+import type { Kernel } from '../../linux/kernel/kernel.ts';
+import type { Attachments } from '../attachments/attachments.ts';
 
 /**
  * Reserves addresses that the node routes to pods without a record (it was lost or corrupt), until

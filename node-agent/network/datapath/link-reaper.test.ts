@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { settle } from '../../test/fakes/fake-clock.ts';
+import { settle } from '../../../test/fakes/fake-clock.ts';
 import { LinkReaper } from './link-reaper.ts';
 
 /**

@@ -6,9 +6,9 @@ import {
   describeAttachment,
   type PodIdentity,
   type PortMapping,
-} from '../../src/core/network/attachment.ts';
-import { Fault, isFault } from '../../src/core/fault.ts';
-import type { AddressAllocator } from '../../src/core/network/ipam.ts';
+} from '../../../src/core/network/attachment.ts';
+import { Fault, isFault } from '../../../src/core/fault.ts';
+import type { AddressAllocator } from '../../../src/core/network/ipam.ts';
 import {
   findLinkDrift,
   GATEWAY_MAC,
@@ -16,8 +16,8 @@ import {
   type LinkObservation,
   type LinkPlan,
   podMac,
-} from '../../src/core/network/link-plan.ts';
-import { checkHostPorts } from '../../src/core/network/nft-network.ts';
+} from '../../../src/core/network/link-plan.ts';
+import { checkHostPorts } from '../../../src/core/network/nft-network.ts';
 
 export interface AttachRequest extends AttachmentKey {
   readonly network: string;

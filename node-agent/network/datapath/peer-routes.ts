@@ -1,11 +1,11 @@
-import { type Cidr, formatCidr } from '../../src/core/network/cidr.ts';
+import { type Cidr, formatCidr } from '../../../src/core/network/cidr.ts';
 import {
   type Peer,
   type PeerRouteFacts,
   type PeerRoutePlan,
   planPeerRoutes,
-} from '../../src/core/network/peer-routes.ts';
-import type { Logger } from '../../src/runtime/logger.ts';
+} from '../../../src/core/network/peer-routes.ts';
+import type { Logger } from '../../../src/runtime/logger.ts';
 
 /** The interface to the kernel's routes. */
 export interface PeerRouteTable {

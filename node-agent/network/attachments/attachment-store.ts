@@ -3,9 +3,9 @@ import { renameSync, rmSync, writeFileSync } from 'node:fs';
 import { mkdir, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { type Attachment, type AttachmentKey, attachmentName } from '../../src/core/network/attachment.ts';
-import { parseAddress } from '../../src/core/network/cidr.ts';
-import type { Logger } from '../../src/runtime/logger.ts';
+import { type Attachment, type AttachmentKey, attachmentName } from '../../../src/core/network/attachment.ts';
+import { parseAddress } from '../../../src/core/network/cidr.ts';
+import type { Logger } from '../../../src/runtime/logger.ts';
 
 export interface StoreOptions {
   /** On tmpfs: pods do not outlive a boot, and no write waits for a disk. */

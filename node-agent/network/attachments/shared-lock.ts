@@ -1,4 +1,4 @@
-import { raceSignal } from '../../src/runtime/signals.ts';
+import { raceSignal } from '../../../src/runtime/signals.ts';
 
 interface Waiter {
   readonly exclusive: boolean;
