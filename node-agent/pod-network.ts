@@ -3,7 +3,8 @@ import type { KubeClient } from '../src/kube/client.ts';
 import type { InformerObserver } from '../src/kube/informer.ts';
 import type { Logger } from '../src/runtime/logger.ts';
 import { ClusterNetworkFollower, readClusterNetwork } from './kube/cluster-network.ts';
-import { type Network, openNetwork } from './network/network.ts';
+import type { Network } from './network/network.ts';
+import { openNetwork } from './network/open-network.ts';
 
 export interface PodNetworkDeps {
   readonly logger: Logger;

@@ -1,9 +1,5 @@
-import {
-  type NetworkOptions,
-  type NetworkSettings,
-  type NetworkStatus,
-  openNetwork,
-} from '../../node-agent/network/network.ts';
+import type { NetworkOptions, NetworkSettings, NetworkStatus } from '../../node-agent/network/network.ts';
+import { openNetwork } from '../../node-agent/network/open-network.ts';
 import { removeNetwork } from '../../node-agent/network/removal.ts';
 import { serveCni } from '../../node-agent/cni/server.ts';
 import { createLogger, type LogLevel } from '../../src/runtime/logger.ts';
