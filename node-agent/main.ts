@@ -29,11 +29,11 @@ import { ClusterMember, type ClusterMemberDeps } from './kube/cluster-member.ts'
 import { policiesDirectory, PolicyFiles } from './kube/policy-files.ts';
 import { startKernel } from './linux/kernel/kernel.ts';
 import type { Network } from './network/network.ts';
-import { openPodNetwork } from './pod-network.ts';
-import { createRpcMetrics } from './rpc-metrics.ts';
-import { readStatus } from './status.ts';
-import { createVolumeDeleteRoute } from './volume-delete-route.ts';
-import { createVolumeStreamRoute } from './volume-stream-route.ts';
+import { openPodNetwork } from './compose/pod-network.ts';
+import { createRpcMetrics } from './compose/rpc-metrics.ts';
+import { readStatus } from './admin/status.ts';
+import { createVolumeDeleteRoute } from './admin/volume-delete-route.ts';
+import { createVolumeStreamRoute } from './admin/volume-stream-route.ts';
 import { AgeFile } from './storage/removal/orphan-ages.ts';
 import { type VolumeReferenceSource, OrphanCollector } from './storage/removal/orphan-collector.ts';
 import { openStorage, type Storage } from './storage/open-storage.ts';

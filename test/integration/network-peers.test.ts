@@ -56,7 +56,10 @@ const addressOf = ({ json }: { readonly json: Record<string, unknown> }): string
 describe('a node that is told its ranges and its peers', () => {
   it('refuses pods until it knows its ranges, and says why', async () => {
     const refused = await add('early');
-    expect(refused.json).toMatchObject({ code: 11, msg: expect.stringContaining('no range') as string });
+    expect(refused.json).toMatchObject({
+      code: 11,
+      msg: expect.stringContaining('no pod address range') as string,
+    });
     const status = await lab.cni({ command: 'STATUS', containerId: '', version: '1.1.0' });
     expect(status.json).toMatchObject({ code: 50 });
     await configure();

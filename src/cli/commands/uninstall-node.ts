@@ -1,5 +1,5 @@
 import { Command, type CommandUnknownOpts } from '@commander-js/extra-typings';
-import { uninstallNode } from '../../../node-agent/uninstall.ts';
+import { uninstallNode } from '../../../node-agent/compose/uninstall.ts';
 import { createLogger } from '../../runtime/logger.ts';
 import { AGENT_OPTION, readAgentConfig } from '../agent-options.ts';
 

@@ -1,8 +1,8 @@
-import type { AgentConfig } from '../src/core/config/agent-config.ts';
-import type { AgentStatus, NetworkStatus } from '../src/core/inventory/agent-status.ts';
-import { describeAttachment } from '../src/core/network/attachment.ts';
-import type { Network } from './network/network.ts';
-import type { Storage } from './storage/open-storage.ts';
+import type { AgentConfig } from '../../src/core/config/agent-config.ts';
+import type { AgentStatus, NetworkStatus } from '../../src/core/inventory/agent-status.ts';
+import { describeAttachment } from '../../src/core/network/attachment.ts';
+import type { Network } from '../network/network.ts';
+import type { Storage } from '../storage/open-storage.ts';
 
 export interface StatusParts {
   readonly config: AgentConfig;

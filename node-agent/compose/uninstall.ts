@@ -1,15 +1,15 @@
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { AgentConfig } from '../src/core/config/agent-config.ts';
-import { Fault } from '../src/core/fault.ts';
-import { HOST_LINK_PREFIX } from '../src/core/network/link-plan.ts';
-import { isServed } from '../src/runtime/unix-socket.ts';
-import type { Logger } from '../src/runtime/logger.ts';
-import { type CniDirectories, removeCni } from './host/cni-files.ts';
-import { type Kernel, startKernel } from './linux/kernel/kernel.ts';
-import type { MountEntry } from '../src/core/volumes/mount-table.ts';
-import { readMountTable } from './linux/files/mount-table.ts';
-import { removeNetwork } from './network/removal.ts';
+import type { AgentConfig } from '../../src/core/config/agent-config.ts';
+import { Fault } from '../../src/core/fault.ts';
+import { HOST_LINK_PREFIX } from '../../src/core/network/link-plan.ts';
+import { isServed } from '../../src/runtime/unix-socket.ts';
+import type { Logger } from '../../src/runtime/logger.ts';
+import { type CniDirectories, removeCni } from '../host/cni-files.ts';
+import { type Kernel, startKernel } from '../linux/kernel/kernel.ts';
+import type { MountEntry } from '../../src/core/volumes/mount-table.ts';
+import { readMountTable } from '../linux/files/mount-table.ts';
+import { removeNetwork } from '../network/removal.ts';
 
 export interface UninstallOptions {
   readonly config: Pick<AgentConfig, 'stateDir' | 'runDir'>;

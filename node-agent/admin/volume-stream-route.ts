@@ -1,6 +1,6 @@
-import { Fault } from '../src/core/fault.ts';
-import type { AdminRoute } from '../src/runtime/admin-server.ts';
-import type { TransferService } from './storage/transfers/volume-transfers.ts';
+import { Fault } from '../../src/core/fault.ts';
+import type { AdminRoute } from '../../src/runtime/admin-server.ts';
+import type { TransferService } from '../storage/transfers/volume-transfers.ts';
 
 /** Serves `keelson volume export` and `import` on the admin socket. */
 export function createVolumeStreamRoute({

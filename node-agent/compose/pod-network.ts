@@ -1,10 +1,10 @@
-import type { AgentConfig } from '../src/core/config/agent-config.ts';
-import type { KubeClient } from '../src/kube/client.ts';
-import type { InformerObserver } from '../src/kube/informer.ts';
-import type { Logger } from '../src/runtime/logger.ts';
-import { ClusterNetworkFollower, readClusterNetwork } from './kube/cluster-network.ts';
-import type { Network } from './network/network.ts';
-import { openNetwork } from './network/open-network.ts';
+import type { AgentConfig } from '../../src/core/config/agent-config.ts';
+import type { KubeClient } from '../../src/kube/client.ts';
+import type { InformerObserver } from '../../src/kube/informer.ts';
+import type { Logger } from '../../src/runtime/logger.ts';
+import { ClusterNetworkFollower, readClusterNetwork } from '../kube/cluster-network.ts';
+import type { Network } from '../network/network.ts';
+import { openNetwork } from '../network/open-network.ts';
 
 export interface PodNetworkDeps {
   readonly logger: Logger;

@@ -1,7 +1,7 @@
-import { Fault } from '../src/core/fault.ts';
-import { type VolumeReferences, describeOrphan } from '../src/core/volumes/orphans.ts';
-import type { AdminRoute } from '../src/runtime/admin-server.ts';
-import { type OrphanStorage, removeUnreferenced } from './storage/removal/remove-unreferenced.ts';
+import { Fault } from '../../src/core/fault.ts';
+import { type VolumeReferences, describeOrphan } from '../../src/core/volumes/orphans.ts';
+import type { AdminRoute } from '../../src/runtime/admin-server.ts';
+import { type OrphanStorage, removeUnreferenced } from '../storage/removal/remove-unreferenced.ts';
 
 /** Serves `keelson volume delete` on the admin socket. */
 export function createVolumeDeleteRoute({

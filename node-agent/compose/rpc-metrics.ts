@@ -1,6 +1,6 @@
 import { Histogram } from 'prom-client';
-import type { CallObserver } from '../src/rpc/server.ts';
-import type { MetricsRegistry } from '../src/runtime/metrics.ts';
+import type { CallObserver } from '../../src/rpc/server.ts';
+import type { MetricsRegistry } from '../../src/runtime/metrics.ts';
 
 /** Counts and times the calls of a gRPC server, by method and status code. */
 export function createRpcMetrics(registry: MetricsRegistry): CallObserver {
