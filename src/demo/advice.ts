@@ -3,12 +3,12 @@ import type { NodeLayout } from './node.ts';
 import type { DemoFindings } from './report.ts';
 
 export const HOW_TO_GO_ON = `
-  How to go on:
-    make demo KEEP=1      keeps the node running, and says how to look around in it
-    bin/keelson help      lists the commands; README.md and docs/ say how to run it on a node
+  Next steps:
+    make demo KEEP=1      keep the node running, and print commands to inspect it
+    bin/keelson help      list the commands; docs/ describes the installation
 `;
 
-/** Commands to look around in a node that was kept. */
+/** Returns commands to inspect a kept node. */
 export function describeNextSteps(layout: NodeLayout, { pods }: DemoFindings, keelson: string): string {
   const { directory, enter, criSocket, csiSocket, runDir, policiesDir, containerdDir } = layout;
   const [pod] = pods;
@@ -24,29 +24,29 @@ export function describeNextSteps(layout: NodeLayout, { pods }: DemoFindings, ke
       'volumes',
       `${enter} grpcurl -plaintext -unix -import-path proto -proto csi/v1/csi.proto ${csiSocket} csi.v1.Controller/ListVolumes`,
     ],
-    ['what is mounted where', `${enter} findmnt --types btrfs`],
+    ['mounts', `${enter} findmnt --types btrfs`],
     ['the pod network', `${enter} ip route`],
-    ['its rules', `${enter} nft list ruleset`],
+    ['nftables rules', `${enter} nft list ruleset`],
     ...(pod === undefined
       ? []
       : [['a pod from its node', `${enter} busybox ping -c 1 ${pod.addresses[0] ?? ''}`] as const]),
-    ['policies (edit, and create a pod)', `${policiesDir}/demo.yaml`],
+    ['policies (edit, then create a pod)', `${policiesDir}/demo.yaml`],
     ['logs', `tail -n 20 ${directory}/*.log ${containerdDir}/*.log`],
-    ['remove all of it', `${keelson} demo --clean`],
+    ['remove the node', `${keelson} demo --clean`],
   ];
   const width = Math.max(...commands.map(([what]) => what.length));
   const lines = commands.map(([what, command]) => `    ${what.padEnd(width)}  ${command}\n`).join('');
-  return `\n  The node keeps running. How to look around:\n${lines}`;
+  return `\n  The node keeps running. To inspect it:\n${lines}`;
 }
 
-/** The ends of the logs of a node, but for one that `shown` ends with. */
+/** Returns the ends of a node's logs, except for one that `shown` ends with. */
 export async function describeLogs({ logs }: NodeLayout, shown: string, lines = 12): Promise<string> {
   const texts = await Promise.all(
     Object.entries(logs).map(async ([name, file]) => {
       const text = await readFile(file, 'utf8').catch(() => '');
       const end = text.trimEnd().split('\n').slice(-lines).join('\n');
       if (text === '' || shown.endsWith(end)) return '';
-      return `\n  The end of the log of ${name}:\n${end.replace(/^/gm, '    ')}\n`;
+      return `\n  Last lines of the log of ${name}:\n${end.replace(/^/gm, '    ')}\n`;
     }),
   );
   return texts.join('');

@@ -9,21 +9,21 @@ export const BUSYBOX_IMAGE = 'keelson.dev/demo/busybox:1';
 export const PAUSE_IMAGE = 'keelson.dev/demo/pause:1';
 
 interface BusyboxImageOptions {
-  /** A static busybox; default Debian's. */
+  /** Path of a static busybox; default: Debian's. */
   readonly busybox?: string;
-  /** More names for the same image, e.g. those that a test suite asks for. */
+  /** Additional names, e.g. of a test suite. */
   readonly aliases?: readonly string[];
-  /** More names for the pause image. */
+  /** Additional names of the pause image. */
   readonly pauseAliases?: readonly string[];
   readonly signal?: AbortSignal | undefined;
 }
 
-/** PID 1 of a namespace gets no default signal action, so the holder of a sandbox has to ask for SIGTERM. */
+/** PID 1 of a PID namespace has no default signal actions: SIGTERM needs a trap. */
 const PAUSE_SCRIPT = 'trap "exit 0" TERM INT; while :; do sleep 86400 & wait $!; done';
 
 /**
- * An importable archive with a busybox image (every applet a symlink) and a pause image, both on one layer made of this machine's
- * static busybox. Rejects with `unsupported` when busybox is absent or needs shared libraries.
+ * Returns an image archive with a busybox and a pause image, on one layer from this machine's
+ * static busybox. Rejects with `unsupported` without one.
  */
 export async function buildBusyboxArchive({
   aliases = [],
@@ -43,22 +43,19 @@ export async function buildBusyboxArchive({
   );
 }
 
-/** The layer with busybox and a link for every applet, as a tar. Rejects as `buildBusyboxArchive` does. */
+/** Returns the layer with busybox and a symlink for each applet, as a tar. */
 export async function readBusyboxLayer({
   busybox = '/bin/busybox',
   signal,
 }: Pick<BusyboxImageOptions, 'busybox' | 'signal'> = {}): Promise<Buffer> {
   const [binary, applets] = await Promise.all([readFile(busybox), listApplets(busybox, signal)]);
   if (parseElf(binary).interpreter !== undefined) {
-    throw new Fault(
-      'unsupported',
-      `${busybox} is linked dynamically and cannot run alone in an image; install the package busybox-static`,
-    );
+    throw new Fault('unsupported', `${busybox} is dynamically linked; install the package busybox-static`);
   }
   return encodeTar(busyboxLayer(binary, applets));
 }
 
-/** The files of the layer, directories first. */
+/** Returns the entries of the layer, directories first. */
 function busyboxLayer(binary: Uint8Array, applets: readonly string[]): TarEntry[] {
   const directory = (path: string, mode = 0o755): TarEntry => ({ type: 'directory', path, mode });
   const text = (path: string, content: string): TarEntry => ({
@@ -74,7 +71,7 @@ function busyboxLayer(binary: Uint8Array, applets: readonly string[]): TarEntry[
     ...applets
       .filter((applet) => applet !== 'busybox')
       .map((applet): TarEntry => ({ type: 'symlink', path: `bin/${applet}`, target: 'busybox' })),
-    text('etc/passwd', 'root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n'),
+    text('etc/passwd', 'root:x:0:0:root:/root:/bin/sh\nnonroot:x:65534:65534:nonroot:/:/bin/false\n'),
     text('etc/group', 'root:x:0:\nnogroup:x:65534:\n'),
   ];
 }

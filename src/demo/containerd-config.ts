@@ -1,11 +1,11 @@
-/** Everything that makes one containerd independent of the machine's own. */
+/** Settings that separate a containerd from the machine's. */
 interface ContainerdConfig {
   /** Persistent data: content, snapshots, metadata. */
   readonly rootDir: string;
-  /** Sockets, bundles, namespaces of pods; short, for socket paths. */
+  /** Sockets, bundles, pod namespaces; a short path, for socket paths. */
   readonly stateDir: string;
   readonly socketPath: string;
-  /** runc's binary: a path, or a name that containerd finds in its PATH. */
+  /** Path or name of runc. */
   readonly runc: string;
   readonly cniBinDir: string;
   readonly cniConfDir: string;
@@ -18,14 +18,15 @@ interface TomlTable {
   readonly [key: string]: TomlValue | TomlTable;
 }
 
-/** Snapshotters that probe devices or print warnings, and are never used here. */
+/** Unused snapshotters that probe devices or print warnings. */
 const UNUSED = ['aufs', 'blockfile', 'btrfs', 'devmapper', 'erofs', 'zfs'].map(
   (snapshotter) => `io.containerd.snapshotter.v1.${snapshotter}`,
 );
 
 /**
- * The configuration file of a private containerd: version 2 of the format for releases before 2.0, else version 3. Score and
- * hugetlb are relaxed so that it also runs inside a container; pods' namespaces are kept under its own state directory.
+ * Returns a configuration file: format version 2 before containerd 2.0, version 3 since. OOM score
+ * and hugetlb are relaxed, so that it runs in containers; pod namespaces are in its state
+ * directory.
  */
 export function containerdConfigToml(config: ContainerdConfig, majorVersion: number): string {
   const runtime = {
@@ -70,7 +71,7 @@ export function containerdConfigToml(config: ContainerdConfig, majorVersion: num
             cni: { bin_dirs: [config.cniBinDir], ...cni },
           },
           'io.containerd.grpc.v1.cri': streaming,
-          // Its socket would be the machine's /run/nri/nri.sock.
+          // Its default socket is the machine's /run/nri/nri.sock.
           'io.containerd.nri.v1.nri': { disable: true },
         };
   return encodeToml({
@@ -84,7 +85,9 @@ export function containerdConfigToml(config: ContainerdConfig, majorVersion: num
   });
 }
 
-/** The major version in what `containerd --version` prints, e.g. `containerd github.com/... v2.4.2 1c4457e` has 2. */
+/**
+ * Parses the major version of `containerd --version`: `containerd github.com/... v2.4.2 …` is 2.
+ */
 export function containerdMajorVersion(versionLine: string): number | undefined {
   const major = / v?(\d+)\.\d+/.exec(versionLine)?.[1];
   return major === undefined ? undefined : Number(major);
@@ -95,7 +98,7 @@ function encodeToml(table: TomlTable, path: readonly string[] = []): string {
   const tables: string[] = [];
   for (const [key, value] of Object.entries(table)) {
     if (isTable(value)) tables.push(encodeToml(value, [...path, key]));
-    // JSON's strings, numbers, booleans and string lists are TOML's too.
+    // JSON strings, numbers, booleans and string lists are valid TOML.
     else values.push(`${key} = ${JSON.stringify(value)}\n`);
   }
   const heading = path.length > 0 && values.length > 0 ? `\n[${path.map(quoteKey).join('.')}]\n` : '';

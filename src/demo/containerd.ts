@@ -12,9 +12,12 @@ import { listProcesses } from './processes.ts';
 import { untilReady } from './ready.ts';
 
 interface ContainerdOptions {
-  /** Holds its root, state, socket, configuration and log; made if absent, emptied by nobody but its owner. */
+  /**
+   * Directory of root, state, socket, configuration and log; created if absent, owned by the
+   * caller.
+   */
   readonly directory: string;
-  /** Directory with containerd, ctr, its shim and, if it has one, runc; default: those in PATH. */
+  /** Directory of containerd, ctr, the shim and runc; default: PATH. */
   readonly binDir?: string | undefined;
   readonly cniBinDir: string;
   readonly cniConfDir: string;
@@ -22,25 +25,25 @@ interface ContainerdOptions {
   readonly sandboxImage: string;
   /** Top-level cgroup of its pods: the one they name as `cgroup_parent`; removed at stop. */
   readonly cgroup: string;
-  /** A network namespace to run in; default: this process's own. */
+  /** Network namespace; default: this process's. */
   readonly netns?: string | undefined;
   readonly logLevel?: 'debug' | 'info' | 'warn';
-  /** PATH of the machine. */
+  /** Value of PATH. */
   readonly path: string;
   readonly signal?: AbortSignal | undefined;
 }
 
-/** A private containerd that answers CRI calls. Disposing stops it and all that it runs. */
+/** A private containerd with CRI. Disposing stops it and its pods. */
 export interface Containerd extends AsyncDisposable {
   readonly socketPath: string;
-  /** As it calls itself, e.g. `1.6.20~ds1`. */
+  /** E.g. `1.6.20~ds1`. */
   readonly version: string;
   readonly process: ManagedProcess;
   /** Imports an image archive and waits until CRI lists every one of `references`. */
   importImages(archive: string, references: readonly string[], signal?: AbortSignal): Promise<void>;
-  /** Stops pods, daemon and shims in this order; leaves no process, mount or cgroup of its own. Idempotent. */
+  /** Stops pods, daemon and shims; removes mounts and cgroups. Idempotent. */
   stop(): Promise<void>;
-  /** SIGTERM for the daemon alone; pods go on, as at a machine's containerd restart. */
+  /** Stops the daemon only; pods keep running. */
   stopDaemon(): Promise<void>;
   /** Starts the daemon again on the same state. */
   startDaemon(signal?: AbortSignal): Promise<void>;
@@ -48,97 +51,97 @@ export interface Containerd extends AsyncDisposable {
 
 /** CRI's containerd namespace. */
 const NAMESPACE = 'k8s.io';
-/** Where every containerd puts its shims' sockets, whatever its own state directory is. */
+/** Directory of shims' sockets, independent of the state directory. */
 const SHIM_SOCKETS = '/run/containerd/s';
 
-/** Starts a containerd of its own and waits until its CRI service answers. Rejects with the end of its log if it does not. */
+/** Starts a private containerd and waits for its CRI service. Rejects with the end of its log. */
 export async function startContainerd(options: ContainerdOptions): Promise<Containerd> {
   const { directory, signal } = options;
   const socketPath = join(directory, 'c.sock');
-  const path = options.binDir === undefined ? options.path : `${options.binDir}:${options.path}`;
-  const env = { PATH: path };
+  const env = { PATH: options.binDir === undefined ? options.path : `${options.binDir}:${options.path}` };
   const program = (name: string): string =>
     options.binDir === undefined ? name : join(options.binDir, name);
-
   const versionLine = (await runCommand(program('containerd'), ['--version'], { env, signal })).stdout.trim();
-  const major = containerdMajorVersion(versionLine);
-  if (major === undefined) {
-    throw new Fault(
-      'unsupported',
-      `containerd --version printed ${JSON.stringify(versionLine)}, which names no release`,
-    );
-  }
-  await mkdir(join(directory, 'state'), { recursive: true, mode: 0o711 });
-  const configFile = join(directory, 'config.toml');
-  await writeFile(
-    configFile,
-    containerdConfigToml(
-      {
-        rootDir: join(directory, 'root'),
-        stateDir: join(directory, 'state'),
-        socketPath,
-        runc: 'runc',
-        cniBinDir: options.cniBinDir,
-        cniConfDir: options.cniConfDir,
-        sandboxImage: options.sandboxImage,
-        logLevel: options.logLevel ?? 'info',
-      },
-      major,
-    ),
-  );
-  const launch = async (
-    launchSignal: AbortSignal | undefined,
-  ): Promise<{ daemon: ManagedProcess; version: string }> => {
-    const daemon = await startProcess({
+  const configFile = await writeConfig(options, versionLine);
+  const launch = async (launchSignal: AbortSignal | undefined): Promise<Daemon> => {
+    const process = await startProcess({
       name: 'containerd',
       ...inNetns(options.netns, program('containerd'), ['--config', configFile]),
       logFile: join(directory, 'containerd.log'),
       env,
     });
     try {
-      return { daemon, version: await waitForCri(daemon, socketPath, launchSignal) };
+      return { process, version: await waitForCri(process, socketPath, launchSignal) };
     } catch (error) {
-      await daemon.stop();
+      await process.stop();
       throw error;
     }
   };
 
-  let { daemon, version } = await launch(signal);
+  let daemon = await launch(signal);
   const stop = async (): Promise<void> => {
-    if (daemon.running) await removePods(socketPath);
-    await daemon.stop();
+    if (daemon.process.running) await removePods(socketPath);
+    await daemon.process.stop();
     await removeContainerdRemains(directory, options.cgroup);
   };
   return {
     socketPath,
     get version() {
-      return version;
+      return daemon.version;
     },
     get process() {
-      return daemon;
+      return daemon.process;
     },
     async importImages(archive, references, importSignal) {
-      await runCommand(
-        program('ctr'),
-        ['--address', socketPath, '--namespace', NAMESPACE, 'images', 'import', archive],
-        { env, signal: importSignal },
-      );
+      const args = ['--address', socketPath, '--namespace', NAMESPACE, 'images', 'import', archive];
+      await runCommand(program('ctr'), args, { env, signal: importSignal });
       await waitImages(socketPath, references, importSignal);
     },
     stop,
     async stopDaemon() {
-      await daemon.stop();
+      await daemon.process.stop();
     },
     async startDaemon(startSignal) {
-      ({ daemon, version } = await launch(startSignal));
+      daemon = await launch(startSignal);
     },
     [Symbol.asyncDispose]: stop,
   };
 }
 
+interface Daemon {
+  readonly process: ManagedProcess;
+  readonly version: string;
+}
+
+/** Creates the state directory and the configuration; returns the path of the configuration. */
+async function writeConfig(options: ContainerdOptions, versionLine: string): Promise<string> {
+  const { directory, cniBinDir, cniConfDir, sandboxImage, logLevel = 'info' } = options;
+  const major = containerdMajorVersion(versionLine);
+  if (major === undefined) {
+    throw new Fault(
+      'unsupported',
+      `containerd --version printed ${JSON.stringify(versionLine)}; expected a release`,
+    );
+  }
+  await mkdir(join(directory, 'state'), { recursive: true, mode: 0o711 });
+  const config = {
+    rootDir: join(directory, 'root'),
+    stateDir: join(directory, 'state'),
+    socketPath: join(directory, 'c.sock'),
+    runc: 'runc',
+    cniBinDir,
+    cniConfDir,
+    sandboxImage,
+    logLevel,
+  };
+  const file = join(directory, 'config.toml');
+  await writeFile(file, containerdConfigToml(config, major));
+  return file;
+}
+
 /**
- * Ends what a containerd in `directory` that is gone left running, and removes its mounts, its cgroup, its shims' sockets and the network
- * results of its pods, however it went.
+ * Kills the shims of a stopped or killed containerd in `directory`, and removes its mounts, its
+ * cgroup, its shims' sockets and the network results of its pods.
  */
 export async function removeContainerdRemains(directory: string, cgroup: string): Promise<void> {
   const socketPath = join(directory, 'c.sock');
@@ -155,20 +158,25 @@ export async function removeContainerdRemains(directory: string, cgroup: string)
   await removeEmptyShimDirectory();
 }
 
-/** The directories of the containers that a containerd in `stateDir` has not given up; each is named for its container. */
+/**
+ * Returns the bundle directories of the containers in `stateDir`; their names are container ids.
+ */
 async function readBundles(stateDir: string): Promise<string[]> {
   const directory = join(stateDir, 'io.containerd.runtime.v2.task', NAMESPACE);
   return (await readdir(directory).catch(() => [])).map((id) => join(directory, id));
 }
 
-/** A shim that is killed leaves its socket, whose name only its bundle tells: `address` before containerd 2, `bootstrap.json` since. */
+/**
+ * Returns sockets of killed shims, from their bundles: `address` before containerd 2, then
+ * `bootstrap.json`.
+ */
 async function shimSockets(bundles: readonly string[]): Promise<string[]> {
   const files = bundles.flatMap((bundle) => [join(bundle, 'address'), join(bundle, 'bootstrap.json')]);
   const texts = await Promise.all(files.map((file) => readFile(file, 'utf8').catch(() => '')));
   return texts.flatMap((text) => /unix:\/\/(\/run\/containerd\/s\/[0-9a-f]+)/.exec(text)?.[1] ?? []);
 }
 
-/** libcni keeps the answer to each ADD here until the DEL, as `NETWORK-CONTAINER-INTERFACE`; no configuration moves it. */
+/** libcni caches the result of each ADD here until DEL: `NETWORK-CONTAINER-INTERFACE`. */
 const NETWORK_RESULTS = '/var/lib/cni/results';
 
 async function removeNetworkResults(containerIds: readonly string[]): Promise<void> {
@@ -177,14 +185,14 @@ async function removeNetworkResults(containerIds: readonly string[]): Promise<vo
   await Promise.all(own.map((name) => rm(join(NETWORK_RESULTS, name), { force: true })));
 }
 
-/** The directory belongs to every containerd of the machine: it goes only when no shim of anybody is left in it. */
+/** All containerds of the machine share the directory: removes it only when it is empty. */
 async function removeEmptyShimDirectory(): Promise<void> {
   if ((await readdir(SHIM_SOCKETS).catch(() => ['absent'])).length > 0) return;
   await rmdir(SHIM_SOCKETS).catch(() => undefined);
   await rmdir('/run/containerd').catch(() => undefined);
 }
 
-/** Resolves with the runtime's version once its CRI service answers. */
+/** Resolves to the runtime's version once its CRI service responds. */
 async function waitForCri(
   daemon: ManagedProcess,
   socketPath: string,
@@ -206,7 +214,7 @@ async function waitForCri(
   return version;
 }
 
-/** CRI learns of an import by an event, a moment after `ctr` has returned. */
+/** CRI lists imported images asynchronously. */
 async function waitImages(
   socketPath: string,
   references: readonly string[],
@@ -223,7 +231,7 @@ async function waitImages(
           { signal },
         );
         if (image === null)
-          throw new Fault('unavailable', `the runtime does not list ${reference} after its import`);
+          throw new Fault('unavailable', `image ${reference} is not listed after its import`);
       },
       { signal, attempts: 100, baseMs: 10, maxMs: 50 },
     );
@@ -233,7 +241,7 @@ async function waitImages(
 async function removePods(socketPath: string): Promise<void> {
   using client = connectRpc(socketPath);
   const service = 'runtime.v1.RuntimeService';
-  // A pod that will not go is no reason to leave the daemon: the remains are removed after it.
+  // Failures are ignored: removeContainerdRemains follows.
   const { items } = await client
     .call(service, 'ListPodSandbox', {}, { timeoutMs: 5_000 })
     .catch(() => ({ items: [] }));

@@ -13,20 +13,20 @@ import { isSameProcess, listProcesses, readProcess } from './processes.ts';
 
 const PREFIX = 'keelson-demo-';
 
-/** What a run says of itself in `demo.json`, for the runs after it. */
+/** Content of `demo.json`, by which later runs find this one. */
 interface DemoRecord {
   readonly owner: { readonly pid: number; readonly startTicks: string };
-  /** Kept on purpose: removed when asked, never as a leaving. */
+  /** `--keep`: only `--clean` removes it. */
   readonly kept: boolean;
   readonly podRange: string;
 }
 
-/** Makes the directory that holds everything of one run. Its base name is also the name of the run's cgroup. */
+/** Creates the directory of one run; its base name is also the name of the cgroup. */
 export async function createDemoDirectory(base: string): Promise<string> {
   return await mkdtemp(join(base, PREFIX));
 }
 
-/** Says whose the directory is; written first of all, so that a killed run is recognised by the next. */
+/** Writes the owner first, so that the next run recognises a killed one. */
 export async function writeDemoRecord(
   directory: string,
   { kept, podRange }: Omit<DemoRecord, 'owner'>,
@@ -37,7 +37,7 @@ export async function writeDemoRecord(
   await writeFile(join(directory, 'demo.json'), `${JSON.stringify(record)}\n`);
 }
 
-/** A directory without a record may be that of a run which is about to write it. */
+/** A run writes its record within this time after creating its directory. */
 const RECORD_GRACE_MS = 10_000;
 
 interface FoundDemo {
@@ -46,7 +46,7 @@ interface FoundDemo {
   readonly podRange: string | undefined;
 }
 
-/** The runs whose directories are under `base`. Those that are not root's own are passed over: /var/tmp is everybody's. */
+/** Returns the runs under `base`. Skips directories that root does not own: /var/tmp is shared. */
 export async function findDemos(base: string): Promise<FoundDemo[]> {
   const names = (await readdir(base)).filter((name) => name.startsWith(PREFIX));
   const found = await Promise.all(names.map((name) => inspect(join(base, name))));
@@ -70,17 +70,19 @@ async function readDemoRecord(directory: string): Promise<DemoRecord | undefined
   try {
     return JSON.parse(await readFile(join(directory, 'demo.json'), 'utf8')) as DemoRecord;
   } catch {
-    // Killed before, or while, it was written.
+    // Killed before or during the write.
     return undefined;
   }
 }
 
-/** Programs that a run starts; others that name its directory (an editor, a `tail`) are somebody's. */
+/**
+ * Programs of a run; others with its directory in their arguments (editor, `tail`) belong to users.
+ */
 const PROGRAMS = ['node', 'containerd', 'ctr', 'runc', 'keelson-cni'];
 
 /**
- * Removes a run with all that it made: processes, cgroup, mounts, loop devices, network namespaces, files. Idempotent, and right whatever
- * is still there. Rejects with `busy`, deleting nothing, while something stays mounted in it.
+ * Removes a run: processes, cgroup, mounts, loop devices, network namespaces, files. Idempotent.
+ * Rejects with `busy` and keeps the files while something is mounted in the directory.
  */
 export async function removeDemo(directory: string): Promise<void> {
   const name = basename(directory);
@@ -94,7 +96,7 @@ export async function removeDemo(directory: string): Promise<void> {
   for (const { device, file } of await readLoopDevices()) {
     if (file.startsWith(`${directory}/`)) await runCommand('losetup', ['--detach', device], { accept: [1] });
   }
-  // Each time again: a namespace that holds copies hands them on to those made in it.
+  // Repeated: new mount namespaces copy the mounts of existing ones.
   const release = async (): Promise<void> => {
     await unmountCopies(directory);
     await checkReleased(directory);
@@ -106,14 +108,14 @@ export async function removeDemo(directory: string): Promise<void> {
 async function checkReleased(directory: string): Promise<void> {
   const mount = (await readMountTable()).find(({ mountPoint }) => isWithin(mountPoint, directory));
   const loop = (await readLoopDevices()).find(({ file }) => file.startsWith(`${directory}/`));
-  const held = mount === undefined ? loop?.device : `the mount at ${mount.mountPoint}`;
+  const held = mount === undefined ? loop?.device : `mount ${mount.mountPoint}`;
   if (held === undefined) return;
   const holders = await mountHolders(directory);
-  const by = holders.length === 0 ? '' : ` by a mount namespace of ${holders.join(', ')}`;
-  throw new Fault('busy', `${directory} cannot be removed: ${held} is still in use${by}; end what uses it`);
+  const by = holders.length === 0 ? '' : ` in the mount namespace of ${holders.join(', ')}`;
+  throw new Fault('busy', `cannot remove ${directory}: ${held} is in use${by}; stop that process`);
 }
 
-/** The processes that see a mount below `directory`, in whatever namespace, as `PID PROGRAM`. */
+/** Returns processes of other mount namespaces with mounts below `directory`, as `PID PROGRAM`. */
 async function mountHolders(directory: string): Promise<string[]> {
   return (await findForeignMounts(directory)).map(({ pid, program }) => `${pid} ${program}`);
 }

@@ -6,7 +6,7 @@ const belongings = { name: 'keelson-demo-Ab12', podRange: '10.88.7.0/24' };
 const resource = (kind: ResourceKind, trace: string): Resource => ({ kind, key: trace, trace });
 
 describe('compareMachine', () => {
-  test('what was there before is nobody’s leaving', () => {
+  test('ignores existing resources', () => {
     const before = [resource('mount', '/var/tmp/keelson-demo-Ab12/x')];
     expect(compareMachine(before, before, belongings)).toEqual({ own: [], foreign: [] });
   });
@@ -19,7 +19,7 @@ describe('compareMachine', () => {
     ['file', '/var/tmp/keelson-demo-Ab12'],
     ['route', '10.88.7.2 dev veth12 scope link'],
     ['network namespace', '/var/tmp/keelson-demo-Ab12/netns'],
-  ])('a new %s at %s is the run’s', (kind, trace) => {
+  ])('assigns a new %s at %s to the run', (kind, trace) => {
     const left = resource(kind, trace);
     expect(compareMachine([], [left], belongings)).toEqual({ own: [left], foreign: [] });
   });
@@ -28,14 +28,14 @@ describe('compareMachine', () => {
     ['mount', '/mnt/usb'],
     ['loop device', '/root/other.img'],
     ['process', 'sleep 5'],
-    ['file', '/tmp/somebody'],
+    ['file', '/tmp/other'],
     ['file', '/run/containerd'],
     ['network interface', 'veth0'],
     ['nft table', 'table ip docker'],
     ['nft table', 'table inet keelson_network'],
     ['route', '10.88.70.2 dev eth1'],
     ['network namespace', '/run/netns/other sleep infinity /'],
-  ])('a new %s at %s is somebody else’s', (kind, trace) => {
+  ])('does not assign a new %s at %s to the run', (kind, trace) => {
     const other = resource(kind, trace);
     expect(compareMachine([], [other], belongings)).toEqual({ own: [], foreign: [other] });
   });

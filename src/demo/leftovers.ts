@@ -1,21 +1,21 @@
 import type { Resource } from './machine-state.ts';
 
-/** By what a resource is known to be this run's. */
+/** Identifies resources of this run. */
 export interface Belongings {
-  /** Name of its directory and its cgroup, which is in every path and command line that it made. */
+  /** Name of directory and cgroup; part of every path and command line of the run. */
   readonly name: string;
-  /** Its range of pod addresses, e.g. `10.88.7.0/24`. */
+  /** E.g. `10.88.7.0/24`. */
   readonly podRange: string;
 }
 
 export interface Leftovers {
-  /** What the run left: nothing, if all is well. */
+  /** Leftovers of the run; normally empty. */
   readonly own: readonly Resource[];
-  /** What others did on the machine in the meantime. */
+  /** New resources of other programs. */
   readonly foreign: readonly Resource[];
 }
 
-/** Compares a machine before and after a run: what is there now and was not before, by whom it was made. */
+/** Returns the new resources of a machine, by their owner. */
 export function compareMachine(
   before: readonly Resource[],
   after: readonly Resource[],
@@ -27,7 +27,7 @@ export function compareMachine(
   return { own, foreign: appeared.filter((resource) => !own.includes(resource)) };
 }
 
-/** The node's interfaces and tables live in its own network namespaces, and end with them. */
+/** The node's interfaces and tables are in its network namespaces. */
 function belongsTo({ kind, trace }: Resource, { name, podRange }: Belongings): boolean {
   switch (kind) {
     case 'route':

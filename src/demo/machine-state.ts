@@ -19,15 +19,15 @@ export const RESOURCE_KINDS = [
 ] as const;
 export type ResourceKind = (typeof RESOURCE_KINDS)[number];
 
-/** One thing of a machine that a program could leave behind; `key` is the same as long as it is the same thing. */
+/** A resource that a program could leave behind; `key` identifies it. */
 export interface Resource {
   readonly kind: ResourceKind;
   readonly key: string;
-  /** What says whose it is: a path, a command line, a name. */
+  /** Identifies its owner: a path, a command line, a name. */
   readonly trace: string;
 }
 
-/** Where files that a node makes outside its own directories would appear. */
+/** Directories outside of the node's, where its files could appear. */
 const WATCHED_DIRECTORIES = [
   '/run',
   '/run/containerd',
@@ -39,7 +39,7 @@ const WATCHED_DIRECTORIES = [
   '/tmp',
 ];
 
-/** All that there is now. Whoever runs this is left out, as are its own short-lived children. */
+/** Returns all resources, without this process and its short-lived children. */
 export async function readMachine(signal?: AbortSignal): Promise<Resource[]> {
   const found = await Promise.all([
     mounts(),
@@ -56,7 +56,7 @@ export async function readMachine(signal?: AbortSignal): Promise<Resource[]> {
   return found.flat();
 }
 
-/** The block devices that stand for files, with the file of each. */
+/** Returns loop devices and their files. */
 export async function readLoopDevices(): Promise<{ readonly device: string; readonly file: string }[]> {
   const names = (await readdir('/sys/block')).filter((name) => name.startsWith('loop'));
   const devices = await Promise.all(
@@ -99,13 +99,13 @@ async function ipObjects(
     listings
       .flatMap(({ stdout }) => stdout.split('\n'))
       .filter((line) => line !== '')
-      // A lifetime that runs down does not make another route.
+      // The remaining lifetime is not part of the identity.
       .map((line) => line.replace(/ expires \d+sec/, '').trimEnd())
       .map((line) => ({ kind, key: name(line), trace: name(line) }))
   );
 }
 
-/** `7: veth0@if2: <FLAGS> ...` has `veth0`. */
+/** Parses `veth0` of `7: veth0@if2: <FLAGS> ...`. */
 function linkName(line: string): string {
   return /^\d+: ([^:@]+)/.exec(line)?.[1] ?? line;
 }
@@ -119,7 +119,7 @@ interface NamespaceListing {
   }[];
 }
 
-/** Traced by what holds them: the kernel gives the number of one that is gone to the next. */
+/** Traced by their holders: the kernel reuses the numbers of namespaces. */
 async function networkNamespaces(signal: AbortSignal | undefined): Promise<Resource[]> {
   const args = ['--type', 'net', '--json', '--output', 'NS,PID,NSFS,COMMAND'];
   const { stdout } = await runCommand('lsns', args, { signal, accept: [1] });

@@ -7,11 +7,11 @@ interface ForeignMounts {
   /** One process of the mount namespace. */
   readonly pid: number;
   readonly program: string;
-  /** In the order in which they were made. */
+  /** In the order of their creation. */
   readonly targets: readonly string[];
 }
 
-/** The other mount namespaces that have mounts at or beneath `directory`. */
+/** Returns other mount namespaces with mounts at or below `directory`. */
 export async function findForeignMounts(directory: string): Promise<ForeignMounts[]> {
   const seen = new Set([await readlink('/proc/self/ns/mnt')]);
   const found: ForeignMounts[] = [];
@@ -29,14 +29,14 @@ export async function findForeignMounts(directory: string): Promise<ForeignMount
 }
 
 /**
- * Unmounts what is at or beneath `directory` in other mount namespaces. Whoever makes one (unshare(1), a sandboxed service) gets a copy of
- * every mount, which keeps the device busy as long as the namespace lives; its owner has no use for ours.
+ * Unmounts everything at or below `directory` in other mount namespaces. A new mount namespace
+ * (unshare(1), a sandboxed service) copies every mount, and the copies keep devices busy.
  */
 export async function unmountCopies(directory: string): Promise<void> {
   for (const { pid, targets } of await findForeignMounts(directory)) {
     for (const target of targets.toReversed()) {
       const umount = ['umount', '--no-mtab', '--lazy', target];
-      // A namespace that ends meanwhile, or has no umount, is judged by what it still holds afterwards.
+      // Ignores namespaces that end meanwhile or have no umount; the caller checks again.
       await runCommand('nsenter', [`--mount=/proc/${pid}/ns/mnt`, '--', ...umount], {
         accept: [1, 32, 126, 127],
       });

@@ -1,12 +1,12 @@
 import { writeFile } from 'node:fs/promises';
 import { runCommand } from '../runtime/child-process.ts';
 
-/** RFC 5737, TEST-NET-2: nobody's, and seen in a node's own namespace alone. */
+/** RFC 5737, TEST-NET-2; in the node's namespace only. */
 const NODE_ADDRESS = '198.51.100.1';
 
 /**
- * Makes a network namespace kept alive by a mount at `file` until that is unmounted. Its loopback is up and has the address of a node:
- * without one the kernel has no source for what the node itself sends to pods.
+ * Creates a network namespace, mounted at `file`. Its loopback interface has the node's address:
+ * the source of packets from the node to pods.
  */
 export async function createNetns(file: string, signal?: AbortSignal): Promise<void> {
   await writeFile(file, '');
@@ -14,7 +14,9 @@ export async function createNetns(file: string, signal?: AbortSignal): Promise<v
   await runCommand('unshare', [`--net=${file}`, 'ip', '-batch', '-'], { signal, input: commands });
 }
 
-/** How to start a program in a network namespace: nsenter becomes it, so the process id is its own. */
+/**
+ * Returns a command line that runs a program in a network namespace; nsenter keeps the process id.
+ */
 export function inNetns(
   netns: string | undefined,
   file: string,

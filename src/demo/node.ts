@@ -10,11 +10,11 @@ import { createNetns, inNetns } from './netns.ts';
 import { untilReady } from './ready.ts';
 import { CsiDriver } from './volumes.ts';
 
-/** Where the parts of a demo node are, all below its directory. */
+/** Paths of a demo node, below its directory. */
 export interface NodeLayout {
   readonly directory: string;
   readonly netns: string;
-  /** A program that runs its arguments as a command in the node's mount and network namespaces. */
+  /** Script that runs a command in the node's mount and network namespaces. */
   readonly enter: string;
   readonly agentConfig: string;
   readonly stateDir: string;
@@ -22,7 +22,7 @@ export interface NodeLayout {
   readonly csiSocket: string;
   readonly cniSocket: string;
   readonly adminSocket: string;
-  /** What kubelet would be told to use: the proxy's. */
+  /** kubelet's --container-runtime-endpoint: the proxy's socket. */
   readonly criSocket: string;
   readonly policiesDir: string;
   readonly kubeletDir: string;
@@ -60,7 +60,7 @@ export function nodeLayout(directory: string): NodeLayout {
 
 export interface NodeOptions {
   readonly layout: NodeLayout;
-  /** Its name and that of its cgroup. */
+  /** Name of the node and of the cgroup. */
   readonly name: string;
   readonly podRange: string;
   /** Path of the keelson command. */
@@ -71,17 +71,17 @@ export interface NodeOptions {
   readonly signal: AbortSignal;
 }
 
-/** Makes the directories and the network namespace that stand for a machine of its own. */
+/** Creates the directories and the network namespace of a node. */
 export async function prepareNode({ layout, podRange, name, signal }: NodeOptions): Promise<void> {
   const { policiesDir, kubeletDir, podLogDir, cniConfDir, containerdDir, stateDir, runDir } = layout;
   const directories = [policiesDir, kubeletDir, podLogDir, cniConfDir, containerdDir, stateDir, runDir];
   await Promise.all(directories.map((directory) => mkdir(directory, { mode: 0o700 })));
-  // As /run is on a machine: addresses of pods are true for one boot alone.
+  // tmpfs, as /run: pod addresses are valid for one boot.
   await runCommand('mount', ['-t', 'tmpfs', '-o', 'mode=0700,size=64m', 'keelson-demo', runDir], { signal });
   await writeFile(
     layout.agentConfig,
     stringify({
-      // mkdtemp's letters are of both cases, a node's name is a DNS label.
+      // mkdtemp uses upper case; a node's name is a DNS label.
       nodeName: name.toLowerCase(),
       stateDir,
       runDir,
@@ -92,7 +92,7 @@ export async function prepareNode({ layout, podRange, name, signal }: NodeOption
   await createNetns(layout.netns, signal);
 }
 
-/** Starts `keelson agent` on its embedded default and waits until it is ready. */
+/** Starts `keelson agent` with its default pool and waits until it is ready. */
 export async function startAgent({ layout, keelson, path, signal }: NodeOptions): Promise<ManagedProcess> {
   const agent = await startProcess({
     name: 'agent',
@@ -115,7 +115,7 @@ export async function startAgent({ layout, keelson, path, signal }: NodeOptions)
   return agent;
 }
 
-/** Starts a containerd with Keelson's CNI configuration and gives it the images of this project. */
+/** Starts a containerd with Keelson's CNI configuration and imports the images. */
 export async function startRuntime(options: NodeOptions): Promise<Containerd> {
   const { layout, name, cniBinDir, containerdDir, path, signal } = options;
   const archive = join(layout.directory, 'images.tar');
@@ -126,7 +126,7 @@ export async function startRuntime(options: NodeOptions): Promise<Containerd> {
     const conflist = cniConfig({ agentSocket: layout.cniSocket });
     await writeFile(join(layout.cniConfDir, '10-keelson.conflist'), JSON.stringify(conflist));
   };
-  // The configuration has to be there when the daemon starts, or its first status is "network not ready".
+  // Without the CNI configuration at its start, the daemon first reports "network not ready".
   await Promise.all([makeImages(), configureCni()]);
   const containerd = await startContainerd({
     directory: layout.containerdDir,
@@ -143,7 +143,7 @@ export async function startRuntime(options: NodeOptions): Promise<Containerd> {
   return containerd;
 }
 
-/** Starts `keelson cri-proxy` before the runtime and waits until a call gets through. */
+/** Starts `keelson cri-proxy` and waits until it forwards a call. */
 export async function startCriProxy(
   { layout, keelson, path, signal }: NodeOptions,
   runtimeSocket: string,

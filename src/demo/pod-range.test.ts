@@ -13,7 +13,7 @@ test.each([
   expect(choosePodRange(taken, seed)).toBe(expected);
 });
 
-test('a machine that routes every candidate is refused', () => {
+test('throws if every candidate is routed', () => {
   expect(() => choosePodRange(['10.0.0.0/8'], 0)).toThrow(
     expect.toSatisfy((error: unknown) => isFault(error, 'exhausted')),
   );

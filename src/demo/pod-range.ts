@@ -1,13 +1,13 @@
 import { type Cidr, cidrsOverlap, formatCidr, parseCidr } from '../core/network/cidr.ts';
 import { Fault } from '../core/fault.ts';
 
-/** 10.88.0.0/24 to 10.103.255.0/24: 4096 ranges that home networks and default cluster networks seldom use. */
+/** 10.88.0.0/24 to 10.103.255.0/24: rarely used by home networks and cluster defaults. */
 const FIRST = { a: 10, b: 88 };
 const CANDIDATES = 16 * 256;
 
 /**
- * A /24 for pods that overlaps none of `taken` (routes, addresses, other ranges; anything that is no range is passed over). `seed` spreads
- * those who choose at the same time. Throws `exhausted` when all are taken.
+ * Returns a /24 that overlaps none of `taken` (routes, addresses, ranges; other text is ignored).
+ * `seed` spreads concurrent runs. Throws `exhausted` if all overlap.
  */
 export function choosePodRange(taken: readonly string[], seed: number): string {
   const blocks = taken

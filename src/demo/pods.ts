@@ -17,7 +17,7 @@ interface ContainerSpec {
   readonly mounts?: readonly { readonly hostPath: string; readonly containerPath: string }[];
 }
 
-/** A pod whose sandbox runs. */
+/** A pod with a running sandbox. */
 export interface Pod {
   readonly spec: PodSpec;
   readonly sandboxId: string;
@@ -32,7 +32,7 @@ interface ExecResult {
 
 const SERVICE = 'runtime.v1.RuntimeService';
 
-/** What kubelet asks of a runtime, as far as a pod's life needs it. */
+/** The CRI calls of kubelet for the life cycle of a pod. */
 export class PodRuntime {
   readonly #client: RpcClient;
 
@@ -40,7 +40,7 @@ export class PodRuntime {
     this.#client = client;
   }
 
-  /** Starts a sandbox with its network. Rejects with `denied` when a policy refuses it. */
+  /** Starts a sandbox with its network. Rejects with `denied` if a policy denies it. */
   async runPod(spec: PodSpec, options: CallOptions): Promise<Pod> {
     const { pod_sandbox_id: sandboxId } = await this.#client.call(
       SERVICE,
@@ -59,7 +59,7 @@ export class PodRuntime {
     if (addresses[0] === '') {
       throw new Fault(
         'precondition',
-        `the runtime reports no address for pod ${spec.namespace}/${spec.name}`,
+        `no address for pod ${spec.namespace}/${spec.name} in PodSandboxStatus`,
       );
     }
     return { spec, sandboxId, addresses };
@@ -92,7 +92,7 @@ export class PodRuntime {
     return id;
   }
 
-  /** Runs a command in a container to its end, whatever its exit code. */
+  /** Runs a command in a container; resolves for every exit code. */
   async exec(
     containerId: string,
     command: readonly string[],
@@ -111,7 +111,7 @@ export class PodRuntime {
     };
   }
 
-  /** Stops and removes a pod with its containers; succeeds when it is gone already. */
+  /** Stops and removes a pod with its containers. Idempotent. */
   async removePod(sandboxId: string, options: CallOptions): Promise<void> {
     await this.#client.call(SERVICE, 'StopPodSandbox', { pod_sandbox_id: sandboxId }, options);
     await this.#client.call(SERVICE, 'RemovePodSandbox', { pod_sandbox_id: sandboxId }, options);

@@ -1,9 +1,9 @@
-/** The variable that the demo's policy gives to containers. */
+/** Variable that the demo's policy sets. */
 export const POLICY_VARIABLE = 'KEELSON_DEMO';
-/** Pods with this label, whatever its value, are denied. */
+/** The demo's policy denies pods with this label. */
 export const DENIED_LABEL = 'demo.keelson.dev/unwanted';
 
-/** Two policies as a user would write them. */
+/** Two RuntimePolicies. */
 export const DEMO_POLICY = `apiVersion: keelson.dev/v1alpha1
 kind: RuntimePolicy
 metadata: {name: demo-variable}
@@ -25,5 +25,5 @@ spec:
     podSelector:
       matchExpressions: [{key: ${DENIED_LABEL}, operator: Exists}]
   deny:
-    message: the demo shows that pods with this label do not start
+    message: the policy of the demo denies pods with this label
 `;

@@ -10,8 +10,8 @@ interface ReadyOptions {
 }
 
 /**
- * Waits until `process` serves `socketPath` and `check` succeeds, and gives its result. Rejects with the end of the process's log as soon
- * as that ends, or with `timeout`, the last reason and the log.
+ * Waits until `process` serves `socketPath` and `check` succeeds; resolves to its result. Rejects
+ * with the end of the log when the process exits, or with `timeout`.
  */
 export async function untilReady<T>(
   process: ManagedProcess,
@@ -42,10 +42,10 @@ export async function untilReady<T>(
     const why = reason === undefined ? `nothing listens at ${socketPath}` : Fault.from(reason).message;
     throw new Fault(
       'timeout',
-      `${process.name} is not ready after ${timeoutMs} ms: ${why}\n${await process.tail(12)}`,
+      `${process.name} not ready after ${timeoutMs} ms: ${why}\n${await process.tail(12)}`,
       { cause: reason },
     );
   } finally {
-    settled.abort(new DOMException('the wait is over', 'AbortError'));
+    settled.abort(new DOMException('wait ended', 'AbortError'));
   }
 }

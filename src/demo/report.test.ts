@@ -16,9 +16,9 @@ test('the closing tables show volumes, addresses, effects and timings', () => {
       policy: { variable: 'A', before: 'unset', after: 'b', denial: 'x denies y: no such pods' },
     },
     [
-      { chapter: 'Volumes', title: 'CreateVolume', detail: '', ok: true, startedMs: 100, durationMs: 12 },
-      { chapter: 'Volumes', title: 'CreateVolume', detail: '', ok: true, startedMs: 150, durationMs: 14 },
-      { chapter: 'Volumes', title: 'a pod writes', detail: '', ok: true, startedMs: 164, durationMs: 36 },
+      { section: 'Volumes', title: 'CreateVolume', detail: '', ok: true, startedMs: 100, durationMs: 12 },
+      { section: 'Volumes', title: 'CreateVolume', detail: '', ok: true, startedMs: 150, durationMs: 14 },
+      { section: 'Volumes', title: 'a pod writes', detail: '', ok: true, startedMs: 164, durationMs: 36 },
     ],
   );
   expect(text).toContain('  data    1 GiB  empty   v1\n');
@@ -32,6 +32,6 @@ test('the closing tables show volumes, addresses, effects and timings', () => {
   expect(text).not.toContain('ROUND TRIP');
 });
 
-test('a run that came to nothing has no tables', () => {
+test('a run without results has no tables', () => {
   expect(renderFindings({ volumes: [], pods: [], pings: [] }, [])).toBe('');
 });

@@ -1,7 +1,7 @@
 import { formatBytes } from '../core/kube-text/quantity.ts';
 import { renderTable } from '../runtime/text-table.ts';
 import type { Leftovers } from './leftovers.ts';
-import { formatDuration, type StepReport } from './narrator.ts';
+import { formatDuration, type StepReport } from './progress-reporter.ts';
 
 interface VolumeReport {
   readonly name: string;
@@ -24,7 +24,7 @@ export interface PingReport {
   readonly milliseconds: number;
 }
 
-/** What one run did and saw; `--report` writes it as JSON. Grows as the story goes on, so that a failed run shows how far it came. */
+/** Results of a run, filled step by step; `--report` writes them as JSON. */
 export interface DemoFindings {
   containerd?: string;
   csiDriver?: string;
@@ -36,7 +36,7 @@ export interface DemoFindings {
     readonly error: string;
     readonly writtenBytes: number;
     readonly sizeBytes: number;
-    /** What kubelet's metrics would have shown at that moment. */
+    /** Used bytes by NodeGetVolumeStats at that time. */
     readonly statsUsedBytes: number;
   };
   policy?: {
@@ -45,7 +45,7 @@ export interface DemoFindings {
     readonly after: string;
     readonly denial: string;
   };
-  /** What the agent still had after everything was given back. */
+  /** Resources of the agent after the release. */
   remaining?: { readonly volumes: number; readonly snapshots: number; readonly attachments: number };
 }
 
@@ -62,7 +62,7 @@ export interface DemoReport extends DemoFindings {
   readonly leftovers?: Leftovers | undefined;
 }
 
-/** The tables at the end: what was there, and what each part of it took. */
+/** Returns the closing tables: resources, effects and durations. */
 export function renderFindings(findings: DemoFindings, steps: readonly StepReport[]): string {
   const { volumes, pods, pings, overfill, policy } = findings;
   const sections = [
@@ -94,8 +94,8 @@ export function renderFindings(findings: DemoFindings, steps: readonly StepRepor
             ]),
       ],
     ),
-    renderTable(['CHAPTER', 'TOOK'], chapterDurations(steps)),
-    renderTable(['CALL', 'TIMES', 'TOOK'], callDurations(steps)),
+    renderTable(['SECTION', 'DURATION'], sectionDurations(steps)),
+    renderTable(['CALL', 'COUNT', 'DURATION'], callDurations(steps)),
   ];
   return sections
     .filter((section) => section !== '')
@@ -103,20 +103,20 @@ export function renderFindings(findings: DemoFindings, steps: readonly StepRepor
     .join('');
 }
 
-/** From the start of a chapter's first step to the end of its last: steps may run side by side. */
-function chapterDurations(steps: readonly StepReport[]): string[][] {
-  const chapters = Map.groupBy(
-    steps.filter(({ chapter }) => chapter !== ''),
-    ({ chapter }) => chapter,
+/** From the start of the first step to the end of the last: steps may run concurrently. */
+function sectionDurations(steps: readonly StepReport[]): string[][] {
+  const sections = Map.groupBy(
+    steps.filter(({ section }) => section !== ''),
+    ({ section }) => section,
   );
-  return [...chapters].map(([chapter, own]) => {
+  return [...sections].map(([section, own]) => {
     const startMs = Math.min(...own.map(({ startedMs }) => startedMs));
     const endMs = Math.max(...own.map(({ startedMs, durationMs }) => startedMs + durationMs));
-    return [chapter, formatDuration(endMs - startMs)];
+    return [section, formatDuration(endMs - startMs)];
   });
 }
 
-/** Steps that are calls of an API are named as the API does. */
+/** API calls are the steps with an API name. */
 function callDurations(steps: readonly StepReport[]): string[][] {
   const calls = Map.groupBy(
     steps.filter(({ title, ok }) => ok && /^[A-Z]\w+[A-Z]\w+(, [A-Z]\w+| from the snapshot)?$/.test(title)),

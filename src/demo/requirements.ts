@@ -7,10 +7,10 @@ export interface DemoPaths {
   readonly containerdDir?: string | undefined;
 }
 
-/** The volume that is filled, its clone's changes, images and logs. */
+/** The filled volume, changes of its clone, images and logs. */
 const FREE_BYTES = 3n * 2n ** 30n;
 
-/** What the demo needs of a machine besides what a node needs. */
+/** Returns the requirements of the demo: those of a node and its own. */
 export function demoRequirements({ keelson, cniBinDir, containerdDir }: DemoPaths): Requirements {
   const containerdProgram = (name: string, why: string, debianPackage: string) =>
     containerdDir === undefined
@@ -18,24 +18,24 @@ export function demoRequirements({ keelson, cniBinDir, containerdDir }: DemoPath
       : {
           program: join(containerdDir, name),
           why,
-          remedy: `put it into ${containerdDir}, or leave --containerd-dir out`,
+          remedy: `install it in ${containerdDir}, or omit --containerd-dir`,
         };
   return {
     freeBytes: FREE_BYTES,
     filesystems: ['btrfs', 'overlay'],
     programs: [
       ...NODE_PROGRAMS,
-      program('lsns', 'shows that no network namespace is left', 'util-linux'),
-      program('nsenter', 'starts the node in a network namespace of its own', 'util-linux'),
+      program('lsns', 'lists network namespaces', 'util-linux'),
+      program('nsenter', 'starts the node in its network namespace', 'util-linux'),
       containerdProgram('containerd', 'runs the pods', 'containerd'),
       containerdProgram('ctr', 'imports the images', 'containerd'),
-      containerdProgram('containerd-shim-runc-v2', 'holds a pod', 'containerd'),
+      containerdProgram('containerd-shim-runc-v2', 'runs the containers of a pod', 'containerd'),
       containerdProgram('runc', 'starts a container', 'runc'),
-      program('/bin/busybox', "is what the demo's images are made of", 'busybox-static'),
-      { program: keelson, why: 'is the agent and the proxy', remedy: 'make build' },
+      program('/bin/busybox', "content of the demo's images", 'busybox-static'),
+      { program: keelson, why: 'agent and proxy', remedy: 'make build' },
       {
         program: join(cniBinDir, 'keelson-cni'),
-        why: 'is what containerd calls for a network',
+        why: 'CNI plugin of containerd',
         remedy: 'make build',
       },
     ],

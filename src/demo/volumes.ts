@@ -26,7 +26,7 @@ const CAPABILITY: VolumeCapability = {
   access_mode: { mode: 'SINGLE_NODE_WRITER' },
 };
 
-/** What an orchestrator asks of a CSI driver, as far as a volume's life needs it. */
+/** The CSI calls for the life cycle of a volume. */
 export class CsiDriver {
   readonly #client: RpcClient;
 
@@ -34,19 +34,19 @@ export class CsiDriver {
     this.#client = client;
   }
 
-  /** Resolves when the driver says that it is ready. */
+  /** Resolves if the driver is ready. */
   async probe(options: CallOptions): Promise<void> {
     const { ready } = await this.#client.call('csi.v1.Identity', 'Probe', {}, options);
-    if (ready?.value === false) throw new Fault('unavailable', 'the driver is not ready yet');
+    if (ready?.value === false) throw new Fault('unavailable', 'the driver is not ready');
   }
 
-  /** `name version` of the driver. */
+  /** Returns name and version of the driver. */
   async pluginInfo(options: CallOptions): Promise<string> {
     const info = await this.#client.call('csi.v1.Identity', 'GetPluginInfo', {}, options);
     return `${info.name} ${info.vendor_version}`;
   }
 
-  /** Bytes that new volumes may still have. */
+  /** Returns the capacity for new volumes. */
   async availableBytes(options: CallOptions): Promise<bigint> {
     const request = { volume_capabilities: [] };
     const { available_capacity: available } = await this.#client.call(
@@ -58,7 +58,7 @@ export class CsiDriver {
     return BigInt(available);
   }
 
-  /** Makes a volume, empty or from a snapshot. */
+  /** Creates a volume, empty or from a snapshot. */
   async createVolume(
     name: string,
     sizeBytes: bigint,
@@ -78,8 +78,7 @@ export class CsiDriver {
       },
       options,
     );
-    if (volume === null)
-      throw new Fault('precondition', `the driver answered CreateVolume ${name} without a volume`);
+    if (volume === null) throw new Fault('precondition', `CreateVolume ${name} returned no volume`);
     return { id: volume.volume_id, sizeBytes: BigInt(volume.capacity_bytes), context: volume.volume_context };
   }
 
@@ -95,7 +94,7 @@ export class CsiDriver {
       options,
     );
     if (snapshot === null) {
-      throw new Fault('precondition', `the driver answered CreateSnapshot ${name} without a snapshot`);
+      throw new Fault('precondition', `CreateSnapshot ${name} returned no snapshot`);
     }
     return { id: snapshot.snapshot_id, ready: snapshot.ready_to_use };
   }
@@ -104,7 +103,7 @@ export class CsiDriver {
     await this.#client.call('csi.v1.Controller', 'DeleteSnapshot', { snapshot_id: id }, options);
   }
 
-  /** Stages the volume and publishes it at the target, whose parent it makes (CSI 1.13, NodePublishVolume). */
+  /** Stages and publishes a volume; creates the parent of the target (CSI NodePublishVolume). */
   async mountVolume(volume: Volume, { staging, target }: MountPaths, options: CallOptions): Promise<void> {
     await Promise.all([mkdir(staging, { recursive: true }), mkdir(dirname(target), { recursive: true })]);
     const common = {
@@ -117,7 +116,7 @@ export class CsiDriver {
     await this.#client.call('csi.v1.Node', 'NodePublishVolume', { ...common, target_path: target }, options);
   }
 
-  /** Undoes `mountVolume`, also when only half of it was done. */
+  /** Reverts a complete or partial `mountVolume`. */
   async unmountVolume(id: string, { staging, target }: MountPaths, options: CallOptions): Promise<void> {
     const node = 'csi.v1.Node';
     await this.#client.call(node, 'NodeUnpublishVolume', { volume_id: id, target_path: target }, options);
@@ -129,7 +128,7 @@ export class CsiDriver {
     );
   }
 
-  /** Bytes used and in all, as kubelet's metrics show them. */
+  /** Returns NodeGetVolumeStats, which kubelet exports as metrics. */
   async volumeUsage(
     id: string,
     path: string,

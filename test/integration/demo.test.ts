@@ -185,7 +185,7 @@ describe('keelson demo', () => {
 
     const run = startDemo();
     expect(await run.ended, run.output()).toBe(0);
-    expect(run.output().match(/what a killed run left is removed/g)).toHaveLength(2);
+    expect(run.output().match(/remove leftovers of a killed run/g)).toHaveLength(2);
     expect(await traces()).toEqual([]);
   });
 
@@ -207,7 +207,7 @@ describe('keelson demo', () => {
   test('a machine that lacks something is told so and left alone', { timeout: RUN }, async () => {
     const run = startDemo('--containerd-dir', join(baseDir, 'nothing-here'));
     expect(await run.ended).toBe(1);
-    expect(run.output()).toContain('nothing was touched');
+    expect(run.output()).toContain('nothing was changed');
     expect(run.output()).toMatch(/program \S+\/runc: not found\n {4}why: .+\n {4}do: {2}.+/);
     expect(await traces()).toEqual([]);
   });
@@ -227,7 +227,7 @@ describe('keelson demo', () => {
     const report = await run.report();
     expect(report).toMatchObject({ outcome: 'failed', leftovers: { own: [] } });
     expect(report.steps.find(({ ok }) => !ok)?.title).toBe('RunPodSandbox');
-    expect(run.output()).toContain('The end of the log of containerd');
+    expect(run.output()).toContain('Last lines of the log of containerd');
     expect(await traces()).toEqual([]);
   });
 });

@@ -3,26 +3,26 @@ import { join } from 'node:path';
 import { Fault } from '../core/fault.ts';
 import { formatBytes } from '../core/kube-text/quantity.ts';
 import { BUSYBOX_IMAGE } from './busybox-image.ts';
-import type { Narrator } from './narrator.ts';
+import type { ProgressReporter } from './progress-reporter.ts';
 import type { NodeLayout } from './node.ts';
 import type { Pod, PodRuntime, PodSpec } from './pods.ts';
 import type { DemoFindings } from './report.ts';
 import type { CsiDriver, MountPaths, Snapshot, Volume } from './volumes.ts';
 
-export interface StageOptions {
+export interface SessionOptions {
   readonly layout: NodeLayout;
-  /** Also the cgroup of the pods. */
+  /** Name of the node and of the pods' cgroup. */
   readonly name: string;
   readonly signal: AbortSignal;
 }
 
-interface StageDeps {
-  readonly narrator: Narrator;
+interface SessionDeps {
+  readonly progress: ProgressReporter;
   readonly csi: CsiDriver;
   readonly pods: PodRuntime;
   readonly findings: DemoFindings;
-  /** Gets the release of everything made, to be run in reverse order. */
-  readonly made: AsyncDisposableStack;
+  /** Releases created objects in reverse order. */
+  readonly resources: AsyncDisposableStack;
 }
 
 export interface RunningPod {
@@ -32,33 +32,33 @@ export interface RunningPod {
 
 const GIB = 2n ** 30n;
 const NAMESPACE = 'demo';
-/** Sleeps, ends at once on SIGTERM, and reaps. */
+/** Idles, exits at once on SIGTERM, and reaps children. */
 const IDLE = ['sh', '-c', 'trap "exit 0" TERM; while :; do sleep 3600 & wait $!; done'];
-/** A call that is part of giving back: the signal that stops the story must not stop it. */
+/** Options of releasing calls, which the signal of the run must not abort. */
 export const RELEASE = { timeoutMs: 15_000 };
-/** What pod writer writes, in every pod that mounts the volume or its clone. */
+/** File that pod writer writes, at the same path in every pod. */
 export const DATA_FILE = '/data/log';
 
-/** What the chapters have in common: volumes, mounts, pods and commands in them, each told and each given back at the end. */
-export class Stage {
-  readonly options: StageOptions;
-  readonly deps: StageDeps;
+/** Creates volumes, mounts and pods, reports each step, and registers each for release. */
+export class DemoSession {
+  readonly options: SessionOptions;
+  readonly deps: SessionDeps;
 
-  constructor(options: StageOptions, deps: StageDeps) {
+  constructor(options: SessionOptions, deps: SessionDeps) {
     this.options = options;
     this.deps = deps;
   }
 
-  /** Makes a volume of 1 GiB, empty or from a snapshot. */
-  async makeVolume(name: string, snapshot: Snapshot | undefined): Promise<Volume> {
-    const { narrator, csi, made, findings } = this.deps;
+  /** Creates a volume of 1 GiB, empty or from a snapshot. */
+  async createVolume(name: string, snapshot: Snapshot | undefined): Promise<Volume> {
+    const { progress, csi, resources, findings } = this.deps;
     const title = snapshot === undefined ? 'CreateVolume' : 'CreateVolume from the snapshot';
-    const volume = await narrator.step(
+    const volume = await progress.step(
       title,
       () => csi.createVolume(`demo-${name}`, GIB, snapshot?.id, this.call()),
       ({ id, sizeBytes }) => `${name}, ${formatBytes(sizeBytes)}, ${id}`,
     );
-    made.defer(() => csi.deleteVolume(volume.id, RELEASE));
+    resources.defer(() => csi.deleteVolume(volume.id, RELEASE));
     findings.volumes.push({
       name,
       id: volume.id,
@@ -68,23 +68,23 @@ export class Stage {
     if (volume.sizeBytes !== GIB) {
       throw new Fault(
         'precondition',
-        `asked for a volume of exactly ${GIB} bytes and got one of ${volume.sizeBytes}`,
+        `requested a volume of ${GIB} bytes; the driver created ${volume.sizeBytes} bytes`,
       );
     }
     return volume;
   }
 
-  /** Where kubelet would mount it (`plugins/kubernetes.io/csi` and the pod's directory). */
+  /** Mounts a volume at kubelet's paths (`plugins/kubernetes.io/csi`, the pod's directory). */
   async mount(volume: Volume, podName: string): Promise<MountPaths> {
-    const { narrator, csi, made } = this.deps;
+    const { progress, csi, resources } = this.deps;
     const { kubeletDir } = this.options.layout;
     const handle = createHash('sha256').update(volume.id).digest('hex');
     const paths = {
       staging: join(kubeletDir, 'plugins/kubernetes.io/csi/keelson.dev', handle, 'globalmount'),
       target: join(kubeletDir, 'pods', this.#podUid(podName), 'volumes/kubernetes.io~csi/data/mount'),
     };
-    made.defer(() => csi.unmountVolume(volume.id, paths, RELEASE));
-    await narrator.step(
+    resources.defer(() => csi.unmountVolume(volume.id, paths, RELEASE));
+    await progress.step(
       'NodeStageVolume, NodePublishVolume',
       () => csi.mountVolume(volume, paths, this.call()),
       () => `mounted for pod ${podName}`,
@@ -94,27 +94,27 @@ export class Stage {
 
   /** Snapshots a volume. */
   async snapshot(volume: Volume): Promise<Snapshot> {
-    const { narrator, csi, made } = this.deps;
-    const snapshot = await narrator.step(
+    const { progress, csi, resources } = this.deps;
+    const snapshot = await progress.step(
       'CreateSnapshot',
       () => csi.createSnapshot('demo-snapshot', volume.id, this.call()),
-      ({ id, ready }) => `${id}, ${ready ? 'ready' : 'not ready yet'}`,
+      ({ id, ready }) => `${id}, ${ready ? 'ready' : 'not ready'}`,
     );
-    made.defer(() => csi.deleteSnapshot(snapshot.id, RELEASE));
+    resources.defer(() => csi.deleteSnapshot(snapshot.id, RELEASE));
     return snapshot;
   }
 
-  /** Starts a pod with one container that idles, with the volume at /data if there is one. */
+  /** Starts a pod with one idle container, with the volume at /data if given. */
   async runPod(name: string, hostPath: string | undefined, volume: string): Promise<RunningPod> {
-    const { narrator, pods, made, findings } = this.deps;
-    const pod = await narrator.step(
+    const { progress, pods, resources, findings } = this.deps;
+    const pod = await progress.step(
       'RunPodSandbox',
       () => pods.runPod(this.podSpec(name), this.call()),
       ({ addresses }) => `${name} has ${addresses.join(', ')}`,
     );
-    made.defer(() => pods.removePod(pod.sandboxId, RELEASE));
+    resources.defer(() => pods.removePod(pod.sandboxId, RELEASE));
     findings.pods.push({ name, sandboxId: pod.sandboxId, addresses: pod.addresses, volume });
-    const containerId = await narrator.step(
+    const containerId = await progress.step(
       'CreateContainer, StartContainer',
       () => this.startContainer(pod, 'main', hostPath),
       () => (hostPath === undefined ? name : `${name} with ${volume} at /data`),
@@ -122,7 +122,7 @@ export class Stage {
     return { pod, containerId };
   }
 
-  /** Starts one more container of a pod; resolves with its id. */
+  /** Starts a container in a pod; resolves to its id. */
   startContainer(pod: Pod, name: string, hostPath: string | undefined): Promise<string> {
     const mounts = hostPath === undefined ? [] : [{ hostPath, containerPath: '/data' }];
     return this.deps.pods.startContainer(
@@ -132,24 +132,24 @@ export class Stage {
     );
   }
 
-  /** Output of a shell command in a container, which must succeed. */
+  /** Runs a shell command in a container; resolves to its output, rejects if it fails. */
   async run(containerId: string, command: string): Promise<string> {
     const result = await this.deps.pods.exec(containerId, ['sh', '-c', command], this.call());
     if (result.exitCode !== 0) {
       throw new Fault(
         'precondition',
-        `'${command}' in a container ended with ${result.exitCode}: ${(result.stderr || result.stdout).trim()}`,
+        `'${command}' in a container exited with ${result.exitCode}: ${(result.stderr || result.stdout).trim()}`,
       );
     }
     return result.stdout;
   }
 
-  /** sha256 of the data file as the pod sees it. */
+  /** Returns the sha256 of the data file in a pod. */
   async checksum(pod: RunningPod): Promise<string> {
     return (await this.run(pod.containerId, `sha256sum ${DATA_FILE}`)).split(' ')[0] ?? '';
   }
 
-  /** The pod `name` of the demo. */
+  /** Returns the spec of pod `name`. */
   podSpec(name: string): PodSpec {
     return {
       name,
@@ -167,7 +167,7 @@ export class Stage {
     );
   }
 
-  /** Options of a call that the story waits for. */
+  /** Returns the options of calls that the signal aborts. */
   call(): { readonly signal: AbortSignal; readonly timeoutMs: number } {
     return { signal: this.options.signal, timeoutMs: 60_000 };
   }

@@ -3,19 +3,19 @@ export interface Terminal {
   readonly isTTY?: boolean;
 }
 
-/** One finished step, as the report has it. */
+/** One finished step of the report. */
 export interface StepReport {
-  /** The heading that it came under; empty before the first. */
-  readonly chapter: string;
+  /** Its heading; empty before the first heading. */
+  readonly section: string;
   readonly title: string;
   readonly detail: string;
   readonly ok: boolean;
-  /** Since the story began. */
+  /** Since the start of the run. */
   readonly startedMs: number;
   readonly durationMs: number;
 }
 
-interface NarratorDeps {
+interface ProgressReporterDeps {
   readonly terminal: Terminal;
   readonly monotonicMs: () => number;
 }
@@ -23,45 +23,45 @@ interface NarratorDeps {
 const STYLE = { bold: '1', dim: '2', red: '31', green: '32', yellow: '33' } as const;
 type Style = keyof typeof STYLE;
 
-/** Tells what happens as it happens: a line a step with its duration. Colours and running lines are for a terminal alone. */
-export class Narrator {
+/** Prints steps with their durations as they end. Colours and running steps on terminals only. */
+export class ProgressReporter {
   readonly #terminal: Terminal;
   readonly #monotonicMs: () => number;
   readonly #steps: StepReport[] = [];
   readonly #running: string[] = [];
   readonly #originMs: number;
-  #chapter = '';
+  #section = '';
 
-  constructor({ terminal, monotonicMs }: NarratorDeps) {
+  constructor({ terminal, monotonicMs }: ProgressReporterDeps) {
     this.#terminal = terminal;
     this.#monotonicMs = monotonicMs;
     this.#originMs = monotonicMs();
   }
 
-  /** The steps that have ended, in that order. */
+  /** Finished steps, in the order of their ends. */
   get steps(): readonly StepReport[] {
     return this.#steps;
   }
 
-  /** Starts a chapter. */
+  /** Starts a section. */
   heading(text: string): void {
-    this.#chapter = text;
+    this.#section = text;
     this.#print(`\n${this.style('bold', text)}\n`);
   }
 
-  /** Text of its own, e.g. a table. */
+  /** Prints text, e.g. a table. */
   text(text: string): void {
     this.#print(text);
   }
 
-  /** Does `work` and prints what `describe` makes of its result; a failure is printed and passed on. */
+  /** Runs `work` and prints `describe` of its result. Prints a failure and rejects with it. */
   async step<T>(
     title: string,
     work: () => Promise<T>,
     describe: (result: T) => string = () => '',
   ): Promise<T> {
     const startedMs = this.#monotonicMs();
-    const chapter = this.#chapter;
+    const section = this.#section;
     this.#running.push(title);
     this.#showRunning();
     let ok = false;
@@ -75,7 +75,7 @@ export class Narrator {
       const durationMs = Math.round(this.#monotonicMs() - startedMs);
       this.#running.splice(this.#running.indexOf(title), 1);
       this.#steps.push({
-        chapter,
+        section,
         title,
         detail,
         ok,
@@ -109,7 +109,7 @@ export class Narrator {
   }
 }
 
-/** `85 ms`, `1.24 s`, `2 min 5 s`. */
+/** Returns e.g. `85 ms`, `1.24 s`, `2 min 5 s`. */
 export function formatDuration(durationMs: number): string {
   if (durationMs < 1_000) return `${Math.round(durationMs)} ms`;
   if (durationMs < 60_000) return `${(durationMs / 1_000).toFixed(2)} s`;
