@@ -230,6 +230,16 @@ function planNew(state: ProvisionState, claim: ClaimView): ProvisionPlan {
       `${who} requests ${formatBytes(sizeBytes)}; no node can hold it: ${place.lacking}`,
     );
   }
+  return make(placeOnSelectedNode(state, claim, poolRequest));
+}
+
+/** Returns the place on the node that the scheduler selected; throws a Fault that asks for another node. */
+function placeOnSelectedNode(
+  { nodes, avoid }: ProvisionState,
+  claim: ClaimView,
+  poolRequest: PoolRequest,
+): { readonly nodeName: string; readonly poolName: string } {
+  const who = describeClaim(claim);
   const node = nodes.get(claim.selectedNode ?? '');
   if (node === undefined) {
     throw new Fault(
@@ -243,7 +253,7 @@ function planNew(state: ProvisionState, claim: ClaimView): ProvisionPlan {
     throw new Fault(kind, `${who}: node ${node.name} refused it recently; retrying`);
   }
   const chosen = choosePool(node, poolRequest);
-  if (chosen !== undefined) return make({ nodeName: node.name, poolName: chosen.name });
+  if (chosen !== undefined) return { nodeName: node.name, poolName: chosen.name };
   throw new Fault(
     'exhausted',
     `${who}: node ${node.name} cannot hold it: ${describeFreeSpace(node, poolRequest)}; choosing another node`,

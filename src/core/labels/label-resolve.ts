@@ -47,38 +47,8 @@ export function resolveRules(
   const sorted = [...results].sort((a, b) => compareRules(a.rule, b.rule));
   const askedBy = new Map<string, string>();
   const overruled: Overruled[] = [];
-  const settle = <V>(
-    what: string,
-    part: {
-      readonly given: (result: RuleResult) => ReadonlyMap<string, V>;
-      readonly possible: (result: RuleResult) => readonly string[];
-      readonly same: (a: V, b: V) => boolean;
-      readonly kept: ReadonlyMap<string, V>;
-    },
-  ): Map<string, V> => {
-    const desired = new Map<string, V>();
-    for (const result of sorted) {
-      const rule = result.rule.name;
-      for (const [id, value] of part.given(result)) {
-        const held = desired.get(id);
-        if (held === undefined) {
-          desired.set(id, value);
-          askedBy.set(`${what} ${id}`, rule);
-        } else if (!part.same(held, value)) {
-          const winner = askedBy.get(`${what} ${id}`) ?? '';
-          overruled.push({ rule, message: `${what} ${id}: rule ${winner} sets another value` });
-        }
-      }
-    }
-    for (const result of sorted) {
-      if (result.outcome.state !== 'failed' && result.outcome.state !== 'unknown') continue;
-      for (const id of part.possible(result)) {
-        const value = part.kept.get(id);
-        if (value !== undefined && !desired.has(id)) desired.set(id, value);
-      }
-    }
-    return desired;
-  };
+  const settle = <V>(what: string, part: GrantPart<V>): Map<string, V> =>
+    settlePart(what, part, { sorted, askedBy, overruled });
   const same = <V>(a: V, b: V): boolean => a === b;
   const labels = settle('label', {
     given: ({ outcome }) => new Map(outcome.state === 'matched' ? Object.entries(outcome.grant.labels) : []),
@@ -104,6 +74,53 @@ export function resolveRules(
     kept: owned.resources,
   });
   return { desired: { labels, taints, resources }, askedBy, overruled };
+}
+
+/** One part of what rules grant: labels, taints or resources. */
+interface GrantPart<V> {
+  readonly given: (result: RuleResult) => ReadonlyMap<string, V>;
+  /** Everything that the rule may grant on any node. */
+  readonly possible: (result: RuleResult) => readonly string[];
+  readonly same: (a: V, b: V) => boolean;
+  /** What rules own on the node now. */
+  readonly kept: ReadonlyMap<string, V>;
+}
+
+function settlePart<V>(
+  what: string,
+  part: GrantPart<V>,
+  {
+    sorted,
+    askedBy,
+    overruled,
+  }: {
+    readonly sorted: readonly RuleResult[];
+    readonly askedBy: Map<string, string>;
+    readonly overruled: Overruled[];
+  },
+): Map<string, V> {
+  const desired = new Map<string, V>();
+  for (const result of sorted) {
+    const rule = result.rule.name;
+    for (const [id, value] of part.given(result)) {
+      const held = desired.get(id);
+      if (held === undefined) {
+        desired.set(id, value);
+        askedBy.set(`${what} ${id}`, rule);
+      } else if (!part.same(held, value)) {
+        const winner = askedBy.get(`${what} ${id}`) ?? '';
+        overruled.push({ rule, message: `${what} ${id}: rule ${winner} sets another value` });
+      }
+    }
+  }
+  for (const result of sorted) {
+    if (result.outcome.state !== 'failed' && result.outcome.state !== 'unknown') continue;
+    for (const id of part.possible(result)) {
+      const value = part.kept.get(id);
+      if (value !== undefined && !desired.has(id)) desired.set(id, value);
+    }
+  }
+  return desired;
 }
 
 function compareRules(a: LabelRule, b: LabelRule): number {

@@ -114,28 +114,45 @@ export function compileRule(spec: LabelRuleSpec): CompiledRule {
     return { name, field: `${field}.expression`, evaluate: count ?? (() => constant) };
   });
   if (problems.length > 0) throw new Fault('invalid', problems.join('\n'));
-  return (facts) => {
-    let field = 'spec.match';
-    try {
-      if (!isSelected(spec, facts)) return { state: 'unmatched' };
-      const cel = toCelFacts(facts);
-      if (match(cel) !== true) return { state: 'unmatched' };
-      const given: Record<string, string> = {};
-      for (const label of labels) {
-        field = label.field;
-        given[label.key] = labelValue(label.evaluate(cel) as string);
-      }
-      const counts: Record<string, number> = {};
-      for (const resource of resources) {
-        field = resource.field;
-        counts[resource.name] = resourceCount(resource.evaluate(cel) as bigint);
-      }
-      return { state: 'matched', grant: { labels: given, taints, resources: counts } };
-    } catch (error) {
-      if (!isFault(error)) throw error;
-      return { state: 'failed', message: `${field}: ${error.message}` };
+  return (facts) => evaluateRule(spec, { match, labels, taints, resources }, facts);
+}
+
+interface CompiledGrants {
+  readonly match: Expression;
+  readonly labels: readonly { readonly key: string; readonly field: string; readonly evaluate: Expression }[];
+  readonly taints: readonly RuleTaint[];
+  readonly resources: readonly {
+    readonly name: string;
+    readonly field: string;
+    readonly evaluate: Expression;
+  }[];
+}
+
+function evaluateRule(
+  spec: LabelRuleSpec,
+  { match, labels, taints, resources }: CompiledGrants,
+  facts: NodeFacts,
+): RuleOutcome {
+  let field = 'spec.match';
+  try {
+    if (!isSelected(spec, facts)) return { state: 'unmatched' };
+    const cel = toCelFacts(facts);
+    if (match(cel) !== true) return { state: 'unmatched' };
+    const given: Record<string, string> = {};
+    for (const label of labels) {
+      field = label.field;
+      given[label.key] = labelValue(label.evaluate(cel) as string);
     }
-  };
+    const counts: Record<string, number> = {};
+    for (const resource of resources) {
+      field = resource.field;
+      counts[resource.name] = resourceCount(resource.evaluate(cel) as bigint);
+    }
+    return { state: 'matched', grant: { labels: given, taints, resources: counts } };
+  } catch (error) {
+    if (!isFault(error)) throw error;
+    return { state: 'failed', message: `${field}: ${error.message}` };
+  }
 }
 
 /**

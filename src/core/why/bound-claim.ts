@@ -7,18 +7,8 @@ import { lacksForAny } from './node-fit.ts';
 
 /** Explains a claim that has its volume. */
 export function explainBound(facts: ClaimFacts): Explanation {
-  const { state, owner, volume } = facts;
-  const { claim } = state;
-  const subject = describeClaim(claim);
-  const stuck = (reason: string, summary: string, ...advice: string[]): Explanation => ({
-    ...NOTHING_MORE,
-    subject,
-    verdict: 'stuck',
-    reason,
-    summary,
-    notes: facts.conditions,
-    advice,
-  });
+  const { state, owner } = facts;
+  const subject = describeClaim(state.claim);
   if (owner !== undefined && !owner.isOurs) {
     return {
       ...NOTHING_MORE,
@@ -28,37 +18,8 @@ export function explainBound(facts: ClaimFacts): Explanation {
       summary: `it is bound to PersistentVolume ${owner.name}, which does not belong to Keelson`,
     };
   }
-  if (owner?.isDeleting === true) {
-    return stuck(
-      'OwnerDeleting',
-      `its PersistentVolume ${owner.name} is being deleted, and will be deleted with the claim; with reclaim policy Delete, so will the data`,
-      `to keep the data: kubectl patch pv ${owner.name} -p '{"spec":{"persistentVolumeReclaimPolicy":"Retain"}}'`,
-    );
-  }
-  const nodeName = state.volume?.nodeName ?? owner?.nodeName;
-  if (owner !== undefined && volume === undefined && !facts.blind.has('volumes')) {
-    return stuck(
-      'NoVolume',
-      `its PersistentVolume ${owner.name} has no LocalVolume, so Keelson does not know its data`,
-      `run "keelson status" on ${nodeName ?? 'its node'} to see whether the volume exists`,
-    );
-  }
-  if (state.volume?.phase === 'Lost') {
-    return stuck(
-      'VolumeLost',
-      `node ${nodeName ?? ''} lost its data: ${state.volume.message || 'reason unknown'}`,
-      'restore the disk, or delete the claim and restore the data from a snapshot or backup',
-    );
-  }
-  const node = facts.nodes.find(({ name }) => name === nodeName);
-  if (node === undefined && nodeName !== undefined && !facts.blind.has('nodes')) {
-    return stuck(
-      'NodeLost',
-      `its volume is on node ${nodeName ?? ''}, which no longer exists; the data is untouched`,
-      'bring the node back under the same name with its disks',
-      'if it never returns: delete the claim and its pod, and restore the data from a snapshot or backup',
-    );
-  }
+  const loss = explainLoss(facts);
+  if (loss !== undefined) return loss;
   const resize = explainResize(facts);
   if (resize !== undefined) return resize;
   if (state.volume === undefined && facts.blind.size > 0) {
@@ -67,14 +28,72 @@ export function explainBound(facts: ClaimFacts): Explanation {
       subject,
       verdict: 'well',
       reason: 'Bound',
-      summary: `it is bound to PersistentVolume ${claim.volumeName}; you have no permission to read more`,
+      summary: `it is bound to PersistentVolume ${state.claim.volumeName}; you have no permission to read more`,
       notes: facts.conditions,
     };
   }
+  return explainNode(facts);
+}
+
+const nodeNameOf = ({ state, owner }: ClaimFacts): string | undefined =>
+  state.volume?.nodeName ?? owner?.nodeName;
+
+function stuck(facts: ClaimFacts, reason: string, summary: string, ...advice: string[]): Explanation {
+  const subject = describeClaim(facts.state.claim);
+  return { ...NOTHING_MORE, subject, verdict: 'stuck', reason, summary, notes: facts.conditions, advice };
+}
+
+/** A claim whose PersistentVolume, data or node is lost. */
+function explainLoss(facts: ClaimFacts): Explanation | undefined {
+  const { state, owner, volume } = facts;
+  const nodeName = nodeNameOf(facts);
+  const node = facts.nodes.find(({ name }) => name === nodeName);
+  if (owner?.isDeleting === true) {
+    return stuck(
+      facts,
+      'OwnerDeleting',
+      `its PersistentVolume ${owner.name} is being deleted, and will be deleted with the claim; with reclaim policy Delete, so will the data`,
+      `to keep the data: kubectl patch pv ${owner.name} -p '{"spec":{"persistentVolumeReclaimPolicy":"Retain"}}'`,
+    );
+  }
+  if (owner !== undefined && volume === undefined && !facts.blind.has('volumes')) {
+    return stuck(
+      facts,
+      'NoVolume',
+      `its PersistentVolume ${owner.name} has no LocalVolume, so Keelson does not know its data`,
+      `run "keelson status" on ${nodeName ?? 'its node'} to see whether the volume exists`,
+    );
+  }
+  if (state.volume?.phase === 'Lost') {
+    return stuck(
+      facts,
+      'VolumeLost',
+      `node ${nodeName ?? ''} lost its data: ${state.volume.message || 'reason unknown'}`,
+      'restore the disk, or delete the claim and restore the data from a snapshot or backup',
+    );
+  }
+  if (node === undefined && nodeName !== undefined && !facts.blind.has('nodes')) {
+    return stuck(
+      facts,
+      'NodeLost',
+      `its volume is on node ${nodeName ?? ''}, which no longer exists; the data is untouched`,
+      'bring the node back under the same name with its disks',
+      'if it never returns: delete the claim and its pod, and restore the data from a snapshot or backup',
+    );
+  }
+  return undefined;
+}
+
+/** A claim whose volume exists: the state of its node. */
+function explainNode(facts: ClaimFacts): Explanation {
+  const { state } = facts;
+  const nodeName = nodeNameOf(facts);
+  const node = facts.nodes.find(({ name }) => name === nodeName);
   const size = facts.grantedBytes === undefined ? '' : ` of ${formatBytes(facts.grantedBytes)}`;
   const where = `a volume${size} in pool ${state.volume?.poolName ?? ''} on node ${nodeName ?? ''}`;
   if (node?.notReady !== undefined) {
     return stuck(
+      facts,
       'NodeNotReady',
       `it is bound to ${where}, but that node is not Ready: ${node.notReady}`,
       `check kubelet on ${node.name}, or bring the machine back; the data is untouched`,
@@ -82,6 +101,7 @@ export function explainBound(facts: ClaimFacts): Explanation {
   }
   if (node?.agent.state === 'does-not-serve') {
     return stuck(
+      facts,
       'AgentNotReady',
       `it is bound to ${where}, but the agent of that node is not serving: ${node.agent.message ?? 'reason unknown'}`,
       `check the agent's log on ${node.name}`,
@@ -90,7 +110,7 @@ export function explainBound(facts: ClaimFacts): Explanation {
   const away = node === undefined ? [] : lacksForAny(node);
   return {
     ...NOTHING_MORE,
-    subject,
+    subject: describeClaim(state.claim),
     verdict: 'well',
     reason: 'Bound',
     summary: `it is bound to ${where}${facts.pods.length === 0 ? '; no pod uses it' : ''}`,

@@ -54,8 +54,22 @@ export function explainStart(facts: PodSituation, subject: string): Explanation 
   }
   const failing = containers.find(({ waiting }) => isOwnFault(waiting?.reason));
   if (failing !== undefined) return explainContainer(facts, failing, stuck);
+  if (pod.phase === 'Running') return explainRunning(facts, subject, stuck);
+  return {
+    ...NOTHING_MORE,
+    subject,
+    verdict: 'waits',
+    reason: 'Starting',
+    summary: `it is being started on ${nodeName}${pod.claimNames.length > 0 ? ', volumes first' : ''}`,
+    notes,
+  };
+}
+
+function explainRunning(facts: PodSituation, subject: string, stuck: Stuck): Explanation {
+  const { pod, containers } = facts;
+  const nodeName = pod.nodeName ?? '';
   const unready = containers.filter(({ isReady, isInit }) => !isReady && !isInit);
-  if (pod.phase === 'Running' && unready.length > 0) {
+  if (unready.length > 0) {
     const names = unready.map(({ name }) => name).join(', ');
     const [first] = unready;
     const ended = first?.ended;
@@ -70,30 +84,20 @@ export function explainStart(facts: PodSituation, subject: string): Explanation 
       verdict: facts.ageSeconds < 15 ? 'waits' : 'stuck',
     };
   }
-  if (pod.phase === 'Running') {
-    const restarted = containers
-      .filter(({ restarts, ended }) => restarts > 0 && ended !== undefined)
-      .map(
-        ({ name, restarts, ended }) =>
-          `container ${name} was restarted ${restarts} times; last: ${describeEnd(ended)}`,
-      );
-    const gates = facts.isReady ? [] : ['not all of its readiness gates are met'];
-    return {
-      ...NOTHING_MORE,
-      subject,
-      verdict: 'well',
-      reason: 'Running',
-      summary: `it runs on ${nodeName}`,
-      notes: [...restarted, ...gates],
-    };
-  }
+  const restarted = containers
+    .filter(({ restarts, ended }) => restarts > 0 && ended !== undefined)
+    .map(
+      ({ name, restarts, ended }) =>
+        `container ${name} was restarted ${restarts} times; last: ${describeEnd(ended)}`,
+    );
+  const gates = facts.isReady ? [] : ['not all of its readiness gates are met'];
   return {
     ...NOTHING_MORE,
     subject,
-    verdict: 'waits',
-    reason: 'Starting',
-    summary: `it is being started on ${nodeName}${pod.claimNames.length > 0 ? ', volumes first' : ''}`,
-    notes,
+    verdict: 'well',
+    reason: 'Running',
+    summary: `it runs on ${nodeName}`,
+    notes: [...restarted, ...gates],
   };
 }
 
