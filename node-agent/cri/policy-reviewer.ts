@@ -30,9 +30,10 @@ export interface PolicyReviewerDeps {
 }
 
 /** Applies policies to requests and writes one audit line for every effect. */
-export function createPolicyReviewer({ source, logger, onEffect, onFailure }: PolicyReviewerDeps): Reviewer {
+export function createPolicyReviewer(deps: PolicyReviewerDeps): Reviewer {
+  const { source, logger, onFailure } = deps;
   const hash = valueHasher();
-  const concerning = (operation: PolicyOperation): readonly RuntimePolicy[] =>
+  const policiesFor = (operation: PolicyOperation): readonly RuntimePolicy[] =>
     source.policies.filter(({ match }) => match.operations.includes(operation));
 
   /** The pod is unknown and may be a system or static pod: those never fail closed. */
@@ -40,26 +41,6 @@ export function createPolicyReviewer({ source, logger, onEffect, onFailure }: Po
     onFailure?.(operation);
     logger.error({ operation, reason }, 'request passed without policies');
     return { kind: 'forward' };
-  };
-
-  const audit = (facts: CallFacts, decision: PolicyDecision): void => {
-    for (const effect of decision.effects) {
-      onEffect?.(facts.operation, effect);
-      const policy = source.policies.find(({ name }) => name === effect.policy);
-      logger.info(
-        {
-          policy: effect.policy,
-          effect: effect.effect,
-          dryRun: effect.dryRun,
-          operation: facts.operation,
-          pod: podName(facts.pod),
-          podUid: facts.pod.uid,
-          ...(facts.container && { container: facts.container.name, images: facts.container.images }),
-          ...(effect.effect === 'mutate' && policy?.mutation && { changes: describe(policy.mutation, hash) }),
-        },
-        'policy effect',
-      );
-    }
   };
 
   const mutate = (facts: CallFacts, request: Uint8Array, decision: PolicyDecision): Verdict => {
@@ -83,7 +64,7 @@ export function createPolicyReviewer({ source, logger, onEffect, onFailure }: Po
   };
 
   return {
-    wants: (operation) => concerning(operation).length > 0,
+    wants: (operation) => policiesFor(operation).length > 0,
     review(operation, request, unreadable) {
       if (request === undefined) return unread(operation, unreadable ?? 'unknown');
       let facts: CallFacts;
@@ -92,14 +73,40 @@ export function createPolicyReviewer({ source, logger, onEffect, onFailure }: Po
       } catch (error) {
         return unread(operation, Fault.from(error).message);
       }
-      const decision = decide(concerning(operation), facts);
-      audit(facts, decision);
+      const decision = decide(policiesFor(operation), facts);
+      audit(facts, decision, deps, hash);
       if (decision.denial !== undefined) {
         return { kind: 'deny', code: GrpcCode.permissionDenied, message: decision.denial.message };
       }
       return mutate(facts, request, decision);
     },
   };
+}
+
+/** Writes one audit line for every effect; values appear as hashes. */
+function audit(
+  facts: CallFacts,
+  decision: PolicyDecision,
+  { source, logger, onEffect }: PolicyReviewerDeps,
+  hash: (value: string) => string,
+): void {
+  for (const effect of decision.effects) {
+    onEffect?.(facts.operation, effect);
+    const policy = source.policies.find(({ name }) => name === effect.policy);
+    logger.info(
+      {
+        policy: effect.policy,
+        effect: effect.effect,
+        dryRun: effect.dryRun,
+        operation: facts.operation,
+        pod: podName(facts.pod),
+        podUid: facts.pod.uid,
+        ...(facts.container && { container: facts.container.name, images: facts.container.images }),
+        ...(effect.effect === 'mutate' && policy?.mutation && { changes: describe(policy.mutation, hash) }),
+      },
+      'policy effect',
+    );
+  }
 }
 
 /**

@@ -3,9 +3,10 @@ import type { PolicyOrigin } from '../../src/core/policies/policy.ts';
 import { type Clock, systemClock } from '../../src/runtime/clock.ts';
 import type { Logger } from '../../src/runtime/logger.ts';
 import type { MetricsRegistry } from '../../src/runtime/metrics.ts';
+import type { Reviewer } from './forwarder.ts';
 import { createHttp2Forwarder } from './http2-forwarder.ts';
 import { type Listener, openListener } from './listener.ts';
-import { createCriMetrics } from './metrics.ts';
+import { createCriMetrics, type CriMetrics } from './metrics.ts';
 import { createPolicyReviewer } from './policy-reviewer.ts';
 import { type PolicyFileFault, PolicyStore } from './policy-store.ts';
 import { askVersion, type RuntimeVersion } from './runtime-health.ts';
@@ -64,25 +65,10 @@ export interface PolicyReport {
 export function createCriProxy(options: CriProxyOptions, deps: CriProxyDeps): CriProxy {
   const { clock = systemClock } = deps;
   const logger = deps.logger.child({ component: 'cri-proxy' });
-  const listen = socketPath(options.listen, 'listen');
-  const runtime = socketPath(options.runtime, 'runtime');
-  if (listen === runtime) {
-    throw new Fault('invalid', `the proxy must not listen on ${listen}, which is the runtime's own socket`);
-  }
+  const { listen, runtime } = socketPaths(options);
   const metrics = createCriMetrics(deps.metrics);
-  const store =
-    options.policiesDirs === undefined || options.policiesDirs.length === 0
-      ? undefined
-      : new PolicyStore(
-          { directories: options.policiesDirs },
-          { logger, clock, onLoaded: (loaded) => metrics.policiesLoaded(loaded) },
-        );
-  const reviewer = createPolicyReviewer({
-    source: store ?? { policies: [] },
-    logger,
-    onEffect: (operation, effect) => metrics.effect(operation, effect),
-    onFailure: (operation) => metrics.policyFailure(operation),
-  });
+  const store = createPolicyStore(options, { logger, clock, metrics });
+  const reviewer = createReviewer(store, { logger, metrics });
   const health = new Upstream({ socketPath: runtime }, { clock });
   let listener: Listener | undefined;
 
@@ -139,6 +125,29 @@ export function createCriProxy(options: CriProxyOptions, deps: CriProxyDeps): Cr
   };
 }
 
+/** Throws `invalid` unless both are sockets, and different ones. */
+function socketPaths(options: CriProxyOptions): { readonly listen: string; readonly runtime: string } {
+  const listen = socketPath(options.listen, 'listen');
+  const runtime = socketPath(options.runtime, 'runtime');
+  if (listen !== runtime) return { listen, runtime };
+  throw new Fault('invalid', `the proxy must not listen on ${listen}, which is the runtime's own socket`);
+}
+
+function createPolicyStore(
+  { policiesDirs = [] }: CriProxyOptions,
+  {
+    logger,
+    clock,
+    metrics,
+  }: { readonly logger: Logger; readonly clock: Clock; readonly metrics: CriMetrics },
+): PolicyStore | undefined {
+  if (policiesDirs.length === 0) return undefined;
+  return new PolicyStore(
+    { directories: policiesDirs },
+    { logger, clock, onLoaded: (loaded) => metrics.policiesLoaded(loaded) },
+  );
+}
+
 function socketPath(address: string, option: string): string {
   const path = address.replace(/^unix:(\/\/)?(?=\/)/, '');
   if (path.startsWith('/')) return path;
@@ -153,5 +162,17 @@ function aborted(signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     if (signal.aborted) resolve();
     else signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+}
+
+function createReviewer(
+  store: PolicyStore | undefined,
+  { logger, metrics }: { readonly logger: Logger; readonly metrics: CriMetrics },
+): Reviewer {
+  return createPolicyReviewer({
+    source: store ?? { policies: [] },
+    logger,
+    onEffect: (operation, effect) => metrics.effect(operation, effect),
+    onFailure: (operation) => metrics.policyFailure(operation),
   });
 }

@@ -108,76 +108,7 @@ export function createRpcServer(
   });
   let listening: string | undefined;
 
-  const begin = (method: string, path: string, call: AnyCall): BegunCall => {
-    const callId = randomUUID().slice(0, 8);
-    const callLogger = logger.child({ rpc: path, callId });
-    const level = CHATTER.has(method) ? 'trace' : 'debug';
-    const startedMs = performance.now();
-    const cancelled = new AbortController();
-    call.on('cancelled', () => cancelled.abort(new DOMException('the client disconnected', 'AbortError')));
-    callLogger[level]({ request: call.request }, 'rpc received');
-
-    const finish = (code: status): number => {
-      const durationMs = performance.now() - startedMs;
-      onCall?.({ method: path, code: status[code], durationMs });
-      return Math.round(durationMs * 10) / 10;
-    };
-    return {
-      context: { signal: cancelled.signal, logger: callLogger },
-      done: () => callLogger[level]({ durationMs: finish(status.OK) }, 'rpc done'),
-      failed(error) {
-        const fault = Fault.from(error);
-        const code = statusOfKind(fault.kind);
-        const durationMs = finish(code);
-        const fields = {
-          code: status[code],
-          kind: fault.kind,
-          fault: fault.message,
-          ...fault.fields,
-          durationMs,
-        };
-        if (fault.kind === 'bug') callLogger.error({ ...fields, err: fault }, 'rpc failed');
-        else callLogger.info(fields, 'rpc refused');
-        return { code, details: messageForPeer(fault, callId) };
-      },
-    };
-  };
-
-  const answer =
-    (method: string, path: string, handler: AnyHandler) =>
-    (call: ServerUnaryCall<unknown, unknown>, reply: sendUnaryData<unknown>): void => {
-      const { context, done, failed } = begin(method, path, call);
-      // Called inside a promise: in grpc-js a rejected async handler would end the process.
-      Promise.resolve()
-        .then(() => handler(call.request, context))
-        .then(
-          (response) => {
-            done();
-            reply(null, response);
-          },
-          (error: unknown) => reply(failed(error)),
-        );
-    };
-
-  const stream =
-    (method: string, path: string, handler: AnyStreamHandler) =>
-    (call: ServerWritableStream<unknown, unknown>): void => {
-      const { context, done, failed } = begin(method, path, call);
-      const send = async (): Promise<void> => {
-        for await (const message of handler(call.request, context)) {
-          context.signal.throwIfAborted();
-          // The client reads more slowly than values arrive: the next one is not requested yet.
-          if (!call.write(message)) await once(call, 'drain', { signal: context.signal });
-        }
-      };
-      send().then(
-        () => {
-          done();
-          call.end();
-        },
-        (error: unknown) => void call.emit('error', failed(error)),
-      );
-    };
+  const begin: Begin = (method, path, call) => beginCall({ method, path, call }, { logger, onCall });
 
   const register = (
     service: ServiceName,
@@ -196,10 +127,12 @@ export function createRpcServer(
 
   return {
     add: (service, handlers) =>
-      register(service, handlers, (method, path, handler) => answer(method, path, handler as AnyHandler)),
+      register(service, handlers, (method, path, handler) =>
+        answerUnary(begin, method, path, handler as AnyHandler),
+      ),
     addStreams: (service, handlers) =>
       register(service, handlers, (method, path, handler) =>
-        stream(method, path, handler as AnyStreamHandler),
+        answerStream(begin, method, path, handler as AnyStreamHandler),
       ),
     async listen(socketPath) {
       await publishSocket(socketPath, 0o600, (temporary) => bind(server, temporary));
@@ -212,6 +145,93 @@ export function createRpcServer(
       await drained.promise;
       if (listening !== undefined) await unlink(listening).catch(() => undefined);
     },
+  };
+}
+
+type Begin = (method: string, path: string, call: AnyCall) => BegunCall;
+
+/** Logs and counts a call from its begin to its end. */
+function beginCall(
+  { method, path, call }: { readonly method: string; readonly path: string; readonly call: AnyCall },
+  { logger, onCall }: Pick<RpcServerDeps, 'logger'> & { readonly onCall: CallObserver | undefined },
+): BegunCall {
+  const callId = randomUUID().slice(0, 8);
+  const callLogger = logger.child({ rpc: path, callId });
+  const level = CHATTER.has(method) ? 'trace' : 'debug';
+  const startedMs = performance.now();
+  const cancelled = new AbortController();
+  call.on('cancelled', () => cancelled.abort(new DOMException('the client disconnected', 'AbortError')));
+  callLogger[level]({ request: call.request }, 'rpc received');
+
+  const finish = (code: status): number => {
+    const durationMs = performance.now() - startedMs;
+    onCall?.({ method: path, code: status[code], durationMs });
+    return Math.round(durationMs * 10) / 10;
+  };
+  return {
+    context: { signal: cancelled.signal, logger: callLogger },
+    done: () => callLogger[level]({ durationMs: finish(status.OK) }, 'rpc done'),
+    failed(error) {
+      const fault = Fault.from(error);
+      const code = statusOfKind(fault.kind);
+      const durationMs = finish(code);
+      const fields = {
+        code: status[code],
+        kind: fault.kind,
+        fault: fault.message,
+        ...fault.fields,
+        durationMs,
+      };
+      if (fault.kind === 'bug') callLogger.error({ ...fields, err: fault }, 'rpc failed');
+      else callLogger.info(fields, 'rpc refused');
+      return { code, details: messageForPeer(fault, callId) };
+    },
+  };
+}
+
+function answerUnary(
+  begin: Begin,
+  method: string,
+  path: string,
+  handler: AnyHandler,
+): (call: ServerUnaryCall<unknown, unknown>, reply: sendUnaryData<unknown>) => void {
+  return (call: ServerUnaryCall<unknown, unknown>, reply: sendUnaryData<unknown>): void => {
+    const { context, done, failed } = begin(method, path, call);
+    // Called inside a promise: in grpc-js a rejected async handler would end the process.
+    Promise.resolve()
+      .then(() => handler(call.request, context))
+      .then(
+        (response) => {
+          done();
+          reply(null, response);
+        },
+        (error: unknown) => reply(failed(error)),
+      );
+  };
+}
+
+function answerStream(
+  begin: Begin,
+  method: string,
+  path: string,
+  handler: AnyStreamHandler,
+): (call: ServerWritableStream<unknown, unknown>) => void {
+  return (call: ServerWritableStream<unknown, unknown>): void => {
+    const { context, done, failed } = begin(method, path, call);
+    const send = async (): Promise<void> => {
+      for await (const message of handler(call.request, context)) {
+        context.signal.throwIfAborted();
+        // The client reads more slowly than values arrive: the next one is not requested yet.
+        if (!call.write(message)) await once(call, 'drain', { signal: context.signal });
+      }
+    };
+    send().then(
+      () => {
+        done();
+        call.end();
+      },
+      (error: unknown) => void call.emit('error', failed(error)),
+    );
   };
 }
 

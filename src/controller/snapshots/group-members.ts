@@ -48,25 +48,7 @@ export async function makeMember(
   const names = memberNamesOf(groupUid, member.volumeHandle);
   const [owner] = cluster.owners.store.byIndex('handle', member.volumeHandle);
   const groupHandle = content.status?.volumeGroupSnapshotHandle ?? '';
-  const wanted: VolumeSnapshot = {
-    apiVersion: API_VERSION,
-    kind: VOLUME_SNAPSHOTS.kind,
-    metadata: {
-      name: names.snapshot,
-      namespace,
-      finalizers: [IN_GROUP_FINALIZER],
-      ownerReferences: [
-        {
-          apiVersion: `${GROUP_SNAPSHOT_GROUP}/v1`,
-          kind: VOLUME_GROUP_SNAPSHOTS.kind,
-          name: groupName,
-          uid: groupUid,
-          controller: true,
-        },
-      ],
-    },
-    spec: { source: { persistentVolumeClaimName: owner?.spec?.claimRef?.name ?? '' } },
-  };
+  const wanted = snapshotOf(group, names.snapshot, owner?.spec?.claimRef?.name ?? '');
   const snapshot = await ensure(client, VOLUME_SNAPSHOTS, wanted, signal);
   if (snapshot.metadata?.ownerReferences?.some(({ uid }) => uid === groupUid) !== true) {
     throw new Fault(
@@ -74,34 +56,9 @@ export async function makeMember(
       `VolumeSnapshot ${namespace}/${names.snapshot} does not belong to group snapshot ${groupName}`,
     );
   }
-  const own = await ensure<VolumeSnapshotContent>(
-    client,
-    VOLUME_SNAPSHOT_CONTENTS,
-    {
-      apiVersion: API_VERSION,
-      kind: VOLUME_SNAPSHOT_CONTENTS.kind,
-      metadata: {
-        name: names.content,
-        finalizers: [CONTENT_FINALIZER],
-        annotations: { [GROUP_HANDLE]: groupHandle },
-      },
-      spec: {
-        volumeSnapshotRef: {
-          apiVersion: API_VERSION,
-          kind: VOLUME_SNAPSHOTS.kind,
-          namespace,
-          name: names.snapshot,
-          uid: snapshot.metadata.uid ?? '',
-        },
-        driver: content.spec.driver,
-        deletionPolicy: content.spec.deletionPolicy,
-        source: { volumeHandle: member.volumeHandle },
-        ...(owner?.spec?.volumeMode === undefined ? {} : { sourceVolumeMode: owner.spec.volumeMode }),
-      },
-    },
-    signal,
-  );
-  const told = {
+  const bound = contentOf({ content, member }, names.content, snapshot, owner?.spec?.volumeMode);
+  const own = await ensure(client, VOLUME_SNAPSHOT_CONTENTS, bound, signal);
+  const reported = {
     snapshotHandle: member.snapshotHandle,
     volumeGroupSnapshotHandle: groupHandle,
     creationTime: nanoseconds(member.createdMs ?? 0),
@@ -112,18 +69,70 @@ export async function makeMember(
   const withStatus = await client.patch(
     VOLUME_SNAPSHOT_CONTENTS,
     { name: names.content },
-    { merge: { status: told }, precondition: { uid: own.metadata?.uid } },
+    { merge: { status: reported }, precondition: { uid: own.metadata?.uid } },
     options,
   );
   kinds.contents.remember(withStatus);
-  const bound = { boundVolumeSnapshotContentName: names.content, volumeGroupSnapshotName: groupName };
+  const binding = { boundVolumeSnapshotContentName: names.content, volumeGroupSnapshotName: groupName };
   const written = await client.patch(
     VOLUME_SNAPSHOTS,
     { namespace, name: names.snapshot },
-    { merge: { status: bound }, precondition: { uid: snapshot.metadata.uid } },
+    { merge: { status: binding }, precondition: { uid: snapshot.metadata.uid } },
     options,
   );
   kinds.snapshots.remember(written);
+}
+
+function snapshotOf(group: VolumeGroupSnapshot, name: string, claimName: string): VolumeSnapshot {
+  return {
+    apiVersion: API_VERSION,
+    kind: VOLUME_SNAPSHOTS.kind,
+    metadata: {
+      name,
+      namespace: group.metadata?.namespace ?? '',
+      finalizers: [IN_GROUP_FINALIZER],
+      ownerReferences: [
+        {
+          apiVersion: `${GROUP_SNAPSHOT_GROUP}/v1`,
+          kind: VOLUME_GROUP_SNAPSHOTS.kind,
+          name: group.metadata?.name ?? '',
+          uid: group.metadata?.uid ?? '',
+          controller: true,
+        },
+      ],
+    },
+    spec: { source: { persistentVolumeClaimName: claimName } },
+  };
+}
+
+function contentOf(
+  { content, member }: Pick<MemberRequest, 'content' | 'member'>,
+  name: string,
+  snapshot: VolumeSnapshot,
+  volumeMode: string | undefined,
+): VolumeSnapshotContent {
+  return {
+    apiVersion: API_VERSION,
+    kind: VOLUME_SNAPSHOT_CONTENTS.kind,
+    metadata: {
+      name,
+      finalizers: [CONTENT_FINALIZER],
+      annotations: { [GROUP_HANDLE]: content.status?.volumeGroupSnapshotHandle ?? '' },
+    },
+    spec: {
+      volumeSnapshotRef: {
+        apiVersion: API_VERSION,
+        kind: VOLUME_SNAPSHOTS.kind,
+        namespace: snapshot.metadata?.namespace ?? '',
+        name: snapshot.metadata?.name ?? '',
+        uid: snapshot.metadata?.uid ?? '',
+      },
+      driver: content.spec.driver,
+      deletionPolicy: content.spec.deletionPolicy,
+      source: { volumeHandle: member.volumeHandle },
+      ...(volumeMode === undefined ? {} : { sourceVolumeMode: volumeMode }),
+    },
+  };
 }
 
 /**

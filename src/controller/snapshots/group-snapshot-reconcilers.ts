@@ -81,18 +81,34 @@ type Queues = Readonly<
   Record<'groups' | 'contents' | 'nodeSnapshots' | 'sources', Pick<WorkQueue<string>, 'add'>>
 >;
 
-function subscribe(
-  { cluster }: ControllerContext,
-  { kinds, groupKinds }: { readonly kinds: SnapshotKinds; readonly groupKinds: GroupKinds },
-  { groups, contents, nodeSnapshots, sources }: Queues,
-): Disposable {
+function subscribe(context: ControllerContext, informers: GroupInformers, queues: Queues): Disposable {
+  const triggers = createTriggers(informers, queues);
+  return subscriptions(
+    subscribeToGroups(context, informers, queues, triggers),
+    subscribeToMembers(context, informers, queues, triggers),
+  );
+}
+
+interface GroupInformers {
+  readonly kinds: SnapshotKinds;
+  readonly groupKinds: GroupKinds;
+}
+
+/** Adds the keys of groups that depend on a UID, a namespace or a handle. */
+interface GroupTriggers {
+  readonly ofGroup: (uid: string) => void;
+  /** Groups that wait for claims or a class. */
+  readonly unbound: (namespace?: string) => void;
+  readonly withHandle: (handle: string | undefined) => void;
+}
+
+function createTriggers({ groupKinds }: GroupInformers, { groups, contents }: Queues): GroupTriggers {
   const ofGroup = (uid: string): void => {
     contents.add(groupContentNameOf(uid));
     for (const group of groupKinds.groups.store.values()) {
       if (group.metadata?.uid === uid) groups.add(keyOf(group));
     }
   };
-  /** Groups that wait for claims or a class. */
   const unbound = (namespace?: string): void => {
     for (const group of groupKinds.groups.store.values()) {
       const isHere = namespace === undefined || group.metadata?.namespace === namespace;
@@ -104,6 +120,15 @@ function subscribe(
     for (const content of groupKinds.groupContents.store.byIndex('handle', handle))
       contents.add(keyOf(content));
   };
+  return { ofGroup, unbound, withHandle };
+}
+
+function subscribeToGroups(
+  { cluster }: ControllerContext,
+  { groupKinds }: GroupInformers,
+  { groups, contents, nodeSnapshots, sources }: Queues,
+  { unbound, withHandle }: GroupTriggers,
+): Disposable {
   return subscriptions(
     onEach(groupKinds.groups, ({ metadata, spec }, key) => {
       groups.add(key);
@@ -128,6 +153,16 @@ function subscribe(
     }),
     onEach(groupKinds.groupClasses, () => unbound()),
     onEach(cluster.claims, ({ metadata }: PersistentVolumeClaim) => unbound(metadata?.namespace)),
+  );
+}
+
+function subscribeToMembers(
+  { cluster }: ControllerContext,
+  { kinds }: GroupInformers,
+  { nodeSnapshots }: Queues,
+  { ofGroup, withHandle }: GroupTriggers,
+): Disposable {
+  return subscriptions(
     onEach(kinds.snapshots, ({ metadata }) => {
       for (const { kind, uid } of metadata?.ownerReferences ?? []) {
         if (kind === 'VolumeGroupSnapshot') ofGroup(uid);

@@ -129,6 +129,22 @@ function subscribe({ cluster }: ControllerContext, kinds: SnapshotKinds, queues:
         if (snapshot.status?.boundVolumeSnapshotContentName === undefined) snapshots.add(keyOf(snapshot));
       }
     }),
+    subscribeToCluster(cluster, queues, { addSnapshotsOf, addContents }),
+  );
+}
+
+/** Adds keys of snapshots and contents by an index. */
+interface SnapshotTriggers {
+  readonly addSnapshotsOf: (claim: string) => void;
+  readonly addContents: (index: 'nodeSnapshot' | 'handle' | 'volume', value: string | undefined) => void;
+}
+
+function subscribeToCluster(
+  cluster: ControllerContext['cluster'],
+  { nodeSnapshots, sources }: Pick<Queues, 'nodeSnapshots' | 'sources'>,
+  { addSnapshotsOf, addContents }: SnapshotTriggers,
+): Disposable {
+  return subscriptions(
     onEach(cluster.claims, (_claim, key) => {
       addSnapshotsOf(key);
       sources.add(key);

@@ -150,11 +150,26 @@ const NAMED = 10;
  * write.
  */
 export function planInventory(
-  { agentVersion, facts, notServing, problems, orphans, orphanGraceMs, network }: InventoryFindings,
+  findings: InventoryFindings,
   previous: InventoryStatus | undefined,
   now: Date,
 ): InventoryStatus | undefined {
   const time = apiTime(now);
+  const conditions = conditionsOf(findings, previous, time);
+  const next: InventoryStatus = {
+    agentVersion: findings.agentVersion,
+    ...findings.facts,
+    conditions: settleConditions(previous?.conditions, conditions),
+  };
+  const { observedTime: _then, ...known } = previous ?? {};
+  return canonicalJson(next) === canonicalJson(known) ? undefined : { ...next, observedTime: time };
+}
+
+function conditionsOf(
+  { notServing, problems, orphans, orphanGraceMs, network }: InventoryFindings,
+  previous: InventoryStatus | undefined,
+  time: string,
+): readonly ApiCondition[] {
   const condition = (
     type: string,
     holds: boolean,
@@ -167,7 +182,7 @@ export function planInventory(
     message: clip(message, 4_096),
     lastTransitionTime: time,
   });
-  const conditions = [
+  return [
     condition(
       'Ready',
       notServing === undefined,
@@ -209,13 +224,6 @@ export function planInventory(
           ),
         ]),
   ];
-  const next: InventoryStatus = {
-    agentVersion,
-    ...facts,
-    conditions: settleConditions(previous?.conditions, conditions),
-  };
-  const { observedTime: _then, ...known } = previous ?? {};
-  return canonicalJson(next) === canonicalJson(known) ? undefined : { ...next, observedTime: time };
 }
 
 const NETWORK_CONDITIONS = ['PeersReachable', 'FormerAddresses'];

@@ -51,14 +51,9 @@ function explainPlacing(facts: PodSituation, subject: string): Explanation {
     };
   }
   if (pod.gates.length > 0) {
-    return {
-      ...NOTHING_MORE,
-      subject,
-      verdict: 'waits',
-      reason: 'SchedulingGated',
-      summary: `its scheduling gates hold it back: ${pod.gates.join(', ')}`,
-      advice: ['the owner of a gate removes it'],
-    };
+    const summary = `its scheduling gates hold it back: ${pod.gates.join(', ')}`;
+    const advice = ['the owner of a gate removes it'];
+    return { ...NOTHING_MORE, subject, verdict: 'waits', reason: 'SchedulingGated', summary, advice };
   }
   const considered = nodes.map((node) => ({ name: node.name, lacks: lacksForPod(node, pod, pinned) }));
   const refusal = summarizeRefusal(considered);
