@@ -1,16 +1,13 @@
-import { readFile } from 'node:fs/promises';
-import { parseElf } from '../core/elf.ts';
+import { createHash } from 'node:crypto';
+import { chmod, copyFile, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { Fault } from '../core/fault.ts';
-import { encodeImageArchive, type OciImage, ociArchitecture } from '../core/oci-image.ts';
-import { encodeTar, type TarEntry } from '../core/oci-tar.ts';
 import { runCommand } from '../runtime/child-process.ts';
 
 export const BUSYBOX_IMAGE = 'keelson.dev/demo/busybox:1';
 export const PAUSE_IMAGE = 'keelson.dev/demo/pause:1';
 
 interface BusyboxImageOptions {
-  /** Path of a static busybox; default: Debian's. */
-  readonly busybox?: string;
   /** Additional names, e.g. of a test suite. */
   readonly aliases?: readonly string[];
   /** Additional names of the pause image. */
@@ -18,65 +15,88 @@ interface BusyboxImageOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
+const BUSYBOX = '/bin/busybox';
 /** PID 1 of a PID namespace has no default signal actions: SIGTERM needs a trap. */
 const PAUSE_SCRIPT = 'trap "exit 0" TERM INT; while :; do sleep 86400 & wait $!; done';
+const ENVIRONMENT = ['PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'];
+/** GOARCH, which image configurations use, for Node's names that differ. */
+const GOARCH: Readonly<Record<string, string>> = { x64: 'amd64' };
 
 /**
- * Returns an image archive with a busybox and a pause image, on one layer from this machine's
- * static busybox. Rejects with `unsupported` without one.
+ * Writes an archive for `ctr images import` with a busybox image and a pause image, both on one layer
+ * with this machine's static busybox. Needs root. Rejects with `unsupported` if busybox needs shared
+ * libraries. The format is that of `docker save`, which tar(1) can write, so that a demo needs no image
+ * builder.
  */
-export async function buildBusyboxArchive({
-  aliases = [],
-  pauseAliases = [],
-  ...source
-}: BusyboxImageOptions = {}): Promise<Buffer> {
-  const layers = [await readBusyboxLayer(source)];
-  const busyboxImage = (reference: string): OciImage => ({ reference, layers, run: { command: ['sh'] } });
-  const pauseImage = (reference: string): OciImage => ({
-    reference,
-    layers,
-    run: { entrypoint: ['/bin/busybox', 'sh', '-c', PAUSE_SCRIPT] },
-  });
-  return encodeImageArchive(
-    [...[BUSYBOX_IMAGE, ...aliases].map(busyboxImage), ...[PAUSE_IMAGE, ...pauseAliases].map(pauseImage)],
-    ociArchitecture(process.arch),
-  );
-}
-
-/** Returns the layer with busybox and a symlink for each applet, as a tar. */
-export async function readBusyboxLayer({
-  busybox = '/bin/busybox',
-  signal,
-}: Pick<BusyboxImageOptions, 'busybox' | 'signal'> = {}): Promise<Buffer> {
-  const [binary, applets] = await Promise.all([readFile(busybox), listApplets(busybox, signal)]);
-  if (parseElf(binary).interpreter !== undefined) {
-    throw new Fault('unsupported', `${busybox} is dynamically linked; install the package busybox-static`);
+export async function writeBusyboxArchive(
+  archive: string,
+  { aliases = [], pauseAliases = [], signal }: BusyboxImageOptions = {},
+): Promise<void> {
+  const parts = `${archive}.parts`;
+  try {
+    await makeLayer(join(parts, 'root'), signal);
+    await createTar(join(parts, 'layer.tar'), join(parts, 'root'), ['.'], signal);
+    const layer = createHash('sha256')
+      .update(await readFile(join(parts, 'layer.tar')))
+      .digest('hex');
+    const pause = { Entrypoint: [BUSYBOX, 'sh', '-c', PAUSE_SCRIPT] };
+    await writeFile(join(parts, 'busybox.json'), imageConfig({ Cmd: ['sh'] }, layer));
+    await writeFile(join(parts, 'pause.json'), imageConfig(pause, layer));
+    const manifest = [
+      { Config: 'busybox.json', RepoTags: [BUSYBOX_IMAGE, ...aliases], Layers: ['layer.tar'] },
+      { Config: 'pause.json', RepoTags: [PAUSE_IMAGE, ...pauseAliases], Layers: ['layer.tar'] },
+    ];
+    await writeFile(join(parts, 'manifest.json'), JSON.stringify(manifest));
+    const members = ['manifest.json', 'busybox.json', 'pause.json', 'layer.tar'];
+    await createTar(archive, parts, members, signal);
+  } finally {
+    await rm(parts, { recursive: true, force: true });
   }
-  return encodeTar(busyboxLayer(binary, applets));
 }
 
-/** Returns the entries of the layer, directories first. */
-function busyboxLayer(binary: Uint8Array, applets: readonly string[]): TarEntry[] {
-  const directory = (path: string, mode = 0o755): TarEntry => ({ type: 'directory', path, mode });
-  const text = (path: string, content: string): TarEntry => ({
-    type: 'file',
-    path,
-    mode: 0o644,
-    data: Buffer.from(content),
+function imageConfig(run: object, layer: string): string {
+  return JSON.stringify({
+    architecture: GOARCH[process.arch] ?? process.arch,
+    os: 'linux',
+    config: { Env: ENVIRONMENT, WorkingDir: '/', ...run },
+    rootfs: { type: 'layers', diff_ids: [`sha256:${layer}`] },
   });
-  return [
-    ...['bin', 'dev', 'etc', 'proc', 'root', 'sys', 'var'].map((path) => directory(path)),
-    directory('tmp', 0o1777),
-    { type: 'file', path: 'bin/busybox', mode: 0o755, data: binary },
-    ...applets
-      .filter((applet) => applet !== 'busybox')
-      .map((applet): TarEntry => ({ type: 'symlink', path: `bin/${applet}`, target: 'busybox' })),
-    text('etc/passwd', 'root:x:0:0:root:/root:/bin/sh\nnonroot:x:65534:65534:nonroot:/:/bin/false\n'),
-    text('etc/group', 'root:x:0:\nnogroup:x:65534:\n'),
-  ];
 }
 
-async function listApplets(busybox: string, signal: AbortSignal | undefined): Promise<string[]> {
-  const { stdout } = await runCommand(busybox, ['--list'], { signal, timeoutMs: 5_000 });
-  return stdout.split('\n').filter((applet) => /^[\w.[\]-]+$/.test(applet));
+async function makeLayer(root: string, signal: AbortSignal | undefined): Promise<void> {
+  for (const name of ['bin', 'dev', 'etc', 'proc', 'root', 'sys', 'tmp', 'var']) {
+    await mkdir(join(root, name), { recursive: true });
+  }
+  await chmod(root, 0o755);
+  await chmod(join(root, 'tmp'), 0o1777);
+  await writeFile(
+    join(root, 'etc/passwd'),
+    'root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n',
+  );
+  await writeFile(join(root, 'etc/group'), 'root:x:0:\nnogroup:x:65534:\n');
+  await copyFile(BUSYBOX, join(root, BUSYBOX));
+  await chmod(join(root, BUSYBOX), 0o755);
+  try {
+    // A link for each applet; also shows that it runs without this machine's libraries.
+    await runCommand('chroot', [root, BUSYBOX, '--install', '-s', '/bin'], { signal });
+  } catch (cause) {
+    signal?.throwIfAborted();
+    throw new Fault(
+      'unsupported',
+      `${BUSYBOX} does not run alone in an image; install the package busybox-static`,
+      { cause },
+    );
+  }
+}
+
+async function createTar(
+  file: string,
+  directory: string,
+  members: readonly string[],
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const owner = ['--owner=0', '--group=0', '--numeric-owner', '--mtime=@0', '--sort=name'];
+  await runCommand('tar', ['--create', '--file', file, '--directory', directory, ...owner, ...members], {
+    signal,
+  });
 }

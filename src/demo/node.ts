@@ -4,7 +4,7 @@ import { stringify } from 'yaml';
 import { cniConfig } from '../core/cni/cni-config.ts';
 import { connectRpc, type RpcClient } from '../rpc/client.ts';
 import { type ManagedProcess, runCommand, startProcess } from '../runtime/child-process.ts';
-import { BUSYBOX_IMAGE, buildBusyboxArchive, PAUSE_IMAGE } from './busybox-image.ts';
+import { BUSYBOX_IMAGE, PAUSE_IMAGE, writeBusyboxArchive } from './busybox-image.ts';
 import { type Containerd, startContainerd } from './containerd.ts';
 import { createNetns, inNetns } from './netns.ts';
 import { untilReady } from './ready.ts';
@@ -119,15 +119,12 @@ export async function startAgent({ layout, keelson, path, signal }: NodeOptions)
 export async function startRuntime(options: NodeOptions): Promise<Containerd> {
   const { layout, name, cniBinDir, containerdDir, path, signal } = options;
   const archive = join(layout.directory, 'images.tar');
-  const makeImages = async (): Promise<void> => {
-    await writeFile(archive, await buildBusyboxArchive({ signal }));
-  };
   const configureCni = async (): Promise<void> => {
     const conflist = cniConfig({ agentSocket: layout.cniSocket });
     await writeFile(join(layout.cniConfDir, '10-keelson.conflist'), JSON.stringify(conflist));
   };
   // Without the CNI configuration at its start, the daemon first reports "network not ready".
-  await Promise.all([makeImages(), configureCni()]);
+  await Promise.all([writeBusyboxArchive(archive, { signal }), configureCni()]);
   const containerd = await startContainerd({
     directory: layout.containerdDir,
     binDir: containerdDir,

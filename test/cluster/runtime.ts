@@ -1,6 +1,6 @@
-import { access, mkdir, rename, rm, symlink, writeFile } from 'node:fs/promises';
+import { access, mkdir, rename, rm, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
-import { buildBusyboxArchive, PAUSE_IMAGE } from '../../src/demo/busybox-image.ts';
+import { PAUSE_IMAGE, writeBusyboxArchive } from '../../src/demo/busybox-image.ts';
 import { containerdConfigToml, containerdMajorVersion } from '../../src/demo/containerd-config.ts';
 import { connectRpc } from '../../src/rpc/client.ts';
 import { runCommand } from '../../src/runtime/child-process.ts';
@@ -41,7 +41,7 @@ export async function ensureImageArchive(directory: string): Promise<string> {
   const archive = join(directory, 'images.tar');
   if (!(await exists(archive))) {
     await mkdir(directory, { recursive: true });
-    await writeFile(`${archive}.new`, await buildBusyboxArchive());
+    await writeBusyboxArchive(`${archive}.new`);
     await rename(`${archive}.new`, archive);
   }
   return archive;

@@ -1,6 +1,6 @@
 import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { BUSYBOX_IMAGE, buildBusyboxArchive, PAUSE_IMAGE } from '../../src/demo/busybox-image.ts';
+import { BUSYBOX_IMAGE, PAUSE_IMAGE, writeBusyboxArchive } from '../../src/demo/busybox-image.ts';
 import { type Containerd, startContainerd } from '../../src/demo/containerd.ts';
 import { unmountWithin } from '../../node-agent/linux/files/unmount-within.ts';
 
@@ -50,11 +50,10 @@ export async function startRealContainerd({
   await mkdir(cniConfDir);
   await writeFile(join(cniConfDir, '10-test.conflist'), JSON.stringify(cniConfig ?? bridgeConfig(name)));
   const archive = join(directory, 'images.tar');
-  const [data] = await Promise.all([
-    buildBusyboxArchive({ aliases: busyboxAliases, pauseAliases }),
+  await Promise.all([
+    writeBusyboxArchive(archive, { aliases: busyboxAliases, pauseAliases }),
     readdir(cniBinDir),
   ]);
-  await writeFile(archive, data);
   const containerd = made.use(
     await startContainerd({
       directory: join(directory, 'c'),
