@@ -1,8 +1,8 @@
-import { mkdir, readdir, readFile, realpath, rename, rm, symlink } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rename, rm, symlink } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { CNI_BINARY } from '../../src/core/cni/cni-config.ts';
-import { isElf, parseElf } from '../../src/core/elf.ts';
 import { Fault } from '../../src/core/fault.ts';
+import { runCommand } from '../../src/runtime/child-process.ts';
 import { placeFile } from './placed-file.ts';
 
 /** Location of releases on a host, below its root. */
@@ -10,11 +10,11 @@ const HOME = 'opt/keelson';
 const UNITS = 'etc/systemd/system';
 /** Loaded by name, because a part of it is native. */
 const KOFFI = ['package.json', 'index.js', 'src/koffi/index.js', 'src/koffi/src/static.js', 'LICENSE.txt'];
-/** Library directories of Debian, and of distributions with a single one. */
-const LIBRARIES: Readonly<Record<string, readonly string[]>> = {
-  x64: ['/usr/lib/x86_64-linux-gnu', '/lib/x86_64-linux-gnu', '/usr/lib64', '/lib64', '/usr/lib', '/lib'],
-  arm64: ['/usr/lib/aarch64-linux-gnu', '/lib/aarch64-linux-gnu', '/usr/lib64', '/lib64', '/usr/lib', '/lib'],
-};
+/** Prints the paths of the shared libraries of a Node that has loaded koffi, as JSON. */
+const LIST_LIBRARIES = `
+  process.report.excludeNetwork = true;
+  await import(process.argv[1]);
+  console.log(JSON.stringify(process.report.getReport().sharedObjects));`;
 
 export interface ReleaseOptions {
   /** The host's root, for example `/host`. */
@@ -56,16 +56,14 @@ export async function installRelease({
   units,
 }: ReleaseOptions): Promise<void> {
   const home = join(root, HOME, version);
-  const program = await readFile(node);
-  const { interpreter } = parseElf(program);
-  if (interpreter === undefined) throw new Fault('unsupported', `${node} has no dynamic loader`);
-  await placeFile(join(home, 'bin/node'), program, 0o755);
   const native = nativeModuleFiles(process.arch);
-  const addon = await readFile(join(modules, native.at(-1) ?? ''));
-  for (const library of await findLibraries(program, addon)) {
-    await placeFile(join(home, 'lib', basename(library)), await readFile(library), 0o755);
+  const libraries = await listLibraries(node, join(modules, 'koffi/index.js'));
+  const loader = libraries.find((path) => basename(path).startsWith('ld-'));
+  if (loader === undefined) throw new Fault('unsupported', `${node} has no dynamic loader`);
+  await placeFile(join(home, 'bin/node'), await readFile(node), 0o755);
+  for (const path of libraries) {
+    await placeFile(join(home, 'lib', basename(path)), await readFile(path), 0o755);
   }
-  await placeFile(join(home, 'lib', basename(interpreter)), await readFile(interpreter), 0o755);
   for (const name of await readdir(dist)) {
     if (/\.mjs(\.map)?$/.test(name))
       await placeFile(join(home, 'dist', name), await readFile(join(dist, name)), 0o644);
@@ -74,7 +72,7 @@ export async function installRelease({
     await placeFile(join(home, 'node_modules', name), await readFile(join(modules, name)), 0o644);
   }
   await placeFile(join(home, 'dist/cni', CNI_BINARY), await readFile(join(dist, 'cni', CNI_BINARY)), 0o755);
-  await placeFile(join(home, 'bin/keelson'), Buffer.from(launcher(version, basename(interpreter))), 0o755);
+  await placeFile(join(home, 'bin/keelson'), Buffer.from(launcher(version, basename(loader))), 0o755);
   for (const name of await readdir(units)) {
     await placeFile(join(root, UNITS, name), await readFile(join(units, name)), 0o644);
   }
@@ -107,27 +105,14 @@ async function makeCurrent(home: string, version: string): Promise<void> {
   await rename(fresh, join(home, 'current'));
 }
 
-/** Returns the paths of all shared libraries that the programs need. */
-async function findLibraries(...programs: readonly Buffer[]): Promise<string[]> {
-  const found = new Map<string, string>();
-  const queue = [...programs];
-  for (let file = queue.shift(); file !== undefined; file = queue.shift()) {
-    if (!isElf(file)) continue;
-    for (const name of parseElf(file).libraries) {
-      if (found.has(name)) continue;
-      const { path, data } = await readLibrary(name);
-      found.set(name, path);
-      queue.push(data);
-    }
-  }
-  return [...found.values()];
-}
-
-async function readLibrary(name: string): Promise<{ readonly path: string; readonly data: Buffer }> {
-  for (const directory of LIBRARIES[process.arch] ?? []) {
-    const path = join(directory, name);
-    const exists = await realpath(path).catch(() => undefined);
-    if (exists !== undefined) return { path, data: await readFile(path) };
-  }
-  throw new Fault('not-found', `library ${name} not found in the library directories of this system`);
+/**
+ * Returns the paths of the shared libraries that `node` and koffi load, the dynamic loader among them,
+ * as the loader reports them.
+ */
+async function listLibraries(node: string, koffi: string): Promise<string[]> {
+  const args = ['--input-type=module', '--eval', LIST_LIBRARIES, koffi];
+  const { stdout } = await runCommand(node, args, { env: {} });
+  const loaded = JSON.parse(stdout) as string[];
+  // The kernel's vDSO has a name and no path; koffi's own file is installed with its package.
+  return loaded.filter((path) => path.startsWith('/') && !path.endsWith('.node'));
 }
