@@ -33,16 +33,15 @@ revision() {
   if [ -n "$(git status --porcelain 2>/dev/null)" ]; then echo '-modified'; fi
 }
 
-# The label is an option and no build argument: buildah 1.28 looks up cached layers by the text of
-# an instruction, before it replaces variables.
+# The revision is the default of a build argument and no option: buildah 1.28 looks up cached layers
+# by the text of instructions, before it replaces variables, and `--label` changes every layer's image.
 build() {
+  sed "s|^ARG REVISION=\$|&$(revision | tr -d '\n')|" Dockerfile >"$work/Dockerfile"
   quiet_build --layers --platform "linux/$architecture" --build-arg "BUILDPLATFORM=linux/$native" \
-    --timestamp "$(date --date "$date" +%s)" \
+    --timestamp "$(date --date "$date" +%s)" --file "$work/Dockerfile" \
     --build-arg "BASE=$base" --build-arg "DEBIAN_ARCHIVE=${DEBIAN_ARCHIVE:-}" \
-    --build-arg "DEBIAN_LOCK=${DEBIAN_LOCK:-exact}" \
-    --build-arg "REBUILD=${REBUILD:-}" \
-    --secret "id=npmrc,src=$work/npmrc" --secret "id=npm-ca,src=$work/npm-ca" \
-    --label "org.opencontainers.image.revision=$(revision | tr -d '\n')" "$@" .
+    --build-arg "DEBIAN_LOCK=${DEBIAN_LOCK:-exact}" --build-arg "REBUILD=${REBUILD:-}" \
+    --secret "id=npmrc,src=$work/npmrc" --secret "id=npm-ca,src=$work/npm-ca" "$@" .
 }
 
 # Prints the bill of materials, which the upper layer contains.
