@@ -31,15 +31,21 @@ interface Answer {
   readonly hidden: readonly string[];
 }
 
-/** What `kubectl keelson ARGS` prints and how it ends; kubectl finds the plugin on PATH. */
+/** kubectl finds the plugin and its completion on PATH. */
+const environment = (kubeconfig = kubectl.kubeconfig): Record<string, string> => ({
+  PATH: `${BIN}:/usr/bin:/bin`,
+  HOME: `${kubectl.kubeconfig}.home`,
+  KUBECONFIG: kubeconfig,
+});
+
+/** Runs `kubectl keelson ARGS`. */
 async function keelson(
   args: readonly string[],
   kubeconfig = kubectl.kubeconfig,
   input?: string,
 ): Promise<CommandOutput> {
-  const env = { PATH: `${BIN}:/usr/bin:/bin`, HOME: `${kubectl.kubeconfig}.home`, KUBECONFIG: kubeconfig };
   return await runCommand(kubectl.file, ['keelson', ...args], {
-    env,
+    env: environment(kubeconfig),
     accept: [1],
     ...(input === undefined ? {} : { input }),
   });
@@ -97,7 +103,7 @@ describe('kubectl keelson on a real cluster', { timeout: 5 * MINUTES }, () => {
     await kubectl.apply([claim('full', 'keelson', '50Gi'), pod('full')]);
     const answer = await untilReason('pvc/full', 'InsufficientCapacity');
     expect(answer.verdict).toBe('stuck');
-    expect(answer.summary).toContain('it wants 50 GiB');
+    expect(answer.summary).toContain('it requests 50 GiB');
     expect(answer.nodes.map(({ name, lacks }) => [name, lacks.map(({ code }) => code)])).toEqual([
       ['node-1', ['InsufficientCapacity']],
       ['node-2', ['InsufficientCapacity']],
@@ -107,7 +113,7 @@ describe('kubectl keelson on a real cluster', { timeout: 5 * MINUTES }, () => {
     );
     const { stdout, code } = await keelson(['why', 'pvc/full']);
     expect(code).toBe(1);
-    expect(stdout).toMatch(/^claim default\/full is stuck \(InsufficientCapacity\): it wants 50 GiB/);
+    expect(stdout).toMatch(/^claim default\/full is stuck \(InsufficientCapacity\): it requests 50 GiB/);
   });
 
   test('an immediate claim that is too large says the same without a pod', async () => {
@@ -126,7 +132,7 @@ describe('kubectl keelson on a real cluster', { timeout: 5 * MINUTES }, () => {
     };
     await kubectl.apply([fast, claim('fast', 'fast', '1Gi'), pod('fast')]);
     expect((await untilReason('pvc/fast', 'NoPool')).summary).toContain(
-      'pool fast, which StorageClass fast names',
+      'no candidate node has pool fast of StorageClass fast',
     );
     const { stdout, code } = await keelson(['doctor']);
     expect(code).toBe(1);
@@ -142,7 +148,7 @@ describe('kubectl keelson on a real cluster', { timeout: 5 * MINUTES }, () => {
     await kubectl.apply([images, claim('images', 'images', '64Mi'), pod('images')]);
     const answer = await untilReason('pvc/images', 'PoolIncompatible');
     expect(answer.verdict).toBe('stuck');
-    expect(answer.summary).toContain('StorageClass images wants backend image');
+    expect(answer.summary).toContain('StorageClass images requires backend image');
     expect(JSON.stringify(answer.nodes)).toContain('pool default has backend btrfs, not image');
     await kubectl.run(['delete', 'pod/images', 'pvc/images', 'storageclass/images']);
   });
@@ -239,6 +245,16 @@ describe('kubectl keelson on a real cluster', { timeout: 5 * MINUTES }, () => {
     expect(answer.hidden.join('\n')).toContain('no permission to read nodes in all namespaces');
     expect(['ReportedByController', 'Unschedulable']).toContain(answer.reason);
     expect(answer.nodes).toEqual([]);
+  });
+
+  test('kubectl completes the verbs, the options and the names of objects', async () => {
+    const complete = async (...line: readonly string[]): Promise<string> =>
+      (await runCommand(kubectl.file, ['__complete', 'keelson', ...line], { env: environment() })).stdout;
+    expect(await complete('rel')).toMatch(/^release\t.*\n:4\n$/);
+    expect(await complete('status', '-o', 'y')).toBe('yaml\n:4\n');
+    expect(await complete('why', '')).toBe('pvc/\npod/\n:6\n');
+    expect(await complete('why', 'pvc/fu')).toMatch(/^pvc\/full\n/);
+    expect(await complete('release', 'node', 'node-')).toBe('node-1\nnode-2\n:4\n');
   });
 
   test('lists existing claims when a claim does not exist', async () => {
