@@ -1,5 +1,5 @@
 import { Fault } from '../../src/core/fault.ts';
-import type { WantedForm } from '../../src/core/volumes/backend-features.ts';
+import type { RequestedForm } from '../../src/core/volumes/backend-features.ts';
 import {
   ACCESS_MODES,
   type AccessMode,
@@ -25,7 +25,9 @@ export interface Access {
 /** chown(2) reads 2^32 - 1 as "no change". */
 const LARGEST_GROUP = 2 ** 32 - 2;
 
-/** Parses a capability. Throws `invalid` if it is missing, incomplete, or not possible on one node. */
+/**
+ * Parses a capability. Throws `invalid` if it is missing, incomplete, or not possible on one node.
+ */
 export function parseAccess(capability: VolumeCapability__Output | null): Access {
   if (capability === null) throw new Fault('invalid', 'volume_capability is missing');
   const mode = parseAccessMode(capability.access_mode?.mode ?? 'UNKNOWN');
@@ -64,8 +66,10 @@ function parseAccessMode(mode: string): AccessMode {
   );
 }
 
-/** Returns the form that satisfies all capabilities. Throws `invalid` without any, and if none does. */
-export function parseForm(capabilities: readonly VolumeCapability__Output[]): WantedForm {
+/**
+ * Returns the form that satisfies all capabilities. Throws `invalid` without any, and if none does.
+ */
+export function parseForm(capabilities: readonly VolumeCapability__Output[]): RequestedForm {
   const [first, ...others] = capabilities.map((capability) => parseAccess(capability));
   if (first === undefined) throw new Fault('invalid', 'volume_capabilities is empty; name at least one');
   let { fsType } = first;

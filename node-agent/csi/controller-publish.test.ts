@@ -65,7 +65,7 @@ it.each([
   await expect(publish(await create('v'), more)).rejects.toMatchObject({ kind });
 });
 
-it('knows no unknown volume, and minds none when it is unpublished', async () => {
+it('publishing an unknown volume fails with not-found, and unpublishing it succeeds', async () => {
   const { publish, unpublish } = await setup();
   const id = `vol-${'0'.repeat(24)}`;
   await expect(publish(id)).rejects.toMatchObject({ kind: 'not-found' });
@@ -73,7 +73,7 @@ it('knows no unknown volume, and minds none when it is unpublished', async () =>
   await expect(unpublish('')).rejects.toMatchObject({ kind: 'invalid' });
 });
 
-it('takes no more volumes than the node says', async () => {
+it('publishes at most maxVolumesPerNode volumes', async () => {
   const { create, publish, unpublish } = await setup(2);
   const [a, b, c] = [await create('a'), await create('b'), await create('c')];
   await publish(a);
@@ -84,7 +84,7 @@ it('takes no more volumes than the node says', async () => {
   await publish(c);
 });
 
-it('is not taken back while a workload uses the volume', async () => {
+it('unpublishing fails while a pod uses the volume', async () => {
   const { storage, create, publish, unpublish } = await setup();
   const id = await create('v');
   await publish(id);

@@ -1,4 +1,4 @@
-import type { WantedForm } from '../../src/core/volumes/backend-features.ts';
+import type { RequestedForm } from '../../src/core/volumes/backend-features.ts';
 import { Fault } from '../../src/core/fault.ts';
 import type { Volume } from '../../src/core/volumes/volume.ts';
 import { paginate } from '../../src/core/volumes/volume-page.ts';
@@ -196,7 +196,8 @@ function createReadCalls({ nodeName, publishing }: ControllerOptions, { storage 
         isHere && form !== undefined ? await storage.pools.availableBytes({ ...choice, ...form }) : 0n;
       return {
         available_capacity: String(bytes),
-        // The scheduler prefers this value. Both are the largest pool's space: a volume has one pool.
+        // The scheduler prefers this value. Both are the largest pool's space: a volume has one
+        // pool.
         maximum_volume_size: { value: String(bytes) },
         minimum_volume_size: { value: String(MIN_VOLUME_BYTES) },
       };
@@ -205,7 +206,7 @@ function createReadCalls({ nodeName, publishing }: ControllerOptions, { storage 
 }
 
 /** Returns undefined for capabilities that no volume can have; their capacity is 0. */
-function formOf(capabilities: Parameters<typeof parseForm>[0]): WantedForm | undefined {
+function formOf(capabilities: Parameters<typeof parseForm>[0]): RequestedForm | undefined {
   if (capabilities.length === 0) return { volumeMode: undefined, fsType: undefined };
   try {
     return parseForm(capabilities);

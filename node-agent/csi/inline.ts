@@ -12,7 +12,10 @@ export function isInline(context: Readonly<Record<string, string>>): boolean {
   return Object.hasOwn(context, EPHEMERAL) && context[EPHEMERAL] === 'true';
 }
 
-/** Parses volumeAttributes of a pod: those of a StorageClass, and `size`. Throws `invalid` for others. */
+/**
+ * Parses volumeAttributes of a pod: those of a StorageClass, and `size`. Throws `invalid` for
+ * others.
+ */
 export function parseInline(
   context: Readonly<Record<string, string>>,
 ): PoolParameters & { readonly range: SizeRange } {

@@ -46,7 +46,7 @@ test.each([
   [{}, false],
   [{ volumeMountGroup: false }, false],
   [{ volumeMountGroup: true }, true],
-])('with options %j, that it takes fsGroup from kubelet is offered: %j', async (options, isOffered) => {
+])('with options %j, VOLUME_MOUNT_GROUP is offered: %j', async (options, isOffered) => {
   const storage = await startStorage([new FakePool()], openFakeRecords(createFakeDisk()));
   const node = createNode({ nodeName: 'node-a', maxVolumesPerNode: 10, ...options }, { storage });
   const context = { signal: new AbortController().signal, logger: silentLogger };
@@ -60,7 +60,7 @@ describe('the statistics of a volume', () => {
   const inodes = { total: 10n, used: 3n, available: 7n };
   const stats = { totalBytes: 100n, usedBytes: 40n, availableBytes: 60n };
 
-  it('have inodes where there is a number of them', async () => {
+  it('include inodes where the file system has a fixed number', async () => {
     const bytes = { unit: 'BYTES', total: '100', used: '40', available: '60' };
     const well = { abnormal: false, message: 'the volume is healthy' };
     expect(await ask(stats, [])).toEqual({ usage: [bytes], volume_condition: well });
@@ -70,26 +70,26 @@ describe('the statistics of a volume', () => {
     });
   });
 
-  it('say what is worth knowing of a volume that is well', async () => {
+  it('include the condition message of a healthy volume', async () => {
     expect(await ask(stats, [], 'its size is not enforced')).toMatchObject({
       volume_condition: { abnormal: false, message: 'its size is not enforced' },
     });
   });
 
-  it('are its condition alone while it cannot be measured', async () => {
+  it('are only its condition while it cannot be measured', async () => {
     expect(await ask(new Fault('unavailable', 'pool a is not open'), [AWAY])).toEqual({
       usage: [],
       volume_condition: { abnormal: true, message: 'PoolUnavailable: pool a: no device' },
     });
   });
 
-  it('are a failure when nothing explains why there are none', async () => {
+  it('fail if no condition explains why they are absent', async () => {
     await expect(ask(new Fault('unavailable', 'pool a is not open'), [])).rejects.toMatchObject({
       kind: 'unavailable',
     });
   });
 
-  it('are not found where the volume is not, however it is', async () => {
+  it('are not-found at a path without the volume, healthy or not', async () => {
     await expect(ask(new Fault('not-found', 'not at /pods/a'), [AWAY])).rejects.toMatchObject({
       kind: 'not-found',
     });

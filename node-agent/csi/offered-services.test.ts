@@ -63,7 +63,7 @@ async function startNode() {
   };
 }
 
-test('snapshots and clones are offered as long as a pool may make them, by what is wished for and not by what is open', async () => {
+test('snapshots and clones are offered by the backends of the requested pools, open or not', async () => {
   const node = await startNode();
   expect(await node.offers()).toEqual(expect.arrayContaining(COPIES));
   const always = (await node.offers()).filter((offer) => !COPIES.includes(offer));
@@ -77,7 +77,7 @@ test('snapshots and clones are offered as long as a pool may make them, by what 
   expect(await node.offers()).toEqual(expect.arrayContaining(COPIES));
 });
 
-test('what is on record in a pool that nobody wishes for any more can be deleted, and that is offered', async () => {
+test('snapshots in a pool that is not requested any more can be deleted, so the calls stay offered', async () => {
   const node = await startNode();
   const request = { name: 'v', pool: undefined, range: { requiredBytes: 1n << 30n, limitBytes: 0n } };
   const { id } = await node.storage.volumes.create({ ...request, source: undefined });

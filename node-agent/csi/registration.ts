@@ -31,8 +31,9 @@ export function createRegistration(
 }
 
 /**
- * Serves the registration in kubelet's plugin directory, which kubelet watches. The socket is created
- * with mode 0600, replaces a stale one, and is removed on disposal, which unregisters the driver.
+ * Serves the registration in kubelet's plugin directory, which kubelet watches. The socket is
+ * created with mode 0600, replaces a stale one, and is removed on disposal, which unregisters the
+ * driver.
  */
 export async function serveRegistration(
   options: RegistrationOptions,

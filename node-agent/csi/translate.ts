@@ -19,8 +19,8 @@ import { TOPOLOGY_KEY } from '../../src/core/volumes/driver.ts';
 const RESERVED_PREFIX = 'csi.storage.k8s.io/';
 
 /**
- * Parses a StorageClass's parameters. `known` lists the accepted keys; throws `invalid` for any other
- * key, so that a misspelt one is reported.
+ * Parses a StorageClass's parameters. `known` lists the accepted keys; throws `invalid` for any
+ * other key, so that a misspelt one is reported.
  */
 export function parseParameters(
   parameters: Readonly<Record<string, string>>,
@@ -34,7 +34,9 @@ export function parseParameters(
   return parsePoolParameters(parameters, field);
 }
 
-/** Parses a VolumeAttributesClass's parameters. Throws `invalid` for unknown keys and bad values. */
+/**
+ * Parses a VolumeAttributesClass's parameters. Throws `invalid` for unknown keys and bad values.
+ */
 export function parseMutable(parameters: Readonly<Record<string, string>>): VolumeAttributes {
   return parseAttributes(parameters, 'mutable_parameters', RESERVED_PREFIX);
 }

@@ -10,7 +10,7 @@ const bytes = (size: bigint) => ({ requiredBytes: size, limitBytes: 0n });
 const start = (...pools: readonly FakePool[]) => startStorage(pools, openFakeRecords(createFakeDisk()));
 
 describe('creating a volume', () => {
-  it('takes the pool with the most room when none is named', async () => {
+  it('chooses the pool with the most available space by default', async () => {
     const storage = await start(
       new FakePool({ name: 'small', totalBytes: 10n * GIB }),
       new FakePool({ name: 'large', totalBytes: 50n * GIB }),
@@ -31,7 +31,7 @@ describe('creating a volume', () => {
     expect(named.pool).toBe('small');
   });
 
-  it('answers the same again, and refuses the name for anything else', async () => {
+  it('returns the volume of a repeated request, and refuses the name for other properties', async () => {
     const storage = await start(new FakePool());
     const request = { name: 'v', pool: undefined, range: bytes(GIB), source: undefined };
     const volume = await storage.volumes.create(request);
@@ -44,7 +44,7 @@ describe('creating a volume', () => {
     expect(await storage.volumes.create({ ...request, name: 'V' })).not.toMatchObject({ id: volume.id });
   });
 
-  it('gives the same answer to a repeated clone', async () => {
+  it('returns the clone of a repeated request', async () => {
     const storage = await start(new FakePool());
     const { id } = await storage.volumes.create({
       name: 'v',
@@ -56,7 +56,7 @@ describe('creating a volume', () => {
     expect(await storage.volumes.create(request)).toEqual(await storage.volumes.create(request));
   });
 
-  it('does not let it be deleted while its record is on the way to the disk', async () => {
+  it('does not allow its deletion while its record is being written', async () => {
     const records = openFakeRecords(createFakeDisk());
     const written = Promise.withResolvers<undefined>();
     const slow: typeof records = {
@@ -82,7 +82,7 @@ describe('creating a volume', () => {
     expect(storage.volumes.list()).toEqual([]);
   });
 
-  it('leaves nothing behind when the pool fails half-way', async () => {
+  it('leaves nothing behind when the pool fails halfway', async () => {
     const pool = new FakePool();
     const failing = { ...pool.backend, setLimit: async () => Promise.reject(new Error('I/O error')) };
     const storage = await startStorage(
@@ -105,8 +105,8 @@ describe('creating a volume', () => {
   });
 });
 
-describe('the room of a pool', () => {
-  it('is what a snapshot and a whole rewrite need, under simple quotas', async () => {
+describe('the available space of a pool', () => {
+  it('must hold a snapshot and a complete rewrite, under simple quotas', async () => {
     const pool = new FakePool({ totalBytes: 10n * GIB });
     const storage = await start(pool);
     const { id } = await storage.volumes.create({
@@ -123,7 +123,7 @@ describe('the room of a pool', () => {
     expect(pool.volumes.get(id)?.limitBytes).toBe(9n * GIB);
   });
 
-  it('is not asked for twice by two snapshots of the same data', async () => {
+  it('is not needed twice by two snapshots of the same data', async () => {
     const pool = new FakePool({ totalBytes: 10n * GIB });
     const storage = await start(pool);
     const { id } = await storage.volumes.create({
@@ -138,7 +138,7 @@ describe('the room of a pool', () => {
     expect(pool.volumes.get(id)?.limitBytes).toBe(9n * GIB);
   });
 
-  it('stays taken by the pin of a restored volume when its snapshot is gone', async () => {
+  it('stays used by the pin of a restored volume when its snapshot is deleted', async () => {
     const pool = new FakePool();
     const storage = await start(pool);
     const { id } = await storage.volumes.create({
@@ -158,7 +158,7 @@ describe('the room of a pool', () => {
   });
 });
 
-it('counts operations by outcome, and shows the pools at each scrape', async () => {
+it('counts operations by outcome, and reads the pools at each scrape', async () => {
   const registry = new Registry();
   const storage = await startStorage([new FakePool()], openFakeRecords(createFakeDisk()), {
     metrics: registry,
@@ -174,7 +174,7 @@ it('counts operations by outcome, and shows the pools at each scrape', async () 
   expect(text).toContain('keelson_pool_objects{pool="default",kind="volume"} 1');
 });
 
-it('frees what was deleted bit by bit, and does not rest before the trash is empty', async () => {
+it('frees deleted data in steps until the trash is empty', async () => {
   const clock = new FakeClock();
   const pool = new FakePool();
   const storage = await startStorage([pool], openFakeRecords(createFakeDisk()), {

@@ -21,7 +21,10 @@ export interface BackendUnderTest {
 /** What the pool under test can do, known before it is opened. */
 export interface BackendTraits {
   readonly copies: boolean;
-  /** Whether the kernel may fail to cut snapshots of several volumes at one instant; what it does not cut is refused then. */
+  /**
+   * Whether the kernel may fail to cut snapshots of several volumes at one instant; what it does
+   * not cut is refused then.
+   */
   readonly mayRefuseCuts?: boolean | undefined;
   /** Whether a volume cannot be written beyond its size; undefined where `fill` is not given. */
   readonly holdsSize?: boolean | undefined;
@@ -66,14 +69,14 @@ export function describeBackend(
     await backend.ensureSnapshot(id, of);
   };
 
-  it('makes an empty volume, also when asked twice', async () => {
+  it('creates an empty volume idempotently', async () => {
     const { backend } = under().pool;
     await make(1);
     await make(1);
     expect((await backend.list()).volumes.filter((id) => id === volumeId(1))).toHaveLength(1);
   });
 
-  it('keeps what a volume holds when it is ensured again', async () => {
+  it('keeps the data of a volume that is ensured again', async () => {
     const { write, read } = under();
     const shape = await make(2);
     await write(shape, 'kept');
@@ -153,7 +156,7 @@ export function describeBackend(
     expect(await read(cloned)).toBe('data');
   });
 
-  it('grows a volume, in use where that is possible, and never shrinks what is in it', async () => {
+  it('grows a volume, in use where possible, and never shrinks it', async () => {
     const { pool, write, read, growsInUse = true } = under();
     const shape = await make(7);
     await write(shape, 'kept');
@@ -172,7 +175,7 @@ export function describeBackend(
     expect(await read(grown)).toBe('kept');
   });
 
-  it('attaches, detaches and shows a volume as often as asked', async () => {
+  it('attaches, mounts and detaches a volume idempotently', async () => {
     const { pool, write, read } = under();
     const shape = await make(10);
     await pool.mounts.attach(shape);
@@ -184,7 +187,7 @@ export function describeBackend(
     await pool.mounts.detach(shape);
   });
 
-  it('takes discarded data out of sight at once, and removes it when it collects', async () => {
+  it('hides discarded data at once, and removes it in a collection', async () => {
     const { backend, mounts } = under().pool;
     const shape = await make(8);
     if (copies) await takeSnapshot(snapshot(8), shape);
@@ -200,7 +203,7 @@ export function describeBackend(
     expect(await backend.collect()).toBe(0);
   });
 
-  it('leaves to the next run what the budget of one does not allow', async () => {
+  it('leaves data beyond the budget to the next run', async () => {
     const { backend } = under().pool;
     for (const number of [41, 42]) {
       const shape = await make(number);
@@ -214,7 +217,7 @@ export function describeBackend(
   });
 
   if (!copies) {
-    it('says that it makes no copies, and makes none', async () => {
+    it('reports that copies are not supported, and refuses them', async () => {
       const { backend } = under().pool;
       expect(backend.features.copies).toBe('none');
       const shape = await make(12);
@@ -245,7 +248,7 @@ export function describeBackend(
     });
   }
 
-  it('counts what volumes and snapshots hold', async () => {
+  it('accounts for volumes and snapshots', async () => {
     const { pool, write } = under();
     const shape = await make(11);
     await write(shape, 'x');
@@ -255,7 +258,7 @@ export function describeBackend(
     expect(totalBytes).toBeGreaterThanOrEqual(freeBytes);
   });
 
-  it('says not-found for a volume that is not there', async () => {
+  it('fails with not-found for an unknown volume', async () => {
     const gone = volume(9);
     await expect(under().pool.backend.setLimit(gone, 1n)).rejects.toMatchObject({ kind: 'not-found' });
   });

@@ -1,4 +1,7 @@
-/** Calls of a kernel worker that leave everything as it is, or only make lasting what is seen already: a killed process shows no difference. */
+/**
+ * Calls of a kernel worker that leave everything as it is, or only make lasting what is seen
+ * already: a killed process shows no difference.
+ */
 const NO_EFFECT = /^(read|find|has|knows|wait)|^(syncFilesystem|flushDevice|startCommit)$/;
 
 /** Whether an operation of a kernel worker changes what others see. */

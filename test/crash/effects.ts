@@ -13,11 +13,17 @@ const FRAME = /\(?(?:file:\/\/)?(\/[^():]+\.ts):(\d+):\d+\)?$/;
 export interface Effect {
   /** The call: of Node's file system, of a kernel worker, or `spawn`. */
   readonly name: string;
-  /** Where in our code, as `FILE:LINE`, the innermost first; all callers that waited for it included. */
+  /**
+   * Where in our code, as `FILE:LINE`, the innermost first; all callers that waited for it
+   * included.
+   */
   readonly frames: readonly string[];
 }
 
-/** Told of every effect of the code in `node-agent` before it is done; the result, if any, is called right after it was begun. */
+/**
+ * Told of every effect of the code in `node-agent` before it is done; the result, if any, is called
+ * right after it was begun.
+ */
 export type EffectHook = (effect: Effect) => (() => void) | undefined;
 
 let hook: EffectHook | undefined;
@@ -53,7 +59,10 @@ function framesOf(stack: string): string[] {
   });
 }
 
-/** Puts itself between our code and everything that outlives a process. Nothing of it is in the code itself. */
+/**
+ * Puts itself between our code and everything that outlives a process. Nothing of it is in the code
+ * itself.
+ */
 export async function installEffects(): Promise<void> {
   const wrap = (
     holder: object,

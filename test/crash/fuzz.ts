@@ -40,7 +40,10 @@ const WORKERS = 4;
 const NAMES_OF_SNAPSHOTS = 8;
 const SHOWN = { readonly: false, flags: [], accessMode: 'SINGLE_NODE_MULTI_WRITER' } as const;
 
-/** Callers that ask for one thing after another on volumes of theirs, while the service is killed at one effect or another. */
+/**
+ * Callers that ask for one thing after another on volumes of theirs, while the service is killed at
+ * one effect or another.
+ */
 export class Fuzz {
   readonly #options: FuzzOptions;
   readonly #volumes = new Map<string, KnownVolume>();
@@ -58,7 +61,10 @@ export class Fuzz {
     this.#storage = new MortalStorage(options, () => (this.#isEnding ? 0 : 20 + this.#random(150)));
   }
 
-  /** Resolves to how often the service was killed. Throws when anything is not as it was acknowledged. */
+  /**
+   * Resolves to how often the service was killed. Throws when anything is not as it was
+   * acknowledged.
+   */
   async run(): Promise<number> {
     await using _storage = this.#storage;
     await Promise.all(Array.from({ length: WORKERS }, () => this.#work()));
@@ -68,7 +74,10 @@ export class Fuzz {
     return this.#storage.deaths;
   }
 
-  /** A small generator of Park and Miller: a failing run can be repeated by its seed, as far as processes run alike. */
+  /**
+   * A small generator of Park and Miller: a failing run can be repeated by its seed, as far as
+   * processes run alike.
+   */
   #random(below: number): number {
     this.#state = (this.#state * 48_271) % 2_147_483_647;
     return this.#state % below;
@@ -89,7 +98,9 @@ export class Fuzz {
     }
   }
 
-  /** Each asks for one thing and notes what was answered; false where there is nothing to ask for. */
+  /**
+   * Each asks for one thing and notes what was answered; false where there is nothing to ask for.
+   */
   #steps(): Readonly<Record<string, () => Promise<boolean>>> {
     const storage = this.#storage;
     const { form } = this.#options;
@@ -105,7 +116,8 @@ export class Fuzz {
         }),
       expand: () =>
         this.#onVolume(async (_, volume) => {
-          // An ext4 that is mounted does not grow without CAP_SYS_RESOURCE, which some sandboxes keep from root.
+          // An ext4 that is mounted does not grow without CAP_SYS_RESOURCE, which some sandboxes
+          // keep from root.
           if (volume.isStaged && form.backend === 'image') return false;
           const sizeBytes = volume.sizeBytes + 4n * MIB;
           await storage.call('volumes.expand', volume.id, { requiredBytes: sizeBytes, limitBytes: 0n });

@@ -8,8 +8,9 @@ import { waitFor } from '../cluster/wait.ts';
 import { findVolume, idOf, mainPool, placesOf, publish, read, type Scene, unpublish } from './scene.ts';
 
 /**
- * Throws unless all that is on the machine is what the service says, and what every story begins with is whole. `when`: a service that has
- * just been started again cannot attach encrypted volumes, whose Secret comes with the next request to stage them.
+ * Throws unless all that is on the machine is what the service says, and what every story begins
+ * with is whole. `when`: a service that has just been started again cannot attach encrypted
+ * volumes, whose Secret comes with the next request to stage them.
  */
 export async function checkNothingLeaks(
   scene: Scene,
@@ -47,7 +48,8 @@ export async function checkNothingLeaks(
   assert.deepEqual(found, isMounted ? attached : []);
   const hasDevices = isMounted || form.volumeMode === 'Block';
   const devices = hasDevices ? attached : [];
-  // The kernel detaches one at its last close, and whoever looks for devices opens each for a moment.
+  // The kernel detaches one at its last close, and whoever looks for devices opens each for a
+  // moment.
   await waitFor(
     `loop devices of ${devices.join() || 'nothing'}`,
     async () => {
@@ -77,7 +79,10 @@ export async function isClean(scene: Scene): Promise<boolean> {
   return true;
 }
 
-/** Quota groups of subvolumes that are not there. The file system frees a subvolume some time after it is gone. */
+/**
+ * Quota groups of subvolumes that are not there. The file system frees a subvolume some time after
+ * it is gone.
+ */
 export async function strayQgroups(scene: Scene): Promise<string[]> {
   const { form, kernel } = scene;
   if (form.backend !== 'btrfs') return [];
@@ -142,7 +147,10 @@ export async function deviceBytes(scene: Scene, name: string): Promise<bigint> {
   return 0n;
 }
 
-/** Puts into a directory what just goes, and what does not: a file as a pod can make it that wants to keep it, and directories without end. */
+/**
+ * Puts into a directory what just goes, and what does not: a file as a pod can make it that wants
+ * to keep it, and directories without end.
+ */
 export async function makeObstinate(scene: Scene, name: string): Promise<void> {
   const data = join(poolPath(scene), 'volumes', idOf(findVolume(scene, name)), 'data');
   await writeFile(join(data, 'plain'), '');

@@ -25,7 +25,10 @@ interface Pending {
   readonly reject: (error: unknown) => void;
 }
 
-/** A storage service in a process that is killed now and then. Its callers do not notice: what was not answered is asked again. */
+/**
+ * A storage service in a process that is killed now and then. Its callers do not notice: what was
+ * not answered is asked again.
+ */
 export class MortalStorage implements AsyncDisposable {
   readonly #place: { readonly directory: string; readonly form: Form };
   /** At how many effects the next process is killed; 0: never. */

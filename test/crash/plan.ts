@@ -24,7 +24,10 @@ export type Task =
   | { readonly kind: 'die again'; readonly at: Moment }
   /** Finishes what a killed process was about, and checks all that there is and its data. */
   | { readonly kind: 'end'; readonly after: string | undefined }
-  /** Checks what is freed little by little, and by the file system only some time after it was asked to. */
+  /**
+   * Checks what is freed little by little, and by the file system only some time after it was asked
+   * to.
+   */
   | { readonly kind: 'wait for the file system' };
 
 /** What a process says; one that was killed said nothing of its operation. */

@@ -114,7 +114,10 @@ async function forgetDisks(scene: Scene): Promise<void> {
   await rm(join(scene.directory, 'state', 'pools', 'disks.json'), { force: true });
 }
 
-/** One that was closed and not unmounted, because its service was killed in between, stays mounted until somebody does that or the machine starts anew. */
+/**
+ * One that was closed and not unmounted, because its service was killed in between, stays mounted
+ * until somebody does that or the machine starts anew.
+ */
 async function unmountPool({ directory }: Scene, name: string): Promise<void> {
   await unmountBelow(join(directory, 'state', 'pools', name));
 }

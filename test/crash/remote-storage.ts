@@ -36,7 +36,9 @@ export function decode(text: string): unknown {
   });
 }
 
-/** Serves a storage over standard input and output, and is killed at its `lives`th effect; 0: never. */
+/**
+ * Serves a storage over standard input and output, and is killed at its `lives`th effect; 0: never.
+ */
 export async function serve(directory: string, form: Form, lives: number): Promise<void> {
   await installEffects();
   let effects = 0;

@@ -151,7 +151,9 @@ export async function unstage(scene: Scene, name: string): Promise<void> {
   await scene.storage.staging.unstage(idOf(findVolume(scene, name)), placesOf(scene, name).staging);
 }
 
-/** Shows the volume, lets `use` look at the file or device with its data, and takes it away again. */
+/**
+ * Shows the volume, lets `use` look at the file or device with its data, and takes it away again.
+ */
 async function shown<T>(scene: Scene, name: string, use: (path: string) => Promise<T>): Promise<T> {
   await stage(scene, name);
   await publish(scene, name);
@@ -197,7 +199,10 @@ export async function runUntil(
   }
 }
 
-/** Makes what all stories begin with: a volume with data, a snapshot of it, another volume, places for mounts. */
+/**
+ * Makes what all stories begin with: a volume with data, a snapshot of it, another volume, places
+ * for mounts.
+ */
 export async function furnish(scene: Scene): Promise<void> {
   await mkdir(join(scene.directory, 'targets'), { recursive: true });
   const { storage } = scene;

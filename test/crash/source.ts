@@ -13,7 +13,9 @@ export const FOLDERS = [STORAGE, FILES] as const;
 export interface EffectSite {
   /** `FILE:LINE`, as frames of a stack have it. */
   readonly place: string;
-  /** What it stands in and calls, which survives that lines move: `image-backend.ts discard rename`. */
+  /**
+   * What it stands in and calls, which survives that lines move: `image-backend.ts discard rename`.
+   */
   readonly title: string;
 }
 

@@ -7,7 +7,9 @@ import type { Form } from './scene.ts';
 import { FOLDERS, type NamedWindow } from './source.ts';
 
 const STORAGE = 'node-agent/storage/';
-/** Records are written for many callers: the frame outside these tells which operation wrote one. */
+/**
+ * Records are written for many callers: the frame outside these tells which operation wrote one.
+ */
 const RECORDS = [`${STORAGE}records/record-store.ts`, 'node-agent/linux/files/durable-file.ts'];
 const VICTIM = join(import.meta.dirname, 'victim.ts');
 
@@ -25,8 +27,8 @@ export interface StoryOptions {
 }
 
 /**
- * At `all` of them; at those where a call of the code has an effect or a crash window has a name, and nobody was killed there yet (`new`); or
- * at so many of these, chosen by chance.
+ * At `all` of them; at those where a call of the code has an effect or a crash window has a name,
+ * and nobody was killed there yet (`new`); or at so many of these, chosen by chance.
  */
 export type Choice = 'all' | 'new' | { readonly most: number; readonly seed: number };
 
@@ -48,8 +50,9 @@ export function isWithin(frame: string, { file, from, to }: NamedWindow): boolea
 }
 
 /**
- * A service that is killed at one moment after the other, on one directory: each process finishes what the one before it was about, checks all
- * that there is, and is killed itself. Resolves to how many were. Throws what the first of them found wrong.
+ * A service that is killed at one moment after the other, on one directory: each process finishes
+ * what the one before it was about, checks all that there is, and is killed itself. Resolves to how
+ * many were. Throws what the first of them found wrong.
  */
 export class Story {
   readonly #options: StoryOptions;
@@ -99,7 +102,10 @@ export class Story {
     });
   }
 
-  /** What decides whether it is worth the while: where the effect is asked for, by whom where that is a record, and named windows. */
+  /**
+   * What decides whether it is worth the while: where the effect is asked for, by whom where that
+   * is a record, and named windows.
+   */
   #worth = (moment: Moment): readonly string[] => {
     const places = placesOf(moment).filter(isOfSource);
     const caller = places.find((place) => !RECORDS.some((file) => place.startsWith(file)));
@@ -107,7 +113,10 @@ export class Story {
     return [...places.slice(0, 1), ...(caller === undefined ? [] : [caller]), ...named];
   };
 
-  /** The last operation is the one that waits for what runs beside the others: it comes to its places for sure. */
+  /**
+   * The last operation is the one that waits for what runs beside the others: it comes to its
+   * places for sure.
+   */
   async #killWhereOthersSurvived(
     traced: readonly { readonly operation: string; readonly moments: readonly Moment[] }[],
   ): Promise<void> {
@@ -136,7 +145,9 @@ export class Story {
     }
   }
 
-  /** Has one killed; resolves to what it did before it served, after the death of the one before it. */
+  /**
+   * Has one killed; resolves to what it did before it served, after the death of the one before it.
+   */
   async #kill(operation: string, at: Moment): Promise<readonly Moment[]> {
     this.#options.onKill?.(`${operation}: ${keyOf(at)}`);
     const said = await this.#ask({ kind: 'die', after: this.#last?.operation, operation, at });
@@ -145,7 +156,10 @@ export class Story {
     return said.flatMap((each) => (each.kind === 'recovered' ? each.moments : []));
   }
 
-  /** What runs beside the operation, as the removal of what was deleted does, may have had nothing to do this time. */
+  /**
+   * What runs beside the operation, as the removal of what was deleted does, may have had nothing
+   * to do this time.
+   */
   #mark(moment: Moment, said: readonly Said[]): void {
     if (said.at(-1)?.kind === 'done') {
       this.#options.onSurvival?.(keyOf(moment));

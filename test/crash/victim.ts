@@ -14,7 +14,10 @@ const { keyOf } = await import('./plan.ts');
 const { furnish, openScene, runUntil } = await import('./scene.ts');
 const { waitFor } = await import('../cluster/wait.ts');
 
-/** One process of a story. Arguments: its directory, its form; the task comes as a line of standard input. */
+/**
+ * One process of a story. Arguments: its directory, its form; the task comes as a line of standard
+ * input.
+ */
 const [directory = '', form = '{}'] = process.argv.slice(2);
 await installEffects();
 
@@ -94,7 +97,10 @@ async function act(task: Task, scene: Scene): Promise<void> {
   }
 }
 
-/** Whether nothing is left that was discarded. Each service collects at once when it starts, and what is freed little by little then. */
+/**
+ * Whether nothing is left that was discarded. Each service collects at once when it starts, and
+ * what is freed little by little then.
+ */
 async function isAllGone(): Promise<true | undefined> {
   await using scene = await openScene(directory, JSON.parse(form) as Form);
   await syncPool(scene);

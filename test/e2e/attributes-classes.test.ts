@@ -61,12 +61,9 @@ describe.each(['shipped', 'processes'] as const)(
       await lab.apply(claimOf('files'), podOf('reader', ['files']));
       await lab.untilReady('reader');
       await name('files', 'typo');
-      await infeasible('typo', '"iops" is unknown; possible are readIOPS, writeIOPS');
+      await infeasible('typo', '"iops" is unknown; expected readIOPS, writeIOPS');
       await name('files', 'slow');
-      await infeasible(
-        'slow',
-        'cannot set writeBandwidth of a Filesystem volume; the I/O of volumes that have',
-      );
+      await infeasible('slow', 'does not support writeBandwidth of a Filesystem volume; I/O limits need');
       await name('files', 'open');
       await lab.eventually('the claim has a class that it can have', async () => {
         const { status } = await lab.claim('files');

@@ -18,7 +18,10 @@ interface Copy {
   limitBytes: bigint | undefined;
 }
 
-/** A pool in memory: what a filesystem would hold, with a content to compare. Survives a simulated crash, as a disk does. */
+/**
+ * A pool in memory: what a filesystem would hold, with a content to compare. Survives a simulated
+ * crash, as a disk does.
+ */
 export class FakePool implements Pool {
   readonly name: string;
   readonly totalBytes: bigint;

@@ -21,7 +21,10 @@ export interface RealBackend {
   readonly form: ContentForm;
   /** Makes the file system in the pool's file; absent: the pool does. */
   readonly mkfs?: string | undefined;
-  /** Options with which that file system is mounted by somebody else, and the pool is a path; absent: the pool is the file. */
+  /**
+   * Options with which that file system is mounted by somebody else, and the pool is a path;
+   * absent: the pool is the file.
+   */
   readonly mountedWith?: string | undefined;
   readonly traits?: Partial<BackendTraits>;
 }

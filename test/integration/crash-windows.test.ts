@@ -10,8 +10,9 @@ import { unmountBelow } from '../crash/unmount.ts';
 import { requireRoot } from './storage-lab.ts';
 
 /**
- * `KEELSON_CHAOS=full` kills wherever the code has an effect or names a crash window, with every form, in ten minutes; `all` at every
- * single effect of every operation, in hours. Else chance chooses some with each.
+ * `KEELSON_CHAOS=full` kills wherever the code has an effect or names a crash window, with every
+ * form, in ten minutes; `all` at every single effect of every operation, in hours. Else chance
+ * chooses some with each.
  */
 const CHAOS = process.env['KEELSON_CHAOS'];
 const FULL = CHAOS === 'full' || CHAOS === 'all';
@@ -50,9 +51,9 @@ const coverage: Coverage = { passed: new Set(), killed: new Set(), planned: new 
 /** Where one is to be killed; else, where one might have been. */
 const reached = FULL ? coverage.killed : coverage.passed;
 
-describe.concurrent('a storage service that is killed again and again', () => {
+describe.concurrent('a storage service that is killed repeatedly', () => {
   it.for(Object.entries(FORMS))(
-    '%s: finishes what was begun, leaks nothing and loses nothing',
+    '%s: completes interrupted operations, leaks nothing and loses nothing',
     { timeout: 3_600_000 },
     async ([, { form, only }], context) => {
       requireRoot(context);
@@ -99,7 +100,7 @@ const ELSEWHERE: Readonly<Record<string, string>> = {
 };
 
 describe('the code of the storage service', () => {
-  it('has no effect that none of these operations has', (context) => {
+  it('has no effect that no operation of these tests reaches', (context) => {
     requireRoot(context);
     const missed = sites.filter(({ place }) => !reached.has(place)).map(({ title }) => title);
     expect(missed.filter((title) => !(title in ELSEWHERE))).toEqual([]);
@@ -108,7 +109,7 @@ describe('the code of the storage service', () => {
     expect(Object.keys(ELSEWHERE).filter((title) => !known.has(title))).toEqual([]);
   });
 
-  it('names no crash window that none of these operations passes', (context) => {
+  it('names no crash window that no operation of these tests passes', (context) => {
     requireRoot(context);
     for (const window of windows) {
       const inside = [...reached].filter((place) => isWithin(place, window));

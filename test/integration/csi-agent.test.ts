@@ -6,7 +6,7 @@ import { runCommand } from '../../src/runtime/child-process.ts';
 import { requireAgent, startAgent } from './agent-process.ts';
 import { capability } from './csi-lab.ts';
 
-it('an agent removes the volumes of pods that vanished while it was away, and keeps those of others', async (context) => {
+it('an agent removes the volumes of pods that were removed while it was down, and keeps others', async (context) => {
   await requireAgent(context);
   const kubeletDir = join('/run', `keelson-inline-${process.pid}`);
   await using agent = await startAgent({

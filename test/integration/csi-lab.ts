@@ -29,7 +29,10 @@ export function capability(
   return { ...(form === 'mount' ? { mount: {} } : { block: {} }), access_mode: { mode } };
 }
 
-/** The CSI services on a real pool, called over their socket. Where a test leaves a volume published, disposing takes it away. */
+/**
+ * The CSI services on a real pool, called over their socket. Where a test leaves a volume
+ * published, disposing takes it away.
+ */
 export interface CsiLab extends AsyncDisposable {
   readonly lab: StorageLab;
   readonly client: RpcClient;

@@ -21,7 +21,7 @@ beforeEach((context) => requireRoot(context));
 describe.each(['btrfs', 'image'] as const)('on backend %s', (backend) => {
   const start = (): Promise<CsiLab> => startCsiLab({ backend });
 
-  it('makes a volume with a pod and removes it with the pod', async () => {
+  it('creates an ephemeral volume with its pod and removes it with the pod', async () => {
     await using csi = await start();
     const target = join(csi.lab.directory, 'pod');
     const publish = (attributes: Record<string, string>) =>
@@ -57,7 +57,7 @@ describe.each(['btrfs', 'image'] as const)('on backend %s', (backend) => {
     expect(await readFile(join(target, 'file'), 'utf8')).toBe('data');
   });
 
-  it('leaves nothing of a pod that ended', async () => {
+  it('leaves nothing behind of a pod that ended', async () => {
     await using csi = await start();
     const target = join(csi.lab.directory, 'pod');
     const volume = { volume_id: HANDLE, target_path: target };
@@ -74,7 +74,7 @@ describe.each(['btrfs', 'image'] as const)('on backend %s', (backend) => {
     expect(await readFile('/proc/self/mountinfo', 'utf8')).not.toContain(target);
   });
 
-  it('lets nobody write where it was published read-only, and others beside', async () => {
+  it('refuses writes at a read-only target, and allows them at others', async () => {
     await using csi = await start();
     const id = await csi.createVolume('v', 32);
     const [writer, reader, byMode, byOption] = [
@@ -98,7 +98,7 @@ describe.each(['btrfs', 'image'] as const)('on backend %s', (backend) => {
     }
   });
 
-  it('allows the mount options that concern one mount, and keeps them', async () => {
+  it('allows the mount options of a single mount, and keeps them', async () => {
     await using csi = await start();
     const id = await csi.createVolume('v', 32);
     const withFlags = (...mount_flags: string[]) => ({
@@ -141,7 +141,7 @@ describe.each(['btrfs', 'image'] as const)('on backend %s', (backend) => {
     await csi.node('NodeUnpublishVolume', published);
   });
 
-  it('grows a volume in use, and finishes by the node what the controller began', async () => {
+  it('grows a volume in use, and completes an interrupted expansion in NodeExpandVolume', async () => {
     await using csi = await start();
     // ext4 grows in use only where the kernel lets an agent, which is not everywhere.
     const writer = { mount: { fs_type: 'btrfs' }, access_mode: { mode: 'SINGLE_NODE_WRITER' as const } };
@@ -164,7 +164,7 @@ describe.each(['btrfs', 'image'] as const)('on backend %s', (backend) => {
     await csi.node('NodeUnpublishVolume', { volume_id: id, target_path: target });
   });
 
-  it('gives a device as a device, read-only where that is asked', async () => {
+  it('publishes a Block volume as a device, read-only on request', async () => {
     await using csi = await start();
     const block = { volume_capability: capability('SINGLE_NODE_MULTI_WRITER', 'block') };
     const id = await csi.createVolume('v', 16, { volume_capabilities: [block.volume_capability] });
@@ -193,7 +193,7 @@ describe.each(['btrfs', 'image'] as const)('on backend %s', (backend) => {
   });
 });
 
-it('makes snapshots where it is, says so, and refuses elsewhere', async () => {
+it('creates snapshots on its own node with their topology, and refuses other nodes', async () => {
   await using csi = await startCsiLab();
   const id = await csi.createVolume('v');
   const at = (node: string) => ({ segments: { 'topology.keelson.dev/node': node } });

@@ -13,7 +13,7 @@ const WRITER = capability('SINGLE_NODE_WRITER');
 
 beforeEach((context) => requireRoot(context));
 
-it('tells kubelet who it is, what it can and where volumes are', async () => {
+it('reports its name, capabilities and topology to kubelet', async () => {
   await using csi = await startCsiLab();
   const info = await csi.client.call('csi.v1.Identity', 'GetPluginInfo', {}, {});
   expect(info).toMatchObject({ name: 'keelson.dev', vendor_version: '1.2.3' });
@@ -24,7 +24,7 @@ it('tells kubelet who it is, what it can and where volumes are', async () => {
   });
 });
 
-it('makes a volume of a pod by the attributes that a class has too, and refuses others', async () => {
+it("creates an ephemeral volume by a StorageClass's parameters, and refuses others", async () => {
   await using csi = await startCsiLab();
   const publish = (attributes: Record<string, string>) =>
     csi.node('NodePublishVolume', {
@@ -45,7 +45,7 @@ it('makes a volume of a pod by the attributes that a class has too, and refuses 
   });
 });
 
-it('refuses what it cannot do, each with the code that CSI gives it', async () => {
+it('refuses unsupported requests with the codes of CSI', async () => {
   await using csi = await startCsiLab();
   const base = { name: 'v', volume_capabilities: [WRITER] };
   const elsewhere = { requisite: [{ segments: { 'topology.keelson.dev/node': 'node-b' } }] };
@@ -96,7 +96,7 @@ it('lists volumes in pages that survive changes', async () => {
   expect(rest.next_token).toBe('');
 });
 
-it('tells a capacity that shrinks by what is promised, and none for other nodes', async () => {
+it('reports a capacity that shrinks by promised sizes, and none for other nodes', async () => {
   await using csi = await startCsiLab();
   const before = await csi.controller('GetCapacity', {});
   expect(before.maximum_volume_size?.value).toBe(before.available_capacity);
@@ -116,7 +116,7 @@ it('tells a capacity that shrinks by what is promised, and none for other nodes'
   });
 });
 
-it('gives a volume for one pod to one target only', async () => {
+it('publishes a single-writer volume at one target only', async () => {
   await using csi = await startCsiLab();
   const id = await csi.createVolume('v');
   const staging = join(csi.lab.directory, 'staging');
@@ -144,7 +144,7 @@ it('gives a volume for one pod to one target only', async () => {
   await csi.node('NodeUnpublishVolume', { volume_id: id, target_path: b });
 });
 
-it('tells health in the words of CSI 1.13, and of 1.12 for older kubelets', async () => {
+it('reports health as of CSI 1.13, and as of 1.12 for older kubelets', async () => {
   await using csi = await startCsiLab();
   const [well, lost] = [await csi.createVolume('well'), await csi.createVolume('lost')];
   const target = await csi.lab.publish(lost);
@@ -183,7 +183,7 @@ it('tells health in the words of CSI 1.13, and of 1.12 for older kubelets', asyn
   await rename(join(csi.lab.mountPoint, 'volumes', 'taken-away'), join(csi.lab.mountPoint, 'volumes', lost));
 });
 
-it('registers with kubelet on a socket that only its user may use, replacing a stale one', async () => {
+it('registers with kubelet on a socket of mode 0600, replacing a stale one', async () => {
   await using csi = await startCsiLab();
   const refused: string[] = [];
   const kubeletDir = csi.lab.directory;

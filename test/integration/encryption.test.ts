@@ -24,7 +24,7 @@ beforeEach(async (context) => {
 });
 
 describe('an encrypted volume', () => {
-  it('leaves no plaintext on the disk, where one that is not encrypted does', async () => {
+  it('leaves no plaintext on the disk, unlike an unencrypted volume', async () => {
     await using lab = await startStorageLab({ backend: 'image' });
     const plain = await make(lab, 'plain', { encrypted: false });
     const secret = await make(lab, 'secret');
@@ -44,7 +44,7 @@ describe('an encrypted volume', () => {
     expect(records).not.toContain(SECRET[PASSPHRASE_FIELD]);
   });
 
-  it('opens with its passphrase alone, which its first staging decides, and shows nothing with another', async () => {
+  it('opens only with the passphrase of its first staging, and is not mounted with another', async () => {
     await using lab = await startStorageLab({ backend: 'image' });
     const id = await make(lab, 'v');
     const refused = async (secrets: Record<string, string>, kind: string, words: RegExp): Promise<void> => {
@@ -70,11 +70,12 @@ describe('an encrypted volume', () => {
     expect(await readdir(target)).toEqual(['file']);
   });
 
-  it('has no key any more after it was unstaged', async () => {
+  it('has no key after it was unstaged', async () => {
     await using lab = await startStorageLab({ backend: 'image' });
     const id = await make(lab, 'v');
     await writeDurably(join(await show(lab, id, SECRET), 'file'), 'data');
-    // A mount of somebody else keeps the file system alive, and with it every key that was not taken away.
+    // A mount of somebody else keeps the file system alive, and with it every key that was not
+    // taken away.
     await using elsewhere = await mountElsewhere(lab, id);
     expect(await readdir(elsewhere.data)).toEqual(['file']);
     await hide(lab, id);
@@ -104,7 +105,7 @@ describe('an encrypted volume', () => {
     expect(await readFile('/proc/self/mountinfo', 'utf8')).not.toContain(id);
   });
 
-  it('goes on through a restart of the agent, and takes new pods, without its Secret', async () => {
+  it('stays usable over a restart of the agent, also for new pods, without its Secret', async () => {
     await using lab = await startStorageLab({ backend: 'image' });
     const id = await make(lab, 'v');
     const target = await show(lab, id, SECRET);
@@ -134,7 +135,7 @@ describe('an encrypted volume', () => {
     expect(await readFile(join(await show(lab, id, SECRET), 'file'), 'utf8')).toBe('data');
   });
 
-  it('finishes what a crash left of its first staging: a directory that is not encrypted yet', async () => {
+  it('completes a first staging that a crash interrupted before the directory was encrypted', async () => {
     await using lab = await startStorageLab({ backend: 'image' });
     const id = await make(lab, 'v');
     {
@@ -147,7 +148,7 @@ describe('an encrypted volume', () => {
     expect(await readdir(elsewhere.data)).not.toContain('file');
   });
 
-  it('gives its passphrase and its state to clones, snapshots and restores, which can grow', async () => {
+  it('shares its passphrase with clones, snapshots and restored volumes, which can grow', async () => {
     await using lab = await startStorageLab({ backend: 'image' });
     const id = await make(lab, 'v');
     await writeDurably(join(await show(lab, id, SECRET), 'file'), 'data');
@@ -175,7 +176,7 @@ describe('an encrypted volume', () => {
     await expect(make(lab, 'late', { source: from })).rejects.toThrow(/the source is not encrypted/);
   });
 
-  it('is refused where there is no encryption', async () => {
+  it('is refused without support for encryption', async () => {
     await using lab = await startStorageLab({ backend: 'image' });
     const block = { volumeMode: 'Block', fsType: undefined } as const;
     await expect(make(lab, 'b', block)).rejects.toThrow(/no storage pool for encryption, Block/);
@@ -184,12 +185,12 @@ describe('an encrypted volume', () => {
       /xfs cannot be encrypted/,
     );
     await using btrfs = await startStorageLab({ backend: 'btrfs' });
-    await expect(make(btrfs, 'v', { pool: 'default' })).rejects.toThrow(/makes no encrypted volumes/);
+    await expect(make(btrfs, 'v', { pool: 'default' })).rejects.toThrow(/does not support encrypted volumes/);
   });
 });
 
 describe('over CSI', () => {
-  it('takes the Secret of staging, and that of a volume in a pod', async () => {
+  it('uses the Secret of NodeStageVolume, and that of an ephemeral volume', async () => {
     await using csi = await startCsiLab({ backend: 'image' });
     const parameters = { encrypted: 'true' };
     await expect(csi.createVolume('x', 16, { parameters: { encrypted: 'yes' } })).rejects.toMatchObject({

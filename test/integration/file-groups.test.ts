@@ -42,7 +42,9 @@ async function seen(path: string | Buffer): Promise<string> {
   return `${gid} ${(mode & 0o7777).toString(8).padStart(4, '0')}`;
 }
 
-/** When anything of it was written last, by path, of all that is in a directory, links not followed. */
+/**
+ * When anything of it was written last, by path, of all that is in a directory, links not followed.
+ */
 async function changes(directory: string): Promise<Readonly<Record<string, string>>> {
   const { stdout } = await runCommand('find', [directory, '-printf', '%P %C@\\n']);
   const lines = stdout.trimEnd().split('\n');
@@ -99,7 +101,7 @@ describe.each(FORMS)('on %s', (_, form) => {
     for (const target_path of targets) await csi.node('NodeUnpublishVolume', { volume_id, target_path });
   };
 
-  it('gives all that a volume holds to the group that its pod has, and nothing else', async () => {
+  it("changes all files of a volume to its pod's group, and nothing else", async () => {
     await using csi = await start();
     const outside = join(csi.lab.directory, 'outside');
     await mkdir(outside);
@@ -143,7 +145,7 @@ describe.each(FORMS)('on %s', (_, form) => {
     await end(csi, id, volume, target);
   });
 
-  it('writes nothing where the root is right, and only what differs where it is not', async () => {
+  it('writes nothing if the root is correct, and else only what differs', async () => {
     await using csi = await start();
     const id = await create(csi);
     const volume = await publish(csi, id, 'one');
@@ -165,7 +167,7 @@ describe.each(FORMS)('on %s', (_, form) => {
     await end(csi, id, volume, target, join(csi.lab.directory, 'three'));
   });
 
-  it('changes nothing for who only reads, and nothing at staging', async () => {
+  it('changes nothing for a read-only publication or at staging', async () => {
     await using csi = await start();
     const id = await create(csi);
     const volume = await publish(csi, id, 'one');
@@ -182,7 +184,7 @@ describe.each(FORMS)('on %s', (_, form) => {
     await end(csi, id, volume, ...targets);
   });
 
-  it('publishes nothing while a file cannot be changed, and goes on when it can be', async () => {
+  it('publishes nothing while a file cannot be changed, and continues when it can', async () => {
     await using csi = await start();
     const id = await create(csi);
     const volume = await publish(csi, id, 'one');
@@ -206,7 +208,7 @@ describe.each(FORMS)('on %s', (_, form) => {
     await end(csi, id, volume, target);
   });
 
-  it('goes through more files than others wait for', async () => {
+  it('walks volumes with many files on their own worker', async () => {
     await using csi = await start();
     const id = await create(csi, 64);
     const volume = await publish(csi, id, 'one');
@@ -220,7 +222,7 @@ describe.each(FORMS)('on %s', (_, form) => {
     await end(csi, id, volume, target);
   });
 
-  it('gives a volume in the spec of a pod to its group, and leaves nothing of one that is refused', async () => {
+  it('changes an ephemeral volume to its group, and leaves nothing behind of a refused one', async () => {
     await using csi = await start();
     const target = join(csi.lab.directory, 'pod');
     const publishInline = (group: string) =>
@@ -243,7 +245,7 @@ describe.each(FORMS)('on %s', (_, form) => {
   });
 });
 
-it('tells where the file system does not take it', async () => {
+it('reports the path at which the file system refuses the change', async () => {
   await using csi = await startCsiLab({ backend: 'image' });
   const id = await csi.createVolume('v', 32);
   const volume = await csi.publish(id, 'one');
@@ -281,7 +283,7 @@ async function startTree(base = tmpdir()) {
 }
 
 describe('a walk', () => {
-  it('follows no link that a pod puts where a directory was, at whatever moment', async () => {
+  it('follows no link that a pod creates in place of a directory, at any moment', async () => {
     await using tree = await startTree();
     await mkdir(join(tree.volume, 'a/b'), { recursive: true });
     await mkdir(join(tree.outside, 'b'));
@@ -308,7 +310,7 @@ describe('a walk', () => {
     }
   });
 
-  it('tells a path that a message can hold, whatever a pod calls its files', async () => {
+  it("reports a printable path, whatever the names of a pod's files", async () => {
     await using tree = await startTree();
     const names = ['a'.repeat(250), 'b'.repeat(250), 'c'.repeat(250), 'new\nline'];
     const path = join(tree.volume, ...names);
@@ -323,7 +325,7 @@ describe('a walk', () => {
     expect(String(failure).length).toBeLessThan(600);
   });
 
-  it('goes only as far as it is told, and does not mark the root before it came to the end', async () => {
+  it('stops at its limit, and changes the root only at the end', async () => {
     await using tree = await startTree();
     for (const name of ['a', 'b', 'c']) await mkdir(join(tree.volume, name));
     expect(await tree.ensure(2000, 2)).toBe(false);
@@ -333,7 +335,7 @@ describe('a walk', () => {
     expect(await tree.ensure(2000, 0)).toBe(true);
   });
 
-  it('goes deeper than a path can say, with few descriptors', async () => {
+  it('walks trees beyond PATH_MAX, with few descriptors', async () => {
     await using tree = await startTree();
     await runCommand(process.execPath, ['--eval', DIGGER, tree.volume, '3000']);
     const { length } = readdirSync('/proc/self/fd');
@@ -343,7 +345,7 @@ describe('a walk', () => {
     expect(stdout).toBe('2000\n'.repeat(3_001));
   });
 
-  it('enters nested subvolumes, of those that are read-only changes nothing, and enters no other mount', async () => {
+  it('enters nested subvolumes, skips read-only ones, and enters no other mount', async () => {
     await using lab = await startStorageLab();
     await using tree = await startTree(lab.mountPoint);
     const subvolume = (name: string): string => join(tree.volume, name);
@@ -373,7 +375,7 @@ describe('a walk', () => {
     }
   });
 
-  it('does not mind what is removed and made meanwhile', async () => {
+  it('tolerates entries that are removed and created meanwhile', async () => {
     await using tree = await startTree();
     await mkdir(join(tree.volume, 'a/b/c'), { recursive: true });
     const remover = spawn(process.execPath, ['--eval', REMOVER, tree.volume], {
@@ -390,7 +392,7 @@ describe('a walk', () => {
     }
   });
 
-  it('is not completed by directories that move away from it, and is when they rest', async () => {
+  it('does not complete while directories are moved away, and completes afterwards', async () => {
     await using tree = await startTree();
     for (const name of ['a', 'b']) await mkdir(join(tree.volume, name));
     await mkdir(join(tree.volume, 'a/moving/below'), { recursive: true });

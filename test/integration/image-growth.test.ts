@@ -21,7 +21,7 @@ async function hide(lab: StorageLab, id: string): Promise<void> {
   await lab.storage.staging.unstage(id, join(lab.directory, 'staging'));
 }
 
-it('an ext4 whose growth was cut off in the middle is as it was, and grows the next time', async (context) => {
+it('an ext4 whose growth was interrupted is unchanged, and grows the next time', async (context) => {
   if (await growsMounted('ext4')) context.skip('with CAP_SYS_RESOURCE the kernel grows it, in its journal');
   await using lab = await startStorageLab({ backend: 'image' });
   const id = await makeVolume(lab, 'ext4', 16n);
@@ -29,7 +29,8 @@ it('an ext4 whose growth was cut off in the middle is as it was, and grows the n
   await lab.storage.volumes.expand(id, bytes(64n));
   const path = process.env['PATH'] ?? '';
   onTestFinished(() => void (process.env['PATH'] = path));
-  // It has written some of what it has to when it dies: what is there then, e2fsck does not mend by itself.
+  // It has written some of what it has to when it dies: what is there then, e2fsck does not mend by
+  // itself.
   const programs = join(lab.directory, 'bin');
   await mkdir(programs);
   await writeFile(
@@ -46,7 +47,7 @@ it('an ext4 whose growth was cut off in the middle is as it was, and grows the n
   expect((await lab.storage.staging.stats(id, target)).totalBytes).toBeGreaterThan(40n * MIB);
 });
 
-it('what was mounted and not grown when the agent was killed grows when it is attached again', async () => {
+it('a file system that was mounted and not grown at a kill grows when it is attached again', async () => {
   await using lab = await startStorageLab({ backend: 'image', poolBytes: 2048n * MIB });
   const id = await makeVolume(lab, 'xfs', 320n);
   const target = join(lab.directory, 'target');

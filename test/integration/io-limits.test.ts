@@ -42,7 +42,7 @@ async function secondsOf(work: () => Promise<unknown>): Promise<number> {
 }
 
 describe('limits of I/O', () => {
-  it('hold for a volume with a file system, also after a restart and at a change, and end with it', async () => {
+  it('apply to a Filesystem volume, also after a restart and a change, and end with it', async () => {
     await using csi = await startCsiLab({ backend: 'image' });
     const id = await csi.createVolume('v', 64, { mutable_parameters: { writeBandwidth: '4Mi' } });
     const target = await csi.publish(id, 'target');
@@ -63,7 +63,7 @@ describe('limits of I/O', () => {
 
     await expect(modify({ writeBandwidth: '1Mi', speed: '1' })).rejects.toMatchObject({
       kind: 'invalid',
-      message: expect.stringContaining('"speed" is unknown; possible are readIOPS') as string,
+      message: expect.stringContaining('"speed" is unknown; expected readIOPS') as string,
     });
     expect(await limitsOf(device)).toEqual(['write_bps 2097152', 'read_iops 1000']);
     await modify({});
@@ -78,7 +78,7 @@ describe('limits of I/O', () => {
     expect(await limitsOf(device)).toEqual([]);
   });
 
-  it('hold for a block volume, read past every cache', async () => {
+  it('apply to a Block volume, read with direct I/O', async () => {
     await using csi = await startCsiLab({ backend: 'image' });
     const form = capability('SINGLE_NODE_MULTI_WRITER', 'block');
     const id = await csi.createVolume('v', 64, {
@@ -90,7 +90,7 @@ describe('limits of I/O', () => {
     expect(await secondsOf(read)).toBeGreaterThan(3);
   });
 
-  it('are refused where a volume has no device of its own, naming what can', async () => {
+  it('are refused for a volume without its own device, with the alternatives', async () => {
     await using csi = await startCsiLab();
     const id = await csi.createVolume('v', 64);
     const refused = { kind: 'invalid', message: expect.stringContaining('backend image') as string };

@@ -22,7 +22,7 @@ async function startLoopLab(): Promise<LoopLab> {
   return { kernel, file, [Symbol.asyncDispose]: () => kept.disposeAsync() };
 }
 
-it('keeps a device that is attached again while somebody still looks at it', async (context) => {
+it('keeps a device that is attached again while another process has it open', async (context) => {
   requireRoot(context);
   await using lab = await startLoopLab();
   const { kernel, file } = lab;
@@ -44,7 +44,7 @@ it('keeps a device that is attached again while somebody still looks at it', asy
   await expect.poll(() => kernel.call('findLoopPath', file)).toBeUndefined();
 });
 
-it('lets a device go that somebody detaches when whoever holds it is done with it, and not before', async (context) => {
+it('detaches a device when its last user closes it, and not before', async (context) => {
   requireRoot(context);
   await using lab = await startLoopLab();
   const { kernel, file } = lab;
@@ -60,7 +60,7 @@ it('lets a device go that somebody detaches when whoever holds it is done with i
   expect(await kernel.call('findLoop', file)).toBeUndefined();
 });
 
-it('finds no device of a file that is not there', async (context) => {
+it('finds no device of an absent file', async (context) => {
   requireRoot(context);
   await using lab = await startLoopLab();
   expect(await lab.kernel.call('findLoop', `${lab.file}.missing`)).toBeUndefined();

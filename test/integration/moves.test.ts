@@ -17,7 +17,7 @@ describe.each([
   ['image', files('ext4')],
   ['image', DEVICE],
 ] as const)('a volume of backend %s that moves (%o)', (backend, form) => {
-  it('arrives whole, and its later differences on top of what came before', async () => {
+  it('is imported completely, with later differences on top', async () => {
     await using from = await startStorageLab({ backend });
     await using to = await startStorageLab({ backend });
     const id = await make(from, 'v', form);
@@ -57,7 +57,7 @@ describe.each([
     expect(snapshots.map((snapshot) => snapshot.id).sort()).toEqual([first.id, second.id].sort());
   });
 
-  it('leaves nothing of itself where its stream is damaged, cut off, or given up', async () => {
+  it('leaves nothing behind when its stream is damaged, truncated or aborted', async () => {
     await using from = await startStorageLab({ backend });
     await using to = await startStorageLab({ backend });
     const id = await make(from, 'v', form);
@@ -117,7 +117,7 @@ it('keeps holes as holes, and encrypted volumes encrypted', async () => {
   expect(Number(stdout) * 512).toBeLessThan(8 << 20);
 });
 
-it('goes only to a backend that has such volumes, and a device to any', async () => {
+it('is imported only into a pool of its backend, a Block volume into any', async () => {
   await using from = await startStorageLab({ backend: 'btrfs' });
   await using to = await startStorageLab({ backend: 'image' });
   await make(from, 'files', files('btrfs'));
@@ -134,7 +134,7 @@ it('goes only to a backend that has such volumes, and a device to any', async ()
   await expect(take(from, 'files', 's')).rejects.toThrow(/not an older snapshot of the volume/);
 });
 
-it('does not leave the snapshot behind that an export was reading when the agent was killed', async () => {
+it('removes the temporary snapshot of an export after the agent was killed', async () => {
   await using lab = await startStorageLab({ backend: 'image' });
   await write(lab, await make(lab, 'v', DEVICE), 'one');
   await using exported = await lab.storage.transfers.export({

@@ -31,7 +31,7 @@ describe.each(['btrfs', 'image'] as const)('data without a record in a %s pool',
   const orphans = async (): Promise<readonly string[]> =>
     (await lab.storage.health.report()).orphans.map(({ id }) => id);
 
-  test('is told of, and goes after its time of grace', async () => {
+  test('is reported, and removed after its grace period', async () => {
     const kept = await make('kept');
     const lost = await make('lost');
     await lab.restart(() => rm(recordOf(lost)));
@@ -51,7 +51,7 @@ describe.each(['btrfs', 'image'] as const)('data without a record in a %s pool',
     }
   });
 
-  test('stays while a pod has it', async () => {
+  test('stays while a pod uses it', async () => {
     const lost = await make('lost');
     await lab.publish(lost);
     const record = await readFile(recordOf(lost), 'utf8');
@@ -66,7 +66,7 @@ describe.each(['btrfs', 'image'] as const)('data without a record in a %s pool',
     expect(await orphans()).toEqual([]);
   });
 
-  test('is none where its record cannot be read: that one is in quarantine', async () => {
+  test('is not unrecorded if its record is quarantined', async () => {
     const torn = await make('torn');
     await lab.restart(() => writeFile(recordOf(torn), '{'));
     const { quarantined } = await lab.storage.health.report();
@@ -78,7 +78,7 @@ describe.each(['btrfs', 'image'] as const)('data without a record in a %s pool',
     expect(await present()).toHaveLength(1);
   });
 
-  test('is not what has a record, or what is no data of Keelson', async () => {
+  test('excludes data with a record, and foreign files', async () => {
     const id = await make('v');
     for (const wanted of [id, '../volumes', 'lost+found']) {
       await expect(lab.storage.pools.removeUnrecorded('default', wanted)).rejects.toMatchObject({

@@ -50,7 +50,10 @@ export function readPromised(log: string): Promised {
   return { volumes, snapshots, groups, limits, texts, gone };
 }
 
-/** What is promised in both: what is half-deleted later may be gone already at the moment of the earlier one. */
+/**
+ * What is promised in both: what is half-deleted later may be gone already at the moment of the
+ * earlier one.
+ */
 export function promisedStill(earlier: Promised, later: Promised): Promised {
   const kept = <T>(before: ReadonlyMap<string, T>, after: ReadonlyMap<string, T>): ReadonlyMap<string, T> =>
     new Map([...before].filter(([id]) => after.has(id)));

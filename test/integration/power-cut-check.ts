@@ -8,7 +8,9 @@ import type { Promised } from './power-cut-acks.ts';
 import { type CutPool, cutPool } from './power-cut-pools.ts';
 import { fillAsPod, NO_CGROUPS } from './storage-lab.ts';
 
-/** So many volumes are written beyond their size, at most: an emulated machine takes long for each. */
+/**
+ * So many volumes are written beyond their size, at most: an emulated machine takes long for each.
+ */
 const FILLED = 6;
 
 export interface CutDisk {
@@ -19,7 +21,10 @@ export interface CutDisk {
   readonly pool: CutPool;
 }
 
-/** Throws unless the service finds all that it promised, held to its size, and nothing half-made; then removes it all. */
+/**
+ * Throws unless the service finds all that it promised, held to its size, and nothing half-made;
+ * then removes it all.
+ */
 export async function checkPromised(
   { disk, places, pool }: CutDisk,
   promised: Promised,

@@ -4,8 +4,8 @@ import type { PoolSpec } from '../../src/core/pools/pool.ts';
 import { filePool } from './storage-lab.ts';
 
 /**
- * What the power is cut under: `image` and `directory` are on an XFS of their own, `…-on-disk` in a directory of the disk itself, which is an
- * ext4: images are copied in full there.
+ * What the power is cut under: `image` and `directory` are on an XFS of their own, `…-on-disk` in a
+ * directory of the disk itself, which is an ext4: images are copied in full there.
  */
 export const CUT_POOLS = ['btrfs', 'image', 'image-on-disk', 'directory', 'directory-on-disk'] as const;
 export type CutPool = (typeof CUT_POOLS)[number];

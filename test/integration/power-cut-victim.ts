@@ -9,8 +9,9 @@ import { cutPool, cutPoolDirectory, parseCutPool } from './power-cut-pools.ts';
 import { NO_CGROUPS } from './storage-lab.ts';
 
 /**
- * Makes, fills, copies, expands and deletes volumes until it is killed, and says on standard output what it was promised. Arguments: a directory
- * on the disk whose power is cut, one elsewhere for mounts, the name of the pool.
+ * Makes, fills, copies, expands and deletes volumes until it is killed, and says on standard output
+ * what it was promised. Arguments: a directory on the disk whose power is cut, one elsewhere for
+ * mounts, the name of the pool.
  */
 const [disk = '', places = '', wanted] = process.argv.slice(2);
 const pool = cutPool(parseCutPool(wanted), disk);

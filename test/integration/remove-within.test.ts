@@ -28,7 +28,7 @@ const held = async (): Promise<bigint> => {
   return bytes;
 };
 
-it('what fits into the budget goes at once, whatever it is', async () => {
+it('a file within the budget is removed at once, whatever it is', async () => {
   await mkdir(join(tree, 'a/b/c'), { recursive: true });
   await write('trash-v/a/b/file', 1);
   await write('outside', 1);
@@ -45,7 +45,7 @@ it('what fits into the budget goes at once, whatever it is', async () => {
   expect(budget.leftBytes).toBeGreaterThan(14n * MIB);
 });
 
-it('each run frees what its budget allows, and no more than a small file beyond', async () => {
+it('each run frees its budget, and at most a small file more', async () => {
   for (const name of ['a', 'b', 'c']) {
     await mkdir(join(tree, name));
     for (const file of ['1', '2', '3', '4']) await write(`trash-v/${name}/${file}`, 1);
@@ -66,7 +66,7 @@ it('each run frees what its budget allows, and no more than a small file beyond'
   expect(await readdir(directory)).toEqual([]);
 });
 
-it('a large file is cut bit by bit', async () => {
+it('a large file is truncated in steps', async () => {
   await write('trash-v/large', 40);
   const budget = new RemovalBudget(10n * MIB);
   expect(await removeTreeWithin(tree, budget)).toBe(false);
@@ -75,20 +75,20 @@ it('a large file is cut bit by bit', async () => {
   expect(await held()).toBeGreaterThanOrEqual(29n * MIB);
 });
 
-it('one that has another name elsewhere is not cut, for that one keeps it', async () => {
+it('a file with another hard link is not truncated', async () => {
   await write('kept', 40);
   await link(join(directory, 'kept'), join(tree, 'large'));
   expect(await removeTreeWithin(tree, new RemovalBudget(10n * MIB))).toBe(true);
   expect((await stat(join(directory, 'kept'))).size).toBe(40 << 20);
 });
 
-it('many empty files are more than one run as well', async () => {
+it('many empty files take several runs as well', async () => {
   for (let number = 0; number < 20; number += 1) await write(`trash-v/${number}`, 0);
   expect(await removeTreeWithin(tree, new RemovalBudget(10n * 4096n))).toBe(false);
   expect(await readdir(tree)).toHaveLength(10);
 });
 
-it('of a tree that is deeper than descriptors are held for, what is at its end goes by the budget too', async () => {
+it('a tree deeper than the descriptor limit is removed within the budget as well', async () => {
   let at = tree;
   for (let level = 0; level < 300; level += 1) {
     at = join(at, 'd');
@@ -103,7 +103,7 @@ it('of a tree that is deeper than descriptors are held for, what is at its end g
   expect(await readdir(directory)).toEqual([]);
 });
 
-it('what is marked immutable goes at the end, and holds up nothing', async (context) => {
+it('immutable files are removed last, and do not block others', async (context) => {
   requireRoot(context);
   await write('trash-v/large', 20);
   await write('trash-v/other', 1);

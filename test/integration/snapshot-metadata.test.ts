@@ -13,7 +13,7 @@ const device = { volume_capability: capability('SINGLE_NODE_MULTI_WRITER', 'bloc
 beforeEach((context) => requireRoot(context));
 
 describe.each(['image', 'btrfs'] as const)('snapshot metadata on backend %s', (backend) => {
-  it('names every block that differs, from any offset, and little else', async () => {
+  it('lists every changed block, from any offset, and few others', async () => {
     await using csi = await startCsiLab({ backend });
     const id = await csi.createVolume('v', MEBIBYTES, {
       volume_capabilities: [capability('SINGLE_NODE_WRITER', 'block')],
@@ -62,11 +62,12 @@ describe.each(['image', 'btrfs'] as const)('snapshot metadata on backend %s', (b
       `${backend}: ${different} blocks differ, ${told} are told: ${(told / different).toFixed(3)} of them`,
     );
     expect(different).toBeGreaterThan(500);
-    // The blocks that were written again with what they held, and no more than the neighbours of others.
+    // The blocks that were written again with what they held, and no more than the neighbours of
+    // others.
     expect(told).toBeLessThan(different * 1.5);
   });
 
-  it('refuses what it cannot tell', async () => {
+  it('refuses requests without an answer', async () => {
     await using csi = await startCsiLab({ backend });
     const block = { volume_capabilities: [capability('SINGLE_NODE_WRITER', 'block')] };
     const [one, other] = [await csi.createVolume('a', 16, block), await csi.createVolume('b', 16, block)];
@@ -94,7 +95,10 @@ describe.each(['image', 'btrfs'] as const)('snapshot metadata on backend %s', (b
   });
 });
 
-/** Writes, writes again, zeroes and discards here and there, as a workload with a database on the device. */
+/**
+ * Writes, writes again, zeroes and discards here and there, as a workload with a database on the
+ * device.
+ */
 async function scribble(path: string, pick: (below: number) => number, round: number): Promise<void> {
   await using file: FileHandle = await open(path, 'r+');
   const blocks = Number((await runCommand('blockdev', ['--getsize64', path])).stdout) / BLOCK;

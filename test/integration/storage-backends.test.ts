@@ -10,7 +10,10 @@ const devices: ContentForm = { volumeMode: 'Block', fsType: undefined };
 
 const image = (mkfs: string, form: ContentForm): RealBackend => ({ spec: { backend: 'image' }, mkfs, form });
 
-/** Held to no size: with quotas the same suite runs on a machine whose kernel has them (test/machine). */
+/**
+ * Held to no size: with quotas the same suite runs on a machine whose kernel has them
+ * (test/machine).
+ */
 const unheld = (mkfs: string, form: ContentForm): RealBackend => ({
   spec: { backend: 'directory', enforce: false },
   mkfs,
@@ -33,6 +36,6 @@ describe.each<[string, RealBackend]>([
   ['directory without quotas on xfs', unheld('mkfs.xfs', files('xfs'))],
   ['directory without quotas on ext4', unheld('mkfs.ext4', files('ext4'))],
   ['directory without quotas on btrfs', unheld('mkfs.btrfs', files('btrfs'))],
-])('%s keeps the contract of a volume backend', (_, backend) => {
+])('%s fulfils the contract of a volume backend', (_, backend) => {
   describeRealBackend(backend);
 });

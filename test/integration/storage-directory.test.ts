@@ -19,7 +19,10 @@ interface DirectoryLab extends AsyncDisposable {
   want(change: Partial<PoolSpec>): Promise<void>;
 }
 
-/** A lab with the pool `plain` besides: directories on an XFS that is mounted without quotas, whatever the kernel has. */
+/**
+ * A lab with the pool `plain` besides: directories on an XFS that is mounted without quotas,
+ * whatever the kernel has.
+ */
 async function startDirectoryLab(): Promise<DirectoryLab> {
   await using cleanup = new AsyncDisposableStack();
   const directory = await mkdtemp(join(tmpdir(), 'keelson-directory-'));
@@ -52,8 +55,8 @@ async function startDirectoryLab(): Promise<DirectoryLab> {
   };
 }
 
-describe('a directory pool where nothing holds a volume to its size', () => {
-  it('takes no volumes and says why, until it is told to do without', async () => {
+describe('a directory pool without enforced sizes', () => {
+  it('accepts no volumes and reports why, until "enforce: false" is set', async () => {
     await using world = await startDirectoryLab();
     const { lab } = world;
     await world.want({});
@@ -86,7 +89,7 @@ describe('a directory pool where nothing holds a volume to its size', () => {
     expect(await lab.storage.health.checkVolume(id)).toMatchObject([{ status: 'degraded' }]);
   });
 
-  it('shows the statistics of the whole file system, and counts volumes with their size', async () => {
+  it('reports the usage of the whole file system, and counts volumes with their size', async () => {
     await using world = await startDirectoryLab();
     await world.want({ enforce: false });
     await expect.poll(() => world.pool()).toMatchObject({ isAccepting: true });
@@ -102,7 +105,7 @@ describe('a directory pool where nothing holds a volume to its size', () => {
   });
 });
 
-it('a volume is removed with all that a pod put in it, and with nothing else', async () => {
+it('a volume is removed with all files that a pod created, and nothing else', async () => {
   await using world = await startDirectoryLab();
   const { lab, path } = world;
   await world.want({ enforce: false });
@@ -126,7 +129,7 @@ it('a volume is removed with all that a pod put in it, and with nothing else', a
   await stat('/etc/passwd');
 });
 
-it('what a crash left half-made is removed, and nobody follows a link that lies there', async () => {
+it('an incomplete directory is removed after a crash, without following links in it', async () => {
   await using world = await startDirectoryLab();
   const { lab, path } = world;
   await world.want({ enforce: false });

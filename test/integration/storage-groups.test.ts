@@ -134,7 +134,7 @@ describe.each([
   });
 });
 
-it('snapshots that are taken one after the other show several instants, and the test sees it', async () => {
+it('snapshots that are created one after the other show several instants, which the test detects', async () => {
   await using lab = await startStorageLab();
   await using writers = new Writers(lab, files('btrfs'));
   await writers.start(2);
@@ -145,7 +145,7 @@ it('snapshots that are taken one after the other show several instants, and the 
   expect(isOrdered(await writers.restore([before, after]))).toBe(false);
 });
 
-it('a cut that was cut off leaves a directory, which is collected', async () => {
+it('an interrupted group snapshot leaves a directory, which is collected', async () => {
   await using lab = await startStorageLab();
   const snapshots = join(lab.mountPoint, 'snapshots');
   const id = `snap-${'0'.repeat(24)}`;

@@ -18,7 +18,9 @@ export interface StorageLabOptions {
   readonly poolBytes?: bigint;
 }
 
-/** A storage service on a real btrfs in a sparse file. Disposing unmounts and removes everything. */
+/**
+ * A storage service on a real btrfs in a sparse file. Disposing unmounts and removes everything.
+ */
 export interface StorageLab extends AsyncDisposable {
   readonly directory: string;
   readonly stateDir: string;
@@ -28,7 +30,10 @@ export interface StorageLab extends AsyncDisposable {
   storage: Storage;
   /** Called after every operation that may have changed a pool's usage. */
   onUsageChange: () => void;
-  /** Ends the service as a crash or an update would, and starts it again; `between` acts on the disk meanwhile. */
+  /**
+   * Ends the service as a crash or an update would, and starts it again; `between` acts on the disk
+   * meanwhile.
+   */
   restart(between?: () => Promise<void>): Promise<void>;
   /** Stages and publishes the volume at a directory of its own, and resolves to that. */
   publish(volumeId: string, name?: string, readonly?: boolean): Promise<string>;
@@ -116,8 +121,8 @@ export function requireRoot(context: TestContext): void {
 }
 
 /**
- * What a pod that is not privileged hears when it runs this: `ok` or the name of the error. With CAP_SYS_RESOURCE, ext4 would let it pass its
- * quota.
+ * What a pod that is not privileged hears when it runs this: `ok` or the name of the error. With
+ * CAP_SYS_RESOURCE, ext4 would let it pass its quota.
  */
 export async function asPod(...command: readonly string[]): Promise<string> {
   const args = ['--bounding-set', '-sys_resource', '--', ...command];
@@ -147,7 +152,10 @@ export function fillAsPod(file: string, mebibytes: number): Promise<string> {
 
 const NAME_BY_ERRNO: Readonly<Record<number, string>> = { [-28]: 'ENOSPC', [-122]: 'EDQUOT', [-30]: 'EROFS' };
 
-/** Writes so much, and to the disk; resolves to `ok` or the name of the error. Node has no name for EDQUOT. */
+/**
+ * Writes so much, and to the disk; resolves to `ok` or the name of the error. Node has no name for
+ * EDQUOT.
+ */
 export async function fill(file: string, mebibytes: number): Promise<string> {
   try {
     await using handle = await open(file, 'w');

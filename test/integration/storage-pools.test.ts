@@ -28,8 +28,8 @@ async function running(lab: StorageLab, work: () => Promise<void>): Promise<void
   }
 }
 
-describe('pools that the API wishes for', () => {
-  it('open without a restart, come back at the next one, and close when they are empty', async () => {
+describe('pools that the API requests', () => {
+  it('open without a restart, open again after one, and close when they are empty', async () => {
     await using lab = await startStorageLab();
     const extra = {
       ...filePool('extra', join(lab.directory, 'extra.img'), 512n * MIB),
@@ -60,7 +60,7 @@ describe('pools that the API wishes for', () => {
     );
   });
 
-  it('do not replace a pool of the configuration, and do not keep others from service when they fail', async () => {
+  it('do not replace a pool of the configuration, and do not affect other pools when they fail', async () => {
     await using lab = await startStorageLab();
     const missing: PoolSpec = {
       ...POOL_DEFAULTS,
@@ -81,7 +81,7 @@ describe('pools that the API wishes for', () => {
     });
   });
 
-  it('are chosen by their labels, which may change, and are known again at the next start', async () => {
+  it('are selected by their labels, which may change, and are recorded for the next start', async () => {
     await using lab = await startStorageLab();
     const labelled = (name: string, labels: Readonly<Record<string, string>>): PoolSpec => ({
       ...filePool(name, join(lab.directory, `${name}.img`), 512n * MIB),
@@ -116,7 +116,7 @@ describe('pools that the API wishes for', () => {
     });
   });
 
-  it('grow when their size is raised, and refuse to become something else', async () => {
+  it('grow when their size is raised, and refuse other changes', async () => {
     await using lab = await startStorageLab();
     const file = join(lab.directory, 'extra.img');
     for (const backend of ['btrfs', 'image'] as const) {
@@ -156,7 +156,7 @@ describe('devices', () => {
     await pool.unmount();
   });
 
-  it('are refused with anything on them, however little, and left as they were', async () => {
+  it('are refused with any content, and not changed', async () => {
     await using lab = await startStorageLab();
     await using empty = await attach(lab, 'disk-1');
     const foreign: Readonly<Record<string, (path: string) => Promise<unknown>>> = {
@@ -185,7 +185,7 @@ describe('devices', () => {
 });
 
 describe('volumes on backend image', () => {
-  it('keep to their size, and are attached again after a reboot that took them', async () => {
+  it('have enforced sizes, and are attached again after a reboot', async () => {
     await using lab = await startStorageLab({ backend: 'image', poolBytes: 2048n * MIB });
     const volume = await create(lab, 'v', 'default');
     const target = await lab.publish(volume.id);
@@ -206,7 +206,7 @@ describe('volumes on backend image', () => {
     await lab.storage.snapshots.delete(snapshot.id);
   });
 
-  it('go on being written after a kill that left them frozen', async () => {
+  it('are thawed after a kill that left them frozen', async () => {
     await using lab = await startStorageLab({ backend: 'image', poolBytes: 1024n * MIB });
     const volume = await create(lab, 'v', 'default');
     const target = await lab.publish(volume.id);
@@ -216,7 +216,7 @@ describe('volumes on backend image', () => {
     expect(await fill(join(target, 'data'), 1)).toBe('ok');
   });
 
-  it('are never formatted again when their file holds something else', async () => {
+  it('are not formatted when their file has other content', async () => {
     await using lab = await startStorageLab({ backend: 'image', poolBytes: 1024n * MIB });
     const volume = await create(lab, 'v', 'default');
     const file = join(lab.mountPoint, 'volumes', `${volume.id}.img`);
@@ -228,7 +228,7 @@ describe('volumes on backend image', () => {
   });
 });
 
-it('a block volume that was read-only leaves no read-only device to whoever is next', async () => {
+it('a read-only Block volume does not leave a read-only device to its next user', async () => {
   await using lab = await startStorageLab();
   const request = {
     name: 'v',

@@ -16,7 +16,7 @@ const create = (lab: StorageLab, name: string, mebibytes = 32n) =>
 beforeEach((context) => requireRoot(context));
 
 describe.each(['simple', 'classic'] as const)('sizes under %s quotas', (quota) => {
-  it('are enforced, also on what a snapshot or a clone shares', async () => {
+  it('are enforced, also on data that snapshots and clones share', async () => {
     await using lab = await startStorageLab({ quota });
     const { storage } = lab;
     expect((await storage.health.report()).pools).toMatchObject([{ quota, problem: undefined }]);
@@ -64,7 +64,7 @@ describe.each(['simple', 'classic'] as const)('sizes under %s quotas', (quota) =
   });
 });
 
-it('counts what a pod writes into a subvolume that it made itself, under simple quotas', async () => {
+it("charges a pod's nested subvolumes to its volume, under simple quotas", async () => {
   await using lab = await startStorageLab({ quota: 'simple' });
   const volume = await create(lab, 'first');
   const target = await lab.publish(volume.id);
@@ -75,7 +75,7 @@ it('counts what a pod writes into a subvolume that it made itself, under simple 
   expect((await lab.storage.health.report()).orphans).toEqual([]);
 });
 
-it('gives the limit back when the last snapshot is gone', async () => {
+it('lowers the limit when the last snapshot is deleted', async () => {
   await using lab = await startStorageLab({ quota: 'simple' });
   const volume = await create(lab, 'first');
   const target = await lab.publish(volume.id);
@@ -88,7 +88,7 @@ it('gives the limit back when the last snapshot is gone', async () => {
   expect(await allocated()).toBeLessThan(before + MIB);
 });
 
-it('counts anew when classic quotas have become inconsistent, and says so meanwhile', async () => {
+it('rescans inconsistent classic quotas, and reports it meanwhile', async () => {
   await using lab = await startStorageLab({ quota: 'classic' });
   const volume = await create(lab, 'first');
   await fill(join(await lab.publish(volume.id), 'data'), 8);
@@ -100,7 +100,8 @@ it('counts anew when classic quotas have become inconsistent, and says so meanwh
     join(lab.mountPoint, 'volumes', volume.id),
   ]);
   await runCommand('btrfs', ['qgroup', 'create', '1/100', lab.mountPoint]);
-  // A group that gets a member with data in it, without being counted, makes the kernel give up on all of them.
+  // A group that gets a member with data in it, without being counted, makes the kernel give up on
+  // all of them.
   await runCommand('btrfs', [
     'qgroup',
     'assign',
@@ -129,7 +130,7 @@ describe('a restart', () => {
     expect(await create(lab, 'first')).toMatchObject({ id: volume.id });
   });
 
-  it('mounts the pool after a reboot, and lets a publication go that the reboot took', async () => {
+  it('mounts the pool after a reboot, and drops a publication that the reboot unmounted', async () => {
     await using lab = await startStorageLab();
     const volume = await create(lab, 'first');
     const target = await lab.publish(volume.id);
@@ -145,7 +146,7 @@ describe('a restart', () => {
     await expect(stat(target)).rejects.toMatchObject({ code: 'ENOENT' });
   });
 
-  it('puts a limit right that somebody changed', async () => {
+  it('restores a limit that was changed', async () => {
     await using lab = await startStorageLab({ quota: 'classic' });
     const volume = await create(lab, 'first');
     await runCommand('btrfs', ['qgroup', 'limit', 'none', join(lab.mountPoint, 'volumes', volume.id)]);
@@ -154,7 +155,7 @@ describe('a restart', () => {
     expect(await fill(join(target, 'data'), 40)).toMatch(REFUSED);
   });
 
-  it('sets one unreadable record aside, says so, and keeps its data', async () => {
+  it('quarantines an unreadable record, reports it, and keeps its data', async () => {
     await using lab = await startStorageLab();
     const [bad, good] = [await create(lab, 'bad'), await create(lab, 'good')];
     const file = join(lab.stateDir, 'volumes', `${bad.id}.json`);
@@ -170,7 +171,7 @@ describe('a restart', () => {
 });
 
 describe('a pool is refused, with nothing written,', () => {
-  it('when its file holds something else', async () => {
+  it('when its file has other content', async () => {
     await using lab = await startStorageLab();
     const file = join(lab.directory, 'foreign.img');
     await writeFile(file, 'precious');
@@ -178,7 +179,7 @@ describe('a pool is refused, with nothing written,', () => {
     expect(await readFile(file, 'utf8')).toBe('precious');
   });
 
-  it('when its file is gone', async () => {
+  it('when its file does not exist', async () => {
     await using lab = await startStorageLab();
     const file = join(lab.directory, 'second.img');
     await (await openPool(lab, 'second', file)).unmount();
@@ -187,7 +188,7 @@ describe('a pool is refused, with nothing written,', () => {
     await expect(stat(file)).rejects.toMatchObject({ code: 'ENOENT' });
   });
 
-  it('when another filesystem took its place', async () => {
+  it('when another file system replaced it', async () => {
     await using lab = await startStorageLab();
     const file = join(lab.directory, 'second.img');
     await (await openPool(lab, 'second', file)).unmount();
@@ -205,7 +206,7 @@ describe('a pool is refused, with nothing written,', () => {
     expect(await readdir(path)).toEqual(['file']);
   });
 
-  it('when it would go with a container or at a reboot, and the records would not', async () => {
+  it('when it would not outlive a container or a reboot, unlike the records', async () => {
     await using lab = await startStorageLab();
     const passing = join(lab.directory, 'passing');
     await mkdir(passing);
@@ -258,7 +259,7 @@ describe('hostile input', () => {
     expect(await readdir(lab.directory)).toContain('outside');
   });
 
-  it('does not follow a link that stands where a volume or a target should', async () => {
+  it('does not follow a link in place of a volume or a target', async () => {
     await using lab = await startStorageLab();
     const volume = await create(lab, 'first');
     const outside = join(lab.directory, 'outside');
@@ -273,7 +274,7 @@ describe('hostile input', () => {
   });
 });
 
-it('mounts read-only when asked, and refuses what is mounted there by somebody else', async () => {
+it('mounts read-only on request, and refuses a target with a foreign mount', async () => {
   await using lab = await startStorageLab();
   const volume = await create(lab, 'first');
   const target = await lab.publish(volume.id, 'readonly', true);
@@ -288,7 +289,7 @@ it('mounts read-only when asked, and refuses what is mounted there by somebody e
   await runCommand('umount', [foreign]);
 });
 
-it('deletes a volume whose unstage was forgotten', async () => {
+it('deletes a volume that was never unstaged', async () => {
   await using lab = await startStorageLab();
   const volume = await create(lab, 'first');
   const target = await lab.publish(volume.id);
@@ -297,7 +298,7 @@ it('deletes a volume whose unstage was forgotten', async () => {
   expect(lab.storage.volumes.list()).toEqual([]);
 });
 
-it('makes 100 volumes at the same time, gives no byte away twice, and deletes them', async () => {
+it('creates 100 volumes at the same time without promising a byte twice, and deletes them', async () => {
   await using lab = await startStorageLab({ poolBytes: 4096n * MIB });
   const names = Array.from({ length: 100 }, (_, index) => `v${index}`);
   const volumes = await Promise.all(names.map((name) => create(lab, name, 16n)));

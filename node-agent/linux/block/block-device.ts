@@ -5,7 +5,7 @@ import { checked, libc } from '../libc/libc.ts';
 const BLKROSET = 0x125d;
 const BLKGETSIZE64 = 0x80081272;
 
-/** Refuses writes to the device, or takes them again. */
+/** Makes a block device read-only, or writable again. */
 export function setReadOnly(path: string, readonly: boolean): void {
   const fd = openSync(path, constants.O_RDONLY);
   try {
@@ -17,7 +17,7 @@ export function setReadOnly(path: string, readonly: boolean): void {
   }
 }
 
-/** Size of a block device. */
+/** Returns the size of a block device in bytes. */
 export function readDeviceBytes(path: string): bigint {
   const fd = openSync(path, constants.O_RDONLY);
   try {
@@ -29,7 +29,7 @@ export function readDeviceBytes(path: string): bigint {
   }
 }
 
-/** Writes what the kernel still holds for the device. */
+/** Writes the device's dirty buffers to disk. */
 export function flushDevice(path: string): void {
   const fd = openSync(path, constants.O_RDONLY);
   try {

@@ -5,20 +5,19 @@ import { checked, libc } from '../libc/libc.ts';
 const FS_IOC_FIEMAP = 0xc020660b;
 const HEADER_BYTES = 32;
 const EXTENT_BYTES = 56;
-/** Writes what is dirty first, so that everything has its place. */
+/** Flag: flushes dirty data first, so that every extent has a location. */
 const FLAG_SYNC = 1;
 const EXTENT_LAST = 0x1;
 const EXTENT_UNWRITTEN = 0x800;
 /**
- * Its place is not known, not written yet, not that of its bytes alone, or holds something else
- * than its bytes.
+ * Flags of extents whose location does not identify their content: unknown, delayed, encoded,
+ * encrypted, not aligned, inline or tail-packed.
  */
 const EXTENT_PLACELESS = 0x2 | 0x4 | 0x8 | 0x80 | 0x100 | 0x200 | 0x400;
 
 /**
- * Where the data of the file lies from `start` on, without reading any: so much of it as `limit`
- * extents tell, and never beyond `size`. The list ends where it is not complete any more, or at
- * `size`.
+ * Lists the extents of a file from `start` on without reading data: at most `limit` extents, and
+ * never beyond `size`. The list ends at its last complete extent, or at `size`.
  */
 export function readExtents(fd: number, start: bigint, size: bigint, limit = 4096): ExtentList {
   const args = Buffer.alloc(HEADER_BYTES + limit * EXTENT_BYTES);
@@ -37,7 +36,7 @@ export function readExtents(fd: number, start: bigint, size: bigint, limit = 409
     const logicalEnd = logical + args.readBigUInt64LE(at + 16);
     const flags = args.readUInt32LE(at + 40);
     if (index === limit - 1 && (flags & EXTENT_LAST) === 0 && logicalEnd < size) told = logicalEnd;
-    // It tells the whole of the extents at both ends.
+    // The kernel reports whole extents at both ends.
     const from = logical < start ? start : logical;
     const end = logicalEnd > size ? size : logicalEnd;
     if (end <= from || (flags & EXTENT_UNWRITTEN) !== 0) continue;

@@ -2,14 +2,13 @@ import { libc } from '../libc/libc.ts';
 import { readBtrfsUuid } from '../btrfs/btrfs.ts';
 
 /**
- * include/uapi/linux/fs.h, FS_IOC_GETFSUUID: Linux 6.9 for most, 5.18 for ext4 by a number of its
- * own.
+ * include/uapi/linux/fs.h, FS_IOC_GETFSUUID: since Linux 6.9; ext4 has its own number since 5.18.
  */
 const FS_IOC_GETFSUUID = 0x80111500;
 
 /**
- * UUID of the file system that `fd` is on; undefined where it has none, or the kernel does not
- * tell.
+ * Returns the UUID of the file system of `fd`; undefined if it has none or the kernel does not
+ * report it.
  */
 export function readFilesystemUuid(fd: number): string | undefined {
   const btrfs = readBtrfsUuid(fd);

@@ -17,27 +17,27 @@ const CONFIG_BYTES = 304;
 const INFO_FLAGS_OFFSET = 52;
 const INFO_NAME_OFFSET = 56;
 const NAME_BYTES = 64;
-/** Whoever closes a device that it could have written has udev look at it anew, each time. */
+/** Opened read-only: closing a device that was open for writing makes udev probe it again. */
 const LOOK = constants.O_RDONLY;
 
 export interface LoopDevice {
   readonly path: string;
   readonly directIo: boolean;
-  /** Backed by this file before the call already. */
+  /** Whether the device was attached to this file before the call. */
   readonly reused: boolean;
-  /** Keeps the device attached until it is mounted: hand it to `closeLoop` then. */
+  /** Keeps the device attached until it is mounted; pass it to `closeLoop` then. */
   readonly fd: number;
 }
 
 export interface AttachOptions {
-  /** Whether the kernel detaches the device at its last close; without it, `detachLoop` does. */
+  /** Whether the kernel detaches the device at its last close; otherwise `detachLoop` does. */
   readonly autoclear: boolean;
 }
 
 /**
- * Attaches `file`, no symbolic link, to a loop device in one step (LOOP_CONFIGURE, Linux 5.8), with
- * direct I/O and the sector size that this needs where the file allows it. Takes the device that
- * already serves the same inode, so that one file never has two caches.
+ * Attaches `file`, which must not be a symbolic link, to a loop device in one step (LOOP_CONFIGURE,
+ * Linux 5.8), with direct I/O where the file allows it. Reuses a device of the same inode, so that
+ * a file never has two page caches.
  */
 export function attachLoop(file: string, { autoclear }: AttachOptions = { autoclear: true }): LoopDevice {
   const backing = openBacking(file);
@@ -63,10 +63,9 @@ export function attachLoop(file: string, { autoclear }: AttachOptions = { autocl
 }
 
 /**
- * A device that somebody else (udev looks at each new one) has open while it is detached stays
- * until that one closes it, marked to go then. Who wants it back takes the mark off: else it would
- * go under its next user, and the same number could come to serve another file. Closes it when that
- * fails.
+ * Clears the autoclear flag of a reused device, and closes the device on failure. A device that is
+ * detached while another process (udev) has it open is only marked for autoclear; without this it
+ * would detach under its next user, and its number could be reused for another file.
  */
 function keepAttached({ path, fd }: LoopDevice): void {
   try {
@@ -83,8 +82,7 @@ function keepAttached({ path, fd }: LoopDevice): void {
 }
 
 /**
- * Opened for direct I/O, the kernel takes the sector size that the disk beneath needs (4 KiB on
- * some) and not 512.
+ * With direct I/O the kernel takes the sector size of the underlying disk (4 KiB on some), not 512.
  */
 function openBacking(file: string): number {
   const flags = constants.O_RDWR | constants.O_NOFOLLOW;
@@ -105,12 +103,12 @@ function configure(path: string, backing: number, file: string, autoclear: boole
     config.writeUInt32LE(flags, 8 + INFO_FLAGS_OFFSET);
     config.write(file.slice(-(NAME_BYTES - 1)), 8 + INFO_NAME_OFFSET, NAME_BYTES - 1, 'utf8');
     if ((libc.ioctl(fd, LOOP_CONFIGURE, config) as number) === 0) {
-      // A device keeps this from its last user, whoever that was.
+      // A device keeps the read-only flag of its earlier user.
       setReadOnly(path, false);
       return { path, directIo: (readFlags(fd) & LO_FLAGS_DIRECT_IO) !== 0, reused: false, fd };
     }
     const failure = lastError('LOOP_CONFIGURE', path);
-    // Someone else took the free device first: ask for another.
+    // Another process attached the free device first: request another one.
     if (failure.code === 'EBUSY') {
       closeSync(fd);
       return undefined;
@@ -133,15 +131,15 @@ function lastError(syscall: string, subject: string): SysError {
 }
 
 /**
- * The attached loop device whose backing file is the inode of `file`, kept open; undefined when
- * there is none, or no such file.
+ * Returns the attached loop device whose backing file is the inode of `file`, kept open; undefined
+ * without one, and for an absent file.
  */
 export function findLoop(file: string): LoopDevice | undefined {
   const backing = statSync(file, { bigint: true, throwIfNoEntry: false });
   if (backing === undefined) return undefined;
   const { dev, ino } = backing;
   for (const name of readdirSync('/sys/block')) {
-    // Devices of others are not even opened: that would hold up their detaching.
+    // Other devices are not opened: that would delay their detaching.
     if (!name.startsWith('loop') || backingName(name) !== basename(file)) continue;
     const path = `/dev/${name}`;
     let fd: number;
@@ -165,7 +163,7 @@ export function findLoop(file: string): LoopDevice | undefined {
   return undefined;
 }
 
-/** Path of the loop device of `file`; undefined when there is none, or no such file. */
+/** Returns the path of the loop device of `file`; undefined without one, and for an absent file. */
 export function findLoopPath(file: string): string | undefined {
   const device = findLoop(file);
   if (device !== undefined) closeSync(device.fd);
@@ -173,8 +171,8 @@ export function findLoopPath(file: string): string | undefined {
 }
 
 /**
- * Number, as `MAJOR:MINOR`, of the loop device of `file`; undefined when there is none, or no such
- * file.
+ * Returns the number of the loop device of `file`, as `MAJOR:MINOR`; undefined without one, and for
+ * an absent file.
  */
 export function findLoopNumber(file: string): string | undefined {
   const path = findLoopPath(file);
@@ -187,14 +185,12 @@ export function findLoopNumber(file: string): string | undefined {
   }
 }
 
-/** Lets go of a device: once nothing mounts it, the kernel detaches it. */
+/** Closes a device; the kernel detaches an autoclear device once it is not mounted. */
 export function closeLoop({ fd }: { readonly fd: number }): void {
   closeSync(fd);
 }
 
-/**
- * Detaches the device at once, or when its last user goes; whoever gets it next can write to it.
- */
+/** Detaches the device now, or when its last user closes it; its number can then be reused. */
 export function detachLoop(path: string): void {
   setReadOnly(path, false);
   const fd = openSync(path, LOOK);
@@ -205,7 +201,7 @@ export function detachLoop(path: string): void {
   }
 }
 
-/** Makes the device as large as its file is now, also while it is in use. */
+/** Grows the device to the current size of its file, also in use. */
 export function refreshLoopCapacity(path: string): void {
   const fd = openSync(path, LOOK);
   try {
@@ -221,7 +217,7 @@ function readFlags(fd: number): number {
   return info.readUInt32LE(INFO_FLAGS_OFFSET);
 }
 
-/** Last part of the path of its file; undefined for a device that is not attached. */
+/** Returns the file name of the device's backing file; undefined for a detached device. */
 function backingName(name: string): string | undefined {
   try {
     const path = readFileSync(`/sys/block/${name}/loop/backing_file`, 'utf8').trimEnd();
@@ -231,7 +227,9 @@ function backingName(name: string): string | undefined {
   }
 }
 
-/** Device and inode of the file behind an attached loop device; undefined for anything else. */
+/**
+ * Returns device and inode of an attached loop device's backing file; undefined for other devices.
+ */
 export function readLoopBacking(path: string): { readonly dev: bigint; readonly ino: bigint } | undefined {
   if (!/^\/dev\/loop\d+$/.test(path)) return undefined;
   const fd = openSync(path, LOOK);

@@ -38,13 +38,13 @@ export const QUOTA_ENABLE_SIMPLE = 4n;
 export const QGROUP_LIMIT_MAX_RFER = 1n;
 
 /**
- * Where `struct btrfs_ioctl_get_subvol_info_args` has the transaction in which the subvolume was
- * made.
+ * Offset in `struct btrfs_ioctl_get_subvol_info_args` of the transaction that created the
+ * subvolume.
  */
 export const SUBVOL_INFO_BYTES = 504;
 export const SUBVOL_INFO_OTRANSID = 352;
 
-/** Every subvolume's own directory has this inode number. */
+/** Inode number of every subvolume's root directory. */
 export const FIRST_FREE_OBJECTID = 256n;
 export const ROOT_TREE = 1n;
 export const ROOT_REF_KEY = 156;
@@ -56,7 +56,7 @@ export function ioctl(fd: number, number: number, argument: Buffer | null, what:
   checked(libc.ioctl(fd, number, argument) as number, what);
 }
 
-/** `struct btrfs_ioctl_vol_args_v2` that names something in the directory `fd`. */
+/** Encodes `struct btrfs_ioctl_vol_args_v2` for a name in the directory `fd`. */
 export function volArgs({
   name,
   fd = 0,
@@ -73,7 +73,7 @@ export function volArgs({
   return args;
 }
 
-/** The same structure, naming a subvolume by its id. */
+/** Encodes the same structure for a subvolume id. */
 export function volArgsById(id: bigint): Buffer {
   const args = Buffer.alloc(VOL_ARGS_BYTES);
   args.writeBigUInt64LE(SUBVOL_SPEC_BY_ID, 16);

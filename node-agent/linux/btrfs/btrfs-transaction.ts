@@ -2,16 +2,15 @@ import { openBeneath } from '../files/beneath.ts';
 import * as uapi from './btrfs-ioctl.ts';
 
 /**
- * Starts a commit of the file system at `fd` and returns without waiting for it; nothing when there
- * is nothing to commit.
+ * Starts a commit of the file system of `fd` without waiting for it; does nothing without changes.
  */
 export function startCommit(fd: number): void {
   uapi.ioctl(fd, uapi.START_SYNC, Buffer.alloc(8), 'BTRFS_IOC_START_SYNC');
 }
 
 /**
- * The transaction in which the subvolume `path` below `root` was made. Snapshots with the same one
- * were cut by one commit, at which nothing can write: they show one instant.
+ * Returns the transaction in which the subvolume `path` below `root` was created. Snapshots of one
+ * transaction were created by one commit, during which no write starts: they show one instant.
  */
 export function readCreationTransaction(root: number, path: string): bigint {
   using subvolume = openBeneath(root, path);
@@ -20,7 +19,7 @@ export function readCreationTransaction(root: number, path: string): bigint {
   return info.readBigUInt64LE(uapi.SUBVOL_INFO_OTRANSID);
 }
 
-/** Makes the subvolume `path` below `root` read-only; one that is so already is left as it is. */
+/** Makes the subvolume `path` below `root` read-only; it may be already. */
 export function protectSubvolume(root: number, path: string): void {
   using subvolume = openBeneath(root, path);
   const flags = Buffer.alloc(8);

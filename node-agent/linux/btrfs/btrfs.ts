@@ -9,13 +9,13 @@ const SUPER_MAGIC = 0x9123683e;
 export interface Qgroup {
   readonly id: bigint;
   readonly referencedBytes: bigint;
-  /** Undefined when unlimited. */
+  /** Undefined for no limit. */
   readonly limitBytes: bigint | undefined;
 }
 
 export type QuotaMode = 'simple' | 'classic';
 
-/** The filesystem's UUID, or undefined when `fd` is on something else than btrfs. */
+/** Returns the file system's UUID; undefined if `fd` is not on btrfs. */
 export function readBtrfsUuid(fd: number): string | undefined {
   if (statfsSync(`/proc/self/fd/${fd}`).type !== SUPER_MAGIC) return undefined;
   const info = Buffer.alloc(1024);
@@ -27,20 +27,20 @@ export function readBtrfsUuid(fd: number): string | undefined {
 }
 
 /**
- * Turns quotas on. Enabling what is on already is no error; `simple` throws SysError where the
- * kernel has no simple quotas.
+ * Enables quotas; they may be enabled already. `simple` throws SysError where the kernel does not
+ * support simple quotas.
  */
 export function enableQuota(fd: number, mode: QuotaMode): void {
   const command = mode === 'simple' ? uapi.QUOTA_ENABLE_SIMPLE : uapi.QUOTA_ENABLE;
   uapi.ioctl(fd, uapi.QUOTA_CTL, uapi.words(command, 0n), `BTRFS_IOC_QUOTA_CTL ${mode}`);
 }
 
-/** Waits until classic quotas have counted what is there. */
+/** Waits until a rescan of classic quotas ends. */
 export function waitForQuotaRescan(fd: number): void {
   uapi.ioctl(fd, uapi.QUOTA_RESCAN_WAIT, null, 'BTRFS_IOC_QUOTA_RESCAN_WAIT');
 }
 
-/** Starts counting anew; one that runs goes on. False when one was running. */
+/** Starts a rescan of classic quotas. Returns false if one was running. */
 export function startQuotaRescan(fd: number): boolean {
   try {
     uapi.ioctl(fd, uapi.QUOTA_RESCAN, Buffer.alloc(64), 'BTRFS_IOC_QUOTA_RESCAN');
@@ -52,8 +52,8 @@ export function startQuotaRescan(fd: number): boolean {
 }
 
 /**
- * Creates the subvolume `name` in the directory `parent` below `root`. Throws SysError EEXIST when
- * the name is taken.
+ * Creates the subvolume `name` in the directory `parent` below `root`. Throws SysError EEXIST for
+ * an existing name.
  */
 export function createSubvolume(root: number, parent: string, name: string): void {
   using directory = openBeneath(root, parent);
@@ -66,8 +66,8 @@ export function createSubvolume(root: number, parent: string, name: string): voi
 }
 
 /**
- * Snapshots the subvolume `source` as `name` in `parent`, all below `root`; completed writes are in
- * it.
+ * Creates the snapshot `name` of the subvolume `source` in `parent`, all below `root`, with all
+ * completed writes.
  */
 export function snapshotSubvolume(
   root: number,
@@ -83,8 +83,8 @@ export function snapshotSubvolume(
 }
 
 /**
- * Destroys the subvolume `path` below `root` and every subvolume nested in it. True when it was
- * there.
+ * Destroys the subvolume `path` below `root` and all subvolumes nested in it. Returns whether it
+ * existed.
  */
 export function destroySubvolume(root: number, path: string): boolean {
   const id = readSubvolumeId(root, path);
@@ -93,18 +93,15 @@ export function destroySubvolume(root: number, path: string): boolean {
   return true;
 }
 
-/**
- * A pod can nest subvolumes in its volume (it needs no privilege); they have to go before the one
- * that holds them.
- */
+/** Destroys nested subvolumes first: unprivileged pods can create them in their volumes. */
 function destroyById(root: number, id: bigint): void {
   for (const nested of readNestedSubvolumes(root, id)) destroyById(root, nested);
   uapi.ioctl(root, uapi.SNAP_DESTROY_V2, uapi.volArgsById(id), `BTRFS_IOC_SNAP_DESTROY_V2 ${id}`);
 }
 
 /**
- * The id of the subvolume whose own directory is `path` below `root`; undefined when nothing is
- * there.
+ * Returns the id of the subvolume whose root directory is `path` below `root`; undefined for an
+ * absent path.
  */
 export function readSubvolumeId(root: number, path: string): bigint | undefined {
   try {
@@ -119,23 +116,20 @@ export function readSubvolumeId(root: number, path: string): bigint | undefined 
   }
 }
 
-/** Ids of the subvolumes whose directory entry is inside subvolume `id`. */
+/** Lists the ids of the subvolumes whose directory entry is in subvolume `id`. */
 export function readNestedSubvolumes(root: number, id: bigint): bigint[] {
   const within = { tree: uapi.ROOT_TREE, objectid: id, type: uapi.ROOT_REF_KEY };
   return [...searchTree(root, within)].map(({ offset }) => offset);
 }
 
-/** Creates a quota group; one that exists is no error. */
+/** Creates a quota group; it may exist already. */
 export function createQgroup(fd: number, id: bigint): void {
   ignoring('EEXIST', () => {
     uapi.ioctl(fd, uapi.QGROUP_CREATE, uapi.words(1n, id), `BTRFS_IOC_QGROUP_CREATE ${id}`);
   });
 }
 
-/**
- * Removes a quota group. False when it is still in use (its last extents are not freed yet); absent
- * is no error.
- */
+/** Removes a quota group; it may be absent. Returns false while its last extents are not freed. */
 export function removeQgroup(fd: number, id: bigint): boolean {
   try {
     ignoring('ENOENT', () => {
@@ -148,7 +142,7 @@ export function removeQgroup(fd: number, id: bigint): boolean {
   }
 }
 
-/** Makes `child` count in `parent`; being there already is no error. */
+/** Assigns the group `child` to `parent`; it may be assigned already. */
 export function assignQgroup(fd: number, child: bigint, parent: bigint): void {
   ignoring('EEXIST', () => {
     uapi.ioctl(
@@ -160,16 +154,16 @@ export function assignQgroup(fd: number, child: bigint, parent: bigint): void {
   });
 }
 
-/** Sets how many bytes the group may reference. */
+/** Limits the bytes that the group may reference. */
 export function limitQgroup(fd: number, id: bigint, limitBytes: bigint): void {
   const args = uapi.words(id, uapi.QGROUP_LIMIT_MAX_RFER, limitBytes, 0n, 0n, 0n);
   uapi.ioctl(fd, uapi.QGROUP_LIMIT, args, `BTRFS_IOC_QGROUP_LIMIT ${id}`);
 }
 
 /**
- * Every quota group of the filesystem at `root`; none when quotas are off. Read from the quota
- * tree, a few calls for all of them: sysfs has the same figures in three files for each group. The
- * kernel brings both up to date when it commits a transaction.
+ * Lists all quota groups of the file system of `root`; none while quotas are disabled. Reads the
+ * quota tree in a few calls: sysfs has three files per group. The kernel updates both when it
+ * commits a transaction.
  */
 export function readQgroups(root: number): Qgroup[] {
   const find = (type: number): SearchedItem[] =>
@@ -182,7 +176,7 @@ export function readQgroups(root: number): Qgroup[] {
   );
   return find(uapi.QGROUP_INFO_KEY).map(({ offset: id, data }) => ({
     id,
-    // After the number of the transaction.
+    // The key follows the transaction number.
     referencedBytes: data.readBigUInt64LE(8),
     limitBytes: limits.get(id),
   }));
@@ -198,8 +192,8 @@ const SEARCH_HEADER_BYTES = 32;
 const LARGEST = 2n ** 64n - 1n;
 
 /**
- * The items of one object and type in a tree, by their offsets. Throws SysError ENOENT when there
- * is no such tree.
+ * Lists the items of one object and type in a tree, by offset. Throws SysError ENOENT for an absent
+ * tree.
  */
 function* searchTree(
   root: number,
@@ -228,18 +222,18 @@ function* searchTree(
 
 export interface QuotaState {
   readonly mode: QuotaMode;
-  /** Classic quotas that no longer count right: limits are not enforced. */
+  /** Classic quotas that need a rescan: limits are not enforced. */
   readonly inconsistent: boolean;
 }
 
 /**
- * What quotas are on, or undefined for none. Files of sysfs came one by one: `enabled` and
- * `inconsistent` with Linux 6.1, `mode` with 6.7.
+ * Returns the state of quotas; undefined while they are disabled. In sysfs, `enabled` and
+ * `inconsistent` exist since Linux 6.1, `mode` since 6.7.
  */
 export function readQuotaState(fsUuid: string): QuotaState | undefined {
   const directory = `/sys/fs/btrfs/${fsUuid}/qgroups`;
   const read = (file: string): string | undefined => readOrNone(`${directory}/${file}`)?.trim();
-  // Before 6.1, the directory itself is there while quotas are on.
+  // Before 6.1, only the directory exists while quotas are enabled.
   if (!existsSync(directory) || read('enabled') === '0') return undefined;
   const mode = read('mode') === 'squota' ? 'simple' : 'classic';
   return { mode, inconsistent: read('inconsistent') === '1' };
@@ -254,15 +248,12 @@ function readOrNone(path: string): string | undefined {
   }
 }
 
-/**
- * Writes everything of the filesystem to its device, like syncfs(2): after it, nothing done before
- * can be lost.
- */
+/** Writes all data of the file system to disk, as syncfs(2) does. */
 export function syncFilesystem(fd: number): void {
   checked(libc.syncfs(fd) as number, 'syncfs');
 }
 
-/** Undefined where `work` throws that SysError. */
+/** Returns undefined if `work` throws the SysError `code`. */
 function ignoring<T>(code: string, work: () => T): T | undefined {
   try {
     return work();

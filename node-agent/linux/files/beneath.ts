@@ -11,23 +11,22 @@ const O_CLOEXEC = 0o2000000;
 export const O_PATH = 0o10000000;
 const END = Buffer.alloc(1);
 
-/** An open file; disposing closes it. */
+/** An open file. Disposing closes it. */
 export interface OpenFile extends Disposable {
   readonly fd: number;
 }
 
 /**
- * Owns a descriptor that the kernel gave us: Node has not seen it open, and would complain about
- * closing it.
+ * Owns a descriptor from a system call: Node does not know it, and would warn when it closes it.
  */
 export function ownFd(fd: number): OpenFile {
   return { fd, [Symbol.dispose]: () => void libc.close(fd) };
 }
 
 /**
- * Opens `path` below the directory `root`, following no symbolic link at any depth and never
- * leaving `root` (openat2(2)): whatever a pod planted in its volume, it is not followed. Throws
- * SysError: ELOOP for a link, EXDEV for a way out.
+ * Opens `path` below the directory `root` without following symbolic links or leaving `root`
+ * (openat2(2)), whatever a pod creates in its volume. Throws SysError: ELOOP for a link, EXDEV for
+ * a path out of `root`.
  */
 export function openBeneath(
   root: number,
@@ -38,18 +37,17 @@ export function openBeneath(
 }
 
 /**
- * Opens what has this name in `directory`, in bytes as the file system has it: a symbolic link
- * itself, with `O_PATH` and `O_NOFOLLOW`. Throws SysError: EXDEV where another file system is
- * mounted on it; nested subvolumes of btrfs are no mounts.
+ * Opens the entry `name` of `directory`, as bytes; with `O_PATH` and `O_NOFOLLOW` a symbolic link
+ * itself. Throws SysError EXDEV for a mount point; nested btrfs subvolumes are not mount points.
  */
 export function openEntry(directory: number, name: Buffer, flags: number): OpenFile {
-  // The call reads up to a zero.
+  // The call reads a NUL-terminated string.
   return openat2(directory, Buffer.concat([name, END]), flags, RESOLVE_BENEATH | RESOLVE_NO_XDEV);
 }
 
 /**
- * Opens the directory that `directory` is in by now, whoever moved it, with `O_PATH`. Throws
- * SysError: EXDEV at the root of a mount.
+ * Opens the current parent of `directory` with `O_PATH`. Throws SysError EXDEV at the root of a
+ * mount.
  */
 export function openParent(directory: number): OpenFile {
   return openat2(directory, '..', O_PATH | constants.O_DIRECTORY, RESOLVE_NO_XDEV);

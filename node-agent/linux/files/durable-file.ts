@@ -2,9 +2,9 @@ import { open, rename, unlink } from 'node:fs/promises';
 import { dirname } from 'node:path';
 
 /**
- * Replaces `path` so that after any crash or power cut it holds either the old or the new text, and
- * after return the new one. `sync` must sync the directory of `path` by a run that begins after it
- * is called: writers of one directory can share it.
+ * Replaces `path` atomically: after a crash or power cut it holds the old or the new text, after
+ * return the new one. `sync` must sync the directory of `path` in a run that starts after the call,
+ * so that concurrent writers can share a run.
  */
 export async function writeDurably(
   path: string,
@@ -21,7 +21,7 @@ export async function writeDurably(
   await sync();
 }
 
-/** Removes `path` for good; absent is fine. `sync` is as for `writeDurably`. */
+/** Removes `path` durably; it may be absent. `sync` is as for `writeDurably`. */
 export async function removeDurably(
   path: string,
   sync = (): Promise<void> => syncDirectory(dirname(path)),
@@ -35,7 +35,7 @@ export async function removeDurably(
   await sync();
 }
 
-/** What was created, renamed or removed in `path` is so after a power cut too. */
+/** Makes all created, renamed and removed entries of the directory `path` durable. */
 export async function syncDirectory(path: string): Promise<void> {
   await using directory = await open(path, 'r');
   await directory.sync();

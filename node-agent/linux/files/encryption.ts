@@ -16,7 +16,7 @@ const POLICY_V2 = 2;
 const POLICY_V2_BYTES = 24;
 const MODE_AES_256_XTS = 1;
 const MODE_AES_256_CTS = 4;
-/** Names are padded to 32 bytes, so that their length tells less. */
+/** File names are padded to 32 bytes, which hides their length. */
 const PAD_32 = 3;
 const SPEC_IDENTIFIER = 2;
 const IDENTIFIER_OFFSET = 8;
@@ -25,8 +25,8 @@ const REMOVED_FILES_BUSY = 1;
 const STATUS_PRESENT = 2;
 
 /**
- * Gives the file system at `mountPoint` a key, for as long as it is mounted; once more is fine.
- * Resolves to the kernel's name of the key, which is derived from it and hides it. Wipes `key`.
+ * Adds a key to the file system at `mountPoint` until it is unmounted; it may be present. Returns
+ * the kernel's identifier of the key, which is derived from it and hides it. Overwrites `key`.
  */
 export function addEncryptionKey(mountPoint: string, key: Uint8Array): string {
   const args = Buffer.alloc(ADD_KEY_BYTES + key.length);
@@ -45,8 +45,8 @@ export function addEncryptionKey(mountPoint: string, key: Uint8Array): string {
 }
 
 /**
- * Takes the key away from the file system, with everything that the kernel has decrypted; absent is
- * fine. False while files are open: what is open stays readable, and no other file is.
+ * Removes the key from the file system, with all decrypted data in caches; it may be absent.
+ * Returns false while files are open: these stay readable, others are locked.
  */
 export function removeEncryptionKey(mountPoint: string, identifier: string): boolean {
   const args = keySpecifier(identifier, REMOVE_KEY_BYTES);
@@ -65,7 +65,7 @@ export function removeEncryptionKey(mountPoint: string, identifier: string): boo
   });
 }
 
-/** Whether the file system has the key, so that its files can be opened. */
+/** Whether the file system has the key, so that files can be opened. */
 export function hasEncryptionKey(mountPoint: string, identifier: string): boolean {
   const args = keySpecifier(identifier, KEY_STATUS_BYTES);
   return onDirectory(mountPoint, (fd) => {
@@ -79,8 +79,8 @@ export function hasEncryptionKey(mountPoint: string, identifier: string): boolea
 }
 
 /**
- * Has everything that is made in the empty `directory` from now on encrypted. Throws SysError:
- * ENOTEMPTY, EEXIST for another key.
+ * Encrypts all files that are created in the empty `directory`. Throws SysError: ENOTEMPTY, or
+ * EEXIST for another key.
  */
 export function setEncryptionPolicy(directory: string, identifier: string): void {
   const policy = Buffer.alloc(POLICY_V2_BYTES);
@@ -96,8 +96,8 @@ export function setEncryptionPolicy(directory: string, identifier: string): void
 }
 
 /**
- * Name of the key that `directory` is encrypted with; undefined for one that is not, or not in this
- * way.
+ * Returns the identifier of the key of `directory`; undefined without encryption or with another
+ * policy version.
  */
 export function readEncryptionPolicy(directory: string): string | undefined {
   const args = Buffer.alloc(8 + POLICY_V2_BYTES);
@@ -118,7 +118,7 @@ export function readEncryptionPolicy(directory: string): string | undefined {
   });
 }
 
-/** ENOKEY, for which Node has no name. */
+/** ENOKEY, which Node does not name. */
 const NO_KEY = 'errno 126';
 
 function keySpecifier(identifier: string, bytes: number): Buffer {

@@ -1,7 +1,7 @@
 import { type FileHandle, open, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 
-/** The kernel operations that copying needs, as `Kernel` has them. */
+/** The kernel operations that copying needs, as `Kernel` implements them. */
 export interface CopyKernel {
   call(operation: 'cloneFile', source: number, target: number): Promise<boolean>;
   call(
@@ -13,14 +13,11 @@ export interface CopyKernel {
 
 export interface CopyFileOptions {
   readonly from: string;
-  /** Where it appears once it is whole. */
+  /** The final path, where the complete file appears. */
   readonly to: string;
   readonly unfinished: string;
   readonly mode: number;
-  /**
-   * Called now and then with how much data there was to copy so far; never for a copy in constant
-   * time.
-   */
+  /** Called from time to time with the copied bytes; never for a copy in constant time. */
   readonly onProgress?: ((copiedBytes: number, sizeBytes: number) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
@@ -29,9 +26,9 @@ const CHUNK_BYTES = 1 << 20;
 const PROGRESS_BYTES = 1 << 30;
 
 /**
- * Makes `to` a copy of `from`: sharing its data where the file system can, else reading and writing
- * what is no hole. `finish` works on the file before it gets its name: a file of that name is
- * always whole.
+ * Copies `from` to `to`: shares the data where the file system can, or else copies data without
+ * holes. `finish` works on the file before it gets its final name, so that a file of that name is
+ * complete.
  */
 export async function copyFileWhole(
   { from, to, unfinished, mode, onProgress, signal }: CopyFileOptions,
@@ -50,7 +47,7 @@ export async function copyFileWhole(
   await putInPlace(unfinished, to);
 }
 
-/** Gives a finished file its name, for good. */
+/** Renames a finished file to its final name, durably. */
 export async function putInPlace(unfinished: string, path: string): Promise<void> {
   await rename(unfinished, path);
   await using directory = await open(dirname(path), 'r');
@@ -58,8 +55,8 @@ export async function putInPlace(unfinished: string, path: string): Promise<void
 }
 
 /**
- * Gives `target`, which is empty, all that is in `source`: shared where the file system can, which
- * is one instant, else copied.
+ * Copies the content of `source` to the empty `target`: shares it atomically where the file system
+ * can, or else copies it.
  */
 export async function copyContent(
   source: FileHandle,

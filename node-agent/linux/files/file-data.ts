@@ -10,11 +10,11 @@ const PUNCH_HOLE = 3;
 const SEEK_DATA = 3;
 const SEEK_HOLE = 4;
 
-/** What filesystems without reflinks answer, and files on two of them. */
+/** Errors of file systems without reflinks, and for files on two file systems. */
 const CANNOT_CLONE = ['EOPNOTSUPP', 'EXDEV', 'EINVAL', 'ENOTTY', 'ENOSYS'];
 
 /**
- * Makes the file `to` share all data of `from`, in constant time. False where the file system
+ * Makes the file `to` share all data of `from` in constant time. Returns false if the file system
  * cannot.
  */
 export function cloneFile(from: number, to: number): boolean {
@@ -28,14 +28,14 @@ export function cloneFile(from: number, to: number): boolean {
 }
 
 /**
- * Makes zeros of so many bytes, and gives back what they took. Throws SysError where the file
- * system has no holes.
+ * Punches a hole, which reads as zeros and frees its space. Throws SysError without support for
+ * holes.
  */
 export function punchHole(fd: number, start: bigint, length: bigint): void {
   checked(libc.fallocate(fd, PUNCH_HOLE, start, length) as number, 'fallocate');
 }
 
-/** The first stretch of data at or after `offset`; undefined when only a hole is left. */
+/** Returns the first stretch of data at or after `offset`; undefined if only a hole is left. */
 export function findData(
   fd: number,
   offset: number,
@@ -50,9 +50,9 @@ export function findData(
 }
 
 /**
- * Lets files that are made in the directory `fd` from now on be overwritten in place on btrfs:
- * without it, a disk image scatters, old and new data are both charged for a while, and direct I/O
- * would be checked against checksums of data that is still changing. False elsewhere.
+ * Disables copy-on-write for new files in the directory `fd` on btrfs. With it, disk images
+ * fragment, old and new data are both charged for a while, and direct I/O can fail checksums of
+ * changing data. Returns false on other file systems.
  */
 export function disableCopyOnWrite(fd: number): boolean {
   const flags = Buffer.alloc(8);

@@ -4,22 +4,22 @@ import { O_PATH, openBeneath, openEntry, type OpenFile, openParent } from './ben
 import { checked, libc, SysError } from '../libc/libc.ts';
 
 /**
- * What the group gets: files to read and to write, directories also to enter, and what is made in
- * them is the group's too.
+ * Mode bits for the group: read and write files, also enter directories, and inherit the group
+ * (setgid).
  */
 const FILE_BITS = 0o660;
 const DIRECTORY_BITS = 0o2770;
 const SETUID_SETGID = 0o6000;
 
 const AT_EMPTY_PATH = 0x1000;
-/** chown(2) leaves the owner as it is. */
+/** Owner argument of chown(2) that keeps the owner. */
 const SAME_OWNER = 0xffff_ffff;
 const DIRECTORY = O_PATH | constants.O_DIRECTORY;
 const SELF = Buffer.from('.');
-/** Gone meanwhile, something else than the directory that was there, or a mount. */
-const PASSED_OVER = ['ENOENT', 'ENOTDIR', 'ELOOP', 'EXDEV'];
+/** Errors of entries that were removed, replaced or mounted on during the walk. */
+const SKIPPED = ['ENOENT', 'ENOTDIR', 'ELOOP', 'EXDEV'];
 
-/** How much of a path a message shows. */
+/** Limits the length of a path in a message. */
 const SHOWN_LENGTH = 512;
 
 /** include/linux/dirent.h: `struct linux_dirent64`. */
@@ -30,13 +30,12 @@ const NAME_OFFSET = 19;
 const DT_DIR = 4;
 
 /**
- * Ensures that the directory `path` below `root`, and all that is in it, is the group's, as kubelet
- * does for an fsGroup: owners and other bits stay. A directory that is so already is left as it is
- * with all that is in it; it is changed last, so a walk that was cut off is taken up by the next
- * call. Only what differs is written. Links are not followed and other mounts not entered, whatever
- * a pod does meanwhile. False, with a part of it done, when there is more in it than `most`. Throws
- * SysError with the path within the directory, and `unavailable` when directories were moved
- * meanwhile.
+ * Ensures that the directory `path` below `root` and all entries in it belong to `group`, as
+ * kubelet does for an fsGroup: owners and other mode bits stay. The top directory is changed last,
+ * and marks a complete tree: an interrupted walk is repeated by the next call. Writes only what
+ * differs; does not follow links or enter other mounts. Returns false, partly done, for more than
+ * `most` entries. Throws SysError with the path within the directory, and `unavailable` if
+ * directories were moved during the walk.
  */
 export function ensureFileGroup(root: number, path: string, group: number, most?: number): boolean {
   using top = openBeneath(root, path, DIRECTORY);
@@ -48,19 +47,18 @@ export function ensureFileGroup(root: number, path: string, group: number, most?
   return true;
 }
 
-/** A directory on the way from the top to where the walk is. */
+/** A directory between the top and the current position of the walk. */
 interface Level {
   readonly name: string;
   readonly dev: bigint;
   readonly ino: bigint;
-  /** Names of the directories in it that are still to be walked. */
+  /** Names of its directories that are not walked yet. */
   readonly left: string[];
 }
 
 /**
- * One walk, with few descriptors however deep the tree is: it goes up by `..`, to the directory
- * that it came from and to no other one. Names are strings of bytes (latin1): pods write them in
- * any encoding.
+ * One walk, with a constant number of descriptors: it ascends by `..`, and checks that this is the
+ * directory that it came from. Names are byte strings (latin1): pods use any encoding.
  */
 class Walk implements Disposable {
   readonly #group: number;
@@ -77,7 +75,7 @@ class Walk implements Disposable {
     this.#here = openEntry(top.fd, SELF, DIRECTORY);
   }
 
-  /** Whether it came to the end: then all but the top is the group's. */
+  /** Returns whether the walk completed: then all but the top belongs to the group. */
   run(): boolean {
     this.#list('');
     while (this.#allowed >= 0) {
@@ -90,14 +88,14 @@ class Walk implements Disposable {
   }
 
   finish(top: OpenFile): void {
-    this.#give(top, fstatSync(top.fd), '.');
+    this.#change(top, fstatSync(top.fd), '.');
   }
 
   [Symbol.dispose](): void {
     this.#here[Symbol.dispose]();
   }
 
-  /** Gives what is in this directory to the group, but for the directories. */
+  /** Changes the group of all entries of this directory but its directories. */
   #list(name: string): void {
     const { dev, ino } = fstatSync(this.#here.fd, { bigint: true });
     const left: string[] = [];
@@ -115,13 +113,13 @@ class Walk implements Disposable {
         const entry = this.#nameAt(offset);
         if (entry === '.' || entry === '..') continue;
         this.#allowed -= 1;
-        const isDirectory = this.#listing[offset + TYPE_OFFSET] === DT_DIR || !this.#giveFile(entry);
+        const isDirectory = this.#listing[offset + TYPE_OFFSET] === DT_DIR || !this.#changeFile(entry);
         if (isDirectory) left.push(entry);
       }
     }
   }
 
-  /** 0 at the end, which is also that of a directory that was removed meanwhile. */
+  /** Returns 0 at the end, also for a directory that was removed during the walk. */
   #readListing({ fd }: OpenFile): number {
     try {
       const read: unknown = libc.getdents64(fd, this.#listing, this.#listing.length);
@@ -137,13 +135,13 @@ class Walk implements Disposable {
     return this.#listing.toString('latin1', start, this.#listing.indexOf(0, start));
   }
 
-  /** False for what turns out to be a directory. */
-  #giveFile(name: string): boolean {
+  /** Returns false for an entry that is a directory. */
+  #changeFile(name: string): boolean {
     using entry = this.#open(Buffer.from(name, 'latin1'), O_PATH | constants.O_NOFOLLOW);
     if (entry === undefined) return true;
     const found = fstatSync(entry.fd);
     if (found.isDirectory()) return false;
-    this.#give(entry, found, name);
+    this.#change(entry, found, name);
     return true;
   }
 
@@ -152,8 +150,8 @@ class Walk implements Disposable {
     if (entry === undefined) return;
     this.#here[Symbol.dispose]();
     this.#here = entry;
-    // Before it is read: what is made in it from now on is the group's.
-    this.#give(entry, fstatSync(entry.fd), name);
+    // Before it is read: entries created from now on inherit the group.
+    this.#change(entry, fstatSync(entry.fd), name);
     this.#list(name);
   }
 
@@ -169,27 +167,27 @@ class Walk implements Disposable {
     throw new Fault('unavailable', `directory ${path} was moved while its group was changed; try again`);
   }
 
-  #give(entry: OpenFile, found: Stats, name: string): void {
+  #change(entry: OpenFile, found: Stats, name: string): void {
     try {
-      give(entry, found, this.#group);
+      changeGroup(entry, found, this.#group);
     } catch (error) {
-      // A subvolume that a pod made in its volume, and made read-only, is so for everybody.
+      // A read-only subvolume that a pod created in its volume is read-only for everyone.
       const isSealed = error instanceof SysError && error.code === 'EROFS' && found.dev !== this.#device;
       if (!isSealed) throw this.#at(name, error);
     }
   }
 
-  /** Undefined for what is passed over. */
+  /** Returns undefined for an entry to skip. */
   #open(name: Buffer, flags: number): OpenFile | undefined {
     try {
       return openEntry(this.#here.fd, name, flags);
     } catch (error) {
-      if (error instanceof SysError && PASSED_OVER.includes(error.code)) return undefined;
+      if (error instanceof SysError && SKIPPED.includes(error.code)) return undefined;
       throw this.#at(name.toString('latin1'), error);
     }
   }
 
-  /** The error with the path of what has this name here. */
+  /** Returns the error with the path of the entry `name`. */
   #at(name: string, error: unknown): unknown {
     return error instanceof SysError ? new SysError(error.syscall, error.errno, this.#pathOf(name)) : error;
   }
@@ -203,7 +201,7 @@ class Walk implements Disposable {
   }
 }
 
-function give({ fd }: OpenFile, found: Stats, group: number): void {
+function changeGroup({ fd }: OpenFile, found: Stats, group: number): void {
   const isNew = found.gid !== group;
   if (isNew) {
     const changed: unknown = libc.fchownat(fd, '', SAME_OWNER, group, AT_EMPTY_PATH);
@@ -212,8 +210,7 @@ function give({ fd }: OpenFile, found: Stats, group: number): void {
   if (found.isSymbolicLink()) return;
   const mode = found.mode & 0o7777;
   const wanted = mode | (found.isDirectory() ? DIRECTORY_BITS : FILE_BITS);
-  // chown(2) takes these bits from files. Killed in between, they are gone: so they are with
-  // kubelet.
+  // chown(2) clears these bits of files. Killed in between, they stay cleared, as with kubelet.
   const isCleared = isNew && !found.isDirectory() && (mode & SETUID_SETGID) !== 0;
   if (wanted === mode && !isCleared) return;
   const set: unknown = libc.chmod(`/proc/self/fd/${fd}`, wanted);

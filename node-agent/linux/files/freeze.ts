@@ -6,14 +6,14 @@ const FIFREEZE = 0xc0045877;
 const FITHAW = 0xc0045878;
 
 /**
- * Holds all writers of the file system that is mounted at `mountPoint`, with everything written
- * that they wrote before. False when it was frozen already, by somebody else.
+ * Freezes the file system mounted at `mountPoint`: flushes completed writes and blocks writers.
+ * Returns false if it was frozen already by another process.
  */
 export function freezeFilesystem(mountPoint: string): boolean {
   return onDirectory(mountPoint, FIFREEZE, 'FIFREEZE', 'EBUSY');
 }
 
-/** Lets its writers go on. False when they were not held. */
+/** Thaws the file system. Returns false if it was not frozen. */
 export function thawFilesystem(mountPoint: string): boolean {
   return onDirectory(mountPoint, FITHAW, 'FITHAW', 'EINVAL');
 }

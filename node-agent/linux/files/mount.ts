@@ -2,7 +2,7 @@ import { closeSync, constants, openSync } from 'node:fs';
 import { O_PATH, openBeneath, ownFd } from './beneath.ts';
 import { checked, libc, SysError } from '../libc/libc.ts';
 
-/** The new mount calls have the same numbers on every architecture. */
+/** System call numbers of the new mount API are the same on every architecture. */
 const SYS_OPEN_TREE = 428;
 const SYS_MOVE_MOUNT = 429;
 const SYS_FSOPEN = 430;
@@ -14,13 +14,13 @@ const MOVE_MOUNT_F_EMPTY_PATH = 0x04;
 const MOVE_MOUNT_T_EMPTY_PATH = 0x40;
 const MOUNT_ATTR_BYTES = 32;
 
-/** Attributes of one mount, as mount_setattr(2) wants them. */
+/** Attributes of one mount, as for mount_setattr(2). */
 export interface MountAttributes {
   readonly set: bigint;
   readonly clear: bigint;
 }
 
-/** Whether the kernel has such a file system; a module of it is loaded, as a mount would do. */
+/** Whether the kernel supports the file system type; loads its module, as a mount would. */
 export function knowsFilesystem(type: string): boolean {
   try {
     using context = ownFd(checked(Number(libc.fsopen(SYS_FSOPEN, type, 1)), 'fsopen', type));
@@ -31,15 +31,15 @@ export function knowsFilesystem(type: string): boolean {
   }
 }
 
-/** Mounts a filesystem. Throws SysError. */
+/** Mounts a file system. Throws SysError. */
 export function mountFilesystem(source: string, target: string, type: string, data: string): void {
   checked(libc.mount(source, target, type, 0, data) as number, 'mount', target);
 }
 
 /**
- * Makes the directory `path` below `root` appear at the directory `target`, with its attributes
- * from the first moment on: there is never a writable view of a read-only mount. A symbolic link at
- * either end is refused. Throws SysError.
+ * Bind-mounts the directory `path` below `root` at the directory `target`, with its attributes set
+ * before it is visible: a read-only mount is never writable. Refuses symbolic links at either end.
+ * Throws SysError.
  */
 export function bindBeneath(root: number, path: string, target: string, attributes: MountAttributes): void {
   using source = openBeneath(root, path, O_PATH | constants.O_DIRECTORY);
@@ -47,7 +47,8 @@ export function bindBeneath(root: number, path: string, target: string, attribut
 }
 
 /**
- * Makes the device node `device` appear at the file `target`, no symbolic link. Throws SysError.
+ * Bind-mounts the device node `device` at the file `target`, which must not be a symbolic link.
+ * Throws SysError.
  */
 export function bindDevice(device: string, target: string, attributes: MountAttributes): void {
   const source = openSync(device, O_PATH | constants.O_NOFOLLOW);

@@ -21,45 +21,42 @@ const FS_QUOTA_PDQ_ACCT = 1 << 4;
 const FS_QUOTA_PDQ_ENFD = 1 << 5;
 const QIF_BLIMITS = 1;
 const QIF_ILIMITS = 4;
-/** Limits are in blocks of this size, whatever the file system's are; usage is in bytes. */
+/** Limits are in blocks of this size for any file system; usage is in bytes. */
 const LIMIT_BLOCK_BYTES = 1024n;
 
-/** What a file system, or a kernel, without project ids answers. */
+/** Errors of file systems and kernels without project ids. */
 const NO_PROJECTS = ['EOPNOTSUPP', 'ENOTTY', 'EINVAL', 'ENOSYS'];
-/** What one without project quota answers; ESRCH where it was turned off. */
+/** Errors of file systems without project quotas; ESRCH while these are disabled. */
 const NO_QUOTA = ['ENOSYS', 'EINVAL', 'EOPNOTSUPP', 'ENOTTY', 'ESRCH', 'ENODEV'];
 
-/**
- * How far the kernel goes with project quota on a file system: not at all, it counts, or it holds
- * to limits.
- */
+/** Support for project quotas on a file system: none, accounting only, or enforced limits. */
 export type ProjectQuotaState = 'none' | 'counted' | 'enforced';
 
-/** What is charged to a project, and what it is held to. */
+/** Usage and limits of a project. */
 export interface ProjectQuota {
   readonly project: number;
   readonly usedBytes: bigint;
   readonly usedInodes: bigint;
-  /** Undefined when unlimited. */
+  /** Undefined for no limit. */
   readonly limitBytes: bigint | undefined;
   readonly limitInodes: bigint | undefined;
 }
 
-/** Limits to set; what is left out stays, 0 is none. */
+/** Limits to set; an absent one stays, 0 removes it. */
 export interface ProjectLimits {
   readonly bytes?: bigint;
   readonly inodes?: bigint;
 }
 
-/** The project that the directory `path` below `root` is charged to; 0 for none. */
+/** Returns the project id of the directory `path` below `root`; 0 for none. */
 export function readProject(root: number, path: string): number {
   using directory = openBeneath(root, path);
   return readAttributes(directory.fd)?.readUInt32LE(PROJECT_OFFSET) ?? 0;
 }
 
 /**
- * Charges the directory `path` below `root` to a project, and whatever is made in it from now on.
- * False where the file system has no projects.
+ * Sets the project id of the directory `path` below `root`, inherited by new entries. Returns false
+ * if the file system does not support project ids.
  */
 export function setProject(root: number, path: string, project: number): boolean {
   using directory = openBeneath(root, path);
@@ -83,7 +80,7 @@ function readAttributes(fd: number): Buffer | undefined {
   return known ? attributes : undefined;
 }
 
-/** What the kernel does about projects on the file system of `fd`, as it is now. */
+/** Returns the current support for project quotas on the file system of `fd`. */
 export function readProjectQuotaState(fd: number): ProjectQuotaState {
   const answer = Buffer.alloc(STATV_BYTES);
   answer.writeInt8(STATV_VERSION, 0);
@@ -93,7 +90,7 @@ export function readProjectQuotaState(fd: number): ProjectQuotaState {
   return (flags & FS_QUOTA_PDQ_ACCT) === 0 ? 'none' : 'counted';
 }
 
-/** What is charged to each of these projects. One that was never charged has nothing. */
+/** Returns the quotas of the given projects; a project without any usage has zeros. */
 export function readProjectQuotas(fd: number, projects: readonly number[]): ProjectQuota[] {
   return projects.map((project) => {
     const answer = Buffer.alloc(DQBLK_BYTES);
@@ -111,7 +108,7 @@ export function readProjectQuotas(fd: number, projects: readonly number[]): Proj
   });
 }
 
-/** Holds a project to limits, also below what it has already: then it can only become less. */
+/** Sets limits of a project; limits below its usage only block further writes. */
 export function setProjectLimits(fd: number, project: number, { bytes, inodes }: ProjectLimits): void {
   const argument = Buffer.alloc(DQBLK_BYTES);
   if (bytes !== undefined) argument.writeBigUInt64LE((bytes + LIMIT_BLOCK_BYTES - 1n) / LIMIT_BLOCK_BYTES, 0);
@@ -121,14 +118,14 @@ export function setProjectLimits(fd: number, project: number, { bytes, inodes }:
   quotactl(fd, Q_SETQUOTA, project, argument, 'Q_SETQUOTA');
 }
 
-/** quotactl_fd(2), Linux 5.14: by an open file, so that no path of a device is needed. */
+/** quotactl_fd(2), Linux 5.14, by an open file: no device path is needed. */
 function quotactl(fd: number, command: number, project: number, argument: Buffer, name: string): void {
   const number = ((command << 8) | PRJQUOTA) >>> 0;
   const result: unknown = libc.quotactlFd(SYS_QUOTACTL_FD, fd, number, project, argument);
   checked(Number(result), name, `project ${project}`);
 }
 
-/** False when it fails with one of these errors. */
+/** Returns false if `work` fails with one of these errors. */
 function supported(missing: readonly string[], work: () => void): boolean {
   try {
     work();

@@ -1,7 +1,4 @@
-/**
- * How much of what was discarded one run may remove, so that freeing a large volume does not stall
- * the pods of its pool.
- */
+/** Limits how many bytes one run may remove, so that freeing a large volume does not stall pods. */
 export class RemovalBudget {
   #leftBytes: bigint;
   #hasPostponed = false;
@@ -10,7 +7,7 @@ export class RemovalBudget {
     this.#leftBytes = mostBytes;
   }
 
-  /** What may still be removed; may be less than nothing, for what cannot be removed in parts. */
+  /** Remaining bytes; negative after an item that cannot be removed in parts. */
   get leftBytes(): bigint {
     return this.#leftBytes;
   }
@@ -19,7 +16,7 @@ export class RemovalBudget {
     return this.#leftBytes <= 0n;
   }
 
-  /** Whether something was left for the next run. */
+  /** Whether an item was left for the next run. */
   get hasPostponed(): boolean {
     return this.#hasPostponed;
   }
@@ -33,7 +30,7 @@ export class RemovalBudget {
   }
 }
 
-/** For who waits for it. */
+/** Returns a budget without a limit. */
 export function unlimitedRemoval(): RemovalBudget {
   return new RemovalBudget(1n << 80n);
 }

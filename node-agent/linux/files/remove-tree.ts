@@ -7,14 +7,13 @@ import { absent } from './absent.ts';
 const REMOVAL_MS = 24 * 60 * 60 * 1_000;
 
 /**
- * Removes a directory with all that is in it, whatever a pod has put there: links are not followed,
- * paths may be longer than the kernel takes in one piece, and files may be marked immutable. Absent
- * is fine.
+ * Removes a directory recursively, whatever a pod created in it: does not follow links, and handles
+ * paths beyond PATH_MAX and immutable files. It may be absent.
  */
 export async function removeTree(path: string): Promise<void> {
   if ((await stat(path).catch(absent)) === undefined) return;
   const tree = forPrograms(path);
-  // rm goes from directory to directory by descriptors, and takes its time behind everybody else.
+  // rm walks by descriptors, and runs at the lowest priority.
   const remove = ['-n', '19', 'rm', '--recursive', '--force', '--one-file-system', '--', tree];
   try {
     await runCommand('nice', remove, { timeoutMs: REMOVAL_MS });

@@ -7,28 +7,24 @@ import { absent } from './absent.ts';
 import { removeTrashFile } from './trash-file.ts';
 
 /**
- * What a name and its inode cost the file system's journal, about: a run of many small files ends
- * too.
+ * Approximate cost of removing a name and its inode, so that runs of many small files end as well.
  */
 export const ENTRY_BYTES = 4096n;
-/** Smaller files are freed in one go. */
+/** Smaller files are removed in one step. */
 const LARGE_BYTES = 16n << 20n;
-/**
- * A directory below this many others is moved up, so that no tree needs more open descriptors than
- * these.
- */
+/** Directories nested deeper are moved to the top, which bounds the number of open descriptors. */
 const MAX_DEPTH = 64;
 /**
- * Marked immutable, mounted on, of another project, or not empty for such a reason: what
- * `removeTree` is for.
+ * Errors for immutable, mounted, foreign-project or therefore non-empty entries: `removeTree`
+ * removes these.
  */
-const OBSTINATE = ['EPERM', 'EBUSY', 'EXDEV', 'ENOTEMPTY', 'ENAMETOOLONG'];
+const NOT_UNLINKABLE = ['EPERM', 'EBUSY', 'EXDEV', 'ENOTEMPTY', 'ENAMETOOLONG'];
 const DIRECTORY = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
 
 /**
- * Removes a directory with all that is in it, as far as the budget goes: file by file, large ones
- * bit by bit. Nobody else uses it. Resolves to whether it is gone; a crash in between leaves a
- * smaller one. Links are not followed, other file systems not entered.
+ * Removes an unused directory recursively within the budget: file by file, large files in steps.
+ * Returns whether it is removed completely; a crash leaves a smaller directory. Does not follow
+ * links or enter other file systems.
  */
 export async function removeTreeWithin(path: string, budget: RemovalBudget): Promise<boolean> {
   {
@@ -36,7 +32,7 @@ export async function removeTreeWithin(path: string, budget: RemovalBudget): Pro
     if (top === undefined) return true;
     if (!(await new Removal(top, budget).run())) return false;
   }
-  // The empty directory, and what is not removed by its name alone.
+  // The empty directory, and entries that need more than unlink(2).
   await removeTree(path);
   return true;
 }
@@ -46,25 +42,25 @@ class Removal {
   readonly #top: FileHandle;
   readonly #budget: RemovalBudget;
   #device = 0n;
-  /** Whether a directory came up since the top was read. */
-  #hasRisen = false;
+  /** Whether a directory was moved to the top since the top was read. */
+  #hasMoved = false;
 
   constructor(top: FileHandle, budget: RemovalBudget) {
     this.#top = top;
     this.#budget = budget;
   }
 
-  /** Resolves to whether all is gone that can be removed by its name. */
+  /** Returns whether all entries are removed that unlink(2) and rmdir(2) can remove. */
   async run(): Promise<boolean> {
     ({ dev: this.#device } = await this.#top.stat({ bigint: true }));
     do {
-      this.#hasRisen = false;
+      this.#hasMoved = false;
       if (!(await this.#empty(this.#top, 0))) return false;
-    } while (this.#hasRisen);
+    } while (this.#hasMoved);
     return true;
   }
 
-  /** Resolves to false when the budget is spent before the end. */
+  /** Returns false if the budget is spent before the end. */
   async #empty(directory: FileHandle, depth: number): Promise<boolean> {
     const place = `/proc/self/fd/${directory.fd}`;
     for await (const { name } of await opendir(place)) {
@@ -86,36 +82,36 @@ class Removal {
 
   async #removeFile(path: string, found: BigIntStats): Promise<boolean> {
     const bytes = found.nlink > 1n ? 0n : found.blocks * 512n;
-    // What has another name may be in use by that one, outside of the tree: it is not cut.
+    // Another hard link may be in use outside of the tree: the file is not truncated.
     if (found.isFile() && bytes > LARGE_BYTES) {
       const cut = removeTrashFile(path, this.#budget, { isInUse: async () => false });
       return await cut.catch((error: NodeJS.ErrnoException) => {
-        leaveObstinate(error);
+        ignoreNotUnlinkable(error);
         return true;
       });
     }
-    await unlink(path).catch(leaveObstinate);
+    await unlink(path).catch(ignoreNotUnlinkable);
     this.#budget.spend(bytes + ENTRY_BYTES);
     return true;
   }
 
   async #removeDirectory(path: string, { blocks }: BigIntStats, depth: number): Promise<boolean> {
     if (depth >= MAX_DEPTH) {
-      await rename(path, `/proc/self/fd/${this.#top.fd}/risen-${randomUUID()}`).then(() => {
-        this.#hasRisen = true;
-      }, leaveObstinate);
+      await rename(path, `/proc/self/fd/${this.#top.fd}/moved-${randomUUID()}`).then(() => {
+        this.#hasMoved = true;
+      }, ignoreNotUnlinkable);
       return true;
     }
     await using directory = await open(path, DIRECTORY).catch(absent);
     if (directory === undefined) return true;
     if (!(await this.#empty(directory, depth + 1))) return false;
-    await rmdir(path).catch(leaveObstinate);
+    await rmdir(path).catch(ignoreNotUnlinkable);
     this.#budget.spend(blocks * 512n + ENTRY_BYTES);
     return true;
   }
 }
 
-function leaveObstinate(error: NodeJS.ErrnoException): void {
-  if (error.code === 'ENOENT' || OBSTINATE.includes(error.code ?? '')) return;
+function ignoreNotUnlinkable(error: NodeJS.ErrnoException): void {
+  if (error.code === 'ENOENT' || NOT_UNLINKABLE.includes(error.code ?? '')) return;
   throw error;
 }

@@ -24,7 +24,7 @@ async function make(dataMib: number, holeMib = 0): Promise<void> {
 }
 const allocated = async (): Promise<bigint> => (await stat(path, { bigint: true })).blocks * 512n;
 
-it('what fits into the budget goes at once', async () => {
+it('a file within the budget is removed at once', async () => {
   await make(2);
   const budget = new RemovalBudget(8n * MIB);
   expect(await removeTrashFile(path, budget, free)).toBe(true);
@@ -33,7 +33,7 @@ it('what fits into the budget goes at once', async () => {
   expect(budget.leftBytes).toBeLessThanOrEqual(6n * MIB);
 });
 
-it('what does not is cut from its end, a budget each run, until it is gone', async () => {
+it('a larger file is truncated from its end, one budget per run, until it is removed', async () => {
   await make(8, 100);
   const seen: bigint[] = [];
   let runs = 0;
@@ -52,12 +52,12 @@ it('what does not is cut from its end, a budget each run, until it is gone', asy
   expect(await readdir(directory)).toEqual([]);
 });
 
-it('holes cost nothing, however long the file is', async () => {
+it("holes cost no budget, whatever the file's length", async () => {
   await make(1, 100_000);
   expect(await removeTrashFile(path, new RemovalBudget(2n * MIB), free)).toBe(true);
 });
 
-it('a file that is still a device is not cut: its name goes, and its space with its last user', async () => {
+it('a file that is still attached as a device is unlinked, not truncated', async () => {
   await make(8);
   await using reader = await open(path, 'r');
   expect(await removeTrashFile(path, new RemovalBudget(MIB), { ...free, isInUse: async () => true })).toBe(
@@ -67,7 +67,7 @@ it('a file that is still a device is not cut: its name goes, and its space with 
   expect(await readdir(directory)).toEqual([]);
 });
 
-it('nothing is removed once the budget is spent, and what is gone already is no failure', async () => {
+it('nothing is removed once the budget is spent, and an absent file succeeds', async () => {
   await make(4);
   const budget = new RemovalBudget(MIB);
   budget.spend(MIB);

@@ -3,24 +3,21 @@ import { open, rm } from 'node:fs/promises';
 import type { RemovalBudget } from './removal-budget.ts';
 import { absent } from './absent.ts';
 
-/** How much of its length a file loses at a time: the kernel frees what is in that in one go. */
+/** Step by which a file is truncated: the kernel frees one step at a time. */
 const STEP_BYTES = 1n << 30n;
-/** Less would free no whole block. */
+/** Smaller steps would free no whole block. */
 const LEAST_STEP_BYTES = 1n << 20n;
 
 export interface TrashFileDeps {
-  /**
-   * Whether the kernel still serves the file as a device: whoever reads that must not find it cut
-   * off.
-   */
+  /** Whether the kernel serves the file as a device, whose readers must not see it truncated. */
   readonly isInUse: (path: string) => Promise<boolean>;
   /** Default: 1 GiB. */
   readonly stepBytes?: bigint;
 }
 
 /**
- * Removes a file whose space may be large, from its end, as far as the budget goes. Resolves to
- * whether it is gone; a crash in between leaves a shorter one. Holes cost nothing.
+ * Removes a large file within the budget, truncating it from its end. Returns whether it is
+ * removed; a crash leaves a shorter file. Holes cost nothing.
  */
 export async function removeTrashFile(
   path: string,

@@ -6,8 +6,7 @@ import { readMountTable } from './mount-table.ts';
  * Unmounts everything at or beneath `directory`, the latest mount first, detaching what is busy.
  */
 export async function unmountWithin(directory: string): Promise<void> {
-  // A target may be covered by several mounts, and one mount may uncover others: repeat until none
-  // is seen.
+  // A target may have several mounts, and unmounting can uncover others: repeat until none is left.
   for (let round = 0; round < 5; round += 1) {
     const targets = (await readMountTable())
       .map(({ mountPoint }) => mountPoint)

@@ -1,4 +1,4 @@
-/** What the storage service asks of a kernel worker. */
+/** The operations of kernel workers on files, devices and file systems. */
 export {
   assignQgroup,
   createQgroup,

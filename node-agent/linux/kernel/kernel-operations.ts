@@ -3,8 +3,8 @@ import * as netOperations from '../net/net-operations.ts';
 import * as peerRouteOperations from '../net/peer-route-operations.ts';
 
 /**
- * Everything a kernel worker can be asked to do. Each is a synchronous function of
- * structured-cloneable arguments that blocks only its own worker.
+ * All operations of a kernel worker: synchronous functions of structured-cloneable arguments that
+ * block only their worker.
  */
 export const kernelOperations = { ...fsOperations, ...netOperations, ...peerRouteOperations } as const;
 

@@ -10,7 +10,7 @@ export interface KernelRequest {
   readonly args: readonly unknown[];
 }
 
-/** An error in a form that survives structured cloning with what the caller classifies it by. */
+/** An error as sent to the main thread, with what callers classify it by. */
 export type KernelError =
   | {
       readonly type: 'sys';
@@ -32,7 +32,7 @@ function describe(error: unknown): KernelError {
   if (isFault(error)) {
     return { type: 'fault', kind: error.kind, message: error.message, fields: error.fields };
   }
-  // A failed call of node:fs: its code would not survive the clone.
+  // An error of node:fs, whose code would be lost in structured cloning.
   if (isErrno(error)) {
     return { type: 'sys', syscall: error.syscall, errno: Math.abs(error.errno), subject: error.path };
   }

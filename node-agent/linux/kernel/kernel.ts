@@ -4,11 +4,11 @@ import type { KernelOperation, KernelOperations } from './kernel-operations.ts';
 import type { KernelError, KernelReply, KernelRequest } from './kernel-worker.ts';
 import { SysError } from '../libc/libc.ts';
 
-/** Runs blocking system calls off the main thread, in the order asked, on one thread of its own. */
+/** Runs blocking system calls on a worker thread, in order of the calls. */
 export interface Kernel extends AsyncDisposable {
   /**
-   * Rejects with the operation's SysError or Fault; a call in flight when the kernel is disposed
-   * rejects too.
+   * Rejects with the operation's SysError or Fault, and when the kernel is disposed during the
+   * call.
    */
   call<O extends KernelOperation>(
     operation: O,
@@ -23,7 +23,7 @@ interface Pending {
   readonly reject: (error: unknown) => void;
 }
 
-/** Starts one worker thread. `name` shows in thread listings; dispose ends the thread. */
+/** Starts a worker thread, listed by `name`. Disposing terminates it. */
 export function startKernel({ name }: { readonly name: string }): Kernel {
   const pending = new Map<number, Pending>();
   const worker = new Worker(new URL(WORKER_FILE, import.meta.url), { name });

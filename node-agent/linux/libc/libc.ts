@@ -2,7 +2,7 @@ import { constants } from 'node:os';
 import koffi from 'koffi';
 
 /**
- * A failed system call: `code` is its errno's name, so that `Fault.from` and callers can classify
+ * A failed system call. `code` is the name of its errno, by which `Fault.from` and callers classify
  * it.
  */
 export class SysError extends Error {
@@ -27,8 +27,8 @@ const NAME_BY_ERRNO = new Map(Object.entries(constants.errno).map(([name, number
 const library = koffi.load(null);
 
 /**
- * The few C library calls that Node does not offer. All of them block and act on the calling
- * thread: use them only inside a kernel worker (`kernel-worker.ts`), never on the main thread.
+ * C library calls that Node does not offer. All block the calling thread: use them only in a kernel
+ * worker (`kernel-worker.ts`).
  */
 export const libc = {
   open: library.func('int open(const char *path, int flags, int mode)'),
@@ -47,7 +47,7 @@ export const libc = {
   chmod: library.func('int chmod(const char *path, unsigned int mode)'),
   getdents64: library.func('int64_t getdents64(int fd, void *buffer, size_t length)'),
   lseek: library.func('int64_t lseek(int fd, int64_t offset, int whence)'),
-  /** The C library has no names for these, or not on every system; each takes its number first. */
+  /** System calls without a C library wrapper on some hosts; the first argument is the number. */
   openat2: library.func('syscall', 'long', ['long', 'int', 'str', 'void *', 'size_t']),
   openTree: library.func('syscall', 'long', ['long', 'int', 'str', 'unsigned int']),
   mountSetattr: library.func('syscall', 'long', ['long', 'int', 'str', 'unsigned int', 'void *', 'size_t']),
@@ -68,11 +68,11 @@ export const libc = {
   setsockopt: library.func(
     'int setsockopt(int fd, int level, int name, const void *value, unsigned int length)',
   ),
-  /** Ends the whole process at once; `process.abort` does not exist in a worker. */
+  /** Aborts the whole process; `process.abort` does not exist in a worker. */
   abort: library.func('void abort()'),
 } as const;
 
-/** Returns `result`, or throws the SysError that errno describes when the call answered -1. */
+/** Returns `result`; throws SysError with the current errno for -1. */
 export function checked(result: number, syscall: string, subject?: string): number {
   if (result >= 0) return result;
   throw new SysError(syscall, koffi.errno(), subject);

@@ -3,15 +3,14 @@ import { deleteGroup, deleteLink, groupLink } from '../netlink/requests.ts';
 import { RouteSocket } from '../netlink/socket.ts';
 
 /**
- * Deletes links with their peers, addresses and routes; absent ones are left out. Resolves when the
- * kernel has finished, which is long after the links are out of sight (see `LinkReaper`). Several
- * are deleted as one link group, so that the kernel waits once for all.
+ * Deletes links with their peers, addresses and routes; absent links are ignored. Resolves when the
+ * kernel has finished, long after the links are invisible (see `LinkReaper`). Several links are
+ * deleted as one group, for which the kernel waits once.
  */
 export async function deleteLinks(names: readonly string[]): Promise<void> {
   const [only] = names;
   if (only === undefined) return;
-  // Group 0 is everybody's default and small ones are the administrator's; a random one is nobody
-  // else's.
+  // Group 0 is the default and small groups are administrators'; a random group is unused.
   const group = randomInt(1 << 24, 2 ** 31 - 1);
   const requests =
     names.length === 1

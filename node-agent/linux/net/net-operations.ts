@@ -29,19 +29,19 @@ import * as request from '../netlink/requests.ts';
 import { RouteSocket } from '../netlink/socket.ts';
 import { openNetns, withNetns } from './netns.ts';
 
-/** Metric of the unreachable routes under the pod ranges: any real route wins. */
+/** Metric of the unreachable routes of the pod ranges: any other route takes precedence. */
 const RANGE_PRIORITY = 4_278_198_272;
 const LOOPBACK_INDEX = 1;
 
-/** The network namespace of the worker's own thread, as `net:[inode]`. */
+/** Returns the network namespace of the worker's thread, as `net:[inode]`. */
 export function currentNetns(): string {
   return readlinkSync('/proc/thread-self/ns/net');
 }
 
 /**
- * Joins a pod to the node: a veth pair, its addresses, routes and permanent neighbours on both
- * sides, the pod's `lo` up. Undoes itself when it fails. Throws `conflict` when a name is taken on
- * either side, `busy` when an index is.
+ * Connects a pod to the node: a veth pair, addresses, routes and permanent neighbours on both
+ * sides, and the pod's `lo` up. Undoes all of it on failure. Throws `conflict` for a taken
+ * interface name, `busy` for a taken index.
  */
 export function attachLink(plan: LinkPlan): void {
   const addresses = plan.addresses.map(requireAddress);
@@ -50,7 +50,7 @@ export function attachLink(plan: LinkPlan): void {
   hostSocket().execute([request.createVeth(end, { ...plan.pod, mtu: plan.mtu }, netns.fd)]);
   try {
     const ipv6 = addresses.some(({ family }) => family === 6);
-    // Before either end is up: no router advertisement of a neighbour is ever believed
+    // Before either end is up, so that no router advertisement of a neighbour is accepted
     // (CVE-2020-10749).
     quietIpv6(plan.host.name, ipv6);
     writeSysctl(`ipv4/conf/${plan.host.name}/rp_filter`, '1');
@@ -78,7 +78,7 @@ function podRequests({ pod }: LinkPlan, addresses: readonly IpAddress[]): Reques
       return [
         request.addAddress({ index, address, prefix: request.hostCidr(address).prefix, scope: 'global' }),
         request.addNeighbour(index, gateway, GATEWAY_MAC),
-        // An IPv6 gateway is on the link by being link-local; an IPv4 one by this route.
+        // An IPv6 gateway is link-local; an IPv4 gateway needs this route.
         ...(family === 4 ? [request.addRoute({ ...route, destination: request.hostCidr(gateway) })] : []),
         request.addRoute({ ...route, destination: { family, base: 0n, prefix: 0 }, gateway }),
       ];
@@ -95,7 +95,7 @@ function hostRequests(plan: LinkPlan, addresses: readonly IpAddress[], ipv6: boo
       ...(ipv6 ? { generateAddresses: false } : {}),
     }),
     ...addresses.flatMap((address) => [
-      // Scope host: the gateway answers, but the node never speaks to the pod from it.
+      // Scope host: the gateway answers, but is never the source of the node's packets to the pod.
       request.addAddress({
         index,
         address: requireAddress(GATEWAYS[address.family]),
@@ -113,7 +113,7 @@ export function hasLink(name: string): boolean {
   return findLink(hostSocket(), name) !== undefined;
 }
 
-/** Reads both sides of a pod link. A namespace that is gone counts as an absent interface. */
+/** Reads both sides of a pod's link. An absent namespace counts as an absent interface. */
 export function observeLink(link: {
   readonly netns: string;
   readonly hostName: string;
@@ -156,7 +156,7 @@ function observePodEnd(path: string, name: string): LinkObservation['pod'] {
   };
 }
 
-/** The node's links whose names begin with `prefix`. */
+/** Lists the node's links whose names start with `prefix`. */
 export function listLinks(prefix: string): readonly LinkState[] {
   return hostSocket()
     .dump(request.dumpRequest('links'))
@@ -164,7 +164,7 @@ export function listLinks(prefix: string): readonly LinkState[] {
     .filter(({ name }) => name.startsWith(prefix));
 }
 
-/** Pod addresses that the node has routes to, with the name of the link they lead to. */
+/** Lists the pod addresses with a route on the node, with the names of the routes' links. */
 export function listPodRoutes(): readonly { readonly address: string; readonly link: string }[] {
   const names = new Map(listLinks('').map(({ index, name }) => [index, name]));
   return readRoutes(hostSocket())
@@ -175,9 +175,7 @@ export function listPodRoutes(): readonly { readonly address: string; readonly l
     });
 }
 
-/**
- * The MTU of the link that the default route leads to, IPv4 first; undefined without such a route.
- */
+/** Returns the MTU of the default route's link, IPv4 first; undefined without a default route. */
 export function readUplinkMtu(): number | undefined {
   const defaults = readRoutes(hostSocket())
     .filter(({ destination, index, type }) => destination.prefix === 0 && index && type !== RTN_UNREACHABLE)
@@ -187,9 +185,8 @@ export function readUplinkMtu(): number | undefined {
 }
 
 /**
- * Lets the node forward, and answers traffic to pod addresses that nobody has with "unreachable"
- * instead of sending it to the default gateway, which would send it back. Ranges that were the
- * node's before are so no more.
+ * Enables forwarding, and adds unreachable routes for pod ranges: packets to unused addresses would
+ * loop between node and default gateway. Removes those of earlier ranges.
  */
 export function ensureForwarding(ranges: readonly Cidr[]): void {
   ensureSysctl('ipv4/ip_forward', '1');
@@ -209,8 +206,8 @@ export function ensureForwarding(ranges: readonly Cidr[]): void {
 }
 
 /**
- * Deletes the routes that `ensureForwarding` made, wherever their ranges were; pod routes go with
- * their links.
+ * Deletes the routes of `ensureForwarding` for all ranges; pods' routes are deleted with their
+ * links.
  */
 export function removeRangeRoutes(): void {
   const ours = readRoutes(hostSocket()).filter(
@@ -224,8 +221,8 @@ function rangeRoute(destination: Cidr): request.RouteRequest {
 }
 
 /**
- * A host that forwards ignores router advertisements unless accept_ra is 2 (ip-sysctl), and would
- * lose its own default route.
+ * A forwarding host ignores router advertisements unless accept_ra is 2 (ip-sysctl), and would lose
+ * its default route.
  */
 function keepRouterAdvertisements(): void {
   for (const link of readdirSync('/proc/sys/net/ipv6/conf')) {
@@ -236,8 +233,7 @@ function keepRouterAdvertisements(): void {
 }
 
 /**
- * For a link that is still down: no IPv6 at all, or IPv6 without router advertisements and address
- * detection.
+ * For a link that is down: disables IPv6, or router advertisements and duplicate address detection.
  */
 function quietIpv6(link: string, ipv6: boolean): void {
   if (!existsSync('/proc/sys/net/ipv6')) return;
@@ -248,11 +244,11 @@ function quietIpv6(link: string, ipv6: boolean): void {
 }
 
 function ensureSysctl(name: string, value: string): void {
-  // A read-only /proc/sys is fine as long as the value is already right.
+  // A read-only /proc/sys is fine if the value is correct.
   if (readFileSync(`/proc/sys/net/${name}`, 'utf8').trim() !== value) writeSysctl(name, value);
 }
 
-/** /proc/sys/net is that of the calling thread's namespace. */
+/** /proc/sys/net belongs to the network namespace of the calling thread. */
 function writeSysctl(name: string, value: string): void {
   try {
     writeFileSync(`/proc/sys/net/${name}`, value);
@@ -287,6 +283,6 @@ function baseOf({ family, base }: Cidr): string {
 
 function requireAddress(text: string): IpAddress {
   const address = parseAddress(text);
-  if (address === undefined) throw new Fault('bug', `${text} is no address`);
+  if (address === undefined) throw new Fault('bug', `${text} is not an IP address`);
   return address;
 }

@@ -7,7 +7,7 @@ const CLONE_NEWNET = 0x40000000;
 const NSFS_MAGIC = 0x6e736673;
 const OWN_NETNS = '/proc/thread-self/ns/net';
 
-/** An open network namespace; disposing closes it. */
+/** An open network namespace. Disposing closes it. */
 export interface NetnsHandle extends Disposable {
   readonly fd: number;
 }
@@ -15,8 +15,8 @@ export interface NetnsHandle extends Disposable {
 let home: number | undefined;
 
 /**
- * Opens the namespace at `path`. Throws `not-found` when nothing, or no namespace, is there, and
- * `precondition` when it is the agent's own: wiring that one as a pod would cut the node off.
+ * Opens the network namespace at `path`. Throws `not-found` if the path is absent or not a network
+ * namespace, `precondition` for the agent's own, which must not be configured as a pod's.
  */
 export function openNetns(path: string): NetnsHandle {
   let fd: number;
@@ -30,7 +30,7 @@ export function openNetns(path: string): NetnsHandle {
   }
   try {
     if (statfsSync(`/proc/thread-self/fd/${fd}`).type !== NSFS_MAGIC) {
-      throw new Fault('not-found', `${path} is no network namespace`, { fields: { netns: path } });
+      throw new Fault('not-found', `${path} is not a network namespace`, { fields: { netns: path } });
     }
     const [opened, own] = [statSync(`/proc/thread-self/fd/${fd}`), statSync(OWN_NETNS)];
     if (opened.ino === own.ino && opened.dev === own.dev) {
@@ -46,9 +46,8 @@ export function openNetns(path: string): NetnsHandle {
 }
 
 /**
- * Runs `work` with this thread in another namespace. `work` is synchronous and starts nothing: a
- * thread or process born meanwhile would stay there for ever. Ends the whole process if the thread
- * cannot come back.
+ * Runs `work` with this thread in another namespace. `work` is synchronous and starts no thread or
+ * process, which would stay in that namespace. Aborts the process if the thread cannot return.
  */
 export function withNetns<T>({ fd }: NetnsHandle, work: () => T): T {
   home ??= openSync(OWN_NETNS, 'r');
@@ -60,7 +59,7 @@ export function withNetns<T>({ fd }: NetnsHandle, work: () => T): T {
   }
 }
 
-/** What identifies the namespace at `path` while it lives, or undefined when none is there. */
+/** Returns the identity of the namespace at `path`; undefined for an absent one. */
 export async function readNetnsId(path: string): Promise<string | undefined> {
   try {
     if ((await statfs(path)).type !== NSFS_MAGIC) return undefined;

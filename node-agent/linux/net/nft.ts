@@ -7,10 +7,7 @@ interface Outcome {
   readonly stderr: string;
 }
 
-/**
- * Runs one transaction. Throws `precondition` with nft's first complaint when it is refused, and
- * then nothing has changed.
- */
+/** Runs one transaction. Throws `precondition` with nft's first error; then nothing has changed. */
 export async function applyNft(script: string): Promise<void> {
   const { status, stderr } = await run(['-f', '-'], script);
   if (status === 0) return;
@@ -20,10 +17,7 @@ export async function applyNft(script: string): Promise<void> {
   });
 }
 
-/**
- * The table as `nft -j list table` shows it, or undefined when it cannot be listed, which is when
- * it is not there.
- */
+/** Returns the table as `nft -j list table` prints it; undefined for an absent table. */
 export async function listNftTable(family: string, name: string): Promise<unknown> {
   const { status, stdout } = await run(['-j', 'list', 'table', family, name]);
   return status === 0 ? (JSON.parse(stdout) as unknown) : undefined;
@@ -42,7 +36,7 @@ function run(args: readonly string[], input = ''): Promise<Outcome> {
       );
     });
     child.on('close', (status) => resolve({ status, ...output }));
-    // nft may end before it has read everything: its exit status says so.
+    // nft may exit before it reads all input: its exit status reports the error.
     child.stdin.on('error', () => undefined);
     child.stdin.end(input);
   });

@@ -11,7 +11,7 @@ import { hostSocket } from './host-socket.ts';
 import { decodeAddress, decodeLink, decodeRoute } from '../netlink/replies.ts';
 import * as request from '../netlink/requests.ts';
 
-/** The node's addresses on links that are up, and its routes to the pods of other nodes. */
+/** Reads the node's addresses on links that are up, and its routes to pods of other nodes. */
 export function readPeerRoutes(): Pick<PeerRouteFacts, 'addresses' | 'present'> {
   const socket = hostSocket();
   const links = socket.dump(request.dumpRequest('links')).map(decodeLink);
@@ -33,8 +33,8 @@ export function readPeerRoutes(): Pick<PeerRouteFacts, 'addresses' | 'present'> 
 }
 
 /**
- * Removes and adds routes to the pods of other nodes, all that can be, and then throws the first
- * refusal. Absent ones are gone.
+ * Removes and adds routes to pods of other nodes; applies all that the kernel accepts, then throws
+ * the first error. Removing an absent route succeeds.
  */
 export function changePeerRoutes({
   add,
@@ -52,7 +52,7 @@ export function changePeerRoutes({
     try {
       socket.execute([request.deleteRoute({ destination, ...way, ...OURS })]);
     } catch (error) {
-      // It went with its link.
+      // The route was deleted with its link.
       if (!isFault(error, 'not-found')) throw error;
     }
   }
@@ -67,6 +67,6 @@ const OURS = { priority: PEER_ROUTE_PRIORITY, protocol: PEER_ROUTE_PROTOCOL };
 
 function parse(text: string): IpAddress {
   const address = parseAddress(text);
-  if (address === undefined) throw new Fault('bug', `${text} is no address`);
+  if (address === undefined) throw new Fault('bug', `${text} is not an IP address`);
   return address;
 }

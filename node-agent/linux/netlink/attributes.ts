@@ -2,15 +2,15 @@ import { endianness } from 'node:os';
 import { Fault } from '../../../src/core/fault.ts';
 import { NLA_F_NESTED, NLA_TYPE_MASK } from './constants.ts';
 
-/** Netlink speaks the byte order of its host. */
+/** Netlink uses the byte order of the host. */
 export const LITTLE_ENDIAN = endianness() === 'LE';
 
-/** One attribute to encode: raw bytes, or attributes nested in it. */
+/** An attribute to encode: bytes, or nested attributes. */
 export type Attribute = readonly [type: number, value: Uint8Array | readonly Attribute[]];
 
 const HEADER_BYTES = 4;
 
-/** Rounds up to the 4 bytes that netlink aligns everything to. */
+/** Rounds up to the 4-byte alignment of netlink. */
 export function align(length: number): number {
   return (length + 3) & ~3;
 }
@@ -25,12 +25,12 @@ export function u32(value: number): Uint8Array {
   return bytes;
 }
 
-/** A NUL-terminated string, as names are written. */
+/** Encodes a NUL-terminated string, as names are. */
 export function text(value: string): Uint8Array {
   return new TextEncoder().encode(`${value}\0`);
 }
 
-/** Bytes of `aa:bb:cc:dd:ee:ff`. */
+/** Parses `aa:bb:cc:dd:ee:ff`. */
 export function macBytes(mac: string): Uint8Array {
   return Uint8Array.from(mac.split(':'), (octet) => Number.parseInt(octet, 16));
 }
@@ -66,8 +66,8 @@ export function concatenate(parts: readonly Uint8Array[]): Uint8Array {
 }
 
 /**
- * Attribute payloads by type, nested flags stripped; the last of a repeated type wins. Throws `bug`
- * on a malformed length.
+ * Parses attributes by type, without nested flags; the last of a repeated type counts. Throws `bug`
+ * for a malformed length.
  */
 export function decodeAttributes(bytes: Uint8Array): ReadonlyMap<number, Uint8Array> {
   const attributes = new Map<number, Uint8Array>();

@@ -20,13 +20,13 @@ import {
 
 const HEADER_BYTES = 16;
 
-/** A request before it has a sequence number. */
+/** A request without its sequence number. */
 export interface Request {
-  /** What it does, for errors: `adding route 10.88.0.2/32`. */
+  /** Describes the request in errors: `adding route 10.88.0.2/32`. */
   readonly what: string;
   readonly type: number;
   readonly flags: number;
-  /** The fixed structure of the type (ifinfomsg, ifaddrmsg, rtmsg, ndmsg). */
+  /** The fixed structure of the message type (ifinfomsg, ifaddrmsg, rtmsg, ndmsg). */
   readonly body: Uint8Array;
   readonly attributes: readonly Attribute[];
 }
@@ -38,10 +38,10 @@ export interface Message {
   readonly payload: Uint8Array;
 }
 
-/** How the kernel answered one request; errno 0 is success. */
+/** The kernel's acknowledgement of one request; errno 0 is success. */
 export interface Acknowledgement {
   readonly errno: number;
-  /** The kernel's own words and the offending byte, where it gives them (extended ACK). */
+  /** The kernel's message and offending offset, if it sent them (extended ACK). */
   readonly message: string | undefined;
   readonly offset: number | undefined;
 }
@@ -57,7 +57,7 @@ export function encodeRequest(request: Request, sequence: number): Uint8Array {
   return bytes;
 }
 
-/** Splits one datagram into its messages. Throws `bug` on a malformed length. */
+/** Splits a datagram into messages. Throws `bug` for a malformed length. */
 export function decodeMessages(bytes: Uint8Array): readonly Message[] {
   const messages: Message[] = [];
   const view = viewOf(bytes);
@@ -78,11 +78,11 @@ export function decodeMessages(bytes: Uint8Array): readonly Message[] {
 }
 
 /**
- * Reads an NLMSG_ERROR: errno, then the request's header (or all of it unless capped), then
- * extended ACK attributes.
+ * Parses NLMSG_ERROR: errno, the request's header (the whole request unless capped), and extended
+ * ACK attributes.
  */
 export function decodeAcknowledgement({ type, flags, payload }: Message): Acknowledgement {
-  if (type !== NLMSG_ERROR) throw new Fault('bug', `netlink message type ${type} is no acknowledgement`);
+  if (type !== NLMSG_ERROR) throw new Fault('bug', `netlink message type ${type} is not an acknowledgement`);
   const view = viewOf(payload);
   const errno = Math.abs(view.getInt32(0, LITTLE_ENDIAN));
   if ((flags & NLM_F_ACK_TLVS) === 0) return { errno, message: undefined, offset: undefined };

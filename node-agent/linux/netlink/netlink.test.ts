@@ -102,7 +102,7 @@ describe.runIf(LITTLE_ENDIAN)('requests', () => {
 });
 
 describe('replies', () => {
-  it('give back what requests for the same objects say', () => {
+  it('decode what requests for the same objects encode', () => {
     expect(
       decodeAddress(
         echo(request.addAddress({ index: 3, address: address('fd00::2'), prefix: 128, scope: 'global' })),
@@ -144,7 +144,7 @@ describe('replies', () => {
     });
   });
 
-  it('of other families and tables are none of ours', () => {
+  it('of other families and tables are ignored', () => {
     const route = echo(request.addRoute({ destination: cidr('10.0.0.0/8'), index: 1, protocol: 2 }));
     const local = route.payload.slice();
     local[4] = 255;
@@ -203,7 +203,7 @@ describe('malformed input', () => {
     ],
     ['an attribute of no length', () => decodeAttributes(bytes('0000 0100'))],
     ['an attribute longer than its message', () => decodeAttributes(bytes('0900 0100 00000000'))],
-  ])('%s is an error and no endless loop', (_, work) => {
+  ])('%s is an error, not an endless loop', (_, work) => {
     let error: unknown;
     try {
       work();

@@ -48,7 +48,7 @@ export function decodeLink({ payload }: Message): LinkState {
   };
 }
 
-/** The address, or undefined for a family that is not ours. */
+/** Returns the address; undefined for a family other than IPv4 and IPv6. */
 export function decodeAddress({ payload }: Message): AddressState | undefined {
   const attributes = decodeAttributes(payload.subarray(8));
   const bytes = attributes.get(k.IFA_LOCAL) ?? attributes.get(k.IFA_ADDRESS);
@@ -60,7 +60,7 @@ export function decodeAddress({ payload }: Message): AddressState | undefined {
   };
 }
 
-/** A route of the main table, or undefined for any other. */
+/** Returns a route of the main table; undefined for other tables. */
 export function decodeRoute({ payload }: Message): RouteState | undefined {
   const [af, prefix = 0, , , table, protocol = 0, , type = 0] = payload;
   const attributes = decodeAttributes(payload.subarray(12));
@@ -80,8 +80,8 @@ export function decodeRoute({ payload }: Message): RouteState | undefined {
 }
 
 /**
- * The neighbour, or undefined for one that is no IP address (bridge forwarding entries come in the
- * same dump).
+ * Returns the neighbour; undefined for one without an IP address (the dump has bridge forwarding
+ * entries).
  */
 export function decodeNeighbour({ payload }: Message): NeighbourState | undefined {
   const attributes = decodeAttributes(payload.subarray(12));

@@ -26,18 +26,15 @@ const REPLACE = CHANGE | k.NLM_F_CREATE | k.NLM_F_REPLACE;
 
 export interface VethEnd {
   readonly name: string;
-  /**
-   * Chosen by the caller, so that further requests can name the link before the kernel has
-   * answered.
-   */
+  /** Chosen by the caller, so that further requests of a batch can refer to the link. */
   readonly index: number;
   readonly mac: string;
   readonly mtu: number;
 }
 
 /**
- * A veth pair whose second end is born in the namespace behind `peerNetnsFd`. Neither end generates
- * IPv6 addresses of its own.
+ * Creates a veth pair whose peer is in the namespace of `peerNetnsFd`. Neither end generates IPv6
+ * addresses.
  */
 export function createVeth(end: VethEnd, peer: VethEnd, peerNetnsFd: number): Request {
   const peerEnd: Attribute[] = [...vethEnd(peer), [k.IFLA_NET_NS_FD, u32(peerNetnsFd)]];
@@ -65,8 +62,8 @@ function vethEnd({ name, mac, mtu }: VethEnd): Attribute[] {
     [k.IFLA_IFNAME, text(name)],
     [k.IFLA_ADDRESS, macBytes(mac)],
     [k.IFLA_MTU, u32(mtu)],
-    // The kernel would make a queue a CPU, each with its files in sysfs; a link without queueing
-    // discipline uses none of them.
+    // Otherwise the kernel creates a queue per CPU with sysfs files, unused without a queueing
+    // discipline.
     [k.IFLA_NUM_TX_QUEUES, u32(1)],
     [k.IFLA_NUM_RX_QUEUES, u32(1)],
   ];
@@ -76,11 +73,11 @@ export interface LinkChange {
   readonly up?: boolean;
   readonly name?: string;
   readonly alias?: string;
-  /** False: the kernel makes no link-local address by itself. */
+  /** False: the kernel generates no link-local address. */
   readonly generateAddresses?: boolean;
 }
 
-/** Changes the link of `index` in one request. */
+/** Changes the link `index` in one request. */
 export function changeLink(index: number, { up, name, alias, generateAddresses }: LinkChange): Request {
   const attributes: Attribute[] = [];
   if (name !== undefined) attributes.push([k.IFLA_IFNAME, text(name)]);
@@ -98,7 +95,7 @@ export function changeLink(index: number, { up, name, alias, generateAddresses }
   };
 }
 
-/** Deletes the link of this name, and with it its peer. */
+/** Deletes the link of this name and its peer. */
 export function deleteLink(name: string): Request {
   return {
     what: `deleting link ${name}`,
@@ -109,7 +106,7 @@ export function deleteLink(name: string): Request {
   };
 }
 
-/** Makes the link of this name a member of a link group. */
+/** Assigns the link of this name to a link group. */
 export function groupLink(name: string, group: number): Request {
   return {
     what: `grouping link ${name}`,
@@ -123,7 +120,7 @@ export function groupLink(name: string, group: number): Request {
   };
 }
 
-/** Deletes every link of a group. */
+/** Deletes all links of a group. */
 export function deleteGroup(group: number): Request {
   return {
     what: `deleting link group ${group}`,
@@ -138,13 +135,13 @@ export interface AddressRequest {
   readonly index: number;
   readonly address: IpAddress;
   readonly prefix: number;
-  /** `host`: never chosen as a source towards others. */
+  /** `host`: never selected as a source address for other hosts. */
   readonly scope: 'global' | 'link' | 'host';
 }
 
 /**
- * Adds an address without duplicate address detection, which would keep an IPv6 address unusable
- * for over a second.
+ * Adds an address without duplicate address detection, which delays an IPv6 address by over a
+ * second.
  */
 export function addAddress({ index, address, prefix, scope }: AddressRequest): Request {
   const bytes = addressBytes(address);
@@ -169,12 +166,12 @@ const SCOPES = { global: k.RT_SCOPE_UNIVERSE, link: k.RT_SCOPE_LINK, host: k.RT_
 
 export interface RouteRequest {
   readonly destination: Cidr;
-  /** Absent: traffic to the destination is answered as unreachable. */
+  /** Absent: an unreachable route. */
   readonly index?: number;
-  /** On the link of `index`, whatever the addresses there. */
+  /** The gateway is on the link `index`, regardless of its addresses. */
   readonly gateway?: IpAddress;
   readonly priority?: number;
-  /** Who made it (`ip route` shows `proto`). */
+  /** Origin of the route (`proto` of `ip route`). */
   readonly protocol: number;
 }
 
@@ -210,12 +207,12 @@ function routeRequest(route: RouteRequest): Omit<Request, 'what' | 'flags'> {
   return { type: k.RTM_NEWROUTE, body, attributes };
 }
 
-/** A route to one address. */
+/** Adds a route to one address. */
 export function hostCidr({ family, value }: IpAddress): Cidr {
   return { family, base: value, prefix: addressBits(family) };
 }
 
-/** A neighbour that is never asked for and never expires. */
+/** Adds a permanent neighbour, which is never resolved. */
 export function addNeighbour(index: number, address: IpAddress, mac: string): Request {
   const body = new Uint8Array(12);
   body[0] = af(address.family);
@@ -233,7 +230,7 @@ export function addNeighbour(index: number, address: IpAddress, mac: string): Re
   };
 }
 
-/** Asks for every object of one kind. */
+/** Requests all objects of one kind. */
 export function dumpRequest(kind: 'links' | 'addresses' | 'routes' | 'neighbours'): Request {
   const shapes = {
     links: [k.RTM_GETLINK, 16],
@@ -251,7 +248,7 @@ export function dumpRequest(kind: 'links' | 'addresses' | 'routes' | 'neighbours
   };
 }
 
-/** Asks for one link by name. */
+/** Requests one link by name. */
 export function getLink(name: string): Request {
   return {
     what: `reading link ${name}`,
@@ -271,7 +268,7 @@ function ifinfomsg(link: { index: number; flags?: number; change?: number }): Ui
   return body;
 }
 
-/** VETH_INFO_PEER holds an ifinfomsg followed by attributes. */
+/** VETH_INFO_PEER is an ifinfomsg followed by attributes. */
 function nestedLink(index: number, attributes: readonly Attribute[]): Uint8Array {
   return concatenate([ifinfomsg({ index }), encodeAttributes(attributes)]);
 }

@@ -18,16 +18,13 @@ const NETLINK_EXT_ACK = 11;
 const SOL_SOCKET = 1;
 const SO_RCVTIMEO = 20;
 const MSG_TRUNC = 0x20;
-/**
- * The kernel has queued its answer before send returns; this only bounds what a kernel bug could
- * cost.
- */
+/** Limits a receive: the kernel queues its answer before send(2) returns. */
 const RECEIVE_TIMEOUT_S = 10;
-/** Dumps come in datagrams of at most 32 KiB (NLMSG_GOODSIZE and netlink_dump). */
+/** Dump datagrams have at most 32 KiB (NLMSG_GOODSIZE and netlink_dump). */
 const BUFFER_BYTES = 64 * 1024;
 const DUMP_ATTEMPTS = 8;
 
-/** One refused request of a batch. */
+/** A refused request of a batch. */
 export class NetlinkFault extends Fault {
   readonly errno: number;
 
@@ -56,9 +53,8 @@ const KIND_BY_CODE: Readonly<Record<string, FaultKind>> = {
 };
 
 /**
- * A routing netlink socket. It belongs for ever to the network namespace in which its thread was
- * when it was opened, so it may be used from anywhere later. All but `submit` blocks: for kernel
- * workers.
+ * A routing netlink socket, bound to the network namespace in which its thread opened it, so it can
+ * be used from any namespace later. All methods but `submit` block: for kernel workers.
  */
 export class RouteSocket implements Disposable {
   readonly #fd: number;
@@ -100,9 +96,9 @@ export class RouteSocket implements Disposable {
   }
 
   /**
-   * Sends all requests in one datagram and reads all answers. The kernel goes on after a refused
-   * request, so the caller undoes the whole. Throws the first refusal. Messages that are no
-   * acknowledgement (of `getLink`) are returned.
+   * Sends all requests in one datagram and reads all answers. The kernel continues after a refused
+   * request, so the caller undoes the whole batch. Throws the first refusal. Returns messages other
+   * than acknowledgements (of `getLink`).
    */
   execute(requests: readonly Request[]): readonly Message[] {
     if (requests.length === 0) return [];
@@ -113,8 +109,8 @@ export class RouteSocket implements Disposable {
   }
 
   /**
-   * As `execute`, but waits for the kernel in a thread of Node's pool, so it may be used on the
-   * main thread; returns every refusal. One call at a time on one socket.
+   * Sends as `execute` does, but waits in Node's thread pool, so the main thread may use it.
+   * Returns all refusals. One call at a time per socket.
    */
   async submit(requests: readonly Request[]): Promise<readonly NetlinkFault[]> {
     const first = this.#sequence + 1;
@@ -131,8 +127,9 @@ export class RouteSocket implements Disposable {
         },
       );
     });
-    if (sent !== datagram.length) throw new Fault('unavailable', 'the kernel takes no netlink requests');
-    // The answers were queued before the send returned: reading them does not block.
+    if (sent !== datagram.length)
+      throw new Fault('unavailable', 'the kernel does not accept netlink requests');
+    // The answers were queued before send(2) returned: reading does not block.
     return this.#collect(first, requests).refusals;
   }
 
@@ -144,7 +141,7 @@ export class RouteSocket implements Disposable {
         const request = requests[message.sequence - first];
         if (request === undefined) continue;
         if (message.type !== k.NLMSG_ERROR) {
-          // The receive buffer is used again: keep a copy.
+          // Copied, because the receive buffer is reused.
           data.push({ ...message, payload: message.payload.slice() });
           continue;
         }
@@ -156,13 +153,13 @@ export class RouteSocket implements Disposable {
     return { data, refusals };
   }
 
-  /** Reads a whole dump; one that the kernel calls inconsistent (NLM_F_DUMP_INTR) is read again. */
+  /** Reads a complete dump, and repeats one that changed meanwhile (NLM_F_DUMP_INTR). */
   dump(request: Request): readonly Message[] {
     for (let attempt = 0; attempt < DUMP_ATTEMPTS; attempt += 1) {
       const { messages, interrupted } = this.#dumpOnce(request);
       if (!interrupted) return messages;
     }
-    throw new Fault('busy', `${request.what}: the state changed during each of ${DUMP_ATTEMPTS} readings`);
+    throw new Fault('busy', `${request.what}: the state changed during each of ${DUMP_ATTEMPTS} dumps`);
   }
 
   #dumpOnce(request: Request): { readonly messages: Message[]; readonly interrupted: boolean } {
@@ -190,7 +187,7 @@ export class RouteSocket implements Disposable {
     return first;
   }
 
-  /** Numbers the requests and joins them. */
+  /** Numbers and concatenates the requests. */
   #encode(requests: readonly Request[]): Uint8Array {
     return concatenate(requests.map((request) => encodeRequest(request, ++this.#sequence)));
   }

@@ -25,7 +25,7 @@ describe('cgroups of version 2', () => {
     await put('init.scope/cgroup.procs');
   });
 
-  it('are limited at the top, for all below together', async () => {
+  it('are limited at the top level, for all descendants', async () => {
     const cgroups = await findIoCgroups(root);
     expect(cgroups?.isFlat).toBe(false);
     const groups = (await cgroups?.list()) ?? [];
@@ -35,12 +35,12 @@ describe('cgroups of version 2', () => {
     expect(await textOf('kubepods.slice/kubepods-burstable.slice/io.max')).toBe('');
   });
 
-  it('that go meanwhile are no failure', async () => {
+  it('that are removed meanwhile are ignored', async () => {
     const cgroups = await findIoCgroups(root);
-    await cgroups?.limit(join(root, 'gone.slice'), '7:3', { readIOPS: 100n });
+    await cgroups?.limit(join(root, 'absent.slice'), '7:3', { readIOPS: 100n });
   });
 
-  it('limit nothing without the io controller, and without one that has the file', async () => {
+  it('do not support limits without the io controller, or without io.max', async () => {
     await put('cgroup.controllers', 'cpu memory\n');
     expect(await findIoCgroups(root)).toBeUndefined();
     await put('cgroup.controllers', 'io\n');
@@ -55,7 +55,7 @@ describe('cgroups of version 1', () => {
     for (const file of FILES) await put(`${path}/blkio.throttle.${file}`);
   };
 
-  it('are limited one by one, the root as well', async () => {
+  it('are limited individually, including the root', async () => {
     for (const path of ['blkio', 'blkio/kubepods', 'blkio/kubepods/pod1', 'blkio/kubepods/pod1/main']) {
       await group(path);
     }
@@ -69,7 +69,7 @@ describe('cgroups of version 1', () => {
     expect(await textOf('blkio/kubepods/pod1/main/blkio.throttle.write_bps_device')).toBe('7:3 0');
   });
 
-  it('limit nothing where the kernel has no throttling', async () => {
+  it('do not support limits without blkio.throttle', async () => {
     await put('blkio/blkio.weight');
     expect(await findIoCgroups(root)).toBeUndefined();
   });

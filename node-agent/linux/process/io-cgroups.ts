@@ -4,31 +4,31 @@ import { join } from 'node:path';
 import { type CgroupWrite, planBlkioThrottle, planIoMax } from '../../../src/core/volumes/io-limits.ts';
 import type { VolumeAttributes } from '../../../src/core/volumes/volume-attributes.ts';
 
-/** The cgroups of the machine, as far as they bound the I/O of a device. */
+/** The host's cgroups that limit the I/O of block devices. */
 export interface IoCgroups {
   /**
-   * True where a limit counts in one cgroup alone (version 1): those made later have to be found.
-   * Else (version 2) those at the top bound all that is below them together, now and later.
+   * True for version 1, where a limit applies to one cgroup alone, so new cgroups need it as well.
+   * In version 2, limits of top-level cgroups apply to all their descendants.
    */
   readonly isFlat: boolean;
-  /** Directories of the cgroups that limits have to be set in. */
+  /** Lists the directories of the cgroups in which to set limits. */
   list(): Promise<readonly string[]>;
-  /**
-   * Sets or lifts the limits of a device (`MAJOR:MINOR`) in one of them. A cgroup or a device that
-   * went meanwhile is fine.
-   */
+  /** Sets or removes the limits of a device (`MAJOR:MINOR`) in a cgroup. Either may be absent. */
   limit(group: string, device: string, attributes: VolumeAttributes): Promise<void>;
 }
 
 /**
- * Gone in between: ENOENT for the directory, ENODEV for a cgroup that is being removed and for a
- * device that nobody has.
+ * Errors of absent cgroups and devices: ENOENT for the directory; ENODEV for a cgroup being
+ * removed, and for an unused device number.
  */
 const WENT = new Set(['ENOENT', 'ENODEV', 'ENXIO']);
 const V1_FILE = 'blkio.throttle.write_bps_device';
 const V2_FILE = 'io.max';
 
-/** The cgroups mounted at `root`; undefined where the kernel limits no I/O by them. */
+/**
+ * Opens the cgroups mounted at `root`; undefined if the kernel does not support I/O limits by
+ * cgroup.
+ */
 export async function findIoCgroups(root: string): Promise<IoCgroups | undefined> {
   const controllers = await readFile(join(root, 'cgroup.controllers'), 'utf8').catch(absent);
   if (controllers !== undefined) {
@@ -40,7 +40,7 @@ export async function findIoCgroups(root: string): Promise<IoCgroups | undefined
   }
   const blkio = join(root, 'blkio');
   if ((await stat(join(blkio, V1_FILE)).catch(absent)) === undefined) return undefined;
-  // With the root, which stands for what the kernel writes back on behalf of everybody.
+  // Includes the root, which the kernel charges with writeback on behalf of all.
   return { isFlat: true, list: () => listTree(blkio), limit: limitBy(planBlkioThrottle) };
 }
 
@@ -57,7 +57,7 @@ function limitBy(plan: (device: string, attributes: VolumeAttributes) => CgroupW
   };
 }
 
-/** The cgroups right below the root that have the file: the root itself has none in version 2. */
+/** Lists the children of the root that have the file: in version 2 the root has none. */
 async function listTop(root: string): Promise<string[]> {
   const groups: string[] = [];
   for (const entry of await readdir(root, { withFileTypes: true })) {
@@ -71,7 +71,7 @@ async function listTop(root: string): Promise<string[]> {
 
 async function listTree(root: string): Promise<string[]> {
   const found = [root];
-  // Grows while it is walked.
+  // The list grows while it is walked.
   for (const group of found) {
     const entries = await readdir(group, { withFileTypes: true }).catch(absent);
     for (const entry of entries ?? []) if (entry.isDirectory()) found.push(join(group, entry.name));

@@ -11,8 +11,8 @@ import type { BlockMap } from '../contract/block-map.ts';
 const ATTEMPTS = 5;
 
 /**
- * Yields the ranges in which two files may differ, list by list, with the extents of the newer file.
- * Without a base: the ranges that hold data.
+ * Yields the ranges in which two files may differ, list by list, with the extents of the newer
+ * file. Without a base: the ranges that hold data.
  */
 export async function* changedLists(
   base: BlockMap | undefined,
@@ -33,8 +33,9 @@ async function readAlone(target: BlockMap, from: bigint): Promise<readonly [Exte
 }
 
 /**
- * Reads the same stretch of both files. The same location on disk means the same data only while the
- * file system does not move the base (a btrfs balance does), so the base is read before and after.
+ * Reads the same stretch of both files. The same location on disk means the same data only while
+ * the file system does not move the base (a btrfs balance does), so the base is read before and
+ * after.
  */
 async function readBoth(
   base: BlockMap,

@@ -12,7 +12,10 @@ import {
   type StreamHeader,
 } from '../contract/content-transfer.ts';
 
-/** Creates the file of a snapshot, as a copy of `parentId` if given; it is visible once `fill` wrote it. */
+/**
+ * Creates the file of a snapshot, as a copy of `parentId` if given; it is visible once `fill` wrote
+ * it.
+ */
 export type MakeFile = (
   id: string,
   content: { readonly sizeBytes: bigint; readonly parentId: string | undefined },

@@ -2,7 +2,7 @@ import { describe } from 'vitest';
 import { describeBackend } from '../../../test/contracts/volume-backend.ts';
 import { FakePool } from '../../../test/fakes/fake-storage.ts';
 
-describe('the fake pool keeps the contract of a volume backend', () => {
+describe('the fake pool fulfils the contract of a volume backend', () => {
   const pool = new FakePool();
   describeBackend(() => ({
     pool,

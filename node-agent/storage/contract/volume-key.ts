@@ -12,7 +12,10 @@ const KEY_BYTES = 64;
 const SALT_BYTES = 16;
 /** 32 MiB and about 0.1 s per guess of a passphrase. Fixed: another cost derives another key. */
 const COST = { N: 2 ** 15, r: 8, p: 1, maxmem: 64 << 20 };
-/** fscrypt derives a key's identifier by HKDF-SHA512 without a salt, with this info (fs/crypto/hkdf.c). */
+/**
+ * fscrypt derives a key's identifier by HKDF-SHA512 without a salt, with this info
+ * (fs/crypto/hkdf.c).
+ */
 const IDENTIFIER_INFO = Buffer.from('fscrypt\0\x01', 'latin1');
 const IDENTIFIER_BYTES = 16;
 

@@ -36,7 +36,7 @@ function closed({ pools }: World): PoolSet {
   return { get: (name) => pools.get(name), states: () => states };
 }
 
-it('a volume that is well is in no list', async () => {
+it('a healthy volume is not listed', async () => {
   const { storage, id } = await startWorld();
   expect(await storage.health.checkVolume(id)).toEqual([]);
   expect(await storage.health.listUnhealthy()).toEqual([]);
@@ -73,7 +73,7 @@ it('an unknown volume is not found', async () => {
   await expect(storage.health.checkVolume('../../etc')).rejects.toMatchObject({ kind: 'not-found' });
 });
 
-it('data that went away by itself is a loss', async () => {
+it('missing data is data loss', async () => {
   const { storage, pool, id } = await startWorld();
   pool.volumes.delete(id);
   expect(await storage.health.checkVolume(id)).toMatchObject([
@@ -82,7 +82,7 @@ it('data that went away by itself is a loss', async () => {
   expect(await storage.health.listUnhealthy()).toMatchObject([{ id, problems: [{ reason: 'DataMissing' }] }]);
 });
 
-it('a volume that is merely not counted is no loss', async () => {
+it('a volume without a quota is not data loss', async () => {
   const { records, pool, id } = await startWorld();
   const backend = {
     ...pool.backend,
@@ -99,7 +99,7 @@ it('a volume that is merely not counted is no loss', async () => {
   expect(await health.check(id)).toMatchObject([{ status: 'degraded', reason: 'QuotaInconsistent' }]);
 });
 
-it('a volume that is deleted while it is looked at is not found, and no loss', async () => {
+it('a volume that is deleted during the check is not-found, not data loss', async () => {
   const { records, pools, storage, id } = await startWorld();
   const readMounts = async (): Promise<readonly MountEntry[]> => {
     if (records.volumes.has(id)) await storage.volumes.delete(id);
@@ -110,7 +110,7 @@ it('a volume that is deleted while it is looked at is not found, and no loss', a
   expect(await health.list()).toEqual([]);
 });
 
-it('a pool that is away makes its volumes inaccessible, and loses none', async () => {
+it('a pool that is not open makes its volumes inaccessible, without data loss', async () => {
   const world = await startWorld();
   const health = new VolumeHealth({ records: world.records, pools: closed(world) });
   expect(await health.check(world.id)).toMatchObject([
@@ -121,14 +121,14 @@ it('a pool that is away makes its volumes inaccessible, and loses none', async (
   ]);
 });
 
-it('a pool that nobody configures any more is told while volumes are in it', async () => {
+it('a pool that is not configured any more is reported while it has volumes', async () => {
   const { records, id } = await startWorld();
   const health = new VolumeHealth({ records, pools: fixedPools([]) });
   expect(await health.check(id)).toMatchObject([{ reason: 'PoolUnavailable' }]);
   expect(await health.checkPools()).toMatchObject([{ status: 'unreachable' }]);
 });
 
-it('a volume that was published and is no longer mounted is told to who asks for that path', async () => {
+it('a volume that is published but not mounted is reported for that path', async () => {
   const { storage, pool, id } = await startWorld();
   await storage.staging.stage(id, '/staging');
   const access = { flags: [], readonly: false, accessMode: 'SINGLE_NODE_WRITER' } as const;
@@ -144,7 +144,7 @@ it('a volume that was published and is no longer mounted is told to who asks for
   expect(await storage.health.checkVolume(id, '/pods/b')).toEqual([]);
 });
 
-it('a file system that turned read-only is told, a read-only mount is not', async () => {
+it('a file system that became read-only is reported, a read-only mount is not', async () => {
   const { storage, records, pools, id } = await startWorld();
   await storage.staging.stage(id, '/staging');
   const access = { flags: [], readonly: true, accessMode: 'SINGLE_NODE_WRITER' } as const;
@@ -165,7 +165,7 @@ it('a file system that turned read-only is told, a read-only mount is not', asyn
   expect(await health.check(id)).toMatchObject([{ status: 'degraded', reason: 'FilesystemReadOnly' }]);
 });
 
-it('a record that cannot be read is a volume that cannot be used', async () => {
+it('a record that cannot be read makes its volume inaccessible', async () => {
   const { records, pools } = await startWorld();
   const id = `vol-${'a'.repeat(24)}`;
   const quarantined = [

@@ -58,7 +58,7 @@ describe('a volume with limits', () => {
     expect([...cgroups.limits, ...limitedDevices()]).toEqual([]);
   });
 
-  it('gets others while it is staged, and none at last', async () => {
+  it('gets other limits while it is staged, and finally none', async () => {
     const { cgroups, pool, start } = createMachine();
     const storage = await start();
     const { id } = await create(storage, 'v');
@@ -96,7 +96,7 @@ describe('a volume with limits', () => {
     expect([...cgroups.limits]).toEqual([['/ 7:9', SLOW]]);
   });
 
-  it('leaves none to who has its device after a crash', async () => {
+  it('leaves no limits to the next user of its device after a crash', async () => {
     const { cgroups, pool, start } = createMachine();
     const storage = await start();
     const { id } = await create(storage, 'v', SLOW);
@@ -110,7 +110,7 @@ describe('a volume with limits', () => {
     expect(cgroups.limits.size).toBe(0);
   });
 
-  it('is not staged where the kernel does not take them', async () => {
+  it('is not staged if the kernel refuses them', async () => {
     const { cgroups, pool, start } = createMachine();
     const storage = await start();
     const { id } = await create(storage, 'v', SLOW);
@@ -120,7 +120,7 @@ describe('a volume with limits', () => {
     expect(storage.volumes.get(id).staged).toEqual([]);
   });
 
-  it('has them in cgroups that are made later', async () => {
+  it('has them in cgroups that are created later', async () => {
     const { cgroups, pool, start } = createMachine();
     const storage = await start();
     const { id } = await create(storage, 'v', SLOW);
@@ -135,10 +135,14 @@ describe('a volume with limits', () => {
   });
 });
 
-describe('limits that cannot be', () => {
+describe('limits that are not supported', () => {
   it.each([
-    ['Filesystem', SLOW, 'pool default (btrfs) cannot set writeBandwidth of a Filesystem volume; the I/O of'],
-    ['Block', { quotaInodes: 100n }, 'cannot set quotaInodes of a Block volume; the number of inodes'],
+    [
+      'Filesystem',
+      SLOW,
+      'pool default (btrfs) does not support writeBandwidth of a Filesystem volume; I/O limits',
+    ],
+    ['Block', { quotaInodes: 100n }, 'does not support quotaInodes of a Block volume; quotaInodes needs'],
   ] as const)('are refused for a %s volume on btrfs', async (volumeMode, attributes, message) => {
     const cgroups = new FakeCgroups();
     const devices = { read: async () => new Map<string, string>(), write: async () => undefined };
@@ -159,7 +163,7 @@ describe('limits that cannot be', () => {
     expect(storage.volumes.get(id).attributes).toBeUndefined();
   });
 
-  it('are refused on a machine without cgroups that limit I/O', async () => {
+  it('are refused on a host without cgroups that limit I/O', async () => {
     const pool = new FakePool({ quotaMode: 'file' });
     const storage = await startStorage([pool], openFakeRecords(createFakeDisk()), {});
     await expect(create(storage, 'v', SLOW)).rejects.toMatchObject({ kind: 'invalid' });
@@ -168,7 +172,7 @@ describe('limits that cannot be', () => {
   });
 });
 
-it('a new volume with limits goes to a pool that can hold them', async () => {
+it('a new volume with limits is created in a pool that supports them', async () => {
   const cgroups = new FakeCgroups();
   const devices = { read: async () => new Map<string, string>(), write: async () => undefined };
   const large = new FakePool({ name: 'large', totalBytes: 100n << 30n });

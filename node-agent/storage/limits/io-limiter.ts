@@ -47,13 +47,18 @@ export class IoLimiter {
     );
   }
 
-  /** Resolves when the limits recorded at the time of the call are set; concurrent calls share a pass. */
+  /**
+   * Resolves when the limits recorded at the time of the call are set; concurrent calls share a
+   * pass.
+   */
   async refresh(): Promise<void> {
     this.#next ??= this.#after(this.#running);
     await this.#next;
   }
 
-  /** Removes the limits of a volume without a device. `run` repairs a failure: the device is unused. */
+  /**
+   * Removes the limits of a volume without a device. `run` repairs a failure: the device is unused.
+   */
   async lift({ id, attributes = {} }: Volume): Promise<void> {
     if (!limitsIo(attributes)) return;
     await this.refresh().catch((err: unknown) => {

@@ -17,8 +17,9 @@ const record = z.strictObject({
 });
 
 /**
- * Opens the record below `stateDir`. A loop device keeps its limits when it is detached, and its next
- * user would inherit them, so limits left by a crash must be removed. A reboot removes all limits.
+ * Opens the record below `stateDir`. A loop device keeps its limits when it is detached, and its
+ * next user would inherit them, so limits left by a crash must be removed. A reboot removes all
+ * limits.
  */
 export async function openLimitedDevices(
   { stateDir }: { readonly stateDir: string },

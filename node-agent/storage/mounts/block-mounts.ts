@@ -58,7 +58,9 @@ export class BlockMounts implements ModeMounts {
     if (device !== undefined) await this.#kernel.call('flushDevice', device.path);
   }
 
-  /** The device's content belongs to the pod: a copy is crash-consistent, with all completed writes. */
+  /**
+   * The device's content belongs to the pod: a copy is crash-consistent, with all completed writes.
+   */
   async freeze(volume: VolumeShape): Promise<AsyncDisposable> {
     await this.flush(volume);
     return { async [Symbol.asyncDispose]() {} };

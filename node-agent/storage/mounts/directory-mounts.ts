@@ -11,7 +11,9 @@ export interface DirectoryMountsOptions {
   readonly root: number;
   /** Returns the path of a volume's directory, below `root`. */
   readonly pathOf: (id: string) => string;
-  /** Reads the usage of a volume's directory from the kernel; absent where the pool accounts for it. */
+  /**
+   * Reads the usage of a volume's directory from the kernel; absent where the pool accounts for it.
+   */
   readonly readStats?: (id: string) => Promise<FilesystemStats | undefined>;
 }
 

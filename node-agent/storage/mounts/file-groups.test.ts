@@ -41,14 +41,14 @@ function setup(answer: unknown) {
   return { kernel, threads, groups: new FileGroups({ kernel, startKernel, logger: silentLogger }) };
 }
 
-test('a volume with few files takes no thread of its own', async () => {
+test('a volume with few files uses the shared worker', async () => {
   const { kernel, threads, groups } = setup(true);
   await groups.ensure(files('v'), 2000);
   expect(kernel.calls).toEqual([['ensureFileGroup', 7, 'volumes/v', 2000, 512]]);
   expect(threads).toEqual([]);
 });
 
-test('volumes with many files take a thread each, four at a time, and the others come after them', async () => {
+test('volumes with many files use a worker each, four at a time, and the others wait', async () => {
   const { threads, groups } = setup(false);
   const walks = ['a', 'b', 'c', 'd', 'e', 'f'].map((id) => groups.ensure(files(id), 2000));
   await expect.poll(() => threads.length).toBe(4);
@@ -65,7 +65,7 @@ test('volumes with many files take a thread each, four at a time, and the others
   expect(threads.every(({ hasEnded }) => hasEnded)).toBe(true);
 });
 
-test('closing a pool ends its walks, and those that wait do not begin', async () => {
+test('closing a pool ends its walks, and waiting ones do not start', async () => {
   const { threads, groups } = setup(false);
   const walks = Promise.allSettled(['a', 'b', 'c', 'd', 'e'].map((id) => groups.ensure(files(id), 2000)));
   await expect.poll(() => threads.length).toBe(4);
@@ -80,7 +80,7 @@ test.each([
   ['ENOSPC', 'exhausted', 'full'],
   ['EDQUOT', 'exhausted', 'full'],
   ['EIO', 'bug', ''],
-] as const)('%s is told with the volume and the path in it', async (code, kind, advice) => {
+] as const)('%s is reported with the volume and the path', async (code, kind, advice) => {
   const { groups } = setup(new SysError('chmod', constants.errno[code], 'db/wal'));
   await expect(groups.ensure(files('vol-1'), 2000)).rejects.toMatchObject({
     kind,

@@ -1,7 +1,9 @@
 import type { BigIntStatsFs } from 'node:fs';
 import type { FilesystemStats } from '../contract/volume-mounts.ts';
 
-/** Converts the result of statfs(2) to bytes; without inodes if the file system allocates on demand. */
+/**
+ * Converts the result of statfs(2) to bytes; without inodes if the file system allocates on demand.
+ */
 export function filesystemStats({
   blocks,
   bfree,

@@ -32,7 +32,7 @@ const shape = (volumeMode: VolumeMode): VolumeShape =>
   ({ id: 'vol-1', sizeBytes: 1n, volumeMode, fsType: undefined }) satisfies VolumeShape;
 const PLAN = { readonly: false, set: 0n, clear: 0n };
 
-test('each volume is left to the mounts of its mode', async () => {
+test('each volume is handled by the mounts of its mode', async () => {
   const told: string[] = [];
   const mounts = mountsByMode({ Filesystem: telling('Filesystem', told), Block: telling('Block', told) });
   await mounts.attach(shape('Block'));

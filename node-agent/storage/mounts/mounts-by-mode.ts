@@ -12,7 +12,9 @@ export interface ModeMounts extends VolumeAttachment, WriteBarrier {
   readonly targets: VolumeTargets;
 }
 
-/** Returns mounts that dispatch by volume mode. Throws `unsupported` for a mode that is not given. */
+/**
+ * Returns mounts that dispatch by volume mode. Throws `unsupported` for a mode that is not given.
+ */
 export function mountsByMode(mounts: Readonly<Partial<Record<VolumeMode, ModeMounts>>>): VolumeMounts {
   const of = ({ id, volumeMode }: VolumeShape): ModeMounts => {
     const found = mounts[volumeMode];

@@ -5,7 +5,7 @@ import { createFakeDisk, FakePool, openFakeRecords, startStorage } from '../../.
 
 const wanted = (name: string) => ({ name, pool: undefined, range: ANY_SIZE, source: undefined });
 
-it('a volume that cannot be removed yet keeps its record, and no other volume from service', async () => {
+it('a volume that cannot be removed yet keeps its record, and does not affect other volumes', async () => {
   const [pool, disk] = [new FakePool(), createFakeDisk()];
   const start = () => startStorage([pool], openFakeRecords(disk));
   const before = await start();

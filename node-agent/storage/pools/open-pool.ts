@@ -48,8 +48,8 @@ const OPEN: Readonly<
 const UMOUNT_NOFOLLOW = 8;
 
 /**
- * Opens a pool: creates a new one, or finds the one that was in service. Throws `precondition`, with
- * nothing written, for a file system or directory that is not this pool.
+ * Opens a pool: creates a new one, or finds the one that was in service. Throws `precondition`,
+ * with nothing written, for a file system or directory that is not this pool.
  */
 export async function openPool(
   { stateDir, ...spec }: PoolSpec & { readonly stateDir: string },

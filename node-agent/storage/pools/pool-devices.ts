@@ -17,28 +17,27 @@ export interface DevicesSource {
   readonly devices: readonly string[];
   readonly mountPoint: string;
   /**
-   * UUID of the file system that was in service under this name before; NO_UUID where the kernel
-   * did not tell, and the marker decides.
+   * UUID of the file system that was in service under this name; NO_UUID if the kernel did not
+   * report it, and the marker decides.
    */
   readonly knownUuid: string | undefined;
   readonly types: readonly FsType[];
   readonly options: readonly string[];
 }
 
-/** One device and what is on it. */
+/** One device and its content. */
 interface Candidate {
   readonly path: string;
-  /** Name of what was found; undefined for an empty one that nobody uses. */
+  /** What was found on the device; undefined for an empty, unused one. */
   readonly found: string | undefined;
-  /** Of a file system that we may have made. */
+  /** Label and UUID match a file system that the agent may have created. */
   readonly ours: { readonly type: FsType; readonly uuid: string } | undefined;
 }
 
 /**
- * Ensures that the devices of a pool are mounted, and formats them when all are empty and the pool
- * is new. A device that carries any signature, is in use, or is not all zeros at both ends is never
- * written to: throws `precondition` that names each. Empty devices that turn up later are added to
- * a btrfs.
+ * Ensures that the devices of a pool are mounted. Formats them if all are empty and the pool is
+ * new. Never writes to a device with any signature, in use, or without zeros at both ends: throws
+ * `precondition`, which names each. Adds empty devices that appear later to a btrfs.
  */
 export async function ensurePoolDevices(
   source: DevicesSource,
@@ -54,7 +53,7 @@ export async function ensurePoolDevices(
   if (first?.ours !== undefined) {
     const { type } = first.ours;
     if (!types.includes(type) || members.some(({ ours }) => ours?.uuid !== first.ours?.uuid)) {
-      throw refusal(pool, 'the devices hold file systems that do not belong together', candidates);
+      throw refusal(pool, 'the devices hold different file systems', candidates);
     }
     if ((await mountedAt(mountPoint)) === undefined) {
       const paths = members.map(({ path }) => path);
@@ -64,29 +63,25 @@ export async function ensurePoolDevices(
     return type;
   }
   if (knownUuid !== undefined) {
-    throw refusal(
-      pool,
-      `none of its devices holds file system ${knownUuid}, which was in service`,
-      candidates,
-    );
+    throw refusal(pool, `none of its devices has file system ${knownUuid} of the pool`, candidates);
   }
   if (empty.length < candidates.length || empty.length === 0) {
     throw refusal(pool, 'only whole, empty devices are formatted', candidates);
   }
   const type = types[0] ?? 'btrfs';
   if (type !== 'btrfs' && empty.length > 1) {
-    throw refusal(pool, `${type} takes one device; name one, or use backend btrfs`, candidates);
+    throw refusal(pool, `${type} supports one device; name one, or use backend btrfs`, candidates);
   }
   const paths = empty.map(({ path }) => path);
   logger.info({ pool, devices: paths, type }, 'formatting empty devices');
-  // Crash window: some of them formatted, no marker yet. They carry our label then, and are taken
-  // as they are.
+  // Crash window: some devices formatted, no marker written. They have the agent's label, and are
+  // mounted as they are.
   await makePoolFilesystem(type, paths);
   await mountDevices(paths, { mountPoint, type, options }, { kernel });
   return type;
 }
 
-/** Several devices are one btrfs, which wants to be told of all. */
+/** Mounting a btrfs of several devices names them all. */
 async function mountDevices(
   paths: readonly string[],
   { mountPoint, type, options }: Pick<PoolMount, 'mountPoint' | 'type' | 'options'>,
@@ -120,7 +115,7 @@ async function readCandidates(
     for await (const path of glob(pattern)) paths.add(await realpath(path));
   }
   if (paths.size === 0) {
-    throw new Fault('precondition', `pool ${pool}: there is no device like ${devices.join(', ')}`, {
+    throw new Fault('precondition', `pool ${pool}: no device matches ${devices.join(', ')}`, {
       fields: { pool },
     });
   }
@@ -129,7 +124,7 @@ async function readCandidates(
 
 async function readCandidate(path: string, { kernel }: { readonly kernel: Kernel }): Promise<Candidate> {
   if (!path.startsWith('/dev/') || !(await stat(path)).isBlockDevice()) {
-    return { path, found: 'no block device', ours: undefined };
+    return { path, found: 'not a block device', ours: undefined };
   }
   const sizeBytes = await kernel.call('readDeviceBytes', path);
   const head = Buffer.alloc(PROBE_BYTES);
@@ -147,7 +142,7 @@ async function readCandidate(path: string, { kernel }: { readonly kernel: Kernel
   return { path, found, ours: undefined };
 }
 
-/** Where each file system has its label and UUID. */
+/** Offsets and lengths of label and UUID in each superblock. */
 const OURS: Readonly<Record<FsType, { readonly label: readonly [number, number]; readonly uuid: number }>> = {
   btrfs: { label: [65_536 + 0x12b, 256], uuid: 65_536 + 0x20 },
   xfs: { label: [108, 12], uuid: 32 },
@@ -162,7 +157,7 @@ function readOurs(type: FsType, head: Buffer): Candidate['ours'] {
   return { type, uuid: hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5') };
 }
 
-/** Who uses an empty device: it is mounted, in a RAID or LVM, or has partitions. */
+/** Returns what uses a device without a signature: a mount, RAID, LVM or partitions. */
 async function readUse(path: string): Promise<string | undefined> {
   const directory = `/sys/class/block/${basename(path)}`;
   const holders = (await readdir(`${directory}/holders`).catch(absent)) ?? [];
@@ -181,8 +176,7 @@ async function readUse(path: string): Promise<string | undefined> {
 }
 
 /**
- * blkid knows more signatures than we do; where it is not installed, our own list and the zeros
- * have to do.
+ * blkid knows more signatures than the agent; without it, the agent's list and the zeros decide.
  */
 async function askBlkid(path: string): Promise<string | undefined> {
   try {
@@ -200,7 +194,7 @@ function refusal(pool: string, reason: string, candidates: readonly Candidate[])
   const found = candidates.map(({ path, found: what }) => `${path}: ${what ?? 'empty'}`).join('; ');
   return new Fault(
     'precondition',
-    `pool ${pool} is refused: ${reason}. Found ${found}. Nothing was written; to use a device, empty it first: wipefs --all DEVICE`,
+    `cannot open pool ${pool}: ${reason}; found ${found}; nothing was written; to use a device, erase it first: wipefs --all DEVICE`,
     { fields: { pool } },
   );
 }

@@ -12,16 +12,16 @@ export interface FileSource {
   readonly pool: string;
   readonly file: string;
   readonly sizeBytes: bigint;
-  /** Whether this pool was in service before: then its file has to be there. */
+  /** Whether the pool was in service before: then its file must exist. */
   readonly known: boolean;
-  /** File systems that the pool can be on; a new file gets the first. */
+  /** File systems that the pool supports; a new file gets the first. */
   readonly types: readonly FsType[];
 }
 
 /**
- * Ensures the sparse file of a pool, at least that large, and resolves to what file system is on
- * it. A new file gets its file system under another name, so that a file of that name is always
- * whole, and one that exists is never formatted.
+ * Ensures the sparse file of a pool with at least `sizeBytes`, and returns its file system type. A
+ * new file is formatted under another name, so that a file of the final name is complete; an
+ * existing file is never formatted.
  */
 export async function ensurePoolFile(source: FileSource): Promise<FsType> {
   const { pool, file, sizeBytes, known, types } = source;
@@ -34,7 +34,7 @@ export async function ensurePoolFile(source: FileSource): Promise<FsType> {
   if (known) {
     throw new Fault(
       'precondition',
-      `pool ${pool}: its file ${file} is gone; put it back, or remove the pool's record to start with an empty pool`,
+      `pool ${pool}: file ${file} does not exist; restore it, or remove the pool's record to start with an empty pool`,
       { fields: { pool, file } },
     );
   }
@@ -43,7 +43,7 @@ export async function ensurePoolFile(source: FileSource): Promise<FsType> {
     const least = LEAST_POOL_BYTES[types.at(-1) ?? 'btrfs'];
     throw new Fault(
       'invalid',
-      `pool ${pool}: ${formatBytes(sizeBytes)} is too small for ${types.join(' or ')}; give it ${formatBytes(least)} or more`,
+      `pool ${pool}: ${formatBytes(sizeBytes)} is too small for ${types.join(' or ')}; expected ${formatBytes(least)} or more`,
       { fields: { pool, sizeBytes } },
     );
   }
@@ -68,12 +68,12 @@ async function requireFilesystem({ pool, file, types }: FileSource): Promise<FsT
   if (found !== undefined && types.includes(found)) return found;
   throw new Fault(
     'precondition',
-    `pool ${pool}: ${file} exists and holds ${found ?? 'no file system that is known'}, not ${types.join(' or ')}; it is left alone: name another file, or remove this one`,
+    `pool ${pool}: ${file} exists with ${found ?? 'no known file system'}, expected ${types.join(' or ')}; it was not changed: use another file, or remove this one`,
     { fields: { pool, file } },
   );
 }
 
-/** What is added is a hole; the device and the file system on it grow when the pool is mounted. */
+/** Grows the file by a hole; its device and file system grow when the pool is mounted. */
 async function growFile(file: string, sizeBytes: bigint): Promise<void> {
   await using handle = await open(file, 'r+');
   await handle.truncate(Number(sizeBytes));

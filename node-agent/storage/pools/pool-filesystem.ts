@@ -11,8 +11,8 @@ import { readMountTable } from '../../linux/files/mount-table.ts';
 import { growFilesystem } from '../backends/image/volume-filesystem.ts';
 
 /**
- * btrfs needs about 109 MiB for its first chunks, mkfs.xfs wants 300 MiB; below this there is
- * nothing left to give.
+ * btrfs needs about 109 MiB for its first chunks, mkfs.xfs 300 MiB; smaller pools have no usable
+ * space.
  */
 export const LEAST_POOL_BYTES: Readonly<Record<FsType, bigint>> = {
   btrfs: 256n << 20n,
@@ -20,15 +20,12 @@ export const LEAST_POOL_BYTES: Readonly<Record<FsType, bigint>> = {
   ext4: 64n << 20n,
 };
 
-/**
- * Marks what we made: of devices that were in a pool, those with another label are not looked at
- * any further.
- */
+/** Label of pool file systems: devices with another label are never taken for a pool's. */
 export const POOL_LABEL = 'keelson';
 
 /**
- * File systems that a pool of this backend can be on, the best first. Images are best where files
- * can share data: XFS does not scatter them as btrfs would.
+ * File systems that a pool of this backend supports, the best first. Images need a file system that
+ * can share data between files: XFS fragments them less than btrfs.
  */
 export async function poolFilesystems(
   backend: BackendKind,
@@ -43,19 +40,16 @@ export async function poolFilesystems(
 const POOL_FILESYSTEMS: Readonly<Record<BackendKind, readonly FsType[]>> = {
   btrfs: ['btrfs'],
   image: ['xfs', 'btrfs', 'ext4'],
-  // An ext4 that is made for quota cannot be mounted at all by a kernel without it.
+  // A kernel without quota support cannot mount an ext4 that was created with it.
   directory: ['xfs'],
 };
 
-/**
- * Mount options of a pool's own file system, the best first: the first that the kernel takes are
- * its.
- */
+/** Returns the mount options to try for a pool's file system, the best first. */
 export function poolMountOptions(backend: BackendKind): readonly string[] {
   return backend === 'directory' ? ['prjquota', ''] : [''];
 }
 
-/** Mounts the file system of a pool with the first of `options` that the kernel takes. */
+/** Mounts the file system of a pool with the first of `options` that the kernel accepts. */
 export async function mountPool(
   { device, mountPoint, type, options }: Omit<PoolMount, 'pool' | 'file'> & { readonly device: string },
   { kernel }: { readonly kernel: Kernel },
@@ -69,7 +63,7 @@ export async function mountPool(
   }
 }
 
-/** Makes the file system of a pool on a file or on devices. Whatever was on them is gone. */
+/** Creates the file system of a pool on a file or devices, which destroys their content. */
 export async function makePoolFilesystem(type: FsType, on: readonly string[]): Promise<void> {
   const [program, ...args] = MAKE[type](on.length);
   await runCommand(program, [...args, ...on], { timeoutMs: 600_000 });
@@ -99,8 +93,7 @@ export interface PoolMount {
 }
 
 /**
- * Ensures that `file` is mounted at `mountPoint`, all of it. What the mount is, is checked by the
- * pool's marker and not here.
+ * Ensures that `file` is mounted at `mountPoint` in its full size. The pool's marker identifies it.
  */
 export async function ensurePoolFileMounted(
   { pool, file, mountPoint, type, options }: PoolMount,
@@ -114,7 +107,7 @@ export async function ensurePoolFileMounted(
     if (backing?.dev !== dev || backing.ino !== ino) {
       throw new Fault(
         'precondition',
-        `pool ${pool}: ${present} is mounted at ${mountPoint}, and that is not ${file}`,
+        `pool ${pool}: ${present} is mounted at ${mountPoint}, expected ${file}`,
         { fields: { pool, file, mountPoint } },
       );
     }
@@ -131,8 +124,7 @@ export async function ensurePoolFileMounted(
 }
 
 /**
- * The file may have been made larger, at this start or at one that was cut off before it came here.
- * Growing to the same size is nothing.
+ * The file may have grown, now or at an interrupted start. Growing to the same size has no effect.
  */
 async function growTo(
   file: string,
@@ -148,12 +140,12 @@ async function growTo(
   await growFilesystem(type, device, mountPoint);
 }
 
-/** The device that is mounted at `mountPoint`, if any. */
+/** Returns the device that is mounted at `mountPoint`; undefined for none. */
 export async function mountedAt(mountPoint: string): Promise<string | undefined> {
   return (await readMountTable()).findLast((entry) => entry.mountPoint === mountPoint)?.source;
 }
 
-/** Where a pool with a file or devices of its own is mounted. */
+/** Returns the mount point of a pool of source `file` or `devices`. */
 export function poolMountPoint(stateDir: string, pool: string): string {
   return join(stateDir, 'pools', pool);
 }

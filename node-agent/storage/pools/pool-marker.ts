@@ -6,23 +6,23 @@ import { writeDurably } from '../../linux/files/durable-file.ts';
 
 const MARKER_FILE = 'keelson-pool.json';
 
-/** Stands in a marker for the UUID that the kernel did not tell. */
+/** Replaces a UUID in a marker if the kernel did not report one. */
 export const NO_UUID = '00000000-0000-0000-0000-000000000000';
 
 const identity = z.strictObject({
   version: z.literal(1),
   pool: z.string(),
   poolUuid: z.uuid(),
-  /** All zeros where the kernel does not tell. */
+  /** All zeros if the kernel did not report it. */
   fsUuid: z.uuid(),
 });
 
-/** Who a pool is: written into the pool and, beside the agent's state, about the pool. */
+/** The identity of a pool: written into the pool, and recorded in the agent's state. */
 export type PoolIdentity = z.output<typeof identity>;
 
 /**
- * The identity on record at `path`; undefined when there is none. Throws `precondition` for a file
- * that is none.
+ * Reads the identity recorded at `path`; undefined for an absent file. Throws `precondition` for an
+ * invalid one.
  */
 export async function readIdentityFile(path: string): Promise<PoolIdentity | undefined> {
   let text: string;
@@ -35,29 +35,29 @@ export async function readIdentityFile(path: string): Promise<PoolIdentity | und
   try {
     return identity.parse(JSON.parse(text));
   } catch (error) {
-    throw new Fault('precondition', `${path} is no pool identity; restore it before the pool can be used`, {
+    throw new Fault('precondition', `${path} is not a valid pool identity; restore it`, {
       fields: { path },
       cause: error,
     });
   }
 }
 
-/** What the pool is expected to be. */
-export interface PoolClaim {
+/** The expected identity of a pool. */
+export interface ExpectedPool {
   readonly pool: string;
-  /** Undefined where the kernel does not tell. */
+  /** Undefined if the kernel does not report it. */
   readonly fsUuid: string | undefined;
-  /** Identity on record from an earlier start. */
+  /** Identity recorded at an earlier start. */
   readonly recorded: PoolIdentity | undefined;
-  /** Where that record is. */
+  /** File of that record. */
   readonly recordPath: string;
 }
 
 /**
- * Recognises the pool in the directory `root`, and marks it when it is new: empty, and never seen
- * before. Throws `precondition` for anything else, with nothing written.
+ * Checks the marker of the pool in the directory `root`, and writes the marker of a new pool: empty
+ * and without a record. Throws `precondition` for any other directory, with nothing written.
  */
-export async function ensureIdentity(root: string, claim: PoolClaim): Promise<PoolIdentity> {
+export async function ensureIdentity(root: string, claim: ExpectedPool): Promise<PoolIdentity> {
   const found = await readIdentityFile(`${root}/${MARKER_FILE}`);
   const known = claim.recorded;
   if (found === undefined) {
@@ -77,7 +77,7 @@ export async function ensureIdentity(root: string, claim: PoolClaim): Promise<Po
       );
     }
   } else {
-    if (found.pool !== claim.pool) throw refusal(claim, `its marker says that it is pool ${found.pool}`);
+    if (found.pool !== claim.pool) throw refusal(claim, `its marker is that of pool ${found.pool}`);
     if (claim.fsUuid !== undefined && found.fsUuid !== NO_UUID && found.fsUuid !== claim.fsUuid) {
       throw refusal(claim, `it is filesystem ${claim.fsUuid}, but its marker was made on ${found.fsUuid}`);
     }
@@ -100,10 +100,10 @@ export async function ensureIdentity(root: string, claim: PoolClaim): Promise<Po
   return agreed;
 }
 
-function refusal({ pool, recordPath }: PoolClaim, reason: string): Fault {
+function refusal({ pool, recordPath }: ExpectedPool, reason: string): Fault {
   return new Fault(
     'precondition',
-    `pool ${pool} is refused: ${reason}. Nothing was written. Mount the right filesystem; what was known is in ${recordPath}`,
+    `cannot open pool ${pool}: ${reason}; nothing was written; mount the file system of the pool, whose identity is in ${recordPath}`,
     { fields: { pool } },
   );
 }

@@ -3,23 +3,22 @@ import { dirname } from 'node:path';
 import { Fault } from '../../../src/core/fault.ts';
 import type { PoolSpec } from '../../../src/core/pools/pool.ts';
 
-/** File systems that go with a container or at a reboot: f_type of statfs(2). */
-const PASSING: ReadonlyMap<number, string> = new Map([
+/** File systems that do not outlive their container or a reboot, by f_type of statfs(2). */
+const TEMPORARY: ReadonlyMap<number, string> = new Map([
   [0x794c7630, 'overlay'],
   [0x01021994, 'tmpfs'],
   [0x858458f6, 'ramfs'],
 ]);
 
 /**
- * Throws `precondition` when a pool would lie on a file system that goes away while the agent's
- * records stay: in a pod, whatever is not mounted from the host is the container's own, and gone
- * with it.
+ * Throws `precondition` for a pool on a file system that is removed while the agent's records stay:
+ * in a pod, a path that is not mounted from the host belongs to the container.
  */
 export async function requirePermanence({ name, source }: PoolSpec, stateDir: string): Promise<void> {
   if (source.kind === 'devices') return;
   const path = source.kind === 'file' ? dirname(source.file) : source.path;
-  const found = await readPassing(path);
-  if (found === undefined || (await readPassing(stateDir)) !== undefined) return;
+  const found = await readTemporary(path);
+  if (found === undefined || (await readTemporary(stateDir)) !== undefined) return;
   throw new Fault(
     'precondition',
     `pool ${name}: ${path} is on ${found}, which does not survive a restart; use a path below ${stateDir}, or mount the directory into the agent's pod from its host`,
@@ -28,13 +27,13 @@ export async function requirePermanence({ name, source }: PoolSpec, stateDir: st
 }
 
 /**
- * Name of the passing file system that the path, or the next directory above it that exists, is on;
- * undefined for one that stays.
+ * Returns the name of the temporary file system of `path`, or of its nearest existing parent;
+ * undefined for a permanent one.
  */
-async function readPassing(path: string): Promise<string | undefined> {
+async function readTemporary(path: string): Promise<string | undefined> {
   for (let place = path; ; place = dirname(place)) {
     try {
-      return PASSING.get((await statfs(place)).type);
+      return TEMPORARY.get((await statfs(place)).type);
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || place === '/') throw error;
     }

@@ -12,7 +12,7 @@ const record = z.strictObject({
     z.strictObject({
       name: z.string(),
       backend: z.enum(BACKENDS),
-      // Written for pools that have any: the record of others is as older versions know it.
+      // Written only for pools with labels: other records stay readable for older versions.
       labels: z.record(z.string(), z.string()).default({}),
       source: z.discriminatedUnion('kind', [
         z.strictObject({ kind: z.literal('path'), path: z.string() }),
@@ -31,8 +31,8 @@ const record = z.strictObject({
 });
 
 /**
- * The pools on record at `path`; none when there is no record. Throws `precondition` for one that
- * cannot be read.
+ * Reads the pools recorded at `path`; none for an absent file. Throws `precondition` for an invalid
+ * one.
  */
 export async function readPoolSpecs(path: string): Promise<readonly PoolSpec[]> {
   let text: string;
@@ -47,13 +47,13 @@ export async function readPoolSpecs(path: string): Promise<readonly PoolSpec[]> 
   } catch (error) {
     throw new Fault(
       'precondition',
-      `${path} cannot be read; remove it: pools of the API come back with the API server`,
+      `cannot read ${path}; remove it: the agent reads StoragePools from the API server again`,
       { fields: { path }, cause: error },
     );
   }
 }
 
-/** Replaces the record at `path`. */
+/** Replaces the pools recorded at `path`. */
 export async function writePoolSpecs(path: string, pools: readonly PoolSpec[]): Promise<void> {
   const text = JSON.stringify(
     { version: 1, pools: pools.map(withoutNone) },

@@ -31,7 +31,7 @@ function setup() {
   };
 }
 
-test('new volumes that come one after the other have their pool measured once', async () => {
+test('new volumes in quick succession measure their pool once', async () => {
   const { ledger, asked, clock } = setup();
   for (let count = 0; count < 10; count += 1) await ledger.measureFor('default', GIB);
   expect(asked()).toBe(1);
@@ -40,7 +40,7 @@ test('new volumes that come one after the other have their pool measured once', 
   expect(asked()).toBe(2);
 });
 
-test('nothing is refused by what a pool said before, and only new volumes go by it', async () => {
+test('no request is refused by a recent measurement, and only empty volumes use one', async () => {
   const { ledger, asked, taken } = setup();
   taken.bytes = 90n * GIB;
   const full = await ledger.measureFor('default', 20n * GIB);

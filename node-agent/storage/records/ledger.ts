@@ -27,7 +27,9 @@ export interface LedgerDeps {
 /** How long a measured usage is valid for empty new volumes. */
 const RECENT_MS = 200;
 
-/** Computes the capacity of pools from the records, and sets the limits that the kernel enforces. */
+/**
+ * Computes the capacity of pools from the records, and sets the limits that the kernel enforces.
+ */
 export class Ledger {
   readonly #pools: Pick<PoolSet, 'get'>;
   readonly #records: RecordStore;
@@ -45,7 +47,10 @@ export class Ledger {
     this.#clock = clock;
   }
 
-  /** Returns an open pool. Throws `invalid` for an unknown pool, `unavailable` for one that is not open. */
+  /**
+   * Returns an open pool. Throws `invalid` for an unknown pool, `unavailable` for one that is not
+   * open.
+   */
   pool(name: string): Pool {
     return this.#pools.get(name);
   }
@@ -63,8 +68,8 @@ export class Ledger {
 
   /**
    * Measures a pool for an empty new volume. A recent measurement is reused if it has space: writes
-   * until the volume exists are unknown anyway, and otherwise each of many new volumes would read the
-   * usage of all others.
+   * until the volume exists are unknown anyway, and otherwise each of many new volumes would read
+   * the usage of all others.
    */
   async measureFor(name: string, requiredBytes: bigint): Promise<Measured> {
     const last = this.#last.get(name);
@@ -107,8 +112,8 @@ export class Ledger {
   }
 
   /**
-   * Raises the limit of a volume until the result is disposed, for a copy that is about to be created:
-   * all data charged at that moment may be pinned by the copy.
+   * Raises the limit of a volume until the result is disposed, for a copy that is about to be
+   * created: all data charged at that moment may be pinned by the copy.
    */
   async raise(volume: Volume): Promise<AsyncDisposable> {
     const { backend } = this.pool(volume.pool);

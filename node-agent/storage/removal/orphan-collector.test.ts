@@ -64,7 +64,7 @@ const localVolume = (name: string) => ({
   } as const,
 });
 
-test('what nobody has asked for during the whole time of grace goes, and nothing else', async () => {
+test('only what is unreferenced during the whole grace period is removed', async () => {
   const { client, clock, storage, start, read, make, names } = await setup();
   await client.create(LOCAL_VOLUMES, localVolume('asked'));
   await make('asked');
@@ -95,7 +95,7 @@ test('what nobody has asked for during the whole time of grace goes, and nothing
   await stop();
 });
 
-test('snapshots too, unless a content that was made by hand has one; a group as a whole', async () => {
+test('snapshots are removed unless a VolumeSnapshotContent references them; groups as a whole', async () => {
   const { client, clock, storage, start, read, make } = await setup();
   await client.create(LOCAL_VOLUMES, localVolume('asked'));
   const { id } = await make('asked');
@@ -119,7 +119,7 @@ test('snapshots too, unless a content that was made by hand has one; a group as 
   await stop();
 });
 
-test('nothing goes while the API server does not answer, or before the node knows what is asked for', async () => {
+test('nothing is removed while the API server does not respond, or before references are synced', async () => {
   const { client, clock, start, read, make, names } = await setup();
   await make('leaked');
   const stop = start();
@@ -139,7 +139,7 @@ test('nothing goes while the API server does not answer, or before the node know
   await stop();
 });
 
-test('one that is asked for at the last moment stays, whatever the node knew', async () => {
+test("an orphan that is referenced at the last moment stays, whatever the informer's cache says", async () => {
   const { client, clock, start, read, make, names } = await setup();
   await make('late');
   await read();
@@ -151,7 +151,7 @@ test('one that is asked for at the last moment stays, whatever the node knew', a
   await stop();
 });
 
-test('ages outlive the agent, and the time without an agent does not count', async () => {
+test('ages survive a restart of the agent, and the time without an agent does not count', async () => {
   const { clock, start, read, make, names, stored } = await setup();
   const { id } = await make('leaked');
   await read();
@@ -172,7 +172,7 @@ test('ages outlive the agent, and the time without an agent does not count', asy
   await stop();
 });
 
-test('without a cluster only data without a record is an orphan', async () => {
+test('without a cluster only unrecorded data is an orphan', async () => {
   const { clock, pool, start, make, names } = await setup();
   await make('kept');
   const lost = `vol-${'0'.repeat(24)}`;

@@ -24,7 +24,7 @@ test('a volume that a LocalVolume references is not removed, and the error names
   expect(storage.volumes.list()).toEqual([]);
 });
 
-test('a group snapshot goes by its own id, with all of its members', async () => {
+test('a group snapshot is removed by its own id, with all members', async () => {
   const { storage, make, remove } = await setup();
   const { id } = await make('pvc-1');
   const group = await storage.groups.create('group', [id, (await make('pvc-2')).id]);
@@ -37,7 +37,7 @@ test('a group snapshot goes by its own id, with all of its members', async () =>
   expect(storage.snapshots.list()).toEqual([]);
 });
 
-test('data without a record goes, and what is not there is said not to be', async () => {
+test('unrecorded data is removed, and an unknown id is not-found', async () => {
   const { pool, remove } = await setup();
   const id = `vol-${'0'.repeat(24)}`;
   pool.write(id, ['lost']);

@@ -23,7 +23,7 @@ const publish = async (storage: StorageServices, volumeId: string): Promise<void
 };
 
 describe('a group snapshot', () => {
-  it('is of all its volumes, and answers the same again', async () => {
+  it('has all its volumes, and a repeated request returns it', async () => {
     const pool = new FakePool();
     const storage = await start([pool]);
     const ids = [await make(storage, 'a'), await make(storage, 'b')].sort();
@@ -41,7 +41,7 @@ describe('a group snapshot', () => {
     }
   });
 
-  it('refuses its name for other volumes, and volumes that are not there, and leaves nothing then', async () => {
+  it('refuses its name for other volumes, refuses unknown volumes, and leaves nothing behind', async () => {
     const pool = new FakePool();
     const storage = await start([pool]);
     const ids = [await make(storage, 'a'), await make(storage, 'b')];
@@ -54,7 +54,7 @@ describe('a group snapshot', () => {
     await expect(storage.groups.create('', ids)).rejects.toMatchObject({ kind: 'invalid' });
   });
 
-  it('holds the writers of all while the first is taken, and lets them go', async () => {
+  it('freezes all writers before the first snapshot, and thaws them', async () => {
     const pool = new FakePool({ quotaMode: 'file' });
     const storage = await start([pool]);
     const ids = [await make(storage, 'a'), await make(storage, 'b')].sort();
@@ -66,7 +66,7 @@ describe('a group snapshot', () => {
     expect([...pool.frozen]).toEqual([]);
   });
 
-  it('lets writers go and takes nothing when it takes too long', async () => {
+  it('thaws writers and creates nothing when it takes too long', async () => {
     const clock = new FakeClock();
     const pool = new FakePool({ quotaMode: 'file' });
     const storage = await startStorage([pool], openFakeRecords(createFakeDisk()), {
@@ -83,7 +83,7 @@ describe('a group snapshot', () => {
     await storage.groups.create('g', ids);
   });
 
-  it('is refused for what cannot be cut at one instant, before anybody is held', async () => {
+  it('is refused for volumes that cannot share an instant, before writers are frozen', async () => {
     const pools = [new FakePool({ name: 'fast' }), new FakePool({ name: 'slow' })];
     const storage = await start(pools);
     const ids = [await make(storage, 'a', 'fast'), await make(storage, 'b', 'slow')];
@@ -94,7 +94,7 @@ describe('a group snapshot', () => {
     expect(members.map(({ pool }) => pool).sort()).toEqual(['fast', 'slow']);
   });
 
-  it('takes the room of all its members together', async () => {
+  it('needs the space of all members together', async () => {
     const pool = new FakePool({ totalBytes: 10n * GIB });
     const storage = await start([pool]);
     const sized = { pool: 'default', range: { requiredBytes: 4n * GIB, limitBytes: 0n }, source: undefined };
@@ -109,7 +109,7 @@ describe('a group snapshot', () => {
     await storage.groups.create('g', ids);
   });
 
-  it('keeps its members from being deleted alone, and takes them with it', async () => {
+  it('protects its members from deletion on their own, and deletes them with itself', async () => {
     const pool = new FakePool();
     const storage = await start([pool]);
     const ids = [await make(storage, 'a'), await make(storage, 'b')];
@@ -126,7 +126,7 @@ describe('a group snapshot', () => {
     expect(() => storage.groups.get(id, [])).toThrow('does not exist');
   });
 
-  it('is not mistaken for a snapshot of the name of a member', async () => {
+  it("is not confused with a snapshot that has a member's name", async () => {
     const storage = await start([new FakePool()]);
     const id = await make(storage, 'a');
     const { members } = await storage.groups.create('g', [id]);
@@ -134,7 +134,7 @@ describe('a group snapshot', () => {
     expect(named.id).not.toBe(members[0]?.id);
   });
 
-  it('has members that are encrypted as their volumes are', async () => {
+  it('has members with the encryption of their volumes', async () => {
     const disk = createFakeDisk();
     const pool = new FakePool();
     const id = await make(await start([pool], disk), 'a');
@@ -145,7 +145,7 @@ describe('a group snapshot', () => {
     expect(members[0]?.encryption).toEqual(encryption);
   });
 
-  it('goes as a whole when a member was half made, also where that one is in a pool that opens later', async () => {
+  it('is removed as a whole when a member is incomplete, also in a pool that opens later', async () => {
     const disk = createFakeDisk();
     const pools = [new FakePool({ name: 'fast' }), new FakePool({ name: 'slow' })];
     const storage = await start(pools, disk);

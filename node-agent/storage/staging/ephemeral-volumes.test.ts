@@ -31,7 +31,7 @@ beforeEach(async () => {
   await restart();
 });
 
-it('a volume of a pod is made when it is published and gone when it is unpublished, each as often as asked', async () => {
+it('an ephemeral volume is created when published and deleted when unpublished, both idempotently', async () => {
   for (let time = 0; time < 3; time += 1) await storage.ephemerals.publish(inline('/pods/a/v'));
   const volume = storage.ephemerals.find(HANDLE);
   expect(volume).toMatchObject({ sizeBytes: 1n << 20n, published: [{ target: '/pods/a/v' }] });
@@ -40,14 +40,14 @@ it('a volume of a pod is made when it is published and gone when it is unpublish
   expect([pool.volumes.size, pool.mounted.size, pool.attached.size, disk.volumes.size]).toEqual([0, 0, 0, 0]);
 });
 
-it('it is in no list of volumes that somebody asked for', async () => {
+it('it is not listed', async () => {
   await storage.ephemerals.publish(inline('/pods/a/v'));
   expect(storage.volumes.list()).toEqual([]);
   pool.volumes.clear();
   expect(await storage.health.listUnhealthy()).toEqual([]);
 });
 
-it('it keeps its data over a restart, and over a reboot that takes its mount', async () => {
+it('it keeps its data over a restart, and over a reboot that unmounts it', async () => {
   await storage.ephemerals.publish(inline('/pods/a/v'));
   const id = storage.ephemerals.find(HANDLE)?.id ?? '';
   pool.write(id, ['data']);
@@ -61,7 +61,7 @@ it('it keeps its data over a restart, and over a reboot that takes its mount', a
   expect(pool.mounted.get('/pods/a/v')?.volumeId).toBe(id);
 });
 
-it('nothing stays of one that could not be published', async () => {
+it('a volume that could not be published leaves nothing behind', async () => {
   pool.mounted.set('/pods/a/v', { volumeId: 'other', plan: { readonly: false, set: 0n, clear: 0n } });
   await expect(storage.ephemerals.publish(inline('/pods/a/v'))).rejects.toMatchObject({
     kind: 'precondition',
@@ -69,7 +69,7 @@ it('nothing stays of one that could not be published', async () => {
   expect([pool.volumes.size, disk.volumes.size]).toEqual([0, 0]);
 });
 
-it('a persistent volume of that name is not taken for it, whichever came first', async () => {
+it('it is not confused with a persistent volume of that name, whichever is first', async () => {
   const range = { requiredBytes: 1n << 20n, limitBytes: 0n };
   const persistent = { name: HANDLE, pool: undefined, range, source: undefined };
   const { id } = await storage.volumes.create(persistent);
@@ -84,20 +84,20 @@ it('a persistent volume of that name is not taken for it, whichever came first',
   });
 });
 
-it('the volumes of pods that are gone without a word are collected, and no others', async () => {
+it('the volumes of pods without a directory are collected, and no others', async () => {
   const directory = await mkdtemp(join(tmpdir(), 'keelson-pods-'));
   onTestFinished(() => rm(directory, { recursive: true, force: true }));
   const pods = join(directory, 'pods');
   const place = (pod: string): string => join(pods, pod, 'volumes', 'mount');
   const publish = (handle: string, target: string) => storage.ephemerals.publish(inline(target, { handle }));
   await publish('csi-here', place('here'));
-  await publish('csi-gone', place('gone'));
+  await publish('csi-removed', place('removed'));
   await publish('csi-elsewhere', '/elsewhere/v');
   const handles = async (): Promise<string[]> =>
     (await storage.health.report()).volumes.map(({ name }) => name).sort();
 
   await storage.ephemerals.collect(pods);
-  expect(await handles()).toEqual(['csi-elsewhere', 'csi-gone', 'csi-here']);
+  expect(await handles()).toEqual(['csi-elsewhere', 'csi-removed', 'csi-here']);
   await mkdir(join(pods, 'here'), { recursive: true });
   await storage.ephemerals.collect(pods);
   expect(await handles()).toEqual(['csi-elsewhere', 'csi-here']);

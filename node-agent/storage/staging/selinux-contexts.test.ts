@@ -63,7 +63,7 @@ async function startNode(pool = new FakePool({ quotaMode: 'file' })): Promise<No
 }
 
 describe('a volume with a file system of its own', () => {
-  it('has its context from its staging on, on record while it is staged and no longer', async () => {
+  it('has its context from its staging on, recorded while it is staged', async () => {
     await using node = await startNode();
     const id = await node.createVolume();
     const before = await node.readRecord(id);
@@ -82,7 +82,7 @@ describe('a volume with a file system of its own', () => {
     expect(node.pool.contexts.has(id)).toBe(false);
   });
 
-  it('is published with that context or with none named, never with another', async () => {
+  it('is published with that context or without one, never with another', async () => {
     await using node = await startNode();
     const id = await node.createVolume();
     await node.storage.staging.stage(id, '/staging', { flags: asKubelet(ONE) });
@@ -105,7 +105,7 @@ describe('a volume with a file system of its own', () => {
     await expect(node.publish(id, '/target', asKubelet(ONE))).rejects.toThrow(/staged without a context/);
   });
 
-  it('keeps its context while something uses it', async () => {
+  it('keeps its context while it is in use', async () => {
     await using node = await startNode();
     const id = await node.createVolume();
     await node.storage.staging.stage(id, '/staging', { flags: asKubelet(ONE) });
@@ -124,7 +124,7 @@ describe('a volume with a file system of its own', () => {
     expect(node.storage.volumes.get(id).staged).toEqual(['/staging']);
   });
 
-  it('is attached with its context again by a restart, and by a reboot, before anybody asks', async () => {
+  it('is attached with its context after a restart, and after a reboot, without a call', async () => {
     await using node = await startNode();
     const id = await node.createVolume();
     await node.storage.staging.stage(id, '/staging', { flags: asKubelet(ONE) });
@@ -135,7 +135,7 @@ describe('a volume with a file system of its own', () => {
     }
   });
 
-  it('takes another context after a reboot, for then no workload has it', async () => {
+  it('accepts another context after a reboot, when no pod uses it', async () => {
     await using node = await startNode();
     const id = await node.createVolume();
     await node.storage.staging.stage(id, '/staging', { flags: asKubelet(ONE) });
@@ -173,7 +173,7 @@ describe('a volume with a file system of its own', () => {
     },
   );
 
-  it('waits for its staging where a boot was without SELinux, and has none then', async () => {
+  it('waits for NodeStageVolume after a boot without SELinux, and has no context then', async () => {
     await using node = await startNode();
     const id = await node.createVolume();
     await node.storage.staging.stage(id, '/staging', { flags: asKubelet(ONE) });
@@ -187,7 +187,7 @@ describe('a volume with a file system of its own', () => {
     expect(await node.readRecord(id)).not.toContain('selinux');
   });
 
-  it('that cannot be attached keeps the record that it had', async () => {
+  it('that cannot be attached keeps its former record', async () => {
     await using node = await startNode();
     const id = await node.createVolume();
     await node.storage.staging.stage(id, '/staging', { flags: asKubelet(ONE) });
@@ -219,7 +219,7 @@ describe('a volume with a file system of its own', () => {
     await expect(node.publish(id, '/target', asKubelet(ONE))).rejects.toMatchObject({ kind: 'precondition' });
   });
 
-  it('of a pod has the context that comes with its publication, and goes with it', async () => {
+  it('of a pod has the context of its publication', async () => {
     await using node = await startNode();
     const ephemeral = (handle: string, flags: readonly string[]) =>
       node.storage.ephemerals.publish({

@@ -49,7 +49,7 @@ describe('a volume that is published with a group', () => {
     return { pool, storage, id, publish };
   };
 
-  it('is shown after its files were given to the group, and not at all when they cannot be', async () => {
+  it('is mounted after its files were changed, and not mounted if they cannot be changed', async () => {
     const { pool, storage, id, publish } = await start();
     const given = Promise.withResolvers<undefined>();
     const asked = Promise.withResolvers<number>();
@@ -69,11 +69,11 @@ describe('a volume that is published with a group', () => {
     pool.mounts.ensureGroup = async () => undefined;
     await publish('/target', { group: 2000 });
     expect([...pool.mounted.keys()]).toEqual(['/target']);
-    // It is no way of being mounted: what is on record is that alone.
+    // The group is not part of the recorded publication.
     expect(storage.volumes.get(id).published).toEqual([{ target: '/target', ...publishing }]);
   });
 
-  it('is given to another one when it is published there again, or elsewhere', async () => {
+  it('changes to another group when it is published again, or elsewhere', async () => {
     const { pool, id, publish } = await start();
     await publish('/target', { group: 2000 });
     await publish('/target', { group: 2001 });
@@ -88,14 +88,14 @@ describe('a volume that is published with a group', () => {
     ['read-only', { readonly: true }],
     ['for readers only', { accessMode: 'SINGLE_NODE_READER_ONLY' }],
     ['with option ro', { flags: ['ro'] }],
-  ])('keeps its files as they are where it is published %s', async (_, more) => {
+  ])('keeps its files unchanged when it is published %s', async (_, more) => {
     const { pool, publish } = await start();
     await publish('/target', { group: 2000, ...more });
     expect([...pool.mounted.keys()]).toEqual(['/target']);
     expect([...pool.groups]).toEqual([]);
   });
 
-  it('keeps its files as they are when the target is taken by another way of showing it', async () => {
+  it('keeps its files unchanged when the target is published in another way', async () => {
     const { pool, publish } = await start();
     await publish('/target');
     await expect(publish('/target', { group: 2000, flags: ['noexec'] })).rejects.toMatchObject({

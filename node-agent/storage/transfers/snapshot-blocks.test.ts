@@ -91,7 +91,7 @@ function random(seed: number): (below: number) => number {
 }
 
 describe('blocks of a snapshot', () => {
-  it('are those that hold data, and those that lie elsewhere than in the base, in pieces of any length', async () => {
+  it('are those that hold data, or that differ in location from the base, in lists of any length', async () => {
     for (let seed = 1; seed <= 60; seed += 1) {
       const pick = random(seed);
       const base = Array.from({ length: 20 + pick(40) }, () => pick(3) * pick(1000));
@@ -117,7 +117,7 @@ describe('blocks of a snapshot', () => {
     }
   });
 
-  it('are looked at again while the file system moves the base, whose place may get other data', async () => {
+  it('are read again while the file system moves the base', async () => {
     // Between the two looks the base goes from 7 to 9, and what is new in the target comes to lie
     // at 7.
     let reads = 0;
@@ -128,7 +128,7 @@ describe('blocks of a snapshot', () => {
     await expect(read(never, 'old')).rejects.toMatchObject({ kind: 'unavailable' });
   });
 
-  it('are refused where there is no telling', async () => {
+  it('are refused where they are unknown', async () => {
     const layouts = { new: () => [1, 2], old: () => [1, 2] };
     await expect(read(readerOf({ new: layouts.new }), 'old')).rejects.toMatchObject({ kind: 'not-found' });
     await expect(read(readerOf(layouts), 'old', 8193n)).rejects.toMatchObject({ kind: 'out-of-range' });

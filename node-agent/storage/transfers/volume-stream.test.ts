@@ -37,7 +37,7 @@ async function decoded(stream: Buffer, step = 7): Promise<readonly ContentFrame[
 }
 
 describe('a stream of a volume', () => {
-  it('comes out as it went in, whatever pieces it comes in', async () => {
+  it('decodes to what was encoded, for chunks of any size', async () => {
     const stream = await encoded();
     for (const step of [1, 7, 1000]) {
       const frames = await decoded(stream, step);
@@ -51,7 +51,7 @@ describe('a stream of a volume', () => {
     expect(await decoded(await encoded([]))).toEqual([]);
   });
 
-  it('is cut into frames of a mebibyte at most', async () => {
+  it('is split into frames of at most 1 MiB', async () => {
     const frames = await decoded(
       await encoded([{ kind: 'data', offset: 8n, bytes: Buffer.alloc(5 << 19, 1) }]),
       65_536,
@@ -59,7 +59,7 @@ describe('a stream of a volume', () => {
     expect(frames.map(({ offset }) => offset)).toEqual([8n, 8n + (1n << 20n), 8n + (2n << 20n)]);
   });
 
-  it('is refused wherever one bit of it is wrong, and wherever it ends too early', async () => {
+  it('is refused for any flipped bit and any truncation', async () => {
     const stream = await encoded();
     for (let at = 0; at < stream.length; at += 1) {
       const wrong = Buffer.from(stream);

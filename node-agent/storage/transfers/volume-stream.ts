@@ -30,11 +30,16 @@ const headerSchema: z.ZodType<StreamHeader> = z.strictObject({
   encryption: z.strictObject({ salt: hex16, keyIdentifier: hex16.optional() }).nullable(),
 });
 const MAGIC = Buffer.from('keelson-volume-1\n', 'latin1');
-/** Kind (1), zeros (3), payload length (4), offset (8), CRC-32 of the head before it and payload (4). */
+/**
+ * Kind (1), zeros (3), payload length (4), offset (8), CRC-32 of the head before it and payload
+ * (4).
+ */
 const HEAD_BYTES = 20;
 const KINDS = { header: 1, data: 2, zeros: 3, end: 4 } as const;
 
-/** Encodes a stream: header and frames with a CRC-32 each, and the SHA-256 of all of it at the end. */
+/**
+ * Encodes a stream: header and frames with a CRC-32 each, and the SHA-256 of all of it at the end.
+ */
 export async function* encodeStream(
   header: StreamHeader,
   frames: AsyncIterable<ContentFrame>,
@@ -69,7 +74,9 @@ export interface OpenStream {
   readonly frames: () => AsyncGenerator<ContentFrame>;
 }
 
-/** Reads the header of a stream. Throws `invalid`, also while frames are read, for a damaged stream. */
+/**
+ * Reads the header of a stream. Throws `invalid`, also while frames are read, for a damaged stream.
+ */
 export async function decodeStream(input: AsyncIterable<Uint8Array>): Promise<OpenStream> {
   const reader = new ByteReader(input);
   const hash = createHash('sha256');

@@ -13,7 +13,7 @@ import type { StorageServices } from '../services.ts';
 
 const GIB = 1n << 30n;
 const selector = (text: string): PoolSelector => parsePoolSelector(text, 'poolSelector');
-const wish = (name: string, over: object = {}) => ({
+const requestOf = (name: string, over: object = {}) => ({
   name,
   pool: undefined,
   range: ANY_SIZE,
@@ -59,48 +59,50 @@ test.each([
     const room = (await storage.health.report()).pools.find(({ name }) => name === pool)?.capacity
       ?.availableBytes;
     expect(await storage.pools.availableBytes(choice)).toBe(room);
-    expect(await storage.volumes.create(wish(`v ${text}`, choice))).toMatchObject({ pool });
+    expect(await storage.volumes.create(requestOf(`v ${text}`, choice))).toMatchObject({ pool });
   },
 );
 
-test('where none is selected there is no room, and the refusal says what was asked for', async () => {
+test('without a selected pool there is no space, and the error names the request', async () => {
   const storage = await start(POOLS, LABELS);
   const choice = { pool: undefined, poolSelector: selector('media=nvme') };
   expect(await storage.pools.availableBytes(choice)).toBe(0n);
-  await expect(storage.volumes.create(wish('v', choice))).rejects.toMatchObject({
+  await expect(storage.volumes.create(requestOf('v', choice))).rejects.toMatchObject({
     kind: 'exhausted',
     message: 'this node has no storage pool for poolSelector media=nvme',
   });
 });
 
-test('a pool that is named, and that of a source, have to be among those that are selected', async () => {
+test('a named pool, and that of a source, must be selected', async () => {
   const storage = await start(POOLS, LABELS);
   const poolSelector = selector('media=ssd');
   const refusal = {
     kind: 'invalid',
-    message: 'pool large has label media=hdd, and poolSelector media=ssd is asked for',
+    message: 'pool large has label media=hdd, but must match poolSelector media=ssd',
   };
-  await expect(storage.volumes.create(wish('v', { pool: 'large', poolSelector }))).rejects.toMatchObject(
+  await expect(storage.volumes.create(requestOf('v', { pool: 'large', poolSelector }))).rejects.toMatchObject(
     refusal,
   );
   expect(await storage.pools.availableBytes({ pool: 'large', poolSelector })).toBe(0n);
-  const { id } = await storage.volumes.create(wish('source', { pool: 'large' }));
+  const { id } = await storage.volumes.create(requestOf('source', { pool: 'large' }));
   const source = { kind: 'volume', id };
-  await expect(storage.volumes.create(wish('copy', { source, poolSelector }))).rejects.toMatchObject(refusal);
+  await expect(storage.volumes.create(requestOf('copy', { source, poolSelector }))).rejects.toMatchObject(
+    refusal,
+  );
   const fitting = { source, poolSelector: selector('media=hdd') };
-  expect(await storage.volumes.create(wish('copy', fitting))).toMatchObject({ pool: 'large' });
+  expect(await storage.volumes.create(requestOf('copy', fitting))).toMatchObject({ pool: 'large' });
 });
 
-test('a request that is repeated finds its volume, although its pool has other labels by now', async () => {
+test("a repeated request finds its volume although its pool's labels changed", async () => {
   const labels: Record<string, Record<string, string>> = { large: { media: 'ssd' } };
   const storage = await start(POOLS, labels);
-  const request = wish('v', { poolSelector: selector('media=ssd') });
+  const request = requestOf('v', { poolSelector: selector('media=ssd') });
   const volume = await storage.volumes.create(request);
   labels['large'] = { media: 'hdd' };
   expect(await storage.volumes.create(request)).toEqual(volume);
 });
 
-test('a volume of a pod goes by labels as well', async () => {
+test('an ephemeral volume selects its pool by labels as well', async () => {
   const storage = await start(POOLS, LABELS);
   const handle = `csi-${'0'.repeat(64)}`;
   await storage.ephemerals.publish({

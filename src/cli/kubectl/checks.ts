@@ -264,8 +264,8 @@ function checkInventories({ overview: { nodeObjects, nodes } }: ClusterCondition
 }
 
 function checkVolumes({ overview: { volumes } }: ClusterCondition): Finding {
-  const marked = volumes.filter(({ mark }) => mark !== undefined && mark !== 'kept');
-  const kept = volumes.filter(({ mark }) => mark === 'kept').length;
+  const marked = volumes.filter(({ mark }) => mark !== undefined && mark !== 'retained');
+  const kept = volumes.filter(({ mark }) => mark === 'retained').length;
   return finding(
     'volumes',
     marked.map(

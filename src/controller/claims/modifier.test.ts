@@ -92,7 +92,7 @@ test('a class that cannot be is infeasible with its reason, and naming another o
   await poolRequest(lab, 'wrong');
   expect((await lab.volume(name)).spec).not.toHaveProperty('attributesClassName');
   const message =
-    'VolumeAttributesClass wrong: "iops" is unknown; possible are readIOPS, writeIOPS, readBandwidth, writeBandwidth, quotaInodes';
+    'VolumeAttributesClass wrong: "iops" is unknown; expected readIOPS, writeIOPS, readBandwidth, writeBandwidth, quotaInodes';
   expect((await lab.claim('data')).status).toMatchObject({
     modifyVolumeStatus: { status: 'Infeasible', targetVolumeAttributesClassName: 'wrong' },
     conditions: [

@@ -37,7 +37,7 @@ const asked = (className: string, answer: ModifyVolume['answer']): ModifyVolume 
   answer,
 });
 const under = (target: string): Partial<ModifyClaim> => ({ state: 'InProgress', target, hasCondition: true });
-const refused = { reason: 'Invalid', message: 'pool default (btrfs) cannot set writeIOPS' };
+const refused = { reason: 'Invalid', message: 'pool default (btrfs) does not support writeIOPS' };
 
 describe('a claim that names another class', () => {
   it('is said to be under way, then asked of the node, published and finished', () => {
@@ -75,7 +75,7 @@ describe('a claim that names another class', () => {
   });
 
   it.each([
-    ['wrong', 'VolumeAttributesClass wrong: "speed" is unknown; possible are readIOPS'],
+    ['wrong', 'VolumeAttributesClass wrong: "speed" is unknown; expected readIOPS'],
     ['foreign', 'VolumeAttributesClass foreign has driverName csi.example.org'],
   ])('is infeasible when it is %s, which is said once, without asking the node', (wanted, message) => {
     const first = plan({ wanted });
@@ -92,7 +92,7 @@ describe('a claim that names another class', () => {
     const first = plan({ wanted: 'gold', ...under('gold') }, asked('gold', refused));
     expect(first).toMatchObject({ do: 'say', state: 'Infeasible', problem: { kind: 'invalid' } });
     expect(first.do === 'say' ? first.problem?.message : '').toBe(
-      'cannot apply VolumeAttributesClass gold: pool default (btrfs) cannot set writeIOPS; set another class',
+      'cannot apply VolumeAttributesClass gold: pool default (btrfs) does not support writeIOPS; set another class',
     );
   });
 

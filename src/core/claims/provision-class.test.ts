@@ -30,7 +30,7 @@ describe('the parameters of a class', () => {
       { pol: 'p' },
       /unknown parameter "pol"; expected one of pool, poolSelector, backend, encrypted, csi.storage.k8s.io\/fstype/,
     ],
-    [{ backend: 'zfs' }, /StorageClass fast: there is no backend "zfs"/],
+    [{ backend: 'zfs' }, /StorageClass fast: unknown backend "zfs"/],
     [{ poolSelector: 'media=' + 'é' }, /StorageClass fast: poolSelector: invalid label selector "media=é"/],
     [{ fstype: 'ext3' }, /unknown file system "ext3"/],
     [{ fstype: 'xfs', 'csi.storage.k8s.io/fstype': 'xfs' }, /keep the first/],

@@ -108,7 +108,7 @@ test('a volume goes into a pool that can make it, and a node without one says wh
   expect(choosePool(labelled, selecting('media=hdd'))?.name).toBe('big');
   expect(choosePool(labelled, selecting('media!=hdd'))?.name).toBe('images');
   expect(describeFreeSpace(labelled, selecting('media=ssd'))).toBe(
-    'pool big has label media=hdd, and poolSelector media=ssd is asked for; pool images has no labels, and poolSelector media=ssd is asked for',
+    'pool big has label media=hdd, but must match poolSelector media=ssd; pool images has no labels, but must match poolSelector media=ssd',
   );
   // An agent that says nothing of labels knows of none; for all else it may refuse.
   expect(choosePool(mixed, selecting('media=hdd'))).toBeUndefined();

@@ -279,7 +279,7 @@ describe('a clone', () => {
     [
       'its class has pools with other labels',
       { source, storageClass: { ...waiting, parameters: { poolSelector: 'media=ssd' } } },
-      'pool default has no labels, and poolSelector media=ssd',
+      'pool default has no labels, but must match poolSelector media=ssd',
     ],
     [
       'its class has pools of another backend',

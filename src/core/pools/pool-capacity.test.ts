@@ -4,26 +4,26 @@ import { checkRoom, metadataBytes, parseReserve, poolCapacity } from './pool-cap
 const GIB = 1n << 30n;
 const usage = { totalBytes: 100n * GIB, freeBytes: 100n * GIB, volumes: new Map(), otherBytes: 0n };
 
-describe('what a pool has left', () => {
+describe('the capacity of a pool', () => {
   it('is all but the reserve when it is empty', () => {
     expect(poolCapacity(usage).availableBytes).toBe(95n * GIB);
   });
 
-  it('counts a volume with its limit, not with what it holds', () => {
+  it('counts a volume with its limit, not with its usage', () => {
     const volumes = new Map([['v', { usedBytes: GIB, limitBytes: 10n * GIB }]]);
     expect(poolCapacity({ ...usage, volumes }).availableBytes).toBe(85n * GIB);
   });
 
-  it('counts a volume that is above its limit with what it holds', () => {
+  it('counts a volume above its limit with its usage', () => {
     const volumes = new Map([['v', { usedBytes: 12n * GIB, limitBytes: 10n * GIB }]]);
     expect(poolCapacity({ ...usage, volumes }).allocatedBytes).toBe(12n * GIB);
   });
 
-  it('counts snapshots and what deleted volumes left behind', () => {
+  it('counts snapshots and extents of deleted volumes', () => {
     expect(poolCapacity({ ...usage, otherBytes: 20n * GIB }).availableBytes).toBe(75n * GIB);
   });
 
-  it('is bounded by what is physically free and not yet owed to a volume', () => {
+  it('is bounded by free space that is not promised to a volume', () => {
     const volumes = new Map([['v', { usedBytes: 0n, limitBytes: 10n * GIB }]]);
     expect(poolCapacity({ ...usage, freeBytes: 30n * GIB, volumes }).availableBytes).toBe(
       30n * GIB - 10n * GIB - (5n * GIB) / 2n,
@@ -38,7 +38,7 @@ describe('what a pool has left', () => {
     expect(poolCapacity(usage, { ...policy, reserve: percent }).promisableBytes).toBe(75n * GIB);
   });
 
-  it('is stretched by overcommit, as long as there is anything', () => {
+  it('is scaled by overcommit, if it is positive', () => {
     const policy = { reserve: parseReserve('5Gi', 'reserve'), overcommitPercent: 200 };
     expect(poolCapacity(usage, policy)).toMatchObject({
       promisableBytes: 180n * GIB,
@@ -58,10 +58,13 @@ it('keeps a twentieth, at least 64 MiB, at most half', () => {
   expect(metadataBytes(100n << 20n)).toBe(50n << 20n);
 });
 
-it('says who wants what and what the pool has, when it is full', () => {
+it('names the request and the available space when the pool is full', () => {
   const capacity = { totalBytes: GIB, promisableBytes: GIB, allocatedBytes: 0n, availableBytes: GIB };
   expect(() => checkRoom('fast', 2n * GIB, capacity, 'volume a')).toThrow(
-    expect.objectContaining({ kind: 'exhausted', message: 'volume a wants 2 GiB; pool fast has 1 GiB free' }),
+    expect.objectContaining({
+      kind: 'exhausted',
+      message: 'volume a needs 2 GiB; pool fast has 1 GiB available',
+    }),
   );
   expect(() => checkRoom('fast', GIB, capacity, 'volume a')).not.toThrow();
 });

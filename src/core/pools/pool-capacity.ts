@@ -1,55 +1,52 @@
 import { Fault } from '../fault.ts';
 import { formatBytes, parseQuantity } from '../kube-text/quantity.ts';
 
-/** What a pool's filesystem says of itself. */
+/** Usage of a pool, as its file system reports it. */
 export interface PoolUsage {
   readonly totalBytes: bigint;
-  /** What could be written now. */
+  /** Bytes that could be written now. */
   readonly freeBytes: bigint;
   readonly volumes: ReadonlyMap<string, VolumeUsage>;
   /**
-   * Charged to no volume: snapshots, what deleted volumes left to their copies, other users of the
-   * filesystem.
+   * Bytes charged to no volume: snapshots, extents that deleted volumes left to their copies, and
+   * other users of the file system.
    */
   readonly otherBytes: bigint;
 }
 
 export interface VolumeUsage {
   readonly usedBytes: bigint;
-  /** As the kernel enforces it; undefined for none. */
+  /** The limit that the kernel enforces; undefined for none. */
   readonly limitBytes: bigint | undefined;
-  /** How many inodes it may have, where that is limited. */
+  /** Limit of inodes; undefined for none. */
   readonly limitInodes?: bigint | undefined;
 }
 
 export interface PoolCapacity {
   readonly totalBytes: bigint;
-  /** What may be promised in all: without the reserve, with the overcommit. */
+  /** Bytes that may be promised in total: without the reserve, with the overcommit. */
   readonly promisableBytes: bigint;
-  /** Promised to volumes or taken by others. */
+  /** Bytes promised to volumes, or used otherwise. */
   readonly allocatedBytes: bigint;
-  /** The largest volume that can be made now. */
+  /** Size of the largest volume that can be created now. */
   readonly availableBytes: bigint;
 }
 
-/** Space that is never given to volumes. */
+/** Space that is never promised to volumes. */
 export type Reserve =
   | { readonly kind: 'bytes'; readonly bytes: bigint }
   | { readonly kind: 'percent'; readonly percent: number };
 
-/** How much of a pool is given away. */
+/** How much of a pool is promised to volumes. */
 export interface CapacityPolicy {
   readonly reserve: Reserve;
-  /**
-   * How much may be promised, in percent of what there is; 100: every volume can be filled to its
-   * limit.
-   */
+  /** Share of the space that may be promised, in percent; with 100 every volume can be filled. */
   readonly overcommitPercent: number;
 }
 
 export const PLAIN_POLICY: CapacityPolicy = { reserve: { kind: 'bytes', bytes: 0n }, overcommitPercent: 100 };
 
-/** A reserve as people write it: `10Gi` or `5%`. Throws `invalid` that names `field`. */
+/** Parses a reserve like `10Gi` or `5%`. Throws `invalid`, which names `field`. */
 export function parseReserve(text: string, field: string): Reserve {
   const percent = /^(\d{1,2})%$/.exec(text)?.[1];
   if (percent !== undefined) return { kind: 'percent', percent: Number(percent) };
@@ -57,8 +54,8 @@ export function parseReserve(text: string, field: string): Reserve {
 }
 
 /**
- * Kept for the filesystem's own metadata: a twentieth, at least 64 MiB, but never more than half of
- * a tiny pool.
+ * Returns the space reserved for the file system's metadata: 5 %, at least 64 MiB, at most half of
+ * the pool.
  */
 export function metadataBytes(totalBytes: bigint): bigint {
   const share = totalBytes / 20n;
@@ -73,9 +70,8 @@ function reserveBytes(totalBytes: bigint, reserve: Reserve): bigint {
 }
 
 /**
- * What a pool can still promise. Without overcommit every volume can be filled to its limit. Two
- * bounds hold, the smaller wins: what is not promised to anyone, and what is physically free beyond
- * what the existing volumes may still write.
+ * Computes a pool's capacity. Available is the smaller of what is not promised and what is free
+ * beyond what existing volumes may still write; so without overcommit every volume can be filled.
  */
 export function poolCapacity(
   { totalBytes, freeBytes, volumes, otherBytes }: PoolUsage,
@@ -104,17 +100,17 @@ function positive(bytes: bigint): bigint {
   return bytes > 0n ? bytes : 0n;
 }
 
-/** Throws `exhausted` unless the pool can promise `wantedBytes` more. */
+/** Throws `exhausted` unless the pool can promise `requiredBytes` more. */
 export function checkRoom(
   pool: string,
-  wantedBytes: bigint,
+  requiredBytes: bigint,
   { availableBytes }: PoolCapacity,
   what: string,
 ): void {
-  if (wantedBytes <= availableBytes) return;
+  if (requiredBytes <= availableBytes) return;
   throw new Fault(
     'exhausted',
-    `${what} wants ${formatBytes(wantedBytes)}; pool ${pool} has ${formatBytes(availableBytes)} free`,
-    { fields: { pool, wantedBytes, availableBytes } },
+    `${what} needs ${formatBytes(requiredBytes)}; pool ${pool} has ${formatBytes(availableBytes)} available`,
+    { fields: { pool, requiredBytes, availableBytes } },
   );
 }

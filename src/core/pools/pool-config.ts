@@ -6,7 +6,7 @@ import { POOL_DEFAULTS, type PoolSpec } from './pool.ts';
 import { parseReserve } from './pool-capacity.ts';
 import { parseQuantity } from '../kube-text/quantity.ts';
 
-/** A DNS label, as node, pool and network names are. */
+/** Parses a DNS label, as names of nodes, pools and networks are. */
 export const configName = z
   .string()
   .regex(
@@ -21,7 +21,7 @@ export const absolutePath = z
 
 const text = z.union([z.string(), z.number().int().nonnegative()]);
 
-/** A size like `20Gi`, in bytes. */
+/** Parses a size like `20Gi` to bytes. */
 export const size = text.transform((value, context) => {
   try {
     return parseQuantity(String(value), 'size');
@@ -73,13 +73,13 @@ const labels = z
     }
   });
 
-/** One pool of the configuration file. */
+/** Parses one pool of the configuration file. */
 export const poolConfig = z.strictObject({
   name: configName,
   backend: z.enum(BACKENDS, 'must be btrfs, image or directory'),
   labels: labels.default(POOL_DEFAULTS.labels),
   source: poolSource,
-  /** `auto` takes simple quotas where the kernel has them. */
+  /** `auto` uses simple quotas if the kernel supports them. */
   quota: z
     .enum(['auto', 'simple', 'classic'], 'must be auto, simple or classic')
     .default(POOL_DEFAULTS.quota),

@@ -3,12 +3,12 @@ import { parseEncrypted } from '../volumes/encryption.ts';
 import { Fault } from '../fault.ts';
 import { parsePoolSelector, type PoolSelector } from './pool-selector.ts';
 
-/** What a StorageClass, and a volume in a pod's own spec, can say of the pool that they want. */
+/** Parameters of a StorageClass and of a CSI ephemeral inline volume that select a pool. */
 export const POOL_PARAMETERS: readonly string[] = ['pool', 'poolSelector', 'backend', 'encrypted'];
 
-/** Which pools come into question; those that meet all that is given. */
+/** Which pools are eligible: those that satisfy all given parameters. */
 export interface PoolParameters {
-  /** The pool by its name. */
+  /** Name of the pool. */
   readonly pool: string | undefined;
   readonly poolSelector: PoolSelector | undefined;
   readonly backend: BackendKind | undefined;
@@ -16,10 +16,7 @@ export interface PoolParameters {
   readonly encrypted: boolean;
 }
 
-/**
- * Reads `POOL_PARAMETERS`, and no others. Throws `invalid` for a value that cannot be; `field` says
- * where they stand.
- */
+/** Parses `POOL_PARAMETERS` and ignores other keys. Throws `invalid`, which names `field`. */
 export function parsePoolParameters(
   parameters: Readonly<Record<string, string>>,
   field: string,
@@ -41,6 +38,6 @@ function parseBackend(text: string | undefined, field: string): BackendKind | un
   if (backend !== undefined) return backend;
   throw new Fault(
     'invalid',
-    `${field}: there is no backend ${JSON.stringify(text)}; possible are ${BACKENDS.join(', ')}`,
+    `${field}: unknown backend ${JSON.stringify(text)}; expected ${BACKENDS.join(', ')}`,
   );
 }

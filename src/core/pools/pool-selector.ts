@@ -2,38 +2,35 @@ import { Fault } from '../fault.ts';
 import { type LabelSelector, selectsLabels } from '../kube-text/label-selector.ts';
 import { parseLabelSelector } from '../kube-text/label-selector-text.ts';
 
-/** Which pools come into question, by their labels. */
+/** Selects pools by their labels. */
 export interface PoolSelector {
-  /** As it was written, for people. */
+  /** The selector as written, for messages. */
   readonly text: string;
   readonly selector: LabelSelector;
 }
 
-/** What a record of a volume takes of any parameter. */
+/** Limits the length of a selector in characters. */
 const MAX_LENGTH = 1024;
 
-/** Throws `invalid` for what is no label selector. */
+/** Parses a label selector. Throws `invalid`, which names `field`. */
 export function parsePoolSelector(text: string, field: string): PoolSelector {
   if (text.length > MAX_LENGTH) {
-    throw new Fault('invalid', `${field}: has ${text.length} characters; at most ${MAX_LENGTH} are possible`);
+    throw new Fault('invalid', `${field}: has ${text.length} characters, the limit is ${MAX_LENGTH}`);
   }
   return { text, selector: parseLabelSelector(text, field) };
 }
 
-/**
- * Why a pool with these labels is not selected; undefined when it is. A pool without labels of its
- * own has none: `{}`.
- */
+/** Returns why a pool with these labels is not selected; undefined if it is. */
 export function refuseLabels(
   { text, selector }: PoolSelector,
   labels: Readonly<Record<string, string>>,
 ): string | undefined {
   return selectsLabels(selector, labels)
     ? undefined
-    : `has ${describeLabels(labels)}, and poolSelector ${text} is asked for`;
+    : `has ${describeLabels(labels)}, but must match poolSelector ${text}`;
 }
 
-/** `media=ssd,tier=gold`, by their keys; empty for none. */
+/** Formats labels as `media=ssd,tier=gold`, by key; empty for none. */
 export function formatLabels(labels: Readonly<Record<string, string>>): string {
   const pairs = Object.entries(labels).sort(([a], [b]) => (a < b ? -1 : 1));
   return pairs.map(([key, value]) => `${key}=${value}`).join(',');

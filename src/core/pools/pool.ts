@@ -2,38 +2,38 @@ import type { BackendKind } from '../volumes/backend-features.ts';
 import type { Reserve } from './pool-capacity.ts';
 import type { QuotaMode } from '../volumes/volume-quota.ts';
 
-/** What a pool is made of. */
+/** The storage of a pool. */
 export type PoolSource =
-  /** A directory of a file system that somebody else mounts. */
+  /** A directory of a mounted file system. */
   | { readonly kind: 'path'; readonly path: string }
-  /** A sparse file that is made, and grown when its size is raised. */
+  /** A sparse file that the agent creates, and grows when its size is raised. */
   | { readonly kind: 'file'; readonly file: string; readonly sizeBytes: bigint }
   /** Whole, empty block devices, by path or glob. */
   | { readonly kind: 'devices'; readonly devices: readonly string[] };
 
-/** A pool as it is wished for, in the configuration or by a StoragePool. */
+/** A requested pool, of the configuration or of a StoragePool. */
 export interface PoolSpec {
   readonly name: string;
   readonly backend: BackendKind;
-  /** By these StorageClasses select it. */
+  /** Labels that StorageClasses select by. */
   readonly labels: Readonly<Record<string, string>>;
   readonly source: PoolSource;
   /**
-   * Of backend btrfs: the kind of quota groups; `auto` takes simple ones where the kernel has them.
+   * The kind of quota groups, for backend btrfs; `auto` uses simple quotas if the kernel supports
+   * them.
    */
   readonly quota: 'auto' | QuotaMode;
-  /** Never given to volumes, besides what the file system keeps for itself. */
+  /** Space that is never promised to volumes, besides the file system's metadata. */
   readonly reserve: Reserve;
-  /** How much may be promised, in percent of what there is. */
+  /** Share of the space that may be promised, in percent. */
   readonly overcommitPercent: number;
   /**
-   * Of backend directory: whether volumes are refused where the kernel cannot hold them to their
-   * size.
+   * For backend directory: whether volumes are refused if the kernel cannot enforce their sizes.
    */
   readonly enforce: boolean;
 }
 
-/** What a pool has when nothing is said. */
+/** Defaults of a pool's optional properties. */
 export const POOL_DEFAULTS = {
   labels: {},
   quota: 'auto',
@@ -43,8 +43,8 @@ export const POOL_DEFAULTS = {
 } as const satisfies Partial<PoolSpec>;
 
 /**
- * What of a pool cannot be changed while it is in service; undefined when `next` is the same pool,
- * perhaps larger or with other figures.
+ * Returns why a pool in service cannot become `next`; undefined if only its size, labels or policy
+ * differ.
  */
 export function differenceOf(current: PoolSpec, next: PoolSpec): string | undefined {
   if (current.backend !== next.backend) return `backend ${current.backend} cannot become ${next.backend}`;

@@ -3,7 +3,7 @@ import {
   checkGroupVolumes,
   checkKnownMembers,
   checkOneInstant,
-  type CutMember,
+  type GroupMember,
   finishedGroups,
   groupOf,
   MAX_GROUP_MEMBERS,
@@ -39,7 +39,7 @@ describe('the volumes of a group', () => {
     expect(() => checkGroupVolumes(ids, 'source_volume_ids')).toThrow(message);
   });
 
-  it('are worked on in one order, whatever order they are named in', () => {
+  it('are locked in one order, whatever their order in the request', () => {
     expect(checkGroupVolumes(['v2', 'v1'], 'x')).toEqual(['v1', 'v2']);
   });
 });
@@ -60,42 +60,42 @@ describe('a group', () => {
     ]);
   });
 
-  it('that lacks a member which nobody removed stays', () => {
+  it('that lacks a member without a removal stays', () => {
     expect(finishedGroups([snapshot(1)])).toHaveLength(1);
     expect(unfinishedGroups([snapshot(1)]).size).toBe(0);
   });
 
-  it('is not made of a snapshot that is in none', () => {
+  it('does not contain a snapshot without a group', () => {
     expect(finishedGroups([{ ...snapshot(1), group: undefined }])).toEqual([]);
   });
 
-  it('keeps its name for the same volumes alone', () => {
+  it('keeps its name for the same volumes only', () => {
     const group = groupOf({ id: 'group-a', name: 'a' }, [snapshot(1), snapshot(2)]);
     expect(() => requireSameVolumes(group, ['vol-2', 'vol-1'])).not.toThrow();
     for (const others of [['vol-1'], ['vol-1', 'vol-3'], ['vol-1', 'vol-2', 'vol-3']]) {
-      expect(() => requireSameVolumes(group, others)).toThrow('what is asked for differs');
+      expect(() => requireSameVolumes(group, others)).toThrow('the request names other volumes');
     }
   });
 });
 
-describe('what a caller takes for the members', () => {
+describe('the members that a caller names', () => {
   const group = groupOf({ id: 'group-a', name: 'a' }, [snapshot(1), snapshot(2)]);
   const isThere = (id: string): boolean => ['snap-1', 'snap-2', 'snap-9'].includes(id);
 
-  it.each([[[]], [['snap-2', 'snap-1']], [['snap-1', 'snap-2', 'snap-gone']]])('may be %j', (ids) => {
+  it.each([[[]], [['snap-2', 'snap-1']], [['snap-1', 'snap-2', 'snap-deleted']]])('may be %j', (ids) => {
     expect(() => checkKnownMembers(group, ids, isThere)).not.toThrow();
   });
 
   it.each([
-    [['snap-1'], 'snap-2 is a member of group snapshot group-a and is not named'],
-    [['snap-1', 'snap-2', 'snap-9'], 'snap-9 is no member of group snapshot group-a'],
+    [['snap-1'], 'snap-2 is missing, a member of group snapshot group-a'],
+    [['snap-1', 'snap-2', 'snap-9'], 'snap-9 is not a member of group snapshot group-a'],
   ])('cannot be %j', (ids, message) => {
     expect(() => checkKnownMembers(group, ids, isThere)).toThrow(message);
   });
 });
 
 describe('one instant', () => {
-  const member = (volumeId: string, over: Partial<CutMember> = {}): CutMember => ({
+  const member = (volumeId: string, over: Partial<GroupMember> = {}): GroupMember => ({
     volumeId,
     pool: 'fast',
     backend: 'btrfs',

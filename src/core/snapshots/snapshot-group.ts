@@ -2,16 +2,10 @@ import type { BackendKind } from '../volumes/backend-features.ts';
 import { Fault } from '../fault.ts';
 import type { Snapshot, VolumeMode } from '../volumes/volume.ts';
 
-/**
- * Most volumes in one group: on btrfs each needs a thread of the agent, of about 15 MiB, while the
- * group is cut.
- */
+/** Limits the volumes of a group: on btrfs each needs a worker thread of about 15 MiB meanwhile. */
 export const MAX_GROUP_MEMBERS = 16;
 
-/**
- * Snapshots of several volumes that show one instant. Members are in the order of their volumes'
- * ids.
- */
+/** Snapshots of several volumes at one instant; members are ordered by source volume id. */
 export interface SnapshotGroup {
   readonly id: string;
   readonly name: string;
@@ -20,8 +14,8 @@ export interface SnapshotGroup {
 }
 
 /**
- * The volumes of a group that is asked for, in the order in which they are worked on. Throws
- * `invalid` for none, too many, or one twice.
+ * Checks and sorts the volumes of a requested group. Throws `invalid` for none, too many, or a
+ * repeated one.
  */
 export function checkGroupVolumes(volumeIds: readonly string[], field: string): readonly string[] {
   if (volumeIds.length === 0) throw new Fault('invalid', `${field} is empty; name at least one volume`);
@@ -38,9 +32,8 @@ export function checkGroupVolumes(volumeIds: readonly string[], field: string): 
 }
 
 /**
- * Ids of groups of which a member is being made or removed, so that what is left of them has to go:
- * a group is whole or nothing. One that merely lacks a member (its record cannot be read) is not
- * among them; nobody wanted the rest to go.
+ * Returns the ids of groups with a member that is being created or removed, which recovery removes
+ * as a whole. A group that lacks a member with a quarantined record is not among them.
  */
 export function unfinishedGroups(snapshots: Iterable<Snapshot>): ReadonlySet<string> {
   const unfinished = new Set<string>();
@@ -50,7 +43,7 @@ export function unfinishedGroups(snapshots: Iterable<Snapshot>): ReadonlySet<str
   return unfinished;
 }
 
-/** The groups that are finished, in the order of their ids. */
+/** Lists the finished groups by id. */
 export function finishedGroups(snapshots: Iterable<Snapshot>): readonly SnapshotGroup[] {
   const all = [...snapshots];
   const unfinished = unfinishedGroups(all);
@@ -64,7 +57,7 @@ export function finishedGroups(snapshots: Iterable<Snapshot>): readonly Snapshot
     .sort((a, b) => (a.id < b.id ? -1 : 1));
 }
 
-/** The group of these members. */
+/** Returns the group of these members. */
 export function groupOf(
   { id, name }: { readonly id: string; readonly name: string },
   members: readonly Snapshot[],
@@ -73,21 +66,20 @@ export function groupOf(
   return { id, name, createdAtMs: sorted[0]?.createdAtMs ?? 0, members: sorted };
 }
 
-/** Throws `conflict` unless the group is of exactly these volumes. */
+/** Throws `conflict` unless the group consists of exactly these volumes. */
 export function requireSameVolumes(group: SnapshotGroup, volumeIds: readonly string[]): void {
-  const has = group.members.map(({ sourceVolumeId }) => sourceVolumeId);
-  if (has.length === volumeIds.length && has.every((id) => volumeIds.includes(id))) return;
+  const sources = group.members.map(({ sourceVolumeId }) => sourceVolumeId);
+  if (sources.length === volumeIds.length && sources.every((id) => volumeIds.includes(id))) return;
   throw new Fault(
     'conflict',
-    `group snapshot ${group.name} exists, of volumes ${has.join(', ')}; what is asked for differs`,
+    `group snapshot ${group.name} exists, of volumes ${sources.join(', ')}; the request names other volumes`,
     { fields: { groupId: group.id } },
   );
 }
 
 /**
- * Throws `invalid` unless the caller's idea of the members agrees with what is there: who would
- * delete a snapshot that he does not know of? Ids that are nobody's are members that are gone
- * already. An empty list is no idea at all.
+ * Throws `invalid` unless `snapshotIds` are the members of the group (CSI
+ * DeleteVolumeGroupSnapshot). Unknown ids are deleted members; an empty list is not checked.
  */
 export function checkKnownMembers(
   { id, members }: SnapshotGroup,
@@ -98,31 +90,30 @@ export function checkKnownMembers(
   const own = members.map((member) => member.id);
   const foreign = snapshotIds.find((each) => isThere(each) && !own.includes(each));
   if (foreign !== undefined) {
-    throw new Fault('invalid', `snapshot_ids: ${foreign} is no member of group snapshot ${id}`);
+    throw new Fault('invalid', `snapshot_ids: ${foreign} is not a member of group snapshot ${id}`);
   }
   const missing = own.find((each) => !snapshotIds.includes(each));
   if (missing === undefined) return;
-  throw new Fault('invalid', `snapshot_ids: ${missing} is a member of group snapshot ${id} and is not named`);
+  throw new Fault('invalid', `snapshot_ids: ${missing} is missing, a member of group snapshot ${id}`);
 }
 
-/** A volume of a group, as far as its instant goes. */
-export interface CutMember {
+/** A volume of a group, by what decides about a common instant. */
+export interface GroupMember {
   readonly volumeId: string;
   readonly pool: string;
   readonly backend: BackendKind;
   readonly volumeMode: VolumeMode;
-  /** Somebody may write to it. */
+  /** Whether a pod may write to it. */
   readonly isInUse: boolean;
 }
 
 /**
- * Throws `precondition` when the volumes cannot be cut at one instant. While all writers but those
- * of one unit are held, the moment at which that unit is cut is the instant of all. A unit is what
- * is cut at once by itself: all volumes of one btrfs pool (one commit of its file system), or one
- * file of an image pool. Writers of a file system in an image can be held; those of a block device,
- * or of btrfs, cannot.
+ * Throws `precondition` for volumes that cannot be snapshotted at one instant. A unit is what is
+ * snapshotted atomically: all volumes of a btrfs pool (one commit), or one file of an image pool.
+ * With the writers of all units but one frozen, the moment of that one is the instant of all.
+ * Writers of a file system in an image can be frozen; those of a block device or of btrfs cannot.
  */
-export function checkOneInstant(members: readonly CutMember[]): void {
+export function checkOneInstant(members: readonly GroupMember[]): void {
   const units = new Set<string>();
   for (const { volumeId, pool, backend, volumeMode, isInUse } of members) {
     if (!isInUse) continue;
@@ -132,6 +123,6 @@ export function checkOneInstant(members: readonly CutMember[]): void {
   if (units.size < 2) return;
   throw new Fault(
     'precondition',
-    `these volumes are in use and cannot be cut at one instant: ${[...units].sort().join('; ')}; have them in one btrfs pool, or stop the pods of all but one of these`,
+    `volumes in use that cannot be snapshotted at one instant: ${[...units].sort().join('; ')}; use one btrfs pool for them, or stop the pods of all but one`,
   );
 }

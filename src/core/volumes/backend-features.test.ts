@@ -54,14 +54,8 @@ describe('planForm', () => {
   });
 
   it.each([
-    ['a device of a pool that has none', directory, block, undefined, /makes no Block volumes/],
-    [
-      'a device with a file system',
-      image,
-      { volumeMode: 'Block', fsType: 'ext4' },
-      undefined,
-      /leave fsType/,
-    ],
+    ['a device of a pool that has none', directory, block, undefined, /does not support Block volumes/],
+    ['a device with a file system', image, { volumeMode: 'Block', fsType: 'ext4' }, undefined, /omit fsType/],
     [
       'a directory of a device',
       image,
@@ -74,7 +68,7 @@ describe('planForm', () => {
       image,
       { ...nothing, fsType: 'btrfs' },
       undefined,
-      /no btrfs; possible is ext4, xfs/,
+      /does not support btrfs; expected ext4, xfs/,
     ],
     [
       'another file system than the source',
@@ -83,7 +77,13 @@ describe('planForm', () => {
       { volumeMode: 'Filesystem', fsType: 'xfs' },
       /source has xfs/,
     ],
-    ['encryption that the pool has not', image, { encrypted: true }, undefined, /makes no encrypted volumes/],
+    [
+      'encryption that the pool has not',
+      image,
+      { encrypted: true },
+      undefined,
+      /does not support encrypted volumes/,
+    ],
     [
       'an encrypted device',
       encrypting,
@@ -96,7 +96,7 @@ describe('planForm', () => {
       encrypting,
       { fsType: 'xfs', encrypted: true },
       undefined,
-      /xfs cannot be encrypted; possible is ext4/,
+      /xfs cannot be encrypted; expected ext4/,
     ],
     [
       'an encrypted copy of what is not',
@@ -123,26 +123,26 @@ it.each([
   expect(makesForm(features, { ...nothing, ...wanted })).toBe(expected);
 });
 
-it('knows the smallest volume of each form', () => {
+it('returns the minimum size of each form', () => {
   expect(leastBytes(image, { volumeMode: 'Filesystem', fsType: 'xfs' })).toBe(300n << 20n);
   expect(leastBytes(image, block)).toBe(1n << 20n);
   expect(leastBytes(directory, { volumeMode: 'Filesystem', fsType: undefined })).toBe(1n << 20n);
 });
 
-it('refuses copies where there are none', () => {
-  expect(() => requireCopies('p', directory)).toThrow(/no snapshots and no clones/);
+it('refuses copies in a pool that does not support them', () => {
+  expect(() => requireCopies('p', directory)).toThrow(/does not support snapshots and clones/);
   expect(() => requireCopies('p', image)).not.toThrow();
 });
 
-it('says which backend can set what another cannot', () => {
+it('names the backend that supports a refused attribute', () => {
   const io = { readIOPS: 100n };
   expect(() => requireAttributes('p', image, 'Block', io)).not.toThrow();
   expect(() => requireAttributes('p', directory, 'Filesystem', { quotaInodes: 100n })).not.toThrow();
   expect(() => requireAttributes('p', directory, 'Filesystem', io)).toThrow(
-    /cannot set readIOPS of a Filesystem volume; .* all of backend image/,
+    /does not support readIOPS of a Filesystem volume; I\/O limits need backend image/,
   );
   expect(() => requireAttributes('p', image, 'Filesystem', { quotaInodes: 100n })).toThrow(
-    /cannot set quotaInodes .* backend directory/,
+    /does not support quotaInodes .* backend directory/,
   );
 });
 

@@ -4,50 +4,49 @@ import type { ContentForm, Encryption, FsType, VolumeMode } from './volume.ts';
 import type { Enforcement } from './volume-quota.ts';
 import { MIN_VOLUME_BYTES } from './volume-size.ts';
 
-/** The ways in which a pool makes volumes. */
+/** The implementations of volumes; a pool has one. */
 export const BACKENDS = ['btrfs', 'image', 'directory'] as const;
 export type BackendKind = (typeof BACKENDS)[number];
 
-/** Backends that never copy a volume, whatever file system their pool is on. */
+/** Backends without snapshots and clones on any file system. */
 const WITHOUT_COPIES: readonly BackendKind[] = ['directory'];
 
 /**
- * Whether a node with pools of these backends says that it makes snapshots and clones. One without
- * pools does: who asks once, at its start, would never hear of those of a pool that comes.
+ * Whether a node with pools of these backends offers snapshots and clones. A node without pools
+ * does: callers that read capabilities once, at its start, would miss those of later pools.
  */
 export function offersCopies(backends: readonly BackendKind[]): boolean {
   return backends.length === 0 || backends.some((backend) => !WITHOUT_COPIES.includes(backend));
 }
 
-/** What a backend can do on its pool, as it was found out when the pool was opened. */
+/** Features of a backend on its pool, detected when the pool is opened. */
 export interface BackendFeatures {
   readonly backend: BackendKind;
   readonly enforcement: Enforcement;
   readonly volumeModes: readonly VolumeMode[];
-  /** File systems that a Filesystem volume can have; the first is the one for who names none. */
+  /** File systems of Filesystem volumes, the default first. */
   readonly fsTypes: readonly FsType[];
   /** File systems whose volumes can be encrypted at rest; absent for none. */
   readonly encryptedFsTypes?: readonly FsType[];
   /**
-   * How long a snapshot, a restore or a clone takes: the same for any volume, in proportion to its
-   * data, or impossible.
+   * Time for a snapshot, restore or clone: constant, proportional to the data, or not supported.
    */
   readonly copies: 'constant' | 'proportional' | 'none';
-  /** What can be set of a volume of each mode. */
+  /** Attributes that volumes of each mode support. */
   readonly attributes: Readonly<Record<VolumeMode, readonly AttributeName[]>>;
 }
 
-/** What a caller wants of a new volume; undefined leaves it to the pool, or to the source. */
-export interface WantedForm {
+/** The requested form of a new volume; the pool or the source decides about undefined fields. */
+export interface RequestedForm {
   readonly volumeMode: VolumeMode | undefined;
   readonly fsType: FsType | undefined;
-  /** Whether it is encrypted at rest. */
+  /** Whether the volume is encrypted at rest. */
   readonly encrypted?: boolean | undefined;
 }
 
-/** Whether a pool with these features can make such a volume. */
-export function makesForm(features: BackendFeatures, wanted: WantedForm): boolean {
-  const { volumeMode = 'Filesystem', fsType, encrypted = false } = wanted;
+/** Whether a pool with these features supports the form. */
+export function makesForm(features: BackendFeatures, requested: RequestedForm): boolean {
+  const { volumeMode = 'Filesystem', fsType, encrypted = false } = requested;
   if (!features.volumeModes.includes(volumeMode)) return false;
   if (!encrypted) return fsType === undefined || features.fsTypes.includes(fsType);
   const possible = features.encryptedFsTypes ?? [];
@@ -57,8 +56,8 @@ export function makesForm(features: BackendFeatures, wanted: WantedForm): boolea
 }
 
 /**
- * Throws `invalid` for an attribute that volumes of this mode cannot have here, and says where they
- * can.
+ * Throws `invalid` for an attribute that volumes of this mode do not support here, with the
+ * alternative.
  */
 export function requireAttributes(
   pool: string,
@@ -69,32 +68,32 @@ export function requireAttributes(
   const refused = attributeNames(attributes).filter((name) => !possible[volumeMode].includes(name));
   if (refused.length === 0) return;
   const elsewhere = refused.includes('quotaInodes')
-    ? 'the number of inodes can be limited by backend directory alone'
-    : 'the I/O of volumes that have a device of their own can be limited: all of backend image, and those of volumeMode Block';
+    ? 'quotaInodes needs backend directory'
+    : 'I/O limits need backend image or volumeMode Block';
   throw new Fault(
     'invalid',
-    `pool ${pool} (${backend}) cannot set ${refused.join(', ')} of a ${volumeMode} volume; ${elsewhere}`,
+    `pool ${pool} (${backend}) does not support ${refused.join(', ')} of a ${volumeMode} volume; ${elsewhere}`,
     { fields: { pool, backend } },
   );
 }
 
-/** Whether volumes of the wanted mode can have all of these. */
+/** Whether volumes of the requested mode support all attributes. */
 export function hasAttributes(
   { attributes: possible }: BackendFeatures,
-  { volumeMode = 'Filesystem' }: Pick<WantedForm, 'volumeMode'>,
+  { volumeMode = 'Filesystem' }: Pick<RequestedForm, 'volumeMode'>,
   attributes: VolumeAttributes,
 ): boolean {
   return attributeNames(attributes).every((name) => possible[volumeMode].includes(name));
 }
 
-/** Below this, mkfs refuses, or leaves no room for files. */
+/** Smaller volumes are refused by mkfs, or have no usable space. */
 const LEAST_BYTES: Readonly<Record<FsType, bigint>> = {
   ext4: 16n << 20n,
   btrfs: 128n << 20n,
   xfs: 300n << 20n,
 };
 
-/** Whether a volume has a file system that no other one has. */
+/** Whether a volume has a file system of its own. */
 export function ownsFilesystem(
   { backend }: Pick<BackendFeatures, 'backend'>,
   { volumeMode }: Pick<ContentForm, 'volumeMode'>,
@@ -102,10 +101,7 @@ export function ownsFilesystem(
   return backend === 'image' && volumeMode === 'Filesystem';
 }
 
-/**
- * The smallest volume of this form: one in a file has a file system of its own, which needs some
- * room.
- */
+/** Returns the minimum size of a volume of this form; larger for one with its own file system. */
 export function leastBytes(
   features: Pick<BackendFeatures, 'backend'>,
   { volumeMode, fsType }: ContentForm,
@@ -115,22 +111,22 @@ export function leastBytes(
 }
 
 /**
- * The form of a new volume, which is its source's when it has one. Throws `invalid` for what the
- * pool or the source does not allow.
+ * Returns the form of a new volume, by default that of its source. Throws `invalid` for a form that
+ * the pool or the source does not allow.
  */
 export function planForm(
   pool: string,
   features: BackendFeatures,
-  wanted: Partial<WantedForm>,
+  requested: Partial<RequestedForm>,
   source: (ContentForm & { readonly encryption?: Encryption | undefined }) | undefined,
 ): ContentForm {
-  const encrypted = wanted.encrypted ?? source?.encryption !== undefined;
-  const volumeMode = wanted.volumeMode ?? source?.volumeMode ?? 'Filesystem';
+  const encrypted = requested.encrypted ?? source?.encryption !== undefined;
+  const volumeMode = requested.volumeMode ?? source?.volumeMode ?? 'Filesystem';
   const fields = { pool, backend: features.backend };
   const refuse = (message: string): Fault => new Fault('invalid', message, { fields });
   if (!features.volumeModes.includes(volumeMode)) {
     throw refuse(
-      `pool ${pool} (${features.backend}) makes no ${volumeMode} volumes; it makes ${features.volumeModes.join(', ')}`,
+      `pool ${pool} (${features.backend}) does not support ${volumeMode} volumes; expected ${features.volumeModes.join(', ')}`,
     );
   }
   if (source !== undefined && source.volumeMode !== volumeMode) {
@@ -140,7 +136,7 @@ export function planForm(
     throw refuse(
       encrypted
         ? 'the source is not encrypted, and a copy shares its data: it cannot be encrypted; copy it file by file'
-        : 'the source is encrypted, and so is a copy of it: use a StorageClass with encrypted: "true" and the Secret of the source',
+        : 'the source is encrypted, and so is its copy: use a StorageClass with encrypted: "true" and the Secret of the source',
     );
   }
   const encryptable = features.encryptedFsTypes ?? [];
@@ -148,20 +144,20 @@ export function planForm(
     throw refuse(
       volumeMode === 'Block'
         ? 'a Block volume cannot be encrypted here; use volumeMode Filesystem, or encrypt in the pod'
-        : `pool ${pool} (${features.backend}) makes no encrypted volumes; use backend image on a kernel with CONFIG_FS_ENCRYPTION`,
+        : `pool ${pool} (${features.backend}) does not support encrypted volumes; use backend image on a kernel with CONFIG_FS_ENCRYPTION`,
     );
   }
   if (volumeMode === 'Block') {
-    if (wanted.fsType === undefined) return { volumeMode, fsType: undefined };
-    throw refuse(`a Block volume has no file system; leave fsType ${wanted.fsType} out`);
+    if (requested.fsType === undefined) return { volumeMode, fsType: undefined };
+    throw refuse(`a Block volume has no file system; omit fsType ${requested.fsType}`);
   }
-  const fsType = wanted.fsType ?? source?.fsType ?? (encrypted ? encryptable : features.fsTypes)[0];
+  const fsType = requested.fsType ?? source?.fsType ?? (encrypted ? encryptable : features.fsTypes)[0];
   if (fsType !== undefined && !features.fsTypes.includes(fsType)) {
-    const possible = features.fsTypes.join(', ') || 'none by name';
-    throw refuse(`pool ${pool} (${features.backend}) has no ${fsType}; possible is ${possible}`);
+    const supported = features.fsTypes.join(', ') || 'no fsType';
+    throw refuse(`pool ${pool} (${features.backend}) does not support ${fsType}; expected ${supported}`);
   }
   if (encrypted && fsType !== undefined && !encryptable.includes(fsType)) {
-    throw refuse(`a volume with ${fsType} cannot be encrypted; possible is ${encryptable.join(', ')}`);
+    throw refuse(`a volume with ${fsType} cannot be encrypted; expected ${encryptable.join(', ')}`);
   }
   if (source?.fsType !== undefined && source.fsType !== fsType) {
     throw refuse(`the source has ${source.fsType}; a copy of it cannot have ${fsType ?? 'another'}`);
@@ -169,19 +165,19 @@ export function planForm(
   return { volumeMode, fsType };
 }
 
-/** Throws `unsupported` when the pool makes no snapshots and clones. */
+/** Throws `unsupported` for a pool without snapshots and clones. */
 export function requireCopies(pool: string, { backend, copies }: BackendFeatures): void {
   if (copies !== 'none') return;
   throw new Fault(
     'unsupported',
-    `pool ${pool} (${backend}) makes no snapshots and no clones; use a pool with backend btrfs or image`,
+    `pool ${pool} (${backend}) does not support snapshots and clones; use a pool with backend btrfs or image`,
     { fields: { pool, backend } },
   );
 }
 
 /**
- * The features as words, sorted, as an inventory lists them; without those of I/O where the node
- * cannot limit any.
+ * Returns the feature words of a NodeInventory, sorted; without those of I/O limits if the node has
+ * none.
  */
 export function featureWords(
   features: BackendFeatures,

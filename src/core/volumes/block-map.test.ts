@@ -16,7 +16,7 @@ const extent = (start: number, end: number, physical?: number): DataExtent => ({
 });
 const list = (end: number, ...extents: DataExtent[]): ExtentList => ({ ...range(0, end), extents });
 
-describe('what differs between two files', () => {
+describe('the difference of two files', () => {
   it.each([
     ['nothing where both share all', [extent(0, 100, 500)], [extent(0, 100, 500)], []],
     ['nothing where both are zeros', [], [], []],
@@ -30,7 +30,7 @@ describe('what differs between two files', () => {
       [range(40, 50)],
     ],
     [
-      'nothing where the same data is told in other pieces',
+      'nothing if the same data is listed in other extents',
       [extent(0, 100, 500)],
       [extent(0, 40, 500), extent(40, 100, 540)],
       [],
@@ -42,14 +42,14 @@ describe('what differs between two files', () => {
   });
 });
 
-it('takes what lies before an end', () => {
+it('clips a list at an end', () => {
   const whole = list(100, extent(0, 40, 500), extent(60, 90, 900));
   expect(clipExtents(whole, 100n)).toEqual(whole);
   expect(clipExtents(whole, 70n)).toEqual(list(70, extent(0, 40, 500), extent(60, 70, 900)));
   expect(clipExtents(whole, 60n)).toEqual(list(60, extent(0, 40, 500)));
 });
 
-it('tells data from zeros within a range', () => {
+it('splits a range into data and zeros', () => {
   const data = list(100, extent(10, 20, 1), extent(20, 30, 9), extent(50, 60, 3));
   const pieces = (start: number, end: number): string =>
     splitByData(range(start, end), data)

@@ -1,24 +1,24 @@
-/** Bytes `start` to `end`, without `end`, of a volume. */
+/** Bytes of a volume from `start` up to and without `end`. */
 export interface BlockRange {
   readonly start: bigint;
   readonly end: bigint;
 }
 
 /**
- * A stretch of a file that holds data. What no extent covers is zeros: holes, and what was
- * allocated and never written.
+ * A stretch of a file that holds data. Bytes outside of extents are zeros: holes and unwritten
+ * space.
  */
 export interface DataExtent extends BlockRange {
-  /** Where its first byte lies; undefined where that says nothing about its content. */
+  /** Location of its first byte on disk; undefined if it does not identify the content. */
   readonly physical: bigint | undefined;
 }
 
-/** The extents between two offsets, by rising offset. */
+/** The extents between two offsets, by ascending offset. */
 export interface ExtentList extends BlockRange {
   readonly extents: readonly DataExtent[];
 }
 
-/** What of `list` lies before `end`. */
+/** Returns the part of `list` before `end`. */
 export function clipExtents(list: ExtentList, end: bigint): ExtentList {
   if (list.end <= end) return list;
   return {
@@ -30,7 +30,7 @@ export function clipExtents(list: ExtentList, end: bigint): ExtentList {
   };
 }
 
-/** Ranges that touch are one. */
+/** Joins adjacent ranges. */
 export function joinRanges(ranges: readonly BlockRange[]): BlockRange[] {
   const joined: BlockRange[] = [];
   for (const { start, end } of ranges) {
@@ -42,9 +42,9 @@ export function joinRanges(ranges: readonly BlockRange[]): BlockRange[] {
 }
 
 /**
- * Where two files that share data may differ, both listed between the same offsets: the same place
- * on the disk is the same data, and all else counts as changed. So every byte that differs is in
- * it, and some that do not may be (a block that was written again with what it held).
+ * Returns the ranges in which two files may differ, both listed between the same offsets. The same
+ * location on disk means the same data; all else counts as changed, such as a block that was
+ * rewritten with its old content.
  */
 export function changedRanges(base: ExtentList, target: ExtentList): BlockRange[] {
   const cuts = new Set<bigint>();
@@ -61,7 +61,7 @@ export function changedRanges(base: ExtentList, target: ExtentList): BlockRange[
   return joinRanges(changed);
 }
 
-/** `range` in pieces that hold data, and pieces that are zeros, as `list` says. */
+/** Splits `range` into pieces with data and pieces of zeros, by the extents of `list`. */
 export function splitByData(
   range: BlockRange,
   { extents }: ExtentList,
@@ -80,14 +80,14 @@ export function splitByData(
   return pieces;
 }
 
-/** Both zeros, or both the same bytes of the disk. */
+/** Whether both are zeros, or the same bytes on disk. */
 function isSame(base: DataExtent | undefined, target: DataExtent | undefined, at: bigint): boolean {
   if (base === undefined || target === undefined) return base === target;
   if (base.physical === undefined || target.physical === undefined) return false;
   return base.physical + (at - base.start) === target.physical + (at - target.start);
 }
 
-/** Finds the extent of each offset, asked by rising ones. */
+/** Finds the extents of ascending offsets. */
 class Cursor {
   readonly #extents: readonly DataExtent[];
   #index = 0;

@@ -14,19 +14,27 @@ const STANDING: VolumeStanding = {
 
 test.each<[string, Partial<VolumeStanding>, string | undefined]>([
   ['that is in use', {}, undefined],
-  ['whose data is gone', { phase: 'Lost' }, 'lost'],
-  ['whose node is gone', { nodeExists: false }, 'node-gone'],
-  ['whose PersistentVolume was deleted', { ownerPhase: undefined, claimExists: false }, 'kept'],
-  ['whose claim was deleted under policy Retain', { ownerPhase: 'Released', claimExists: false }, 'kept'],
-  ['that nothing ever had', { ownerPhase: undefined, isPublished: false, claimExists: false }, 'unowned'],
+  ['whose data is lost', { phase: 'Lost' }, 'lost'],
+  ['whose node does not exist', { nodeExists: false }, 'node-not-found'],
+  ['whose PersistentVolume was deleted', { ownerPhase: undefined, claimExists: false }, 'retained'],
+  ['whose claim was deleted under policy Retain', { ownerPhase: 'Released', claimExists: false }, 'retained'],
   [
-    'that is being made',
+    'without a PersistentVolume and a claim',
+    { ownerPhase: undefined, isPublished: false, claimExists: false },
+    'unreferenced',
+  ],
+  [
+    'that is being created',
     { phase: 'Pending', isPublished: false, ownerPhase: undefined, ageSeconds: 5 },
     undefined,
   ],
-  ['that is not made for long', { phase: 'Pending', isPublished: false, ownerPhase: undefined }, 'unmade'],
+  [
+    'that is pending for too long',
+    { phase: 'Pending', isPublished: false, ownerPhase: undefined },
+    'pending',
+  ],
   ['that is being deleted', { isDeleting: true, ageSeconds: 5 }, undefined],
-  ['that is being deleted for long', { isDeleting: true }, 'deleting'],
+  ['that is being deleted for too long', { isDeleting: true }, 'deleting'],
   [
     'that is a snapshot',
     { isSnapshot: true, isPublished: false, ownerPhase: undefined, claimExists: false },

@@ -1,53 +1,52 @@
-/** What is known of one LocalVolume and of what it stands for. */
+/** The state of a LocalVolume and of the objects that refer to it. */
 export interface VolumeStanding {
   readonly phase: 'Pending' | 'Ready' | 'Exhausted' | 'Failed' | 'Lost';
   readonly isSnapshot: boolean;
   readonly isDeleting: boolean;
-  /** A PersistentVolume was made of it once. */
+  /** Whether a PersistentVolume was created for it. */
   readonly isPublished: boolean;
   readonly nodeExists: boolean;
-  /** Phase of the PersistentVolume with its handle; undefined when there is none. */
+  /** Phase of the PersistentVolume with its handle; undefined without one. */
   readonly ownerPhase: string | undefined;
-  /** The claim that it was made for still exists. */
+  /** Whether the claim that it was created for exists. */
   readonly claimExists: boolean;
   readonly ageSeconds: number;
 }
 
 /**
- * How a volume stands out of the ordinary: `lost` (its data is gone), `node-gone`, `deleting` (for
- * longer than it takes), `kept` (no claim has it, and its data stays), `unowned` (nothing ever had
- * it; the controller removes it), `unmade` (for longer than it takes).
+ * Marks a volume that needs attention: its data or node is lost, it is `retained` without a claim,
+ * `unreferenced` (the controller deletes it), or `pending` or `deleting` for too long.
  */
-export type VolumeMark = 'lost' | 'node-gone' | 'deleting' | 'kept' | 'unowned' | 'unmade';
+export type VolumeMark = 'lost' | 'node-not-found' | 'deleting' | 'retained' | 'unreferenced' | 'pending';
 
-const PATIENCE_SECONDS = 300;
+const MAX_PENDING_SECONDS = 300;
 
-/** Undefined for a volume that is as it should be. */
+/** Returns undefined for a volume in its expected state. */
 export function markVolume(standing: VolumeStanding): VolumeMark | undefined {
   const { phase, isDeleting, isSnapshot, isPublished, ownerPhase, claimExists, ageSeconds } = standing;
   if (phase === 'Lost') return 'lost';
-  if (!standing.nodeExists) return 'node-gone';
-  if (isDeleting) return ageSeconds > PATIENCE_SECONDS ? 'deleting' : undefined;
+  if (!standing.nodeExists) return 'node-not-found';
+  if (isDeleting) return ageSeconds > MAX_PENDING_SECONDS ? 'deleting' : undefined;
   if (isSnapshot) return undefined;
   if (ownerPhase === undefined) {
-    if (isPublished) return 'kept';
-    if (!claimExists) return 'unowned';
+    if (isPublished) return 'retained';
+    if (!claimExists) return 'unreferenced';
   }
-  if (ownerPhase === 'Released' || ownerPhase === 'Failed') return 'kept';
-  return phase !== 'Ready' && ageSeconds > PATIENCE_SECONDS ? 'unmade' : undefined;
+  if (ownerPhase === 'Released' || ownerPhase === 'Failed') return 'retained';
+  return phase !== 'Ready' && ageSeconds > MAX_PENDING_SECONDS ? 'pending' : undefined;
 }
 
-/** What a mark means for whoever reads it. */
+/** The meaning of each mark, for the CLI. */
 export const MARK_MEANINGS: Readonly<Record<VolumeMark, string>> = {
-  lost: 'its data is not on its node any more',
-  'node-gone': 'its node is not in the cluster; its data is wherever the node is',
-  deleting: 'it should be gone by now; its agent has to remove the data',
-  kept: 'no claim has it, and its data stays until somebody adopts or deletes it',
-  unowned: 'nothing has ever had it; the controller removes it',
-  unmade: 'its agent has not made it yet',
+  lost: 'its data is lost',
+  'node-not-found': 'its node is not in the cluster; its data is on that node',
+  deleting: 'its agent has not removed its data yet',
+  retained: 'it has no claim; its data stays until an administrator adopts or deletes it',
+  unreferenced: 'no PersistentVolume was created for it; the controller deletes it',
+  pending: 'its agent has not created it yet',
 };
 
-/** `17s`, `5m`, `3h12m`, `4d`: ages as kubectl writes them, coarser the older. */
+/** Formats an age as kubectl does: `17s`, `5m`, `3h12m`, `4d`. */
 export function formatAge(seconds: number): string {
   const minutes = Math.floor(seconds / 60);
   const hours = Math.floor(minutes / 60);

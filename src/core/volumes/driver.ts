@@ -1,4 +1,4 @@
-/** The driver's name: of StorageClasses, CSINode entries and the registration socket. */
+/** Name of the CSI driver: in StorageClasses, CSINode and the registration socket. */
 export const DRIVER_NAME = 'keelson.dev';
-/** Topology segment of a node: volumes are usable where it matches. */
+/** Topology key of a node: a volume is usable only on the node of its segment. */
 export const TOPOLOGY_KEY = 'topology.keelson.dev/node';

@@ -5,7 +5,7 @@ const volume = { id: 'vol-1', name: 'pvc-1', encryption: { salt: 'ab', keyIdenti
 const good = 'a passphrase of many characters';
 
 describe('the passphrase of a volume', () => {
-  it('is that of its Secret, where it is encrypted at all', () => {
+  it('is that of its Secret, for an encrypted volume', () => {
     expect(passphraseFor(volume, { encryptionPassphrase: good, other: 'x' })).toBe(good);
     expect(passphraseFor({ id: 'vol-2', name: 'pvc-2' }, { encryptionPassphrase: good })).toBeUndefined();
   });
@@ -15,17 +15,17 @@ describe('the passphrase of a volume', () => {
     [{ secret: good }, /no field encryptionPassphrase among its 1/],
     [{ encryptionPassphrase: 'fifteen letters' }, /shorter than 16 characters/],
     [{ encryptionPassphrase: '' }, /shorter than 16 characters/],
-  ])('is asked for in words that tell no secret: %j', (secrets, words) => {
+  ])('is requested without revealing secrets: %j', (secrets, words) => {
     expect(() => passphraseFor(volume, secrets)).toThrow(words);
     expect(() => passphraseFor(volume, secrets)).not.toThrow(good);
   });
 
-  it('is looked for elsewhere for a volume in a pod', () => {
+  it('is in another object for an ephemeral volume', () => {
     expect(() => passphraseFor({ ...volume, ephemeral: true }, {})).toThrow(/nodePublishSecretRef/);
   });
 });
 
-it('takes the first key for good', () => {
+it('accepts only the first key', () => {
   expect(() => requireSameKey(volume, 'aa')).not.toThrow();
   expect(() => requireSameKey({ ...volume, encryption: { salt: 'ab' } }, 'bb')).not.toThrow();
   expect(() => requireSameKey(volume, 'bb')).toThrow(/another passphrase.*PersistentVolume pvc-1/);

@@ -1,15 +1,15 @@
 import { Fault } from '../fault.ts';
 import type { Volume } from './volume.ts';
 
-/** The field of a Secret that encrypts a volume. */
+/** The key of a Secret that holds a volume's passphrase. */
 export const PASSPHRASE_FIELD = 'encryptionPassphrase';
 
-/** Long enough that guessing is slow, also for who writes words. */
+/** Minimum length of a passphrase, against guessing of words. */
 const LEAST_CHARACTERS = 16;
 
 /**
- * `encrypted: "true"` of a StorageClass. Throws `invalid` for anything but a boolean; absent is
- * false.
+ * Parses `encrypted` of a StorageClass; absent is false. Throws `invalid` for anything but a
+ * boolean.
  */
 export function parseEncrypted(text: string | undefined, field: string): boolean {
   if (text === undefined || text === 'false') return false;
@@ -18,9 +18,8 @@ export function parseEncrypted(text: string | undefined, field: string): boolean
 }
 
 /**
- * The passphrase of an encrypted volume, from the Secret that came with a call; undefined for a
- * volume that is not encrypted. Throws `invalid` when it is missing or short. No message tells what
- * a Secret holds.
+ * Returns the passphrase of an encrypted volume from a call's secrets; undefined for an unencrypted
+ * volume. Throws `invalid` for an absent or short one. Messages never contain secrets.
  */
 export function passphraseFor(
   volume: Pick<Volume, 'id' | 'name' | 'encryption' | 'ephemeral'>,
@@ -46,7 +45,7 @@ export function passphraseFor(
   return passphrase;
 }
 
-/** Throws `precondition` when the key is not the one that the volume was first staged with. */
+/** Throws `precondition` unless the key is that of the volume's first staging. */
 export function requireSameKey(
   volume: Pick<Volume, 'id' | 'name' | 'encryption' | 'ephemeral'>,
   keyIdentifier: string,
@@ -55,15 +54,12 @@ export function requireSameKey(
   if (known === undefined || known === keyIdentifier) return;
   throw new Fault(
     'precondition',
-    `volume ${volume.id} is encrypted with another passphrase than the one in its Secret; put the first one back, ${whereSecretIs(volume)}`,
+    `volume ${volume.id} is encrypted with another passphrase than the one in its Secret; restore the first one, ${whereSecretIs(volume)}`,
     { fields: { volumeId: volume.id } },
   );
 }
 
-/**
- * kubelet passes what a Secret holds, and never its name: that is in the object that the volume has
- * in the API.
- */
+/** kubelet passes the content of a Secret without its name, which is in the volume's API object. */
 function whereSecretIs({ name, ephemeral }: Pick<Volume, 'name' | 'ephemeral'>): string {
   return ephemeral === true
     ? "nodePublishSecretRef of the pod's volume names it"

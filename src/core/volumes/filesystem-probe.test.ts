@@ -46,7 +46,7 @@ describe('probeFilesystem', () => {
 });
 
 describe('probeSignature', () => {
-  it('takes a device for empty only when its beginning and its end are', () => {
+  it('takes a device as empty only if its head and tail are', () => {
     expect(probeSignature(empty(), tail)).toBeUndefined();
     expect(probeSignature(empty(), Buffer.from([...tail.subarray(1), 1]))).toBe('data');
     const head = empty();

@@ -1,12 +1,12 @@
 import type { FsType } from './volume.ts';
 
-/** What the superblock of a file system says. */
+/** A file system, by its superblock. */
 export interface FoundFilesystem {
   readonly type: FsType;
   readonly sizeBytes: bigint;
 }
 
-/** How much of the beginning of a file or device `probeFilesystem` and `probeSignature` look at. */
+/** Size of the head, and of the tail, that `probeFilesystem` and `probeSignature` read. */
 export const PROBE_BYTES = 68 * 1024;
 
 const BTRFS_SUPER = 64 * 1024;
@@ -14,8 +14,8 @@ const EXT_SUPER = 1024;
 const EXT_INCOMPAT_64BIT = 0x80;
 
 /**
- * The file system whose superblock is in `head`, the first PROBE_BYTES; undefined for none that we
- * make.
+ * Returns the file system of `head`, the first PROBE_BYTES; undefined for a type that pools and
+ * volumes do not have.
  */
 export function probeFilesystem(head: Uint8Array): FoundFilesystem | undefined {
   const view = new DataView(head.buffer, head.byteOffset, head.byteLength);
@@ -38,7 +38,7 @@ function isExt(view: DataView): boolean {
   return view.byteLength >= EXT_SUPER + 0x400 && view.getUint16(EXT_SUPER + 0x38, true) === 0xef53;
 }
 
-/** Marks that others leave on a device: name, offset, bytes. */
+/** Signatures of other software on a device: name, offset, bytes. */
 const SIGNATURES: readonly (readonly [name: string, offset: number, bytes: string])[] = [
   ['LUKS', 0, 'LUKS\xba\xbe'],
   ['LUKS (second header)', 16384, 'SKUL\xba\xbe'],
@@ -67,17 +67,15 @@ const SIGNATURES: readonly (readonly [name: string, offset: number, bytes: strin
 ];
 
 /**
- * What lies on a device, from its first PROBE_BYTES and its last ones: the name of a signature,
- * `data` for bytes that are not all zero, or undefined for an empty beginning and end. Whatever is
- * not undefined belongs to somebody.
+ * Returns what is on a device by its first and last PROBE_BYTES: the name of a signature, `data`
+ * for other bytes than zeros, undefined for zeros only.
  */
 export function probeSignature(head: Uint8Array, tail: Uint8Array): string | undefined {
   const filesystem = probeFilesystem(head);
   if (filesystem !== undefined) return filesystem.type;
   const known = SIGNATURES.find(([, offset, bytes]) => textAt(head, offset, bytes.length) === bytes);
   if (known !== undefined) return known[0];
-  // Backup headers of GPT, RAID 0.90 and 1.0 and ZFS labels are at the end; empty means empty here
-  // too.
+  // Backup headers of GPT, RAID 0.90 and 1.0 and ZFS are at the end.
   return [head, tail].some((part) => part.some((byte) => byte !== 0)) ? 'data' : undefined;
 }
 

@@ -1,14 +1,14 @@
 import type { VolumeAttributes } from './volume-attributes.ts';
 
-/** One write to a file of a cgroup. */
+/** A write to a file of a cgroup. */
 export interface CgroupWrite {
   readonly file: string;
   readonly text: string;
 }
 
 /**
- * Bounds the I/O of a device (`MAJOR:MINOR`) in a cgroup of version 2 and all below it; without
- * attributes it lifts them.
+ * Plans the I/O limits of a device (`MAJOR:MINOR`) in a version 2 cgroup and its descendants;
+ * removes limits of absent attributes.
  */
 export function planIoMax(device: string, attributes: VolumeAttributes): CgroupWrite[] {
   const { readBandwidth, writeBandwidth, readIOPS, writeIOPS } = attributes;
@@ -17,7 +17,7 @@ export function planIoMax(device: string, attributes: VolumeAttributes): CgroupW
   return [{ file: 'io.max', text: `${device} ${words.join(' ')}` }];
 }
 
-/** The same in a cgroup of version 1, where it does not reach those below. 0 is no limit. */
+/** Plans the same in a version 1 cgroup, without its descendants; 0 removes a limit. */
 export function planBlkioThrottle(device: string, attributes: VolumeAttributes): CgroupWrite[] {
   const { readBandwidth, writeBandwidth, readIOPS, writeIOPS } = attributes;
   const values = {

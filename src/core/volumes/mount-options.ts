@@ -1,35 +1,31 @@
 import { Fault } from '../fault.ts';
 
-/** Mount options, sorted by what they concern. */
+/** Mount options, by what they apply to. */
 export interface MountOptions {
-  /** One mount alone, in the order given; whether there are such options is not looked at. */
+  /** Options of one mount, in order; they may be unknown. */
   readonly own: readonly string[];
-  /** The SELinux context of all files of the file system, without quotes; undefined for none. */
+  /** The SELinux context of the whole file system, without quotes; undefined for none. */
   readonly context: string | undefined;
 }
 
 /**
- * user:role:type, and with MLS or MCS a range of levels: nothing in it could end a quote or an
- * option.
+ * user:role:type and optional MLS or MCS levels; no character that could end a quote or an option.
  */
 const CONTEXT = /^[\w.-]+:[\w.-]+:[\w.-]+(?::[\w.,:-]+)?$/;
 /**
- * The start of a context without quotes that was cut at a comma, and what may follow there:
- * categories. No mount option looks like them.
+ * The start of an unquoted context that was split at a comma, and categories that may follow it; no
+ * other mount option looks like them.
  */
 const CUT_OFF = /^context=[^"]*[:,.]c\d+$/;
 const CATEGORIES = /^c\d+(?:\.c\d+)?(?:-s\d+(?::c\d+(?:\.c\d+)?)?)?$/;
 const EXAMPLE = 'context="system_u:object_r:container_file_t:s0:c1,c2"';
-/**
- * mount(8) has them too: for files that have a label of their own besides, which volumes do not
- * need.
- */
+/** Further SELinux options of mount(8), for file systems whose files have labels. */
 const OTHER_LABELS = ['fscontext', 'defcontext', 'rootcontext', 'seclabel'];
 
 /**
- * Reads mount options as mount(8) does: commas divide, but not within double quotes. A context is
- * also understood without them. Throws `invalid` for one that is malformed, for two of them, and
- * for the other options that label files.
+ * Parses mount options as mount(8) does: separated by commas outside of double quotes, which a
+ * context may omit. Throws `invalid` for a malformed context, two contexts, and other SELinux
+ * options.
  */
 export function parseMountOptions(flags: readonly string[]): MountOptions {
   const own: string[] = [];
@@ -38,15 +34,12 @@ export function parseMountOptions(flags: readonly string[]): MountOptions {
     const end = option.indexOf('=');
     const name = end < 0 ? option : option.slice(0, end);
     if (OTHER_LABELS.includes(name)) {
-      throw new Fault(
-        'invalid',
-        `mount option ${name} is not possible; of those for SELinux there is context alone, as in ${EXAMPLE}`,
-      );
+      throw new Fault('invalid', `mount option ${name} is not supported; use context, as in ${EXAMPLE}`);
     }
     if (CATEGORIES.test(option)) {
       throw new Fault(
         'invalid',
-        `mount option ${option} is a part of an SELinux context; write all of it as one option, in quotes: ${EXAMPLE}`,
+        `mount option ${option} is part of an SELinux context; quote the whole context: ${EXAMPLE}`,
       );
     }
     if (name !== 'context') {
@@ -57,7 +50,7 @@ export function parseMountOptions(flags: readonly string[]): MountOptions {
     if (context !== undefined && context !== found) {
       throw new Fault(
         'invalid',
-        `mount option context is given twice, as ${context} and as ${found}; name one of them`,
+        `mount option context is given twice, as ${context} and ${found}; expected one`,
       );
     }
     context = found;
@@ -70,7 +63,7 @@ function parseContext(text: string): string {
   if (CONTEXT.test(bare)) return bare;
   throw new Fault(
     'invalid',
-    `mount option context is ${JSON.stringify(text.slice(0, 256))}, which is no SELinux context user:role:type:level; write for example ${EXAMPLE}`,
+    `mount option context is ${JSON.stringify(text.slice(0, 256))}, which is not an SELinux context user:role:type:level; expected one like ${EXAMPLE}`,
   );
 }
 
@@ -94,14 +87,14 @@ function splitOptions(flag: string): string[] {
   if (isQuoted) {
     throw new Fault(
       'invalid',
-      `mount option ${JSON.stringify(flag.slice(0, 256))} has a double quote without an end`,
+      `mount option ${JSON.stringify(flag.slice(0, 256))} has an unclosed double quote`,
     );
   }
   end();
   return options;
 }
 
-/** Whether a record may hold it as a context. */
+/** Whether `text` is a valid SELinux context. */
 export function isContext(text: string): boolean {
   return CONTEXT.test(text);
 }

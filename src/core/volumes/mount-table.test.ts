@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
 import { isWithin, parseMountTable } from './mount-table.ts';
 
-it('reads where, what and how, with and without optional fields', () => {
+it('reads path, source and options, with and without optional fields', () => {
   const text = [
     '36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue',
     '40 35 0:50 / /a\\040b\\134c ro,relatime shared:5 master:1 - btrfs /dev/loop0 rw',

@@ -3,19 +3,18 @@ export interface MountEntry {
   /** `major:minor` of the filesystem. */
   readonly device: string;
   readonly mountPoint: string;
-  /** What of the filesystem is mounted, seen from its own root. */
+  /** Path of the mounted directory within the file system. */
   readonly root: string;
   readonly type: string;
   readonly source: string;
-  /** Of this mount, not of the filesystem. */
+  /** Options of this mount. */
   readonly options: readonly string[];
-  /** Of the filesystem, wherever it is mounted. */
+  /** Options of the file system, the same for all of its mounts. */
   readonly filesystemOptions: readonly string[];
 }
 
 /**
- * Reads the text of a mountinfo file, in the order of mounting: of several at one place the last is
- * seen.
+ * Parses mountinfo, in the order of mounting: of several mounts at one path the last is visible.
  */
 export function parseMountTable(text: string): MountEntry[] {
   return text.split('\n').flatMap((line) => {
@@ -38,7 +37,7 @@ export function parseMountTable(text: string): MountEntry[] {
   });
 }
 
-/** Space, tab, line feed and backslash are written as octal numbers of their byte. */
+/** Decodes the octal escapes of space, tab, line feed and backslash. */
 function unescape(text: string): string {
   return text.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
 }

@@ -25,7 +25,7 @@ const orphan = (id: string, more: Partial<Orphan> = {}): Orphan => ({
   ...more,
 });
 
-test('an orphan is what neither its name nor its id is asked for', () => {
+test('an orphan is referenced neither by name nor by id', () => {
   const findings = found({
     volumes: [volume('v4'), volume('v1'), volume('v2'), volume('v3'), volume('v5', { ephemeral: true })],
     snapshots: [
@@ -56,7 +56,7 @@ test.each([
   ]);
 });
 
-test('only time counts in which it was seen as an orphan, without a break', () => {
+test('only uninterrupted observed time counts', () => {
   let ages = ageOrphans([orphan('a'), orphan('b')], {}, 1_000);
   expect(ages).toEqual({ a: 0, b: 0 });
   ages = ageOrphans([orphan('a'), orphan('b', { isInUse: true })], ages, 10);
@@ -66,7 +66,7 @@ test('only time counts in which it was seen as an orphan, without a break', () =
   expect(ageOrphans([orphan('b')], ages, 10)).toEqual({ b: 10 });
 });
 
-test('those go whose grace is over, and a group goes as a whole', () => {
+test('orphans are overdue after their grace period, and groups as a whole', () => {
   const ages = { a: 100, b: 99, c: 100, d: 100, e: 50, f: 200, g: 100 };
   const orphans = [
     ...[orphan('a'), orphan('b'), orphan('f', { isInUse: true })],

@@ -24,7 +24,7 @@ describe('project ids', () => {
     expect(pickProject(random, new Set(taken))).toBe(expected);
   });
 
-  it('leave out what the files of the host give to others', () => {
+  it("avoid the ids in the host's project files", () => {
     const projects = '# comment\n1048577:/var/lib/kubelet/a\n 42 : /srv\nnonsense\n\n';
     const projid = 'volume1048578:1048578\n#old:9\nbroken\n';
     expect([...parseProjectFiles(projects, projid)].sort((a, b) => a - b)).toEqual([

@@ -1,17 +1,15 @@
 /**
- * Project ids of volumes: far from those that people take (small ones), that kubelet takes for
- * ephemeral storage (1048577 and up) and that container engines count up from a directory's own.
+ * Range of volumes' project ids: apart from small ids of administrators, those of kubelet's
+ * ephemeral storage (from 1048577), and those of container engines.
  */
 export const PROJECT_IDS = { first: 0x4000_0000, count: 0x1000_0000 } as const;
 
-/** Whether a project id is of the range that volumes get theirs from. */
+/** Whether a project id is in the range of volumes' ids. */
 export function isVolumeProject(project: number): boolean {
   return project >= PROJECT_IDS.first && project < PROJECT_IDS.first + PROJECT_IDS.count;
 }
 
-/**
- * A project id that `taken` does not hold, near the one that `random` (0 to 2^32 - 1) stands for.
- */
+/** Returns a project id that is not in `taken`; `random` is 0 to 2^32 - 1. */
 export function pickProject(random: number, taken: ReadonlySet<number>): number {
   for (let step = 0; ; step += 1) {
     const project = PROJECT_IDS.first + ((random + step) % PROJECT_IDS.count);
@@ -20,8 +18,7 @@ export function pickProject(random: number, taken: ReadonlySet<number>): number 
 }
 
 /**
- * Ids that /etc/projects (`ID:PATH`) and /etc/projid (`NAME:ID`) give away; lines that are neither
- * are nobody's.
+ * Returns the ids in /etc/projects (`ID:PATH`) and /etc/projid (`NAME:ID`); ignores other lines.
  */
 export function parseProjectFiles(projects: string, projid: string): Set<number> {
   const ids = [

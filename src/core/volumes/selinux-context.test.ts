@@ -16,7 +16,7 @@ describe('SELinux of a host', () => {
   it.each([
     ['active in a process with a context', filesystems, 'system_u:system_r:spc_t:s0\0', 'active'],
     ['without a policy where all are the kernel', filesystems, 'kernel\0', 'no-policy'],
-    ['without a policy where nothing is told', filesystems, '', 'no-policy'],
+    ['without a policy for an unreadable attribute', filesystems, '', 'no-policy'],
     ['absent beside AppArmor', 'nodev\tsysfs\n\text4\n', 'runc (unconfined)\n', 'absent'],
     [
       'absent where another file system is called alike',
@@ -28,12 +28,12 @@ describe('SELinux of a host', () => {
     expect(parseSelinuxState(known, current)).toBe(state);
   });
 
-  it('has to be there, with a policy, for a context', () => {
+  it('is required, with a policy, for a context', () => {
     expect(() => requireSelinux('vol-1', ONE, 'active')).not.toThrow();
     expect(() => requireSelinux('vol-1', ONE, 'absent')).toThrow(
       expect.objectContaining({
         kind: 'precondition',
-        message: `volume vol-1 cannot be mounted with context ${ONE}: the kernel of this node has no SELinux, or it is switched off; leave the option out, or boot the node with SELinux and a policy`,
+        message: `volume vol-1 cannot be mounted with context ${ONE}: the kernel of this node has no SELinux, or it is disabled; omit the option, or boot the node with SELinux and a policy`,
       }),
     );
     expect(() => requireSelinux('vol-1', ONE, 'no-policy')).toThrow(/no policy is loaded/);
@@ -62,7 +62,7 @@ describe('a context', () => {
   });
 
   it.each([
-    ['is what is asked for where nothing holds the volume', undefined, ONE, undefined, ONE],
+    ['is the requested one for a volume not in use', undefined, ONE, undefined, ONE],
     ['is another one once nothing holds it', ONE, OTHER, undefined, OTHER],
     ['is none any more once nothing holds it', ONE, undefined, undefined, undefined],
     ['is the same again', ONE, ONE, '/pod', ONE],
@@ -80,7 +80,7 @@ describe('a context', () => {
     );
   });
 
-  it('is the staged one wherever the volume is published', () => {
+  it('is that of the staged volume at every target', () => {
     for (const wanted of [undefined, ONE]) {
       expect(() => requireStagedContext({ id: 'vol-1', selinuxContext: ONE }, wanted)).not.toThrow();
     }

@@ -2,16 +2,12 @@ import { type BackendFeatures, ownsFilesystem } from './backend-features.ts';
 import { Fault } from '../fault.ts';
 import type { Volume } from './volume.ts';
 
-/**
- * Whether a kernel labels files: `no-policy` where it could, but was given no policy since the
- * boot.
- */
+/** State of SELinux: `no-policy` if it is enabled but no policy was loaded since boot. */
 export type SelinuxState = 'active' | 'no-policy' | 'absent';
 
 /**
- * Reads the state from /proc/filesystems and /proc/self/attr/current. selinuxfs is known to a
- * kernel that has SELinux switched on, mounted or not (it is not in a container). Without a policy,
- * every process is just `kernel`.
+ * Parses the state from /proc/filesystems and /proc/self/attr/current. A kernel with SELinux
+ * enabled lists selinuxfs, mounted or not. Without a policy every process has the context `kernel`.
  */
 export function parseSelinuxState(filesystems: string, current: string): SelinuxState {
   if (!/^nodev\s+selinuxfs$/m.test(filesystems)) return 'absent';
@@ -19,8 +15,7 @@ export function parseSelinuxState(filesystems: string, current: string): Selinux
 }
 
 /**
- * Throws `invalid` for a volume whose files share their file system with others, for a context is
- * that of a whole one.
+ * Throws `invalid` for a volume on a shared file system: a context applies to a whole file system.
  */
 export function requireOwnFilesystem(
   volume: Pick<Volume, 'id' | 'pool' | 'volumeMode'>,
@@ -30,56 +25,53 @@ export function requireOwnFilesystem(
   if (ownsFilesystem(features, volume)) return;
   throw new Fault(
     'invalid',
-    `volume ${volume.id} cannot be mounted with context ${context}: pool ${volume.pool} (${features.backend}) has one file system for all its volumes, and a context is that of a whole one; take a pool with backend image, or leave the option to the container runtime, which labels the files: no context in mountOptions, and seLinuxMount: false in the CSIDriver`,
+    `volume ${volume.id} cannot be mounted with context ${context}: pool ${volume.pool} (${features.backend}) has one file system for all its volumes, and a context applies to a whole one; use a pool with backend image, or omit context from mountOptions and set seLinuxMount: false in the CSIDriver, so that the container runtime labels the files`,
     { fields: { volumeId: volume.id, pool: volume.pool, backend: features.backend } },
   );
 }
 
-/** Throws `precondition` where this node's kernel could not mount anything with a context. */
+/** Throws `precondition` if the node's kernel cannot mount with a context. */
 export function requireSelinux(volumeId: string, context: string, state: SelinuxState): void {
   if (state === 'active') return;
   const why =
     state === 'absent'
-      ? 'the kernel of this node has no SELinux, or it is switched off'
-      : 'SELinux is switched on in the kernel of this node, but no policy is loaded';
+      ? 'the kernel of this node has no SELinux, or it is disabled'
+      : 'SELinux is enabled in the kernel of this node, but no policy is loaded';
   throw new Fault(
     'precondition',
-    `volume ${volumeId} cannot be mounted with context ${context}: ${why}; leave the option out, or boot the node with SELinux and a policy`,
+    `volume ${volumeId} cannot be mounted with context ${context}: ${why}; omit the option, or boot the node with SELinux and a policy`,
     { fields: { volumeId, selinux: state } },
   );
 }
 
 /**
- * The context that the volume has once it is staged with `wanted`. `heldAt` is where else it is
- * staged, or where a workload sees it: while there is such a place its file system stays mounted as
- * it is, and who names no context takes that. Throws `precondition` for another one.
+ * Returns the context of a volume that is staged with `requested`. While it is in use at `inUseAt`,
+ * it stays mounted with its context, which a call without a context accepts; throws `precondition`
+ * for another one.
  */
 export function decideContext(
   { id, selinuxContext }: Pick<Volume, 'id' | 'selinuxContext'>,
-  wanted: string | undefined,
-  heldAt: string | undefined,
+  requested: string | undefined,
+  inUseAt: string | undefined,
 ): string | undefined {
-  if (heldAt === undefined) return wanted;
-  if (wanted === undefined || wanted === selinuxContext) return selinuxContext;
+  if (inUseAt === undefined) return requested;
+  if (requested === undefined || requested === selinuxContext) return selinuxContext;
   throw new Fault(
     'precondition',
-    `volume ${id} is in use at ${heldAt} ${worded(selinuxContext)}, and cannot have context ${wanted} meanwhile: all files of a file system have the same; end what uses it first`,
-    { fields: { volumeId: id, heldAt } },
+    `volume ${id} is in use at ${inUseAt} ${worded(selinuxContext)}, and cannot have context ${requested} at the same time: a context applies to a whole file system; stop its pods first`,
+    { fields: { volumeId: id, inUseAt } },
   );
 }
 
-/**
- * Throws `precondition` when a publication names another context than the volume was staged with;
- * one that names none has that.
- */
+/** Throws `precondition` for a publication with another context than that of the staged volume. */
 export function requireStagedContext(
   { id, selinuxContext }: Pick<Volume, 'id' | 'selinuxContext'>,
-  wanted: string | undefined,
+  requested: string | undefined,
 ): void {
-  if (wanted === undefined || wanted === selinuxContext) return;
+  if (requested === undefined || requested === selinuxContext) return;
   throw new Fault(
     'precondition',
-    `volume ${id} is staged ${worded(selinuxContext)}, and cannot be published with context ${wanted}: all files of a file system have the same; stage it with that one, once nothing uses it`,
+    `volume ${id} is staged ${worded(selinuxContext)}, and cannot be published with context ${requested}: a context applies to a whole file system; stage it with that context once it is unused`,
     { fields: { volumeId: id } },
   );
 }

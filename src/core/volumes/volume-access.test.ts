@@ -40,11 +40,11 @@ describe('publishing', () => {
     ...more,
   });
 
-  it('is done already when the same is there', () => {
+  it('is not repeated for the same publication', () => {
     expect(decidePublish([at('/a')], at('/a'))).toBe('already-published');
   });
 
-  it('is done already whether or not a context is named, which only its staging decides', () => {
+  it('is not repeated with or without a context, which staging decides', () => {
     const named = at('/a', { flags: ['nosuid', 'context="u:r:t:s0:c1,c2"'] });
     expect(decidePublish([named], at('/a', { flags: ['nosuid'] }))).toBe('already-published');
   });
@@ -62,7 +62,7 @@ describe('publishing', () => {
     },
   );
 
-  it('gives one that wants to be alone no company, whoever came first', () => {
+  it('refuses a second target with SINGLE_NODE_SINGLE_WRITER, in either order', () => {
     const alone = { accessMode: 'SINGLE_NODE_SINGLE_WRITER' as const };
     expect(decidePublish([], at('/a', alone))).toBe('publish');
     for (const [first, second] of [

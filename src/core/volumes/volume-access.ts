@@ -2,7 +2,7 @@ import { Fault } from '../fault.ts';
 import { parseMountOptions } from './mount-options.ts';
 import type { Publication } from './volume.ts';
 
-/** Attributes of a mount in the numbers of mount_setattr(2). */
+/** Attributes of a mount, as for mount_setattr(2). */
 export interface MountPlan {
   readonly readonly: boolean;
   readonly set: bigint;
@@ -12,7 +12,7 @@ export interface MountPlan {
 const RDONLY = 0x1n;
 const ATIME_MASK = 0x70n;
 
-/** What each option sets and clears. */
+/** Attributes that each option sets and clears. */
 const OPTIONS: Readonly<Record<string, { readonly set: bigint; readonly clear: bigint }>> = {
   ro: { set: RDONLY, clear: 0n },
   rw: { set: 0n, clear: 0n },
@@ -30,8 +30,8 @@ const OPTIONS: Readonly<Record<string, { readonly set: bigint; readonly clear: b
 };
 
 /**
- * Turns mount options into attributes; a later option wins over an earlier one. A context is none
- * of them: it is the whole file system's. Throws `invalid` for one that is not allowed.
+ * Plans the attributes of mount options; a later option overrides an earlier one. A context is
+ * ignored: it applies to the file system. Throws `invalid` for an unknown option.
  */
 export function planMount(flags: readonly string[], readonly: boolean): MountPlan {
   let set = 0n;
@@ -41,7 +41,7 @@ export function planMount(flags: readonly string[], readonly: boolean): MountPla
     if (option === undefined) {
       throw new Fault(
         'invalid',
-        `mount option ${JSON.stringify(flag)} is not allowed; possible are ${Object.keys(OPTIONS).join(', ')}, and context where a volume has a file system of its own`,
+        `mount option ${JSON.stringify(flag)} is not supported; expected ${Object.keys(OPTIONS).join(', ')}, or context for a volume with its own file system`,
       );
     }
     if (flag === 'rw') set &= ~RDONLY;
@@ -55,38 +55,42 @@ export function planMount(flags: readonly string[], readonly: boolean): MountPla
 export type PublishDecision = 'publish' | 'already-published';
 
 /**
- * Whether `wanted` may join what is published. Throws `conflict` when the target already has the
- * volume in another way, `precondition` when one of the two demands to be alone.
+ * Decides whether a publication is new. Throws `conflict` if the target is published in another
+ * way, `precondition` if SINGLE_NODE_SINGLE_WRITER excludes it.
  */
-export function decidePublish(published: readonly Publication[], wanted: Publication): PublishDecision {
-  const same = published.find(({ target }) => target === wanted.target);
+export function decidePublish(published: readonly Publication[], requested: Publication): PublishDecision {
+  const same = published.find(({ target }) => target === requested.target);
   if (same !== undefined) {
     if (
-      same.readonly === wanted.readonly &&
-      same.accessMode === wanted.accessMode &&
-      sameFlags(same, wanted)
+      same.readonly === requested.readonly &&
+      same.accessMode === requested.accessMode &&
+      sameFlags(same, requested)
     ) {
       return 'already-published';
     }
-    throw new Fault('conflict', `the volume is published at ${wanted.target} already, in another way`, {
-      fields: { target: wanted.target, accessMode: same.accessMode, readonly: same.readonly },
-    });
+    throw new Fault(
+      'conflict',
+      `the volume is published at ${requested.target} with another access mode, readonly flag or mount options`,
+      {
+        fields: { target: requested.target, accessMode: same.accessMode, readonly: same.readonly },
+      },
+    );
   }
-  const alone = [...published, wanted].find(({ accessMode }) => accessMode === 'SINGLE_NODE_SINGLE_WRITER');
+  const alone = [...published, requested].find(
+    ({ accessMode }) => accessMode === 'SINGLE_NODE_SINGLE_WRITER',
+  );
   const other = published[0];
   if (alone !== undefined && other !== undefined) {
     throw new Fault(
       'precondition',
       `the volume is published at ${other.target}, and SINGLE_NODE_SINGLE_WRITER allows one target only`,
-      { fields: { target: wanted.target, publishedAt: other.target } },
+      { fields: { target: requested.target, publishedAt: other.target } },
     );
   }
   return 'publish';
 }
 
-/**
- * But for a context, which is that of the staged file system whether or not a publication names it.
- */
+/** A context is ignored: it applies to the staged file system. */
 function sameFlags(a: Publication, b: Publication): boolean {
   const [own, others] = [parseMountOptions(a.flags).own, parseMountOptions(b.flags).own];
   return own.length === others.length && own.every((option, index) => option === others[index]);

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { attributeNames, limitsIo, parseAttributes, sameAttributes } from './volume-attributes.ts';
 
 describe('attributes of a volume', () => {
-  it('are quantities, with nothing for what is not limited', () => {
+  it('are quantities, absent for no limit', () => {
     const parsed = parseAttributes(
       { writeBandwidth: '4Mi', readIOPS: '1k', quotaInodes: '2048', readBandwidth: 'max' },
       'mutable_parameters',
@@ -11,14 +11,14 @@ describe('attributes of a volume', () => {
     expect(attributeNames(parsed)).toEqual(['readIOPS', 'writeBandwidth', 'quotaInodes']);
   });
 
-  it('may be none at all, which lifts every limit', () => {
+  it('may be absent, which removes every limit', () => {
     expect(parseAttributes({}, 'mutable_parameters')).toEqual({});
     expect(limitsIo({})).toBe(false);
     expect(limitsIo({ quotaInodes: 100n })).toBe(false);
     expect(limitsIo({ writeIOPS: 100n })).toBe(true);
   });
 
-  it('pass over what an orchestrator adds', () => {
+  it('ignore keys that an orchestrator adds', () => {
     expect(parseAttributes({ 'csi.storage.k8s.io/pvc/name': 'data' }, 'p', 'csi.storage.k8s.io/')).toEqual(
       {},
     );
@@ -27,17 +27,17 @@ describe('attributes of a volume', () => {
   it.each([
     [
       { iops: '5' },
-      'p: "iops" is unknown; possible are readIOPS, writeIOPS, readBandwidth, writeBandwidth, quotaInodes',
+      'p: "iops" is unknown; expected readIOPS, writeIOPS, readBandwidth, writeBandwidth, quotaInodes',
     ],
     [{ readiops: '50' }, 'p: "readiops" is unknown'],
     [{ constructor: '50' }, 'p: "constructor" is unknown'],
-    [{ readIOPS: '' }, 'p: readIOPS is ""; write a number like 1000, or max for no limit'],
-    [{ readIOPS: 'fast' }, 'p: readIOPS is "fast"; write a number like 1000'],
+    [{ readIOPS: '' }, 'p: readIOPS is ""; expected a number like 1000, or max for no limit'],
+    [{ readIOPS: 'fast' }, 'p: readIOPS is "fast"; expected a number like 1000'],
     [{ readIOPS: '-1' }, 'p: readIOPS is "-1"'],
-    [{ readIOPS: '0' }, 'p: readIOPS is "0"; possible are 10 to 4294967295, or max for no limit'],
-    [{ writeIOPS: '4294967296' }, 'possible are 10 to 4294967295'],
+    [{ readIOPS: '0' }, 'p: readIOPS is "0"; expected 10 to 4294967295, or max for no limit'],
+    [{ writeIOPS: '4294967296' }, 'expected 10 to 4294967295'],
     [{ writeBandwidth: '4Mx' }, 'p: writeBandwidth: invalid size "4Mx"'],
-    [{ writeBandwidth: '1Ki' }, 'p: writeBandwidth is "1Ki"; possible are 64 KiB to'],
+    [{ writeBandwidth: '1Ki' }, 'p: writeBandwidth is "1Ki"; expected 64 KiB to'],
   ])('refuse %j', (parameters, message) => {
     expect(() => parseAttributes(parameters, 'p')).toThrow(
       expect.objectContaining({ kind: 'invalid', message: expect.stringContaining(message) as string }),

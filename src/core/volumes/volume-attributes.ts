@@ -1,10 +1,7 @@
 import { Fault } from '../fault.ts';
 import { formatBytes, parseQuantity } from '../kube-text/quantity.ts';
 
-/**
- * What of a volume can be set when it is made, and changed while pods use it: the keys of a
- * VolumeAttributesClass.
- */
+/** Mutable attributes of a volume: the keys of a VolumeAttributesClass. */
 export const ATTRIBUTES = [
   'readIOPS',
   'writeIOPS',
@@ -14,19 +11,13 @@ export const ATTRIBUTES = [
 ] as const;
 export type AttributeName = (typeof ATTRIBUTES)[number];
 
-/** Those that bound the I/O of a volume's device, together on all pods of the node. */
+/** Attributes that limit the I/O of a volume's device, of all pods of the node together. */
 export const IO_ATTRIBUTES = ['readIOPS', 'writeIOPS', 'readBandwidth', 'writeBandwidth'] as const;
 
-/**
- * All attributes of a volume; what is absent is not limited. IOPS and bytes each second, a number
- * of inodes.
- */
+/** All attributes of a volume: IOPS, bytes per second, inodes. An absent one is not limited. */
 export type VolumeAttributes = Readonly<Partial<Record<AttributeName, bigint>>>;
 
-/**
- * Written instead of a number where there should be no limit: a VolumeAttributesClass has to have a
- * key.
- */
+/** Value for no limit: a VolumeAttributesClass needs at least one key. */
 const UNLIMITED = 'max';
 
 interface Bounds {
@@ -35,8 +26,8 @@ interface Bounds {
 }
 
 /**
- * The kernel counts operations in 32 bits. Below the least a file system takes minutes to be
- * mounted, and cannot be killed meanwhile.
+ * The kernel counts operations in 32 bits. With lower limits mounting a file system takes minutes
+ * and cannot be killed.
  */
 const BOUNDS: Readonly<Record<AttributeName, Bounds>> = {
   readIOPS: { least: 10n, most: 2n ** 32n - 1n },
@@ -49,9 +40,8 @@ const BOUNDS: Readonly<Record<AttributeName, Bounds>> = {
 const isBandwidth = (name: AttributeName): boolean => name.endsWith('Bandwidth');
 
 /**
- * Attributes as a caller writes them: quantities, or `max` for no limit. They are the whole truth:
- * what is absent is lifted. Keys with a prefix in `ignored` are passed over. Throws `invalid` for a
- * key that is unknown and a value that cannot be, naming what is possible.
+ * Parses attributes: quantities, or `max` for no limit; an absent one is not limited. Ignores keys
+ * with the prefix `ignored`. Throws `invalid` for an unknown key or a value out of bounds.
  */
 export function parseAttributes(
   parameters: Readonly<Record<string, string>>,
@@ -65,7 +55,7 @@ export function parseAttributes(
     if (name === undefined) {
       throw new Fault(
         'invalid',
-        `${field}: ${JSON.stringify(key)} is unknown; possible are ${ATTRIBUTES.join(', ')}`,
+        `${field}: ${JSON.stringify(key)} is unknown; expected ${ATTRIBUTES.join(', ')}`,
       );
     }
     if (value !== UNLIMITED) found.push([name, parseValue(name, value, `${field}: ${name}`)]);
@@ -79,7 +69,7 @@ function parseValue(name: AttributeName, text: string, field: string): bigint {
   if (!/^\d/.test(text)) {
     throw new Fault(
       'invalid',
-      `${field} is ${JSON.stringify(text)}; write a number like ${example}, or ${UNLIMITED} for no limit`,
+      `${field} is ${JSON.stringify(text)}; expected a number like ${example}, or ${UNLIMITED} for no limit`,
     );
   }
   const value = parseQuantity(text, field);
@@ -87,11 +77,11 @@ function parseValue(name: AttributeName, text: string, field: string): bigint {
   const show = (number: bigint): string => (isBandwidth(name) ? formatBytes(number) : String(number));
   throw new Fault(
     'invalid',
-    `${field} is ${JSON.stringify(text)}; possible are ${show(least)} to ${show(most)}, or ${UNLIMITED} for no limit`,
+    `${field} is ${JSON.stringify(text)}; expected ${show(least)} to ${show(most)}, or ${UNLIMITED} for no limit`,
   );
 }
 
-/** In the order of `ATTRIBUTES`, so that equal ones read equal. */
+/** Builds attributes in the order of `ATTRIBUTES`, so that equal ones serialize equally. */
 function attributesOf(values: readonly (readonly [AttributeName, bigint])[]): VolumeAttributes {
   const byName = new Map(values);
   return Object.fromEntries(
@@ -102,17 +92,17 @@ function attributesOf(values: readonly (readonly [AttributeName, bigint])[]): Vo
   );
 }
 
-/** The attributes that are set, in the order of `ATTRIBUTES`. */
+/** Lists the attributes that are set, in the order of `ATTRIBUTES`. */
 export function attributeNames(attributes: VolumeAttributes): AttributeName[] {
   return ATTRIBUTES.filter((name) => attributes[name] !== undefined);
 }
 
-/** Whether both say the same. */
+/** Whether both have the same values. */
 export function sameAttributes(left: VolumeAttributes, right: VolumeAttributes): boolean {
   return ATTRIBUTES.every((name) => left[name] === right[name]);
 }
 
-/** Whether any of the device's I/O is limited. */
+/** Whether any attribute limits I/O. */
 export function limitsIo(attributes: VolumeAttributes): boolean {
   return IO_ATTRIBUTES.some((name) => attributes[name] !== undefined);
 }

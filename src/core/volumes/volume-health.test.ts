@@ -11,7 +11,7 @@ const WELL: VolumeFacts = {
 };
 
 describe('a volume', () => {
-  it('that is well has nothing to tell', () => {
+  it('that is healthy has no problem', () => {
     expect(judgeVolume(WELL)).toEqual([]);
   });
 
@@ -26,13 +26,13 @@ describe('a volume', () => {
     ['that lost its mount', { notMountedAt: '/pods/a' }, 'inaccessible', 'NotMounted'],
     ['that turned read-only', { readOnlyAt: '/pods/a' }, 'degraded', 'FilesystemReadOnly'],
     ['whose pool counts wrong', { miscounted: 'rescan needed' }, 'degraded', 'QuotaInconsistent'],
-  ])('%s says so, and nothing else', (_, facts, status, reason) => {
+  ])('%s has that problem only', (_, facts, status, reason) => {
     const problems = judgeVolume({ ...WELL, ...facts });
     expect(problems).toMatchObject([{ status, reason }]);
     expect(problems[0]?.message).toMatch(/fast|\/pods\/a/);
   });
 
-  it('tells all that it has, the worst first and no reason twice', () => {
+  it('has all problems, the most severe first and no reason twice', () => {
     const problems = judgeVolume({ ...WELL, isPresent: false, notMountedAt: '/a', miscounted: 'x' });
     expect(problems.map(({ status }) => status)).toEqual(['data-loss', 'inaccessible', 'degraded']);
     expect(new Set(problems.map(({ reason }) => reason)).size).toBe(problems.length);
@@ -40,11 +40,11 @@ describe('a volume', () => {
 });
 
 describe('pools', () => {
-  it('that are well have nothing to tell', () => {
+  it('that are healthy have no problem', () => {
     expect(judgePools([])).toEqual([]);
   });
 
-  it('that are away are told in one message, those that are sick in another', () => {
+  it('that are closed are named in one problem, degraded ones in another', () => {
     const found = judgePools([
       { name: 'a', isOpen: false, problem: 'no file' },
       { name: 'b', isOpen: true, problem: 'no rescan' },

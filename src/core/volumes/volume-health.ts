@@ -1,37 +1,34 @@
 /**
- * How bad a volume's trouble is, in the words of CSI 1.13: it works but not as promised, it cannot
- * be used now, its data is gone.
+ * Severity of a volume's problem (CSI 1.13): it works with restrictions, it is inaccessible, or its
+ * data is lost.
  */
-export type VolumeTrouble = 'degraded' | 'inaccessible' | 'data-loss';
+export type VolumeSeverity = 'degraded' | 'inaccessible' | 'data-loss';
 
-/** One trouble of one volume. */
+/** A problem of a volume. */
 export interface VolumeProblem {
-  readonly status: VolumeTrouble;
-  /** For machines: one CamelCase word. */
+  readonly status: VolumeSeverity;
+  /** CamelCase reason, for programs. */
   readonly reason: string;
-  /** For people. */
+  /** One sentence, for users. */
   readonly message: string;
 }
 
-/**
- * What is known of a volume and its pool; every field is undefined, or true, when that part is
- * well.
- */
+/** Findings about a volume and its pool; undefined or true for healthy parts. */
 export interface VolumeFacts {
   readonly pool: string;
-  /** Why the pool cannot be used. */
+  /** Why the pool is not available. */
   readonly poolClosed: string | undefined;
-  /** Why the pool's accounting of what is written cannot be trusted. */
+  /** Why the pool's accounting is not reliable. */
   readonly miscounted: string | undefined;
-  /** Whether the pool has data of this volume; not known of a pool that is closed. */
+  /** Whether the pool has the volume's data; meaningless while the pool is not available. */
   readonly isPresent: boolean;
-  /** The path asked about, when the volume should be mounted there and is not. */
+  /** The requested path, if the volume is published there but not mounted. */
   readonly notMountedAt: string | undefined;
-  /** A place at which its file system takes no writes although nobody asked for that. */
+  /** A target at which the file system is read-only without a request. */
   readonly readOnlyAt: string | undefined;
 }
 
-/** What is wrong with a volume, the worst first; nothing when all is well. */
+/** Returns the problems of a volume, the most severe first; none for a healthy volume. */
 export function judgeVolume(facts: VolumeFacts): readonly VolumeProblem[] {
   const { pool, poolClosed, miscounted, isPresent, notMountedAt, readOnlyAt } = facts;
   if (poolClosed !== undefined) {
@@ -49,14 +46,14 @@ export function judgeVolume(facts: VolumeFacts): readonly VolumeProblem[] {
     problems.push({
       status: 'inaccessible',
       reason: 'NotMounted',
-      message: `it was published at ${notMountedAt}, and is not mounted there now; publish it again`,
+      message: `it is published at ${notMountedAt}, but not mounted there; publish it again`,
     });
   }
   if (readOnlyAt !== undefined) {
     problems.push({
       status: 'degraded',
       reason: 'FilesystemReadOnly',
-      message: `the file system at ${readOnlyAt} takes no more writes, as after an error on its disk; look into the kernel's log`,
+      message: `the file system at ${readOnlyAt} is read-only, as after a disk error; see the kernel's log`,
     });
   }
   if (miscounted !== undefined) {
@@ -69,34 +66,34 @@ export function judgeVolume(facts: VolumeFacts): readonly VolumeProblem[] {
   return problems;
 }
 
-/** Trouble of pools, not of one volume. */
+/** A problem of pools. */
 export interface StorageProblem {
   readonly status: 'degraded' | 'unreachable';
   readonly reason: 'PoolUnavailable' | 'PoolProblem';
-  /** Names every pool that is concerned. */
+  /** Names all affected pools. */
   readonly message: string;
 }
 
-/** A pool that is not as it should be. */
-export interface SickPool {
+/** A pool with a problem. */
+export interface UnhealthyPool {
   readonly name: string;
   readonly isOpen: boolean;
   readonly problem: string;
 }
 
-/** At most one problem for each status: CSI allows no two with the same reason. */
-export function judgePools(pools: readonly SickPool[]): readonly StorageProblem[] {
+/** Returns at most one problem per status: CSI requires unique reasons. */
+export function judgePools(pools: readonly UnhealthyPool[]): readonly StorageProblem[] {
   const describe = (isOpen: boolean): string =>
     pools
       .filter((pool) => pool.isOpen === isOpen)
       .map(({ name, problem }) => `pool ${name}: ${problem}`)
       .join('; ');
   const closed = describe(false);
-  const sick = describe(true);
+  const degraded = describe(true);
   return [
     ...(closed === ''
       ? []
       : [{ status: 'unreachable', reason: 'PoolUnavailable', message: closed } as const]),
-    ...(sick === '' ? [] : [{ status: 'degraded', reason: 'PoolProblem', message: sick } as const]),
+    ...(degraded === '' ? [] : [{ status: 'degraded', reason: 'PoolProblem', message: degraded } as const]),
   ];
 }

@@ -22,7 +22,7 @@ it.each([
   expect(() => checkName(name ?? '', 'name')).toThrow(expect.objectContaining({ kind: 'invalid' }));
 });
 
-it('knows its own ids and nothing else', () => {
+it('recognises only ids of its own form', () => {
   expect(isId(formatId('vol', '0123456789abcdef01234567'))).toBe(true);
   for (const id of [
     '',

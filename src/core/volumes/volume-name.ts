@@ -1,13 +1,13 @@
 import { Fault } from '../fault.ts';
 
-/** The CSI specification's limit for strings. */
+/** Limit of strings in the CSI specification. */
 const MAX_NAME_BYTES = 128;
-/** Control characters that CSI bans from names, all but tab, line feed and carriage return. */
+/** Control characters that CSI forbids in names: all but tab, line feed and carriage return. */
 const BANNED = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f]/;
 
 /**
- * Checks a name that an orchestrator suggests. Any Unicode is fine, and case matters. Throws
- * `invalid` that names `field`.
+ * Checks a name that an orchestrator suggests: any Unicode text, case-sensitive. Throws `invalid`,
+ * which names `field`.
  */
 export function checkName(name: string, field: string): void {
   if (name === '') throw new Fault('invalid', `${field} is empty; give it a unique name`);
@@ -22,37 +22,34 @@ export function checkName(name: string, field: string): void {
   }
 }
 
-/**
- * Ids that this project makes. Anything else is somebody's guess: it is looked up, found nowhere,
- * and never becomes a path.
- */
+/** Form of the ids of volumes and snapshots. Only such an id becomes a path. */
 const ID = /^(vol|snap)-[0-9a-f]{24}$/;
 
-/** The id for 12 random bytes in hex. */
+/** Returns the id for 12 random bytes in hexadecimal. */
 export function formatId(kind: 'vol' | 'snap', random: string): string {
   const id = `${kind}-${random}`;
-  if (!ID.test(id)) throw new Fault('bug', `${id} is no id of ours`);
+  if (!ID.test(id)) throw new Fault('bug', `${id} is not a valid id`);
   return id;
 }
 
 const GROUP_ID = /^group-[0-9a-f]{24}$/;
 
 /**
- * The id of a group snapshot for 12 random bytes in hex. It names nothing on a disk, so it is no
- * `isId`.
+ * Returns the id of a group snapshot for 12 random bytes in hexadecimal; it is not an `isId`,
+ * because it names no data.
  */
 export function formatGroupId(random: string): string {
   const id = `group-${random}`;
-  if (!isGroupId(id)) throw new Fault('bug', `${id} is no id of ours`);
+  if (!isGroupId(id)) throw new Fault('bug', `${id} is not a valid id`);
   return id;
 }
 
-/** Whether `text` has the form of our ids of group snapshots. */
+/** Whether `text` has the form of a group snapshot's id. */
 export function isGroupId(text: string): boolean {
   return GROUP_ID.test(text);
 }
 
-/** Whether `text` has the form of our ids. */
+/** Whether `text` has the form of a volume's or snapshot's id. */
 export function isId(text: string): boolean {
   return ID.test(text);
 }

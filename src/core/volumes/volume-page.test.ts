@@ -5,25 +5,25 @@ import { paginate } from './volume-page.ts';
 const item = (number: number) => ({ id: formatId('vol', number.toString(16).padStart(24, '0')) });
 const items = (...numbers: readonly number[]) => numbers.map(item);
 
-it('shows everything at once without a limit', () => {
+it('lists all entries without a limit', () => {
   expect(paginate(items(2, 1, 3), { maxEntries: 0, token: '' })).toEqual({
     entries: items(1, 2, 3),
     nextToken: '',
   });
 });
 
-it('shows what stays exactly once, whatever comes and goes between two pages', () => {
+it('lists remaining entries exactly once, whatever changes between two pages', () => {
   const first = paginate(items(1, 2, 5, 6), { maxEntries: 2, token: '' });
   // The last one shown is deleted, and two are made meanwhile.
   const second = paginate(items(1, 3, 5, 6, 9), { maxEntries: 0, token: first.nextToken });
   expect([...first.entries, ...second.entries]).toEqual(items(1, 2, 3, 5, 6, 9));
 });
 
-it('gives no token when the page ends with the last entry', () => {
+it('returns no token with the last entry', () => {
   expect(paginate(items(1, 2), { maxEntries: 2, token: '' }).nextToken).toBe('');
 });
 
-it('refuses a token that it did not give as ABORTED, which CSI asks for', () => {
+it('refuses an invalid token as ABORTED, as CSI requires', () => {
   expect(() => paginate(items(1), { maxEntries: 0, token: 'invalid-token' })).toThrow(
     expect.objectContaining({ kind: 'busy' }),
   );

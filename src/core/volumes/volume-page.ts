@@ -3,14 +3,14 @@ import { isId } from './volume-name.ts';
 
 export interface Page<T> {
   readonly entries: readonly T[];
-  /** Empty at the end. */
+  /** Token of the next page; empty on the last page. */
   readonly nextToken: string;
 }
 
 /**
- * One page of `all`, in the order of their ids. The token is the last id shown, so what stays is
- * shown exactly once, whatever comes and goes between two pages. `maxEntries` 0 is no limit. Throws
- * `busy` for a token that we did not give (CSI asks for ABORTED), `invalid` for a negative number.
+ * Returns one page of `all` by id. The token is the last id of a page, so that entries that stay
+ * are listed exactly once. With `maxEntries` 0 all are listed. Throws `busy` for an invalid token
+ * (CSI requires ABORTED), `invalid` for a negative number.
  */
 export function paginate<T extends { readonly id: string }>(
   all: readonly T[],
@@ -20,7 +20,7 @@ export function paginate<T extends { readonly id: string }>(
   if (token !== '' && !isId(token)) {
     throw new Fault(
       'busy',
-      `starting_token ${JSON.stringify(token.slice(0, 64))} is none of ours; list from the start`,
+      `starting_token ${JSON.stringify(token.slice(0, 64))} is not valid; list from the start`,
     );
   }
   const rest = all.filter(({ id }) => id > token).sort((a, b) => (a.id < b.id ? -1 : 1));

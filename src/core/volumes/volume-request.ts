@@ -1,12 +1,12 @@
 import { Fault } from '../fault.ts';
 import { type PoolSelector, refuseLabels } from '../pools/pool-selector.ts';
-import type { BackendKind, WantedForm } from './backend-features.ts';
+import type { BackendKind, RequestedForm } from './backend-features.ts';
 import { attributeNames, sameAttributes, type VolumeAttributes } from './volume-attributes.ts';
 import { fitsRange, type SizeRange } from './volume-size.ts';
 import type { ContentSource, Volume } from './volume.ts';
 
 /** Which pools are eligible for a volume; all pools when every field is undefined. */
-export interface PoolChoice extends Partial<WantedForm> {
+export interface PoolChoice extends Partial<RequestedForm> {
   readonly pool: string | undefined;
   readonly poolSelector?: PoolSelector | undefined;
   readonly backend?: BackendKind | undefined;

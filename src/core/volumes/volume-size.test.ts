@@ -50,7 +50,7 @@ describe('the size after expansion', () => {
   });
 });
 
-it('takes an existing volume for the one that is asked for when its size is within the range', () => {
+it('accepts an existing volume whose size is within the range', () => {
   expect(fitsRange(5n, range(5n, 5n))).toBe(true);
   expect(fitsRange(5n, range(6n, 0n))).toBe(false);
   expect(fitsRange(5n, range(0n, 4n))).toBe(false);

@@ -1,7 +1,7 @@
 import { Fault } from '../fault.ts';
 import { formatBytes } from '../kube-text/quantity.ts';
 
-/** What a caller asks for: 0 stands for "not given", as in CSI's CapacityRange. */
+/** A requested size; 0 is unset, as in CSI's CapacityRange. */
 export interface SizeRange {
   readonly requiredBytes: bigint;
   readonly limitBytes: bigint;
@@ -9,27 +9,26 @@ export interface SizeRange {
 
 export const ANY_SIZE: SizeRange = { requiredBytes: 0n, limitBytes: 0n };
 
-/** Below this, a filesystem's own bookkeeping leaves no room for files. */
+/** Smaller volumes have no usable space besides metadata. */
 export const MIN_VOLUME_BYTES = 1n << 20n;
-/** For a caller that does not care. */
+/** Size of a volume without a requested size. */
 export const DEFAULT_VOLUME_BYTES = 1n << 30n;
 
 /**
- * The size of a new volume: exactly what is required, else what its source needs, else a default
- * within the limit. `sourceBytes` is the source's size, 0 without one; `leastBytes` is what the
- * file system needs. Throws `invalid` for a contradictory range, `out-of-range` for one that no
- * volume fits.
+ * Returns the size of a new volume: the required size, or that of its source, or a default within
+ * the limit. `sourceBytes` is 0 without a source; `leastBytes` is the file system's minimum. Throws
+ * `invalid` for a contradictory range, `out-of-range` for one that no volume fits.
  */
 export function planSize(range: SizeRange, sourceBytes = 0n, leastBytes = MIN_VOLUME_BYTES): bigint {
   checkRange(range);
   const { requiredBytes, limitBytes } = range;
   const fallback = sourceBytes > 0n ? sourceBytes : capped(DEFAULT_VOLUME_BYTES, limitBytes);
-  const wanted = requiredBytes > 0n ? requiredBytes : fallback;
-  const sizeBytes = wanted < leastBytes ? leastBytes : wanted;
+  const requested = requiredBytes > 0n ? requiredBytes : fallback;
+  const sizeBytes = requested < leastBytes ? leastBytes : requested;
   if (sizeBytes < sourceBytes) {
     throw new Fault(
       'out-of-range',
-      `the volume wants ${formatBytes(sizeBytes)}, but its source has ${formatBytes(sourceBytes)}; ask for that or more`,
+      `the requested size is ${formatBytes(sizeBytes)}, but the source has ${formatBytes(sourceBytes)}; request that or more`,
       { fields: { sizeBytes, sourceBytes } },
     );
   }
@@ -44,14 +43,14 @@ export function planSize(range: SizeRange, sourceBytes = 0n, leastBytes = MIN_VO
 }
 
 /**
- * The size of an existing volume after expansion: it never shrinks. Throws `invalid` without a
- * range, `out-of-range` when the limit is below what it has.
+ * Returns the size of a volume after expansion, which never shrinks it. Throws `invalid` without a
+ * size, `out-of-range` for a limit below the current size.
  */
 export function planExpansion(range: SizeRange, currentBytes: bigint): bigint {
   checkRange(range);
   const { requiredBytes, limitBytes } = range;
   if (requiredBytes === 0n && limitBytes === 0n) {
-    throw new Fault('invalid', 'no size is given; say how many bytes the volume should have');
+    throw new Fault('invalid', 'no size is given; set required_bytes or limit_bytes');
   }
   if (limitBytes > 0n && currentBytes > limitBytes) {
     throw new Fault(
@@ -63,7 +62,7 @@ export function planExpansion(range: SizeRange, currentBytes: bigint): bigint {
   return requiredBytes > currentBytes ? requiredBytes : currentBytes;
 }
 
-/** Whether an existing volume of `sizeBytes` is what a caller with `range` means. */
+/** Whether the size of an existing volume satisfies the range. */
 export function fitsRange(sizeBytes: bigint, { requiredBytes, limitBytes }: SizeRange): boolean {
   return sizeBytes >= requiredBytes && (limitBytes === 0n || sizeBytes <= limitBytes);
 }

@@ -1,83 +1,74 @@
 import type { VolumeAttributes } from './volume-attributes.ts';
 
-/** Whether pods get a directory or a block device: Kubernetes' volumeMode. */
+/** Kubernetes' volumeMode: pods get a directory or a block device. */
 export const VOLUME_MODES = ['Filesystem', 'Block'] as const;
 export type VolumeMode = (typeof VOLUME_MODES)[number];
 
-/** File systems that a volume can have. */
+/** File systems of volumes. */
 export const FS_TYPES = ['btrfs', 'ext4', 'xfs'] as const;
 export type FsType = (typeof FS_TYPES)[number];
 
-/** What kind of content a volume or a snapshot has. */
+/** The form of a volume's or snapshot's content. */
 export interface ContentForm {
   readonly volumeMode: VolumeMode;
-  /** Undefined for Block, and where the pool's own file system is what pods see. */
+  /** Undefined for Block volumes, and where pods see the pool's own file system. */
   readonly fsType: FsType | undefined;
 }
 
-/** A volume, as far as making and showing it goes. */
+/** A volume, as far as backends and mounts need it. */
 export interface VolumeShape extends ContentForm {
   readonly id: string;
   readonly sizeBytes: bigint;
-  /** Absent for one that is not encrypted. */
+  /** Absent for an unencrypted volume. */
   readonly encryption?: Encryption | undefined;
-  /** Absent when nothing of it is limited. */
+  /** Absent without any limit. */
   readonly attributes?: VolumeAttributes | undefined;
   /**
-   * The SELinux context that its own file system is mounted with while it is staged; absent for
+   * The SELinux context with which the volume's own file system is mounted while staged; absent for
    * none.
    */
   readonly selinuxContext?: string | undefined;
 }
 
-/** How a volume and all its copies are encrypted at rest. Nothing in it is secret. */
+/** Encryption at rest of a volume and its copies; it contains no secret. */
 export interface Encryption {
-  /** Makes of a passphrase the key of this volume and its copies alone; hexadecimal. */
+  /** Salt from which a passphrase derives the key of this volume and its copies; hexadecimal. */
   readonly salt: string;
   /**
-   * The kernel's name of the key, hexadecimal; undefined until the volume is staged for the first
-   * time, which decides it.
+   * The kernel's identifier of the key, hexadecimal; undefined until the first staging decides it.
    */
   readonly keyIdentifier?: string | undefined;
 }
 
-/** A volume as its durable record holds it. Sizes are bytes. */
+/** A volume, as its durable record holds it. Sizes are in bytes. */
 export interface Volume extends VolumeShape {
   readonly name: string;
   readonly pool: string;
   readonly source: ContentSource | undefined;
-  /**
-   * True for one that was made for a pod and goes with it; its name is then the caller's handle of
-   * it.
-   */
+  /** True for an ephemeral volume; its name is the caller's handle. */
   readonly ephemeral?: boolean | undefined;
-  /**
-   * `creating` and `deleting` are intents: whoever finds one after a crash finishes or undoes it.
-   */
+  /** `creating` and `deleting` are intents, which recovery finishes or undoes after a crash. */
   readonly phase: 'creating' | 'ready' | 'deleting';
   readonly createdAtMs: number;
   readonly pins: Pins;
   readonly staged: readonly string[];
   readonly published: readonly Publication[];
-  /**
-   * That an orchestrator which asks has been promised the volume on this node; absent for all
-   * others.
-   */
+  /** The publication to this node (CSI ControllerPublishVolume); absent without one. */
   readonly controllerPublication?: ControllerPublication | undefined;
 }
 
-/** How a volume was published to the node as a whole. */
+/** How a volume is published to the node (CSI ControllerPublishVolume). */
 export type ControllerPublication = Pick<Publication, 'readonly' | 'accessMode'>;
 
-/** A read-only copy of a volume at one moment. */
+/** A read-only copy of a volume at one instant. */
 export interface Snapshot extends ContentForm {
   readonly id: string;
   readonly name: string;
   readonly pool: string;
   readonly sourceVolumeId: string;
-  /** Of which group it is a member. A group has no record of its own: it is its members. */
+  /** The group snapshot that it is a member of; a group consists of its members only. */
   readonly group?: { readonly id: string; readonly name: string } | undefined;
-  /** Size of the volume when it was taken: what a restored volume needs at least. */
+  /** Size of the volume when the snapshot was created: the minimum for a restored volume. */
   readonly sizeBytes: bigint;
   readonly phase: 'creating' | 'ready' | 'deleting';
   readonly createdAtMs: number;
@@ -91,13 +82,13 @@ export interface ContentSource {
 }
 
 /**
- * Bytes that were charged to other volumes when this was copied from them, by volume id: as long as
- * this exists, that much of their charge may stay although they rewrite everything
+ * Bytes that were charged to other volumes when this copy was created, by volume id. While the copy
+ * exists, that much of their charge may stay even if they rewrite all data
  * (docs/decisions/0005-btrfs-quota.md).
  */
 export type Pins = Readonly<Record<string, bigint>>;
 
-/** One place at which a volume is mounted for a workload. */
+/** A target path at which a volume is mounted for a workload. */
 export interface Publication {
   readonly target: string;
   readonly readonly: boolean;
@@ -105,7 +96,7 @@ export interface Publication {
   readonly accessMode: AccessMode;
 }
 
-/** Access modes of CSI that a volume on one node can have. */
+/** CSI access modes of a volume on one node. */
 export const ACCESS_MODES = [
   'SINGLE_NODE_WRITER',
   'SINGLE_NODE_READER_ONLY',

@@ -24,7 +24,9 @@ export interface BtrfsBackendOptions {
   /** Open descriptor of the pool's directory, on btrfs. */
   readonly root: number;
   readonly quotaMode: QuotaMode;
-  /** Whether the file system is the pool's alone, so that every unknown quota group is a leftover. */
+  /**
+   * Whether the file system is the pool's alone, so that every unknown quota group is a leftover.
+   */
   readonly ownsFilesystem: boolean;
 }
 
@@ -34,7 +36,9 @@ const DEVICE_FILE = 'device';
 const TRASH = 'trash-';
 /** Prefix of directories of unfinished snapshots; `collect` removes those that a crash left. */
 const UNFINISHED = 'cut-';
-/** Prefix of marker files named for deleted subvolumes: their quota groups are removed once empty. */
+/**
+ * Prefix of marker files named for deleted subvolumes: their quota groups are removed once empty.
+ */
 const RETIRED = 'retired-';
 const LEVEL_ONE = 1n << 48n;
 
@@ -90,7 +94,8 @@ export class BtrfsBackend implements VolumeBackend {
       await this.#kernel.call('assignQgroup', root, subvolume, LEVEL_ONE | subvolume);
     }
     if (volumeMode === 'Block') await this.#ensureDeviceFile(id);
-    // Setting the limit syncs an empty subvolume as well. A copy's charge is known once it is on disk.
+    // Setting the limit syncs an empty subvolume as well. A copy's charge is known once it is on
+    // disk.
     if (volumeMode === 'Block' || source !== undefined) await this.#sync.run();
   }
 
@@ -297,7 +302,8 @@ export class BtrfsBackend implements VolumeBackend {
     const retired = new Set(
       names.filter((name) => name.startsWith(RETIRED)).map((name) => BigInt(name.slice(RETIRED.length))),
     );
-    // A subvolume references its own root node, so only the group of one being created can be empty.
+    // A subvolume references its own root node, so only the group of one being created can be
+    // empty.
     const known = new Set(this.#subvolumeIds.values());
     const left = new Set<bigint>();
     for (const { id, referencedBytes } of await this.#kernel.call('readQgroups', root)) {

@@ -33,17 +33,17 @@ export interface BtrfsSnapshotCreationDeps {
 const ATTEMPTS = 20;
 
 /**
- * Creates snapshots of several subvolumes in one commit of the file system. While a commit creates its
- * snapshots, no transaction is open and no write can start: the snapshots have every write that reached
- * the file system before, and so every fsync that returned before a later write.
+ * Creates snapshots of several subvolumes in one commit of the file system. While a commit creates
+ * its snapshots, no transaction is open and no write can start: the snapshots have every write that
+ * reached the file system before, and so every fsync that returned before a later write.
  *
- * The kernel has no call for several snapshots. Each call joins the open transaction and waits for its
- * commit, so the calls must run in parallel: on a worker each, and in a directory each (a call locks
- * the directory of its snapshot). The first call would start the commit and exclude the others, but a
- * commit accepts joins while the previous one is written out (Linux 6.6, 77d20c685b6b "do not block
- * starts waiting on previous transaction commit"). So each attempt starts a commit, and requests all
- * snapshots while that is in progress. Each snapshot has the number of its transaction: if these
- * differ, the snapshots are removed and the attempt is repeated.
+ * The kernel has no call for several snapshots. Each call joins the open transaction and waits for
+ * its commit, so the calls must run in parallel: on a worker each, and in a directory each (a call
+ * locks the directory of its snapshot). The first call would start the commit and exclude the
+ * others, but a commit accepts joins while the previous one is written out (Linux 6.6, 77d20c685b6b
+ * "do not block starts waiting on previous transaction commit"). So each attempt starts a commit,
+ * and requests all snapshots while that is in progress. Each snapshot has the number of its
+ * transaction: if these differ, the snapshots are removed and the attempt is repeated.
  */
 export class BtrfsSnapshotCreation implements SnapshotCreation {
   readonly #options: BtrfsSnapshotCreationOptions;
@@ -55,7 +55,9 @@ export class BtrfsSnapshotCreation implements SnapshotCreation {
     this.#deps = deps;
   }
 
-  /** Starts the workers before writers are frozen: starting a thread takes longer than all the rest. */
+  /**
+   * Starts the workers before writers are frozen: starting a thread takes longer than all the rest.
+   */
   async startWorkers(): Promise<void> {
     const { members, root } = this.#options;
     while (members.length > 1 && this.#workers.length < members.length) {
@@ -81,8 +83,8 @@ export class BtrfsSnapshotCreation implements SnapshotCreation {
   async finish(): Promise<void> {
     const { directory, members, root, sync } = this.#options;
     for (const { id, name } of members) {
-      // A read-only subvolume cannot move to another directory. Crash window: moved, still writable;
-      // it is not mounted anywhere, and recovery removes it by its record.
+      // A read-only subvolume cannot move to another directory. Crash window: moved, still
+      // writable; it is not mounted anywhere, and recovery removes it by its record.
       await rename(this.#path(`${name}/${id}`), this.#path(id));
       await rmdir(this.#path(name));
       await this.#deps.kernel.call('protectSubvolume', root, `${directory}/${id}`);

@@ -10,8 +10,9 @@ export interface QuotaCheckOptions {
 }
 
 /**
- * Checks the quotas of btrfs. Classic quotas can become inconsistent (many snapshots, old tools), which
- * disables limits. A rescan in the background repairs them; the pool has a problem until it ends.
+ * Checks the quotas of btrfs. Classic quotas can become inconsistent (many snapshots, old tools),
+ * which disables limits. A rescan in the background repairs them; the pool has a problem until it
+ * ends.
  */
 export class QuotaCheck {
   readonly #options: QuotaCheckOptions;

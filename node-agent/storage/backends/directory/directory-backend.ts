@@ -32,7 +32,9 @@ export interface DirectoryBackendDeps {
 }
 
 const VOLUMES = 'volumes';
-/** Directory that pods see. Its parent is inaccessible to pods, so they cannot change its project. */
+/**
+ * Directory that pods see. Its parent is inaccessible to pods, so they cannot change its project.
+ */
 const DATA = 'data';
 /** Prefix of incomplete directories; `collect` removes those that a crash left. */
 const UNFINISHED = 'new-';
@@ -42,7 +44,9 @@ const CLAIM_ATTEMPTS = 16;
 /** The parent directory is charged to the volume's project, on top of the volume's own inodes. */
 const OWN_INODES = 1n;
 
-/** Keeps volumes as directories with a project quota. A directory with its final name is complete. */
+/**
+ * Keeps volumes as directories with a project quota. A directory with its final name is complete.
+ */
 export class DirectoryBackend implements VolumeBackend {
   readonly features: BackendFeatures;
   readonly #options: DirectoryBackendOptions;
@@ -197,8 +201,8 @@ export class DirectoryBackend implements VolumeBackend {
 
   /**
    * Assigns an unused project id to the new directory `name`; returns 0 if the file system has no
-   * projects. The id is claimed by charging the directory to it: if more is charged, another user has
-   * it, and another id is tried.
+   * projects. The id is claimed by charging the directory to it: if more is charged, another user
+   * has it, and another id is tried.
    */
   async #claimProject(name: string): Promise<number> {
     const { kernel } = this.#deps;
@@ -239,8 +243,8 @@ export class DirectoryBackend implements VolumeBackend {
   }
 
   /**
-   * Removes the limits of a directory that is about to be removed, which frees its project id. Returns
-   * the cost of its removal in bytes; undefined without quotas.
+   * Removes the limits of a directory that is about to be removed, which frees its project id.
+   * Returns the cost of its removal in bytes; undefined without quotas.
    */
   async #release(name: string): Promise<bigint | undefined> {
     const { kernel } = this.#deps;

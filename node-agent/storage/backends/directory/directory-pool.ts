@@ -16,7 +16,9 @@ const TYPES: ReadonlyMap<number, FsType> = new Map([
 /** Limits how many volumes a message names. */
 const MAX_NAMED = 3;
 
-/** Opens a pool whose volumes are directories, with a project quota each where the kernel has them. */
+/**
+ * Opens a pool whose volumes are directories, with a project quota each where the kernel has them.
+ */
 export async function openDirectories(
   { spec: { name }, path, root }: PoolDirectory,
   { kernel, logger, groups }: PoolContentsDeps,

@@ -6,7 +6,10 @@ import type { Kernel } from '../../../linux/kernel/kernel.ts';
 import { absent } from '../../../linux/files/absent.ts';
 import type { VolumeKey } from '../../contract/volume-key.ts';
 
-/** Directory that pods see of an encrypted file system; its root has lost+found and cannot be encrypted. */
+/**
+ * Directory that pods see of an encrypted file system; its root has lost+found and cannot be
+ * encrypted.
+ */
 export const ENCRYPTED_DIRECTORY = 'data';
 
 /** Encrypts one directory of a volume's file system with fscrypt; its key is added while staged. */
@@ -61,7 +64,10 @@ export class EncryptedDirectories {
     );
   }
 
-  /** Requires the policy as well: without it (an interrupted first staging), data would be plain text. */
+  /**
+   * Requires the policy as well: without it (an interrupted first staging), data would be plain
+   * text.
+   */
   async #requireKey({ id, encryption }: VolumeShape, place: string): Promise<void> {
     const identifier = encryption?.keyIdentifier;
     if (identifier === undefined || !(await this.#kernel.call('hasEncryptionKey', place, identifier))) {

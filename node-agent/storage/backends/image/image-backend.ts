@@ -126,7 +126,9 @@ export class ImageBackend implements VolumeBackend {
     });
   }
 
-  /** Replaces the volume's file atomically by a copy that `work` has changed; it must not be open. */
+  /**
+   * Replaces the volume's file atomically by a copy that `work` has changed; it must not be open.
+   */
   async replaceFile(id: string, work: (file: string) => Promise<void>): Promise<void> {
     const file = this.fileOf(id);
     await this.#withUnfinished('volume', id, (unfinished) =>

@@ -38,7 +38,10 @@ export interface ImageMountsDeps {
 
 const UMOUNT_NOFOLLOW = 8;
 
-/** Attaches Filesystem volumes in files as loop devices, mounts each once, and bind-mounts that mount. */
+/**
+ * Attaches Filesystem volumes in files as loop devices, mounts each once, and bind-mounts that
+ * mount.
+ */
 export class ImageMounts implements ModeMounts {
   readonly #options: ImageMountsOptions;
   readonly #kernel: Kernel;
@@ -72,7 +75,8 @@ export class ImageMounts implements ModeMounts {
     if (isNew) {
       await this.#mountFile(volume, place);
     } else {
-      // Crash windows: killed while writers were frozen, and killed before the file system had grown.
+      // Crash windows: killed while writers were frozen, and killed before the file system had
+      // grown.
       await this.#kernel.call('thawFilesystem', place);
       if ((await this.#isTooSmall(volume)) && (await growsMounted(fsTypeOf(volume)))) await this.grow(volume);
     }
@@ -125,8 +129,8 @@ export class ImageMounts implements ModeMounts {
   }
 
   /**
-   * Requires a mount without a context. A btrfs that is mounted with a context elsewhere silently gives
-   * it to a mount without one; other file systems refuse that mount.
+   * Requires a mount without a context. A btrfs that is mounted with a context elsewhere silently
+   * gives it to a mount without one; other file systems refuse that mount.
    */
   async #requireUnlabelled({ id }: VolumeShape, place: string): Promise<void> {
     const entry = (await readMountTable()).findLast(({ mountPoint }) => mountPoint === place);
@@ -192,7 +196,9 @@ export class ImageMounts implements ModeMounts {
     await this.#kernel.call('bindBeneath', directory.fd, visiblePathOf(volume), place, plan);
   }
 
-  /** Whether the file has grown and its file system has not. Throws `precondition` for another type. */
+  /**
+   * Whether the file has grown and its file system has not. Throws `precondition` for another type.
+   */
   async #isTooSmall(volume: VolumeShape): Promise<boolean> {
     const file = this.#options.fileOf(volume.id);
     const found = await readFilesystem(fsTypeOf(volume), volume.id, file);

@@ -20,9 +20,9 @@ export interface ImageSnapshotCreationDeps {
 }
 
 /**
- * Creates snapshots by copying several files. Each copy is atomic where the file system can share data;
- * freezing the writers makes all copies one instant. Only the copying needs frozen writers: the rest
- * is done in `finish`.
+ * Creates snapshots by copying several files. Each copy is atomic where the file system can share
+ * data; freezing the writers makes all copies one instant. Only the copying needs frozen writers:
+ * the rest is done in `finish`.
  */
 export class ImageSnapshotCreation implements SnapshotCreation {
   readonly #files: readonly FileCopy[];

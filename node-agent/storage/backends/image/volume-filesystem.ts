@@ -108,7 +108,10 @@ export async function growFilesystem(type: FsType, device: string, mountPoint: s
   await runCommand(program, args);
 }
 
-/** Probes the file system of a volume. Throws `precondition` for another type; it is never reformatted. */
+/**
+ * Probes the file system of a volume. Throws `precondition` for another type; it is never
+ * reformatted.
+ */
 export async function readFilesystem(type: FsType, volumeId: string, file: string): Promise<FoundFilesystem> {
   const head = Buffer.alloc(PROBE_BYTES);
   {
