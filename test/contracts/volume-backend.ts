@@ -4,29 +4,29 @@ import { RemovalBudget } from '../../node-agent/linux/files/removal-budget.ts';
 import { leastBytes } from '../../src/core/volumes/backend-features.ts';
 import type { ContentForm, VolumeShape } from '../../src/core/volumes/volume.ts';
 
-/** A pool under test, with what the contract needs to look inside. */
+/** A pool under test, with access to the content of its volumes. */
 export interface BackendUnderTest {
   readonly pool: Pool;
-  /** What the volumes of this run are. */
+  /** The form of the volumes of this run. */
   readonly form: ContentForm;
-  /** Writes and reads as a workload does: through what `mount` shows. */
+  /** Writes and reads as a pod does: at the target of `mount`. */
   write(volume: VolumeShape, text: string): Promise<void>;
   read(volume: VolumeShape): Promise<string>;
-  /** Whether a volume can grow while it is attached here; default: yes. */
+  /** Whether a volume can grow while it is attached; default: yes. */
   readonly growsInUse?: boolean;
-  /** Writes so many MiB as a workload does; resolves to `ok` or the name of the error. */
+  /** Writes the given MiB as a pod does; resolves to `ok` or the name of the error. */
   readonly fill?: (volume: VolumeShape, mebibytes: number) => Promise<string>;
 }
 
-/** What the pool under test can do, known before it is opened. */
+/** Features of the pool under test, known before it is opened. */
 export interface BackendTraits {
   readonly copies: boolean;
   /**
-   * Whether the kernel may fail to cut snapshots of several volumes at one instant; what it does
-   * not cut is refused then.
+   * Whether the kernel may fail to create snapshots of several volumes at one instant, which are
+   * then refused.
    */
   readonly mayRefuseCuts?: boolean | undefined;
-  /** Whether a volume cannot be written beyond its size; undefined where `fill` is not given. */
+  /** Whether a volume cannot be written beyond its size; undefined without `fill`. */
   readonly holdsSize?: boolean | undefined;
 }
 
@@ -34,7 +34,7 @@ const MIB = 1n << 20n;
 const volumeId = (number: number): string => `vol-${number.toString(16).padStart(24, '0')}`;
 const snapshot = (number: number): string => `snap-${number.toString(16).padStart(24, '0')}`;
 
-/** What every backend has to do, the fake one included. Each test uses ids of its own. */
+/** Tests what every backend must do, the fake one included. Each test uses its own ids. */
 export function describeBackend(
   under: () => BackendUnderTest,
   { copies, mayRefuseCuts = false, holdsSize }: BackendTraits = { copies: true },
@@ -55,7 +55,7 @@ export function describeBackend(
     await backend.setLimit(shape, shape.sizeBytes);
     return shape;
   };
-  /** A copy of `from`, which is read or written by nobody until its limit is set. */
+  /** Returns a copy of `from`, which is not read or written until its limit is set. */
   const copy = async (number: number, from: { kind: 'volume' | 'snapshot'; id: string }) => {
     const shape = volume(number);
     const { backend } = under().pool;
@@ -169,7 +169,7 @@ export function describeBackend(
     expect(await read(grown)).toBe('kept');
     const stats = await pool.mounts.stats(grown);
     if (stats !== undefined) expect(stats.totalBytes).toBeGreaterThan(shape.sizeBytes);
-    // A quota may be lowered; a file system would not live through that.
+    // A quota may be lowered; a file system would be destroyed.
     await pool.backend.setLimit(shape, shape.sizeBytes);
     await pool.mounts.detach(grown);
     expect(await read(grown)).toBe('kept');
@@ -259,7 +259,7 @@ export function describeBackend(
   });
 
   it('fails with not-found for an unknown volume', async () => {
-    const gone = volume(9);
-    await expect(under().pool.backend.setLimit(gone, 1n)).rejects.toMatchObject({ kind: 'not-found' });
+    const absent = volume(9);
+    await expect(under().pool.backend.setLimit(absent, 1n)).rejects.toMatchObject({ kind: 'not-found' });
   });
 }

@@ -9,31 +9,29 @@ import { FILE_EFFECTS, HANDLE_EFFECTS, isKernelEffect } from './effect-names.ts'
 const ROOT = new URL('../..', import.meta.url).pathname;
 const FRAME = /\(?(?:file:\/\/)?(\/[^():]+\.ts):(\d+):\d+\)?$/;
 
-/** Something that outlives the process, about to be done. */
+/** A call that is about to change something that outlives the process. */
 export interface Effect {
   /** The call: of Node's file system, of a kernel worker, or `spawn`. */
   readonly name: string;
   /**
-   * Where in our code, as `FILE:LINE`, the innermost first; all callers that waited for it
-   * included.
+   * Stack frames in the repository as `FILE:LINE`, the innermost first, with all awaiting callers.
    */
   readonly frames: readonly string[];
 }
 
 /**
- * Told of every effect of the code in `node-agent` before it is done; the result, if any, is called
- * right after it was begun.
+ * Called before every effect of the code in `node-agent`; a result is called right after its start.
  */
 export type EffectHook = (effect: Effect) => (() => void) | undefined;
 
 let hook: EffectHook | undefined;
 
-/** Has `next` told from now on; undefined: nobody. */
+/** Sets the hook; undefined removes it. */
 export function watchEffects(next: EffectHook | undefined): void {
   hook = next;
 }
 
-/** For the stand-in of something that is an effect in the real world. */
+/** Announces an effect of a test double that would be an effect in production. */
 export function announceEffect(name: string): void {
   announce(name, true);
 }
@@ -45,7 +43,7 @@ function announce(name: string, isStandIn = false): (() => void) | undefined {
   const frames = framesOf(new Error().stack ?? '');
   Error.stackTraceLimit = stackTraceLimit;
   const [first] = frames;
-  // What the test itself does is no effect.
+  // Effects of the test itself do not count.
   if (first === undefined || (!isStandIn && first.startsWith('test/'))) return undefined;
   return hook({ name, frames: frames.filter((frame) => frame.startsWith('node-agent/')) });
 }
@@ -59,10 +57,7 @@ function framesOf(stack: string): string[] {
   });
 }
 
-/**
- * Puts itself between our code and everything that outlives a process. Nothing of it is in the code
- * itself.
- */
+/** Wraps all calls with effects that outlive a process; the code under test is unchanged. */
 export async function installEffects(): Promise<void> {
   const wrap = (
     holder: object,

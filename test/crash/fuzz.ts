@@ -9,12 +9,12 @@ export interface FuzzOptions {
   readonly directory: string;
   readonly form: Form;
   readonly seed: number;
-  /** How many operations are acknowledged before the end. */
+  /** Number of acknowledged operations before the end. */
   readonly operations: number;
   readonly volumes: number;
 }
 
-/** What callers were told of a volume. */
+/** The acknowledged state of a volume. */
 interface KnownVolume {
   readonly id: string;
   sizeBytes: bigint;
@@ -24,7 +24,7 @@ interface KnownVolume {
   isPublished: boolean;
 }
 
-/** What callers were told of a snapshot, and of those of a group. */
+/** The acknowledged state of a snapshot, or of a group's snapshots. */
 interface KnownSnapshot {
   readonly id: string;
   readonly members: readonly KnownMember[];
@@ -40,10 +40,7 @@ const WORKERS = 4;
 const NAMES_OF_SNAPSHOTS = 8;
 const SHOWN = { readonly: false, flags: [], accessMode: 'SINGLE_NODE_MULTI_WRITER' } as const;
 
-/**
- * Callers that ask for one thing after another on volumes of theirs, while the service is killed at
- * one effect or another.
- */
+/** Runs random operations on volumes while the service is killed at random effects. */
 export class Fuzz {
   readonly #options: FuzzOptions;
   readonly #volumes = new Map<string, KnownVolume>();
@@ -61,10 +58,7 @@ export class Fuzz {
     this.#storage = new MortalStorage(options, () => (this.#isEnding ? 0 : 20 + this.#random(150)));
   }
 
-  /**
-   * Resolves to how often the service was killed. Throws when anything is not as it was
-   * acknowledged.
-   */
+  /** Returns the number of kills. Throws if the state differs from the acknowledged one. */
   async run(): Promise<number> {
     await using _storage = this.#storage;
     await Promise.all(Array.from({ length: WORKERS }, () => this.#work()));
@@ -75,8 +69,7 @@ export class Fuzz {
   }
 
   /**
-   * A small generator of Park and Miller: a failing run can be repeated by its seed, as far as
-   * processes run alike.
+   * A Park-Miller generator: a failing run can be repeated by its seed, as far as timing allows.
    */
   #random(below: number): number {
     this.#state = (this.#state * 48_271) % 2_147_483_647;
@@ -98,9 +91,7 @@ export class Fuzz {
     }
   }
 
-  /**
-   * Each asks for one thing and notes what was answered; false where there is nothing to ask for.
-   */
+  /** Each step runs one operation and records its result; it returns false if it does not apply. */
   #steps(): Readonly<Record<string, () => Promise<boolean>>> {
     const storage = this.#storage;
     const { form } = this.#options;
@@ -116,8 +107,7 @@ export class Fuzz {
         }),
       expand: () =>
         this.#onVolume(async (_, volume) => {
-          // An ext4 that is mounted does not grow without CAP_SYS_RESOURCE, which some sandboxes
-          // keep from root.
+          // A mounted ext4 grows only with CAP_SYS_RESOURCE, which some sandboxes drop.
           if (volume.isStaged && form.backend === 'image') return false;
           const sizeBytes = volume.sizeBytes + 4n * MIB;
           await storage.call('volumes.expand', volume.id, { requiredBytes: sizeBytes, limitBytes: 0n });
@@ -235,7 +225,7 @@ export class Fuzz {
     return true;
   }
 
-  /** As a pod does: the service has no part in it. */
+  /** Writes as a pod does, without the service. */
   async #write(name: string, volume: KnownVolume): Promise<boolean> {
     if (!volume.isPublished) return false;
     const text = `text ${this.#random(1_000_000)}`;
@@ -257,7 +247,7 @@ export class Fuzz {
       this.#groups.set(name, { id: group.id, members });
       return true;
     } catch (error) {
-      // A btrfs that others write to may not cut several at one instant.
+      // A shared btrfs may fail to create several snapshots at one instant.
       if (isFault(error, 'unavailable')) return false;
       throw error;
     }
@@ -267,7 +257,7 @@ export class Fuzz {
     return this.#onOne(this.#volumes, work);
   }
 
-  /** Works on one of them that no other caller has in hand. */
+  /** Runs `work` on a random entry that no other worker uses. */
   async #onOne<T>(
     known: ReadonlyMap<string, T>,
     work: (name: string, one: T) => Promise<boolean>,
@@ -277,7 +267,7 @@ export class Fuzz {
     return chosen === undefined ? false : await this.#holding(chosen[0], () => work(...chosen));
   }
 
-  /** Works on a name that is not in use. */
+  /** Runs `work` with an unused name. */
   async #onNew(
     known: ReadonlyMap<string, unknown>,
     kind: string,
@@ -306,7 +296,7 @@ export class Fuzz {
     return this.#options.form.volumeMode === 'Block' ? this.#place(name) : join(this.#place(name), 'data');
   }
 
-  /** Exactly what was acknowledged is there, with the data that was in it. */
+  /** Checks that exactly the acknowledged state exists, with its data. */
   async #check(): Promise<void> {
     const { volumes, snapshots, orphans, quarantined } = await this.#storage.call('health.report');
     assert.deepEqual({ orphans, quarantined }, { orphans: [], quarantined: [] });

@@ -8,9 +8,9 @@ import { waitFor } from '../cluster/wait.ts';
 import { findVolume, idOf, mainPool, placesOf, publish, read, type Scene, unpublish } from './scene.ts';
 
 /**
- * Throws unless all that is on the machine is what the service says, and what every story begins
- * with is whole. `when`: a service that has just been started again cannot attach encrypted
- * volumes, whose Secret comes with the next request to stage them.
+ * Throws unless everything on the host matches the service's report, and the initial data of the
+ * story is complete. `when`: a restarted service cannot attach encrypted volumes, whose Secret
+ * comes with the next NodeStageVolume call.
  */
 export async function checkNothingLeaks(
   scene: Scene,
@@ -48,8 +48,7 @@ export async function checkNothingLeaks(
   assert.deepEqual(found, isMounted ? attached : []);
   const hasDevices = isMounted || form.volumeMode === 'Block';
   const devices = hasDevices ? attached : [];
-  // The kernel detaches one at its last close, and whoever looks for devices opens each for a
-  // moment.
+  // The kernel detaches a device at its last close, and udev opens each device for a moment.
   await waitFor(
     `loop devices of ${devices.join() || 'nothing'}`,
     async () => {
@@ -64,24 +63,24 @@ export async function checkNothingLeaks(
   }
 }
 
-/** Throws unless the data of what every story begins with is as it was. */
+/** Throws unless the initial data of the story is unchanged. */
 export async function checkData(scene: Scene): Promise<void> {
   assert.equal(await read(scene, 'base'), 'base');
 }
 
-/** Whether nothing half-made and nothing discarded is left in the pool. */
+/** Whether the pool has no incomplete and no discarded data. */
 export async function isClean(scene: Scene): Promise<boolean> {
   for (const kind of ['volumes', 'snapshots']) {
     const names = await readdir(join(poolPath(scene), kind));
-    // Marks of quota groups that the file system has not emptied yet.
+    // Markers of quota groups that are not empty yet.
     if (names.some((name) => !isId(withoutSuffix(name)) && !name.startsWith('retired-'))) return false;
   }
   return true;
 }
 
 /**
- * Quota groups of subvolumes that are not there. The file system frees a subvolume some time after
- * it is gone.
+ * Lists quota groups of absent subvolumes. The file system frees a subvolume some time after its
+ * deletion.
  */
 export async function strayQgroups(scene: Scene): Promise<string[]> {
   const { form, kernel } = scene;
@@ -102,7 +101,7 @@ export async function strayQgroups(scene: Scene): Promise<string[]> {
   return [...stray, ...marks];
 }
 
-/** Has the file system write what it holds back. */
+/** Writes the dirty data of the pool to disk. */
 export async function syncPool(scene: Scene): Promise<void> {
   await using root = await open(poolPath(scene), 'r');
   await scene.kernel.call('syncFilesystem', root.fd);
@@ -124,7 +123,7 @@ export async function isShown(scene: Scene, name: string): Promise<boolean> {
   return (await readMountTable()).some(({ mountPoint }) => mountPoint === target);
 }
 
-/** Makes so many files in the volume, which is staged. */
+/** Creates `count` files in a staged volume. */
 export async function makeFiles(scene: Scene, name: string, count: number): Promise<void> {
   const { target } = placesOf(scene, name);
   await publish(scene, name);
@@ -132,13 +131,13 @@ export async function makeFiles(scene: Scene, name: string, count: number): Prom
   await unpublish(scene, name);
 }
 
-/** What in the volume, which is shown, is not the group's. */
+/** Lists files of a mounted volume that do not belong to the group. */
 export async function notOfGroup(scene: Scene, name: string, group: number): Promise<string> {
   const { target } = placesOf(scene, name);
   return (await runCommand('find', [target, '!', '-gid', String(group)])).stdout;
 }
 
-/** Size of the device of a Block volume that is staged. */
+/** Returns the size of a staged Block volume's device. */
 export async function deviceBytes(scene: Scene, name: string): Promise<bigint> {
   const id = idOf(findVolume(scene, name));
   for (const [device, file] of await loops()) {
@@ -148,8 +147,8 @@ export async function deviceBytes(scene: Scene, name: string): Promise<bigint> {
 }
 
 /**
- * Puts into a directory what just goes, and what does not: a file as a pod can make it that wants
- * to keep it, and directories without end.
+ * Creates files that are easy to remove, and others that are not: an immutable file, and deeply
+ * nested directories.
  */
 export async function makeObstinate(scene: Scene, name: string): Promise<void> {
   const data = join(poolPath(scene), 'volumes', idOf(findVolume(scene, name)), 'data');
@@ -158,14 +157,14 @@ export async function makeObstinate(scene: Scene, name: string): Promise<void> {
   await mkdir(join(data, ...Array.from({ length: 70 }, () => 'deep')), { recursive: true });
 }
 
-/** Volumes whose files are loop devices. */
+/** Lists the volumes whose files are attached as loop devices. */
 async function loopsOf(scene: Scene): Promise<string[]> {
   const path = poolPath(scene);
   const files = [...(await loops()).values()].filter((file) => file.startsWith(`${path}/`));
   return files.map((file) => /vol-[0-9a-f]+/.exec(file)?.[0] ?? file).sort();
 }
 
-/** The loop device of a file that is one. */
+/** Returns the loop device of a file. */
 export async function loopOf(file: string): Promise<string | undefined> {
   const found = [...(await loops())].find(([, backing]) => backing === file);
   return found && `/dev/${found[0]}`;

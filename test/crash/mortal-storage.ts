@@ -26,12 +26,12 @@ interface Pending {
 }
 
 /**
- * A storage service in a process that is killed now and then. Its callers do not notice: what was
- * not answered is asked again.
+ * A storage service in a process that is killed repeatedly. Unanswered calls are repeated,
+ * unnoticed by their callers.
  */
 export class MortalStorage implements AsyncDisposable {
   readonly #place: { readonly directory: string; readonly form: Form };
-  /** At how many effects the next process is killed; 0: never. */
+  /** Number of effects after which the next process is killed; 0: never. */
   readonly #nextLife: () => number;
   readonly #pending = new Map<number, Pending>();
   #child: ChildProcessWithoutNullStreams;
@@ -46,7 +46,7 @@ export class MortalStorage implements AsyncDisposable {
     this.#child = this.#start();
   }
 
-  /** Rejects with the fault that the service answers. */
+  /** Rejects with the service's fault. */
   async call<M extends Method>(method: M, ...args: Args<M>): Promise<Result<M>> {
     this.#numbers += 1;
     const call: Call = { number: this.#numbers, method, args };

@@ -1,14 +1,14 @@
 import type { Form, Scene } from './scene.ts';
 
-/** Something that a caller asks for, and repeats until it is done. */
+/** An operation of a caller, which repeats it until it succeeds. */
 export interface Operation {
-  /** Absent: with every form. */
+  /** Absent: for every form. */
   readonly isFor?: (form: Form) => boolean;
-  /** Ensures what has to be there before. */
+  /** Ensures the preconditions. */
   prepare?(scene: Scene): Promise<unknown>;
   run(scene: Scene): Promise<unknown>;
-  /** Throws unless what was acknowledged is so. */
+  /** Throws unless the acknowledged state is reached. */
   check(scene: Scene): Promise<void>;
-  /** Takes away what it has brought. */
+  /** Removes what the operation created. */
   undo?(scene: Scene): Promise<unknown>;
 }

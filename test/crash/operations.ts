@@ -59,7 +59,7 @@ const expandXfs = (scene: Scene): Promise<unknown> => {
 const grown = { requiredBytes: 2n * VOLUME_BYTES, limitBytes: 0n };
 const LIMITS = { readIOPS: 100n };
 
-/** By name: all that the service can be asked for. */
+/** All operations of the service, by name. */
 export const OPERATIONS: Readonly<Record<string, Operation>> = {
   'create a volume': { run: (scene) => create(scene, 'new'), check: hasVolume('new'), undo: removeNew },
   'restore a snapshot': {
@@ -135,7 +135,7 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     run: (scene) => scene.storage.volumes.expand(idOf(findVolume(scene, 'new')), grown),
     check: async (scene) => {
       await stage(scene, 'new');
-      // A file system keeps some of it for itself.
+      // The file system uses some of it for metadata.
       assert.ok((await shownBytes(scene)) > VOLUME_BYTES + 8n * MIB);
     },
     undo: hidden,
@@ -281,7 +281,7 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
   },
 };
 
-/** How large a staged volume is for those who use it. */
+/** Returns the size of a staged volume as its pods see it. */
 async function shownBytes(scene: Scene): Promise<bigint> {
   await publish(scene, 'new');
   const id = idOf(findVolume(scene, 'new'));

@@ -1,36 +1,33 @@
 import type { Effect } from './effects.ts';
 
-/** One effect of a run, told from others of the same kind by its number from 0. */
+/** One effect of a run; `occurrence` counts equal ones from 0. */
 export interface Moment extends Effect {
   readonly occurrence: number;
-  /** `begun`: right after a program was started, which goes on by itself. */
+  /** `begun`: right after a program was started, which continues on its own. */
   readonly when: 'before' | 'begun';
 }
 
-/** What a process of a story is told to do, after it has opened the storage. */
+/** The task of a process of a story, after it has opened the storage. */
 export type Task =
-  /** Furnishes an empty directory. */
+  /** Creates the initial data in an empty directory. */
   | { readonly kind: 'furnish' }
-  /** Tells all moments of operations, which it does and undoes one after the other. */
+  /** Reports all moments of operations, which it runs and undoes one by one. */
   | { readonly kind: 'trace'; readonly operations: readonly string[] }
-  /** Finishes what a killed process was about, and is killed itself in another one. */
+  /** Finishes the operation of a killed process, and is killed in another one. */
   | {
       readonly kind: 'die';
       readonly after: string | undefined;
       readonly operation: string;
       readonly at: Moment;
     }
-  /** Is killed while it puts right what a killed process left. */
+  /** Is killed during recovery after a killed process. */
   | { readonly kind: 'die again'; readonly at: Moment }
-  /** Finishes what a killed process was about, and checks all that there is and its data. */
+  /** Finishes the operation of a killed process, and checks everything and its data. */
   | { readonly kind: 'end'; readonly after: string | undefined }
-  /**
-   * Checks what is freed little by little, and by the file system only some time after it was asked
-   * to.
-   */
+  /** Checks what is freed asynchronously by collections and by the file system. */
   | { readonly kind: 'wait for the file system' };
 
-/** What a process says; one that was killed said nothing of its operation. */
+/** The output of a process; a killed one does not report its operation. */
 export type Said =
   | { readonly kind: 'recovered'; readonly moments: readonly Moment[] }
   | { readonly kind: 'traced'; readonly operation: string; readonly moments: readonly Moment[] }
@@ -38,7 +35,7 @@ export type Said =
   | { readonly kind: 'failed'; readonly error: string }
   | { readonly kind: 'done' };
 
-/** How a moment is told from others that do the same at the same place. */
+/** Returns the key of a moment: equal for the same effect at the same place. */
 export function keyOf({ name, frames, when }: Omit<Moment, 'occurrence'>): string {
   return [when, name, ...frames].join(' < ');
 }

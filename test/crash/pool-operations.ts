@@ -11,29 +11,29 @@ import { unmountBelow } from './unmount.ts';
 const hasDisks = ({ backend, volumeMode, isShared, quota }: Form): boolean =>
   backend === 'btrfs' && volumeMode === 'Filesystem' && isShared !== true && quota === undefined;
 
-/** What comes and goes beside the pool of the story. */
+/** Operations on pools other than the story's. */
 export const POOL_OPERATIONS: Readonly<Record<string, Operation>> = {
   'open another pool': {
-    run: (scene) => wantExtra(scene, 256n),
+    run: (scene) => requestExtra(scene, 256n),
     check: async (scene) => assert.deepEqual(await see.usablePools(scene), ['default', 'extra']),
     undo: forgetExtra,
   },
   'enlarge another pool': {
-    prepare: (scene) => wantExtra(scene, 256n),
-    run: (scene) => wantExtra(scene, 384n),
+    prepare: (scene) => requestExtra(scene, 256n),
+    run: (scene) => requestExtra(scene, 384n),
     check: async (scene) => assert.ok((await see.poolBytes(scene, 'extra')) > 300n * MIB),
     undo: forgetExtra,
   },
   'close another pool': {
-    prepare: (scene) => wantExtra(scene, 256n),
-    run: (scene) => wantExtra(scene, undefined),
+    prepare: (scene) => requestExtra(scene, 256n),
+    run: (scene) => requestExtra(scene, undefined),
     check: async (scene) => assert.deepEqual(await see.usablePools(scene), ['default']),
     undo: forgetExtra,
   },
   'open a pool of devices': {
     isFor: hasDisks,
     prepare: attachDisks,
-    run: (scene) => wantDisks(scene, 1),
+    run: (scene) => requestDisks(scene, 1),
     check: async (scene) => assert.deepEqual(await see.usablePools(scene), ['default', 'disks']),
     undo: forgetDisks,
   },
@@ -41,16 +41,16 @@ export const POOL_OPERATIONS: Readonly<Record<string, Operation>> = {
     isFor: hasDisks,
     prepare: async (scene) => {
       await attachDisks(scene);
-      await wantDisks(scene, 1);
+      await requestDisks(scene, 1);
     },
-    run: (scene) => wantDisks(scene, 2),
+    run: (scene) => requestDisks(scene, 2),
     check: async (scene) => assert.ok((await see.poolBytes(scene, 'disks')) > 500n * MIB),
     undo: forgetDisks,
   },
 };
 
-/** Wishes for a second pool, in a file of so many MiB, or for none. */
-async function wantExtra(scene: Scene, mebibytes: bigint | undefined): Promise<void> {
+/** Requests a second pool, in a file of the given MiB, or none. */
+async function requestExtra(scene: Scene, mebibytes: bigint | undefined): Promise<void> {
   const sizeBytes = (mebibytes ?? 0n) * MIB;
   const { backend } = scene.form;
   const source = { kind: 'file', file: join(scene.directory, 'extra', 'extra.img'), sizeBytes } as const;
@@ -62,7 +62,7 @@ async function wantExtra(scene: Scene, mebibytes: bigint | undefined): Promise<v
     source,
   };
   await scene.storage.pools.request(mebibytes === undefined ? [] : [spec]);
-  await runUntil(scene, 'the other pool is as it is wished for', async () => {
+  await runUntil(scene, 'the other pool is as requested', async () => {
     const found = (await scene.storage.health.report()).pools.find(({ name }) => name === 'extra');
     if (mebibytes === undefined) return found === undefined;
     if (found?.problem !== undefined) throw new Error(found.problem);
@@ -71,7 +71,7 @@ async function wantExtra(scene: Scene, mebibytes: bigint | undefined): Promise<v
 }
 
 async function forgetExtra(scene: Scene): Promise<void> {
-  await wantExtra(scene, undefined);
+  await requestExtra(scene, undefined);
   await unmountPool(scene, 'extra');
   await rm(join(scene.directory, 'extra'), { recursive: true, force: true });
   await rm(join(scene.directory, 'state', 'pools', 'extra.json'), { force: true });
@@ -87,14 +87,14 @@ async function attachDisks(scene: Scene): Promise<void> {
   }
 }
 
-/** Wishes for a pool of so many disks, or for none. */
-async function wantDisks(scene: Scene, count: number): Promise<void> {
+/** Requests a pool of `count` disks, or none. */
+async function requestDisks(scene: Scene, count: number): Promise<void> {
   const files = DISKS.slice(0, count).map((name) => join(scene.directory, name));
   const devices = (await Promise.all(files.map(see.loopOf))).map((device) => device ?? 'none');
   const source = { kind: 'devices', devices } as const;
   const spec: PoolSpec = { ...POOL_DEFAULTS, name: 'disks', backend: 'btrfs', source };
   await scene.storage.pools.request(count === 0 ? [] : [spec]);
-  await runUntil(scene, 'the pool of disks is as it is wished for', async () => {
+  await runUntil(scene, 'the pool of disks is as requested', async () => {
     const found = (await scene.storage.health.report()).pools.find(({ name }) => name === 'disks');
     if (count === 0) return found === undefined;
     if (found?.problem !== undefined) throw new Error(found.problem);
@@ -103,7 +103,7 @@ async function wantDisks(scene: Scene, count: number): Promise<void> {
 }
 
 async function forgetDisks(scene: Scene): Promise<void> {
-  await wantDisks(scene, 0);
+  await requestDisks(scene, 0);
   await unmountPool(scene, 'disks');
   for (const name of DISKS) {
     const file = join(scene.directory, name);
@@ -115,8 +115,8 @@ async function forgetDisks(scene: Scene): Promise<void> {
 }
 
 /**
- * One that was closed and not unmounted, because its service was killed in between, stays mounted
- * until somebody does that or the machine starts anew.
+ * Unmounts a pool that stayed mounted because its service was killed between closing and unmounting
+ * it.
  */
 async function unmountPool({ directory }: Scene, name: string): Promise<void> {
   await unmountBelow(join(directory, 'state', 'pools', name));

@@ -17,12 +17,12 @@ export interface Call {
   readonly args: readonly unknown[];
 }
 
-/** What the service answered to the call of that number. */
+/** The service's answer to the call of that number. */
 export type Answer =
   | { readonly number: number; readonly result: unknown }
   | { readonly number: number; readonly kind: string; readonly message: string };
 
-/** JSON with bigints in it. */
+/** Encodes JSON with bigints. */
 export function encode(value: unknown): string {
   return JSON.stringify(value, (_, each: unknown) =>
     typeof each === 'bigint' ? { bigint: String(each) } : each,

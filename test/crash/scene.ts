@@ -12,14 +12,14 @@ import { silentLogger } from '../../src/runtime/logger.ts';
 import { waitFor } from '../cluster/wait.ts';
 import { announceEffect } from './effects.ts';
 
-/** What kind of volumes a story is about, and on what. */
+/** The form of a story's volumes, and of its pool. */
 export interface Form {
   readonly backend: BackendKind;
   readonly volumeMode: VolumeMode;
   readonly encrypted?: boolean;
-  /** The pool is a directory of a file system that somebody else mounted, and may use. */
+  /** The pool is a directory of a shared, mounted file system. */
   readonly isShared?: boolean;
-  /** The quotas of a btrfs. */
+  /** The kind of quotas on btrfs. */
   readonly quota?: 'simple' | 'classic';
 }
 
@@ -34,11 +34,11 @@ export interface Scene extends AsyncDisposable {
   readonly form: Form;
   readonly kernel: Kernel;
   readonly storage: Storage;
-  /** Limits of I/O by device, as the machine has them. */
+  /** I/O limits by device, as the host has them. */
   readonly limits: () => Promise<Readonly<Record<string, string>>>;
 }
 
-/** The pool that a story is about. */
+/** Returns the pool of the story. */
 export function mainPool(directory: string, { backend, isShared, quota = 'simple' }: Form): PoolSpec {
   const source: PoolSource =
     isShared === true
@@ -47,12 +47,12 @@ export function mainPool(directory: string, { backend, isShared, quota = 'simple
   return { ...POOL_DEFAULTS, name: 'default', backend, source, quota, enforce: false };
 }
 
-/** Starts the service, which puts right what the one before it left. */
+/** Starts the service, which recovers from the previous one. */
 export async function openScene(directory: string, form: Form): Promise<Scene> {
   const kernel = startKernel({ name: 'crash' });
   const cgroups = await openLimits(join(directory, 'limits.json'));
   const storage = await openStorage(
-    // Little enough that a large volume does not go in one run.
+    // So small that a large volume takes several runs.
     {
       stateDir: join(directory, 'state'),
       pools: [mainPool(directory, form)],
@@ -73,7 +73,7 @@ export async function openScene(directory: string, form: Form): Promise<Scene> {
   };
 }
 
-/** A machine whose one cgroup takes every limit, and keeps it when the agent dies. */
+/** A host with one cgroup that accepts every limit, and keeps it when the agent is killed. */
 async function openLimits(
   file: string,
 ): Promise<IoCgroups & { readonly read: () => Promise<Record<string, string>> }> {
@@ -95,7 +95,7 @@ async function openLimits(
   };
 }
 
-/** The finished volume of that name. */
+/** Returns the finished volume of that name. */
 export function findVolume({ storage }: Scene, name: string): Volume | undefined {
   return storage.volumes.list().find((volume) => volume.name === name);
 }
@@ -104,12 +104,12 @@ export function findSnapshot({ storage }: Scene, name: string): Snapshot | undef
   return storage.snapshots.list().find((snapshot) => snapshot.name === name);
 }
 
-/** The id of what is there; of what is not, one that nothing has. */
+/** Returns the id; for an absent object one that does not exist. */
 export function idOf(found: { readonly id: string } | undefined): string {
   return found?.id ?? `vol-${'0'.repeat(24)}`;
 }
 
-/** What asks for a volume of the story's form. */
+/** Returns the request for a volume of the story's form. */
 export function request({ form: { volumeMode, encrypted } }: Scene, name: string): VolumeRequest {
   return {
     name,
@@ -121,7 +121,7 @@ export function request({ form: { volumeMode, encrypted } }: Scene, name: string
   };
 }
 
-/** Where the volume is shown to a workload, and where it is staged. */
+/** Returns the target and the staging path of a volume. */
 export function placesOf(
   { directory }: Scene,
   name: string,
@@ -151,9 +151,7 @@ export async function unstage(scene: Scene, name: string): Promise<void> {
   await scene.storage.staging.unstage(idOf(findVolume(scene, name)), placesOf(scene, name).staging);
 }
 
-/**
- * Shows the volume, lets `use` look at the file or device with its data, and takes it away again.
- */
+/** Mounts the volume, passes the path of its data file or device to `use`, and unmounts it. */
 async function shown<T>(scene: Scene, name: string, use: (path: string) => Promise<T>): Promise<T> {
   await stage(scene, name);
   await publish(scene, name);
@@ -166,7 +164,7 @@ async function shown<T>(scene: Scene, name: string, use: (path: string) => Promi
   }
 }
 
-/** Puts a text into the volume, on the disk, and zeros after it. */
+/** Writes a text to the volume's disk, followed by padding. */
 export async function write(scene: Scene, name: string, text: string, bytes = 4096): Promise<void> {
   await shown(scene, name, async (path) => {
     await using file = await open(path, scene.form.volumeMode === 'Block' ? 'r+' : 'w');
@@ -183,7 +181,7 @@ export async function read(scene: Scene, name: string): Promise<string> {
   });
 }
 
-/** Lets the service do what it does beside its calls, until `done`. */
+/** Runs the background work of the service until `done`. */
 export async function runUntil(
   { storage }: Scene,
   what: string,
@@ -200,8 +198,8 @@ export async function runUntil(
 }
 
 /**
- * Makes what all stories begin with: a volume with data, a snapshot of it, another volume, places
- * for mounts.
+ * Creates the initial data of all stories: a volume with data, its snapshot, another volume, and a
+ * directory for targets.
  */
 export async function furnish(scene: Scene): Promise<void> {
   await mkdir(join(scene.directory, 'targets'), { recursive: true });

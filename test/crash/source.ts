@@ -9,27 +9,28 @@ const FILES = 'node-agent/linux/files';
 /** The code that the stories cover: the storage service, and the file effects that it imports. */
 export const FOLDERS = [STORAGE, FILES] as const;
 
-/** A call in the code that changes what others see. */
+/** A call in the code with a lasting effect. */
 export interface EffectSite {
-  /** `FILE:LINE`, as frames of a stack have it. */
+  /** `FILE:LINE`, as in stack frames. */
   readonly place: string;
   /**
-   * What it stands in and calls, which survives that lines move: `image-backend.ts discard rename`.
+   * File, function and call, which does not change with line numbers: `image-backend.ts discard
+   * rename`.
    */
   readonly title: string;
 }
 
-/** A comment of the code that names a crash window. */
+/** A comment in the code that names a crash window. */
 export interface NamedWindow {
   readonly place: string;
   readonly text: string;
-  /** Lines from the comment to the end of what it stands in. */
+  /** Lines from the comment to the end of its block. */
   readonly file: string;
   readonly from: number;
   readonly to: number;
 }
 
-/** All of both in the storage service, read from its source. */
+/** Reads both from the source of the storage service. */
 export function readSource(): {
   readonly sites: readonly EffectSite[];
   readonly windows: readonly NamedWindow[];
@@ -45,7 +46,7 @@ export function readSource(): {
   return { sites, windows };
 }
 
-/** All files of the storage service, and those of linux/files that they import, also indirectly. */
+/** All files of the storage service, and those of linux/files that they import, transitively. */
 function coveredFiles(): readonly string[] {
   const covered = new Set(filesBelow(join(ROOT, STORAGE)));
   for (const path of covered) {
@@ -85,7 +86,7 @@ function nameOf(node: ts.MethodDeclaration | ts.FunctionDeclaration): string {
   return node.name?.getText() ?? 'default';
 }
 
-/** The effect that a call has, and where a stack says that it is. */
+/** Returns the effect of a call, and the node at which stack frames place it. */
 function effectOf({
   expression,
   arguments: args,
@@ -93,7 +94,7 @@ function effectOf({
   if (ts.isIdentifier(expression)) {
     const name = expression.text;
     const isEffect = [...FILE_EFFECTS, 'runCommand', 'spawn'].some((known) => known === name);
-    // With permissions, or to be written: it makes the file.
+    // With a mode, or for writing: it creates the file.
     const creates = name === 'open' && (args.length === 3 || /^'[wa]/.test(args[1]?.getText() ?? ''));
     return isEffect || creates ? { name, at: expression } : undefined;
   }
@@ -119,7 +120,7 @@ function windowsOf(source: ts.SourceFile, file: string): NamedWindow[] {
     for (const { pos, end } of ts.getLeadingCommentRanges(text, node.getFullStart()) ?? []) {
       if (seen.has(pos) || !/Crash window/.test(text.slice(pos, end))) continue;
       seen.add(pos);
-      // What comes after it up to the end of its block; of a description, all that it describes.
+      // From the comment to the end of its block; for a doc comment, the documented declaration.
       const isDescription = text.startsWith('/**', pos);
       const block = isDescription ? node : node.parent;
       const words = text.slice(pos, end).replace(/\s*\n\s*(\*|\/\/)?\s*/g, ' ');

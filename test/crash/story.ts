@@ -7,58 +7,56 @@ import type { Form } from './scene.ts';
 import { FOLDERS, type NamedWindow } from './source.ts';
 
 const STORAGE = 'node-agent/storage/';
-/**
- * Records are written for many callers: the frame outside these tells which operation wrote one.
- */
+/** Records are written for many callers: the next frame tells which operation wrote one. */
 const RECORDS = [`${STORAGE}records/record-store.ts`, 'node-agent/linux/files/durable-file.ts'];
 const VICTIM = join(import.meta.dirname, 'victim.ts');
 
 export interface StoryOptions {
   readonly directory: string;
   readonly form: Form;
-  /** Which operations, by name; all that the form has when absent. */
+  /** Names of the operations; absent: all that the form supports. */
   readonly only?: readonly string[] | undefined;
-  /** Which of the moments it is worth to be killed at. */
+  /** Which moments to kill at. */
   readonly choice: Choice;
-  /** Told of each kill, by the operation and the moment. */
+  /** Called for each kill, with the operation and the moment. */
   readonly onKill?: ((words: string) => void) | undefined;
-  /** Told of each moment that did not come when somebody was to be killed at it. */
+  /** Called for each moment that did not occur when a process was to be killed at it. */
   readonly onSurvival?: ((words: string) => void) | undefined;
 }
 
 /**
- * At `all` of them; at those where a call of the code has an effect or a crash window has a name,
- * and nobody was killed there yet (`new`); or at so many of these, chosen by chance.
+ * Moments to kill at: `all`; those with an effect or a named crash window without a kill yet
+ * (`new`); or a random selection of these.
  */
 export type Choice = 'all' | 'new' | { readonly most: number; readonly seed: number };
 
-/** What is known of the code, in all stories together. */
+/** The covered places, of all stories together. */
 export interface Coverage {
-  /** Places that a run passed on its way to an effect, and those where one was killed. */
+  /** Places that a run passed before an effect, and those with a kill. */
   readonly passed: Set<string>;
   readonly killed: Set<string>;
-  /** Those where one will have been killed in the end. */
+  /** Places that will have a kill in the end. */
   readonly planned: Set<string>;
-  /** Those that have a name. */
+  /** Named crash windows. */
   readonly windows: readonly NamedWindow[];
 }
 
-/** Whether a frame of a stack is in the window. */
+/** Whether a stack frame is in the window. */
 export function isWithin(frame: string, { file, from, to }: NamedWindow): boolean {
   const [path, line] = frame.split(':');
   return path === file && Number(line) >= from && Number(line) <= to;
 }
 
 /**
- * A service that is killed at one moment after the other, on one directory: each process finishes
- * what the one before it was about, checks all that there is, and is killed itself. Resolves to how
- * many were. Throws what the first of them found wrong.
+ * Kills a service at one moment after the other, in one directory: each process finishes the
+ * operation of the previous one, checks everything, and is killed itself. Returns the number of
+ * kills. Throws the first finding.
  */
 export class Story {
   readonly #options: StoryOptions;
   readonly #coverage: Coverage;
   #next: Victim | undefined;
-  /** What the last one was about when it was killed, and where. */
+  /** The operation and moment of the last kill. */
   #last: { readonly operation: string; readonly at: Moment } | undefined;
   #kills = 0;
 
@@ -91,7 +89,7 @@ export class Story {
     }
   }
 
-  /** The moments of a run at which somebody is still to be killed. */
+  /** Selects the moments of a run that need a kill. */
   #choose(moments: readonly Moment[], worthIt: (moment: Moment) => readonly string[]): Moment[] {
     const { passed, planned } = this.#coverage;
     return moments.filter((moment) => {
@@ -103,8 +101,8 @@ export class Story {
   }
 
   /**
-   * What decides whether it is worth the while: where the effect is asked for, by whom where that
-   * is a record, and named windows.
+   * Returns the places that make a moment worth a kill: where the effect is called, the operation
+   * that wrote a record, and named windows.
    */
   #worth = (moment: Moment): readonly string[] => {
     const places = placesOf(moment).filter(isOfSource);
@@ -113,10 +111,7 @@ export class Story {
     return [...places.slice(0, 1), ...(caller === undefined ? [] : [caller]), ...named];
   };
 
-  /**
-   * The last operation is the one that waits for what runs beside the others: it comes to its
-   * places for sure.
-   */
+  /** The last operation waits for the background work, and so reaches its places reliably. */
   async #killWhereOthersSurvived(
     traced: readonly { readonly operation: string; readonly moments: readonly Moment[] }[],
   ): Promise<void> {
@@ -137,7 +132,7 @@ export class Story {
     const recovery = await this.#kill(operation, at);
     for (const place of recovery.flatMap(placesOf)) this.#coverage.passed.add(place);
     if (before === undefined || typeof this.#options.choice === 'object') return;
-    // What this one did before it served anybody: there it can be killed too.
+    // Kills during recovery as well, at the moments before the process served.
     for (const again of this.#choose(recovery, (moment) => placesOf(moment).filter(isOfRecovery))) {
       await this.#kill(before.operation, before.at);
       this.#options.onKill?.(`recovery: ${keyOf(again)}`);
@@ -145,9 +140,7 @@ export class Story {
     }
   }
 
-  /**
-   * Has one killed; resolves to what it did before it served, after the death of the one before it.
-   */
+  /** Kills a process; returns its recovery's moments after the previous kill. */
   async #kill(operation: string, at: Moment): Promise<readonly Moment[]> {
     this.#options.onKill?.(`${operation}: ${keyOf(at)}`);
     const said = await this.#ask({ kind: 'die', after: this.#last?.operation, operation, at });
@@ -157,8 +150,7 @@ export class Story {
   }
 
   /**
-   * What runs beside the operation, as the removal of what was deleted does, may have had nothing
-   * to do this time.
+   * Background work, such as the collection of deleted data, may have had nothing to do this time.
    */
   #mark(moment: Moment, said: readonly Said[]): void {
     if (said.at(-1)?.kind === 'done') {
@@ -172,7 +164,7 @@ export class Story {
   async #ask(task: Task): Promise<readonly Said[]> {
     const { directory, form } = this.#options;
     const victim = this.#next ?? new Victim(directory, form);
-    // It loads its modules while this one works.
+    // Loads its modules while this one works.
     this.#next = new Victim(directory, form);
     const { said, signal } = await victim.ask(task);
     const failed = said.find((each) => each.kind === 'failed');
@@ -186,7 +178,7 @@ export class Story {
   }
 }
 
-/** So many of them, in their order. */
+/** Selects `most` entries, in order. */
 function sample<T>(
   from: readonly T[],
   { most, seed }: { readonly most: number; readonly seed: number },
@@ -205,12 +197,12 @@ function isOfSource(place: string): boolean {
   return FOLDERS.some((folder) => place.startsWith(`${folder}/`));
 }
 
-/** Most of what is done before it serves is done by operations too. */
+/** Operations cover most of what recovery does. */
 function isOfRecovery(place: string): boolean {
   return place.startsWith(`${STORAGE}operations/recovery.ts`);
 }
 
-/** To be killed before a program is started and right after it are two things. */
+/** A kill before a program starts differs from one right after. */
 function placesOf({ frames, when }: Moment): readonly string[] {
   return when === 'begun' ? frames.map((frame) => `${frame} ${when}`) : frames;
 }

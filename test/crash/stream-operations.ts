@@ -9,7 +9,7 @@ import { findVolume, idOf, read, type Scene, write } from './scene.ts';
 
 const never = new AbortController().signal;
 
-/** What moves volumes from node to node. */
+/** Operations that export and import volumes. */
 export const STREAM_OPERATIONS: Readonly<Record<string, Operation>> = {
   'export a volume': {
     isFor: copies,
@@ -65,7 +65,7 @@ async function imported(scene: Scene, name: string, file: string, keepBase: bool
   }
 }
 
-/** Files with a snapshot and with a later difference to it, of a volume that is gone. */
+/** Writes streams of a snapshot and of a later difference, of a volume that is deleted. */
 async function streams(scene: Scene): Promise<void> {
   const [whole, difference] = ['whole.stream', 'difference.stream'].map((file) =>
     join(scene.directory, file),

@@ -2,8 +2,8 @@ import { readMountTable } from '../../node-agent/linux/files/mount-table.ts';
 import { runCommand } from '../../src/runtime/child-process.ts';
 
 /**
- * Unmounts all at and below a directory of a test, the last mount first: pools that are left to
- * pods, and what a test that failed has left.
+ * Unmounts everything at and below a test's directory, the last mount first: pools that stay
+ * mounted for pods, and leftovers of a failed test.
  */
 export async function unmountBelow(directory: string): Promise<void> {
   const places = (await readMountTable()).map(({ mountPoint }) => mountPoint);

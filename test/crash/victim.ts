@@ -5,7 +5,7 @@ import type { Operation } from './operation.ts';
 import type { Moment, Said, Task } from './plan.ts';
 import type { Form, Scene } from './scene.ts';
 
-// A story has hundreds of these processes.
+// A story runs hundreds of these processes.
 enableCompileCache();
 const { installEffects, watchEffects } = await import('./effects.ts');
 const { checkData, checkNothingLeaks, isClean, strayQgroups, syncPool } = await import('./leaks.ts');
@@ -14,10 +14,7 @@ const { keyOf } = await import('./plan.ts');
 const { furnish, openScene, runUntil } = await import('./scene.ts');
 const { waitFor } = await import('../cluster/wait.ts');
 
-/**
- * One process of a story. Arguments: its directory, its form; the task comes as a line of standard
- * input.
- */
+/** One process of a story. Arguments: directory and form; its task is a line of standard input. */
 const [directory = '', form = '{}'] = process.argv.slice(2);
 await installEffects();
 
@@ -25,7 +22,7 @@ function say(said: Said): void {
   process.stdout.write(`${JSON.stringify(said)}\n`);
 }
 
-/** Collects all moments that come from now on; dies at one of them, if it is given. */
+/** Collects all moments from now on, and kills the process at the given one. */
 function watch(at?: Moment): readonly Moment[] {
   const moments: Moment[] = [];
   const counts = new Map<string, number>();
@@ -36,7 +33,7 @@ function watch(at?: Moment): readonly Moment[] {
     moments.push({ ...effect, when, occurrence });
     if (at === undefined || key !== keyOf(at) || occurrence !== at.occurrence) return;
     process.kill(process.pid, 'SIGKILL');
-    // Nothing of this process runs any more once the signal is there.
+    // No code of this process runs after the signal.
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
   };
   watchEffects((effect) => {
@@ -52,7 +49,9 @@ function operationOf(name: string): Operation {
   return operation;
 }
 
-/** What the caller of a killed process does: asks again until it is done, and then once more. */
+/**
+ * Acts as the caller of a killed process: repeats the operation until it succeeds, and once more.
+ */
 async function finish(scene: Scene, name: string): Promise<void> {
   await checkNothingLeaks(scene, 'after a start');
   const operation = operationOf(name);
@@ -86,7 +85,7 @@ async function act(task: Task, scene: Scene): Promise<void> {
     await checkData(scene);
     await checkNothingLeaks(scene);
   } else if (task.kind === 'wait for the file system') {
-    await waitFor('nothing of what is gone', () => isAllGone(), { timeoutMs: 120_000 });
+    await waitFor('no discarded data', () => isAllRemoved(), { timeoutMs: 120_000 });
   } else if (task.kind === 'die') {
     if (task.after !== undefined) await finish(scene, task.after);
     const { prepare, run } = operationOf(task.operation);
@@ -98,13 +97,13 @@ async function act(task: Task, scene: Scene): Promise<void> {
 }
 
 /**
- * Whether nothing is left that was discarded. Each service collects at once when it starts, and
- * what is freed little by little then.
+ * Whether all discarded data is removed. Each service collects at its start, and what is freed
+ * asynchronously then.
  */
-async function isAllGone(): Promise<true | undefined> {
+async function isAllRemoved(): Promise<true | undefined> {
   await using scene = await openScene(directory, JSON.parse(form) as Form);
   await syncPool(scene);
-  await runUntil(scene, 'all that was discarded is gone', () => isClean(scene));
+  await runUntil(scene, 'all discarded data is removed', () => isClean(scene));
   return (await strayQgroups(scene)).length === 0 ? true : undefined;
 }
 

@@ -18,32 +18,29 @@ interface Copy {
   limitBytes: bigint | undefined;
 }
 
-/**
- * A pool in memory: what a filesystem would hold, with a content to compare. Survives a simulated
- * crash, as a disk does.
- */
+/** A pool in memory with comparable content. It survives a simulated crash, as a disk does. */
 export class FakePool implements Pool {
   readonly name: string;
   readonly totalBytes: bigint;
   readonly volumes = new Map<string, Copy>();
   readonly snapshots = new Map<string, Copy>();
   readonly trash: string[] = [];
-  /** How many of those fit into the budget of a run. */
+  /** Limits how many of those one run removes. */
   removedPerRun = Number.POSITIVE_INFINITY;
-  /** Mounted volume by target. */
+  /** Mounted volumes by target. */
   readonly mounted = new Map<string, { readonly volumeId: string; readonly plan: MountPlan }>();
-  /** Volumes that are attached, and those of them whose writers are held. */
+  /** Attached volumes, and those with frozen writers. */
   readonly attached = new Set<string>();
   readonly frozen = new Set<string>();
-  /** SELinux contexts of those that were attached with one. */
+  /** SELinux contexts of volumes that were attached with one. */
   readonly contexts = new Map<string, string>();
-  /** The group that a volume's files were given to last. */
+  /** The last group of each volume's files. */
   readonly groups = new Map<string, number>();
-  /** Called while copies of a group are taken. */
+  /** Called while snapshots of a group are created. */
   onCut: () => unknown = () => undefined;
-  /** Device numbers by volume, as a test says. */
+  /** Device numbers by volume, set by tests. */
   readonly devices = new Map<string, string>();
-  /** Bytes charged by volume, as a test says. */
+  /** Charged bytes by volume, set by tests. */
   readonly charged = new Map<string, bigint>();
   readonly backend: VolumeBackend;
   readonly mounts: VolumeMounts;
@@ -64,7 +61,7 @@ export class FakePool implements Pool {
     return undefined;
   }
 
-  /** Changes what a volume holds. */
+  /** Replaces the content of a volume. */
   write(id: string, content: readonly string[]): void {
     this.volumes.set(id, { content, limitBytes: this.volumes.get(id)?.limitBytes });
   }
@@ -151,7 +148,7 @@ export class FakePool implements Pool {
     return {
       attach: async (volume) => {
         requireThere(volume);
-        // One that is attached stays as it is.
+        // An attached volume keeps its context.
         if (!this.attached.has(volume.id) && volume.selinuxContext !== undefined) {
           this.contexts.set(volume.id, volume.selinuxContext);
         }
@@ -237,7 +234,7 @@ export async function startStorage(
   return services;
 }
 
-/** What survives of the records. */
+/** The durable state of records. */
 export interface FakeDisk {
   readonly volumes: Map<string, Volume>;
   readonly snapshots: Map<string, Snapshot>;
@@ -247,7 +244,7 @@ export function createFakeDisk(): FakeDisk {
   return { volumes: new Map(), snapshots: new Map() };
 }
 
-/** Records on `disk`: a new one on the same disk is what a restart sees. */
+/** Opens records on `disk`; opening them again simulates a restart. */
 export function openFakeRecords(disk: FakeDisk): RecordStore {
   const volumes = new Map(disk.volumes);
   const snapshots = new Map(disk.snapshots);
@@ -269,19 +266,19 @@ export function openFakeRecords(disk: FakeDisk): RecordStore {
   };
 }
 
-/** Kills the process that it stands for at one effect: from then on nothing happens any more. */
+/** Simulates a kill at one effect: all later effects fail. */
 export class CrashPoint {
   #left: number;
   readonly #after: boolean;
   fired = false;
 
-  /** At the `step`th effect (from 1), before or right after it was done. */
+  /** Kills at the `step`th effect (from 1), before or right after it. */
   constructor({ step, after }: { readonly step: number; readonly after: boolean }) {
     this.#left = step;
     this.#after = after;
   }
 
-  /** `target` with every method of `effects` under this crash point. */
+  /** Returns `target` with all methods of `effects` under this crash point. */
   guard<T extends object>(target: T, effects: readonly (keyof T)[]): T {
     return new Proxy(target, {
       get: (object, key) => {

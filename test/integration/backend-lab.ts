@@ -15,15 +15,15 @@ import { filePool, fillAsPod, MIB } from './storage-lab.ts';
 const mayGrowExt4 = await growsMounted('ext4');
 if (!mayGrowExt4) console.log('no CAP_SYS_RESOURCE here: ext4 is grown while it is detached');
 
-/** A pool of the contract suite. */
+/** A pool for the contract suite. */
 export interface RealBackend {
   readonly spec: Partial<PoolSpec>;
   readonly form: ContentForm;
-  /** Makes the file system in the pool's file; absent: the pool does. */
+  /** Creates the file system in the pool's file; absent: the pool does. */
   readonly mkfs?: string | undefined;
   /**
-   * Options with which that file system is mounted by somebody else, and the pool is a path;
-   * absent: the pool is the file.
+   * Mount options of a file system that is mounted outside, with the pool as a path; absent: the
+   * pool is the file.
    */
   readonly mountedWith?: string | undefined;
   readonly traits?: Partial<BackendTraits>;
@@ -36,7 +36,7 @@ export function describeRealBackend({ spec: over, form, mkfs, mountedWith, trait
   let kernel: Kernel;
   let pool: OpenPool;
   let directory: string;
-  /** Volumes that were shown, and where. */
+  /** Mounted volumes and their targets. */
   const shown = new Map<string, VolumeShape>();
 
   beforeAll(async () => {

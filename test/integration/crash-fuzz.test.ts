@@ -8,7 +8,7 @@ import { unmountBelow } from '../crash/unmount.ts';
 import { requireRoot } from './storage-lab.ts';
 
 const FULL = process.env['KEELSON_CHAOS'] === 'full';
-/** `KEELSON_CHAOS=full` does what the list of proofs asks for. */
+/** `KEELSON_CHAOS=full` runs as many operations as the release checks require. */
 const OPERATIONS = FULL ? 1_000 : 40;
 const SEED = Number(process.env['KEELSON_SEED'] ?? Date.now() % 1_000_000);
 

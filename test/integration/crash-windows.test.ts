@@ -10,22 +10,22 @@ import { unmountBelow } from '../crash/unmount.ts';
 import { requireRoot } from './storage-lab.ts';
 
 /**
- * `KEELSON_CHAOS=full` kills wherever the code has an effect or names a crash window, with every
- * form, in ten minutes; `all` at every single effect of every operation, in hours. Else chance
- * chooses some with each.
+ * `KEELSON_CHAOS=full` kills at every effect and every named crash window of the code, with every
+ * form, in ten minutes; `all` at every single effect of every operation, in hours. By default a
+ * random selection is killed with each form.
  */
 const CHAOS = process.env['KEELSON_CHAOS'];
 const FULL = CHAOS === 'full' || CHAOS === 'all';
 const SEED = Number(process.env['KEELSON_SEED'] ?? Date.now() % 1_000_000);
 const CHOICE: Choice = CHAOS === 'all' ? 'all' : FULL ? 'new' : { most: 3, seed: SEED + 1 };
 
-interface Told {
+interface StoryForm {
   readonly form: Form;
-  /** Absent: all that the form has. */
+  /** Absent: all operations of the form. */
   readonly only?: readonly string[];
 }
 
-const FORMS: Readonly<Record<string, Told>> = {
+const FORMS: Readonly<Record<string, StoryForm>> = {
   btrfs: { form: { backend: 'btrfs', volumeMode: 'Filesystem' } },
   'btrfs, devices': { form: { backend: 'btrfs', volumeMode: 'Block' } },
   'btrfs that others use': {
@@ -48,7 +48,7 @@ const FORMS: Readonly<Record<string, Told>> = {
 
 const { sites, windows } = readSource();
 const coverage: Coverage = { passed: new Set(), killed: new Set(), planned: new Set(), windows };
-/** Where one is to be killed; else, where one might have been. */
+/** Places with a kill; by default, places that were passed. */
 const reached = FULL ? coverage.killed : coverage.passed;
 
 describe.concurrent('a storage service that is killed repeatedly', () => {
@@ -63,7 +63,7 @@ describe.concurrent('a storage service that is killed repeatedly', () => {
       cleanup.defer(() => rm(directory, { recursive: true, force: true }));
       cleanup.defer(() => unmountBelow(directory));
       if (form.isShared === true) await shareFilesystem(join(directory, 'shared'), form);
-      // Places are new to each form: another backend does other things after the same call.
+      // Each form starts without covered places: another backend differs after the same call.
       const own = { ...coverage, planned: new Set<string>() };
       const survived: string[] = [];
       const onSurvival = (moment: string): unknown => survived.push(moment);
@@ -80,7 +80,7 @@ const PROJECTS =
 
 const EMPTIED = 'comes when the file system has emptied the groups: stories wait for it at their end';
 
-/** Effects at which nobody is killed here, by title, and why. */
+/** Effects without a kill here, by title, with the reason. */
 const ELSEWHERE: Readonly<Record<string, string>> = {
   'directory-backend.ts setLimit setProject': PROJECTS,
   'directory-backend.ts setLimit setProjectLimits': PROJECTS,
@@ -93,7 +93,7 @@ const ELSEWHERE: Readonly<Record<string, string>> = {
   'record-store.ts openRecordStore rm':
     'after a kill in the middle of a write, at which chance does not always choose',
   'quota-check.ts check startQuotaRescan': 'one call, where the kernel says that it lost count',
-  'target-mounts.ts mount umount': 'where somebody else has mounted the volume in another way',
+  'target-mounts.ts mount umount': 'where an administrator has mounted the volume in another way',
   'image-mounts.ts #mountFile thawFilesystem':
     'where the volume is mounted in a mount namespace that outlived its agent',
   'image-mounts.ts #requireUnlabelled umount': 'the same, for a btrfs with an SELinux context',
@@ -104,7 +104,7 @@ describe('the code of the storage service', () => {
     requireRoot(context);
     const missed = sites.filter(({ place }) => !reached.has(place)).map(({ title }) => title);
     expect(missed.filter((title) => !(title in ELSEWHERE))).toEqual([]);
-    // What is not in the code any more needs no reason.
+    // An effect that is not in the code any more needs no reason.
     const known = new Set(sites.map(({ title }) => title));
     expect(Object.keys(ELSEWHERE).filter((title) => !known.has(title))).toEqual([]);
   });
@@ -118,7 +118,7 @@ describe('the code of the storage service', () => {
   });
 });
 
-/** A file system that is not the pool's alone: for images one that cannot share data. */
+/** Mounts a shared file system; for images one that cannot share data between files. */
 async function shareFilesystem(place: string, { backend }: Form): Promise<void> {
   await mkdir(place);
   await runCommand('truncate', ['--size', String(2n << 30n), `${place}.img`]);

@@ -21,7 +21,7 @@ type AccessMode =
   | 'SINGLE_NODE_READER_ONLY'
   | 'MULTI_NODE_MULTI_WRITER';
 
-/** A capability of a file system, or of a device. */
+/** Returns a Filesystem or Block capability. */
 export function capability(
   mode: AccessMode,
   form: 'mount' | 'block' = 'mount',
@@ -30,8 +30,8 @@ export function capability(
 }
 
 /**
- * The CSI services on a real pool, called over their socket. Where a test leaves a volume
- * published, disposing takes it away.
+ * The CSI services on a real pool, called over their socket. Disposing unpublishes volumes that a
+ * test left published.
  */
 export interface CsiLab extends AsyncDisposable {
   readonly lab: StorageLab;
@@ -48,13 +48,13 @@ export interface CsiLab extends AsyncDisposable {
     method: M,
     request: RequestOf<'csi.v1.GroupController', M>,
   ): Promise<ResponseIn<'csi.v1.GroupController', M>>;
-  /** Resolves to the id of a volume of exactly this size. */
+  /** Creates a volume of exactly this size; returns its id. */
   createVolume(
     name: string,
     mebibytes?: number,
     more?: Partial<RequestOf<'csi.v1.Controller', 'CreateVolume'>>,
   ): Promise<string>;
-  /** Stages and publishes as kubelet does; resolves to the target. */
+  /** Stages and publishes as kubelet does; returns the target. */
   publish(
     id: string,
     name: string,

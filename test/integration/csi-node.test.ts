@@ -7,7 +7,7 @@ import { fill, MIB, requireRoot } from './storage-lab.ts';
 
 const HANDLE = `csi-${'5'.repeat(64)}`;
 
-/** By what is found out first: what no host could do, then what this one cannot. */
+/** By the first check that fails: the backend's, then the host's. */
 const REFUSED_CONTEXT = {
   btrfs: { kind: 'invalid', message: expect.stringMatching(/one file system.*backend image/) as string },
   image: {
@@ -143,7 +143,7 @@ describe.each(['btrfs', 'image'] as const)('on backend %s', (backend) => {
 
   it('grows a volume in use, and completes an interrupted expansion in NodeExpandVolume', async () => {
     await using csi = await start();
-    // ext4 grows in use only where the kernel lets an agent, which is not everywhere.
+    // A mounted ext4 grows only with CAP_SYS_RESOURCE.
     const writer = { mount: { fs_type: 'btrfs' }, access_mode: { mode: 'SINGLE_NODE_WRITER' as const } };
     const id = await csi.createVolume('v', 128, { volume_capabilities: [writer] });
     const target = await csi.publish(id, 'target');

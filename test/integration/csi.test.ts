@@ -35,7 +35,7 @@ it("creates an ephemeral volume by a StorageClass's parameters, and refuses othe
     });
   await expect(publish({ poolSelector: 'media=ssd' })).rejects.toMatchObject({ kind: 'exhausted' });
   await expect(publish({ poolSelector: 'media=!' })).rejects.toThrow(
-    /volumeAttributes: poolSelector: "media=!" is no label selector/,
+    /volumeAttributes: poolSelector: invalid label selector "media=!"/,
   );
   await publish({ poolSelector: 'media!=hdd' });
   expect(csi.lab.storage.ephemerals.find(`csi-${'0'.repeat(64)}`)).toMatchObject({ pool: 'default' });
@@ -158,10 +158,10 @@ it('reports health as of CSI 1.13, and as of 1.12 for older kubelets', async () 
   await csi.lab.storage.staging.unpublish(lost, target);
   await rename(join(csi.lab.mountPoint, 'volumes', lost), join(csi.lab.mountPoint, 'volumes', 'taken-away'));
 
-  const gone = { volume_id: lost, health_statuses: [{ status: 'DATA_LOSS', reason: 'DataMissing' }] };
-  expect(await csi.controller('ControllerListVolumeHealth', {})).toMatchObject({ entries: [gone] });
+  const dataLoss = { volume_id: lost, health_statuses: [{ status: 'DATA_LOSS', reason: 'DataMissing' }] };
+  expect(await csi.controller('ControllerListVolumeHealth', {})).toMatchObject({ entries: [dataLoss] });
   expect(await csi.controller('ControllerGetVolumeHealth', { volume_id: lost })).toMatchObject({
-    volume_health: gone,
+    volume_health: dataLoss,
   });
   expect(await csi.controller('ControllerGetVolumeHealth', { volume_id: well })).toEqual({
     volume_health: { volume_id: well, health_statuses: [] },

@@ -9,7 +9,7 @@ import { runCommand } from '../../src/runtime/child-process.ts';
 import { capability, startCsiLab } from './csi-lab.ts';
 import { MIB, requireRoot, type StorageLab, startStorageLab } from './storage-lab.ts';
 
-const PLAINTEXT = 'the plaintext that nobody finds on the disk';
+const PLAINTEXT = 'the plaintext that must not be on the disk';
 const SECRET = { [PASSPHRASE_FIELD]: 'correct horse battery staple' };
 const OTHER = { [PASSPHRASE_FIELD]: 'incorrect horse battery staple' };
 const exactly = (mebibytes: number): VolumeRequest['range'] => ({
@@ -30,7 +30,7 @@ describe('an encrypted volume', () => {
     const secret = await make(lab, 'secret');
     const needles = { plain: `plain: ${PLAINTEXT}`, secret: `secret: ${PLAINTEXT}` };
     await writeDurably(join(await show(lab, plain, {}), 'file'), needles.plain);
-    await writeDurably(join(await show(lab, secret, SECRET), 'name-that-nobody-finds'), needles.secret);
+    await writeDurably(join(await show(lab, secret, SECRET), 'name-that-must-not-be-found'), needles.secret);
     await hide(lab, plain);
     await hide(lab, secret);
     await runCommand('sync', ['--file-system', lab.mountPoint]);
@@ -38,7 +38,7 @@ describe('an encrypted volume', () => {
     const disk = await readFile(lab.poolFile);
     expect(disk.includes(needles.plain)).toBe(true);
     expect(disk.includes(needles.secret)).toBe(false);
-    expect(disk.includes('name-that-nobody-finds')).toBe(false);
+    expect(disk.includes('name-that-must-not-be-found')).toBe(false);
     const records = await readFile(join(lab.stateDir, 'volumes', `${secret}.json`), 'utf8');
     expect(records).toContain('keyIdentifier');
     expect(records).not.toContain(SECRET[PASSPHRASE_FIELD]);
@@ -74,8 +74,7 @@ describe('an encrypted volume', () => {
     await using lab = await startStorageLab({ backend: 'image' });
     const id = await make(lab, 'v');
     await writeDurably(join(await show(lab, id, SECRET), 'file'), 'data');
-    // A mount of somebody else keeps the file system alive, and with it every key that was not
-    // taken away.
+    // A foreign mount keeps the file system alive, and with it every key that was not removed.
     await using elsewhere = await mountElsewhere(lab, id);
     expect(await readdir(elsewhere.data)).toEqual(['file']);
     await hide(lab, id);
@@ -248,7 +247,7 @@ async function publish(lab: StorageLab, volumeId: string, name: string): Promise
   return target;
 }
 
-/** Stages and publishes; resolves to the target. */
+/** Stages and publishes; returns the target. */
 async function show(lab: StorageLab, id: string, secrets: Record<string, string>): Promise<string> {
   await stage(lab, id, secrets);
   return await publish(lab, id, `target-${id}`);
@@ -266,7 +265,7 @@ async function writeDurably(path: string, text: string): Promise<void> {
   await file.sync();
 }
 
-/** Mounts the file of a volume beside the agent, as an administrator would. */
+/** Mounts the volume's file outside of the agent, as an administrator would. */
 async function mountElsewhere(
   lab: StorageLab,
   id: string,
@@ -284,7 +283,7 @@ async function mountElsewhere(
   };
 }
 
-/** A process in a mount namespace of its own that has a file open. */
+/** Starts a process with an open file in its own mount namespace. */
 async function holdOpen(file: string): Promise<ChildProcess> {
   const script = `exec 3<'${file}'; echo open; exec sleep 600`;
   const child = spawn('unshare', ['--mount', 'sh', '-c', script], { stdio: ['ignore', 'pipe', 'inherit'] });

@@ -36,14 +36,14 @@ const withGroup = (group: string, mount_flags: readonly string[] = []) => ({
   },
 });
 
-/** GROUP MODE of what is there, a link itself. */
+/** Reads `GROUP MODE` of a path, without following a link. */
 async function seen(path: string | Buffer): Promise<string> {
   const { gid, mode } = await lstat(path);
   return `${gid} ${(mode & 0o7777).toString(8).padStart(4, '0')}`;
 }
 
 /**
- * When anything of it was written last, by path, of all that is in a directory, links not followed.
+ * Reads the time of the last change of all entries of a directory by path, without following links.
  */
 async function changes(directory: string): Promise<Readonly<Record<string, string>>> {
   const { stdout } = await runCommand('find', [directory, '-printf', '%P %C@\\n']);
@@ -53,7 +53,7 @@ async function changes(directory: string): Promise<Readonly<Record<string, strin
   );
 }
 
-/** Makes what a workload may have in its volume. */
+/** Creates files as pods may have them in a volume. */
 async function furnish(volume: string, outside: string): Promise<void> {
   await mkdir(join(volume, 'sub/deep'), { recursive: true });
   await chmod(join(volume, 'sub'), 0o701);
@@ -127,7 +127,7 @@ describe.each(FORMS)('on %s', (_, form) => {
       'sub/deep': '2000 2775',
       'sub/deep/file': '2000 0664',
       private: '2000 0660',
-      // chown(2) takes these bits from a file.
+      // chown(2) clears these bits of files.
       program: '2000 6775',
       pipe: '2000 0660',
     });
@@ -151,7 +151,7 @@ describe.each(FORMS)('on %s', (_, form) => {
     const volume = await publish(csi, id, 'one');
     await furnish(volume, csi.lab.directory);
     const target = await publish(csi, id, 'two', withGroup('2000'));
-    // By hand: that stays, as with OnRootMismatch.
+    // A manual change stays, as with OnRootMismatch.
     await lchown(join(target, 'sub/deep/file'), 0, 3000);
     const before = await changes(target);
     await publish(csi, id, 'two', withGroup('2000'));
@@ -260,11 +260,11 @@ it('reports the path at which the file system refuses the change', async () => {
   await csi.node('NodeUnpublishVolume', { volume_id: id, target_path: volume });
 });
 
-/** A directory with `volume` and `outside`, and a kernel worker to walk with. */
+/** Opens a directory with `volume` and `outside`, and a kernel worker for walks. */
 async function startTree(base = tmpdir()) {
   await using cleanup = new AsyncDisposableStack();
   const directory = await mkdtemp(join(base, 'keelson-groups-'));
-  // Deeper than Node can say.
+  // Deeper than Node's PATH_MAX.
   cleanup.defer(async () => {
     await runCommand('rm', ['-rf', directory]);
   });
@@ -423,7 +423,7 @@ describe('a walk', () => {
   });
 });
 
-/** Puts a link to `outside` where the directory `a` is, and the directory back, without end. */
+/** Swaps the directory `a` and a link to `outside` forever. */
 const RACER = `
 const { renameSync, symlinkSync, unlinkSync } = require('node:fs');
 const [volume, outside] = process.argv.slice(1);
@@ -435,7 +435,7 @@ for (;;) {
   renameSync(volume + '/c', volume + '/a');
 }`;
 
-/** Moves a directory from one to the other, without end. */
+/** Moves a directory back and forth forever. */
 const MOVER = `
 const { renameSync } = require('node:fs');
 const [volume] = process.argv.slice(1);
@@ -445,7 +445,7 @@ for (;;) {
   renameSync(volume + '/b/moving', volume + '/a/moving');
 }`;
 
-/** Makes directories in each other, so many. */
+/** Creates nested directories. */
 const DIGGER = `
 const { mkdirSync } = require('node:fs');
 const [volume, depth] = process.argv.slice(1);
@@ -455,7 +455,7 @@ for (let level = 0; level < Number(depth); level += 1) {
   process.chdir('directory');
 }`;
 
-/** Removes all that there is and makes it again, without end. */
+/** Removes and re-creates all entries forever. */
 const REMOVER = `
 const { mkdirSync, rmSync, writeFileSync } = require('node:fs');
 const [volume] = process.argv.slice(1);

@@ -29,8 +29,7 @@ it('an ext4 whose growth was interrupted is unchanged, and grows the next time',
   await lab.storage.volumes.expand(id, bytes(64n));
   const path = process.env['PATH'] ?? '';
   onTestFinished(() => void (process.env['PATH'] = path));
-  // It has written some of what it has to when it dies: what is there then, e2fsck does not mend by
-  // itself.
+  // It is killed after some of its writes, which e2fsck cannot repair on its own.
   const programs = join(lab.directory, 'bin');
   await mkdir(programs);
   await writeFile(

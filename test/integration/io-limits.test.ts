@@ -12,12 +12,12 @@ beforeEach(async (context) => {
   requireRoot(context);
   const cgroups = await findIoCgroups(CGROUPS);
   if (cgroups === undefined) context.skip('the cgroups of this machine limit no I/O');
-  // A test is no pod: it is bounded here only where the root is a cgroup like any other.
+  // The test's process is limited only if its root is a cgroup like any other.
   if (cgroups?.isFlat === false)
     context.skip('cgroups of version 2: pods are bounded, and this process is in none');
 });
 
-/** What the kernel has for the device in the root cgroup. */
+/** Reads the kernel's limits of the device in the root cgroup. */
 async function limitsOf(device: string): Promise<string[]> {
   const found: string[] = [];
   for (const name of ['read_bps', 'write_bps', 'read_iops', 'write_iops']) {
@@ -48,7 +48,7 @@ describe('limits of I/O', () => {
     const target = await csi.publish(id, 'target');
     const device = await deviceOf(csi, id);
     expect(await limitsOf(device)).toEqual(['write_bps 4194304']);
-    // 16 MiB at 4 MiB/s. Lower bounds alone: a busy machine is only slower.
+    // 16 MiB at 4 MiB/s. Only lower bounds: a busy host is slower.
     expect(await secondsOf(() => fill(join(target, 'file'), 16))).toBeGreaterThan(3);
 
     await csi.lab.restart();
@@ -74,7 +74,7 @@ describe('limits of I/O', () => {
       volume_id: id,
       staging_target_path: join(csi.lab.directory, `staging-${id}`),
     });
-    // The device keeps its number, and its next user must not find limits on it.
+    // The device keeps its number; its next user must not inherit limits.
     expect(await limitsOf(device)).toEqual([]);
   });
 

@@ -33,10 +33,10 @@ it('keeps a device that is attached again while another process has it open', as
   };
   const path = await attach();
   {
-    // As udev does with each device that is new or has changed.
+    // As udev does with each new or changed device.
     await using _looking = await open(path, 'r');
     await kernel.call('detachLoop', path);
-    expect(await kernel.call('findLoopPath', file), 'it goes when nobody has it open').toBe(path);
+    expect(await kernel.call('findLoopPath', file), 'it is detached at its last close').toBe(path);
     expect(await attach()).toBe(path);
   }
   expect(await kernel.call('findLoopPath', file)).toBe(path);
@@ -53,7 +53,7 @@ it('detaches a device when its last user closes it, and not before', async (cont
   const held = await kernel.call('findLoop', file);
   expect(held?.path).toBe(path);
   await kernel.call('detachLoop', path);
-  // To write to a device that is gone is an I/O error.
+  // A write to a detached device is an I/O error.
   await kernel.call('flushDevice', path);
   expect(await kernel.call('findLoopPath', file)).toBe(path);
   await kernel.call('closeLoop', { fd: held?.fd ?? -1 });

@@ -154,7 +154,7 @@ async function make(lab: StorageLab, name: string, form: ContentForm): Promise<s
   return (await lab.storage.volumes.create({ name, pool: undefined, range, source: undefined, ...form })).id;
 }
 
-/** The whole stream of an export. */
+/** Returns the whole stream of an export. */
 async function take(lab: StorageLab, source: string, parent?: string): Promise<Buffer> {
   await using exported = await lab.storage.transfers.export({ source, parent, signal: never });
   return Buffer.concat(await Array.fromAsync(exported.chunks()));
@@ -167,7 +167,7 @@ async function bring(
   more: { readonly keepBase?: boolean; readonly pool?: string } = {},
 ): Promise<Volume> {
   const input = (async function* () {
-    // In pieces that fit nothing.
+    // In chunks that match no frame.
     for (let at = 0; at < stream.length; at += 70_001) yield stream.subarray(at, at + 70_001);
   })();
   return await lab.storage.transfers.import({

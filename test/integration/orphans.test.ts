@@ -25,7 +25,7 @@ describe.each(['btrfs', 'image'] as const)('data without a record in a %s pool',
     return id;
   };
   const recordOf = (id: string): string => join(lab.stateDir, 'volumes', `${id}.json`);
-  /** What is there and was not discarded. */
+  /** Lists data that is not discarded. */
   const present = async (): Promise<readonly string[]> =>
     (await readdir(join(lab.mountPoint, 'volumes'))).filter((name) => name.startsWith('vol-'));
   const orphans = async (): Promise<readonly string[]> =>

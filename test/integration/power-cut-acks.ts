@@ -1,38 +1,38 @@
-/** What a caller was told; it has to be so after any power cut. */
+/** An acknowledgement to a caller, which must hold after any power cut. */
 export type Acknowledged =
-  /** A volume is there, with at least this size. */
+  /** A volume exists with at least this size. */
   | { readonly kind: 'volume'; readonly id: string; readonly bytes: number }
-  /** Synced data is in a volume, or in a snapshot. */
+  /** Synced data is in a volume or snapshot. */
   | { readonly kind: 'data' | 'snapshot'; readonly id: string; readonly text: string }
-  /** A group snapshot is there, with all of these. Each is told of as a snapshot too. */
+  /** A group snapshot exists with all of these members, each acknowledged as a snapshot too. */
   | { readonly kind: 'group'; readonly id: string; readonly members: readonly string[] }
-  /** From here on this limit holds for a volume. */
+  /** The volume has this limit from here on. */
   | { readonly kind: 'limit'; readonly id: string; readonly readIOPS: number }
-  /** From here on it may be there or not. */
+  /** It may exist or not from here on. */
   | { readonly kind: 'deleting'; readonly id: string }
-  | { readonly kind: 'gone'; readonly id: string };
+  | { readonly kind: 'deleted'; readonly id: string };
 
-/** What has to be there after all this was acknowledged. */
+/** The state that must exist after all acknowledgements. */
 export interface Promised {
-  /** Least size by volume. */
+  /** Minimum size by volume. */
   readonly volumes: ReadonlyMap<string, number>;
   readonly snapshots: ReadonlySet<string>;
   /** Members by group. */
   readonly groups: ReadonlyMap<string, readonly string[]>;
-  /** Least `readIOPS` by volume; it is only ever raised. */
+  /** Minimum `readIOPS` by volume; it is only ever raised. */
   readonly limits: ReadonlyMap<string, number>;
   /** Content by volume or snapshot. */
   readonly texts: ReadonlyMap<string, string>;
-  readonly gone: ReadonlySet<string>;
+  readonly deleted: ReadonlySet<string>;
 }
 
-/** Reads lines as the victim writes them; a last one that is cut off was not said. */
+/** Parses the lines of the victim; a truncated last line was not acknowledged. */
 export function readPromised(log: string): Promised {
   const volumes = new Map<string, number>();
   const texts = new Map<string, string>();
   const groups = new Map<string, readonly string[]>();
   const limits = new Map<string, number>();
-  const [snapshots, gone] = [new Set<string>(), new Set<string>()];
+  const [snapshots, deleted] = [new Set<string>(), new Set<string>()];
   for (const line of log.split('\n').slice(0, -1)) {
     const said = JSON.parse(line) as Acknowledged;
     if (said.kind === 'volume') volumes.set(said.id, said.bytes);
@@ -44,21 +44,20 @@ export function readPromised(log: string): Promised {
       texts.set(said.id, said.text);
     } else {
       for (const held of [volumes, texts, snapshots, groups, limits]) held.delete(said.id);
-      if (said.kind === 'gone') gone.add(said.id);
+      if (said.kind === 'deleted') deleted.add(said.id);
     }
   }
-  return { volumes, snapshots, groups, limits, texts, gone };
+  return { volumes, snapshots, groups, limits, texts, deleted };
 }
 
 /**
- * What is promised in both: what is half-deleted later may be gone already at the moment of the
- * earlier one.
+ * Returns what both acknowledge: what was being deleted later may be absent at the earlier moment.
  */
 export function promisedStill(earlier: Promised, later: Promised): Promised {
   const kept = <T>(before: ReadonlyMap<string, T>, after: ReadonlyMap<string, T>): ReadonlyMap<string, T> =>
     new Map([...before].filter(([id]) => after.has(id)));
   return {
-    gone: earlier.gone,
+    deleted: earlier.deleted,
     volumes: kept(earlier.volumes, later.volumes),
     texts: kept(earlier.texts, later.texts),
     groups: kept(earlier.groups, later.groups),

@@ -8,9 +8,7 @@ import type { Promised } from './power-cut-acks.ts';
 import { type CutPool, cutPool } from './power-cut-pools.ts';
 import { fillAsPod, NO_CGROUPS } from './storage-lab.ts';
 
-/**
- * So many volumes are written beyond their size, at most: an emulated machine takes long for each.
- */
+/** Limits how many volumes are filled beyond their size: an emulated machine is slow. */
 const FILLED = 6;
 
 export interface CutDisk {
@@ -22,8 +20,8 @@ export interface CutDisk {
 }
 
 /**
- * Throws unless the service finds all that it promised, held to its size, and nothing half-made;
- * then removes it all.
+ * Throws unless the service has everything that it acknowledged, with enforced sizes and nothing
+ * incomplete; then removes it all.
  */
 export async function checkPromised(
   { disk, places, pool }: CutDisk,
@@ -55,7 +53,7 @@ export async function checkPromised(
     const found = storage.volumes.get(id).attributes?.readIOPS ?? 0n;
     assert.ok(found >= BigInt(readIOPS), `volume ${id} is limited to ${found}, not ${readIOPS}`);
   }
-  for (const id of promised.gone) assert.ok(!present.has(id), `${id} was deleted and is there`);
+  for (const id of promised.deleted) assert.ok(!present.has(id), `${id} was deleted and is there`);
 
   for (const [id, text] of promised.texts) {
     const holder = promised.snapshots.has(id) ? await restore(id, storage) : id;

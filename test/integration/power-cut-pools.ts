@@ -4,26 +4,26 @@ import type { PoolSpec } from '../../src/core/pools/pool.ts';
 import { filePool } from './storage-lab.ts';
 
 /**
- * What the power is cut under: `image` and `directory` are on an XFS of their own, `…-on-disk` in a
- * directory of the disk itself, which is an ext4: images are copied in full there.
+ * Pools for power cuts: `image` and `directory` are on their own XFS, `…-on-disk` in a directory of
+ * the disk, an ext4, on which images are full copies.
  */
 export const CUT_POOLS = ['btrfs', 'image', 'image-on-disk', 'directory', 'directory-on-disk'] as const;
 export type CutPool = (typeof CUT_POOLS)[number];
 
-/** Throws for a name that is none of them. */
+/** Throws for an unknown name. */
 export function parseCutPool(text: string | undefined): CutPool {
   const found = CUT_POOLS.find((name) => name === text);
   if (found === undefined) throw new Fault('invalid', `no pool ${text}; there are ${CUT_POOLS.join(', ')}`);
   return found;
 }
 
-/** The pool on a disk; one in a directory of the disk wants `cutPoolDirectory` to be there. */
+/** Returns the pool on a disk; one in a directory needs `cutPoolDirectory`. */
 export function cutPool(name: CutPool, disk: string): PoolSpec {
   const [backend, isOnDisk] = [
     name.replace('-on-disk', '') as PoolSpec['backend'],
     name.endsWith('-on-disk'),
   ];
-  // Where the kernel has project quota, they are in force all the same.
+  // Kernels with project quotas enforce them anyway.
   const spec = { ...filePool('default', join(disk, 'pool.img'), 2n << 30n), backend, enforce: false };
   return isOnDisk ? { ...spec, source: { kind: 'path', path: cutPoolDirectory(disk) } } : spec;
 }

@@ -9,9 +9,9 @@ import { cutPool, cutPoolDirectory, parseCutPool } from './power-cut-pools.ts';
 import { NO_CGROUPS } from './storage-lab.ts';
 
 /**
- * Makes, fills, copies, expands and deletes volumes until it is killed, and says on standard output
- * what it was promised. Arguments: a directory on the disk whose power is cut, one elsewhere for
- * mounts, the name of the pool.
+ * Creates, fills, copies, expands and deletes volumes until it is killed, and writes
+ * acknowledgements to standard output. Arguments: a directory on the disk whose power is cut, a
+ * directory elsewhere for mounts, the name of the pool.
  */
 const [disk = '', places = '', wanted] = process.argv.slice(2);
 const pool = cutPool(parseCutPool(wanted), disk);
@@ -33,7 +33,7 @@ function say(acknowledged: Acknowledged): void {
   process.stdout.write(`${JSON.stringify(acknowledged)}\n`);
 }
 
-/** One life of a volume; each worker is on its own. */
+/** Runs the life of one volume; workers are independent. */
 async function live(name: string): Promise<void> {
   const { id } = await storage.volumes.create({
     name,
@@ -74,7 +74,7 @@ async function live(name: string): Promise<void> {
     say({ kind: 'data', id: clone.id, text: name });
     say({ kind: 'deleting', id: snapshot.id });
     await storage.snapshots.delete(snapshot.id);
-    say({ kind: 'gone', id: snapshot.id });
+    say({ kind: 'deleted', id: snapshot.id });
     await bringAgain(name, id);
     await takeGroup(name, [id, clone.id]);
   }
@@ -90,7 +90,7 @@ async function live(name: string): Promise<void> {
   if (Number(name.split('-')[1]) % 2 === 0) return;
   say({ kind: 'deleting', id });
   await storage.volumes.delete(id);
-  say({ kind: 'gone', id });
+  say({ kind: 'deleted', id });
 }
 
 /** Exports the volume, and imports it under another name. */
@@ -111,10 +111,10 @@ async function bringAgain(name: string, id: string): Promise<void> {
   say({ kind: 'data', id: brought.id, text: name });
 }
 
-/** A group snapshot of volumes with the same data; every second one is deleted again. */
+/** Creates a group snapshot of volumes with the same data; every second one is deleted. */
 async function takeGroup(name: string, volumeIds: readonly string[]): Promise<void> {
   const group = await storage.groups.create(`group of ${name}`, volumeIds).catch((error: unknown) => {
-    // A file system that is written to by others may not cut several snapshots at one instant.
+    // A file system under load may fail to create several snapshots at one instant.
     if (isFault(error, 'unavailable')) return undefined;
     throw error;
   });
@@ -124,7 +124,7 @@ async function takeGroup(name: string, volumeIds: readonly string[]): Promise<vo
   if (Number(name.split('-')[1]) % 2 === 0) return;
   for (const id of [group.id, ...group.members.map((member) => member.id)]) say({ kind: 'deleting', id });
   await storage.groups.delete(group.id, []);
-  for (const { id } of group.members) say({ kind: 'gone', id });
+  for (const { id } of group.members) say({ kind: 'deleted', id });
 }
 
 async function work(worker: number): Promise<void> {

@@ -40,7 +40,7 @@ it('a file within the budget is removed at once, whatever it is', async () => {
   expect(await readdir(directory)).toEqual(['outside']);
   expect((await stat(join(directory, 'outside'))).size).toBe(1 << 20);
   expect(budget.hasPostponed).toBe(false);
-  // One file of 1 MiB, and the entries around it; what has a name elsewhere frees nothing.
+  // One file of 1 MiB, and the entries around it; a file with another hard link frees nothing.
   expect(budget.leftBytes).toBeLessThan(15n * MIB);
   expect(budget.leftBytes).toBeGreaterThan(14n * MIB);
 });

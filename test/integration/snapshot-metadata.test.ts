@@ -31,10 +31,10 @@ describe.each(['image', 'btrfs'] as const)('snapshot metadata on backend %s', (b
     });
     await scribble(target, pick, 9);
     snapshots.push(await takeSnapshot(csi, id, 'grown'));
-    // What was allocated and not written holds zeros, and is in no answer.
+    // Allocated and unwritten space reads as zeros, and is not listed.
     const contents = await Promise.all(snapshots.map((snapshot) => readFile(fileOf(csi, backend, snapshot))));
 
-    let [different, told] = [0, 0];
+    let [different, listed] = [0, 0];
     for (const [newer, after] of contents.entries()) {
       const nothing = Buffer.alloc(after.length);
       const allocated = await ask(csi, 'GetMetadataAllocated', { snapshot_id: snapshots[newer] ?? '' });
@@ -51,7 +51,7 @@ describe.each(['image', 'btrfs'] as const)('snapshot metadata on backend %s', (b
         expectCovered(changes, blocks, `s${older} to s${newer}`);
         if (older === newer) expect(blocks.size).toBe(0);
         different += changes.size;
-        told += blocks.size;
+        listed += blocks.size;
         const offset = pick(after.length);
         const resumed = await ask(csi, 'GetMetadataDelta', { ...pair, starting_offset: String(offset) });
         const rest = [...blocks].filter((block) => block >= Math.floor(offset / BLOCK));
@@ -59,12 +59,11 @@ describe.each(['image', 'btrfs'] as const)('snapshot metadata on backend %s', (b
       }
     }
     console.log(
-      `${backend}: ${different} blocks differ, ${told} are told: ${(told / different).toFixed(3)} of them`,
+      `${backend}: ${different} blocks differ, ${listed} are listed: ${(listed / different).toFixed(3)} of them`,
     );
     expect(different).toBeGreaterThan(500);
-    // The blocks that were written again with what they held, and no more than the neighbours of
-    // others.
-    expect(told).toBeLessThan(different * 1.5);
+    // Blocks rewritten with their old content, and at most the neighbours of others.
+    expect(listed).toBeLessThan(different * 1.5);
   });
 
   it('refuses requests without an answer', async () => {
@@ -95,10 +94,7 @@ describe.each(['image', 'btrfs'] as const)('snapshot metadata on backend %s', (b
   });
 });
 
-/**
- * Writes, writes again, zeroes and discards here and there, as a workload with a database on the
- * device.
- */
+/** Writes, rewrites, zeroes and discards at random, as a database on a device does. */
 async function scribble(path: string, pick: (below: number) => number, round: number): Promise<void> {
   await using file: FileHandle = await open(path, 'r+');
   const blocks = Number((await runCommand('blockdev', ['--getsize64', path])).stdout) / BLOCK;
@@ -130,7 +126,7 @@ function fileOf({ lab }: CsiLab, backend: 'image' | 'btrfs', id: string): string
   return join(lab.mountPoint, 'snapshots', backend === 'image' ? `${id}.img` : `${id}/device`);
 }
 
-/** Numbers of the blocks in which two volumes differ; what is not there is zeros. */
+/** Lists the blocks in which two volumes differ; absent blocks are zeros. */
 function differing(before: Buffer, after: Buffer): Set<number> {
   const zeros = Buffer.alloc(BLOCK);
   const found = new Set<number>();
@@ -142,7 +138,7 @@ function differing(before: Buffer, after: Buffer): Set<number> {
   return found;
 }
 
-/** Calls with a few entries a message, and checks what CSI says of every answer. */
+/** Calls with few entries per message, and checks the requirements of CSI for every response. */
 async function ask(
   csi: CsiLab,
   method: 'GetMetadataAllocated' | 'GetMetadataDelta',
@@ -170,14 +166,14 @@ async function ask(
   return { sizeBytes, blocks };
 }
 
-function expectCovered(wanted: Set<number>, told: Set<number>, what: string): void {
+function expectCovered(wanted: Set<number>, listed: Set<number>, what: string): void {
   expect(
-    [...wanted].filter((block) => !told.has(block)),
+    [...wanted].filter((block) => !listed.has(block)),
     what,
   ).toEqual([]);
 }
 
-/** The same numbers in every run. */
+/** A pseudo-random sequence, the same in every run. */
 function random(seed: number): (below: number) => number {
   let state = seed;
   return (below) => {

@@ -11,7 +11,7 @@ const devices: ContentForm = { volumeMode: 'Block', fsType: undefined };
 const image = (mkfs: string, form: ContentForm): RealBackend => ({ spec: { backend: 'image' }, mkfs, form });
 
 /**
- * Held to no size: with quotas the same suite runs on a machine whose kernel has them
+ * Without enforced sizes; the same suite runs with quotas on a machine whose kernel has them
  * (test/machine).
  */
 const unheld = (mkfs: string, form: ContentForm): RealBackend => ({

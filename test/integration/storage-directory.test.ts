@@ -19,10 +19,7 @@ interface DirectoryLab extends AsyncDisposable {
   want(change: Partial<PoolSpec>): Promise<void>;
 }
 
-/**
- * A lab with the pool `plain` besides: directories on an XFS that is mounted without quotas,
- * whatever the kernel has.
- */
+/** Starts a lab with another pool `plain`: directories on an XFS that is mounted without quotas. */
 async function startDirectoryLab(): Promise<DirectoryLab> {
   await using cleanup = new AsyncDisposableStack();
   const directory = await mkdtemp(join(tmpdir(), 'keelson-directory-'));
@@ -84,7 +81,7 @@ describe('a directory pool without enforced sizes', () => {
 
     await world.want({});
     await expect.poll(() => world.pool()).toMatchObject({ isAccepting: false });
-    // Those that are there are served on, and their condition says it.
+    // Existing volumes stay usable, and their condition reports it.
     expect(await readFile(join(await lab.publish(id, 'second'), 'kept'), 'utf8')).toBe('kept');
     expect(await lab.storage.health.checkVolume(id)).toMatchObject([{ status: 'degraded' }]);
   });
@@ -115,7 +112,7 @@ it('a volume is removed with all files that a pod created, and nothing else', as
   const outside = join(lab.directory, 'outside');
   await mkdir(outside);
   await writeFile(join(outside, 'kept'), 'kept');
-  // Deeper than a path can be long, with links out of it and a file that refuses to go.
+  // Paths beyond PATH_MAX, links out of the tree, and an immutable file.
   const script = [
     'cd "$1"; ln -s "$2" way-out; ln -s / root; touch stuck; chattr +i stuck',
     'for i in $(seq 60); do n=$(printf "%0100d" $i); mkdir $n; cd $n; done; touch deep',

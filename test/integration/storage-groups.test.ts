@@ -11,11 +11,11 @@ const VOLUMES = 3;
 const ROUNDS = 8;
 const NUMBERS = 'numbers';
 
-/** Volumes with a writer that goes through them all, again and again. */
+/** Volumes with a writer that writes to all in turn. */
 class Writers implements AsyncDisposable {
   readonly lab: StorageLab;
   readonly form: ContentForm;
-  /** In the order in which they are written to. */
+  /** In the order of writing. */
   readonly volumeIds: string[] = [];
   readonly #targets: string[] = [];
   readonly #cleanup = new AsyncDisposableStack();
@@ -53,7 +53,7 @@ class Writers implements AsyncDisposable {
     await this.advance();
   }
 
-  /** Resolves when the writer has gone through all volumes at least once more. */
+  /** Resolves when the writer has written to all volumes at least once more. */
   async advance(): Promise<void> {
     const now = await this.#read(this.#targets.at(-1) ?? '');
     await expect
@@ -61,7 +61,7 @@ class Writers implements AsyncDisposable {
       .toBeGreaterThan(now + 1n);
   }
 
-  /** The numbers in volumes that are made from snapshots of them, in the order of writing. */
+  /** Returns the numbers in volumes restored from the snapshots, in the order of writing. */
   async restore(
     snapshots: readonly { readonly id: string; readonly sourceVolumeId: string }[],
   ): Promise<bigint[]> {
@@ -100,7 +100,7 @@ class Writers implements AsyncDisposable {
   }
 }
 
-/** Whether one instant can look like this. */
+/** Whether these numbers can be those of one instant. */
 function isOrdered(numbers: readonly bigint[]): boolean {
   const first = numbers[0] ?? 0n;
   const last = numbers.at(-1) ?? 0n;

@@ -30,12 +30,9 @@ export interface StorageLab extends AsyncDisposable {
   storage: Storage;
   /** Called after every operation that may have changed a pool's usage. */
   onUsageChange: () => void;
-  /**
-   * Ends the service as a crash or an update would, and starts it again; `between` acts on the disk
-   * meanwhile.
-   */
+  /** Restarts the service as after a crash or an update; `between` changes the disk meanwhile. */
   restart(between?: () => Promise<void>): Promise<void>;
-  /** Stages and publishes the volume at a directory of its own, and resolves to that. */
+  /** Stages and publishes the volume at its own directory, and returns that. */
   publish(volumeId: string, name?: string, readonly?: boolean): Promise<string>;
 }
 
@@ -56,7 +53,7 @@ export async function startStorageLab({
     openStorage(
       {
         stateDir,
-        // Not every kernel has the project quota that holds directories to their size.
+        // Not every kernel supports the project quotas that enforce directories' sizes.
         pools: [
           {
             ...filePool('default', poolFile, poolBytes),
@@ -107,22 +104,22 @@ export async function startStorageLab({
   });
 }
 
-/** A btrfs pool in a file, with nothing else said of it. */
+/** Returns a btrfs pool in a file, with defaults. */
 export function filePool(name: string, file: string, sizeBytes: bigint): PoolSpec {
   return { ...POOL_DEFAULTS, name, backend: 'btrfs', source: { kind: 'file', file, sizeBytes } };
 }
 
-/** Of a machine that limits all I/O, and where nobody does any. */
+/** A host that supports I/O limits, without any cgroup. */
 export const NO_CGROUPS: IoCgroups = { isFlat: false, list: async () => [], limit: async () => undefined };
 
-/** Skips the test where nothing can be mounted. */
+/** Skips the test if it cannot mount. */
 export function requireRoot(context: TestContext): void {
   if (process.getuid?.() !== 0) context.skip('needs root: loop devices and mounts');
 }
 
 /**
- * What a pod that is not privileged hears when it runs this: `ok` or the name of the error. With
- * CAP_SYS_RESOURCE, ext4 would let it pass its quota.
+ * Runs a command as an unprivileged pod; resolves to `ok` or the name of the error. With
+ * CAP_SYS_RESOURCE, ext4 would ignore the quota.
  */
 export async function asPod(...command: readonly string[]): Promise<string> {
   const args = ['--bounding-set', '-sys_resource', '--', ...command];
@@ -137,7 +134,7 @@ const REASONS = [
   ['Disk quota exceeded', 'EDQUOT'],
 ] as const;
 
-/** Writes so much as a pod does, and to the disk; resolves as `asPod`. */
+/** Writes and syncs the given MiB as a pod does; resolves as `asPod` does. */
 export function fillAsPod(file: string, mebibytes: number): Promise<string> {
   return asPod(
     'dd',
@@ -153,7 +150,7 @@ export function fillAsPod(file: string, mebibytes: number): Promise<string> {
 const NAME_BY_ERRNO: Readonly<Record<number, string>> = { [-28]: 'ENOSPC', [-122]: 'EDQUOT', [-30]: 'EROFS' };
 
 /**
- * Writes so much, and to the disk; resolves to `ok` or the name of the error. Node has no name for
+ * Writes and syncs the given MiB; resolves to `ok` or the name of the error. Node has no name for
  * EDQUOT.
  */
 export async function fill(file: string, mebibytes: number): Promise<string> {

@@ -16,7 +16,7 @@ const create = (lab: StorageLab, name: string, pool: string) =>
 const poolOf = async (lab: StorageLab, name: string) =>
   (await lab.storage.health.report()).pools.find((pool) => pool.name === name);
 
-/** The lab's storage with its pools coming and going, until the callback ends. */
+/** Runs the lab's storage, which opens and closes pools, until the callback ends. */
 async function running(lab: StorageLab, work: () => Promise<void>): Promise<void> {
   const end = new AbortController();
   const service = lab.storage.run(end.signal);
@@ -53,7 +53,7 @@ describe('pools that the API requests', () => {
       await lab.storage.volumes.delete(id);
       await expect.poll(() => poolOf(lab, 'extra')).toBeUndefined();
     });
-    // Its data stays: who wishes for it again gets the same pool.
+    // Its data stays: requesting it again opens the same pool.
     await stat(join(lab.directory, 'extra.img'));
     expect(await readFile('/proc/self/mountinfo', 'utf8')).not.toContain(
       join(lab.stateDir, 'pools', 'extra'),
@@ -161,7 +161,7 @@ describe('devices', () => {
     await using empty = await attach(lab, 'disk-1');
     const foreign: Readonly<Record<string, (path: string) => Promise<unknown>>> = {
       ext4: (path) => runCommand('mkfs.ext4', ['-q', path]),
-      'file system of somebody': (path) => runCommand('mkfs.xfs', ['-q', '-L', 'theirs', path]),
+      'foreign file system': (path) => runCommand('mkfs.xfs', ['-q', '-L', 'theirs', path]),
       swap: (path) => runCommand('mkswap', [path]),
       'one byte at the end': async (path) => {
         await using handle = await open(path, 'r+');
@@ -196,7 +196,7 @@ describe('volumes on backend image', () => {
     await lab.restart(async () => {
       for (const place of [target, mounted, lab.mountPoint]) await lab.kernel.call('umount', place, 0);
     });
-    // Attached again before anybody asked.
+    // Attached again without a call.
     expect(await readFile('/proc/self/mountinfo', 'utf8')).toContain(mounted);
     await lab.publish(volume.id);
     expect(await readFile(join(target, 'data'))).toHaveLength(8 << 20);
@@ -258,7 +258,7 @@ function openDevices(lab: StorageLab, name: string, devices: readonly string[]):
   return openPool({ ...spec, stateDir: lab.stateDir }, { kernel: lab.kernel, logger: silentLogger });
 }
 
-/** Where signatures are: the first and the last MiB. */
+/** Places of signatures: the first and the last MiB. */
 async function readEnds(file: string): Promise<Buffer> {
   const ends = Buffer.alloc(2 << 20);
   await using handle = await open(file, 'r');
@@ -267,7 +267,7 @@ async function readEnds(file: string): Promise<Buffer> {
   return ends;
 }
 
-/** A disk of 512 MiB: a loop device on a file of the lab. */
+/** Creates a disk of 512 MiB: a loop device on a file of the lab. */
 async function attach(lab: StorageLab, name: string): Promise<AsyncDisposable & { readonly path: string }> {
   const file = join(lab.directory, name);
   await runCommand('truncate', ['--size', String(512n * MIB), file]);

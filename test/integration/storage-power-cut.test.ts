@@ -13,8 +13,7 @@ import { requireRoot } from './storage-lab.ts';
 
 const CUTS = 4;
 /**
- * So many more promises before each cut; odd, so that cuts fall into different steps of the
- * workers.
+ * Further acknowledgements before each cut; odd, so that cuts hit different steps of the workers.
  */
 const BETWEEN_CUTS = 11;
 
@@ -22,7 +21,7 @@ async function mountImage(file: string, place: string): Promise<AsyncDisposable>
   await runCommand('mount', ['--mkdir', '--options', 'loop', file, place]);
   return {
     async [Symbol.asyncDispose]() {
-      // The kernel lets go of the loop devices inside a moment after their last user.
+      // The kernel detaches loop devices asynchronously, after their last user.
       await waitFor(
         `unmount ${place}`,
         async () => {
@@ -37,9 +36,8 @@ async function mountImage(file: string, place: string): Promise<AsyncDisposable>
 }
 
 /**
- * The disk of the machine is a file on XFS, and a cut is a reflink of it: all that had reached the
- * disk at that instant, and nothing of what was still in memory. A disk that loses its own cache is
- * not simulated.
+ * The machine's disk is a file on XFS, and a cut is a reflink of it: all data that had reached the
+ * disk at that instant, without anything in memory. Lost disk caches are not simulated.
  */
 it.for(CUT_POOLS)(
   '%s has all that it promised after the power was cut at any moment',
@@ -67,8 +65,7 @@ it.for(CUT_POOLS)(
     const cuts: { readonly file: string; readonly promised: Promised }[] = [];
     {
       await using _disk = await mountImage(diskFile, disk);
-      // In a mount namespace of its own: with its last process all that it mounted is gone, as
-      // after a power cut.
+      // In its own mount namespace: its mounts end with its last process, as after a power cut.
       const victim = join(import.meta.dirname, 'power-cut-victim.ts');
       await using child = await startProcess({
         name: 'victim',
@@ -91,8 +88,8 @@ it.for(CUT_POOLS)(
         const later = readPromised(await readFile(logFile, 'utf8'));
         cuts.push({ file, promised: promisedStill(readPromised(log), later) });
       }
-      // A file system that dies frozen keeps its devices for good; the cuts are taken, so this
-      // changes nothing of them.
+      // A file system that ends frozen keeps its devices; the cuts are taken, so thawing does not
+      // change them.
       process.kill(child.pid, 'SIGSTOP');
       const thawAll = `for place in $(cut -d' ' -f5 /proc/self/mountinfo | grep '^${directory}'); do fsfreeze --unfreeze "$place" || true; done`;
       await runCommand('nsenter', ['--target', `${child.pid}`, '--mount', 'sh', '-c', thawAll]);

@@ -26,7 +26,7 @@ describe.each(['simple', 'classic'] as const)('sizes under %s quotas', (quota) =
     expect(await fill(join(target, 'more'), 16)).toMatch(REFUSED);
     await rm(join(target, 'more'));
 
-    // Its extents stay with the snapshot; the volume still has its whole size to rewrite.
+    // Its extents stay with the snapshot; the volume can still be rewritten completely.
     const snapshot = await storage.snapshots.create('before', volume.id);
     expect(await fill(join(target, 'data'), 24)).toBe('ok');
     expect(await fill(join(target, 'data'), 24)).toBe('ok');
@@ -92,7 +92,7 @@ it('rescans inconsistent classic quotas, and reports it meanwhile', async () => 
   await using lab = await startStorageLab({ quota: 'classic' });
   const volume = await create(lab, 'first');
   await fill(join(await lab.publish(volume.id), 'data'), 8);
-  // What is shared cannot be counted by adding up.
+  // Shared data cannot be accounted for by adding up.
   await lab.storage.snapshots.create('sharing', volume.id);
   const { stdout } = await runCommand('btrfs', [
     'inspect-internal',
@@ -100,8 +100,7 @@ it('rescans inconsistent classic quotas, and reports it meanwhile', async () => 
     join(lab.mountPoint, 'volumes', volume.id),
   ]);
   await runCommand('btrfs', ['qgroup', 'create', '1/100', lab.mountPoint]);
-  // A group that gets a member with data in it, without being counted, makes the kernel give up on
-  // all of them.
+  // A group that gets a member with unaccounted data makes all classic quotas inconsistent.
   await runCommand('btrfs', [
     'qgroup',
     'assign',
@@ -163,7 +162,7 @@ describe('a restart', () => {
     const { volumes, quarantined, orphans } = await lab.storage.health.report();
     expect(volumes.map(({ id }) => id)).toEqual([good.id]);
     expect(quarantined).toMatchObject([{ file }]);
-    // Its file tells whose data it is.
+    // The file name has the volume's id.
     expect(orphans).toEqual([]);
     await lab.storage.volumes.delete(bad.id);
     expect(await readdir(join(lab.mountPoint, 'volumes'))).toContain(bad.id);
@@ -199,7 +198,7 @@ describe('a pool is refused, with nothing written,', () => {
 
   it('when a path has files but no marker', async () => {
     await using lab = await startStorageLab();
-    const path = join(lab.mountPoint, 'somebody');
+    const path = join(lab.mountPoint, 'foreign');
     await mkdir(path);
     await writeFile(join(path, 'file'), 'theirs');
     await expect(openPath(lab, path)).rejects.toThrow(/is not empty/);
@@ -212,7 +211,9 @@ describe('a pool is refused, with nothing written,', () => {
     await mkdir(passing);
     await runCommand('mount', ['-t', 'tmpfs', 'none', passing]);
     try {
-      await expect(openPool(lab, 'gone', join(passing, 'below', 'pool.img'))).rejects.toThrow(/is on tmpfs/);
+      await expect(openPool(lab, 'absent', join(passing, 'below', 'pool.img'))).rejects.toThrow(
+        /is on tmpfs/,
+      );
       await expect(openPath(lab, passing)).rejects.toThrow(/is on tmpfs/);
       expect(await readdir(passing)).toEqual([]);
     } finally {

@@ -97,7 +97,7 @@ it('the volumes of pods without a directory are collected, and no others', async
     (await storage.health.report()).volumes.map(({ name }) => name).sort();
 
   await storage.ephemerals.collect(pods);
-  expect(await handles()).toEqual(['csi-elsewhere', 'csi-removed', 'csi-here']);
+  expect(await handles()).toEqual(['csi-elsewhere', 'csi-here', 'csi-removed']);
   await mkdir(join(pods, 'here'), { recursive: true });
   await storage.ephemerals.collect(pods);
   expect(await handles()).toEqual(['csi-elsewhere', 'csi-here']);

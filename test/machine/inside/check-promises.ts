@@ -10,7 +10,7 @@ const pool = parseCutPool(wanted);
 await using kernel = startKernel({ name: 'check' });
 const promised = readPromised(await readFile(said, 'utf8'));
 await checkPromised({ disk, places, pool }, promised, kernel);
-const { volumes, snapshots, texts, gone } = promised;
+const { volumes, snapshots, texts, deleted } = promised;
 console.log(
-  `${pool}: whole: ${volumes.size} volumes, ${snapshots.size} snapshots, ${texts.size} with data, ${gone.size} deleted`,
+  `${pool}: whole: ${volumes.size} volumes, ${snapshots.size} snapshots, ${texts.size} with data, ${deleted.size} deleted`,
 );
