@@ -21,7 +21,7 @@ import * as wire from './translate.ts';
 type Handlers = RpcHandlers<'csi.v1.Controller'>;
 
 /** The storage services that the Controller service uses. */
-export interface ControllerStorage extends PublishingStorage, SnapshotStorage {
+interface ControllerStorage extends PublishingStorage, SnapshotStorage {
   readonly volumes: VolumeService;
   readonly pools: Pick<PoolService, 'availableBytes' | 'offersCopies'>;
   readonly health: Pick<HealthService, 'checkVolume' | 'listUnhealthy' | 'conditionMessage'>;
@@ -41,6 +41,7 @@ const CAPABILITIES = [
   'VOLUME_CONDITION',
 ] as const;
 
+/** Options of the Controller service. */
 export interface ControllerOptions {
   readonly nodeName: string;
   /**

@@ -7,7 +7,7 @@ import type { SnapshotGroupService } from '../storage/snapshots/snapshot-groups.
 import * as wire from './translate.ts';
 
 /** The storage services that the GroupController service uses. */
-export interface GroupStorage {
+interface GroupStorage {
   readonly groups: Pick<SnapshotGroupService, 'create' | 'delete' | 'get'>;
   readonly pools: Pick<PoolService, 'offersCopies'>;
 }

@@ -8,10 +8,12 @@ const COPY_SERVICES = [
   'SNAPSHOT_METADATA_SERVICE',
 ] as const;
 
+/** Options of the Identity service. */
 export interface IdentityOptions {
   readonly version: string;
 }
 
+/** Dependencies of the Identity service. */
 export interface IdentityDeps {
   /** Whether volumes can be served. */
   readonly isReady: () => boolean;

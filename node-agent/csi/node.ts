@@ -14,7 +14,7 @@ import { parseRange, requireField, topologyOf } from './translate.ts';
 type Handlers = RpcHandlers<'csi.v1.Node'>;
 
 /** The storage services that the Node service uses. */
-export interface NodeStorage {
+interface NodeStorage {
   readonly volumes: Pick<VolumeService, 'get' | 'expand'>;
   readonly staging: Pick<StagingService, 'stage' | 'unstage' | 'publish' | 'unpublish' | 'stats'>;
   readonly ephemerals: Pick<EphemeralVolumeService, 'publish' | 'unpublish' | 'find'>;
@@ -32,10 +32,12 @@ const CAPABILITIES = [
   'VOLUME_CONDITION',
 ] as const;
 
+/** Dependencies of the Node service. */
 export interface NodeDeps {
   readonly storage: NodeStorage;
 }
 
+/** Options of the Node service. */
 export interface NodeOptions {
   readonly nodeName: string;
   readonly maxVolumesPerNode: number;

@@ -3,12 +3,14 @@ import { createRpcServer, type RpcHandlers, type RpcServer } from '../../src/rpc
 import type { Logger } from '../../src/runtime/logger.ts';
 import { DRIVER_NAME } from '../../src/core/volumes/driver.ts';
 
+/** Options of the registration. */
 export interface RegistrationOptions {
   readonly kubeletDir: string;
   /** Path of the CSI socket on the host, where kubelet connects to it. */
   readonly endpoint: string;
 }
 
+/** Dependencies of the registration. */
 export interface RegistrationDeps {
   readonly logger: Logger;
   /** Called with the reason when kubelet refuses the driver. */
@@ -16,7 +18,7 @@ export interface RegistrationDeps {
 }
 
 /** Creates the handlers that kubelet's plugin watcher calls. */
-export function createRegistration(
+function createRegistration(
   { endpoint }: Pick<RegistrationOptions, 'endpoint'>,
   { logger, onRefused }: RegistrationDeps,
 ): RpcHandlers<'pluginregistration.Registration'> {
@@ -45,6 +47,7 @@ export async function serveRegistration(
   return server;
 }
 
+/** Returns the path of the driver's registration socket. */
 export function registrationSocket(kubeletDir: string): string {
   return join(kubeletDir, 'plugins_registry', `${DRIVER_NAME}-reg.sock`);
 }

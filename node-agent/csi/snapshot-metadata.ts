@@ -7,7 +7,7 @@ import type { TransferService } from '../storage/transfers/volume-transfers.ts';
 import { requireField } from './translate.ts';
 
 /** The storage services that the SnapshotMetadata service uses. */
-export interface SnapshotMetadataStorage {
+interface SnapshotMetadataStorage {
   readonly transfers: Pick<TransferService, 'openBlocks'>;
 }
 

@@ -49,11 +49,13 @@ export function refuseParameters(parameters: Readonly<Record<string, string>>, f
   }
 }
 
+/** Parses a CSI CapacityRange; null is any size. */
 export function parseRange(range: CapacityRange__Output | null): SizeRange {
   if (range === null) return ANY_SIZE;
   return { requiredBytes: BigInt(range.required_bytes), limitBytes: BigInt(range.limit_bytes) };
 }
 
+/** Parses a CSI VolumeContentSource. Throws `invalid` for one without a source. */
 export function parseSource(source: VolumeContentSource__Output | null): ContentSource | undefined {
   if (source === null) return undefined;
   if (source.snapshot) return { kind: 'snapshot', id: source.snapshot.snapshot_id };
@@ -80,10 +82,12 @@ export function isHere(place: Topology, nodeName: string): boolean {
   return segment === undefined || segment === nodeName;
 }
 
+/** Returns the CSI topology of a node. */
 export function topologyOf(nodeName: string): Topology {
   return { segments: { [TOPOLOGY_KEY]: nodeName } };
 }
 
+/** Encodes a volume as CSI Volume. */
 export function toWireVolume({ id, sizeBytes, source, pool }: Volume, nodeName: string): WireVolume {
   return {
     volume_id: id,
@@ -99,6 +103,7 @@ export function toWireVolume({ id, sizeBytes, source, pool }: Volume, nodeName: 
   };
 }
 
+/** Encodes a snapshot as CSI Snapshot. */
 export function toWireSnapshot(
   { id, sourceVolumeId, sizeBytes, createdAtMs, group }: Snapshot,
   nodeName: string,
@@ -115,6 +120,7 @@ export function toWireSnapshot(
   };
 }
 
+/** Encodes milliseconds since the epoch as a protobuf Timestamp. */
 export function toTimestamp(ms: number): { readonly seconds: string; readonly nanos: number } {
   return { seconds: String(Math.floor(ms / 1_000)), nanos: (ms % 1_000) * 1_000_000 };
 }

@@ -9,6 +9,7 @@ import { openRecordStore } from './records/record-store.ts';
 import { findDataInUse } from './removal/unrecorded-data.ts';
 import { createServices, type ServiceDeps, type StorageServices } from './services.ts';
 
+/** Options of `openStorage`. */
 export interface StorageOptions {
   readonly stateDir: string;
   readonly pools: readonly PoolSpec[];
@@ -16,6 +17,7 @@ export interface StorageOptions {
   readonly trashBytesPerSecond?: bigint | undefined;
 }
 
+/** Dependencies of `openStorage`. */
 export interface StorageDeps
   extends Pick<ServiceDeps, 'logger' | 'metrics' | 'clock' | 'selinux' | 'onUsageChange'> {
   readonly kernel: Kernel;

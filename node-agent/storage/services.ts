@@ -72,6 +72,7 @@ export interface StorageServices {
   run(signal: AbortSignal): Promise<void>;
 }
 
+/** Dependencies of `createServices`. */
 export interface ServiceDeps {
   readonly pools: PoolSet & PoolRequests;
   readonly records: RecordStore;

@@ -20,7 +20,8 @@ const NAME_BYTES = 64;
 /** Opened read-only: closing a device that was open for writing makes udev probe it again. */
 const LOOK = constants.O_RDONLY;
 
-export interface LoopDevice {
+/** An attached loop device. */
+interface LoopDevice {
   readonly path: string;
   readonly directIo: boolean;
   /** Whether the device was attached to this file before the call. */
@@ -29,7 +30,7 @@ export interface LoopDevice {
   readonly fd: number;
 }
 
-export interface AttachOptions {
+interface AttachOptions {
   /** Whether the kernel detaches the device at its last close; otherwise `detachLoop` does. */
   readonly autoclear: boolean;
 }

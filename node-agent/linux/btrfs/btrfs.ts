@@ -6,14 +6,14 @@ import { checked, libc, SysError } from '../libc/libc.ts';
 const SUPER_MAGIC = 0x9123683e;
 
 /** Usage and limit of one quota group, in bytes. `id` holds the level in its top 16 bits. */
-export interface Qgroup {
+interface Qgroup {
   readonly id: bigint;
   readonly referencedBytes: bigint;
   /** Undefined for no limit. */
   readonly limitBytes: bigint | undefined;
 }
 
-export type QuotaMode = 'simple' | 'classic';
+type QuotaMode = 'simple' | 'classic';
 
 /** Returns the file system's UUID; undefined if `fd` is not on btrfs. */
 export function readBtrfsUuid(fd: number): string | undefined {
@@ -220,7 +220,8 @@ function* searchTree(
   }
 }
 
-export interface QuotaState {
+/** State of enabled quotas. */
+interface QuotaState {
   readonly mode: QuotaMode;
   /** Classic quotas that need a rescan: limits are not enforced. */
   readonly inconsistent: boolean;

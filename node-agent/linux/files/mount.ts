@@ -15,7 +15,7 @@ const MOVE_MOUNT_T_EMPTY_PATH = 0x40;
 const MOUNT_ATTR_BYTES = 32;
 
 /** Attributes of one mount, as for mount_setattr(2). */
-export interface MountAttributes {
+interface MountAttributes {
   readonly set: bigint;
   readonly clear: bigint;
 }

@@ -30,10 +30,10 @@ const NO_PROJECTS = ['EOPNOTSUPP', 'ENOTTY', 'EINVAL', 'ENOSYS'];
 const NO_QUOTA = ['ENOSYS', 'EINVAL', 'EOPNOTSUPP', 'ENOTTY', 'ESRCH', 'ENODEV'];
 
 /** Support for project quotas on a file system: none, accounting only, or enforced limits. */
-export type ProjectQuotaState = 'none' | 'counted' | 'enforced';
+type ProjectQuotaState = 'none' | 'counted' | 'enforced';
 
 /** Usage and limits of a project. */
-export interface ProjectQuota {
+interface ProjectQuota {
   readonly project: number;
   readonly usedBytes: bigint;
   readonly usedInodes: bigint;
@@ -43,7 +43,7 @@ export interface ProjectQuota {
 }
 
 /** Limits to set; an absent one stays, 0 removes it. */
-export interface ProjectLimits {
+interface ProjectLimits {
   readonly bytes?: bigint;
   readonly inodes?: bigint;
 }

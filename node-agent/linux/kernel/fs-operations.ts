@@ -1,5 +1,4 @@
-/** The operations of kernel workers on files, devices and file systems. */
-export {
+import {
   assignQgroup,
   createQgroup,
   createSubvolume,
@@ -17,21 +16,21 @@ export {
   syncFilesystem,
   waitForQuotaRescan,
 } from '../btrfs/btrfs.ts';
-export { protectSubvolume, readCreationTransaction, startCommit } from '../btrfs/btrfs-transaction.ts';
-export { readFilesystemUuid } from '../block/filesystem-id.ts';
-export { flushDevice, readDeviceBytes, setReadOnly } from '../block/block-device.ts';
-export {
+import { protectSubvolume, readCreationTransaction, startCommit } from '../btrfs/btrfs-transaction.ts';
+import { readFilesystemUuid } from '../block/filesystem-id.ts';
+import { flushDevice, readDeviceBytes, setReadOnly } from '../block/block-device.ts';
+import {
   addEncryptionKey,
   hasEncryptionKey,
   readEncryptionPolicy,
   removeEncryptionKey,
   setEncryptionPolicy,
 } from '../files/encryption.ts';
-export { ensureFileGroup } from '../files/file-groups.ts';
-export { cloneFile, disableCopyOnWrite, findData, punchHole } from '../files/file-data.ts';
-export { readExtents } from '../block/fiemap.ts';
-export { freezeFilesystem, thawFilesystem } from '../files/freeze.ts';
-export {
+import { ensureFileGroup } from '../files/file-groups.ts';
+import { cloneFile, disableCopyOnWrite, findData, punchHole } from '../files/file-data.ts';
+import { readExtents } from '../block/fiemap.ts';
+import { freezeFilesystem, thawFilesystem } from '../files/freeze.ts';
+import {
   attachLoop,
   closeLoop,
   detachLoop,
@@ -41,11 +40,69 @@ export {
   readLoopBacking,
   refreshLoopCapacity,
 } from '../block/loop.ts';
-export { bindBeneath, bindDevice, knowsFilesystem, mountFilesystem, umount } from '../files/mount.ts';
-export {
+import { bindBeneath, bindDevice, knowsFilesystem, mountFilesystem, umount } from '../files/mount.ts';
+import {
   readProject,
   readProjectQuotas,
   readProjectQuotaState,
   setProject,
   setProjectLimits,
 } from '../files/project-quota.ts';
+
+/** The operations of kernel workers on files, devices and file systems. */
+export const fsOperations = {
+  assignQgroup,
+  createQgroup,
+  createSubvolume,
+  destroySubvolume,
+  enableQuota,
+  limitQgroup,
+  readBtrfsUuid,
+  readNestedSubvolumes,
+  readQgroups,
+  readQuotaState,
+  readSubvolumeId,
+  removeQgroup,
+  snapshotSubvolume,
+  startQuotaRescan,
+  syncFilesystem,
+  waitForQuotaRescan,
+  protectSubvolume,
+  readCreationTransaction,
+  startCommit,
+  readFilesystemUuid,
+  flushDevice,
+  readDeviceBytes,
+  setReadOnly,
+  addEncryptionKey,
+  hasEncryptionKey,
+  readEncryptionPolicy,
+  removeEncryptionKey,
+  setEncryptionPolicy,
+  ensureFileGroup,
+  cloneFile,
+  disableCopyOnWrite,
+  findData,
+  punchHole,
+  readExtents,
+  freezeFilesystem,
+  thawFilesystem,
+  attachLoop,
+  closeLoop,
+  detachLoop,
+  findLoop,
+  findLoopNumber,
+  findLoopPath,
+  readLoopBacking,
+  refreshLoopCapacity,
+  bindBeneath,
+  bindDevice,
+  knowsFilesystem,
+  mountFilesystem,
+  umount,
+  readProject,
+  readProjectQuotas,
+  readProjectQuotaState,
+  setProject,
+  setProjectLimits,
+} as const;

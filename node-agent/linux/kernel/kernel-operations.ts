@@ -1,4 +1,4 @@
-import * as fsOperations from './fs-operations.ts';
+import { fsOperations } from './fs-operations.ts';
 import * as netOperations from '../net/net-operations.ts';
 import * as peerRouteOperations from '../net/peer-route-operations.ts';
 

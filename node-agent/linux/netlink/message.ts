@@ -39,7 +39,7 @@ export interface Message {
 }
 
 /** The kernel's acknowledgement of one request; errno 0 is success. */
-export interface Acknowledgement {
+interface Acknowledgement {
   readonly errno: number;
   /** The kernel's message and offending offset, if it sent them (extended ACK). */
   readonly message: string | undefined;

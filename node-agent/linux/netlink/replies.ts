@@ -12,7 +12,7 @@ export interface LinkState {
   readonly alias: string | undefined;
 }
 
-export interface AddressState {
+interface AddressState {
   readonly index: number;
   /** Canonical text without prefix. */
   readonly address: string;
@@ -28,7 +28,7 @@ export interface RouteState {
   readonly priority: number | undefined;
 }
 
-export interface NeighbourState {
+interface NeighbourState {
   readonly index: number;
   readonly address: string;
   readonly mac: string;

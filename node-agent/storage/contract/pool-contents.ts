@@ -6,6 +6,7 @@ import type { TransfersByMode } from './content-transfer.ts';
 import type { VolumeBackend } from './volume-backend.ts';
 import type { FileGroupChanger, VolumeMounts } from './volume-mounts.ts';
 
+/** Dependencies for opening a pool. */
 export interface OpenPoolDeps {
   readonly kernel: Kernel;
   readonly logger: Logger;

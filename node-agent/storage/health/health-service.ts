@@ -35,6 +35,7 @@ export interface HealthService {
   report(): Promise<StorageReport>;
 }
 
+/** Dependencies of `createHealthService`. */
 export interface HealthServiceDeps extends Pick<OperationDeps, 'ledger' | 'limiter'> {
   readonly records: RecordStore;
   readonly pools: PoolSet;

@@ -25,7 +25,7 @@ export interface PoolReport {
 }
 
 /** Returns the records of volumes and snapshots in any phase. */
-export function recordsOf({ volumes, snapshots }: RecordStore): readonly (Volume | Snapshot)[] {
+function recordsOf({ volumes, snapshots }: RecordStore): readonly (Volume | Snapshot)[] {
   return [...volumes.values(), ...snapshots.values()];
 }
 

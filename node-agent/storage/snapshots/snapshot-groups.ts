@@ -278,7 +278,7 @@ export class SnapshotGroups implements SnapshotGroupService {
 }
 
 /** Returns the name of a volume's snapshot in a group; its volume id keeps it unique. */
-export function memberName(groupName: string, volumeId: string): string {
+function memberName(groupName: string, volumeId: string): string {
   return `${groupName}.${volumeId}`;
 }
 

@@ -12,6 +12,7 @@ import type { Volumes } from '../volumes/volumes.ts';
 import type { BlocksRequest, SnapshotBlockReader, SnapshotBlocks } from './snapshot-blocks.ts';
 import { decodeStream, encodeStream, type OpenStream } from './volume-stream.ts';
 
+/** A request to export a volume or snapshot. */
 export interface ExportRequest {
   /** Id or name of a volume or snapshot. */
   readonly source: string;
@@ -26,6 +27,7 @@ export interface ExportedStream extends AsyncDisposable {
   chunks(): AsyncGenerator<Buffer>;
 }
 
+/** A request to import a stream as a volume. */
 export interface ImportRequest {
   readonly name: string;
   readonly pool: string | undefined;

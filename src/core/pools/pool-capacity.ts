@@ -14,6 +14,7 @@ export interface PoolUsage {
   readonly otherBytes: bigint;
 }
 
+/** Usage and limit of one volume. */
 export interface VolumeUsage {
   readonly usedBytes: bigint;
   /** The limit that the kernel enforces; undefined for none. */
@@ -22,6 +23,7 @@ export interface VolumeUsage {
   readonly limitInodes?: bigint | undefined;
 }
 
+/** Capacity of a pool, in bytes. */
 export interface PoolCapacity {
   readonly totalBytes: bigint;
   /** Bytes that may be promised in total: without the reserve, with the overcommit. */
@@ -44,6 +46,7 @@ export interface CapacityPolicy {
   readonly overcommitPercent: number;
 }
 
+/** The policy without reserve and overcommit. */
 export const PLAIN_POLICY: CapacityPolicy = { reserve: { kind: 'bytes', bytes: 0n }, overcommitPercent: 100 };
 
 /** Parses a reserve like `10Gi` or `5%`. Throws `invalid`, which names `field`. */

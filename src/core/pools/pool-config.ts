@@ -14,6 +14,7 @@ export const configName = z
     'must be lower-case letters, digits, dots and dashes, at most 63',
   );
 
+/** Parses an absolute path without `..`. */
 export const absolutePath = z
   .string()
   .regex(/^\/[^\0]*$/, 'must be an absolute path')

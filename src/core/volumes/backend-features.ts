@@ -6,6 +6,7 @@ import { MIN_VOLUME_BYTES } from './volume-size.ts';
 
 /** The implementations of volumes; a pool has one. */
 export const BACKENDS = ['btrfs', 'image', 'directory'] as const;
+/** One of `BACKENDS`. */
 export type BackendKind = (typeof BACKENDS)[number];
 
 /** Backends without snapshots and clones on any file system. */

@@ -52,6 +52,7 @@ export function planMount(flags: readonly string[], readonly: boolean): MountPla
   return { readonly: (set & RDONLY) !== 0n, set, clear };
 }
 
+/** Whether a publication is new or a repetition. */
 export type PublishDecision = 'publish' | 'already-published';
 
 /**

@@ -9,6 +9,7 @@ export const ATTRIBUTES = [
   'writeBandwidth',
   'quotaInodes',
 ] as const;
+/** One of `ATTRIBUTES`. */
 export type AttributeName = (typeof ATTRIBUTES)[number];
 
 /** Attributes that limit the I/O of a volume's device, of all pods of the node together. */

@@ -2,7 +2,7 @@
  * Severity of a volume's problem (CSI 1.13): it works with restrictions, it is inaccessible, or its
  * data is lost.
  */
-export type VolumeSeverity = 'degraded' | 'inaccessible' | 'data-loss';
+type VolumeSeverity = 'degraded' | 'inaccessible' | 'data-loss';
 
 /** A problem of a volume. */
 export interface VolumeProblem {

@@ -1,6 +1,7 @@
 import { Fault } from '../fault.ts';
 import { isId } from './volume-name.ts';
 
+/** One page of a list. */
 export interface Page<T> {
   readonly entries: readonly T[];
   /** Token of the next page; empty on the last page. */

@@ -7,6 +7,7 @@ export interface SizeRange {
   readonly limitBytes: bigint;
 }
 
+/** A range without a requested size. */
 export const ANY_SIZE: SizeRange = { requiredBytes: 0n, limitBytes: 0n };
 
 /** Smaller volumes have no usable space besides metadata. */

@@ -2,10 +2,12 @@ import type { VolumeAttributes } from './volume-attributes.ts';
 
 /** Kubernetes' volumeMode: pods get a directory or a block device. */
 export const VOLUME_MODES = ['Filesystem', 'Block'] as const;
+/** One of `VOLUME_MODES`. */
 export type VolumeMode = (typeof VOLUME_MODES)[number];
 
 /** File systems of volumes. */
 export const FS_TYPES = ['btrfs', 'ext4', 'xfs'] as const;
+/** One of `FS_TYPES`. */
 export type FsType = (typeof FS_TYPES)[number];
 
 /** The form of a volume's or snapshot's content. */
@@ -76,6 +78,7 @@ export interface Snapshot extends ContentForm {
   readonly encryption?: Encryption | undefined;
 }
 
+/** The volume or snapshot that a new volume is a copy of. */
 export interface ContentSource {
   readonly kind: 'volume' | 'snapshot';
   readonly id: string;
@@ -103,4 +106,5 @@ export const ACCESS_MODES = [
   'SINGLE_NODE_SINGLE_WRITER',
   'SINGLE_NODE_MULTI_WRITER',
 ] as const;
+/** One of `ACCESS_MODES`. */
 export type AccessMode = (typeof ACCESS_MODES)[number];
