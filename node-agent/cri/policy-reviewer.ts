@@ -18,7 +18,7 @@ import { patchRequest, readCallFacts } from '../../src/rpc/wire-cri.ts';
 import type { Logger } from '../../src/runtime/logger.ts';
 import type { Reviewer, Verdict } from './forwarder.ts';
 
-export interface PolicySource {
+interface PolicySource {
   readonly policies: readonly RuntimePolicy[];
 }
 

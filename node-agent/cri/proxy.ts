@@ -51,7 +51,7 @@ export interface CriProxy {
 }
 
 /** Policies in `/status` of the proxy's admin socket. */
-export interface PolicyReport {
+interface PolicyReport {
   /** Those from the API have the UID and generation of their object. */
   readonly inForce: readonly ({ readonly name: string } & Partial<PolicyOrigin>)[];
   /** Errors of files that are not applied as they are. */

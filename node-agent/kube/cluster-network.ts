@@ -24,7 +24,7 @@ export interface ClusterNetworkOptions {
 }
 
 /** The pod network of this node. */
-export interface ConfigurableNetwork {
+interface ConfigurableNetwork {
   configure(network: ClusterNetwork): Promise<void>;
 }
 

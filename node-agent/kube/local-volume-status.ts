@@ -21,7 +21,7 @@ import { attributeNames, sameAttributes } from '../../src/core/volumes/volume-at
 import { attributesOf, type Copy } from './local-volume-plan.ts';
 
 export type VolumeStatus = NonNullable<LocalVolume['status']>;
-export type Phase = NonNullable<VolumeStatus['phase']>;
+type Phase = NonNullable<VolumeStatus['phase']>;
 
 /**
  * The result of a step. `fault` or `attributesFault` with a copy: the volume is served, but its

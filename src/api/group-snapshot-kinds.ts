@@ -140,7 +140,7 @@ const contentStatus = z
 const EARLIER_VERSIONS = ['v1beta2'];
 const APPROVAL = 'https://github.com/kubernetes-csi/external-snapshotter/pull/1337';
 
-export const VOLUME_GROUP_SNAPSHOT_KIND: SnapshotKindDefinition = {
+const VOLUME_GROUP_SNAPSHOT_KIND: SnapshotKindDefinition = {
   group: GROUP_SNAPSHOT_GROUP,
   kind: 'VolumeGroupSnapshot',
   plural: 'volumegroupsnapshots',
@@ -172,7 +172,7 @@ export const VOLUME_GROUP_SNAPSHOT_KIND: SnapshotKindDefinition = {
   ],
 };
 
-export const VOLUME_GROUP_SNAPSHOT_CONTENT_KIND: SnapshotKindDefinition = {
+const VOLUME_GROUP_SNAPSHOT_CONTENT_KIND: SnapshotKindDefinition = {
   group: GROUP_SNAPSHOT_GROUP,
   kind: 'VolumeGroupSnapshotContent',
   plural: 'volumegroupsnapshotcontents',
@@ -206,7 +206,7 @@ export const VOLUME_GROUP_SNAPSHOT_CONTENT_KIND: SnapshotKindDefinition = {
   ],
 };
 
-export const VOLUME_GROUP_SNAPSHOT_CLASS_KIND: SnapshotKindDefinition = {
+const VOLUME_GROUP_SNAPSHOT_CLASS_KIND: SnapshotKindDefinition = {
   group: GROUP_SNAPSHOT_GROUP,
   kind: 'VolumeGroupSnapshotClass',
   plural: 'volumegroupsnapshotclasses',

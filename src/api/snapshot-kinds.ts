@@ -8,7 +8,7 @@ import { type Frozen } from './schema.ts';
  * API group of the standard snapshot kinds. They are shared by all drivers: the definitions follow
  * the wire format, with nothing added.
  */
-export const SNAPSHOT_GROUP = 'snapshot.storage.k8s.io';
+const SNAPSHOT_GROUP = 'snapshot.storage.k8s.io';
 
 /**
  * The definition of a standard kind, for its types and for the CustomResourceDefinition that
@@ -195,7 +195,7 @@ const contentStatus = z
 
 export const READY: Column = { name: 'ReadyToUse', type: 'boolean', jsonPath: '.status.readyToUse' };
 
-export const VOLUME_SNAPSHOT_KIND: SnapshotKindDefinition = {
+const VOLUME_SNAPSHOT_KIND: SnapshotKindDefinition = {
   group: SNAPSHOT_GROUP,
   kind: 'VolumeSnapshot',
   plural: 'volumesnapshots',
@@ -221,7 +221,7 @@ export const VOLUME_SNAPSHOT_KIND: SnapshotKindDefinition = {
   ],
 };
 
-export const VOLUME_SNAPSHOT_CONTENT_KIND: SnapshotKindDefinition = {
+const VOLUME_SNAPSHOT_CONTENT_KIND: SnapshotKindDefinition = {
   group: SNAPSHOT_GROUP,
   kind: 'VolumeSnapshotContent',
   plural: 'volumesnapshotcontents',
@@ -269,7 +269,7 @@ export function classDefinition(
   };
 }
 
-export const VOLUME_SNAPSHOT_CLASS_KIND: SnapshotKindDefinition = {
+const VOLUME_SNAPSHOT_CLASS_KIND: SnapshotKindDefinition = {
   group: SNAPSHOT_GROUP,
   kind: 'VolumeSnapshotClass',
   plural: 'volumesnapshotclasses',

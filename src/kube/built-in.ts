@@ -66,7 +66,6 @@ export const PERSISTENT_VOLUME_CLAIMS = namespaced<PersistentVolumeClaim>(
   'PersistentVolumeClaim',
 );
 export const PODS = namespaced<Pod>(core, 'pods', 'Pod');
-export const SECRETS = namespaced<Secret>(core, 'secrets', 'Secret');
 export const SERVICE_ACCOUNTS = namespaced<ServiceAccount>(core, 'serviceaccounts', 'ServiceAccount');
 
 export const CSI_DRIVERS = clusterWide<CsiDriver>(storage, 'csidrivers', 'CSIDriver');

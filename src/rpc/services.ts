@@ -9,7 +9,7 @@ import type { ImageServiceDefinition } from './gen/runtime/v1/ImageService.ts';
 import type { RuntimeServiceDefinition } from './gen/runtime/v1/RuntimeService.ts';
 
 /** All services of the bundled protos, by full name. */
-export interface Services {
+interface Services {
   'csi.v1.Identity': IdentityDefinition;
   'csi.v1.Controller': ControllerDefinition;
   'csi.v1.GroupController': GroupControllerDefinition;

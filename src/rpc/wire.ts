@@ -50,7 +50,7 @@ export function readMessage(message: Uint8Array, number: number): Uint8Array | u
 }
 
 /** Returns the last occurrence of a string or bytes field, as decoders do. */
-export function readBytes(message: Uint8Array, number: number): Uint8Array | undefined {
+function readBytes(message: Uint8Array, number: number): Uint8Array | undefined {
   const last = readFields(message).findLast((field) => isLen(field, number));
   return last && valueOf(message, last);
 }

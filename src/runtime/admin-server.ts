@@ -25,7 +25,7 @@ export interface AdminServerDeps {
 }
 
 /** A request to a route. */
-export interface AdminCall {
+interface AdminCall {
   readonly query: URLSearchParams;
   /** Aborts when the client disconnects. */
   readonly signal: AbortSignal;

@@ -7,7 +7,7 @@ import { deadlineSignal, raceSignal } from './signals.ts';
 export type ProcessEnvironment = Readonly<Record<string, string | undefined>>;
 
 /** How a process ended: by an exit code or by a signal, never both. */
-export interface ExitStatus {
+interface ExitStatus {
   readonly code: number | null;
   readonly signal: NodeJS.Signals | null;
 }

@@ -10,7 +10,7 @@ const MAX_PATH_BYTES = 107;
  * Prepares `path` for listening: creates its directory (0700), and removes a stale socket. Throws
  * `invalid` when the path is too long for a socket, `conflict` when a process serves it.
  */
-export async function prepareSocketPath(path: string): Promise<void> {
+async function prepareSocketPath(path: string): Promise<void> {
   const length = Buffer.byteLength(path);
   if (length > MAX_PATH_BYTES) {
     throw new Fault(

@@ -40,13 +40,13 @@ export interface Links {
 }
 
 /** Stores records across restarts of the agent. */
-export interface Records {
+interface Records {
   save(attachment: Attachment): Promise<void>;
   remove(attachment: Attachment, options: { readonly resting: boolean }): Promise<void>;
 }
 
 /** Opens and closes host ports. */
-export interface HostPorts {
+interface HostPorts {
   open(attachment: Attachment): Promise<void>;
   close(attachment: Attachment): Promise<void>;
 }

@@ -11,7 +11,7 @@ import { KeyedLock } from '../../../src/runtime/keyed-lock.ts';
 import type { Logger } from '../../../src/runtime/logger.ts';
 
 /** The firewall's interface to nftables. */
-export interface Nft {
+interface Nft {
   apply(script: string): Promise<void>;
   /** Undefined when the table does not exist. */
   list(family: string, name: string): Promise<unknown>;

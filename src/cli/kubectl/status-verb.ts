@@ -8,7 +8,7 @@ import { type Overview, readOverview, type VolumeRow, type PendingClaim } from '
 import { type ClusterVerb, renderHidden, writeOutput } from './verb.ts';
 
 /** Summary of a cluster. */
-export interface ClusterStatus {
+interface ClusterStatus {
   readonly controller: ControllerStatus;
   readonly agents: { readonly serving: number; readonly nodes: number; readonly versions: readonly string[] };
   readonly pools: readonly PoolStatus[];
@@ -27,7 +27,7 @@ interface ControllerStatus {
   readonly isResponsive: boolean | undefined;
 }
 
-export interface PoolStatus {
+interface PoolStatus {
   readonly name: string;
   readonly nodes: number;
   readonly ready: number;

@@ -19,7 +19,7 @@ export interface Bound {
 /**
  * Returns the claim `key` if it is bound to a Keelson volume and not being deleted, else undefined.
  */
-export function findBound({ claims, owners, volumes }: Cluster, key: string): Bound | undefined {
+function findBound({ claims, owners, volumes }: Cluster, key: string): Bound | undefined {
   const claim = claims.store.get(key);
   if (claim?.status?.phase !== 'Bound' || claim.metadata?.deletionTimestamp !== undefined) return undefined;
   const owner = owners.store.get(claim.spec?.volumeName ?? '');

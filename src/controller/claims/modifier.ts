@@ -32,7 +32,7 @@ import {
 } from '../context/controller-context.ts';
 import { untilServed } from '../context/served-kinds.ts';
 
-export interface ModifierDeps {
+interface ModifierDeps {
   readonly client: Pick<KubeClient, 'patch'>;
   readonly cluster: Cluster;
   readonly classes: Pick<AttributesClasses, 'store'>;
@@ -71,7 +71,7 @@ export function createModifier(context: ControllerContext, classes: AttributesCl
 }
 
 /** Applies the VolumeAttributesClass of a claim, one step at a time. Keys are those of claims. */
-export class Modifier {
+class Modifier {
   readonly #deps: ModifierDeps;
 
   constructor(deps: ModifierDeps) {

@@ -20,7 +20,7 @@ import { writeClaimStatus } from './claim-status.ts';
 import type { Cluster } from '../context/cluster.ts';
 import type { Reconciler, ControllerContext } from '../context/controller-context.ts';
 
-export interface ResizerDeps {
+interface ResizerDeps {
   readonly client: Pick<KubeClient, 'patch'>;
   readonly cluster: Cluster;
   readonly events: Pick<EventRecorder, 'record'>;
@@ -51,7 +51,7 @@ export function createResizer(context: ControllerContext): Reconciler {
  * Expands the volume of a claim, one step at a time. The API server has checked
  * `allowVolumeExpansion`.
  */
-export class Resizer {
+class Resizer {
   readonly #deps: ResizerDeps;
 
   constructor(deps: ResizerDeps) {

@@ -110,7 +110,7 @@ export async function writeRuleStatuses(deps: RuleStatusDeps, signal: AbortSigna
 }
 
 /** Returns the status of a rule. */
-export function describeRule(
+function describeRule(
   { metadata, status: previous }: NodeLabelRule,
   told: readonly (readonly [nodeName: string, report: Report])[],
   invalid: string | undefined,

@@ -15,7 +15,7 @@ import {
   subscriptions,
 } from '../context/controller-context.ts';
 
-export interface AgentHealthDeps {
+interface AgentHealthDeps {
   readonly client: Pick<KubeClient, 'patch'>;
   readonly cluster: Pick<Cluster, 'inventories'>;
   /** Agent pods, indexed by `node`; empty when agents run outside the cluster. */
@@ -85,7 +85,7 @@ export function createAgentHealth(
  * The controller writes `Ready: Unknown` to the inventory; a live agent sees that its condition
  * changed and writes it again.
  */
-export class AgentHealth {
+class AgentHealth {
   readonly #deps: AgentHealthDeps;
   /** By node, counted from the controller's start. */
   readonly #missed = new Map<string, AgentExpectation>();

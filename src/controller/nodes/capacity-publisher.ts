@@ -26,7 +26,7 @@ export interface CapacityPublisherOptions {
   readonly namespace: string;
 }
 
-export interface CapacityPublisherDeps {
+interface CapacityPublisherDeps {
   readonly client: Pick<KubeClient, 'create' | 'patch' | 'delete'>;
   readonly cluster: Cluster;
   /** The published objects, from `createCapacityInformer`. */
@@ -94,7 +94,7 @@ function nodeOf({ nodeTopology }: CsiStorageCapacity): string {
  * Publishes the capacity of each node and class to the scheduler; updated on change, deleted with
  * the node or the class.
  */
-export class CapacityPublisher {
+class CapacityPublisher {
   readonly #options: CapacityPublisherOptions;
   readonly #deps: CapacityPublisherDeps;
   /** Last write by node, by the monotonic clock. */

@@ -13,7 +13,7 @@ import {
   subscriptions,
 } from '../context/controller-context.ts';
 
-export interface NodeInventoryReconcilerDeps {
+interface NodeInventoryReconcilerDeps {
   readonly client: Pick<KubeClient, 'get' | 'delete'>;
   readonly cluster: Cluster;
   readonly logger: Logger;
@@ -45,7 +45,7 @@ export function createNodeInventoryReconciler(context: ControllerContext): Recon
 }
 
 /** Reconciles the inventory of one node. The LocalVolumes of the node stay. */
-export class NodeInventoryReconciler {
+class NodeInventoryReconciler {
   readonly #deps: NodeInventoryReconcilerDeps;
   /** When a node was first missed, counted from the controller's start. */
   readonly #goneMs = new Map<string, number>();

@@ -33,7 +33,7 @@ import { isUnresponsive, PERSISTENT_VOLUME_ANNOTATION } from '../context/views.t
 /** On a LocalVolume, with its UID as the value: an administrator releases its data on that node. */
 export const RELEASE = 'keelson.dev/release';
 
-export interface LostNodeVolumesDeps {
+interface LostNodeVolumesDeps {
   readonly client: Pick<KubeClient, 'get' | 'patch' | 'delete'>;
   readonly cluster: Cluster;
   readonly events: Pick<EventRecorder, 'record'>;
@@ -75,7 +75,7 @@ export function createLostNodeVolumes(context: ControllerContext): Reconciler {
 }
 
 /** Reconciles one LocalVolume, by its name. */
-export class LostNodeVolumes {
+class LostNodeVolumes {
   readonly #deps: LostNodeVolumesDeps;
 
   constructor(deps: LostNodeVolumesDeps) {

@@ -22,7 +22,7 @@ import { FINALIZER, nodeAffinityOf } from '../context/persistent-volume.ts';
 import type { UnannotatedVolumes } from '../context/unannotated-volumes.ts';
 import { PERSISTENT_VOLUME_ANNOTATION } from '../context/views.ts';
 
-export interface ReclaimerDeps {
+interface ReclaimerDeps {
   readonly client: Pick<KubeClient, 'get' | 'patch' | 'delete'>;
   readonly cluster: Cluster;
   readonly events: Pick<EventRecorder, 'record'>;
@@ -69,7 +69,7 @@ export function createReclaimer(
  * Takes a PersistentVolume, by its name, one step further: from created to annotated, from Released
  * to deleted.
  */
-export class Reclaimer {
+class Reclaimer {
   readonly #deps: ReclaimerDeps;
   /** UIDs of deleted PersistentVolumes that the informer still lists, by name. */
   readonly #deleted = new Map<string, string | undefined>();

@@ -46,7 +46,7 @@ export function isCopy(claim: Pick<ClaimView, 'dataSource'>): boolean {
 }
 
 /** Whether the claim is a clone of another claim. */
-export function isCloneSource({ dataSource }: Pick<ClaimView, 'dataSource'>): boolean {
+function isCloneSource({ dataSource }: Pick<ClaimView, 'dataSource'>): boolean {
   return dataSource?.apiGroup === '' && dataSource.kind === 'PersistentVolumeClaim';
 }
 

@@ -2,7 +2,7 @@ import { attributesOfClass, type AttributesClassView } from './attributes-class.
 import { Fault } from '../fault.ts';
 
 /** States of pvc.status.modifyVolumeStatus. */
-export type ModifyState = 'Pending' | 'InProgress' | 'Infeasible';
+type ModifyState = 'Pending' | 'InProgress' | 'Infeasible';
 
 /** A bound claim with its VolumeAttributesClass. Names are empty where there is none. */
 export interface ModifyClaim {

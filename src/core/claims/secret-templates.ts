@@ -8,7 +8,7 @@ export interface SecretRef {
 }
 
 /** The CSI calls that a StorageClass may name a Secret for. */
-export const SECRET_USES = [
+const SECRET_USES = [
   'provisioner',
   'controller-publish',
   'node-stage',

@@ -31,7 +31,7 @@ export interface ReleaseCandidate {
   readonly isReleased: boolean;
 }
 
-export interface NamespacedName {
+interface NamespacedName {
   readonly namespace: string;
   readonly name: string;
 }

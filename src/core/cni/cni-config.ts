@@ -1,7 +1,7 @@
 import { Fault } from '../fault.ts';
 
 /** Default path of the agent's socket, as in the exec binary. */
-export const DEFAULT_CNI_SOCKET = '/run/keelson/cni.sock';
+const DEFAULT_CNI_SOCKET = '/run/keelson/cni.sock';
 /** Name of the exec binary, which runtimes look up by the `type` of a plugin. */
 export const CNI_BINARY = 'keelson-cni';
 

@@ -3,7 +3,7 @@ import { parseHostPorts, parseMac, parseRequestedAddresses } from './cni-capabil
 import { anyCase, isJsonObject, items, type JsonObject } from './cni-json.ts';
 import { CNI_CODES, type CniVersion, cniFault, isAtLeast, parseCniVersion } from './cni-version.ts';
 
-export type CniCommand = 'ADD' | 'DEL' | 'CHECK' | 'STATUS' | 'GC';
+type CniCommand = 'ADD' | 'DEL' | 'CHECK' | 'STATUS' | 'GC';
 
 /** What a runtime passes to a plugin. */
 export interface CniCall {
@@ -16,7 +16,7 @@ interface Common {
   readonly network: string;
 }
 
-export interface AddRequest extends Common, AttachmentKey {
+interface AddRequest extends Common, AttachmentKey {
   readonly command: 'ADD';
   readonly netns: string;
   readonly pod: PodIdentity | undefined;
@@ -29,21 +29,21 @@ export interface AddRequest extends Common, AttachmentKey {
   readonly bandwidth: boolean;
 }
 
-export interface DelRequest extends Common, AttachmentKey {
+interface DelRequest extends Common, AttachmentKey {
   readonly command: 'DEL';
 }
 
-export interface CheckRequest extends Common, AttachmentKey {
+interface CheckRequest extends Common, AttachmentKey {
   readonly command: 'CHECK';
   readonly netns: string;
   readonly prevResult: JsonObject;
 }
 
-export interface StatusRequest extends Common {
+interface StatusRequest extends Common {
   readonly command: 'STATUS';
 }
 
-export interface GcRequest extends Common {
+interface GcRequest extends Common {
   readonly command: 'GC';
   readonly valid: readonly AttachmentKey[];
 }

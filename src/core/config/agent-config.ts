@@ -78,7 +78,7 @@ const schema = z.strictObject({
   kubernetes: kubernetes.optional(),
 });
 
-export type NetworkConfig = Omit<z.output<typeof network>, 'ranges'> & {
+type NetworkConfig = Omit<z.output<typeof network>, 'ranges'> & {
   /** Undefined: the cluster assigns them. */
   readonly ranges: readonly string[] | undefined;
 };
@@ -107,7 +107,7 @@ export interface AgentConfig {
 }
 
 /** Flags; undefined leaves the file's value. */
-export interface AgentConfigOverrides {
+interface AgentConfigOverrides {
   readonly nodeName?: string | undefined;
   readonly stateDir?: string | undefined;
   readonly runDir?: string | undefined;

@@ -2,7 +2,7 @@ import type { z } from 'zod';
 import { Fault } from '../fault.ts';
 
 /** Returns `pools[0].source.size` for ['pools', 0, 'source', 'size']. */
-export function pathOf(path: readonly PropertyKey[]): string {
+function pathOf(path: readonly PropertyKey[]): string {
   return path
     .map((part, index) =>
       typeof part === 'number' ? `[${part}]` : `${index === 0 ? '' : '.'}${String(part)}`,

@@ -14,7 +14,7 @@ export interface AgentStatus {
   readonly network: NetworkStatus;
 }
 
-export interface PoolStatus {
+interface PoolStatus {
   readonly name: string;
   readonly backend: string;
   readonly quota: string;
@@ -25,7 +25,7 @@ export interface PoolStatus {
   readonly problem?: string | undefined;
 }
 
-export interface VolumeStatus {
+interface VolumeStatus {
   readonly id: string;
   readonly name: string;
   readonly pool: string;
@@ -33,7 +33,7 @@ export interface VolumeStatus {
   readonly published: readonly string[];
 }
 
-export interface SnapshotStatus {
+interface SnapshotStatus {
   readonly id: string;
   readonly name: string;
   readonly sourceVolumeId: string;

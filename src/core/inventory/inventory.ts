@@ -76,7 +76,7 @@ export interface PciFacts {
   readonly count: number;
 }
 
-export interface RuntimeFacts {
+interface RuntimeFacts {
   readonly name: string;
   readonly version: string;
   readonly proxied: boolean;

@@ -5,7 +5,7 @@ import { isLabelValue, type KeyUse, refuseKey } from '../kube-text/label-keys.ts
 import { selectsLabels } from '../kube-text/label-selector.ts';
 import type { Selector } from '../policies/policy.ts';
 
-export type TaintEffect = 'NoSchedule' | 'PreferNoSchedule' | 'NoExecute';
+type TaintEffect = 'NoSchedule' | 'PreferNoSchedule' | 'NoExecute';
 
 export interface RuleTaint {
   readonly key: string;
@@ -55,7 +55,7 @@ export interface LabelRule {
 }
 
 /** What a rule grants a node. */
-export interface Grant {
+interface Grant {
   readonly labels: Readonly<Record<string, string>>;
   readonly taints: readonly RuleTaint[];
   readonly resources: Readonly<Record<string, number>>;

@@ -2,7 +2,7 @@ import { type DesiredNodeState, type Overruled, type Resolution, taintId } from 
 import type { RuleTaint } from './label-rule.ts';
 
 /** Any taint of a node; other writers' taints may have more fields. */
-export interface NodeTaint {
+interface NodeTaint {
   readonly key: string;
   readonly value?: string | undefined;
   readonly effect: string;

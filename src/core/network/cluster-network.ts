@@ -22,7 +22,7 @@ export interface ClusterNetworkFacts {
 }
 
 /** A NetworkPool. */
-export interface NetworkPoolFacts {
+interface NetworkPoolFacts {
   readonly nodeSelector?: LabelSelector | undefined;
   readonly masqueradeExclusions: readonly string[];
 }

@@ -18,7 +18,7 @@ export const HOST_LINK_PREFIX = 'keel';
  */
 export const ROUTE_PROTOCOL = 75;
 
-export interface LinkEndPlan {
+interface LinkEndPlan {
   readonly name: string;
   readonly index: number;
   readonly mac: string;

@@ -70,7 +70,7 @@ export function isSystemPod(pod: PodFacts): boolean {
 }
 
 /** Whether a policy matches the call. */
-export function matches({ match }: RuntimePolicy, { operation, pod, container }: CallFacts): boolean {
+function matches({ match }: RuntimePolicy, { operation, pod, container }: CallFacts): boolean {
   if (!match.operations.includes(operation)) return false;
   if (match.namespaces !== undefined && !match.namespaces.some((glob) => globMatches(glob, pod.namespace))) {
     return false;

@@ -20,7 +20,7 @@ export interface PodFacts {
   readonly annotations: ReadonlyMap<string, string>;
 }
 
-export interface ContainerFacts {
+interface ContainerFacts {
   readonly name: string;
   /** The image as the pod names it, and as kubelet resolved it. */
   readonly images: readonly string[];
@@ -93,7 +93,7 @@ export interface RuntimePolicy {
   readonly dryRun: boolean;
 }
 
-export const NO_ENTRIES: EntryChange = { set: new Map(), remove: new Set() };
+const NO_ENTRIES: EntryChange = { set: new Map(), remove: new Set() };
 export const NO_MUTATION: Mutation = {
   env: NO_ENTRIES,
   labels: NO_ENTRIES,

@@ -12,7 +12,7 @@ import type { DeletionPolicy, SnapshotClassView } from './snapshot.ts';
 import type { SnapshotSource } from './snapshot-plan.ts';
 
 /** A selected claim, and its volume or why it has none. */
-export interface GroupSource {
+interface GroupSource {
   readonly claim: string;
   /** It is protected until the group is created. */
   readonly isProtected: boolean;
@@ -20,7 +20,7 @@ export interface GroupSource {
 }
 
 /** The VolumeSnapshot of one member and its content, if they exist. */
-export interface GroupMemberState {
+interface GroupMemberState {
   readonly member: GroupMember;
   readonly isMade: boolean;
   /** Names of volumes that are being restored from it. */

@@ -36,7 +36,7 @@ export interface ClaimFacts {
 
 export type Blind = 'nodes' | 'classes' | 'owners' | 'volumes' | 'pods' | 'leases';
 
-export interface VolumeFacts {
+interface VolumeFacts {
   readonly name: string;
   readonly ageSeconds: number;
   /** The agent of its node has reported on it. */

@@ -136,7 +136,7 @@ function explainEnd(
 }
 
 /** Returns the notes of distinct warnings, newest first. */
-export function warnings(events: readonly EventFacts[]): readonly string[] {
+function warnings(events: readonly EventFacts[]): readonly string[] {
   const notes = events
     .filter(({ isWarning }) => isWarning)
     .map(({ reason, note, count }) => `${reason}${count > 1 ? ` (${count} times)` : ''}: ${note}`);
