@@ -1,7 +1,11 @@
 import { createNodeResolver, importX } from 'eslint-plugin-import-x';
+import jsdoc from 'eslint-plugin-jsdoc';
 import tseslint from 'typescript-eslint';
 
 const root = import.meta.dirname;
+
+/** The eighth method of an interface. */
+const EIGHTH_METHOD = `TSInterfaceBody > TSMethodSignature${' ~ TSMethodSignature'.repeat(7)}`;
 
 // Arrows point inward (CONTRIBUTING.md, "Where things are"): each entry says what `target` must not import, but for `except`.
 const EDGES = ['./node-agent/csi', './node-agent/cni', './node-agent/cri'];
@@ -51,6 +55,11 @@ export default tseslint.config(
       'import-x/no-default-export': 'error',
       'import-x/no-restricted-paths': ['error', { basePath: root, zones: boundaries }],
       'max-lines': ['error', { max: 400 }],
+      'max-lines-per-function': ['error', { max: 60, skipBlankLines: true, skipComments: true }],
+      'no-restricted-syntax': [
+        'error',
+        { selector: EIGHTH_METHOD, message: 'An interface has at most 7 methods: split it.' },
+      ],
       'no-console': 'error',
       'no-sequences': ['error', { allowInParentheses: false }],
       'no-restricted-globals': [
@@ -103,9 +112,31 @@ export default tseslint.config(
     rules: { 'no-restricted-properties': 'off', 'no-console': 'off' },
   },
   {
+    // What other folders read first: every export says what it is.
+    files: ['src/core/**/*.ts', 'src/api/**/*.ts', 'node-agent/storage/contract/**/*.ts'],
+    ignores: ['**/*.test.ts'],
+    plugins: { jsdoc },
+    rules: {
+      'jsdoc/require-jsdoc': [
+        'error',
+        {
+          publicOnly: { esm: true },
+          require: { ClassDeclaration: true, FunctionDeclaration: true },
+          contexts: [
+            'TSInterfaceDeclaration',
+            'TSTypeAliasDeclaration',
+            'ExportNamedDeclaration > VariableDeclaration',
+          ],
+        },
+      ],
+    },
+  },
+  {
     files: ['**/*.test.ts', 'test/**/*.ts'],
     rules: {
       'max-lines': 'off',
+      'max-lines-per-function': 'off',
+      'no-restricted-syntax': 'off',
       'no-restricted-globals': 'off',
       '@typescript-eslint/unbound-method': 'off',
       'no-restricted-imports': 'off',

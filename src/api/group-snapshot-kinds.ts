@@ -218,32 +218,39 @@ const VOLUME_GROUP_SNAPSHOT_CLASS_KIND: SnapshotKindDefinition = {
   ...classDefinition('Whether a group snapshot is deleted with its VolumeGroupSnapshot, or stays.'),
 };
 
+/** The standard kinds for group snapshots. */
 export const GROUP_SNAPSHOT_KINDS: readonly SnapshotKindDefinition[] = [
   VOLUME_GROUP_SNAPSHOT_CLASS_KIND,
   VOLUME_GROUP_SNAPSHOT_CONTENT_KIND,
   VOLUME_GROUP_SNAPSHOT_KIND,
 ];
 
+/** A VolumeGroupSnapshot of groupsnapshot.storage.k8s.io/v1. */
 export interface VolumeGroupSnapshot extends KubeObject {
   readonly spec: Frozen<z.output<typeof spec>>;
   readonly status?: Frozen<z.output<typeof status>>;
 }
 
+/** A VolumeGroupSnapshotContent of groupsnapshot.storage.k8s.io/v1. */
 export interface VolumeGroupSnapshotContent extends KubeObject {
   readonly spec: Frozen<z.output<typeof contentSpec>>;
   readonly status?: Frozen<z.output<typeof contentStatus>>;
 }
 
+/** A VolumeGroupSnapshotClass of groupsnapshot.storage.k8s.io/v1. */
 export interface VolumeGroupSnapshotClass extends KubeObject {
   readonly driver: string;
   readonly deletionPolicy: z.output<typeof deletionPolicy>;
   readonly parameters?: Readonly<Record<string, string>>;
 }
 
+/** The resource of VolumeGroupSnapshots. */
 export const VOLUME_GROUP_SNAPSHOTS = snapshotResourceOf<VolumeGroupSnapshot>(VOLUME_GROUP_SNAPSHOT_KIND);
+/** The resource of VolumeGroupSnapshotContents. */
 export const VOLUME_GROUP_SNAPSHOT_CONTENTS = snapshotResourceOf<VolumeGroupSnapshotContent>(
   VOLUME_GROUP_SNAPSHOT_CONTENT_KIND,
 );
+/** The resource of VolumeGroupSnapshotClasses. */
 export const VOLUME_GROUP_SNAPSHOT_CLASSES = snapshotResourceOf<VolumeGroupSnapshotClass>(
   VOLUME_GROUP_SNAPSHOT_CLASS_KIND,
 );

@@ -3,7 +3,9 @@ import type { KubeObject, Resource } from '../kube/resource.ts';
 import type { Rule } from '../core/kube-text/document-schema.ts';
 import type { Frozen } from './schema.ts';
 
+/** API group of Keelson's kinds. */
 export const API_GROUP = 'keelson.dev';
+/** Version of Keelson's kinds. */
 export const API_VERSION = 'v1alpha1';
 
 /** A column of `kubectl get`. */
@@ -52,6 +54,7 @@ export function resourceOf<T extends KubeObject>({
   return { group: API_GROUP, version: API_VERSION, plural, kind, namespaced: false };
 }
 
+/** The age column that every kind has. */
 export const AGE: Column = { name: 'Age', type: 'date', jsonPath: '.metadata.creationTimestamp' };
 
 /** Returns a column with the status of condition `type`. */

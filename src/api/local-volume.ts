@@ -104,6 +104,7 @@ export const REACHABLE = 'Reachable';
  */
 export const OWNED = 'Owned';
 
+/** Definition of the kind LocalVolume. */
 export const LOCAL_VOLUME_KIND: KindDefinition = {
   kind: 'LocalVolume',
   plural: 'localvolumes',
@@ -158,5 +159,7 @@ export const LOCAL_VOLUME_KIND: KindDefinition = {
   selectableFields: ['.spec.nodeName', '.spec.poolName', '.spec.type'],
 };
 
+/** One volume or snapshot on one node. */
 export type LocalVolume = KindObject<typeof spec, typeof status>;
+/** The resource of LocalVolumes. */
 export const LOCAL_VOLUMES = resourceOf<LocalVolume>(LOCAL_VOLUME_KIND);

@@ -27,6 +27,7 @@ const status = z.object({
   nodes: field(z.int().min(0), 'Number of nodes that it applies to.').optional(),
 });
 
+/** Definition of the kind NetworkPool. */
 export const NETWORK_POOL_KIND: KindDefinition = {
   kind: 'NetworkPool',
   plural: 'networkpools',
@@ -43,5 +44,7 @@ export const NETWORK_POOL_KIND: KindDefinition = {
   ],
 };
 
+/** Network settings of the pods of some nodes. */
 export type NetworkPool = KindObject<typeof spec, typeof status>;
+/** The resource of NetworkPools. */
 export const NETWORK_POOLS = resourceOf<NetworkPool>(NETWORK_POOL_KIND);

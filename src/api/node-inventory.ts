@@ -146,6 +146,7 @@ const status = z.object({
   conditions,
 });
 
+/** Definition of the kind NodeInventory. */
 export const NODE_INVENTORY_KIND: KindDefinition = {
   kind: 'NodeInventory',
   plural: 'nodeinventories',
@@ -171,4 +172,5 @@ export const NODE_INVENTORY_KIND: KindDefinition = {
 export interface NodeInventory extends KubeObject {
   readonly status?: Frozen<z.output<typeof status>>;
 }
+/** The resource of NodeInventories. */
 export const NODE_INVENTORIES = resourceOf<NodeInventory>(NODE_INVENTORY_KIND);

@@ -123,6 +123,7 @@ const status = z.object({
   conditions,
 });
 
+/** Definition of the kind NodeLabelRule. */
 export const NODE_LABEL_RULE_KIND: KindDefinition = {
   kind: 'NodeLabelRule',
   plural: 'nodelabelrules',
@@ -153,5 +154,7 @@ export const NODE_LABEL_RULE_KIND: KindDefinition = {
   ],
 };
 
+/** Labels, taints and extended resources for nodes that match. */
 export type NodeLabelRule = KindObject<typeof spec, typeof status>;
+/** The resource of NodeLabelRules. */
 export const NODE_LABEL_RULES = resourceOf<NodeLabelRule>(NODE_LABEL_RULE_KIND);

@@ -13,6 +13,7 @@ const status = z.object({
   conditions,
 });
 
+/** Definition of the kind RuntimePolicy. */
 export const RUNTIME_POLICY_KIND: KindDefinition = {
   kind: 'RuntimePolicy',
   plural: 'runtimepolicies',
@@ -37,4 +38,5 @@ export const RUNTIME_POLICY_KIND: KindDefinition = {
  * document from a file.
  */
 export type RuntimePolicyObject = KindObject<typeof policySpec, typeof status>;
+/** The resource of RuntimePolicies. */
 export const RUNTIME_POLICIES = resourceOf<RuntimePolicyObject>(RUNTIME_POLICY_KIND);

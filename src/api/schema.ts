@@ -45,8 +45,10 @@ export const objectName = z
   .max(253)
   .regex(/^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$/);
 
+/** An absolute path of at most 1024 characters. */
 export const absolutePath = z.string().max(1024).regex(/^\//);
 
+/** A rule that a path has no `..` component. */
 export const noDotDot: Rule = {
   rule: "!self.split('/').exists(part, part == '..')",
   message: 'must not contain ".."',
@@ -68,12 +70,15 @@ const condition = field(
   { atomic: true },
 );
 
+/** A metav1.Condition in the status of one of Keelson's kinds. */
 export type Condition = Frozen<z.output<typeof condition>>;
 
+/** The conditions of a status, merged by their type. */
 export const conditions = field(z.array(condition).max(32), 'Current conditions.', {
   mapKeys: ['type'],
 }).optional();
 
+/** The generation of the spec that a status was written for. */
 export const observedGeneration = field(
   z.int().min(0),
   'Generation of the spec that was observed.',

@@ -41,13 +41,16 @@ const anyQuantity = z
   .max(64)
   .regex(/^[+-]?(\d+(\.\d*)?|\.\d+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?\d+)?$/);
 
+/** The last error of a snapshot object, with its time. */
 export const snapshotError = z.object({
   message: field(z.string(), 'Human-readable error. It may be logged: no secrets.').optional(),
   time: field(z.string(), 'Time of the error.', { format: 'date-time' }).optional(),
 });
 
+/** What happens to a snapshot when its object is deleted. */
 export const deletionPolicy = z.enum(['Delete', 'Retain']);
 
+/** Returns a rule that an optional field cannot be removed. */
 export function kept(name: string): Rule {
   return {
     rule: `!has(oldSelf.${name}) || has(self.${name})`,
@@ -55,6 +58,7 @@ export function kept(name: string): Rule {
   };
 }
 
+/** Returns a rule that a field is immutable. */
 export function fixed(name: string): Rule {
   return { rule: 'self == oldSelf', message: `${name} is immutable; create another object instead` };
 }
@@ -193,6 +197,7 @@ const contentStatus = z
   })
   .meta(OPEN);
 
+/** The column with the readiness of a snapshot. */
 export const READY: Column = { name: 'ReadyToUse', type: 'boolean', jsonPath: '.status.readyToUse' };
 
 const VOLUME_SNAPSHOT_KIND: SnapshotKindDefinition = {
@@ -280,22 +285,26 @@ const VOLUME_SNAPSHOT_CLASS_KIND: SnapshotKindDefinition = {
   ...classDefinition('Whether a snapshot is deleted with its VolumeSnapshot, or stays.'),
 };
 
+/** The standard kinds for snapshots. */
 export const SNAPSHOT_KINDS: readonly SnapshotKindDefinition[] = [
   VOLUME_SNAPSHOT_CLASS_KIND,
   VOLUME_SNAPSHOT_CONTENT_KIND,
   VOLUME_SNAPSHOT_KIND,
 ];
 
+/** A VolumeSnapshot of snapshot.storage.k8s.io/v1. */
 export interface VolumeSnapshot extends KubeObject {
   readonly spec: Frozen<z.output<typeof snapshotSpec>>;
   readonly status?: Frozen<z.output<typeof snapshotStatus>>;
 }
 
+/** A VolumeSnapshotContent of snapshot.storage.k8s.io/v1. */
 export interface VolumeSnapshotContent extends KubeObject {
   readonly spec: Frozen<z.output<typeof contentSpec>>;
   readonly status?: Frozen<z.output<typeof contentStatus>>;
 }
 
+/** A VolumeSnapshotClass of snapshot.storage.k8s.io/v1. */
 export interface VolumeSnapshotClass extends KubeObject {
   readonly driver: string;
   readonly deletionPolicy: z.output<typeof deletionPolicy>;
@@ -312,8 +321,11 @@ export function snapshotResourceOf<T extends KubeObject>({
   return { group, version: 'v1', plural, kind, namespaced };
 }
 
+/** The resource of VolumeSnapshots. */
 export const VOLUME_SNAPSHOTS = snapshotResourceOf<VolumeSnapshot>(VOLUME_SNAPSHOT_KIND);
+/** The resource of VolumeSnapshotContents. */
 export const VOLUME_SNAPSHOT_CONTENTS = snapshotResourceOf<VolumeSnapshotContent>(
   VOLUME_SNAPSHOT_CONTENT_KIND,
 );
+/** The resource of VolumeSnapshotClasses. */
 export const VOLUME_SNAPSHOT_CLASSES = snapshotResourceOf<VolumeSnapshotClass>(VOLUME_SNAPSHOT_CLASS_KIND);

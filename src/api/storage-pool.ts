@@ -79,6 +79,7 @@ const status = z.object({
   conditions,
 });
 
+/** Definition of the kind StoragePool. */
 export const STORAGE_POOL_KIND: KindDefinition = {
   kind: 'StoragePool',
   plural: 'storagepools',
@@ -119,5 +120,7 @@ export const STORAGE_POOL_KIND: KindDefinition = {
   ],
 };
 
+/** Local storage of the nodes that it selects. */
 export type StoragePool = KindObject<typeof spec, typeof status>;
+/** The resource of StoragePools. */
 export const STORAGE_POOLS = resourceOf<StoragePool>(STORAGE_POOL_KIND);

@@ -20,6 +20,7 @@ export type FaultKind =
 /** Values safe to log and to show: never a secret, never a stack. */
 export type FaultFields = Readonly<Record<string, string | number | boolean | bigint>>;
 
+/** Fields and cause of a Fault. */
 export interface FaultOptions {
   readonly fields?: FaultFields;
   readonly cause?: unknown;

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { openPool, type OpenPool } from '../../node-agent/storage/pools/open-pool.ts';
 import { POOL_DEFAULTS, type PoolSpec } from '../../src/core/pools/pool.ts';
-import { parsePoolSelector } from '../../src/core/pools/pool-selector.ts';
+import { parsePoolSelector } from '../../src/core/volumes/pool-selector.ts';
 import { runCommand } from '../../src/runtime/child-process.ts';
 import { silentLogger } from '../../src/runtime/logger.ts';
 import { fill, filePool, MIB, requireRoot, startStorageLab, type StorageLab } from './storage-lab.ts';

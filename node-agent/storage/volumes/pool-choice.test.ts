@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { type PoolSelector, parsePoolSelector } from '../../../src/core/pools/pool-selector.ts';
+import { type PoolSelector, parsePoolSelector } from '../../../src/core/volumes/pool-selector.ts';
 import { ANY_SIZE } from '../../../src/core/volumes/volume-size.ts';
 import {
   createFakeDisk,

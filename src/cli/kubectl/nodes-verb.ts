@@ -1,5 +1,5 @@
 import type { NodeInventory } from '../../api/node-inventory.ts';
-import { formatLabels } from '../../core/pools/pool-selector.ts';
+import { formatLabels } from '../../core/volumes/pool-selector.ts';
 import { formatBytes, parseQuantity } from '../../core/kube-text/quantity.ts';
 import type { NodeFacts } from '../../core/why/facts.ts';
 import { renderTable } from '../../runtime/text-table.ts';

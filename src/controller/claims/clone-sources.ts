@@ -5,7 +5,7 @@ import { parseQuantity } from '../../core/kube-text/quantity.ts';
 import type { PersistentVolume, PersistentVolumeClaim } from '../../kube/built-in.ts';
 import type { KubeClient } from '../../kube/client.ts';
 import type { WorkResult } from '../../runtime/work-queue.ts';
-import { ClaimFinalizer } from './claim-finalizer.ts';
+import { ClaimFinalizer } from '../context/claim-finalizer.ts';
 import type { Cluster } from '../context/cluster.ts';
 import { type Reconciler, type ControllerContext, onEach } from '../context/controller-context.ts';
 import { sourceKeyOf } from '../context/views.ts';

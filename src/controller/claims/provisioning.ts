@@ -1,6 +1,8 @@
 import { DRIVER_NAME } from '../../core/volumes/driver.ts';
 import { volumeNameOf } from '../../core/claims/provision.ts';
+import type { VolumeSnapshot, VolumeSnapshotContent } from '../../api/snapshot-kinds.ts';
 import type { PersistentVolumeClaim } from '../../kube/built-in.ts';
+import type { Informer } from '../../kube/informer.ts';
 import type { AttributesClasses } from './attributes-classes.ts';
 import type { ClaimSources } from './claim-sources.ts';
 import {
@@ -10,7 +12,6 @@ import {
   subscriptions,
 } from '../context/controller-context.ts';
 import { Provisioner } from './provisioner.ts';
-import type { SnapshotKinds } from '../snapshots/kinds.ts';
 import { classNameOf } from '../context/views.ts';
 
 export interface ProvisionerOptions {
@@ -18,7 +19,10 @@ export interface ProvisionerOptions {
   readonly sources: ClaimSources;
   readonly attributesClasses: AttributesClasses;
   /** Claims wait for snapshots to be ready. */
-  readonly kinds: Pick<SnapshotKinds, 'snapshots' | 'contents'>;
+  readonly kinds: {
+    readonly snapshots: Pick<Informer<VolumeSnapshot>, 'subscribe'>;
+    readonly contents: Pick<Informer<VolumeSnapshotContent>, 'subscribe'>;
+  };
 }
 
 /** Creates the reconciler that provisions volumes for claims. Keys are names of LocalVolumes. */

@@ -6,7 +6,7 @@ import { CLAIM_FINALIZER, SNAPSHOT_FINALIZERS } from '../../core/snapshots/snaps
 import type { PersistentVolumeClaim } from '../../kube/built-in.ts';
 import { type KubeClient, listAll } from '../../kube/client.ts';
 import type { WorkResult } from '../../runtime/work-queue.ts';
-import { ClaimFinalizer } from '../claims/claim-finalizer.ts';
+import { ClaimFinalizer } from '../context/claim-finalizer.ts';
 import type { Cluster } from '../context/cluster.ts';
 import { type GroupKinds, groupView } from './group-kinds.ts';
 import type { SnapshotKinds } from './kinds.ts';

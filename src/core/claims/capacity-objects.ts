@@ -12,6 +12,7 @@ export interface CapacityFigure {
   readonly bytes: bigint;
 }
 
+/** Writes that make the published capacity match the desired one. */
 export interface CapacityPlan {
   readonly create: readonly CapacityFigure[];
   readonly update: readonly CapacityFigure[];

@@ -7,6 +7,7 @@ import { parseQuantity } from '../kube-text/quantity.ts';
 /** Access modes that a volume on one node can have. */
 const ACCESS_MODES: ReadonlySet<string> = new Set(['ReadWriteOnce', 'ReadWriteOncePod']);
 
+/** Whether Keelson provisions a claim, now or later. */
 export type ClaimTurn =
   /** Of another provisioner, bound, or still waiting for the scheduler. */
   'not-now' | 'provision';

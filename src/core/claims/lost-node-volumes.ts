@@ -20,6 +20,7 @@ export interface LostVolumeView {
 /** `unresponsive`: the Node exists and is not Ready. */
 export type NodePresence = 'ready' | 'unresponsive' | 'deleted';
 
+/** What the next step for a volume depends on. */
 export interface LostNodeInput {
   readonly volume: LostVolumeView;
   readonly node: NodePresence;
@@ -27,12 +28,14 @@ export interface LostNodeInput {
   readonly owners: readonly { readonly name: string; readonly reclaimPolicy: string }[];
 }
 
+/** Reason and message of an event and a condition. */
 export interface LostNodeCondition {
   /** Reason of the event and the condition. */
   readonly reason: (EventReason & ConditionReason) | Extract<ConditionReason, 'Retained'>;
   readonly message: string;
 }
 
+/** The next step for a volume, and what to report. */
 export interface LostNodePlan {
   /**
    * `delete`: the volume has no owner and its data was released. `remove-finalizers`: it is being

@@ -26,6 +26,7 @@ export interface ModifyVolume {
   readonly answer: 'awaited' | 'done' | { readonly reason: string; readonly message: string };
 }
 
+/** What the next step of a modification depends on. */
 export interface ModifyInput {
   readonly claim: ModifyClaim;
   /** The class of the PersistentVolume. */
@@ -34,6 +35,7 @@ export interface ModifyInput {
   readonly findClass: (name: string) => AttributesClassView | undefined;
 }
 
+/** The next step of a claim's change of VolumeAttributesClass. */
 export type ModifyPlan =
   | { readonly do: 'nothing' }
   /** Report the state of the modification on the claim. */

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { parsePoolSelector } from '../pools/pool-selector.ts';
+import { parsePoolSelector } from '../volumes/pool-selector.ts';
 import type { NodeView } from './provision.ts';
 import {
   choosePool,

@@ -1,5 +1,5 @@
 import type { PoolParameters } from '../pools/pool-parameters.ts';
-import { refuseLabels } from '../pools/pool-selector.ts';
+import { refuseLabels } from '../volumes/pool-selector.ts';
 import type { ClassView, NodeView, PoolView, TopologyRequirement } from './provision.ts';
 import { formatBytes } from '../kube-text/quantity.ts';
 import type { FsType } from '../volumes/volume.ts';
@@ -13,6 +13,7 @@ export interface PoolRequest extends Partial<PoolParameters> {
   readonly attributes?: VolumeAttributes | undefined;
 }
 
+/** A volume to place: its claim, its size, and what its pool must offer. */
 export interface PlacementRequest {
   readonly claimName: string;
   readonly sizeBytes: bigint;
@@ -22,6 +23,7 @@ export interface PlacementRequest {
   readonly avoid: Pick<ReadonlySet<string>, 'has'>;
 }
 
+/** A node and pool for a volume, or why none can hold it. */
 export type Placement =
   | { readonly nodeName: string; readonly poolName: string }
   /** What each node lacks, human-readable. */

@@ -49,6 +49,7 @@ export interface ProvisionState {
 /** `exhausted` may succeed on another node; `failed` is unlikely to succeed anywhere. */
 export type Refusal = 'exhausted' | 'failed';
 
+/** The LocalVolume to create for a claim. */
 export interface NewVolume {
   readonly nodeName: string;
   readonly poolName: string;
@@ -60,6 +61,7 @@ export interface NewVolume {
   readonly source: SourceView['content'] | undefined;
 }
 
+/** The next step from a claim to its PersistentVolume. */
 export type ProvisionPlan =
   | { readonly do: 'nothing' }
   /** Something else has to change first; `fault` says what. */

@@ -17,6 +17,7 @@ export interface ReleasedVolumeView {
   readonly isPublished: boolean;
 }
 
+/** The next step of reclaiming a PersistentVolume. */
 export type ReleasePlan =
   | { readonly do: 'nothing' }
   /**

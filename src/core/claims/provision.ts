@@ -24,6 +24,7 @@ export interface ClaimView {
   readonly annotations?: Readonly<Record<string, string>>;
 }
 
+/** The source of a claim (`spec.dataSourceRef`). */
 export interface DataSource {
   readonly apiGroup: string;
   readonly kind: string;
@@ -41,6 +42,7 @@ export interface ClassView {
   readonly allowedTopologies: readonly (readonly TopologyRequirement[])[];
 }
 
+/** A label of a topology term and its allowed values. */
 export interface TopologyRequirement {
   readonly key: string;
   readonly values: readonly string[];
@@ -57,6 +59,7 @@ export interface NodeView {
 /** The nodes of a cluster, by name; looking up one does not build the views of all. */
 export type NodeDirectory = Pick<ReadonlyMap<string, NodeView>, 'get' | 'has' | 'values'>;
 
+/** A pool of a node, as its agent reports it. */
 export interface PoolView {
   readonly name: string;
   /** Absent when the agent does not report it. */

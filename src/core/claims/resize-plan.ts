@@ -30,12 +30,14 @@ export interface ResizeVolume {
   readonly needsNodeExpansion: boolean;
 }
 
+/** What the next step of an expansion depends on. */
 export interface ResizeInput {
   readonly claim: ResizeClaim;
   readonly ownerBytes: bigint;
   readonly volume: ResizeVolume;
 }
 
+/** The next step of a claim's expansion. */
 export type ResizePlan =
   | { readonly do: 'nothing' }
   /** Report the state of the expansion on the claim. */

@@ -17,6 +17,7 @@ const SECRET_USES = [
   'node-expand',
   'controller-modify',
 ] as const;
+/** A CSI call that a StorageClass may name a Secret for. */
 export type SecretUse = (typeof SECRET_USES)[number];
 
 const KEY = /^csi\.storage\.k8s\.io\/([a-z-]+)-secret-(name|namespace)$/;

@@ -36,6 +36,7 @@ interface NamespacedName {
   readonly name: string;
 }
 
+/** A PersistentVolume with the released volume, and its claim. */
 export interface ReleaseOwner {
   readonly persistentVolume: string;
   readonly reclaimPolicy: string;

@@ -5,6 +5,7 @@ const DEFAULT_CNI_SOCKET = '/run/keelson/cni.sock';
 /** Name of the exec binary, which runtimes look up by the `type` of a plugin. */
 export const CNI_BINARY = 'keelson-cni';
 
+/** Options of the network configuration list. */
 export interface CniConfigOptions {
   /** Name of the network; used as a file name by runtimes. */
   readonly network?: string;

@@ -48,6 +48,7 @@ interface GcRequest extends Common {
   readonly valid: readonly AttachmentKey[];
 }
 
+/** A parsed CNI call. */
 export type CniRequest = AddRequest | DelRequest | CheckRequest | StatusRequest | GcRequest;
 
 /**

@@ -5,6 +5,7 @@ import { type CniVersion, isAtLeast } from './cni-version.ts';
 import { Fault } from '../fault.ts';
 import { GATEWAY_MAC, GATEWAYS } from '../network/link-plan.ts';
 
+/** How the result of ADD is formatted. */
 export interface ResultOptions {
   readonly version: CniVersion;
   readonly dns: JsonObject | undefined;

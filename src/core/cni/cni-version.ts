@@ -2,6 +2,7 @@ import { Fault } from '../fault.ts';
 
 /** Every version of the CNI specification; all are served. */
 export const CNI_VERSIONS = ['0.1.0', '0.2.0', '0.3.0', '0.3.1', '0.4.0', '1.0.0', '1.1.0'] as const;
+/** A version of the CNI specification. */
 export type CniVersion = (typeof CNI_VERSIONS)[number];
 
 /** The version of a configuration without `cniVersion`. */
@@ -25,6 +26,7 @@ export const CNI_CODES = {
   internal: 199,
 } as const;
 
+/** An error code of the CNI specification, or of Keelson. */
 export type CniCode = (typeof CNI_CODES)[keyof typeof CNI_CODES];
 
 /** Returns a refusal by the protocol itself. */

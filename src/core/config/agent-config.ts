@@ -117,6 +117,7 @@ interface AgentConfigOverrides {
   readonly podRanges?: readonly string[] | undefined;
 }
 
+/** The inputs of an agent's configuration. */
 export interface ConfigSource {
   /** YAML text; undefined without a file. */
   readonly text: string | undefined;

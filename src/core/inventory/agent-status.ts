@@ -40,6 +40,7 @@ interface SnapshotStatus {
   readonly sizeBytes: string;
 }
 
+/** State of the pod network in the agent's status. */
 export interface NetworkStatus {
   readonly families: readonly {
     readonly family: 4 | 6;

@@ -47,6 +47,7 @@ export function parseCpu(text: string, architecture: string): CpuFacts {
   };
 }
 
+/** Kernel files with facts about memory. */
 export interface MemorySources {
   /** /proc/meminfo. */
   readonly meminfo: string;

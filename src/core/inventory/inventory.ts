@@ -29,12 +29,14 @@ export interface InventoryFacts {
   readonly storage?: StorageFacts | undefined;
 }
 
+/** Facts about the kernel. */
 export interface KernelFacts {
   readonly release: string;
   readonly features?: readonly string[] | undefined;
   readonly cgroup?: 'v1' | 'v2' | 'hybrid' | undefined;
 }
 
+/** Facts about the processors. */
 export interface CpuFacts {
   readonly architecture: string;
   readonly vendor?: string | undefined;
@@ -45,6 +47,7 @@ export interface CpuFacts {
   readonly features?: readonly string[] | undefined;
 }
 
+/** Facts about the memory. */
 export interface MemoryFacts {
   readonly total: string;
   readonly swap?: string | undefined;
@@ -52,6 +55,7 @@ export interface MemoryFacts {
   readonly numaNodes?: number | undefined;
 }
 
+/** Facts about one disk. */
 export interface DiskFacts {
   readonly name: string;
   readonly type: 'nvme' | 'ssd' | 'hdd' | 'virtual';
@@ -62,6 +66,7 @@ export interface DiskFacts {
   readonly inUse?: boolean | undefined;
 }
 
+/** Facts about one network interface. */
 export interface InterfaceFacts {
   readonly name: string;
   readonly driver?: string | undefined;
@@ -69,6 +74,7 @@ export interface InterfaceFacts {
   readonly mtu?: number | undefined;
 }
 
+/** One kind of PCI devices, and their number. */
 export interface PciFacts {
   readonly class: string;
   readonly vendor: string;
@@ -82,6 +88,7 @@ interface RuntimeFacts {
   readonly proxied: boolean;
 }
 
+/** One pool and its usage. */
 export interface PoolFacts {
   readonly name: string;
   readonly backend: BackendKind;
@@ -101,6 +108,7 @@ export interface PoolFacts {
   readonly features?: readonly string[] | undefined;
 }
 
+/** The pools of a node, and their totals. */
 export interface StorageFacts {
   readonly capacity: string;
   readonly allocated: string;
@@ -115,11 +123,13 @@ export interface InventoryStatus extends InventoryFacts {
   readonly conditions?: readonly ApiCondition[] | undefined;
 }
 
+/** Why a source of facts failed. */
 export interface SourceProblem {
   readonly source: string;
   readonly message: string;
 }
 
+/** What the status of a NodeInventory depends on. */
 export interface InventoryFindings {
   readonly agentVersion: string;
   readonly facts: InventoryFacts;

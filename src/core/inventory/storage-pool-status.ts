@@ -30,6 +30,7 @@ export interface PoolStatusFields {
   readonly conditions?: readonly ApiCondition[] | undefined;
 }
 
+/** What the status of a StoragePool depends on. */
 export interface PoolFindings {
   readonly generation: number;
   readonly isDeleting: boolean;

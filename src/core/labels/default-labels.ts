@@ -2,6 +2,7 @@ import { toLabelValue } from './label-facts.ts';
 import { isLabelValue, refuseKey } from '../kube-text/label-keys.ts';
 import type { InventoryFacts, PciFacts } from '../inventory/inventory.ts';
 
+/** The default labels of a node. */
 export interface DefaultLabels {
   readonly labels: Readonly<Record<string, string>>;
   /** Whether the inventory lacks the facts behind a default label of this key. */

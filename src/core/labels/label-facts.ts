@@ -58,6 +58,7 @@ export const FACT_TYPES = {
   Node: { name: 'string', labels: 'map<string, string>' },
 } as const satisfies Readonly<Record<string, FieldTypes>>;
 
+/** The name of a record that rules read. */
 export type FactType = keyof typeof FACT_TYPES;
 
 /** Classes of the records, by which the evaluator tells types. */

@@ -1,6 +1,7 @@
 import type { DefaultLabels } from './default-labels.ts';
 import { keysOf, type LabelRule, type RuleOutcome, type RuleTaint } from './label-rule.ts';
 
+/** A rule and its outcome on one node. */
 export interface RuleResult {
   readonly rule: LabelRule;
   readonly outcome: RuleOutcome;
@@ -22,6 +23,7 @@ export interface Overruled {
   readonly message: string;
 }
 
+/** What a node gets from all rules, and what lost against other rules. */
 export interface Resolution {
   readonly desired: DesiredNodeState;
   /** The rule that grants a label, taint or resource, by `labelId`, `taintId` or resource name. */

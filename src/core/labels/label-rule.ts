@@ -7,6 +7,7 @@ import type { Selector } from '../policies/policy.ts';
 
 type TaintEffect = 'NoSchedule' | 'PreferNoSchedule' | 'NoExecute';
 
+/** A taint that a rule grants. */
 export interface RuleTaint {
   readonly key: string;
   readonly value?: string | undefined;
@@ -47,6 +48,7 @@ export interface LabelRuleSpec {
     | undefined;
 }
 
+/** A NodeLabelRule as the engine reads it. */
 export interface LabelRule {
   readonly name: string;
   /** Changes with the spec, and when the rule is re-created. */

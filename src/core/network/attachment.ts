@@ -13,6 +13,7 @@ export interface AttachmentKey {
   readonly ifname: string;
 }
 
+/** Name and namespace of a pod. */
 export interface PodIdentity {
   readonly namespace: string;
   readonly name: string;

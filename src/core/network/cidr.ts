@@ -119,10 +119,12 @@ export function cidrSize({ family, prefix }: Cidr): bigint {
   return 1n << BigInt(addressBits(family) - prefix);
 }
 
+/** Whether the block contains the address. */
 export function cidrContains(cidr: Cidr, { family, value }: IpAddress): boolean {
   return family === cidr.family && value >= cidr.base && value < cidr.base + cidrSize(cidr);
 }
 
+/** Whether two blocks share an address. */
 export function cidrsOverlap(a: Cidr, b: Cidr): boolean {
   return a.family === b.family && a.base < b.base + cidrSize(b) && b.base < a.base + cidrSize(a);
 }

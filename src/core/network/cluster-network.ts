@@ -12,6 +12,7 @@ export interface NodeNetworkFacts {
   readonly labels: Readonly<Record<string, string>>;
 }
 
+/** What the network of a node depends on. */
 export interface ClusterNetworkFacts {
   readonly nodeName: string;
   /** The node's configured ranges, which take precedence. */

@@ -11,6 +11,7 @@ import {
 } from './cidr.ts';
 import { Fault } from '../fault.ts';
 
+/** Options of an address allocator. */
 export interface AllocatorOptions {
   readonly ranges: readonly Cidr[];
   /**
@@ -20,6 +21,7 @@ export interface AllocatorOptions {
   readonly cooldownMs: number;
 }
 
+/** Numbers of addresses of one family. */
 export interface AddressCounts {
   readonly family: IpFamily;
   readonly total: bigint;

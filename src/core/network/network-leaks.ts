@@ -17,6 +17,7 @@ export interface NetworkLeaks {
   readonly links: ReadonlySet<string>;
 }
 
+/** The result without leaks. */
 export const NO_LEAKS: NetworkLeaks = { attachments: new Set(), links: new Set() };
 
 /**

@@ -9,6 +9,7 @@ export const NETWORK_TABLE = { family: 'inet', name: 'keelson_network' } as cons
 const TABLE = `${NETWORK_TABLE.family} ${NETWORK_TABLE.name}`;
 const FAMILIES = [4, 6] as const;
 
+/** Content of the network's nftables table. */
 export interface NetworkTable {
   readonly ranges: readonly Cidr[];
   /** Destinations, besides pods, that see a pod's own address. */

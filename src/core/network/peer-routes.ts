@@ -33,6 +33,7 @@ export interface OwnAddress {
   readonly prefix: number;
 }
 
+/** What the routes to peers depend on. */
 export interface PeerRouteFacts {
   readonly peers: readonly Peer[];
   /** This node's own pod ranges, which are never routed away. */
@@ -43,6 +44,7 @@ export interface PeerRouteFacts {
   readonly present: readonly (Pick<PeerRoute, 'destination'> & Partial<PeerRoute>)[];
 }
 
+/** Changes to the routes to peers. */
 export interface PeerRoutePlan {
   readonly add: readonly PeerRoute[];
   readonly remove: readonly PeerRouteFacts['present'][number][];

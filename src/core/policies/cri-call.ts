@@ -13,6 +13,7 @@ export const GrpcCode = {
   internal: 13,
   unavailable: 14,
 } as const;
+/** A gRPC status code. */
 export type GrpcCode = (typeof GrpcCode)[keyof typeof GrpcCode];
 
 const RUNTIME_SERVICE = '/runtime.v1.RuntimeService/';
@@ -114,6 +115,7 @@ export function encodeGrpcMessage(message: string): string {
 
 /** Maximum message size of CRI: kubelet, containerd and CRI-O all set it. */
 export const MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
+/** Length of gRPC's message prefix: compression flag and length. */
 export const MESSAGE_PREFIX_BYTES = 5;
 
 /** Adds gRPC's prefix: uncompressed, length. */
@@ -124,6 +126,7 @@ export function frameMessage(message: Uint8Array): Uint8Array {
   return framed;
 }
 
+/** A message and whether it is compressed. */
 export interface FramedMessage {
   readonly compressed: boolean;
   readonly payload: Uint8Array;

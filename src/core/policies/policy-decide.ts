@@ -8,6 +8,7 @@ import {
   type RuntimePolicy,
 } from './policy.ts';
 
+/** What one policy does to a call. */
 export interface PolicyEffect {
   readonly policy: string;
   readonly effect: 'mutate' | 'deny' | 'audit' | 'exempt';
@@ -15,6 +16,7 @@ export interface PolicyEffect {
   readonly dryRun: boolean;
 }
 
+/** What all policies do to a call. */
 export interface PolicyDecision {
   /** In the order of the policies. */
   readonly effects: readonly PolicyEffect[];

@@ -15,6 +15,7 @@ export interface PolicyStatus {
   readonly conditions?: readonly ApiCondition[] | undefined;
 }
 
+/** What the status of a RuntimePolicy depends on. */
 export interface PolicyStatusInput {
   readonly name: string;
   readonly uid: string;

@@ -3,6 +3,7 @@
  * be possible to drain a node.
  */
 export const POLICY_OPERATIONS = ['CreateContainer', 'RunPodSandbox'] as const;
+/** A CRI call that policies may affect. */
 export type PolicyOperation = (typeof POLICY_OPERATIONS)[number];
 
 /** What is known of one call. Texts are for matching and messages only. */
@@ -12,6 +13,7 @@ export interface CallFacts {
   readonly container: ContainerFacts | undefined;
 }
 
+/** The pod of a call. */
 export interface PodFacts {
   readonly name: string;
   readonly namespace: string;
@@ -32,6 +34,7 @@ export interface EntryChange {
   readonly remove: ReadonlySet<string>;
 }
 
+/** Resource limits to set; absent ones stay. */
 export interface ResourceChange {
   /** Microseconds. */
   readonly cpuPeriod?: bigint;
@@ -56,6 +59,7 @@ export interface Mutation {
   readonly resources: ResourceChange;
 }
 
+/** A label selector of a policy. */
 export interface Selector {
   readonly matchLabels: Readonly<Record<string, string>>;
   readonly matchExpressions: readonly {
@@ -94,6 +98,7 @@ export interface RuntimePolicy {
 }
 
 const NO_ENTRIES: EntryChange = { set: new Map(), remove: new Set() };
+/** The mutation that changes nothing. */
 export const NO_MUTATION: Mutation = {
   env: NO_ENTRIES,
   labels: NO_ENTRIES,

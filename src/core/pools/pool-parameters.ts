@@ -1,7 +1,7 @@
 import { BACKENDS, type BackendKind } from '../volumes/backend-features.ts';
 import { parseEncrypted } from '../volumes/encryption.ts';
 import { Fault } from '../fault.ts';
-import { parsePoolSelector, type PoolSelector } from './pool-selector.ts';
+import { parsePoolSelector, type PoolSelector } from '../volumes/pool-selector.ts';
 
 /** Parameters of a StorageClass and of a CSI ephemeral inline volume that select a pool. */
 export const POOL_PARAMETERS: readonly string[] = ['pool', 'poolSelector', 'backend', 'encrypted'];

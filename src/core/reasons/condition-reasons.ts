@@ -4,7 +4,7 @@ import type { FaultKind } from '../fault.ts';
  * Reasons of the conditions that Keelson writes, with what each means. The documentation lists them
  * from here.
  */
-const CONDITION_REASONS = {
+export const CONDITION_REASONS = {
   Serving: 'NodeInventory Ready: the agent serves volumes and pods.',
   NotServing: 'NodeInventory Ready: the agent cannot serve; the message says why.',
   AgentUnresponsive: 'NodeInventory Ready: the agent stopped reporting; the inventory is outdated.',

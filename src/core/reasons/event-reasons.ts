@@ -3,7 +3,7 @@
  * from here. Where a CSI sidecar or snapshot-controller records the same event, the reason is
  * theirs.
  */
-const EVENT_REASONS = {
+export const EVENT_REASONS = {
   Provisioning: 'The volume of a claim takes longer than 2 s to create; names its node and pool.',
   ProvisioningFailed: 'The claim cannot get a volume now; the message says why. It is retried.',
   ProvisioningSucceeded: 'The volume of a claim is ready and its PersistentVolume exists.',

@@ -47,8 +47,10 @@ export type ContentPlan<Status> =
   /** Let the content go. */
   | { readonly do: 'remove-finalizer' };
 
+/** The plan without a step. */
 export const NO_STEP = { do: 'nothing' } as const;
 
+/** The next step for a snapshot without a content. */
 export type OrphanPlan = { readonly do: 'nothing' } | { readonly do: 'delete' } | { readonly do: 'abandon' };
 
 /**

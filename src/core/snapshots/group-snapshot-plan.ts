@@ -39,6 +39,7 @@ export interface GroupState {
   readonly held: readonly string[];
 }
 
+/** The next step for a VolumeGroupSnapshot. */
 export type GroupPlan =
   | { readonly do: 'nothing' }
   | { readonly do: 'wait'; readonly fault: Fault }
@@ -60,6 +61,7 @@ export type GroupPlan =
   | { readonly do: 'delete-content' }
   | { readonly do: 'remove-finalizer' };
 
+/** The VolumeGroupSnapshotContent to create. */
 export interface NewGroupContent {
   readonly name: string;
   readonly className: string;

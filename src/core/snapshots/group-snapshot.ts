@@ -9,6 +9,7 @@ export const GROUP_CONTENT_FINALIZER =
 export const IN_GROUP_FINALIZER = 'snapshot.storage.kubernetes.io/volumesnapshot-in-group-protection';
 /** On a VolumeGroupSnapshotContent whose VolumeGroupSnapshot is being deleted or was deleted. */
 export const GROUP_BEING_DELETED = 'groupsnapshot.storage.kubernetes.io/volumegroupsnapshot-being-deleted';
+/** Annotation that marks the default VolumeGroupSnapshotClass of a driver. */
 export const DEFAULT_GROUP_CLASS = 'groupsnapshot.storage.kubernetes.io/is-default-class';
 /**
  * On a VolumeSnapshotContent: the group that it is a member of. No snapshot is created for it

@@ -34,6 +34,7 @@ export interface SnapshotState {
   readonly restoring: readonly string[];
 }
 
+/** The next step for a VolumeSnapshot. */
 export type SnapshotPlan =
   | { readonly do: 'nothing' }
   /** Something else has to change first; `fault` says what. */
@@ -53,6 +54,7 @@ export type SnapshotPlan =
   /** Nothing blocks its deletion any more. */
   | { readonly do: 'remove-finalizers' };
 
+/** The VolumeSnapshotContent to create. */
 export interface NewContent {
   readonly name: string;
   readonly className: string;
@@ -194,6 +196,7 @@ function sameStatus(a: SnapshotStatus, b: SnapshotStatus): boolean {
   );
 }
 
+/** The next step for the binding of a VolumeSnapshotContent. */
 export type ContentBindingPlan =
   | { readonly do: 'nothing' }
   | { readonly do: 'add-finalizer' }

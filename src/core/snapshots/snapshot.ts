@@ -15,6 +15,7 @@ export const CLAIM_FINALIZER = 'snapshot.storage.kubernetes.io/pvc-as-source-pro
  * deleted.
  */
 export const BEING_DELETED = 'snapshot.storage.kubernetes.io/volumesnapshot-being-deleted';
+/** Annotation that marks the default VolumeSnapshotClass of a driver. */
 export const DEFAULT_CLASS = 'snapshot.storage.kubernetes.io/is-default-class';
 /** On a VolumeSnapshotContent: a claim may restore it with another volumeMode than its source. */
 export const MODE_CHANGE = 'snapshot.storage.kubernetes.io/allow-volume-mode-change';
@@ -45,6 +46,7 @@ export interface SnapshotStatus {
   readonly error: string | undefined;
 }
 
+/** What happens to the data when the snapshot object is deleted. */
 export type DeletionPolicy = 'Delete' | 'Retain';
 
 /** A VolumeSnapshotContent. */
@@ -76,6 +78,7 @@ export interface ContentStatus {
   readonly error: string | undefined;
 }
 
+/** A class of snapshots or group snapshots. */
 export interface SnapshotClassView {
   readonly name: string;
   readonly driver: string;

@@ -1,5 +1,5 @@
 import { Fault } from '../fault.ts';
-import { type PoolSelector, refuseLabels } from '../pools/pool-selector.ts';
+import { type PoolSelector, refuseLabels } from './pool-selector.ts';
 import type { BackendKind, RequestedForm } from './backend-features.ts';
 import { attributeNames, sameAttributes, type VolumeAttributes } from './volume-attributes.ts';
 import { fitsRange, type SizeRange } from './volume-size.ts';

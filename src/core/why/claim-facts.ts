@@ -34,6 +34,7 @@ export interface ClaimFacts {
   readonly blind: ReadonlySet<Blind>;
 }
 
+/** Kinds of objects that the user may not read. */
 export type Blind = 'nodes' | 'classes' | 'owners' | 'volumes' | 'pods' | 'leases';
 
 interface VolumeFacts {
@@ -45,6 +46,7 @@ interface VolumeFacts {
   readonly isCopy: boolean;
 }
 
+/** The PersistentVolume of a claim. */
 export interface OwnerFacts {
   readonly name: string;
   readonly phase: string;

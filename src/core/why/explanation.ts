@@ -18,6 +18,7 @@ export interface Explanation {
 /** `well`: no problem. `waits`: it proceeds without help. `stuck`: it needs help. */
 export type Verdict = 'well' | 'waits' | 'stuck';
 
+/** A node and what it lacks. */
 export interface ConsideredNode {
   readonly name: string;
   /** Empty when the node can take it. */
@@ -30,6 +31,7 @@ export interface Lack {
   readonly text: string;
 }
 
+/** Why a node is unsuitable, as a CamelCase word. */
 export type LackCode =
   | 'Cordoned'
   | 'NodeNotReady'

@@ -23,6 +23,7 @@ export interface NodeFacts {
   readonly usedPorts: readonly string[];
 }
 
+/** State of a node's agent. */
 export interface AgentFacts {
   /** `unknown` where NodeInventories may not be read. */
   readonly state: 'serves' | 'does-not-serve' | 'never-reported' | 'unknown';
@@ -31,12 +32,14 @@ export interface AgentFacts {
   readonly message: string | undefined;
 }
 
+/** A taint of a node. */
 export interface Taint {
   readonly key: string;
   readonly value: string;
   readonly effect: string;
 }
 
+/** A toleration of a pod. */
 export interface Toleration {
   readonly key: string | undefined;
   readonly operator: string | undefined;
@@ -44,6 +47,7 @@ export interface Toleration {
   readonly effect: string | undefined;
 }
 
+/** A requirement of a node selector. */
 export interface SelectorRequirement {
   readonly key: string;
   readonly operator: string;

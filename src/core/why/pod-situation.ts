@@ -20,6 +20,7 @@ export interface PodSituation {
   readonly events: readonly EventFacts[];
 }
 
+/** State of one container. */
 export interface ContainerFacts {
   readonly name: string;
   readonly image: string;
@@ -34,6 +35,7 @@ export interface ContainerFacts {
     | undefined;
 }
 
+/** A claim of a pod, explained. */
 export interface ExplainedClaim {
   readonly isBound: boolean;
   readonly explanation: Explanation;

@@ -2,7 +2,7 @@ import { Fault } from '../../core/fault.ts';
 import { PERSISTENT_VOLUME_CLAIMS, type PersistentVolumeClaim } from '../../kube/built-in.ts';
 import type { KubeClient } from '../../kube/client.ts';
 import { keyOf, nameOfKey } from '../../kube/resource.ts';
-import type { Cluster } from '../context/cluster.ts';
+import type { Cluster } from './cluster.ts';
 
 export interface ClaimFinalizerDeps {
   readonly client: Pick<KubeClient, 'get' | 'patch'>;

@@ -3,7 +3,7 @@ import { FakeApiClient } from '../../../test/fakes/fake-api-client.ts';
 import { PERSISTENT_VOLUME_CLAIMS, type PersistentVolumeClaim } from '../../kube/built-in.ts';
 import { silentLogger } from '../../runtime/logger.ts';
 import { ClaimFinalizer } from './claim-finalizer.ts';
-import { createCluster } from '../context/cluster.ts';
+import { createCluster } from './cluster.ts';
 
 const WHERE = { namespace: 'team', name: 'data' };
 const { signal } = new AbortController();
