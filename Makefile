@@ -81,6 +81,7 @@ bench: packages build ## ratios against the peers, measured in the same run (ARG
 
 gen: node_modules/.package-lock.json ## regenerate src/rpc/gen from proto/
 	@npm run --silent gen
+	@node scripts/generate-reference.ts
 
 clean: ## remove what the build made
 	rm -rf dist build

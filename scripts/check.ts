@@ -1,10 +1,12 @@
 import { spawn } from 'node:child_process';
 
-// What every commit passes: types, lint (with import boundaries and cycles), format, unit tests. All run at the same time.
+// What every commit passes; the steps run at the same time.
 const STEPS = {
   types: ['tsc', '--noEmit'],
   lint: ['eslint', '.', '--cache', '--cache-location', 'build/eslint-cache', '--max-warnings', '0'],
   format: ['biome', 'format', '.'],
+  unused: ['knip', '--no-progress'],
+  rooms: ['depcruise', '--config', '.dependency-cruiser.mjs', 'src', 'node-agent', 'scripts'],
   unit: [
     'vitest',
     'run',

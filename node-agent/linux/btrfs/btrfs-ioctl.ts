@@ -9,7 +9,7 @@ function request(direction: number, number: number, size: number): number {
   return ((direction << 30) | (size << 16) | (MAGIC << 8) | number) >>> 0;
 }
 
-export const VOL_ARGS_BYTES = 4096;
+const VOL_ARGS_BYTES = 4096;
 
 export const TREE_SEARCH = request(READ | WRITE, 17, 4096);
 export const INO_LOOKUP = request(READ | WRITE, 18, 4096);
@@ -24,14 +24,13 @@ export const QGROUP_ASSIGN = request(WRITE, 41, 24);
 export const QGROUP_CREATE = request(WRITE, 42, 16);
 export const QGROUP_LIMIT = request(READ, 43, 48);
 export const QUOTA_RESCAN = request(WRITE, 44, 64);
-export const QUOTA_RESCAN_STATUS = request(READ, 45, 64);
 export const QUOTA_RESCAN_WAIT = request(0, 46, 0);
 export const GET_SUBVOL_INFO = request(READ, 60, 504);
 export const SNAP_DESTROY_V2 = request(WRITE, 63, VOL_ARGS_BYTES);
 
 export const SUBVOL_RDONLY = 1n << 1n;
-export const SUBVOL_SPEC_BY_ID = 1n << 4n;
-export const SUBVOL_NAME_MAX = 4039;
+const SUBVOL_SPEC_BY_ID = 1n << 4n;
+const SUBVOL_NAME_MAX = 4039;
 
 export const QUOTA_ENABLE = 1n;
 export const QUOTA_ENABLE_SIMPLE = 4n;

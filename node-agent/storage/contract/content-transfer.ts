@@ -3,7 +3,7 @@ import type { ContentForm, Encryption, FsType, VolumeMode } from '../../../src/c
 /** How content is encoded: a file's data by offset, or the output of `btrfs send`. */
 export const ENCODINGS = ['extents', 'btrfs'] as const;
 /** One of `ENCODINGS`. */
-export type ContentEncoding = (typeof ENCODINGS)[number];
+type ContentEncoding = (typeof ENCODINGS)[number];
 
 /** Limits the payload of one frame, so that a damaged length cannot exhaust memory. */
 export const MAX_PAYLOAD_BYTES = 1 << 20;

@@ -33,7 +33,7 @@ export interface VolumeBackend extends SnapshotBackend {
 }
 
 /** Creates the data of snapshots on one pool. */
-export interface SnapshotBackend {
+interface SnapshotBackend {
   /** Ensures a read-only copy of a volume, with all writes that completed before the call. */
   ensureSnapshot(id: string, volume: VolumeShape): Promise<void>;
   /**

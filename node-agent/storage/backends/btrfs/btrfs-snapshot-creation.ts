@@ -5,7 +5,7 @@ import type { SnapshotCreation } from '../../contract/volume-backend.ts';
 import { absent } from '../../../linux/files/absent.ts';
 
 /** A snapshot to create together with others. */
-export interface SnapshotMember {
+interface SnapshotMember {
   /** The final name of the snapshot. */
   readonly id: string;
   /** Path of the subvolume, below the pool's root. */
