@@ -23,10 +23,10 @@ const ENVIRONMENT = ['PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sb
 const GOARCH: Readonly<Record<string, string>> = { x64: 'amd64' };
 
 /**
- * Writes an archive for `ctr images import` with a busybox image and a pause image, both on one layer
- * with this machine's static busybox. Needs root. Rejects with `unsupported` if busybox needs shared
- * libraries. The format is that of `docker save`, which tar(1) can write, so that a demo needs no image
- * builder.
+ * Writes an archive for `ctr images import` with a busybox image and a pause image, both on one
+ * layer with this machine's static busybox. Needs root. Rejects with `unsupported` if busybox needs
+ * shared libraries. The format is that of `docker save`, which tar(1) can write, so that a demo
+ * needs no image builder.
  */
 export async function writeBusyboxArchive(
   archive: string,
@@ -71,7 +71,7 @@ async function makeLayer(root: string, signal: AbortSignal | undefined): Promise
   await chmod(join(root, 'tmp'), 0o1777);
   await writeFile(
     join(root, 'etc/passwd'),
-    'root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n',
+    'root:x:0:0:root:/root:/bin/sh\nnonroot:x:65534:65534:nonroot:/:/bin/false\n',
   );
   await writeFile(join(root, 'etc/group'), 'root:x:0:\nnogroup:x:65534:\n');
   await copyFile(BUSYBOX, join(root, BUSYBOX));
