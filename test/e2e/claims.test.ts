@@ -104,7 +104,7 @@ describe('a claim', { timeout: 300_000 }, () => {
   test('is not needed there, and an attribute that means nothing keeps the pod from starting, and is named', async () => {
     await lab.apply(podWithInline('typo', { sise: '64Mi' }));
     await lab.eventually('the pod says why', async () => {
-      expect(await lab.events('typo')).toMatch(/"sise" is unknown; possible are pool, .*\bsize\b/);
+      expect(await lab.events('typo')).toMatch(/"sise" is unknown; expected pool, .*\bsize\b/);
     });
     await lab.remove('pod/typo');
     await lab.expectNothingLeft();

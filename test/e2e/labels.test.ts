@@ -236,7 +236,7 @@ describe('nodes that say what they are', { timeout: 240_000 }, () => {
     await rule('mine', { labels: [{ key: 'example.com/mine', value: 'by-rule' }] });
     await until('node-2 is labelled', async () => (await labels('node-2'))['example.com/mine'] === 'by-rule');
     await until('the rule tells', async () =>
-      (await ruleStatus('mine')).includes('somebody else has set it'),
+      (await ruleStatus('mine')).includes('another writer has set it'),
     );
     expect((await labels('node-1'))['example.com/mine']).toBe('by-hand');
     await rule('wrong', {

@@ -204,7 +204,7 @@ describe('snapshots in a cluster', { timeout: 5 * MINUTES }, () => {
       },
     };
     await lab.eventually('ours has noticed', async () =>
-      expect(await lab.controllerLog()).toContain('are left to it'),
+      expect(await lab.controllerLog()).toContain('Keelson handles VolumeSnapshotContents only'),
     );
     await lab.addSnapshot('foreign', 'revived', 'keelson');
     const { metadata } = await lab.get('volumesnapshot', 'foreign');

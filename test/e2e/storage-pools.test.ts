@@ -178,7 +178,7 @@ describe('StoragePools', { timeout: 300_000 }, () => {
     await applyPool('default', { backend: 'btrfs', source: { path: '/mnt/other' } });
     await expect
       .poll(async () => (await pool('default')).status?.conditions?.[0]?.message ?? '', WITHIN)
-      .toMatch(/configuration file has this name, and wins/);
+      .toMatch(/configuration file takes precedence/);
     await kubectl.run(['exec', 'user', '--', 'sh', '-c', 'echo more >> /data/file']);
     await kubectl.run(['delete', 'storagepool', 'nowhere', 'default']);
   });
@@ -188,7 +188,7 @@ describe('StoragePools', { timeout: 300_000 }, () => {
     await kubectl.run(['delete', 'storagepool', 'images', '--wait=false']);
     await expect
       .poll(async () => (await pool('images')).status?.conditions?.[1]?.message ?? '', WITHIN)
-      .toMatch(/takes no new volumes, and goes when these are deleted/);
+      .toMatch(/takes no new volumes, and is deleted once these are/);
     await kubectl.run(['exec', 'user', '--', 'sh', '-c', 'grep kept /data/file']);
     await kubectl.run(['delete', 'pod', 'user']);
     await kubectl.run(['delete', 'pvc', 'data', 'raw', 'other']);
