@@ -23,19 +23,21 @@ function pages(directory: string): string[] {
 }
 
 test('the configuration that the documentation shows is accepted', () => {
-  const [text, ...others] = yamlBlocks('docs/configuration.md');
+  const [text, ...others] = yamlBlocks('docs/operate/configuration.md');
   expect(others).toEqual([]);
   const config = parseAgentConfig({ text, document: 'docs', overrides: {}, hostname: 'host-1' });
   expect(config.pools.map(({ name }) => name)).toEqual(['default', 'fast', 'images', 'shared']);
 });
 
 test('the policies that the documentation shows are accepted', () => {
-  const policies = yamlBlocks('docs/runtime-policies.md').flatMap((text) => parsePolicies(text, 'docs'));
+  const policies = yamlBlocks('docs/operate/runtime-policies.md').flatMap((text) =>
+    parsePolicies(text, 'docs'),
+  );
   expect(policies.map(({ name }) => name)).toEqual(['team-a-defaults', 'no-unsigned-tools']);
 });
 
 test('the rules that the documentation shows are valid, and match the node that they are about', () => {
-  const rules = yamlBlocks('docs/labels.md').flatMap((text) =>
+  const rules = yamlBlocks('docs/operate/labels.md').flatMap((text) =>
     parseAllDocuments(text).map(
       (document) => document.toJS() as { metadata: { name: string }; spec: LabelRuleSpec },
     ),

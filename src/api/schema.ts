@@ -56,7 +56,7 @@ export const noDotDot: Rule = {
 
 const CONDITION_STATUS = ['True', 'False', 'Unknown'] as const;
 
-/** Written as a whole by one owner: the API server does not track its fields (decision 0025). */
+/** Written as a whole by one owner: the API server does not track its fields (decision 0016). */
 const condition = field(
   z.object({
     type: field(z.string().max(316), 'CamelCase name of the condition.'),

@@ -15,7 +15,7 @@ import type { V1VolumeAttributesClass } from '@kubernetes/client-node/dist/gen/m
 import type { KubeObject, Resource } from './resource.ts';
 import type { Wire } from './wire.ts';
 
-// Types alone: importing the library's models at run time would cost 75 MiB (docs/decisions/0010).
+// Types alone: importing the library's models at run time would cost 75 MiB (docs/decisions/0008).
 export type ConfigMap = Wire<V1ConfigMap>;
 export type CsiDriver = Wire<V1CSIDriver>;
 export type CsiNode = Wire<V1CSINode>;

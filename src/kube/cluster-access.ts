@@ -28,7 +28,7 @@ export async function findCluster(options: FindClusterOptions): Promise<ClusterA
   const named = paths.filter((path) => path !== '');
   const files = await readFiles(named.length > 0 ? named : [join(homeDirectory, '.kube/config')]);
   if (files.length > 0) {
-    // Loads the Kubernetes client library: 17 MiB that a pod does not pay (docs/decisions/0010).
+    // Loads the Kubernetes client library: 17 MiB that a pod does not pay (docs/decisions/0008).
     const { openKubeconfig } = await import('./kubeconfig.ts');
     return await openKubeconfig(files, { context });
   }

@@ -98,7 +98,7 @@ for (const name of positionals.length === 0 ? Object.keys(PARTS) : positionals) 
 }
 
 if (values.record) {
-  const file = join(import.meta.dirname, '../../docs/benchmarks.md');
+  const file = join(import.meta.dirname, '../../docs/develop/benchmarks.md');
   await writeFile(file, updateDocument(await readFile(file, 'utf8'), sections, machine));
   console.log(`recorded in ${file}`);
 }

@@ -26,7 +26,7 @@ const HELP = `node test/kubernetes-storage/main.ts [--profile NAME]... [--focus 
   --skip      not those
   --procs     tests at once, default 3
   --keep      leaves the cluster; the next run goes on with it
-  --record    writes docs/storage-conformance.md of the last whole run of each profile, and of what was run again since; of a
+  --record    writes docs/develop/storage-conformance.md of the last whole run of each profile, and of what was run again since; of a
               profile without a whole run it lists what there is, and says so
   --dry       runs nothing, for --record
 `;
@@ -107,7 +107,7 @@ async function runProfiles({ profile: names, keep, ...selection }: Selection): P
 /** Writes the page; rejects with `precondition` when a profile has had no run. */
 async function record(): Promise<void> {
   const all = await readProfiles(PROFILES);
-  const file = join(ROOT, 'docs/storage-conformance.md');
+  const file = join(ROOT, 'docs/develop/storage-conformance.md');
   await writeFile(file, resultsPage(all, describeMachine()));
   console.log(`recorded in ${file}`);
 }

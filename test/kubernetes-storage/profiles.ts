@@ -96,7 +96,7 @@ const CAPABILITIES: Readonly<Record<string, boolean>> = {
   RWX: false,
   // ReadOnlyMany means pods on many nodes.
   capReadOnlyMany: false,
-  // By default kubelet sets the group of files (decision 0017).
+  // By default kubelet sets the group of files (decision 0012).
   volumeMountGroup: false,
   // Needs SELinux on the host.
   seLinuxMount: false,

@@ -30,7 +30,7 @@ export function installHostCommand({ stdout }: CliContext): CommandUnknownOpts {
         `installed keelson ${VERSION} in ${target}; to start the CRI proxy, run on the host:\n` +
           '  systemctl daemon-reload\n' +
           '  systemctl enable --now keelson-cri-proxy.socket keelson-cri-proxy.service\n' +
-          'docs/host.md describes an agent without a pod\n',
+          'docs/operate/host.md describes an agent without a pod\n',
       );
     });
 }
