@@ -11,7 +11,7 @@ TEST_PACKAGES := containernetworking-plugins xfsprogs conntrack etcd-server open
 SOURCES := $(shell find src node-agent proto scripts -type f 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help build image image-lock demo test e2e e2e-storage e2e-machine machine check bench cluster cluster-down gen clean packages
+.PHONY: help build image image-lock demo test e2e ci e2e-storage e2e-machine machine check bench cluster cluster-down gen clean packages
 
 help: ## list these commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -44,15 +44,17 @@ demo: packages build ## a pod on real containerd with its volume, network and po
 check: node_modules/.package-lock.json ## types, lint, format and unit tests
 	@node scripts/check.ts
 
-test: packages build ## every level of tests, with real parts; ends with one line of passed, failed, skipped
+test: packages build ## unit, integration, conformance and the demo, with real parts; ends with one line of totals
 	@scripts/install-debian-packages.sh $(TEST_PACKAGES)
-	@node scripts/test.ts
+	@node scripts/test.ts test
 
-e2e: packages build ## all tests that need a whole Kubernetes, built from its Go modules and kept in a cache
+e2e: packages build ## what needs a whole Kubernetes, built from its Go modules (ARGS=test/e2e/claims.test.ts for one file)
 	@scripts/install-debian-packages.sh $(TEST_PACKAGES)
-	@node test/tools/build-tool.ts kube-apiserver kube-controller-manager kube-scheduler kubelet kubectl \
-		csi-snapshot-metadata changed-blocks
-	@vitest run --project e2e --reporter=verbose $(ARGS)
+	@if [ -z "$(ARGS)" ]; then node scripts/test.ts e2e; else vitest run --project e2e --reporter=verbose $(ARGS); fi
+
+ci: packages build ## make test and make e2e at the same time, with one line of totals
+	@scripts/install-debian-packages.sh $(TEST_PACKAGES)
+	@node scripts/test.ts test e2e
 
 e2e-storage: packages build ## Kubernetes' own storage tests on Keelson, an hour or two (ARGS="--profile ext4 --focus snapshottable")
 	@scripts/install-debian-packages.sh $(TEST_PACKAGES)

@@ -10,7 +10,7 @@ const COMMENT_WIDTH = 100;
 
 /** What a phrase is, and what to write in its place. */
 const PHRASES: readonly (readonly [RegExp, string])[] = [
-  [/\b(nobody|whoever|whomever|somebody)\b/i, 'name the actor'],
+  [/\b(nobody(?!:)|whoever|whomever|somebody)\b/i, 'name the actor'],
   [/\banew\b/i, 'again, or re-create'],
   [/\b(un)?wish(ed|es)?\b/i, 'requested or desired'],
   [/\b(is|are|was|were|be|been) told\b|\btold of\b|\btells? of\b|\bheard of\b/i, 'reported or listed'],

@@ -1,30 +1,97 @@
+/**
+ * Runs whole suites of tests: `node scripts/test.ts test`, `e2e`, or both. Ends with the counts and the
+ * time of each level, and one line with the totals. With CI=true a skipped test fails the run.
+ */
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type OutputTurn, takeTurns } from './output-turns.ts';
 import type { TestSummary } from './summary-reporter.ts';
 
-// Every level that exists, then one line that says what came of them.
 const root = new URL('..', import.meta.url).pathname;
-/** Of each level the files, where it is not all: what else a whole Kubernetes proves takes longer, and is in `make e2e`. */
-const LEVELS: Readonly<Record<string, readonly string[]>> = {
-  integration: [],
-  conformance: [],
-  e2e: ['shipped', 'claims', 'snapshots', 'storage-pools', 'pod-network', 'runtime-policies'].map(
-    (name) => `test/e2e/${name}.test.ts`,
-  ),
-};
-/**
- * Lanes run at the same time, the levels of one in turn: most of what they do is waiting, for timers of Kubernetes and its peers. What is
- * in one lane may share what a machine has once, such as the addresses of a reference plugin.
- */
-const LANES = [['integration', 'conformance'], ['e2e']] as const;
 
-/** How long the last words of a level may take after its end. */
+interface Suite {
+  /** Reference tools, built from their Go modules on first use. */
+  readonly tools: readonly string[];
+  /**
+   * Lanes run at the same time, the levels of a lane in turn: lanes share no kernel state, and most of
+   * their time is waiting.
+   */
+  readonly lanes: readonly (readonly string[])[];
+  /** Levels that do not need the tools, so that they run while those are built. */
+  readonly early: ReadonlySet<string>;
+}
+
+const SUITES: Readonly<Record<string, Suite>> = {
+  test: {
+    tools: [
+      ...['csi-sanity', 'cnitool', 'descriptors', 'critest', 'helm'],
+      ...['containerd', 'ctr', 'containerd-shim-runc-v2', 'runc'],
+    ],
+    lanes: [['storage'], ['integration', 'conformance']],
+    early: new Set(['storage']),
+  },
+  e2e: {
+    tools: [
+      ...['kube-apiserver', 'kube-controller-manager', 'kube-scheduler', 'kubelet', 'kubectl'],
+      ...['csi-snapshot-metadata', 'changed-blocks', 'containerd', 'ctr', 'containerd-shim-runc-v2', 'runc'],
+    ],
+    lanes: [['apiserver', 'e2e']],
+    early: new Set(),
+  },
+};
+
+/** How long the output of a level may continue after its exit. */
 const AFTER_EXIT_MS = 2_000;
 
-function run(command: string, args: readonly string[]): number {
-  return spawnSync(command, args, { cwd: root, stdio: 'inherit' }).status ?? 1;
+// A new mount namespace of another process keeps devices busy that tests mount: levels that mount
+// have a namespace of their own. The machines of a cluster must be visible from outside.
+const mayIsolate = spawnSync('unshare', ['--mount', 'true']).status === 0;
+const isolate = mayIsolate ? ['unshare', '--mount', '--propagation', 'slave', '--'] : [];
+const VISIBLE = new Set(['e2e', 'apiserver']);
+
+const codes: Record<string, number> = {};
+const seconds: Record<string, number> = {};
+
+async function timed(name: string, work: () => Promise<number>): Promise<void> {
+  const startedMs = performance.now();
+  codes[name] = await work();
+  seconds[name] = (performance.now() - startedMs) / 1000;
+}
+
+/** Runs a program to its exit; resolves to its code. */
+async function run(
+  [command = '', ...args]: readonly string[],
+  env: NodeJS.ProcessEnv,
+  output: Pick<OutputTurn, 'write'>,
+): Promise<number> {
+  const child = spawn(command, args, { cwd: root, stdio: ['ignore', 'pipe', 'pipe'], env });
+  for (const stream of [child.stdout, child.stderr]) stream.on('data', (data: Buffer) => output.write(data));
+  const closed = new Promise((resolve) => child.once('close', resolve));
+  const code = await new Promise<number>((resolve) => {
+    child.once('error', (error) => {
+      output.write(Buffer.from(`${error.message}\n`));
+      resolve(127);
+    });
+    child.once('exit', (exitCode) => resolve(exitCode ?? 1));
+  });
+  // Processes that a failed test left running may keep the pipes open.
+  await Promise.race([closed, sleep(AFTER_EXIT_MS, undefined, { ref: false })]);
+  for (const stream of [child.stdout, child.stderr]) stream.destroy();
+  return code;
+}
+
+async function runLevel(level: string, output: OutputTurn): Promise<void> {
+  output.write(Buffer.from(`\n== ${level}\n`));
+  const prefix = VISIBLE.has(level) ? [] : isolate;
+  const reporters = ['--reporter=verbose', '--reporter=./scripts/summary-reporter.ts'];
+  const command = [...prefix, `${root}node_modules/.bin/vitest`, 'run', '--project', level, ...reporters];
+  const env = {
+    ...process.env,
+    SUMMARY_FILE: `${root}build/summary/${level}.json`,
+    ...(process.stdout.isTTY ? { FORCE_COLOR: '1' } : {}),
+  };
+  await timed(level, () => run(command, env, output));
 }
 
 function summaryOf(level: string): TestSummary {
@@ -38,103 +105,62 @@ function summaryOf(level: string): TestSummary {
       };
 }
 
-// Whoever makes a mount namespace meanwhile would keep the devices busy that the tests mount: nobody sees them in one of their own.
-const mayIsolate = spawnSync('unshare', ['--mount', 'true']).status === 0;
-const isolate = mayIsolate ? ['unshare', '--mount', '--propagation', 'slave', '--'] : [];
+function report(levels: readonly string[]): void {
+  const total = { passed: 0, failed: 0, skipped: 0 };
+  console.log('');
+  for (const level of levels) {
+    const { passed, failures, skipped } = summaryOf(level);
+    const time = seconds[level] === undefined ? '' : ` (${seconds[level].toFixed(0)} s)`;
+    console.log(`${level}: passed ${passed}, failed ${failures.length}, skipped ${skipped.length}${time}`);
+    for (const { name, error } of failures) console.log(`  failed: ${name}: ${error}`);
+    for (const { name, reason } of skipped) console.log(`  skipped: ${name}: ${reason}`);
+    total.passed += passed;
+    total.failed += failures.length;
+    total.skipped += skipped.length;
+  }
+  // Without Go, tests of the suite `test` skip what needs a tool; a cluster cannot do without.
+  const broken = Object.entries(codes).filter(([name, code]) => code !== 0 && !/^tools of test$/.test(name));
+  for (const [name, code] of broken) console.log(`${name} ended with exit code ${code}`);
+  const strict = process.env['CI'] === 'true' && total.skipped > 0;
+  if (strict) console.log('in CI no test may be skipped');
+  console.log(`${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`);
+  process.exitCode = broken.length > 0 || total.failed > 0 || strict ? 1 : 0;
+}
 
-// Built before any test waits for one: on a new machine kube-apiserver alone takes minutes. Without Go the tests say what they skip.
-const TOOLS = [
-  ...['csi-sanity', 'cnitool', 'descriptors', 'critest'],
-  ...['containerd', 'ctr', 'containerd-shim-runc-v2', 'runc'],
-  'helm',
-];
-const KUBERNETES = ['kube-apiserver', 'kube-controller-manager', 'kube-scheduler', 'kubelet', 'kubectl'];
-console.log('== reference tools, built on first use');
-run(process.execPath, ['test/tools/build-tool.ts', ...TOOLS]);
-const hasKubernetes = run(process.execPath, ['test/tools/build-tool.ts', ...KUBERNETES]) === 0;
-
+const names = process.argv.slice(2);
+const suites = names.flatMap((name) => SUITES[name] ?? []);
+if (names.length === 0 || suites.length < names.length) {
+  console.error(`usage: node scripts/test.ts SUITE...; suites: ${Object.keys(SUITES).join(', ')}`);
+  process.exit(2);
+}
 rmSync(`${root}build/summary`, { recursive: true, force: true });
-const codes: Record<string, number> = { check: run(process.execPath, ['scripts/check.ts']) };
-const seconds: Record<string, number> = {};
 
-/** Runs a level to its end. */
-async function runLevel(level: string, output: OutputTurn): Promise<void> {
-  const startedMs = performance.now();
-  output.write(Buffer.from(`\n== ${level}\n`));
-  // The machines of a cluster have mount namespaces of their own, and are to be found from outside.
-  const prefix = level === 'e2e' ? [] : isolate;
-  const [command, ...isolation] = [...prefix, `${root}node_modules/.bin/vitest`];
-  const reporters = ['--reporter=verbose', '--reporter=./scripts/summary-reporter.ts'];
-  const child = spawn(
-    command,
-    [...isolation, 'run', '--project', level, ...reporters, ...(LEVELS[level] ?? [])],
-    {
-      cwd: root,
-      stdio: ['ignore', 'pipe', 'pipe'],
-      env: {
-        ...process.env,
-        SUMMARY_FILE: `${root}build/summary/${level}.json`,
-        ...(process.stdout.isTTY ? { FORCE_COLOR: '1' } : {}),
-      },
-    },
+/** Runs one suite: its tools are built while levels run that need none. */
+async function runSuite(name: string, { tools, lanes, early }: Suite): Promise<void> {
+  console.log(`\n== reference tools of ${name}, built on first use: ${tools.join(' ')}`);
+  const stderr = { write: (data: Uint8Array): void => void process.stderr.write(data) };
+  const toolsBuilt = timed(`tools of ${name}`, () =>
+    run([process.execPath, 'test/tools/build-tool.ts', ...tools], process.env, stderr),
   );
-  for (const stream of [child.stdout, child.stderr]) stream.on('data', (data: Buffer) => output.write(data));
-  const said = new Promise((resolve) => child.once('close', resolve));
-  codes[level] = await new Promise<number>((resolve) => {
-    child.once('error', (error) => {
-      output.write(Buffer.from(`${error.message}\n`));
-      resolve(127);
-    });
-    child.once('exit', (code) => resolve(code ?? 1));
-  });
-  // What a failed test has left running may keep the pipes open.
-  await Promise.race([said, sleep(AFTER_EXIT_MS, undefined, { ref: false })]);
-  for (const stream of [child.stdout, child.stderr]) stream.destroy();
-  seconds[level] = (performance.now() - startedMs) / 1000;
+  const stdout = { write: (data: Uint8Array): void => void process.stdout.write(data) };
+  if (name === 'test')
+    await timed('check', () => run([process.execPath, 'scripts/check.ts'], process.env, stdout));
+  console.log(`\n== at the same time: ${lanes.map((levels) => levels.join(', then ')).join('; ')}`);
+  const outputs = takeTurns(lanes.length, (data) => void process.stdout.write(data));
+  await Promise.all(
+    lanes.map(async (levels, index) => {
+      const output = outputs[index];
+      if (output === undefined) return;
+      for (const level of levels) {
+        if (!early.has(level)) await toolsBuilt;
+        await runLevel(level, output);
+      }
+      output.end();
+    }),
+  );
+  await toolsBuilt;
 }
 
-console.log(`\n== at the same time: ${LANES.map((levels) => levels.join(', then ')).join('; ')}`);
-const outputs = takeTurns(LANES.length, (data) => void process.stdout.write(data));
-await Promise.all(
-  LANES.map(async (levels, index) => {
-    const output = outputs[index];
-    if (output === undefined) return;
-    for (const level of levels) if (level !== 'e2e' || hasKubernetes) await runLevel(level, output);
-    output.end();
-  }),
-);
-
-const summaries = {
-  unit: summaryOf('unit'),
-  integration: summaryOf('integration'),
-  conformance: summaryOf('conformance'),
-  e2e: hasKubernetes
-    ? summaryOf('e2e')
-    : {
-        passed: 0,
-        failures: [],
-        skipped: [{ name: 'the level e2e', reason: 'Kubernetes could not be built; see above' }],
-      },
-};
-let passed = 0;
-let failed = 0;
-let skipped = 0;
-console.log('');
-for (const [level, summary] of Object.entries(summaries)) {
-  console.log(
-    `${level}: passed ${summary.passed}, failed ${summary.failures.length}, skipped ${summary.skipped.length}${
-      seconds[level] === undefined ? '' : ` (${seconds[level].toFixed(0)} s)`
-    }`,
-  );
-  for (const { name, error } of summary.failures) console.log(`  failed: ${name}: ${error}`);
-  for (const { name, reason } of summary.skipped) console.log(`  skipped: ${name}: ${reason}`);
-  passed += summary.passed;
-  failed += summary.failures.length;
-  skipped += summary.skipped.length;
-}
-const broken = Object.entries(codes).filter(([, code]) => code !== 0);
-for (const [level, code] of broken) console.log(`${level} ended with exit code ${code}`);
-const strict = process.env['CI'] === 'true' && skipped > 0;
-if (strict) console.log('in CI nothing may be skipped');
-console.log(`${passed} passed, ${failed} failed, ${skipped} skipped`);
-process.exitCode = broken.length > 0 || failed > 0 || strict ? 1 : 0;
+for (const [index, suite] of suites.entries()) await runSuite(names[index] ?? '', suite);
+const levels = suites.flatMap(({ lanes }) => lanes.flat());
+report(names.includes('test') ? ['unit', ...levels] : levels);

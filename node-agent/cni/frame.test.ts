@@ -19,7 +19,7 @@ it.each([
   ['another protocol', 'GET / HTTP/1.1\r\n\r\n'],
   ['another version', 'keelson-cni/2\0A=1\0\0'],
   ['an environment without end', 'keelson-cni/1\0A=1\0B=2'],
-])('%s is no request', (_, payload) => {
+])('%s is not a request', (_, payload) => {
   let error: unknown;
   try {
     decodeRequest(Buffer.from(payload));

@@ -49,7 +49,7 @@ it.each([
   ['CHECK of a changed pod', 'CHECK', healthy, { prevResult: {} }, { status: 1, code: 101 }],
   ['DEL', 'DEL', healthy, {}, { status: 0 }],
   [
-    'an error that is no fault',
+    'an error that is not a fault',
     'DEL',
     { ...healthy, detach: () => Promise.reject(new TypeError('x is undefined')) },
     {},

@@ -6,8 +6,8 @@ import { AgeFile } from '../storage/removal/orphan-ages.ts';
 import { OrphanCollector, type VolumeReferenceSource } from '../storage/removal/orphan-collector.ts';
 
 /**
- * Removes inline volumes of pods that were deleted while the agent was down: kubelet's directory has
- * no such pods. A pool that opens later may have such volumes too.
+ * Removes inline volumes of pods that were deleted while the agent was down: kubelet's directory
+ * has no such pods. A pool that opens later may have such volumes too.
  */
 export async function collectEphemerals(
   { kubeletDir }: Pick<AgentConfig, 'kubeletDir'>,

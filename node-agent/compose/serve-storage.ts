@@ -16,7 +16,9 @@ type StorageMember = Pick<
   'storageOpened' | 'storageChanged' | 'readinessChanged' | 'known' | 'confirm'
 >;
 
-/** Opens the pools, as many as possible, serves CSI and removes garbage, until the signal aborts. */
+/**
+ * Opens the pools, as many as possible, serves CSI and removes garbage, until the signal aborts.
+ */
 export async function runStorage(
   options: AgentOptions,
   deps: PartDeps & { readonly state: AgentState; readonly member: StorageMember | undefined },

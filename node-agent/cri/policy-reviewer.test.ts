@@ -6,7 +6,7 @@ import type { Reviewer } from './forwarder.ts';
 import { createPolicyReviewer } from './policy-reviewer.ts';
 
 /**
- * A container whose `linux` field is no message: it can be matched, but its resources cannot be
+ * A container whose `linux` field is not a message: it can be matched, but its resources cannot be
  * changed.
  */
 function unpatchable(namespace: string): Uint8Array {
@@ -52,7 +52,7 @@ test.each([
   expect(failures).toEqual(['CreateContainer']);
 });
 
-test('requests that nobody can read pass: the pod might be one that the node needs', () => {
+test('unreadable requests pass: the pod might be one that the node needs', () => {
   const { reviewer, failures } = reviewerWith('Fail');
   expect(reviewer.review('CreateContainer', undefined, 'it is compressed by zstd')).toEqual({
     kind: 'forward',

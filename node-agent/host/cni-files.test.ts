@@ -50,7 +50,7 @@ describe('the files of CNI on a host', () => {
     expect([await read('keelson-cni'), await read('loopback')]).toEqual(['release 2', 'release 2']);
   });
 
-  test("somebody else's loopback and configuration stay, when they come and when they go", async () => {
+  test('a foreign loopback binary and configuration stay, on installation and removal', async () => {
     await mkdir(directories.binDir, { recursive: true });
     await mkdir(directories.configDir, { recursive: true });
     await writeFile(join(directories.binDir, 'loopback'), 'theirs');

@@ -106,8 +106,8 @@ async function makeCurrent(home: string, version: string): Promise<void> {
 }
 
 /**
- * Returns the paths of the shared libraries that `node` and koffi load, the dynamic loader among them,
- * as the loader reports them.
+ * Returns the paths of the shared libraries that `node` and koffi load, the dynamic loader among
+ * them, as the loader reports them.
  */
 async function listLibraries(node: string, koffi: string): Promise<string[]> {
   const args = ['--input-type=module', '--eval', LIST_LIBRARIES, koffi];

@@ -87,7 +87,7 @@ test('memory is what does not move: no free pages, no sizes of which there are n
   expect(await readMemory(files)).toEqual({ total: '16Gi', hugePages: { '2Mi': 16 }, numaNodes: 2 });
 });
 
-test('disks are whole disks with a medium; what uses them is told as far as it is seen', async () => {
+test('disks are whole disks with a medium; their use is reported where it is visible', async () => {
   expect(await readDisks(files)).toEqual([
     { name: 'nvme0n1', type: 'nvme', rotational: false, size: '1Mi', model: 'Fast One' },
     { name: 'sda', type: 'hdd', rotational: true, size: '2Mi', model: 'Slow', inUse: true },

@@ -205,7 +205,7 @@ test('a source that fails keeps its last good part, across a restart too, and is
   );
 });
 
-test('an inventory that somebody deleted or changed is put right', async () => {
+test('a deleted or changed inventory is restored', async () => {
   const { client, clock, start, inventory } = await setup();
   await (await start()).serve();
   await client.delete(NODE_INVENTORIES, { name: 'n1' });

@@ -56,12 +56,12 @@ test.each<[string, LocalVolume, Partial<Observed>, object]>([
     { step: 'report', phase: 'Pending' },
   ],
   [
-    'a source that nobody has is a failure',
+    'a source that does not exist is a failure',
     volume(),
     { source: 'missing' },
     { step: 'report', phase: 'Failed' },
   ],
-  ['what is there is adopted', volume(), { copy }, { step: 'report-ready', copy }],
+  ['an existing volume is adopted', volume(), { copy }, { step: 'report-ready', copy }],
   [
     'a larger spec grows it',
     volume({ spec: { size: '2Gi' } }),
@@ -88,7 +88,7 @@ test.each<[string, LocalVolume, Partial<Observed>, object]>([
     { step: 'report', phase: 'Failed', fault: { kind: 'conflict' } },
   ],
   [
-    'a restored volume is known again when its source is gone',
+    'a restored volume is recognised after its source was deleted',
     volume({ spec: { source: { snapshotName: 'snap-0' } } }),
     { copy: { ...copy, source: { kind: 'snapshot', id: 'snap-1' } }, source: 'missing' },
     { step: 'report-ready' },

@@ -104,14 +104,14 @@ test('an agent that died after making the volume finds it by its name', async ()
   expect(storage.volumes.list()).toHaveLength(1);
 });
 
-test('what was made for an intent that was given up meanwhile is removed again', async () => {
+test('a volume created for a LocalVolume that was released meanwhile is removed again', async () => {
   const { client, clock, storage, start } = await setup();
-  const gone = new Fault('not-found', 'it was given up');
+  const notFound = new Fault('not-found', 'it was released');
   await client.create(LOCAL_VOLUMES, {
     metadata: { name: 'pvc-1', finalizers: [DATA_FINALIZER] },
     spec: { nodeName: 'n1', poolName: 'default', type: 'Volume', size: '1Gi', volumeMode: 'Filesystem' },
   });
-  client.failures.push({ verb: 'patch', error: gone });
+  client.failures.push({ verb: 'patch', error: notFound });
   await start();
   await clock.advance(10);
   expect(client.failures).toEqual([]);
@@ -191,7 +191,7 @@ test('what waits for its source goes on as soon as that is there', async () => {
   expect((await read(client, 'restored')).status?.phase).toBe('Ready');
 });
 
-test('the data is gone before the object is', async () => {
+test('the data is deleted before the object is', async () => {
   const { client, clock, pool, start } = await setup();
   await start();
   await create(client, 'pvc-1');
@@ -236,7 +236,7 @@ test('a volume that a pod still has is kept, and says by whom', async () => {
   await expect(read(client, 'pvc-1')).rejects.toMatchObject({ kind: 'not-found' });
 });
 
-test('a volume that has vanished is reported lost and not made anew', async () => {
+test('a volume that has vanished is reported lost and not re-created', async () => {
   const { client, clock, storage, start } = await setup();
   await start();
   await create(client, 'pvc-1');

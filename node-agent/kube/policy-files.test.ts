@@ -67,7 +67,7 @@ test.each([
     'a link that was not renamed yet',
     async (home: string) => await symlink('set-1', join(home, 'current.new')),
   ],
-])('what a crash leaves is no hindrance: %s', async (_, leave) => {
+])('leftovers of a crash do no harm: %s', async (_, leave) => {
   await set({ 'a.yaml': 'A' });
   await leave(join(stateDir, 'policies'));
   expect(await present()).toEqual({ 'a.yaml': 'A' });

@@ -99,7 +99,7 @@ test('without an answer of the API server, nothing is written, and so what was t
   expect(await policies.inForce()).toBeUndefined();
 });
 
-test('what others write into the status is no other policy', async () => {
+test('a change of the status does not change the policy', async () => {
   await create('a');
   await start();
   await client.patch(
@@ -112,7 +112,7 @@ test('what others write into the status is no other policy', async () => {
   expect([sets.length, changes]).toEqual([1, 1]);
 });
 
-test('a policy that the proxy refuses is told of with its reason', async () => {
+test('a policy that the proxy refuses is reported with its reason', async () => {
   proxy?.refuses.add('a.yaml');
   const { metadata } = await create('a');
   await start();

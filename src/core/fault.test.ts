@@ -29,7 +29,7 @@ test('a fault stays the same fault, and isFault tells its kind', () => {
   expect(isFault(new Error('x'))).toBe(false);
 });
 
-test('aborts and timeouts are told apart', () => {
+test('aborts and timeouts are distinguished', () => {
   expect(Fault.from(new DOMException('x', 'AbortError')).kind).toBe('cancelled');
   expect(Fault.from(new DOMException('x', 'TimeoutError')).kind).toBe('timeout');
 });

@@ -57,7 +57,7 @@ describe('decoded messages', () => {
     expect([hex(node), hex(controller)]).toEqual(['0a040a020804', '0a040a02080b']);
   });
 
-  it('keep environment values that are no UTF-8', () => {
+  it('keep environment values that are not UTF-8', () => {
     const { requestSerialize, requestDeserialize } = RuntimeService.service.CreateContainer;
     const value = Buffer.from([0xff, 0x00, 0xfe]);
     const bytes = requestSerialize({ config: { envs: [{ key: 'RAW', value }] } });

@@ -76,7 +76,7 @@ describe('a log line with a whole request', () => {
     expect(lines[0]).toMatch(/\[redacted\]|\[7 bytes\]/);
   });
 
-  it('still shows what is no secret', () => {
+  it('still shows what is not secret', () => {
     const lines: string[] = [];
     const logger = createLogger({ level: 'trace', name: 'test' }, { write: (line) => lines.push(line) });
     logger.info({ request: requests.CreateVolume }, 'rpc received');

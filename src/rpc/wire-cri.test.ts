@@ -61,7 +61,7 @@ test('what policies match on is read from both requests, as the generated codec 
   } satisfies CallFacts);
 });
 
-test('a patched container reads as meant by the generated codec, values that are no UTF-8 unharmed', () => {
+test('a patched container reads as meant by the generated codec, values that are not UTF-8 unharmed', () => {
   const { encode, decode } = codec('CreateContainer');
   const request = encode({ pod_sandbox_id: 's', config: container, sandbox_config: sandbox });
   expect(decode(patchRequest('CreateContainer', request, mutation))).toMatchObject({

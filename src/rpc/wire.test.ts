@@ -111,7 +111,7 @@ test('whatever surrounds and fills an edited field stays byte for byte, in rando
     const some = (): Uint8Array =>
       Buffer.concat(Array.from({ length: random(5) }, () => unknownField(random)));
     const [a, b, c, d, e, f] = [some(), some(), some(), some(), some(), some()] as const;
-    // Values that are no UTF-8, and an entry with a field of its own that nobody knows.
+    // Values that are not UTF-8, and an entry with an unknown field.
     const kept = encodeLen(6, entryOf(Buffer.from('KEEP'), randomBytes(random, random(50))));
     const build = (entry: Uint8Array, added: Uint8Array): Uint8Array =>
       Buffer.concat([a, encodeLen(2, Buffer.concat([c, kept, d, encodeLen(6, entry), kept, e, added])), b]);

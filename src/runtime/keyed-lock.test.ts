@@ -36,14 +36,14 @@ test('releasing twice does not free a later holder', async () => {
   expect(lock.tryAcquire('a')).toBeUndefined();
 });
 
-test('a waiter that gives up is skipped and its turn goes to the next', async () => {
+test('a waiter that is cancelled is skipped and its turn goes to the next', async () => {
   const lock = new KeyedLock();
   const first = await lock.acquire('a');
   const abort = new AbortController();
   const given = lock.acquire('a', { signal: abort.signal });
   const third = lock.acquire('a');
-  abort.abort(new Error('gave up'));
-  await expect(given).rejects.toThrow('gave up');
+  abort.abort(new Error('cancelled'));
+  await expect(given).rejects.toThrow('cancelled');
   first[Symbol.dispose]();
   using _third = await third;
 });
@@ -53,9 +53,9 @@ test('a turn that comes in the same tick as the abort is passed on, not lost', a
   const first = await lock.acquire('a');
   const abort = new AbortController();
   const given = lock.acquire('a', { signal: abort.signal });
-  abort.abort(new Error('gave up'));
+  abort.abort(new Error('cancelled'));
   first[Symbol.dispose]();
-  await expect(given).rejects.toThrow('gave up');
+  await expect(given).rejects.toThrow('cancelled');
   await settle();
   expect(lock.tryAcquire('a')).toBeDefined();
 });

@@ -26,7 +26,7 @@ test('retry ends with the last error when its attempts are used up', async () =>
   expect(calls).toBe(3);
 });
 
-test('retry gives up at once on an error that is not worth it', async () => {
+test('retry stops at once on an error that is not worth it', async () => {
   await expect(
     retry(() => Promise.reject(new Error('final')), { baseMs: 1, maxMs: 1, shouldRetry: () => false }),
   ).rejects.toThrow('final');

@@ -29,7 +29,7 @@ test('one run serves all who ask before it begins, and the next all who ask whil
   expect(await Promise.all(second)).toEqual([2, 2]);
 });
 
-test('a run that fails is the failure of those who asked for it, and of nobody else', async () => {
+test('a failed run fails for its own callers only', async () => {
   const { shared, ends } = setUp();
   const first = shared.run();
   await settle();

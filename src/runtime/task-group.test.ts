@@ -21,7 +21,7 @@ test('the first failure stops every other task and is what wait reports', async 
   expect(stopped).toBe(true);
 });
 
-test('a stop that tasks answer by their abort reason is no failure', async () => {
+test('a stop that tasks answer by their abort reason is not a failure', async () => {
   const group = new TaskGroup({ logger: silentLogger });
   group.run('a', untilAbort);
   group.run('b', untilAbort);

@@ -31,7 +31,8 @@ test('goes on together with a parent that stopped because it did', async () => {
     async () => Number(await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8')) || undefined,
     { timeoutMs: 5_000 },
   );
-  // Until it has begun its program, a shell that made it by vfork(2) waits for that, and cannot be stopped.
+  // Until it has begun its program, a shell that made it by vfork(2) waits for that, and cannot be
+  // stopped.
   const begins = async (): Promise<true | undefined> =>
     (await readFile(`/proc/${child}/comm`, 'utf8')) === 'sleep\n' ? true : undefined;
   await waitFor('its program', begins, { timeoutMs: 5_000 });

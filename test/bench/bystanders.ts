@@ -9,8 +9,9 @@ const CALM_MS = 100;
 const CATCH_UP_MS = 120_000;
 
 /**
- * Stops the processes until the result is disposed, and then waits until they have caught up with what they missed. Every provisioner
- * follows all claims and volumes of its cluster, also those of another one; and who is measured is not to pay for that, as nobody runs two.
+ * Stops the processes until the result is disposed, and then waits until they have caught up. Every
+ * provisioner follows all claims and volumes of its cluster, also those of another one; the
+ * measured one must not pay for that, as users do not run two.
  */
 export function pauseProcesses(pids: readonly number[]): AsyncDisposable {
   // nsenter(1) stops itself when its child does, and does not go on with it.

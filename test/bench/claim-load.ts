@@ -25,7 +25,10 @@ export interface ClaimLoadOptions {
 /** Creations and deletions of this load that are under way at the same time. */
 const PARALLEL = 32;
 
-/** Claims of one class that are made all at once, and how far they have come. Disposing ends its watches. */
+/**
+ * Claims of one class that are made all at once, and how far they have come. Disposing ends its
+ * watches.
+ */
 export class ClaimLoad implements AsyncDisposable {
   readonly #options: Required<Omit<ClaimLoadOptions, 'annotations' | 'signal'>> &
     Pick<ClaimLoadOptions, 'annotations' | 'signal'>;
@@ -74,7 +77,9 @@ export class ClaimLoad implements AsyncDisposable {
     return performance.now() - startedMs;
   }
 
-  /** Milliseconds from the first deletion until the last claim and its PersistentVolume are gone. */
+  /**
+   * Milliseconds from the first deletion until the last claim and its PersistentVolume are deleted.
+   */
   async remove(): Promise<number> {
     const { namespace, count } = this.#options;
     // Not before: what measures is not to cost what is measured.
@@ -84,7 +89,7 @@ export class ClaimLoad implements AsyncDisposable {
     await inParallel(count, async (index) => {
       await this.#client.delete(PERSISTENT_VOLUME_CLAIMS, { namespace, name: nameOf(index) });
     });
-    await this.#until('are gone', () => this.#claims.store.size === 0 && this.#ownVolumes === 0);
+    await this.#until('are deleted', () => this.#claims.store.size === 0 && this.#ownVolumes === 0);
     return performance.now() - startedMs;
   }
 

@@ -27,7 +27,9 @@ export interface ClusterLab extends AsyncDisposable {
   /** Classes of Keelson by their binding mode. */
   readonly classes: { readonly immediate: string; readonly waiting: string };
   readonly image: string;
-  /** Process ids of Keelson's agents and controller by name; undefined where they are out of reach. */
+  /**
+   * Process ids of Keelson's agents and controller by name; undefined where they are out of reach.
+   */
   processes(): Promise<ReadonlyMap<string, number> | undefined>;
   /** Requests of all of these so far; undefined where they are out of reach. */
   requests(): Promise<RequestCounts | undefined>;

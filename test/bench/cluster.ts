@@ -1,6 +1,7 @@
 /**
- * Claims and pods on a real cluster: ours, the floor that no provisioner can go below, and any other provisioner's class (PEER_CLASS), in
- * turn. `node test/bench/cluster.ts` prints the figures; ratios of one run count, never bare times.
+ * Claims and pods on a real cluster: ours, the floor that no provisioner can go below, and any
+ * other provisioner's class (PEER_CLASS), in turn. `node test/bench/cluster.ts` prints the figures;
+ * ratios of one run count, never bare times.
  */
 import { Fault, isFault } from '../../src/core/fault.ts';
 import { NODE_INVENTORIES } from '../../src/api/node-inventory.ts';
@@ -51,7 +52,10 @@ export interface ClusterBenchResult {
   readonly description: string;
   readonly peerClass: string | undefined;
   readonly rows: readonly ClaimRow[];
-  /** Of Keelson's processes for one claim from its creation to its end; undefined where they are out of reach. */
+  /**
+   * Of Keelson's processes for one claim from its creation to its end; undefined where they are out
+   * of reach.
+   */
   readonly ownRequests: RequestCounts | undefined;
   /** p50 by class; without a class: no volume. */
   readonly podMs: ReadonlyMap<string | undefined, number>;
@@ -115,7 +119,7 @@ export async function benchCluster({
           ...(who === peerClass ? [] : peerProcesses.values()),
         ]);
         await using place = await useNamespace(lab, `bench-${claims}-${round}-${index}`);
-        // In its own turn alone: nobody else is to pay for its watches.
+        // Runs in its own turn only: the others must not pay for its watches.
         await using _floor = who === 'floor' ? startFloor(client) : undefined;
         const volumes = await countVolumes(lab);
         await catchUp(lab, { namespace: place.name, className });
@@ -123,7 +127,7 @@ export async function benchCluster({
         const asked = who === 'keelson' ? await lab.requests() : undefined;
         const run = await runLoad(lab, { namespace: place.name, className, count: claims });
         report(
-          `${claims} claims, ${who}: Bound after ${seconds(run.boundMs)} s, gone after ${seconds(run.goneMs)} s`,
+          `${claims} claims, ${who}: Bound after ${seconds(run.boundMs)} s, deleted after ${seconds(run.goneMs)} s`,
         );
         runs[index]?.push(run);
         if (who !== 'keelson') continue;
@@ -184,7 +188,10 @@ function startFloor(client: ClusterLab['client']): AsyncDisposable {
   };
 }
 
-/** Those of Keelson that follow claims and volumes of others too; its agents know of none but their own. */
+/**
+ * Those of Keelson that follow claims and volumes of others too; its agents know of none but their
+ * own.
+ */
 async function controllers(lab: ClusterLab): Promise<readonly number[]> {
   const processes = await lab.processes();
   return [...(processes ?? [])].filter(([name]) => name.startsWith('controller')).map(([, pid]) => pid);
@@ -205,8 +212,9 @@ async function runLoad(
 }
 
 /**
- * One claim that does not count, from its creation to its end. Who stood still is calm before the next turn begins, but so is one whose
- * connections are silent until the sender of what did not fit tries again: it has a claim Bound when it has read what it missed.
+ * One claim that does not count, from its creation to its deletion. A stopped process is idle
+ * before the next turn begins, but so is one whose connections stay silent until the sender
+ * retries: it has a claim Bound when it has read what it missed.
  */
 async function catchUp(
   { client }: ClusterLab,
@@ -244,9 +252,9 @@ export function formatClusterBench(result: ClusterBenchResult): string {
       'claims at once',
       'rounds',
       'Bound s',
-      'gone s',
+      'deleted s',
       'requests each',
-      ...others.flatMap((who) => [`Bound/${who}`, `gone/${who}`]),
+      ...others.flatMap((who) => [`Bound/${who}`, `deleted/${who}`]),
     ],
     ...rows.map((row) => [
       `${row.claims} ${row.who}`,
@@ -283,7 +291,10 @@ export function formatClusterBench(result: ClusterBenchResult): string {
   ].join('\n');
 }
 
-/** A controller serves the cluster and an agent its node: together they stand for a peer on one node. */
+/**
+ * A controller serves the cluster and an agent its node: together they stand for a peer on one
+ * node.
+ */
 function memoryLines({ memory, peerMemory }: ClusterBenchResult): readonly string[] {
   const line = ({ name, before, after }: ProcessMemory): string =>
     `  ${name}: ${before.pssMib.toFixed(0)} (${before.rssMib.toFixed(0)}) and ${after.pssMib.toFixed(0)} (${after.rssMib.toFixed(0)}) MiB`;
@@ -344,7 +355,10 @@ async function countVolumes({ client }: ClusterLab): Promise<number> {
   return inventories.reduce((sum, { status }) => sum + (status?.storage?.volumes ?? 0), objects);
 }
 
-/** PersistentVolumes go last: with them nothing of the load may be there any more, in the API or on disk. */
+/**
+ * PersistentVolumes go last: with them nothing of the load may be there any more, in the API or on
+ * disk.
+ */
 async function untilNothingIsLeft(lab: ClusterLab, before: number): Promise<void> {
   const isSettled = async (): Promise<true | undefined> => {
     const left = (await countVolumes(lab)) - before;

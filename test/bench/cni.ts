@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { NetworkLab, runPlugin } from '../integration/network-lab.ts';
+import { NetworkLab, runPlugin } from '../integration/network/network-lab.ts';
 import { median } from './quantile.ts';
 
 /** Debian's containernetworking-plugins. */
@@ -28,8 +28,9 @@ export interface CniBenchResult {
 }
 
 /**
- * Times ADD and DEL through our exec binary and through the reference bridge + host-local plugins, in turn, on one IPv4 pod with
- * masquerading each, in namespaces of their own. Undefined when the reference plugins are not installed.
+ * Times ADD and DEL through our exec binary and through the reference bridge + host-local plugins,
+ * in turn, on one IPv4 pod with masquerading each, in namespaces of their own. Undefined when the
+ * reference plugins are not installed.
  */
 export async function benchCni({ rounds = 40 }: CniBenchOptions = {}): Promise<CniBenchResult | undefined> {
   if (!existsSync(join(REFERENCE, 'bridge'))) return undefined;
@@ -40,7 +41,8 @@ export async function benchCni({ rounds = 40 }: CniBenchOptions = {}): Promise<C
     ADD: { keelson: [], bridge: [] },
     DEL: { keelson: [], bridge: [] },
   };
-  // Namespaces are made before and removed after: their removal goes on in the kernel and holds the lock that ADD and DEL need.
+  // Namespaces are made before and removed after: their removal goes on in the kernel and holds the
+  // lock that ADD and DEL need.
   const names = Array.from({ length: rounds + WARM_UP }, (_, i) => [`keelson-bench${i}`, `bridge-bench${i}`]);
   const pods = new Map(names.flat().map((name) => [name, lab.addPod(name)]));
   for (let round = -WARM_UP; round < rounds; round += 1) {
@@ -95,7 +97,8 @@ function referenceBridge(
   });
   const enter = join(lab.directory, 'bridge-in-node');
   execFileSync('cc', ['-O2', '-o', enter, '-x', 'c', '-'], {
-    // Enters the namespace and becomes the plugin: no shell, no second process, so the comparison is fair.
+    // Enters the namespace and becomes the plugin: no shell, no second process, so the comparison
+    // is fair.
     input: `#define _GNU_SOURCE
 #include <fcntl.h>
 #include <sched.h>

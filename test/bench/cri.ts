@@ -1,6 +1,7 @@
 /**
- * What the CRI proxy adds to a call: Version and ListContainers on a real containerd, directly and through a proxy process in turn.
- * `node test/bench/cri.ts` prints the figures; ratios and differences of one run count, never bare times.
+ * What the CRI proxy adds to a call: Version and ListContainers on a real containerd, directly and
+ * through a proxy process in turn. `node test/bench/cri.ts` prints the figures; ratios and
+ * differences of one run count, never bare times.
  */
 import type { ClientHttp2Session } from 'node:http2';
 import { join } from 'node:path';

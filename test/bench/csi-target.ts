@@ -30,7 +30,7 @@ export class CsiTarget implements AsyncDisposable {
     this.#stages = stages;
   }
 
-  /** Rejects when nobody answers on the socket. */
+  /** Rejects when the socket has no listener. */
   static async open(options: CsiTargetOptions): Promise<CsiTarget> {
     const client = connectRpc(options.socket);
     try {
@@ -109,7 +109,10 @@ export class CsiTarget implements AsyncDisposable {
     );
   }
 
-  /** Writes a file of so many bytes that nothing can compress, and sees it on disk; resolves to its digest. */
+  /**
+   * Writes a file of so many bytes that nothing can compress, and sees it on disk; resolves to its
+   * digest.
+   */
   async fill(id: string, dataMib: number): Promise<string> {
     return await this.#published(id, async (target) => {
       const hash = createHash('sha256');

@@ -11,7 +11,10 @@ Written by \`make bench ARGS=--record\`, or part by part (\`make bench ARGS="sca
 the ratios count, the times are the machine's.
 `;
 
-/** The page with these sections in place of those of the same title; others stay as they are, new ones come last. */
+/**
+ * The page with these sections in place of those of the same title; others stay as they are, new
+ * ones come last.
+ */
 export function updateDocument(page: string, sections: readonly Section[], machine: string): string {
   const [, ...old] = page.split(/^## /m);
   const texts = new Map(old.map((text) => [text.slice(0, text.indexOf('\n')), text.trimEnd()]));

@@ -15,8 +15,9 @@ export const FLOOR = 'floor.bench.keelson.dev';
 const WORKERS = 32;
 
 /**
- * The least that anybody can do: one write a claim, one a deletion, and no volume behind it. What claims take with it is the time of
- * Kubernetes' own volume controller and API server, which no provisioner can go below.
+ * The least that anybody can do: one write a claim, one a deletion, and no volume behind it. What
+ * claims take with it is the time of Kubernetes' own volume controller and API server, which no
+ * provisioner can go below.
  */
 export async function runFloorProvisioner(client: KubeClient, signal: AbortSignal): Promise<void> {
   const deps = { client, logger: silentLogger };

@@ -10,7 +10,8 @@ import { type Section, updateDocument } from './document.ts';
 import { benchScale, formatScaleBench } from './scale.ts';
 import { benchStorage, formatStorageBench } from './storage.ts';
 
-// Ours and a peer in turn, in the same run: the ratios are what counts, the times are this machine's.
+// Ours and a peer in turn, in the same run: the ratios are what counts, the times are this
+// machine's.
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
@@ -49,9 +50,9 @@ driver on this machine, which then does the same in turn.`,
   },
   cluster: {
     title: 'Claims and pods on a cluster',
-    intro: `Claims of an Immediate class, all made at once, until the last is Bound; then all deleted at once, until the last PersistentVolume is gone
+    intro: `Claims of an Immediate class, all made at once, until the last is Bound; then all deleted at once, until the last PersistentVolume is deleted
 and no LocalVolume and no volume on disk is left. The floor is a provisioner that makes no volumes at all, with one write a claim: what
-that takes is the time of Kubernetes' own controllers, of which nobody can be faster. Pods are made with a claim of a class that waits for
+that takes is the time of Kubernetes' own controllers, which no provisioner can beat. Pods are made with a claim of a class that waits for
 them: kube-scheduler looks once a second whether such a claim is Bound, so a second of what a volume adds is its own. Without \`BENCH_KUBECONFIG\` (a cluster with Keelson) this makes a cluster of two nodes of its own; \`PEER_CLASS\` names a class of
 another provisioner in that cluster, which then does the same in turn, and \`PEER_PROCESSES\` its processes on one node. Each has the cluster
 for itself: a controller follows all claims and volumes, also those of another one, so those of the others are stopped meanwhile, and each turn
@@ -79,7 +80,8 @@ const machine =
   `Linux ${release()}, Node ${process.version}, ${new Date().toISOString().slice(0, 10)}`;
 console.log(`${machine}\n`);
 
-// A signal alone would end the process without what it does at its exit: processes that stand still meanwhile go on then.
+// A signal alone would end the process without what it does at its exit: processes that stand still
+// meanwhile go on then.
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   process.once(signal, () => process.exit(128 + constants.signals[signal]));
 }

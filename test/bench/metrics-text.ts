@@ -22,7 +22,10 @@ export function parseMetrics(text: string): readonly MetricSample[] {
   });
 }
 
-/** Requests by `VERB resource`, of `keelson_kube_requests_total` or, from an API server, `apiserver_request_total`. */
+/**
+ * Requests by `VERB resource`, of `keelson_kube_requests_total` or, from an API server,
+ * `apiserver_request_total`.
+ */
 export type RequestCounts = ReadonlyMap<string, number>;
 
 const STREAMS = new Set(['watch', 'WATCH', 'CONNECT']);

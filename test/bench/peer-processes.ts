@@ -1,6 +1,9 @@
 import { Fault } from '../../src/core/fault.ts';
 
-/** Reads PEER_PROCESSES, `NAME=PID,NAME=PID`: what a peer needs on one node for what it does there. Throws `invalid`. */
+/**
+ * Reads PEER_PROCESSES, `NAME=PID,NAME=PID`: what a peer needs on one node for what it does there.
+ * Throws `invalid`.
+ */
 export function parsePeerProcesses(text: string): ReadonlyMap<string, number> {
   const found = new Map<string, number>();
   for (const part of text.split(',').map((piece) => piece.trim())) {

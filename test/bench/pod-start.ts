@@ -15,7 +15,10 @@ export interface PodStartOptions {
 
 const STARTS_WITHIN_MS = 120_000;
 
-/** Milliseconds from the creation of a pod (and of its claim before it) until its container runs, by class. The first round warms up. */
+/**
+ * Milliseconds from the creation of a pod (and of its claim before it) until its container runs, by
+ * class. The first round warms up.
+ */
 export async function benchPodStart(
   { namespace, image, rounds, classes }: PodStartOptions,
   client: KubeClient,
@@ -36,7 +39,7 @@ export async function benchPodStart(
         if (round >= 0) times.get(className)?.push(performance.now() - startedMs);
         await client.delete(PODS, { namespace, name }, { gracePeriodSeconds: 0 });
         if (className !== undefined) await client.delete(PERSISTENT_VOLUME_CLAIMS, { namespace, name });
-        await until(pods, `pod ${name} is gone`, () => pods.store.size === 0);
+        await until(pods, `pod ${name} is deleted`, () => pods.store.size === 0);
       }
     }
   } finally {
@@ -95,7 +98,7 @@ function isRunning(pods: Informer<Pod>, name: string): boolean {
 
 async function until(pods: Informer<Pod>, what: string, isTrue: () => boolean): Promise<void> {
   const reached = Promise.withResolvers<undefined>();
-  // Called for what is there already, too.
+  // Called for existing ones, too.
   using _subscription = pods.subscribe(() => {
     if (isTrue()) reached.resolve(undefined);
   });

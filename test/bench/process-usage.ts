@@ -7,7 +7,10 @@ export interface ProcessUsage {
   readonly cpuMs: number;
   readonly rssMib: number;
   readonly peakRssMib: number;
-  /** Memory shared with other processes is divided among them: the figures of several processes can be added. */
+  /**
+   * Memory shared with other processes is divided among them: the figures of several processes can
+   * be added.
+   */
   readonly pssMib: number;
 }
 
@@ -30,7 +33,10 @@ export async function readUsage(pid: number): Promise<ProcessUsage> {
   };
 }
 
-/** Processes whose command line holds all of `words`, whole or as the name of a file. Rejects with `not-found` when there is none. */
+/**
+ * Processes whose command line holds all of `words`, whole or as the name of a file. Rejects with
+ * `not-found` when there is none.
+ */
 export async function findProcesses(words: readonly string[]): Promise<readonly number[]> {
   const found = (await listProcesses()).filter(({ args }) =>
     words.every((word) => args.some((arg) => arg === word || arg.endsWith(`/${word}`))),

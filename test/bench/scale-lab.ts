@@ -8,27 +8,33 @@ import { STORAGE_CLASSES } from '../../src/kube/built-in.ts';
 import type { HttpKubeClient } from '../../src/kube/http-client.ts';
 import { type ManagedProcess, startProcess } from '../../src/runtime/child-process.ts';
 import { waitFor } from '../cluster/wait.ts';
-import { startApiServer } from '../integration/kube-api-server.ts';
-import { installCrds } from '../integration/kube-manifests.ts';
+import { startApiServer } from '../integration/apiserver/kube-api-server.ts';
+import { installCrds } from '../integration/apiserver/kube-manifests.ts';
 import { ensureTool } from '../tools/build-tool.ts';
 import { FLOOR } from './floor-provisioner.ts';
 import { fetchMetrics, type MetricSample } from './metrics-text.ts';
 import { findProcesses } from './process-usage.ts';
 import { fetchServerMetrics } from './server-metrics.ts';
 
-/** What of Kubernetes binds and deletes; nobody runs pods here. */
+/** The parts of Kubernetes that bind and delete; no pods run here. */
 const CONTROLLERS = [
   'persistentvolume-binder-controller',
   'persistentvolume-protection-controller',
   'persistentvolumeclaim-protection-controller',
   'garbage-collector-controller',
 ];
-/** What Kubernetes' controllers may ask of the API server each second: so much that it does not bound them. */
+/**
+ * What Kubernetes' controllers may ask of the API server each second: so much that it does not
+ * bound them.
+ */
 export const KUBERNETES_QPS = 2_000;
 
 export const CLASSES = { immediate: 'at-once', waiting: 'local', floor: FLOOR } as const;
 
-/** An API server, Kubernetes' volume controllers, and `keelson controller` as a process. Disposing it leaves nothing. */
+/**
+ * An API server, Kubernetes' volume controllers, and `keelson controller` as a process. Disposing
+ * it leaves nothing.
+ */
 export interface ScaleLab extends AsyncDisposable {
   readonly client: HttpKubeClient;
   /** Process ids by name. */

@@ -1,6 +1,7 @@
 /**
- * A cluster of many nodes, simulated but for what is measured: a real API server, Kubernetes' own volume controllers, and the controller
- * as a process; the agents are played by this process. `node test/bench/scale.ts [NODES] [CLAIMS] [IDLE_MS] [CONTROLLER_FLAG...]` prints the figures.
+ * A cluster of many nodes, simulated but for what is measured: a real API server, Kubernetes' own
+ * volume controllers, and the controller as a process; the agents are played by this process. `node
+ * test/bench/scale.ts [NODES] [CLAIMS] [IDLE_MS] [CONTROLLER_FLAG...]` prints the figures.
  */
 import { LOCAL_VOLUMES } from '../../src/api/local-volume.ts';
 import { Fault } from '../../src/core/fault.ts';
@@ -102,7 +103,7 @@ export async function benchScale({
       );
       phases.push(await measure(lab, `${name}: Bound`, claims, () => run.bind()));
       await untilQuiet(lab);
-      phases.push(await measure(lab, `${name}: gone`, claims, () => run.remove()));
+      phases.push(await measure(lab, `${name}: deleted`, claims, () => run.remove()));
       await untilQuiet(lab);
       const left = (await listAll(lab.client, LOCAL_VOLUMES)).length + simulated.volumes;
       if (left > 0) throw new Fault('bug', `${left} LocalVolumes or volumes on nodes are left of ${name}`);
@@ -190,7 +191,10 @@ async function snapshot(lab: ScaleLab): Promise<{
   };
 }
 
-/** Waits until the controller has written nothing for a second: what a load leaves behind is no part of the next one. */
+/**
+ * Waits until the controller has written nothing for a second: the aftermath of a load must not
+ * count for the next one.
+ */
 async function untilQuiet(lab: ScaleLab): Promise<void> {
   const isQuiet = async (): Promise<true | undefined> =>
     (await countWrites(lab, 1_000)) === 0 ? true : undefined;

@@ -36,8 +36,9 @@ interface SimulatedNode {
 }
 
 /**
- * Agents of many nodes in this one process: each writes what a real one would, in the same words and at the same moments, and keeps its
- * volumes in a map. One watch brings what each would watch for itself.
+ * Agents of many nodes in this one process: each writes what a real one would, in the same words
+ * and at the same moments, and keeps its volumes in a map. One watch brings what each would watch
+ * for itself.
  */
 export class SimulatedNodes {
   readonly #options: SimulatedNodesOptions;
@@ -75,7 +76,7 @@ export class SimulatedNodes {
       const { name } = node;
       const labels = { [TOPOLOGY_KEY]: name, 'kubernetes.io/hostname': name };
       await this.#client.create(NODES, { metadata: { name, labels } });
-      // As when its kubelet is ready: a new Node is given a taint that says that it is not.
+      // As when its kubelet is ready: a new Node gets the not-ready taint.
       await this.#client.patch(NODES, { name }, { merge: { spec: { taints: null } } });
       await this.#client.patch(
         NODE_INVENTORIES,

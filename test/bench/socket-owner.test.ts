@@ -7,7 +7,7 @@ ffff9c0b: 00000002 00000000 00010000 0001 01 41000 /run/driver/csi.sock
 ffff9c0c: 00000002 00000000 00010000 0001 01 42000 /run/other.sock
 `;
 
-test('the socket that listens is told from those that are connected to it', () => {
+test('the listening socket is distinguished from connected ones', () => {
   expect(parseListener(TABLE, '/run/driver/csi.sock')).toBe('41000');
   expect(parseListener(TABLE, '/run/driver')).toBeUndefined();
 });

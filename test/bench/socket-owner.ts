@@ -1,6 +1,9 @@
 import { readdir, readFile, readlink } from 'node:fs/promises';
 
-/** The process that listens on a unix socket of this network namespace; undefined when it cannot be seen from here. */
+/**
+ * The process that listens on a unix socket of this network namespace; undefined when it cannot be
+ * seen from here.
+ */
 export async function findSocketOwner(path: string): Promise<number | undefined> {
   const inode = parseListener(await readFile('/proc/net/unix', 'utf8'), path);
   if (inode === undefined) return undefined;
@@ -14,7 +17,10 @@ export async function findSocketOwner(path: string): Promise<number | undefined>
   return undefined;
 }
 
-/** The inode of the listening socket at `path`, of the text of /proc/net/unix (proc(5)): flag 10000 says that it accepts connections. */
+/**
+ * The inode of the listening socket at `path`, of the text of /proc/net/unix (proc(5)): flag 10000
+ * says that it accepts connections.
+ */
 export function parseListener(table: string, path: string): string | undefined {
   const line = table
     .split('\n')

@@ -1,13 +1,14 @@
 /**
- * Volumes and snapshots by CSI calls: ours, and any other driver whose socket is given (PEER_CSI), in the same run.
- * `node test/bench/storage.ts` prints the figures; ratios of one run count, never bare times.
+ * Volumes and snapshots by CSI calls: ours, and any other driver whose socket is given (PEER_CSI),
+ * in the same run. `node test/bench/storage.ts` prints the figures; ratios of one run count, never
+ * bare times.
  */
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Fault } from '../../src/core/fault.ts';
 import { runCommand } from '../../src/runtime/child-process.ts';
-import { startAgent } from '../integration/agent-process.ts';
+import { startAgent } from '../integration/host/agent-process.ts';
 import { ensureTool } from '../tools/build-tool.ts';
 import { CsiTarget, socketPath } from './csi-target.ts';
 import { type ProcessUsage, readUsage } from './process-usage.ts';
@@ -69,7 +70,8 @@ export async function benchStorage({
   await using cleanup = new AsyncDisposableStack();
   const directory = await mkdtemp(join(tmpdir(), 'keelson-bench-storage-'));
   cleanup.defer(() => rm(directory, { recursive: true, force: true }));
-  // Room for a volume with the most data, and its copy, in backends that share nothing between copies.
+  // Room for a volume with the most data, and its copy, in backends that share nothing between
+  // copies.
   const poolSize = `${Math.ceil((4 * Math.max(...dataMib)) / 1024) + 12}Gi`;
   const agent = cleanup.use(
     await startAgent({
@@ -167,7 +169,10 @@ async function allAtOnce(
   return { parallelCreateMs, parallelDeleteMs };
 }
 
-/** Medians of snapshot and restore of a volume with so much data; what was restored is compared once. */
+/**
+ * Medians of snapshot and restore of a volume with so much data; what was restored is compared
+ * once.
+ */
 async function copy(target: CsiTarget, dataMib: number, rounds: number): Promise<CopyRow> {
   const sizeMib = Math.ceil(dataMib * 1.1) + 64;
   const source = await target.createVolume(`bench-source-${dataMib}`, sizeMib);
@@ -192,7 +197,10 @@ async function copy(target: CsiTarget, dataMib: number, rounds: number): Promise
   return { dataMib, snapshotMs: median(snapshots), restoreMs: median(restores) };
 }
 
-/** csi-sanity with the same options for everybody. A driver that fails some is measured all the same, and the result says so. */
+/**
+ * csi-sanity with the same options for everybody. A driver that fails some is measured all the
+ * same, and the result says so.
+ */
 async function runSanity(
   { socket, parameters }: Contender,
   directory: string,

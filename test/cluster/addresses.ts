@@ -10,15 +10,21 @@ export interface ClusterAddresses {
   node(index: number): string;
 }
 
-/** Services and pods are known inside the cluster alone, so that every cluster may have the same ranges. */
+/**
+ * Services and pods are known inside the cluster alone, so that every cluster may have the same
+ * ranges.
+ */
 export const SERVICE_RANGE = '10.96.0.0/16';
 /** The Service `kubernetes` gets the first address of the range. */
 export const API_SERVICE_ADDRESS = '10.96.0.1';
-/** Where a name service would be, by convention. Nothing serves it until somebody installs one. */
+/** The conventional address of a DNS service. It serves nothing until one is installed. */
 export const DNS_SERVICE_ADDRESS = '10.96.0.10';
 export const POD_RANGE = '10.244.0.0/16';
 
-/** Networks in 198.18.0.0/15, which is set aside for benchmarks (RFC 2544), so that no other network should be there. */
+/**
+ * Networks in 198.18.0.0/15, which is set aside for benchmarks (RFC 2544), so that no other network
+ * should be there.
+ */
 const NETWORKS = 512;
 const FIRST_NODE = 10;
 export const MAX_NODES = 254 - FIRST_NODE;
@@ -33,7 +39,10 @@ export function clusterAddresses(prefix: string): ClusterAddresses {
   };
 }
 
-/** The prefix that is the cluster's by its directory, or the next one that `isTaken` does not know; undefined when all are. */
+/**
+ * The prefix that is the cluster's by its directory, or the next one that `isTaken` does not know;
+ * undefined when all are.
+ */
 export function choosePrefix(directory: string, isTaken: (prefix: string) => boolean): string | undefined {
   const start = createHash('sha256').update(directory).digest().readUInt16BE() % NETWORKS;
   for (let i = 0; i < NETWORKS; i += 1) {

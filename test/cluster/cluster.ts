@@ -35,7 +35,7 @@ export interface ClusterOptions {
 }
 
 export interface ClusterDeps {
-  /** Told of each step when it is done. */
+  /** Called for each step when it is done. */
   readonly report?: (text: string) => void;
 }
 
@@ -69,7 +69,10 @@ const NAME = /^[a-z0-9]([-a-z0-9]{0,30}[a-z0-9])?$/;
 /** What machines replace by their own; a cluster's directory must be seen by all of them. */
 const PRIVATE = ['/etc', '/opt', '/var', '/run', '/proc', '/sys', '/dev'];
 
-/** A real Kubernetes on this machine: a control plane and nodes, each in namespaces of its own. Every operation can be repeated. */
+/**
+ * A real Kubernetes on this machine: a control plane and nodes, each in namespaces of its own.
+ * Every operation can be repeated.
+ */
 export class Cluster {
   readonly name: string;
   readonly directory: string;
@@ -100,7 +103,10 @@ export class Cluster {
     this.#controlPlaneMachine = this.machine(CONTROL_PLANE);
   }
 
-  /** Brings all of it up and waits until every node that is not switched off is Ready. Goes on where an earlier run ended. */
+  /**
+   * Brings all of it up and waits until every node that is not switched off is Ready. Goes on where
+   * an earlier run ended.
+   */
   async up({ nodes, settings, signal }: UpOptions = {}): Promise<void> {
     const record = await ensureRecord(this.directory, { nodes, settings });
     const parts = await this.#prepare(record);
@@ -162,7 +168,9 @@ export class Cluster {
     this.#report(`${name}: removed`);
   }
 
-  /** A power cut of one node: every process on it is gone at once, its disk stays. `up` leaves it off. */
+  /**
+   * A power cut of one node: every process on it ends at once, its disk stays. `up` leaves it off.
+   */
   async stopNode(name: string): Promise<void> {
     await this.node(name);
     await this.#setOff(name, true);
@@ -259,8 +267,8 @@ export class Cluster {
   }
 
   /**
-   * Every machine knows the way to the pods of every node, as on a network whose nodes are all neighbours. Agents that are members of
-   * the cluster see to that themselves.
+   * Every machine has routes to the pods of every node, as on a network whose nodes are neighbours.
+   * Agents that are members of the cluster install them themselves.
    */
   async #ensureRoutes(signal?: AbortSignal): Promise<void> {
     const parts = await this.#load();

@@ -119,7 +119,7 @@ function parseChoice<T extends string>(flag: string, value: string, choices: rea
 
 function parseCount(what: string, value: string): number {
   if (!/^\d{1,6}$/.test(value))
-    throw new Fault('invalid', `${what} ${JSON.stringify(value)} is no whole number`);
+    throw new Fault('invalid', `${what} ${JSON.stringify(value)} is not a whole number`);
   return Number(value);
 }
 

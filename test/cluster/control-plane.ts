@@ -14,7 +14,10 @@ export interface ControlPlaneOptions {
   readonly tools: KubernetesTools;
   /** Requests a second that the controller manager may make. */
   readonly controllerQps: number;
-  /** Whether etcd waits for the disk. Without it a disk that is busy with something else does not hold up the cluster. */
+  /**
+   * Whether etcd waits for the disk. Without it a disk that is busy with something else does not
+   * hold up the cluster.
+   */
   readonly durable: boolean;
 }
 
@@ -35,7 +38,10 @@ export class ControlPlane {
     return `https://${this.#options.addresses.controlPlane}:${API_PORT}`;
   }
 
-  /** Makes the certificates, starts what does not run, and waits until all of it is ready. Idempotent. */
+  /**
+   * Makes the certificates, starts what does not run, and waits until all of it is ready.
+   * Idempotent.
+   */
   async ensure(signal?: AbortSignal): Promise<void> {
     await this.ensureApiServer(signal);
     const { machine } = this.#options;

@@ -13,7 +13,7 @@ export async function apiServerDown(cluster: Cluster, downMs: number, signal?: A
   }
 }
 
-/** Pulls a node's plug out of the network: its pods go on, and nobody can tell. */
+/** Unplugs a node from the network: its pods go on, unseen. */
 export async function cutLink(cluster: Cluster, name: string): Promise<void> {
   await setLink(cluster.machine('control-plane'), (await cluster.node(name)).address, 'down');
 }
@@ -23,7 +23,10 @@ export async function restoreLink(cluster: Cluster, name: string): Promise<void>
   await setLink(cluster.machine('control-plane'), (await cluster.node(name)).address, 'up');
 }
 
-/** Deletes the node from Kubernetes alone. A kubelet registers when it starts: `restartKubelet` brings the node back. */
+/**
+ * Deletes the node from Kubernetes alone. A kubelet registers when it starts: `restartKubelet`
+ * brings the node back.
+ */
 export async function deleteNode(cluster: Cluster, name: string): Promise<void> {
   await cluster.node(name);
   await (await cluster.kubectl()).run(['delete', 'node', name]);

@@ -24,7 +24,10 @@ export interface KeelsonControllerDeps {
   readonly kubectl: Kubectl;
 }
 
-/** What Keelson needs of the API server: its kinds, its CSIDriver, and a class of each binding mode. Idempotent. */
+/**
+ * What Keelson needs of the API server: its kinds, its CSIDriver, and a class of each binding mode.
+ * Idempotent.
+ */
 export async function installKinds(kubectl: Kubectl, signal?: AbortSignal): Promise<void> {
   const crds = ['--server-side', '--force-conflicts', '--filename', join(DEPLOY, 'crds')];
   await kubectl.run(['apply', ...crds], { signal });

@@ -58,7 +58,10 @@ interface AgentSet {
   };
 }
 
-/** What users get: agents and controllers as the pods of `deploy/`, with the rights that it gives them. */
+/**
+ * What users get: agents and controllers as the pods of `deploy/`, with the rights that it gives
+ * them.
+ */
 export class KeelsonPods implements KeelsonPrograms {
   readonly startupTaint = true;
   readonly routes = true;
@@ -95,18 +98,19 @@ export class KeelsonPods implements KeelsonPrograms {
     if (graceMs === 0 && found !== undefined) await endProcess(found.pid, { graceMs });
     // kubelet starts what was killed again at once, until its pod is no longer wanted.
     await this.#keepAway((names) => [...new Set([...names, name])]);
-    const gone = async (): Promise<true | undefined> => {
+    const deleted = async (): Promise<true | undefined> => {
       const pods = await this.#podNames(agentPodsOf(name));
       return pods.length === 0 && (await machine.findDaemon(process)) === undefined ? true : undefined;
     };
-    await waitFor(`${name} has no agent`, gone, { timeoutMs: GONE_WITHIN_MS, everyMs: 200 });
+    await waitFor(`${name} has no agent`, deleted, { timeoutMs: GONE_WITHIN_MS, everyMs: 200 });
   }
 
   async killAgent({ name, machine }: AgentNode): Promise<void> {
     const found = await machine.findDaemon(agentOf(name));
     if (found === undefined) throw new Fault('precondition', `${name} has no agent that could be killed`);
     await endProcess(found.pid, { graceMs: 0 });
-    // Of a pod that is killed again and again kubelet waits longer each time; a new pod starts at once.
+    // Of a pod that is killed again and again kubelet waits longer each time; a new pod starts at
+    // once.
     await this.#deps.kubectl.run(['delete', 'pods', ...agentPodsOf(name), ...AT_ONCE]);
     await untilAgentServes({ name, machine });
   }
@@ -123,17 +127,17 @@ export class KeelsonPods implements KeelsonPrograms {
       await Promise.all((await this.#controllers()).map(({ pid }) => endProcess(pid, { graceMs: 0 })));
     await kubectl.run(['scale', ...CONTROLLERS, '--replicas=0']);
     if (kill) await kubectl.run(['delete', 'pods', ...CONTROLLER_PODS, ...AT_ONCE]);
-    const gone = async (): Promise<true | undefined> =>
+    const deleted = async (): Promise<true | undefined> =>
       (await this.#podNames(CONTROLLER_PODS)).length === 0 && (await this.#controllers()).length === 0
         ? true
         : undefined;
-    await waitFor('no controller is left', gone, { timeoutMs: GONE_WITHIN_MS, everyMs: 200 });
+    await waitFor('no controller is left', deleted, { timeoutMs: GONE_WITHIN_MS, everyMs: 200 });
     if (kill) await this.#endLease();
   }
 
   async killController(): Promise<void> {
     const { kubectl } = this.#deps;
-    // What one before it left may still lead for a moment, in a pod that is gone.
+    // A predecessor may still hold the lease for a moment, in a deleted pod.
     const { leader, pid } = await waitFor('a controller leads', () => this.#leading(), {
       timeoutMs: LEADS_WITHIN_MS,
       everyMs: 200,
@@ -156,7 +160,10 @@ export class KeelsonPods implements KeelsonPrograms {
     return await this.#deps.kubectl.run(['logs', ...CONTROLLER_PODS, ...all]);
   }
 
-  /** Whoever was killed has not given it back, and others would wait for its end: that they do is for other tests to show. */
+  /**
+   * A killed leader has not released its lease, and others would wait for its expiry: other tests
+   * show that they do.
+   */
   async #endLease(): Promise<void> {
     await this.#deps.kubectl.run(['delete', LEASE, ...IN_NAMESPACE, '--ignore-not-found']);
   }
@@ -181,8 +188,8 @@ export class KeelsonPods implements KeelsonPrograms {
   }
 
   /**
-   * Changes the nodes that the DaemonSet leaves out. Its pods elsewhere stay as they are meanwhile (OnDelete); when none is left out it is
-   * as it was applied.
+   * Changes the nodes that the DaemonSet leaves out. Its pods elsewhere stay as they are meanwhile
+   * (OnDelete); when none is left out it is as it was applied.
    */
   async #keepAway(change: (names: readonly string[]) => readonly string[]): Promise<void> {
     const { kubectl } = this.#deps;

@@ -27,7 +27,10 @@ export interface KeelsonProcessesDeps {
   readonly kubectl: Kubectl;
 }
 
-/** Agents as processes of the nodes and the controller as one of the control plane, all of them administrators. */
+/**
+ * Agents as processes of the nodes and the controller as one of the control plane, all of them
+ * administrators.
+ */
 export class KeelsonProcesses implements KeelsonPrograms {
   readonly #options: KeelsonProcessesOptions;
   readonly #deps: KeelsonProcessesDeps;

@@ -8,7 +8,10 @@ export interface AgentNode {
   readonly runtime: Runtime;
 }
 
-/** Keelson's agents and its controller in one cluster, as processes of the machines or as the pods that ship. Every operation can be repeated. */
+/**
+ * Keelson's agents and its controller in one cluster, as processes of the machines or as the pods
+ * that ship. Every operation can be repeated.
+ */
 export interface KeelsonPrograms {
   /** Whether nodes register with the taint that their agent takes away. */
   readonly startupTaint: boolean;
@@ -26,9 +29,15 @@ export interface KeelsonPrograms {
   killAgent(node: AgentNode, podRange: string): Promise<void>;
   /** Starts the controller, if it does not run; what `install` makes is there. */
   startController(signal?: AbortSignal): Promise<void>;
-  /** SIGTERM for every controller, or SIGKILL with a grace of 0. None comes back until `startController`. */
+  /**
+   * SIGTERM for every controller, or SIGKILL with a grace of 0. None comes back until
+   * `startController`.
+   */
   stopController(graceMs?: number): Promise<void>;
-  /** SIGKILL for the controller that leads; resolves when another is on its way, and has its lease where there is one. */
+  /**
+   * SIGKILL for the controller that leads; resolves when another is on its way, and has its lease
+   * where there is one.
+   */
   killController(): Promise<void>;
   /** Resolves when there is a controller to work, where there shall be one. */
   untilControllerRuns(signal?: AbortSignal): Promise<void>;

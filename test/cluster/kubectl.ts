@@ -55,7 +55,8 @@ export class Kubectl {
         await this.run(args, { signal, timeoutMs: seconds * 1_000 + 10_000 });
         return;
       } catch (error) {
-        // It takes an object that has no conditions yet, as one that was made this moment, for a mistake.
+        // It takes an object that has no conditions yet, as one that was made this moment, for a
+        // mistake.
         const isTooNew = Fault.from(error).message.includes('accessor error');
         if (!isTooNew || performance.now() >= giveUpAtMs) throw error;
         await sleep(200, { signal });

@@ -39,7 +39,10 @@ export function kubeletDaemon({ binary, nodeName, address }: KubeletOptions): Da
   };
 }
 
-/** KubeletConfiguration (kubelet.config.k8s.io/v1beta1): defaults but for what a namespace needs and what a test cannot wait for. */
+/**
+ * KubeletConfiguration (kubelet.config.k8s.io/v1beta1): defaults but for what a namespace needs and
+ * what a test cannot wait for.
+ */
 export function kubeletConfig({ cgroupRoot, criSocket, startupTaint, features }: KubeletOptions): object {
   return {
     apiVersion: 'kubelet.config.k8s.io/v1beta1',
@@ -62,7 +65,8 @@ export function kubeletConfig({ cgroupRoot, criSocket, startupTaint, features }:
     cgroupRoot,
     failCgroupV1: false,
     failSwapOn: false,
-    // The machine's disk and memory are shared with all that runs beside it: how full they are is no reason to evict a pod.
+    // The machine's disk and memory are shared with all that runs beside it: how full they are is
+    // no reason to evict a pod.
     evictionHard: {
       'memory.available': '0%',
       'nodefs.available': '0%',

@@ -13,7 +13,10 @@ export interface Belongings {
   readonly hostLink: string;
 }
 
-/** Everything on this machine that is the cluster's, in words; empty when nothing is. Its directory is looked at last by its caller. */
+/**
+ * Everything on this machine that is the cluster's, in words; empty when nothing is. Its directory
+ * is looked at last by its caller.
+ */
 export async function findLeftovers({ directory, cgroupPrefix, hostLink }: Belongings): Promise<string[]> {
   const [processes, mounts, cgroups, loops, link] = await Promise.all([
     processesOf(directory, cgroupPrefix),

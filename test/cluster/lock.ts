@@ -3,7 +3,9 @@ import { dirname } from 'node:path';
 import { isSameProcess, readProcess } from '../../src/demo/processes.ts';
 import { Fault } from '../../src/core/fault.ts';
 
-/** Holds `file` until it is disposed. Rejects with `busy` while another process that lives holds it. */
+/**
+ * Holds `file` until it is disposed. Rejects with `busy` while another process that lives holds it.
+ */
 export async function acquireLock(file: string): Promise<AsyncDisposable> {
   await mkdir(dirname(file), { recursive: true, mode: 0o700 });
   const self = await readProcess(process.pid);

@@ -5,7 +5,10 @@ import { waitFor } from './wait.ts';
 
 interface LoopDevice {
   readonly name: string;
-  /** Inode number and device of its file: its path is that of a mount namespace which may be gone. */
+  /**
+   * Inode number and device of its file: its path is that of a mount namespace which may no longer
+   * exist.
+   */
   readonly file: string;
   /** That path, which still ends as it did. */
   readonly path: string;
@@ -22,8 +25,9 @@ interface Files {
 const VOLUME_ID = /^vol-[0-9a-f]+/;
 
 /**
- * The loop devices on files beneath `directory`, whatever name the one that attached them knew the file by; those on volumes of pools
- * in such a file, which nobody sees any more when the machine is off; and those that kubelet attaches to each device that a pod has.
+ * The loop devices on files beneath `directory`, whatever their path at the time; those on volumes
+ * of pools in such a file, which are invisible when the machine is off; and those that kubelet
+ * attaches to each device of a pod.
  */
 export async function findLoopDevices(directory: string): Promise<string[]> {
   const devices = await listLoopDevices();
@@ -37,7 +41,10 @@ export async function findLoopDevices(directory: string): Promise<string[]> {
   return [...above, ...found].map(({ name }) => name);
 }
 
-/** Detaches every loop device on a file beneath `directory`, as a reboot does, and waits until the last file system on them is gone. */
+/**
+ * Detaches every loop device on a file beneath `directory`, as a reboot does, and waits until their
+ * last file system is unmounted.
+ */
 export async function detachLoopDevices(directory: string): Promise<void> {
   const detach = async (): Promise<true | undefined> => {
     const names = await findLoopDevices(directory);

@@ -18,7 +18,9 @@ import { waitFor } from './wait.ts';
 
 export interface MachineOptions {
   readonly name: string;
-  /** Holds its disk and logs, and names it among all processes: absolute, and of this machine alone. */
+  /**
+   * Holds its disk and logs, and names it among all processes: absolute, and of this machine alone.
+   */
   readonly directory: string;
   /** Name of its cgroup at the top of every hierarchy. */
   readonly cgroup: string;
@@ -37,13 +39,16 @@ export interface Daemon {
 const INIT = join(import.meta.dirname, 'machine-init.sh');
 const NAMESPACES = ['--mount', '--uts', '--ipc', '--net', '--pid'] as const;
 const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
-/** Who enters namespaces from outside is still in the cgroups of outside; $0 names the machine's. */
+/**
+ * Who enters namespaces from outside is still in the cgroups of outside; $0 names the machine's.
+ */
 const JOIN_CGROUP =
   'for group in /sys/fs/cgroup/*/"$0"/system; do echo 0 >"$group/cgroup.procs"; done; exec "$@"';
 
 /**
- * Namespaces that stand for a machine. They live as long as their process 1, and all of the machine dies with it: power off is one
- * SIGKILL. No file says which process that is: its command line names the machine's directory, so that it is found after any crash.
+ * Namespaces that stand for a machine. They live as long as their process 1, and all of the machine
+ * dies with it: power off is one SIGKILL. No file says which process that is: its command line
+ * names the machine's directory, so that it is found after any crash.
  */
 export class Machine {
   readonly name: string;
@@ -71,7 +76,10 @@ export class Machine {
     return (await this.#findInit()) !== undefined;
   }
 
-  /** Process id of its process 1, as seen from outside. Rejects with `unavailable` when the machine is off. */
+  /**
+   * Process id of its process 1, as seen from outside. Rejects with `unavailable` when the machine
+   * is off.
+   */
   async initPid(): Promise<number> {
     const init = await this.#findInit();
     if (init === undefined) throw new Fault('unavailable', `machine ${this.name} is off`);
@@ -163,7 +171,10 @@ export class Machine {
     return join(this.directory, `${name}.log`);
   }
 
-  /** Resolves with what `check` gives once it gives something; rejects with the end of the daemon's log when that ends before. */
+  /**
+   * Resolves with what `check` gives once it gives something; rejects with the end of the daemon's
+   * log when that ends before.
+   */
   async untilServing<T>(
     daemon: Daemon,
     check: () => Promise<T | undefined>,
@@ -177,7 +188,8 @@ export class Machine {
     let known: ProcessEntry | undefined;
     let misses = 0;
     const checkWhileItRuns = async (): Promise<T | undefined> => {
-      // It takes a moment until it has entered the machine, on a busy one seconds: until then, who started it tells whether it has ended.
+      // It takes a moment until it has entered the machine, on a busy one seconds: until then, who
+      // started it tells whether it has ended.
       known ??= await this.findDaemon(daemon);
       const runs =
         known === undefined
@@ -198,7 +210,7 @@ export class Machine {
     }
   }
 
-  /** SIGTERM, SIGKILL after `graceMs`; resolves when the daemon is gone. Idempotent. */
+  /** SIGTERM, SIGKILL after `graceMs`; resolves when the daemon has exited. Idempotent. */
   async stopDaemon(daemon: Daemon, graceMs = 5_000): Promise<void> {
     const found = await this.findDaemon(daemon);
     if (found !== undefined) await endProcess(found.pid, { graceMs });
@@ -225,14 +237,17 @@ export class Machine {
     return namespace === undefined ? [] : all.filter((_, index) => inside[index]);
   }
 
-  /** Power off, as by the plug: every process dies at once. What its kernel would forget is removed; its disk stays. Idempotent. */
+  /**
+   * Power off, as by the plug: every process dies at once. What its kernel would forget is removed;
+   * its disk stays. Idempotent.
+   */
   async powerOff(): Promise<void> {
     for (let init = await this.#findInit(); init !== undefined; init = await this.#findInit()) {
       const { pid, startTicks } = init;
       if (await isSameProcess(pid, startTicks)) sendSignal(pid, 'SIGKILL');
-      const gone = async (): Promise<true | undefined> =>
+      const deleted = async (): Promise<true | undefined> =>
         (await isSameProcess(pid, startTicks)) ? undefined : true;
-      await waitFor(`machine ${this.name} goes off`, gone, { timeoutMs: 60_000, everyMs: 10 });
+      await waitFor(`machine ${this.name} goes off`, deleted, { timeoutMs: 60_000, everyMs: 10 });
       this.#init = undefined;
     }
     await removeCgroup(this.#cgroup);
@@ -252,7 +267,8 @@ export class Machine {
     const known = this.#init;
     if (known !== undefined && (await isSameProcess(known.pid, known.startTicks))) return known;
     const command = this.#initCommand();
-    // Anything may have such a command line for a moment, e.g. a child that is to become another program: only one is process 1.
+    // Anything may have such a command line for a moment, e.g. a child that is to become another
+    // program: only one is process 1.
     const candidates = await findProcesses(
       (args) => args.length === command.length && endsWith(args, command),
     );

@@ -17,7 +17,7 @@ const HELP = `node test/cluster/main.ts [--name NAME] [--directory DIR] COMMAND
   load ARCHIVE               imports an image archive on every node
   shell MACHINE [COMMAND]    a shell on a node, or on control-plane
   add-node NAME, remove-node NAME
-  stop-node NAME             a power cut: all its processes gone at once, its disk stays
+  stop-node NAME             a power cut: all its processes end at once, its disk stays
   start-node NAME            and its return
   delete-node NAME           from Kubernetes alone: its kubelet goes on
   cut-link NAME, restore-link NAME

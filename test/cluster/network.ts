@@ -32,7 +32,10 @@ export async function ensureBridge(
   await runCommand('ip', ['link', 'set', hostLink, 'up']);
 }
 
-/** Plugs a machine into the bridge as `eth0`, and makes the Service `kubernetes` reachable from it and its pods. Idempotent. */
+/**
+ * Plugs a machine into the bridge as `eth0`, and makes the Service `kubernetes` reachable from it
+ * and its pods. Idempotent.
+ */
 export async function ensureLink(
   controlPlane: Machine,
   machine: Machine,
@@ -51,8 +54,8 @@ export async function ensureLink(
 }
 
 /**
- * Removes the host's link. A namespace outlives its last process while the kernel still sends what ended connections left (minutes, when
- * the other side is gone), and the link to it as long. Idempotent.
+ * Removes the host's link. A namespace outlives its last process while the kernel still sends data
+ * of ended connections (minutes, when the peer is absent), and so does its link. Idempotent.
  */
 export async function removeHostLink(hostLink: string): Promise<void> {
   await runCommand('ip', ['link', 'delete', hostLink], { accept: [1] });
@@ -77,8 +80,9 @@ export async function ensurePodRoutes(machine: Machine, routes: readonly PodRout
 }
 
 /**
- * What a service proxy would do for the one Service that no pod can do without. Pods' addresses are hidden behind their node's, so that
- * the answer comes back whatever the control plane knows of pods.
+ * What a service proxy would do for the one Service that no pod can do without. Pods' addresses are
+ * hidden behind their node's, so that the answer comes back whatever the control plane knows of
+ * pods.
  */
 function apiServiceRules(controlPlane: string): string {
   const toApi = `ip daddr ${API_SERVICE_ADDRESS} tcp dport 443 dnat to ${controlPlane}:${API_PORT}`;
@@ -92,7 +96,10 @@ table ip kubernetes-service {
 `;
 }
 
-/** A pair of interfaces: a port of the bridge, and `name` in the network of process `pid` (as this process numbers it). */
+/**
+ * A pair of interfaces: a port of the bridge, and `name` in the network of process `pid` (as this
+ * process numbers it).
+ */
 async function plug(controlPlane: Machine, address: string, pid: number, name: string): Promise<void> {
   const port = portName(address);
   if (!(await hasLink(controlPlane, port))) {
@@ -102,7 +109,10 @@ async function plug(controlPlane: Machine, address: string, pid: number, name: s
   await controlPlane.runInNetwork(['ip', 'link', 'set', port, 'master', BRIDGE, 'up']);
 }
 
-/** A machine that returns has the hardware address that its neighbours remember: 02 (locally administered), 00, and its IP address. */
+/**
+ * A machine that returns has the hardware address that its neighbours remember: 02 (locally
+ * administered), 00, and its IP address.
+ */
 function hardwareAddress(address: string): string {
   const bytes = address.split('.').map((byte) => Number(byte).toString(16).padStart(2, '0'));
   return ['02', '00', ...bytes].join(':');

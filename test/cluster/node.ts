@@ -57,7 +57,10 @@ interface NodeObject {
 
 const READY_WITHIN_MS = 120_000;
 
-/** A machine with containerd, kubelet and what gives pods their network; Kubernetes knows it by the machine's name. */
+/**
+ * A machine with containerd, kubelet and what gives pods their network; Kubernetes knows it by the
+ * machine's name.
+ */
 export class ClusterNode {
   readonly machine: Machine;
   readonly runtime: Runtime;
@@ -80,7 +83,10 @@ export class ClusterNode {
     return this.#options.address;
   }
 
-  /** Starts containerd with the images of `archive` and of Keelson, and the proxy before it. Needs no API server. */
+  /**
+   * Starts containerd with the images of `archive` and of Keelson, and the proxy before it. Needs
+   * no API server.
+   */
   async ensureRuntime(archive: string, signal?: AbortSignal): Promise<void> {
     await this.runtime.ensure(archive, signal);
     await this.#deps.keelson.prepareNode(this, signal);
@@ -106,14 +112,20 @@ export class ClusterNode {
     if (await machine.ensureDaemon(kubeletDaemon(kubelet))) this.#kubeletStartedMs = nowMs;
   }
 
-  /** Waits for the range that Kubernetes gives the node, and for what gives pods of this node their network; resolves with the range. */
+  /**
+   * Waits for the range that Kubernetes gives the node, and for what gives pods of this node their
+   * network; resolves with the range.
+   */
   async ensureNetwork(signal?: AbortSignal): Promise<string> {
     const podRange = await this.#podRange(signal);
     await this.#deps.keelson.ensureAgent(this, podRange, signal);
     return podRange;
   }
 
-  /** Resolves when Kubernetes says that the node is Ready, and says it of the kubelet that runs now, which has learnt of its pods. */
+  /**
+   * Resolves when Kubernetes says that the node is Ready, and says it of the kubelet that runs now,
+   * which has learnt of its pods.
+   */
   async untilReady(signal?: AbortSignal): Promise<void> {
     const isReady = async (): Promise<true | undefined> => {
       const { status } = await this.#deps.kubectl.get<NodeObject>(['node', this.name], { signal });
@@ -127,7 +139,10 @@ export class ClusterNode {
     await waitFor(`kubelet of ${this.name} knows its pods`, () => this.#knowsItsPods(signal), options);
   }
 
-  /** A kubelet is Ready before it has read which pods are its own, and answers until then that they do not exist. */
+  /**
+   * A kubelet is Ready before it has read which pods are its own, and answers until then that they
+   * do not exist.
+   */
   async #knowsItsPods(signal?: AbortSignal): Promise<true | undefined> {
     const { kubectl } = this.#deps;
     const running = `spec.nodeName=${this.name},status.phase=Running`;
@@ -177,7 +192,10 @@ export class ClusterNode {
     };
   }
 
-  /** One certificate for both: a client of the API server as the node, and a server for `kubectl exec`. */
+  /**
+   * One certificate for both: a client of the API server as the node, and a server for `kubectl
+   * exec`.
+   */
   async #writeIdentity(signal?: AbortSignal): Promise<void> {
     const { pki } = this.#deps;
     const { machine, address, server } = this.#options;

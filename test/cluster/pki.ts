@@ -23,10 +23,16 @@ export interface Certificate {
 const EC_KEY = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-noenc'] as const;
 const DAYS = '3650';
 
-/** The cluster's one certificate authority and its service account key, in a directory of their own. Every `ensure*` keeps what is there. */
+/**
+ * The cluster's certificate authority and service account key, in a directory of their own. Every
+ * `ensure*` keeps existing files.
+ */
 export class Pki {
   readonly directory: string;
-  /** By name: nodes that come up together may ask for the same certificate, and key and certificate must be of one making. */
+  /**
+   * By name: nodes that come up together may ask for the same certificate, and key and certificate
+   * must be of one making.
+   */
   readonly #making = new KeyedLock();
 
   constructor(directory: string) {

@@ -7,7 +7,10 @@ import { isServed } from '../../src/runtime/unix-socket.ts';
 import { POD_RANGE } from './addresses.ts';
 import type { Daemon, Machine } from './machine.ts';
 
-/** `bridge`: the reference plugins; `keelson`: the agent as a process of the node; `none`: whoever uses the cluster brings one. */
+/**
+ * `bridge`: the reference plugins; `keelson`: the agent as a process of the node; `none`: the user
+ * of the cluster installs one.
+ */
 export type CniChoice = 'bridge' | 'keelson' | 'none';
 
 const ROOT = join(import.meta.dirname, '../..');
@@ -17,10 +20,10 @@ const KEELSON_PLUGINS = join(ROOT, 'dist/cni');
 const AGENT_CONFIG = '/etc/keelson/agent.yaml';
 const AGENT: Daemon = { name: 'keelson-agent', file: KEELSON, args: ['agent', '--config', AGENT_CONFIG] };
 const AGENT_KUBECONFIG = '/etc/keelson/agent.kubeconfig';
-/** Gone with the processes that have been told the range. */
+/** Ends with the processes that were started with the range. */
 const RANGE_FILE = '/run/pod-range';
 const CNI_SOCKET = '/run/keelson/cni.sock';
-/** Served last; and a connection that asks nothing is no surprise to it. */
+/** Served last; and it tolerates a connection without a request. */
 const CSI_SOCKET = '/run/keelson/csi.sock';
 
 /** What an agent needs to be a member of the cluster. */
@@ -29,7 +32,10 @@ export interface Membership {
   readonly poolSize: string;
 }
 
-/** Gives pods of this node their network, from the range that Kubernetes has given the node. Idempotent. */
+/**
+ * Gives pods of this node their network, from the range that Kubernetes has given the node.
+ * Idempotent.
+ */
 export async function ensurePodNetwork(
   machine: Machine,
   choice: CniChoice,
@@ -62,12 +68,18 @@ export async function ensurePodNetwork(
   }
 }
 
-/** Sends the agent SIGTERM, or SIGKILL with a grace of 0, if the node runs one; `ensurePodNetwork` brings it back. */
+/**
+ * Sends the agent SIGTERM, or SIGKILL with a grace of 0, if the node runs one; `ensurePodNetwork`
+ * brings it back.
+ */
 export async function stopAgent(machine: Machine, graceMs?: number): Promise<void> {
   await machine.stopDaemon(AGENT, graceMs);
 }
 
-/** Writes the range down. True when there was another before: a node that was deleted and returns gets what is free then. */
+/**
+ * Writes the range down. True when there was another before: a node that was deleted and returns
+ * gets what is free then.
+ */
 async function givenAnotherRange(machine: Machine, podRange: string): Promise<boolean> {
   const before = await readFile(await machine.outside(RANGE_FILE), 'utf8').catch(() => podRange);
   await machine.write(RANGE_FILE, podRange);

@@ -17,7 +17,10 @@ export interface ClusterSettings {
   readonly containerd: ContainerdChoice;
   /** Requests a second that the controller manager may make. */
   readonly controllerQps: number;
-  /** Keelson's controller as a process of the control plane, and agents that are members of the cluster. */
+  /**
+   * Keelson's controller as a process of the control plane, and agents that are members of the
+   * cluster.
+   */
   readonly controller: boolean;
   /** Size of the pool of each agent that is a member, as in a configuration: 20Gi. */
   readonly poolSize: string;
@@ -63,7 +66,10 @@ export const DEFAULT_SETTINGS: ClusterSettings = {
 
 const FILE = 'cluster.json';
 
-/** The record in `directory`, made or completed as wished. Rejects with `conflict` where it is settled otherwise. */
+/**
+ * The record in `directory`, created or completed as requested. Rejects with `conflict` where it
+ * says otherwise.
+ */
 export async function ensureRecord(
   directory: string,
   { nodes, settings = {} }: RecordWish,
@@ -117,7 +123,10 @@ function checkSettings(directory: string, found: ClusterSettings, wanted: Partia
   }
 }
 
-/** A network is taken when this machine has an address in it, or another cluster has it, running or not. */
+/**
+ * A network is taken when this machine has an address in it, or another cluster has it, running or
+ * not.
+ */
 async function findFreePrefix(directory: string): Promise<string> {
   const base = dirname(directory);
   const names = await readdir(base).catch(() => []);

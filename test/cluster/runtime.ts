@@ -17,8 +17,9 @@ const CONFIG = '/etc/containerd/config.toml';
 const SYSTEM_PATH = '/usr/sbin:/usr/bin:/sbin:/bin';
 
 /**
- * Makes a directory with containerd, ctr and shim of the choice; undefined for those of the system. runc is the system's: kubelet asks
- * for seccomp profiles, which a runc built without libseccomp refuses.
+ * Makes a directory with containerd, ctr and shim of the choice; undefined for those of the system.
+ * runc is the system's: kubelet asks for seccomp profiles, which a runc built without libseccomp
+ * refuses.
  */
 export async function ensureContainerdBinaries(
   directory: string,
@@ -57,7 +58,10 @@ export class Runtime {
     this.#binDir = binDir;
   }
 
-  /** Starts it unless it runs, waits until CRI answers, and imports `archive` if its pause image is absent. */
+  /**
+   * Starts it unless it runs, waits until CRI answers, and imports `archive` if its pause image is
+   * absent.
+   */
   async ensure(archive: string, signal?: AbortSignal): Promise<void> {
     await this.#configure();
     await this.#machine.ensureDaemon(this.#daemon());

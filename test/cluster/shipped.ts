@@ -8,7 +8,10 @@ import type { AgentNode } from './keelson.ts';
 import type { Kubectl } from './kubectl.ts';
 import { waitFor } from './wait.ts';
 
-/** `processes`: agent and controller are processes of the machines; `shipped`: pods, by `deploy/` as it is. */
+/**
+ * `processes`: agent and controller are processes of the machines; `shipped`: pods, by `deploy/` as
+ * it is.
+ */
 export type KeelsonChoice = 'processes' | 'shipped';
 
 const ROOT = join(import.meta.dirname, '../..');
@@ -19,7 +22,7 @@ const BUILD_WITHIN_MS = 900_000;
 /** Output of `make image`. */
 const ARCHIVE = join(ROOT, 'dist/keelson-image.tar');
 export const NAMESPACE = 'keelson-system';
-/** Served last, and gone with the machine: who answers there is the agent of this boot. */
+/** Served last, and removed with the machine: only the agent of this boot answers there. */
 const CSI_SOCKET = '/run/keelson/csi.sock';
 const STARTS_WITHIN_MS = 120_000;
 /** What an agent makes without being told. */
@@ -47,7 +50,10 @@ export async function ensureKeelsonImage(): Promise<string> {
   return ARCHIVE;
 }
 
-/** As a user installs it: `kubectl apply -k deploy/`, or an overlay of it where a pool of another size is wanted. Idempotent. */
+/**
+ * As a user installs it: `kubectl apply -k deploy/`, or an overlay of it where a pool of another
+ * size is wanted. Idempotent.
+ */
 export async function applyShipped(
   { directory, poolSize }: ShippedOptions,
   kubectl: Kubectl,

@@ -7,7 +7,10 @@ export interface WaitOptions {
   readonly everyMs?: number;
 }
 
-/** Repeats `check` until it gives a value; rejects with `timeout`, which says what was awaited and the last error. */
+/**
+ * Repeats `check` until it gives a value; rejects with `timeout`, which says what was awaited and
+ * the last error.
+ */
 export async function waitFor<T>(
   what: string,
   check: () => Promise<T | undefined>,

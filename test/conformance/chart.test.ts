@@ -38,7 +38,10 @@ function parseManifests(text: string): Map<string, Manifest> {
   );
 }
 
-/** What only Helm needs: to keep the kinds when the chart goes, and to restart agents whose configuration changed. */
+/**
+ * What only Helm needs: to keep the kinds when the chart goes, and to restart agents whose
+ * configuration changed.
+ */
 const HELM_ALONE = ['helm.sh/resource-policy', 'keelson.dev/config-hash'];
 
 /** Without what only Helm needs, and with configuration files as what they say. */

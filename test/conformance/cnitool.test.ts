@@ -2,7 +2,7 @@ import { mkdir, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it, type TestContext } from 'vitest';
 import { type CommandOutput, runCommand } from '../../src/runtime/child-process.ts';
-import { type AgentProcess, KEELSON, requireAgent, startAgent } from '../integration/agent-process.ts';
+import { type AgentProcess, KEELSON, requireAgent, startAgent } from '../integration/host/agent-process.ts';
 import { requireTool } from '../tools/require-tool.ts';
 
 const PLUGIN_DIR = join(import.meta.dirname, '../../dist/cni');
@@ -79,7 +79,7 @@ describe('the reference caller of CNI plugins, cnitool', () => {
       expect(await addressesIn(netns)).toEqual([]);
     });
 
-    it('fails CHECK when the address is gone', async (context) => {
+    it('fails CHECK when the address was removed', async (context) => {
       const { tool, agent: running } = await ready(context);
       const cni = await networkOf(running, version);
       await using netns = await makeNetns(pod);
@@ -91,7 +91,7 @@ describe('the reference caller of CNI plugins, cnitool', () => {
       await call(tool, 'del', cni, netns);
     });
 
-    it('succeeds with a second DEL, also when the namespace is gone', async (context) => {
+    it('succeeds with a second DEL, also when the namespace was deleted', async (context) => {
       const { tool, agent: running } = await ready(context);
       const cni = await networkOf(running, version);
       const netns = await makeNetns(pod);
@@ -105,7 +105,7 @@ describe('the reference caller of CNI plugins, cnitool', () => {
     });
   });
 
-  it('is told by STATUS that the network is ready, through a restart of the agent too, and when it stays away', async (context) => {
+  it('reports by STATUS that the network is ready, through a restart of the agent too, and when it stays away', async (context) => {
     const { tool, agent: running } = await ready(context);
     const cni = await networkOf(running, '1.1.0');
     const anywhere = { path: '/proc/self/ns/net' };
@@ -125,7 +125,8 @@ describe('the reference caller of CNI plugins, cnitool', () => {
     await call(tool, 'status', cni, anywhere);
   });
 
-  // cnitool 1.3.1 removes what it remembers by DEL, then asks for GC without the list that the specification requires.
+  // cnitool 1.3.1 removes what it remembers by DEL, then asks for GC without the list that the
+  // specification requires.
   it('takes back by DEL what it remembers, and may not collect the pods of others by a GC without a list', async (context) => {
     const { tool, agent: running } = await ready(context);
     const cni = await networkOf(running, '1.1.0');

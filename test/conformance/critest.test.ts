@@ -44,7 +44,9 @@ it('every spec of critest that passes on the runtime itself passes through the p
   expect(through.length).toBeGreaterThanOrEqual(MUST_PASS_SPECS);
 });
 
-/** Policies that concern every call, so that requests are read, and change what no spec looks at. */
+/**
+ * Policies that match every call, so that requests are read, and change nothing that a spec checks.
+ */
 async function neutralPolicies(directory: string): Promise<string> {
   const policy = {
     apiVersion: 'keelson.dev/v1alpha1',

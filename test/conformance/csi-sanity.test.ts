@@ -5,7 +5,7 @@ import { stringify } from 'yaml';
 import { type BackendKind, offersCopies } from '../../src/core/volumes/backend-features.ts';
 import { PASSPHRASE_FIELD } from '../../src/core/volumes/encryption.ts';
 import { runCommand } from '../../src/runtime/child-process.ts';
-import { requireAgent, startAgent } from '../integration/agent-process.ts';
+import { requireAgent, startAgent } from '../integration/host/agent-process.ts';
 import { requireTool } from '../tools/require-tool.ts';
 
 /** What csi-sanity writes about each spec (ginkgo's JSON report). */
@@ -35,7 +35,10 @@ const SECRETS_OF = [
   'ControllerUnpublishVolumeSecret',
 ];
 
-/** Groups of which some must pass: what this driver says that it can do. A capability that gets lost skips its group silently. */
+/**
+ * Groups of which some must pass: what this driver says that it can do. A capability that gets lost
+ * skips its group silently.
+ */
 const MUST_PASS = [
   'GetPluginCapabilities',
   'Probe',
@@ -105,7 +108,8 @@ it.for(RUNS.map((run) => [describeRun(run), run] as const))(
           name: 'default',
           backend,
           source: { file: join(directory, 'pool.img'), size: '8Gi' },
-          // Directories are not held to their size where the kernel has no project quota; no spec looks for that.
+          // Directories are not held to their size where the kernel has no project quota; no spec
+          // looks for that.
           ...(backend === 'directory' && { enforce: false }),
         },
       ],
@@ -174,7 +178,8 @@ it.for(RUNS.map((run) => [describeRun(run), run] as const))(
     );
     expect(passed.length).toBeGreaterThanOrEqual(passes);
     const reasons = [
-      // Pages of ListVolumes while volumes come and go: switched off in csi-sanity itself; csi-semantics.test.ts has that case.
+      // Pages of ListVolumes while volumes come and go: switched off in csi-sanity itself;
+      // csi-semantics.test.ts has that case.
       /^pending$/,
       ...(publishing ? [] : [/ControllerPublishVolume|ControllerUnpublishVolume|Controller Publish/]),
       ...(makesCopies ? [] : [/Snapshots? not supported|Cloning not supported|GroupControllerService/]),
@@ -202,8 +207,9 @@ function isOf(group: string, spec: SpecReport): boolean {
 }
 
 /**
- * csi-sanity 5.6.0 compares a topology in our answer with one of its own by their Go structs, of which one remembers its encoded size since it was
- * sent: they are never equal, and no driver that tells the topology of a snapshot can pass. What it prints shows whether anything else differs.
+ * csi-sanity 5.6.0 compares a topology in our answer with one of its own by their Go structs, of
+ * which one remembers its encoded size since it was sent: they are never equal, and no driver that
+ * tells the topology of a snapshot can pass. What it prints shows whether anything else differs.
  */
 function isEqualAfterAll({ Failure: failure }: SpecReport): boolean {
   const plain = failure?.Message.replaceAll(/0x[0-9a-f]+/g, '').replaceAll(/sizeCache: \d+/g, 'sizeCache');

@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { Fault } from '../../src/core/fault.ts';
 import type { RequestOf } from '../../src/rpc/services.ts';
-import { capability, type CsiLab, startCsiLab } from '../integration/csi-lab.ts';
-import { MIB, requireRoot } from '../integration/storage-lab.ts';
+import { capability, type CsiLab, startCsiLab } from '../integration/storage/csi-lab.ts';
+import { MIB, requireRoot } from '../integration/storage/storage-lab.ts';
 
 type CreateVolume = RequestOf<'csi.v1.Controller', 'CreateVolume'>;
 

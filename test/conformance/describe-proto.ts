@@ -105,7 +105,10 @@ function describeEnum(type: protobuf.Enum, descriptor: protobuf.INamespace): Enu
   };
 }
 
-/** Read from the descriptor itself: protobufjs writes the options of enum values, but does not read them back. */
+/**
+ * Read from the descriptor itself: protobufjs writes the options of enum values, but does not read
+ * them back.
+ */
 function valuesOptionsOf(
   type: protobuf.Enum,
   descriptor: protobuf.INamespace,

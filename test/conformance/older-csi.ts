@@ -1,7 +1,10 @@
 import { Fault } from '../../src/core/fault.ts';
 import type { Api } from './describe-proto.ts';
 
-/** What our proto keeps of CSI up to 1.12, where 1.13 reserves the number. Everything else must be equal to the reference. */
+/**
+ * What our proto keeps of CSI up to 1.12, where 1.13 reserves the number. Everything else must be
+ * equal to the reference.
+ */
 const MESSAGE = 'csi.v1.VolumeCondition';
 const FIELD = { name: 'volume_condition', number: 2 };
 const FIELD_OF = [
@@ -15,7 +18,10 @@ const VALUE_OF: Readonly<Record<string, number>> = {
   'csi.v1.NodeServiceCapability.RPC.Type': 4,
 };
 
-/** The same proto with the numbers of those reserved. Throws when one of them is not there, or is another. */
+/**
+ * The same proto with the numbers of those reserved. Throws when one of them is not there, or is
+ * another.
+ */
 export function withoutOlderCsi(api: Api): Api {
   const { [MESSAGE]: condition, ...messages }: Record<string, Api['messages'][string]> = api.messages;
   require(condition !== undefined, MESSAGE);

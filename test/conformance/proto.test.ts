@@ -117,7 +117,10 @@ async function check(tool: string, answers: readonly string[]): Promise<unknown[
 /** Fields of Google's wrapper types, which proto3 JSON writes as bare values. */
 const WRAPPED = new Set(['ready', 'maximum_volume_size', 'minimum_volume_size']);
 
-/** Brings a decoded message into the form of proto3 JSON: no absent messages, no names of chosen fields, bytes in base64. */
+/**
+ * Brings a decoded message into the form of proto3 JSON: no absent messages, no names of chosen
+ * fields, bytes in base64.
+ */
 function toProtoJson(value: unknown): unknown {
   if (Buffer.isBuffer(value)) return value.toString('base64');
   if (Array.isArray(value)) return value.map(toProtoJson);

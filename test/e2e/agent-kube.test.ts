@@ -13,9 +13,9 @@ import { HttpKubeClient } from '../../src/kube/http-client.ts';
 import { startProcess } from '../../src/runtime/child-process.ts';
 import { sleep } from '../../src/runtime/clock.ts';
 import { silentLogger } from '../../src/runtime/logger.ts';
-import { type ApiServer, startApiServer } from '../integration/kube-api-server.ts';
-import { installCrds } from '../integration/kube-manifests.ts';
-import { startStorageLab, type StorageLab } from '../integration/storage-lab.ts';
+import { type ApiServer, startApiServer } from '../integration/apiserver/kube-api-server.ts';
+import { installCrds } from '../integration/apiserver/kube-manifests.ts';
+import { startStorageLab, type StorageLab } from '../integration/storage/storage-lab.ts';
 import { requireTool } from '../tools/require-tool.ts';
 import { agentMember } from './agent-member.ts';
 
@@ -93,7 +93,7 @@ describe('the agent in a cluster', { timeout: 120_000 }, () => {
       .toBe(true);
   const inventory = async () => (await client.get(NODE_INVENTORIES, { name: NODE })).status;
 
-  test('the node is published, and its own taint alone is gone', async () => {
+  test('the node is published, and only its own taint is removed', async () => {
     const taints = async (): Promise<readonly string[]> =>
       (await client.get(NODES, { name: NODE })).spec?.taints?.map(({ key }) => key) ?? [];
     await expect.poll(taints, { timeout: 10_000 }).not.toContain(STARTUP_TAINT);
@@ -136,7 +136,7 @@ describe('the agent in a cluster', { timeout: 120_000 }, () => {
   test('an idle node writes nothing, and neither does an agent that is restarted', async () => {
     await create('pvc-idle');
     await untilStatus('pvc-idle', { phase: 'Ready' });
-    // Space of what was removed before is given back meanwhile, which is worth one write.
+    // Space of volumes removed before is freed meanwhile, which is worth one write.
     await sleep(20_000);
     const before = agent?.writes ?? 0;
     await sleep(17_000);
@@ -218,7 +218,7 @@ describe('the agent in a cluster', { timeout: 120_000 }, () => {
     expect(await lab.storage.health.report()).toMatchObject({ volumes: [], orphans: [] });
   });
 
-  test('orphans are told of and go after their time of grace; what a PersistentVolume by hand names stays', async () => {
+  test('orphans are reported and removed after their grace period; the volume of a manual PersistentVolume stays', async () => {
     const [leaked, imported] = await Promise.all(
       ['leaked', 'imported'].map((name) =>
         lab.storage.volumes.create({
@@ -246,13 +246,13 @@ describe('the agent in a cluster', { timeout: 120_000 }, () => {
     try {
       await expect.poll(() => names().toSorted(), { timeout: 30_000 }).toEqual(['imported', 'pvc-kept']);
       await expect.poll(orphaned, { timeout: 10_000 }).not.toContain('leaked');
-      // An API server that is away is no reason to remove anything.
+      // An unavailable API server must not cause a removal.
       await server.kill();
       await sleep(5_000);
       expect(names().toSorted()).toEqual(['imported', 'pvc-kept']);
       await server.start();
       await client.delete(PERSISTENT_VOLUMES, { name: 'by-hand' });
-      // Nobody else is here who would take its finalizer off.
+      // No other client would remove its finalizer.
       const unprotected = { merge: { metadata: { finalizers: [] } } };
       await client.patch(PERSISTENT_VOLUMES, { name: 'by-hand' }, unprotected);
       await expect.poll(names, { timeout: 30_000 }).toEqual(['pvc-kept']);
@@ -268,7 +268,7 @@ describe('the agent in a cluster', { timeout: 120_000 }, () => {
 interface RunningAgent {
   readonly requests: number;
   readonly writes: number;
-  /** Something happened to the storage that the agent was not told of. */
+  /** The storage changed without a notification of the agent. */
   changed(): void;
   /** Until the signal aborts. */
   collectOrphans(graceMs: number, signal: AbortSignal): Promise<void>;

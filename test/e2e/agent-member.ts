@@ -3,7 +3,10 @@ import { ClusterMember } from '../../node-agent/kube/cluster-member.ts';
 import type { KubeClient } from '../../src/kube/client.ts';
 import type { Logger } from '../../src/runtime/logger.ts';
 
-/** An agent's part in its cluster, for a node with the pool `default`, a network that stays as it is, and no proxy. */
+/**
+ * An agent's part in its cluster, for a node with the pool `default`, a network that stays as it
+ * is, and no proxy.
+ */
 export function agentMember(
   nodeName: string,
   { client, logger }: { readonly client: KubeClient; readonly logger: Logger },

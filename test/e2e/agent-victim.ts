@@ -2,11 +2,14 @@ import { startKernel } from '../../node-agent/linux/kernel/kernel.ts';
 import { openStorage } from '../../node-agent/storage/open-storage.ts';
 import { findCluster } from '../../src/kube/cluster-access.ts';
 import { HttpKubeClient } from '../../src/kube/http-client.ts';
-import { filePool } from '../integration/storage-lab.ts';
+import { filePool } from '../integration/storage/storage-lab.ts';
 import { createLogger } from '../../src/runtime/logger.ts';
 import { agentMember } from './agent-member.ts';
 
-/** A node's storage in its cluster, until it is killed. Arguments: state directory, pool file, kubeconfig, node name. */
+/**
+ * A node's storage in its cluster, until it is killed. Arguments: state directory, pool file,
+ * kubeconfig, node name.
+ */
 const [stateDir = '', file = '', kubeconfig = '', nodeName = ''] = process.argv.slice(2);
 
 const logger = createLogger({ level: 'error', name: 'victim' });

@@ -5,7 +5,7 @@ const GROUP = 'cbt.storage.k8s.io';
 const SNAPSHOTS = 'snapshot.storage.k8s.io';
 const RBAC = 'rbac.authorization.k8s.io';
 const NAMESPACE = 'keelson-system';
-/** Whoever asks has to have a token that is made for it. */
+/** Clients need a token for this audience. */
 const AUDIENCE = 'changed-blocks';
 const PORT = 50_051;
 const HEALTH_PORT = 50_052;
@@ -16,7 +16,9 @@ export const VOLUME_BYTES = 32 << 20;
 /** Where pods find the programs. */
 export const TOOLS = '/tools';
 
-/** The kind by which clients find who tells of changed blocks; it is external-snapshot-metadata's. */
+/**
+ * The kind by which clients find the server of changed blocks; it is external-snapshot-metadata's.
+ */
 export const SERVICE_KIND = {
   apiVersion: 'apiextensions.k8s.io/v1',
   kind: 'CustomResourceDefinition',
@@ -91,7 +93,8 @@ export function sidecarObjects(tools: string, certificate: Buffer, key: Buffer):
       { apiGroups: ['authorization.k8s.io'], resources: ['subjectaccessreviews'], verbs: ['create'] },
       {
         apiGroups: [SNAPSHOTS],
-        // Of classes it wants to know whether they name a secret. They are not in the role that comes with it.
+        // Of classes it wants to know whether they name a secret. They are not in the role that
+        // comes with it.
         resources: ['volumesnapshots', 'volumesnapshotcontents', 'volumesnapshotclasses'],
         verbs: ['get'],
       },
@@ -140,7 +143,10 @@ export function sidecarObjects(tools: string, certificate: Buffer, key: Buffer):
   ];
 }
 
-/** A service account that may find the service and make tokens of its own for it; a backup application may read snapshots besides. */
+/**
+ * A service account that may find the service and make tokens of its own for it; a backup
+ * application may read snapshots besides.
+ */
 export function clientObjects(
   name: string,
   { readsSnapshots }: { readonly readsSnapshots: boolean },

@@ -8,7 +8,10 @@ const FULL = process.env['KEELSON_CHAOS'] === 'full';
 const KILLS = FULL ? 50 : 12;
 const OUTAGE_MS = FULL ? 60_000 : 15_000;
 
-/** Claims come and go while what serves them is killed. In the end there is one volume for each claim, and none besides. */
+/**
+ * Claims come and go while what serves them is killed. In the end there is one volume for each
+ * claim, and none besides.
+ */
 describe('whatever is killed while claims come and go', { timeout: 1_800_000 }, () => {
   let lab: ClaimsLab;
   let count = 0;
@@ -55,7 +58,8 @@ describe('whatever is killed while claims come and go', { timeout: 1_800_000 }, 
     );
     expect(before).toEqual(expect.arrayContaining(survivors));
     expect(after).toEqual(expect.arrayContaining(survivors));
-    // A leader that could not renew its lease has ended, and the next one waits until that has run out.
+    // A leader that could not renew its lease has ended, and the next one waits until that has run
+    // out.
     await removeAll([...early.slice(5), ...kept], 180_000);
   });
 
@@ -69,7 +73,10 @@ describe('whatever is killed while claims come and go', { timeout: 1_800_000 }, 
     return names;
   };
 
-  /** In each round three claims come, one of them goes at once, and `kill` strikes at another moment of their making. */
+  /**
+   * In each round three claims come, one of them goes at once, and `kill` strikes at another moment
+   * of their making.
+   */
   const comeAndGo = async (rounds: number, kill: () => Promise<void>): Promise<readonly string[]> => {
     const kept: string[] = [];
     for (let round = 0; round < rounds; round += 1) {

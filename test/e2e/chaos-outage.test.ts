@@ -12,14 +12,14 @@ import { type ClaimsLab, claimOf, podOf, startClaimsLab } from './claims-lab.ts'
 const MINUTES = 60_000;
 /** `KEELSON_CHAOS=full` is without an API server for as long as the list of proofs asks for. */
 const OUTAGE_MS = process.env['KEELSON_CHAOS'] === 'full' ? 10 * MINUTES : 40_000;
-/** Within which everything is as it should be, once the API server is ready. */
+/** Within this time everything has recovered, once the API server is ready. */
 const CONVERGES_WITHIN_MS = 3 * MINUTES;
 const NODES = ['node-1', 'node-2'] as const;
 const AT_ONCE = { storageClassName: 'keelson-immediate' };
 
 /** Writes the next number each 0.1 s. */
 const WRITE = 'n=0; while :; do n=$((n + 1)); echo $n >>/data/log || exit 1; sleep 0.1; done';
-/** Ends long after it was told to, so that all of its removal is in the outage. */
+/** Terminates long after its request, so that all of its removal is in the outage. */
 const LINGER = 'trap "" TERM; while :; do sleep 1; done';
 
 interface Item {
@@ -44,7 +44,10 @@ interface Item {
   };
 }
 
-/** Ten minutes without an API server, on what ships: what runs goes on, nobody does what was not asked for, and afterwards all is done that was. */
+/**
+ * Ten minutes without an API server, on what ships: workloads go on, nothing unrequested happens,
+ * and afterwards everything requested is done.
+ */
 describe(`${OUTAGE_MS / 1_000} s without an API server`, { timeout: OUTAGE_MS + 15 * MINUTES }, () => {
   let lab: ClaimsLab;
 
@@ -64,8 +67,8 @@ describe(`${OUTAGE_MS / 1_000} s without an API server`, { timeout: OUTAGE_MS + 
     await list('pods', '--namespace', NAMESPACE, '--selector', 'app.kubernetes.io/component=controller');
   const lease = async (): Promise<Item> =>
     await lab.kubectl.get<Item>(['lease/keelson-controller', '--namespace', NAMESPACE]);
-  /** What nobody may change while nobody asks for it. */
-  const wishes = async (names: ReadonlySet<string>): Promise<readonly object[]> =>
+  /** What must not change without a request. */
+  const desired = async (names: ReadonlySet<string>): Promise<readonly object[]> =>
     (await list('pvc,pv,localvolumes,nodes,nodeinventories'))
       .filter(({ kind, metadata }) => kind.startsWith('Node') || names.has(metadata.name))
       .map(({ kind, metadata: { name, uid, generation, labels, finalizers }, spec }) => ({
@@ -75,7 +78,7 @@ describe(`${OUTAGE_MS / 1_000} s without an API server`, { timeout: OUTAGE_MS + 
         taints: spec?.taints?.map(({ key }) => key).filter((key) => !key.startsWith('node.kubernetes.io/')),
       }));
 
-  test('pods go on, nothing is lost, changed or given up, and afterwards there is one volume for each claim', async () => {
+  test('pods go on, nothing is lost, changed or released, and afterwards there is one volume for each claim', async () => {
     const numbered = (name: string, count: number): string[] =>
       Array.from({ length: count }, (_, index) => `${name}-${index + 1}`);
     const [kept, going, late] = [numbered('kept', 6), numbered('going', 5), numbered('late', 6)];
@@ -103,7 +106,7 @@ describe(`${OUTAGE_MS / 1_000} s without an API server`, { timeout: OUTAGE_MS + 
       claims.map((name) => volumeOf.get(name) ?? '').sort();
     const stable = volumesOf(...kept, ...writers, ...leavers);
     const names = new Set([...kept, ...writers, ...leavers, ...stable]);
-    const before = { wishes: await wishes(names), lease: await lease() };
+    const before = { desired: await desired(names), lease: await lease() };
     const standby = (await controllers()).find(
       ({ metadata }) => !before.lease.spec?.holderIdentity?.startsWith(metadata.name),
     );
@@ -167,7 +170,7 @@ describe(`${OUTAGE_MS / 1_000} s without an API server`, { timeout: OUTAGE_MS + 
     await lab.kubectl.wait('node/node-1', 'condition=Ready');
     await lab.kubectl.wait('node/node-2', 'condition=Ready');
     await waitFor(
-      'the pods that were deleted are gone',
+      'the deleted pods are removed',
       async () => {
         const left = (await list('pods')).map(({ metadata }) => metadata.name).sort();
         return left.join() === writers.join() ? true : undefined;
@@ -175,7 +178,7 @@ describe(`${OUTAGE_MS / 1_000} s without an API server`, { timeout: OUTAGE_MS + 
       { timeoutMs: CONVERGES_WITHIN_MS, everyMs: 500 },
     );
     await lab.eventually('nothing is other than before', async () => {
-      expect(await wishes(names)).toEqual(before.wishes);
+      expect(await desired(names)).toEqual(before.desired);
     });
     const asBefore = seconds(performance.now());
     // Who led could not renew its lease, and has ended: the next one leads once that has run out.

@@ -10,7 +10,10 @@ import { Cluster } from '../cluster/cluster.ts';
 import type { Kubectl } from '../cluster/kubectl.ts';
 import { waitFor } from '../cluster/wait.ts';
 
-/** A whole Kubernetes with controller and agents as they ship, and what tests of claims say again and again. */
+/**
+ * A whole Kubernetes with controller and agents as they ship, and what tests of claims say again
+ * and again.
+ */
 export interface ClaimsLab extends AsyncDisposable {
   readonly cluster: Cluster;
   readonly kubectl: Kubectl;
@@ -29,7 +32,10 @@ export interface ClaimsLab extends AsyncDisposable {
   eventually(what: string, check: () => Promise<void>, timeoutMs?: number): Promise<void>;
   /** Names of what a node has on disk, as its agent says. */
   onDisk(node: string): Promise<readonly string[]>;
-  /** These claims are all that there are, each is Bound, and there is one PersistentVolume, LocalVolume and volume on disk for each. */
+  /**
+   * These claims are all that there are, each is Bound, and there is one PersistentVolume,
+   * LocalVolume and volume on disk for each.
+   */
   expectOneEach(claims: readonly string[], timeoutMs?: number): Promise<void>;
   /** No PersistentVolume, LocalVolume or volume on disk is left. */
   expectNothingLeft(timeoutMs?: number): Promise<void>;

@@ -7,7 +7,10 @@ import { type ClaimsLab, claimOf, classOf, eraseDisk, podOf, startClaimsLab } fr
 
 const PINNED = [{ matchLabelExpressions: [{ key: TOPOLOGY_KEY, values: ['node-2'] }] }];
 
-/** The life of a claim on a real Kubernetes, with controller, agents, kubelet and disks; each test cleans up behind itself. */
+/**
+ * The life of a claim on a real Kubernetes, with controller, agents, kubelet and disks; each test
+ * cleans up behind itself.
+ */
 describe('a claim', { timeout: 300_000 }, () => {
   let lab: ClaimsLab;
 
@@ -180,12 +183,12 @@ describe('a claim', { timeout: 300_000 }, () => {
     await lab.expectNothingLeft();
   });
 
-  test('of a node that is deleted is told so, and works again when the node returns', async () => {
+  test('of a node that is deleted is reported, and works again when the node returns', async () => {
     const { node, name } = await claimWithData('stays');
     await deleteNode(lab.cluster, node);
-    await lab.eventually('the claim says that its node is gone', async () => {
+    await lab.eventually('the claim reports that its node was deleted', async () => {
       expect(await lab.events('stays')).toContain(
-        `NodeLost: volume ${name} is on node ${node}, which is gone`,
+        `NodeLost: volume ${name} is on node ${node}, which no longer exists`,
       );
     });
     await restartKubelet(lab.cluster, node);
@@ -199,7 +202,7 @@ describe('a claim', { timeout: 300_000 }, () => {
     await lab.expectNothingLeft();
   });
 
-  test('whose node returns with an empty disk is told of the loss, and never shown an empty volume', async () => {
+  test('whose node returns with an empty disk is reported lost, and never shows an empty volume', async () => {
     const { node, name } = await claimWithData('burnt');
     await lab.cluster.stopNode(node);
     const { machine } = await lab.cluster.node(node);
@@ -213,7 +216,7 @@ describe('a claim', { timeout: 300_000 }, () => {
     await lab.expectNothingLeft();
   });
 
-  test('whose node never returns is free when its volume is given up, and not before', async () => {
+  test('whose node never returns is free when its volume is released, and not before', async () => {
     const { node, name } = await claimWithData('moved');
     await lab.cluster.stopNode(node);
     await lab.kubectl.run(['delete', 'node', node]);
@@ -225,14 +228,14 @@ describe('a claim', { timeout: 300_000 }, () => {
     });
     const { metadata } = await lab.volume(name);
     await lab.kubectl.run(['annotate', 'localvolume', name, `${RELEASE}=${metadata?.uid ?? ''}`]);
-    await lab.eventually('everything of it is gone from the API', async () => {
+    await lab.eventually('everything of it is removed from the API', async () => {
       expect(await lab.kubectl.run(['get', 'pv,localvolumes', '--output=name'])).toBe('');
     });
     expect(owner).toBe(name);
     await lab.apply(claimOf('moved'), podOf('moved', ['moved']));
     expect((await lab.untilReady('moved')).spec?.nodeName).not.toBe(node);
     await lab.cluster.startNode(node);
-    // What was given up is still there: it is told of, and deleted by people alone.
+    // Released data still exists: it is reported, and deleted by administrators only.
     expect(await lab.onDisk(node)).toEqual([name]);
     await lab.remove('pod/moved', 'pvc/moved');
   });

@@ -9,7 +9,10 @@ import { detachLoopDevices } from '../cluster/loop-devices.ts';
 import { Machine } from '../cluster/machine.ts';
 import { waitFor } from '../cluster/wait.ts';
 
-/** The check at the end of `down` is worth what it finds: each kind of thing, made by hand, has to be found. */
+/**
+ * The check at the end of `down` is worth what it finds: each kind of thing, made by hand, has to
+ * be found.
+ */
 let directory: string;
 let made: AsyncDisposableStack;
 
@@ -69,7 +72,7 @@ test('a loop device is found by its file, whatever the file was called by who at
   expect(await leftovers()).toEqual([]);
 });
 
-test('so is one on a volume of a pool that nobody has mounted any more, and the one that kubelet has on that', async () => {
+test('so is one on a volume of a pool that is no longer mounted, and the one that kubelet has on that', async () => {
   const id = `vol-${Buffer.from(directory.slice(-6)).toString('hex')}`;
   const [disk, pool] = [join(directory, 'disk'), `${directory}-pool`];
   await mkdir(join(disk, 'volumes'), { recursive: true });
@@ -98,7 +101,7 @@ test('so is one on a volume of a pool that nobody has mounted any more, and the 
   expect(await leftovers()).toEqual([]);
 });
 
-test('a machine is found by its processes, also by one that does not know it yet, and is gone when it is off', async () => {
+test('a machine is found by its processes, also by a new object, and is not found when it is off', async () => {
   const options = { name: 'm', directory: join(directory, 'm'), cgroup: `${prefix()}-m` };
   const machine = new Machine(options);
   made.defer(() => machine.powerOff());
@@ -137,7 +140,7 @@ test('a process with the command line of a machine that is the first of no names
   expect(impostor.running).toBe(true);
 });
 
-test('a daemon is started once, stopped, and its last words are told when it ends instead of serving', async () => {
+test('a daemon is started once, stopped, and its last output is reported when it exits instead of serving', async () => {
   const machine = new Machine({ name: 'm', directory: join(directory, 'm'), cgroup: `${prefix()}-m` });
   made.defer(() => machine.powerOff());
   await machine.boot();

@@ -34,7 +34,10 @@ const KERNEL_SETTINGS = ['vm/overcommit_memory', 'kernel/panic', 'kernel/panic_o
 const SERVE =
   'mkdir /tmp/www; hostname >/tmp/www/index.html; echo serving; exec httpd -f -p 8080 -h /tmp/www';
 
-/** What a cluster is for tests: brought up once, then every fault in turn; the last test takes it down. */
+/**
+ * What a cluster is for tests: brought up once, then every fault in turn; the last test takes it
+ * down.
+ */
 describe('a cluster of two nodes', { timeout: 180_000 }, () => {
   let before: readonly Resource[];
   const settings = new Map<string, string>();
@@ -72,7 +75,10 @@ describe('a cluster of two nodes', { timeout: 180_000 }, () => {
       (await readiness(node)) === wanted ? true : undefined;
     await waitFor(`node ${node} has Ready ${wanted}`, reached, { timeoutMs: 60_000, everyMs: 500 });
   };
-  /** Every pod asks every pod, one on each node. kubelet finds its pods again a moment after it says that it is ready. */
+  /**
+   * Every pod asks every pod, one on each node. kubelet finds its pods again a moment after it says
+   * that it is ready.
+   */
   const talk = async (): Promise<void> => {
     const round = async (): Promise<true> => {
       const all = await pods();

@@ -46,7 +46,10 @@ export class FakeAgents {
     await Promise.all([informer.run(signal), queue.run(signal)]);
   }
 
-  /** Writes what a node has and has left: one write of a node at a time, or an older one could come last. */
+  /**
+   * Writes what a node has and has left: one write of a node at a time, or an older one could come
+   * last.
+   */
   async publish(node: string): Promise<void> {
     await this.#publishing.run(node, () => this.#publish(node));
   }

@@ -17,8 +17,8 @@ import type { HttpKubeClient } from '../../src/kube/http-client.ts';
 import type { KubeObject, Resource } from '../../src/kube/resource.ts';
 import { type ManagedProcess, startProcess } from '../../src/runtime/child-process.ts';
 import { retry } from '../../src/runtime/retry.ts';
-import { startApiServer } from '../integration/kube-api-server.ts';
-import { installCrds } from '../integration/kube-manifests.ts';
+import { startApiServer } from '../integration/apiserver/kube-api-server.ts';
+import { installCrds } from '../integration/apiserver/kube-manifests.ts';
 import { requireTool } from '../tools/require-tool.ts';
 import { FakeAgents } from './controller-agent.ts';
 
@@ -32,7 +32,10 @@ const SERVICE_ACCOUNTS: Resource<KubeObject> = {
   namespaced: true,
 };
 
-/** A real control plane (API server, volume binder, garbage collector, scheduler), the `keelson controller` process, and fake agents. */
+/**
+ * A real control plane (API server, volume binder, garbage collector, scheduler), the `keelson
+ * controller` process, and fake agents.
+ */
 export interface ControllerLab extends AsyncDisposable {
   readonly client: HttpKubeClient;
   readonly agents: FakeAgents;
@@ -138,7 +141,7 @@ export async function startControllerLab(context: Pick<TestContext, 'skip'>): Pr
   };
 }
 
-/** A node as a kubelet with our driver would register it, ready for pods that nobody runs. */
+/** A node as a kubelet with the driver would register it, ready for simulated pods. */
 export async function addNode(client: HttpKubeClient, name: string): Promise<void> {
   const node = await client.create(NODES, {
     metadata: { name, labels: { [TOPOLOGY_KEY]: name, 'kubernetes.io/hostname': name } },

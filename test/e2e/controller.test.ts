@@ -99,7 +99,7 @@ describe('the controller on a real API server, binder and scheduler', { timeout:
     await expectNothingLeft();
   });
 
-  test('a claim gets a PersistentVolume of its class that nobody has, where that is large enough, and else a volume', async () => {
+  test('a claim gets an available PersistentVolume of its class, where that is large enough, and else a volume', async () => {
     const name = 'by-hand';
     await lab.client.create(PERSISTENT_VOLUMES, {
       metadata: { name },
@@ -129,7 +129,7 @@ describe('the controller on a real API server, binder and scheduler', { timeout:
     await expectNothingLeft();
   });
 
-  test('the scheduler is told what each node has left, and nothing of a node that is gone', async () => {
+  test('the scheduler reads what each node has left, and nothing of a deleted node', async () => {
     const figures = async (): Promise<Record<string, string>> =>
       Object.fromEntries(
         (await listAll(lab.client, CSI_STORAGE_CAPACITIES)).map((object) => [
@@ -236,7 +236,7 @@ describe('the controller on a real API server, binder and scheduler', { timeout:
     await expectNothingLeft();
   });
 
-  test('a node that is lost while it makes a volume holds nobody up', async () => {
+  test('a node that is lost while it creates a volume delays no other claim', async () => {
     lab.agents.stopped.add('node-a').add('node-b');
     const claim = await addClaim(lab.client, 'moved', 'at-once');
     const name = `pvc-${claim.metadata?.uid ?? ''}`;
@@ -273,7 +273,7 @@ describe('the controller on a real API server, binder and scheduler', { timeout:
     await expectNothingLeft();
   });
 
-  test('a claim that no volume can serve is told why', async () => {
+  test('a claim that no volume can serve gets the reason', async () => {
     await addClaim(lab.client, 'shared', 'at-once', '1Gi', { accessModes: ['ReadWriteMany'] });
     await addClaim(lab.client, 'huge', 'at-once', '100Gi');
     await eventually(async () => {
@@ -289,11 +289,11 @@ describe('the controller on a real API server, binder and scheduler', { timeout:
     lab.agents.capacity.set('node-a', 100n * GI).set('node-b', 100n * GI);
     for (const node of lab.agents.capacity.keys()) await lab.agents.publish(node);
     const names = Array.from({ length: 40 }, (_, index) => `many-${index}`);
-    const gone = names.filter((_, index) => index % 4 === 0);
+    const deleted = names.filter((_, index) => index % 4 === 0);
     const kept = names.filter((_, index) => index % 4 !== 0);
     for (let round = 0; round < 10; round += 1) {
       for (const name of names.slice(round * 4, round * 4 + 4)) await addClaim(lab.client, name, 'at-once');
-      const [early] = gone.slice(round, round + 1);
+      const [early] = deleted.slice(round, round + 1);
       await new Promise((resolve) => setTimeout(resolve, 150 * round));
       if (early !== undefined) await deleteClaim(early);
       await lab.killController();

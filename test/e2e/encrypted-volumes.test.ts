@@ -3,7 +3,7 @@ import { PASSPHRASE_FIELD } from '../../src/core/volumes/encryption.ts';
 import { claimOf, type ClaimsLab, classOf, podOf, startClaimsLab } from './claims-lab.ts';
 
 const PASSPHRASE = 'a passphrase of the e2e tests';
-const PLAINTEXT = 'plaintext-that-nobody-finds';
+const PLAINTEXT = 'plaintext-that-is-encrypted';
 const CONTROL = 'plaintext-of-the-control';
 
 /** A class with its Secret, as users have them. Each test goes on from the one before. */

@@ -30,12 +30,12 @@ describe('the fsGroup of a pod', { timeout: 300_000 }, () => {
   };
   const LOOK = 'cd /data; stat -c "%n %g %a" . sub sub/file';
 
-  test('is applied by kubelet, which puts right at each start what differs', async () => {
+  test('is applied by kubelet, which restores at each start what differs', async () => {
     await inPodOf(2000, 'mkdir /data/sub; echo data >/data/sub/file; chgrp 3000 /data/sub/file; sync');
     expect(await inPodOf(2000, LOOK)).toBe('. 2000 2775\nsub 2000 2775\nsub/file 2000 664\n');
   });
 
-  test('is applied by the agent where its configuration says so, and by nobody while the root is right', async () => {
+  test('is applied by the agent where its configuration says so, and not while the root is right', async () => {
     await offerGroups();
     await inPodOf(2000, 'chgrp 3000 /data/sub/file; sync');
     expect(await inPodOf(2000, LOOK)).toBe('. 2000 2775\nsub 2000 2775\nsub/file 3000 664\n');

@@ -6,11 +6,14 @@ import { SnapshotLab } from './snapshot-lab.ts';
 const MINUTES = 60_000;
 const API = 'groupsnapshot.storage.k8s.io/v1';
 const CRDS = join(import.meta.dirname, '../../deploy/group-snapshot-crds');
-/** Goes through both volumes for ever; each number is on the disk before the next is written. */
+/** Writes to both volumes in a loop; each number is on the disk before the next is written. */
 const WRITE =
   'i=0; while :; do i=$((i+1)); for v in a b; do echo $i | dd of=/$v/n conv=fsync 2>/dev/null; done; done';
 
-/** Group snapshots in a real cluster, with nobody else's snapshot controller. The tests follow on each other. */
+/**
+ * Group snapshots in a real cluster without another snapshot controller. The tests follow on each
+ * other.
+ */
 describe('group snapshots in a cluster', { timeout: 5 * MINUTES }, () => {
   let lab: SnapshotLab;
 
@@ -80,8 +83,8 @@ describe('group snapshots in a cluster', { timeout: 5 * MINUTES }, () => {
     (await lab.inPod(pod, 'cat /a/n /b/n')).split('\n').map(Number);
 
   test('wait for claims, and say so', async () => {
-    await addGroup('early', 'nobody');
-    await lab.eventually('it is told that there are no claims', async () =>
+    await addGroup('early', 'unknown');
+    await lab.eventually('it reports that there are no claims', async () =>
       expect((await lab.get('volumegroupsnapshot', 'early')).status).toMatchObject({
         readyToUse: false,
         error: {
@@ -90,7 +93,7 @@ describe('group snapshots in a cluster', { timeout: 5 * MINUTES }, () => {
       }),
     );
     await lab.delete('volumegroupsnapshot', 'early');
-    await lab.gone('volumegroupsnapshot', 'early');
+    await lab.waitUntilDeleted('volumegroupsnapshot', 'early');
   });
 
   test('show one instant of both volumes of a pod that writes, and both are restored', async () => {
@@ -138,8 +141,8 @@ describe('group snapshots in a cluster', { timeout: 5 * MINUTES }, () => {
 
   test('all goes with the group, from the nodes as well', async () => {
     await lab.delete('volumegroupsnapshot', 'together', 'second');
-    await lab.gone('volumegroupsnapshot', 'together');
-    await lab.gone('volumegroupsnapshot', 'second');
+    await lab.waitUntilDeleted('volumegroupsnapshot', 'together');
+    await lab.waitUntilDeleted('volumegroupsnapshot', 'second');
     await lab.expectNoSnapshotsLeft();
     expect(await lab.list('volumegroupsnapshotcontents')).toEqual([]);
     const [a = 0, b = 0] = await numbers('reader');

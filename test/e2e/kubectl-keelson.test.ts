@@ -161,15 +161,15 @@ describe('kubectl keelson on a real cluster', { timeout: 5 * MINUTES }, () => {
 
   test('cordoned nodes are the reason while they are cordoned', async () => {
     await kubectl.run(['cordon', 'node-1', 'node-2']);
-    await kubectl.apply([claim('calm', 'keelson', '64Mi'), pod('calm')]);
-    expect((await untilReason('pvc/calm', 'Cordoned')).verdict).toBe('stuck');
-    expect((await untilReason('pod/calm', 'Cordoned')).nodes).toHaveLength(2);
+    await kubectl.apply([claim('quiet', 'keelson', '64Mi'), pod('quiet')]);
+    expect((await untilReason('pvc/quiet', 'Cordoned')).verdict).toBe('stuck');
+    expect((await untilReason('pod/quiet', 'Cordoned')).nodes).toHaveLength(2);
     await kubectl.run(['uncordon', 'node-1', 'node-2']);
-    expect((await untilReason('pod/calm', 'Running')).verdict).toBe('well');
-    expect(await why('pvc/calm')).toMatchObject({ verdict: 'well', reason: 'Bound' });
+    expect((await untilReason('pod/quiet', 'Running')).verdict).toBe('well');
+    expect(await why('pvc/quiet')).toMatchObject({ verdict: 'well', reason: 'Bound' });
   });
 
-  test('a pod that names its node itself gets no volume, and is told why', async () => {
+  test('a pod that sets its node itself gets no volume, and the reason', async () => {
     await kubectl.apply([claim('bypass', 'keelson', '64Mi'), pod('bypass', { nodeName: 'node-1' })]);
     expect((await untilReason('pod/bypass', 'SchedulerBypassed')).summary).toContain('spec.nodeName');
   });
@@ -206,7 +206,7 @@ describe('kubectl keelson on a real cluster', { timeout: 5 * MINUTES }, () => {
     expect(status.stdout).toContain('2 of 2 ready');
     expect(status.stdout).toMatch(/default\/full +50Gi +keelson/);
     const volumes = await keelson(['volumes', '-o', 'wide']);
-    expect(volumes.stdout).toMatch(/default +calm +node-[12] +default +64 MiB +Ready +- +0/);
+    expect(volumes.stdout).toMatch(/default +quiet +node-[12] +default +64 MiB +Ready +- +0/);
     const nodes = JSON.parse((await keelson(['nodes', '-o', 'json'])).stdout) as {
       nodes: { name: string; agent: string }[];
     };
@@ -221,7 +221,7 @@ describe('kubectl keelson on a real cluster', { timeout: 5 * MINUTES }, () => {
     expect(`${code}\n${stdout}`).toMatch(/^0\n/);
   });
 
-  test('a user of one namespace gets what may be seen, and is told what may not', async () => {
+  test('a user of one namespace gets what may be read, and what may not', async () => {
     await kubectl.apply([
       { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: 'dev', namespace: 'default' } },
       {
@@ -258,9 +258,9 @@ describe('kubectl keelson on a real cluster', { timeout: 5 * MINUTES }, () => {
   });
 
   test('lists existing claims when a claim does not exist', async () => {
-    const { stderr, code } = await keelson(['why', 'pvc/nobody']);
+    const { stderr, code } = await keelson(['why', 'pvc/unknown']);
     expect(code).toBe(1);
-    expect(stderr).toMatch(/claim default\/nobody not found; found .*full/);
+    expect(stderr).toMatch(/claim default\/unknown not found; found .*full/);
   });
 
   test('releases a lost node when its name is typed, so that its claims can be deleted', async () => {

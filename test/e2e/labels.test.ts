@@ -25,7 +25,10 @@ const FAST = 'example.com/fast';
 const SLOW_TAINT = 'example.com/slow';
 const GPU = 'example.com/gpu';
 
-/** Labels, taints and resources on a real cluster, down to the pods that land by them. Each test goes on from the one before. */
+/**
+ * Labels, taints and resources on a real cluster, down to the pods that land by them. Each test
+ * goes on from the one before.
+ */
 describe('nodes that say what they are', { timeout: 240_000 }, () => {
   let base: string;
   let cluster: Cluster;
@@ -117,7 +120,7 @@ describe('nodes that say what they are', { timeout: 240_000 }, () => {
     }
   });
 
-  test('come anew with their labels at once, and keep pods off until their agent serves', async () => {
+  test('are re-created with their labels at once, and keep pods off until their agent serves', async () => {
     const two = await cluster.node('node-2');
     await two.stopAgent();
     await two.stopKubelet();
@@ -158,7 +161,7 @@ describe('nodes that say what they are', { timeout: 240_000 }, () => {
     expect(await labels('node-2')).toHaveProperty(['disk.keelson.dev/nvme'], 'true');
     expect(await labels('node-1')).not.toHaveProperty([FAST]);
     await pretend(disk('hdd'));
-    await until('the label is gone', async () => (await labels('node-2'))[FAST] === undefined);
+    await until('the label is removed', async () => (await labels('node-2'))[FAST] === undefined);
     await remove('pod', 'wants-fast');
   });
 
@@ -168,7 +171,7 @@ describe('nodes that say what they are', { timeout: 240_000 }, () => {
     await pretend({ disks: null });
     await until('the rule tells', async () => (await ruleStatus('fast')).includes('No such key: disks'));
     expect(await labels('node-2')).toMatchObject({ [FAST]: 'yes', 'disk.keelson.dev/nvme': 'true' });
-    await until('the inventory says that its agent is gone', async () => {
+    await until('the inventory reports that its agent is absent', async () => {
       const ready = '--output=jsonpath={.status.conditions[?(@.type=="Ready")]}';
       const condition = await kubectl.run(['get', 'ninv', 'node-2', ready]);
       return condition.includes('"Unknown"') && condition.includes('the node has no agent pod');
@@ -228,10 +231,10 @@ describe('nodes that say what they are', { timeout: 240_000 }, () => {
     expect(await landsOn('one-more')).toBe('node-2');
     await remove('pod', 'one-more');
     await remove('nlr', 'gpu');
-    await until('it is gone', async () => !(GPU in (await node('node-2')).status.allocatable));
+    await until('it is removed', async () => !(GPU in (await node('node-2')).status.allocatable));
   });
 
-  test('leave alone what a person has set, and a wrong rule says line and column', async () => {
+  test('leave alone what a user has set, and a wrong rule has line and column', async () => {
     await kubectl.run(['label', 'node', 'node-1', 'example.com/mine=by-hand']);
     await rule('mine', { labels: [{ key: 'example.com/mine', value: 'by-rule' }] });
     await until('node-2 is labelled', async () => (await labels('node-2'))['example.com/mine'] === 'by-rule');
@@ -246,7 +249,10 @@ describe('nodes that say what they are', { timeout: 240_000 }, () => {
     await until('the rule tells', async () => (await ruleStatus('wrong')).includes('line 1, column 11'));
     expect(await kubectl.run(['get', 'nlr', 'wrong', '--no-headers'])).toMatch(/^wrong +0 +False +Unknown/);
     await remove('nlr', 'mine', 'wrong');
-    await until('ours is gone', async () => (await labels('node-2'))['example.com/mine'] === undefined);
+    await until(
+      'the own one is removed',
+      async () => (await labels('node-2'))['example.com/mine'] === undefined,
+    );
     expect((await labels('node-1'))['example.com/mine']).toBe('by-hand');
   });
 
@@ -259,7 +265,8 @@ describe('nodes that say what they are', { timeout: 240_000 }, () => {
       const { items } = await kubectl.get<{ items: readonly Controller[] }>([
         ...['pods', '--namespace=keelson-system', '--selector=app.kubernetes.io/component=controller'],
       ]);
-      // From its own node: node-2 has been deleted, and a pod that was there has an address that is no longer routed to it.
+      // From its own node: node-2 has been deleted, and a pod that was there has an address that is
+      // no longer routed to it.
       const metrics = await Promise.all(
         items.map(async ({ spec, status }) => {
           const ask = `fetch('http://${status.podIP}:9812/metrics').then(r => r.text()).then(t => console.log(t))`;

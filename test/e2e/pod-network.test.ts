@@ -14,14 +14,18 @@ interface Pod {
   };
 }
 
-/** Tells whoever asks who it is and whom it sees. */
+/** Answers with its own name and the address of its peer. */
 const SERVE =
   "mkdir -p /tmp/www/cgi-bin; printf '#!/bin/sh\\necho; echo $(hostname) sees $REMOTE_ADDR\\n' >/tmp/www/cgi-bin/who; chmod +x /tmp/www/cgi-bin/who; exec httpd -f -p 8080 -h /tmp/www";
 
-/** What agents do of their own accord is there in a moment; nothing is proven by how short it is. */
+/**
+ * What agents do of their own accord is there in a moment; nothing is proven by how short it is.
+ */
 const SOON = { timeout: 60_000, interval: 300 };
 
-/** Two nodes whose agents make the pod network as the cluster says, and a StatefulSet across them. */
+/**
+ * Two nodes whose agents make the pod network as the cluster says, and a StatefulSet across them.
+ */
 describe('pods on two nodes', { timeout: 300_000 }, () => {
   let cluster: Cluster;
   let kubectl: Kubectl;
@@ -53,7 +57,9 @@ describe('pods on two nodes', { timeout: 300_000 }, () => {
     const output = `--output=jsonpath={${found}.status} {${found}.message}`;
     return (await kubectl.run(['get', 'nodeinventory', node, output])).trim();
   };
-  /** Each asks each, by TCP and by ping; who is asked sees the address of the pod, not of its node. */
+  /**
+   * Each asks each, by TCP and by ping; who is asked sees the address of the pod, not of its node.
+   */
   const talk = async (): Promise<void> => {
     const round = async (): Promise<true> => {
       const all = await pods();

@@ -45,14 +45,14 @@ describe('a RuntimePolicy', { timeout: 300_000 }, () => {
     await waitFor(`policy ${name} is in force on both nodes`, inForce, { timeoutMs: 120_000, everyMs: 200 });
   };
   const untilGone = async (name: string): Promise<void> => {
-    const gone = async (): Promise<true | undefined> => {
+    const deleted = async (): Promise<true | undefined> => {
       for (const node of NODES) {
         const { stdout } = await cluster.machine(node).run('ls', ['/var/lib/keelson/policies/current/']);
         if (stdout.includes(name)) return undefined;
       }
       return true;
     };
-    await waitFor(`policy ${name} is on no node`, gone, { timeoutMs: 60_000, everyMs: 200 });
+    await waitFor(`policy ${name} is on no node`, deleted, { timeoutMs: 60_000, everyMs: 200 });
   };
   /** The variable MODE of a container that runs to its end on `node`. */
   const modeOn = async (node: string, namespace = 'default'): Promise<string> => {
@@ -65,7 +65,7 @@ describe('a RuntimePolicy', { timeout: 300_000 }, () => {
   };
   const modes = async (): Promise<string[]> => await Promise.all(NODES.map((node) => modeOn(node)));
 
-  test('that kubectl applies changes new containers on both nodes, and says that it is in force', async () => {
+  test('that kubectl applies changes new containers on both nodes, and reports that it is enforced', async () => {
     expect(await modes()).toEqual(['mode=', 'mode=']);
     await kubectl.apply([setMode('batch')]);
     await untilInForce('mode');
@@ -134,7 +134,8 @@ describe('a RuntimePolicy', { timeout: 300_000 }, () => {
     expect(await modeOn('node-1', 'kube-system')).toBe('mode=');
     await kubectl.run(['delete', 'runtimepolicy', 'closed']);
     await untilGone('closed');
-    // kubelet tries again each 10 to 15 s, and as soon as the pod is changed. Proxies may still be reading their files.
+    // kubelet tries again each 10 to 15 s, and as soon as the pod is changed. Proxies may still be
+    // reading their files.
     let tries = 0;
     const started = async (): Promise<true | undefined> => {
       const { phase } = (await kubectl.get<{ status: { phase: string } }>(['pod', 'refused'])).status;
@@ -157,7 +158,7 @@ describe('a RuntimePolicy', { timeout: 300_000 }, () => {
       const [condition] = (await readPolicy('mode')).status?.conditions ?? [];
       return condition?.reason === 'Refused' ? true : undefined;
     };
-    await waitFor('the policy says that it is refused', refused, { timeoutMs: 120_000, everyMs: 300 });
+    await waitFor('the policy reports that it is refused', refused, { timeoutMs: 120_000, everyMs: 300 });
     // One node is enough to say so; the other may still be reading the file.
     await expect.poll(modes).toEqual(['mode=by-hand', 'mode=by-hand']);
   });

@@ -13,7 +13,10 @@ const MINUTES = 60_000;
 const POOL = '/var/lib/keelson/pools/default';
 const DEPLOY = join(import.meta.dirname, '../../deploy');
 
-/** Writes a number each 0.1 s, and asks the peer whose address it has been given for a sign of life; says what failed. */
+/**
+ * Writes a number each 0.1 s, and asks the peer whose address it has been given for a sign of life;
+ * says what failed.
+ */
 const WRITER = `
 echo start >>/data/log
 n=0
@@ -82,7 +85,9 @@ const writers = {
   },
 };
 
-/** What users apply, from the image that is shipped, on two nodes; the tests follow on each other. */
+/**
+ * What users apply, from the image that is shipped, on two nodes; the tests follow on each other.
+ */
 describe('what ships', { timeout: 10 * MINUTES }, () => {
   const cluster = new Cluster({ name: 'shipped' });
   let kubectl: Kubectl;
@@ -224,9 +229,9 @@ describe('what ships', { timeout: 10 * MINUTES }, () => {
       ]);
     };
     await agents({ 'example.com/nowhere': 'true' });
-    const gone = async (): Promise<true | undefined> =>
+    const deleted = async (): Promise<true | undefined> =>
       (await pods('app.kubernetes.io/component=agent', NAMESPACE)).length === 0 ? true : undefined;
-    await waitFor('no agent is left', gone, { timeoutMs: 2 * MINUTES, everyMs: 500 });
+    await waitFor('no agent is left', deleted, { timeoutMs: 2 * MINUTES, everyMs: 500 });
     for (const name of ['node-1', 'node-2']) {
       await cluster.machine(name).run('findmnt', ['--noheadings', POOL]);
     }

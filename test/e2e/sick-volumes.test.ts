@@ -12,7 +12,10 @@ const POOL = '/var/lib/keelson/pools/default';
 const WITHIN = { timeout: 120_000, interval: 1_000 };
 const MINUTES = 60_000;
 
-/** What a cluster sees of volumes that are not well, with Keelson as it is shipped. Each test goes on from the one before. */
+/**
+ * What a cluster sees of volumes that are not well, with Keelson as it is shipped. Each test goes
+ * on from the one before.
+ */
 describe('volumes that are not well', { timeout: 6 * MINUTES }, () => {
   const cluster = new Cluster({ name: `sick-${process.pid}` });
   let kubectl: Kubectl;
@@ -63,7 +66,7 @@ describe('volumes that are not well', { timeout: 6 * MINUTES }, () => {
     return items.map(({ reason, message }) => `${reason}: ${message}`).join('\n');
   };
 
-  test('are told from others by kubelet, in its metrics and in an event of the pod', async () => {
+  test('are distinguished by kubelet, in its metrics and in an event of the pod', async () => {
     await expect.poll(() => abnormal('sick'), WITHIN).toBe('0');
     const uid = await kubectl.run(['get', 'pvc', 'sick', '--output=jsonpath={.spec.volumeName}']);
     // What the kernel does by itself when the disk fails under a file system.
@@ -76,7 +79,7 @@ describe('volumes that are not well', { timeout: 6 * MINUTES }, () => {
     expect(await abnormal('precious')).toBe('0');
   });
 
-  test('of a pool that is gone after a reboot keep their pods waiting, and nothing is written in its place', async () => {
+  test('of a pool that is missing after a reboot keep their pods waiting, and nothing is written in its place', async () => {
     await cluster.stopNode(NODE);
     const hidden = join(cluster.directory, 'elsewhere.img');
     const disk = join(

@@ -21,7 +21,10 @@ export interface Thing {
 export const SNAPSHOT_API = 'snapshot.storage.k8s.io/v1';
 const CRDS = join(import.meta.dirname, '../../deploy/snapshot-crds');
 
-/** A real cluster of two nodes with our controller and agents as they ship, and what people do with snapshots in it. */
+/**
+ * A real cluster of two nodes with our controller and agents as they ship, and what people do with
+ * snapshots in it.
+ */
 export class SnapshotLab implements AsyncDisposable {
   readonly cluster: Cluster;
   readonly kubectl: Kubectl;
@@ -187,7 +190,7 @@ export class SnapshotLab implements AsyncDisposable {
     await this.kubectl.run(['delete', kind, ...names, '--wait=false']);
   }
 
-  async gone(kind: string, name: string): Promise<void> {
+  async waitUntilDeleted(kind: string, name: string): Promise<void> {
     await this.kubectl.wait(`${kind}/${name}`, 'delete');
   }
 

@@ -23,7 +23,7 @@ const MINUTES = 60_000;
 const BLOCK = 4096;
 const LAST_BLOCK = VOLUME_BYTES / BLOCK - 1;
 const ZEROS = createHash('sha256').update(Buffer.alloc(VOLUME_BYTES)).digest('hex');
-/** The name that clients ask for unless they are told another: the driver's. It stands for one address. */
+/** The name that clients use by default: the driver's. It stands for one address. */
 const [DEFAULT_SERVICE, SECOND_SERVICE] = [DRIVER_NAME, `node-2.${DRIVER_NAME}`];
 
 /** Names of what there is for one volume. */
@@ -56,8 +56,9 @@ interface NodeObject {
 }
 
 /**
- * Changed blocks as a backup application gets them on a real cluster: by the client library of external-snapshot-metadata from its sidecar,
- * which stands before our CSI SnapshotMetadata service. The library writes what it is told of to a device that lacks it, and compares.
+ * Changed blocks as a backup application gets them on a real cluster: by the client library of
+ * external-snapshot-metadata from its sidecar, which uses the CSI SnapshotMetadata service. The
+ * library writes the listed blocks to a device that lacks them, and compares.
  */
 describe('changed blocks in a cluster', { timeout: 5 * MINUTES }, () => {
   let lab: SnapshotLab;
@@ -133,7 +134,10 @@ describe('changed blocks in a cluster', { timeout: 5 * MINUTES }, () => {
     await Promise.all(CASES.map(prepare));
   });
 
-  /** Two snapshots with known differences, and a pod of the backup application with what was restored from each and a new volume. */
+  /**
+   * Two snapshots with known differences, and a pod of the backup application with what was
+   * restored from each and a new volume.
+   */
   async function prepare(one: Case): Promise<void> {
     const { backend, node, data, older, newer, writer, reader, from, to, fresh } = one;
     await lab.kubectl.apply([blockClaim(data, backend), toolPod(writer, { node, tools }, [data])]);
@@ -186,7 +190,7 @@ describe('changed blocks in a cluster', { timeout: 5 * MINUTES }, () => {
     });
   });
 
-  test('are told by the node that has the snapshot alone', async () => {
+  test('are served by the node that has the snapshot only', async () => {
     const asked = ask('btrfs-node-1-reader', '-snapshot=image-node-2-newer -from=/dev/zero -to=/dev/null');
     await expect(asked).rejects.toThrow(/NotFound.* does not exist on this node/);
   });
@@ -201,7 +205,7 @@ describe('changed blocks in a cluster', { timeout: 5 * MINUTES }, () => {
     await expect(asked).rejects.toThrow(/PermissionDenied/);
   });
 
-  test('are told again after the agent was killed: the sidecar ends with it, and starts again', async () => {
+  test('are served again after the agent was killed: the sidecar ends with it, and restarts', async () => {
     const [, { reader, newer, from, fresh }] = CASES;
     await (await lab.cluster.node('node-1')).killAgent();
     await lab.eventually('it is served again', async () => {

@@ -6,7 +6,10 @@ const MINUTES = 60_000;
 const KILLS = 8;
 const APPLICATION = 'default';
 
-/** Snapshots in a real cluster: our controller, agents and kubelets, btrfs, and nobody else's snapshot controller. The tests follow on each other. */
+/**
+ * Snapshots in a real cluster: Keelson's controller, agents and kubelets, btrfs, and no other
+ * snapshot controller. The tests follow on each other.
+ */
 describe('snapshots in a cluster', { timeout: 5 * MINUTES }, () => {
   let lab: SnapshotLab;
   let node: string;
@@ -26,13 +29,13 @@ describe('snapshots in a cluster', { timeout: 5 * MINUTES }, () => {
     node = await lab.nodeOf('writer');
     await lab.inPod('writer', 'echo first >/data/file && sync');
     await lab.addClaim('early', 'keelson', '64Mi', 'before');
-    await lab.eventually('a claim is told that there are no snapshots', async () =>
+    await lab.eventually('a claim reports that there are no snapshots', async () =>
       expect(await lab.notes('early')).toContain('the cluster does not serve VolumeSnapshots'),
     );
     await lab.delete('pvc', 'early');
     await lab.installSnapshotKinds();
     await lab.addSnapshot('before', 'data');
-    await lab.eventually('a snapshot without a class is told so', async () =>
+    await lab.eventually('a snapshot without a class reports it', async () =>
       expect((await lab.get('volumesnapshot', 'before')).status).toMatchObject({
         readyToUse: false,
         error: {
@@ -87,7 +90,7 @@ describe('snapshots in a cluster', { timeout: 5 * MINUTES }, () => {
   test('tell a claim that cannot start from them why', async () => {
     await lab.addClaim('smaller', 'keelson', '32Mi', 'before');
     await lab.addClaim('nowhere', 'keelson', '64Mi', 'no-such');
-    await lab.eventually('both are told', async () => {
+    await lab.eventually('both are reported', async () => {
       expect(await lab.notes('smaller')).toContain('the requested size is 32 MiB, but the source has 64 MiB');
       expect(await lab.notes('nowhere')).toContain(
         'starts from snapshot no-such, which does not exist in its namespace',
@@ -99,7 +102,7 @@ describe('snapshots in a cluster', { timeout: 5 * MINUTES }, () => {
   test('outlive their volume, and its claim', async () => {
     await lab.delete('pod', 'writer', 'reader', 'large-reader');
     await lab.delete('pvc', 'data', 'restored', 'larger');
-    await lab.eventually('the volumes are gone', async () => {
+    await lab.eventually('the volumes are deleted', async () => {
       const volumes = (await lab.list('localvolumes')).filter(({ spec }) => spec['type'] === 'Volume');
       expect(volumes.map(({ metadata }) => metadata.name)).toEqual([]);
     });
@@ -119,9 +122,9 @@ describe('snapshots in a cluster', { timeout: 5 * MINUTES }, () => {
     const contentName = `snapcontent-${metadata.uid}`;
     handle = String((await lab.get('volumesnapshotcontent', contentName)).status?.['snapshotHandle']);
     await lab.delete('volumesnapshot', 'keeper');
-    await lab.gone('volumesnapshot', 'keeper');
+    await lab.waitUntilDeleted('volumesnapshot', 'keeper');
     await lab.delete('volumesnapshotcontent', contentName);
-    await lab.gone('volumesnapshotcontent', contentName);
+    await lab.waitUntilDeleted('volumesnapshotcontent', contentName);
     await (await lab.cluster.keelson()).killController();
     await lab.addExisting('again', handle, 'Delete');
     expect((await lab.ready('again')).status).toMatchObject({
@@ -153,7 +156,7 @@ describe('snapshots in a cluster', { timeout: 5 * MINUTES }, () => {
       '--type=merge',
       '--patch={"spec":{"deletionPolicy":"Retain"}}',
     ]);
-    await lab.gone('volumesnapshot', 'again');
+    await lab.waitUntilDeleted('volumesnapshot', 'again');
     expect((await lab.ready('twin')).status).toMatchObject({ readyToUse: true });
     await lab.delete('volumesnapshot', 'twin');
     await lab.expectNoSnapshotsLeft();
@@ -165,7 +168,7 @@ describe('snapshots in a cluster', { timeout: 5 * MINUTES }, () => {
     await lab.addExisting('no-data', 'snap-000000000000000000000000', 'Delete');
     const error = async (name: string): Promise<unknown> =>
       (await lab.get('volumesnapshot', name)).status?.['error'];
-    await lab.eventually('all are told', async () => {
+    await lab.eventually('all are reported', async () => {
       expect(await error('no-claim')).toMatchObject({
         message: 'snapshot default/no-claim: claim default/missing does not exist',
       });
@@ -188,7 +191,7 @@ describe('snapshots in a cluster', { timeout: 5 * MINUTES }, () => {
       spec: { holderIdentity: 'standard', leaseDurationSeconds: 15, renewTime },
     });
     const now = (): string => new Date().toISOString().replace('Z', '000Z');
-    // What is silent for a minute counts as gone.
+    // A lease that is not renewed for a minute has expired.
     const atWork = new AbortController();
     const renew = async (): Promise<void> => {
       while (!atWork.signal.aborted) {

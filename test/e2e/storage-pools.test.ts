@@ -30,7 +30,10 @@ interface VolumeObject {
 const API = 'keelson.dev/v1alpha1';
 const WITHIN = { timeout: 120_000, interval: 300 };
 
-/** StoragePools as an administrator uses them: real kubectl and kubelets, controller and agents as they ship. Each test goes on from the one before. */
+/**
+ * StoragePools as an administrator uses them: real kubectl and kubelets, controller and agents as
+ * they ship. Each test goes on from the one before.
+ */
 describe('StoragePools', { timeout: 300_000 }, () => {
   const cluster = new Cluster({ name: `pools-${process.pid}` });
   let kubectl: Kubectl;

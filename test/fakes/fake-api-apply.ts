@@ -1,7 +1,10 @@
 import type { KubeObject } from '../../src/kube/resource.ts';
 import type { Json } from './fake-api-error.ts';
 
-/** Which leaves of an object each manager owns. A leaf is a value or a whole list, named by its JSON pointer. */
+/**
+ * Which leaves of an object each manager owns. A leaf is a value or a whole list, named by its JSON
+ * pointer.
+ */
 export type FieldOwners = Map<string, Set<string>>;
 
 /** Server-side apply, with lists as single values. */
@@ -59,7 +62,10 @@ const SERVERS = [
   '/metadata/managedFields',
 ];
 
-/** Who owns what, as metadata.managedFields tells it; without owners by plain writes, which nobody of ours asks for. */
+/**
+ * Field owners as in metadata.managedFields; without owners by plain writes, which are not used
+ * here.
+ */
 export function managedFieldsOf(owners: FieldOwners, appliers: ReadonlySet<string>): readonly object[] {
   return [...owners]
     .filter(([manager, paths]) => appliers.has(manager) && paths.size > 0)

@@ -14,7 +14,9 @@ import { statusFault } from '../../src/kube/status-fault.ts';
 import { ApiError } from './fake-api-error.ts';
 import { FakeApiStore, type FakePatch, type WireEvent } from './fake-api-store.ts';
 
-/** A KubeClient without a network, for unit tests: the state of a FakeApiStore, in the same process. */
+/**
+ * A KubeClient without a network, for unit tests: the state of a FakeApiStore, in the same process.
+ */
 export class FakeApiClient implements KubeClient {
   readonly store: FakeApiStore;
   readonly calls: string[] = [];

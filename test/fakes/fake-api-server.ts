@@ -35,7 +35,10 @@ interface Injection {
   left: number;
 }
 
-/** An API server for tests on loopback: real HTTP, the state of a FakeApiStore, and faults on demand. */
+/**
+ * An API server for tests on loopback: real HTTP, the state of a FakeApiStore, and faults on
+ * demand.
+ */
 export class FakeApiServer implements AsyncDisposable {
   readonly store = new FakeApiStore();
   readonly requests: RecordedRequest[] = [];

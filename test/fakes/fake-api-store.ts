@@ -30,7 +30,10 @@ export type FakePatch =
   | { readonly type: 'merge' | 'json'; readonly body: unknown }
   | { readonly type: 'apply'; readonly body: unknown; readonly force: boolean };
 
-/** The state of a small API server: versions, preconditions, finalizers, selectors, field owners, and a log for watches. */
+/**
+ * The state of a small API server: versions, preconditions, finalizers, selectors, field owners,
+ * and a log for watches.
+ */
 export class FakeApiStore {
   readonly #objects = new Map<string, Map<string, KubeObject>>();
   readonly #owners = new Map<string, FieldOwners>();
@@ -49,7 +52,10 @@ export class FakeApiStore {
     return String(this.#version);
   }
 
-  /** Forgets all past versions, as etcd does every five minutes: watches and pages from before are expired. */
+  /**
+   * Forgets all past versions, as etcd does every five minutes: watches and pages from before are
+   * expired.
+   */
   compact(): void {
     this.#oldestVersion = this.#version + 1;
     this.#version += 2;
@@ -152,7 +158,10 @@ export class FakeApiStore {
     return this.#put(resource, stored, { ...stored, metadata }, {});
   }
 
-  /** Past and future changes after `version`, until disposed. Throws the 410 of a version that is gone. */
+  /**
+   * Past and future changes after `version`, until disposed. Throws 410 for a version that was
+   * compacted.
+   */
   watch(
     resource: Resource<KubeObject>,
     selection: Selection,

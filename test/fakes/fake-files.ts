@@ -1,6 +1,9 @@
 import type { FileReader } from '../../node-agent/inventory/file-reader.ts';
 
-/** A /proc and /sys in memory: text by path; `-> target` makes a link. A path in `broken` cannot be read. */
+/**
+ * A /proc and /sys in memory: text by path; `-> target` makes a link. A path in `broken` cannot be
+ * read.
+ */
 export class FakeFiles implements FileReader {
   readonly texts: Map<string, string>;
   readonly broken = new Set<string>();

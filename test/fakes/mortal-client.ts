@@ -1,10 +1,12 @@
 import { Fault } from '../../src/core/fault.ts';
 import type { KubeClient } from '../../src/kube/client.ts';
 
-/** When somebody is killed at a write: before it, or after the server has carried it out. */
+/** Kills the process at a write: before it, or after the server has carried it out. */
 export type Death = 'before' | 'after';
 
-/** A client on `server` that dies at its `at`th write: that and all later ones reject with `bug`. */
+/**
+ * A client on `server` that dies at its `at`th write: that and all later ones reject with `bug`.
+ */
 export function mortalClient(server: KubeClient, at: number, when: Death): KubeClient {
   let writes = 0;
   const write = async <R>(work: () => Promise<R>): Promise<R> => {

@@ -2,7 +2,10 @@ import type { AttachmentKey, Attachment } from '../../src/core/network/attachmen
 import { Fault } from '../../src/core/fault.ts';
 import type { LinkObservation, LinkPlan } from '../../src/core/network/link-plan.ts';
 
-/** Links, records and host ports in memory, that fail once when told to, and remember what was done in which order. */
+/**
+ * Links, records and host ports in memory, that fail once when told to, and remember what was done
+ * in which order.
+ */
 export class FakeNetworkParts {
   readonly log: string[] = [];
   readonly links = new Set<string>();

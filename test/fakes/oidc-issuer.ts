@@ -10,7 +10,9 @@ export interface TokenRequest {
   readonly authorization: string | undefined;
 }
 
-/** An OpenID Connect issuer on loopback that accepts each refresh token once, as strict issuers do. */
+/**
+ * An OpenID Connect issuer on loopback that accepts each refresh token once, as strict issuers do.
+ */
 export class OidcIssuer implements AsyncDisposable {
   readonly requests: TokenRequest[] = [];
   /** The refresh token that it accepts next. */

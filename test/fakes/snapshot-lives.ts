@@ -34,7 +34,10 @@ import { FakeApiClient } from './fake-api-client.ts';
 
 type Followed = Pick<Informer<KubeObject>, 'run' | 'synced' | 'store'>;
 
-/** An API server, and controllers of snapshots and group snapshots that live on it one after the other, each with a memory of its own. */
+/**
+ * An API server, and controllers of snapshots and group snapshots that live on it one after the
+ * other, each with a memory of its own.
+ */
 export class SnapshotLives implements Disposable {
   readonly server = new FakeApiClient();
   readonly #end = new AbortController();
@@ -43,7 +46,10 @@ export class SnapshotLives implements Disposable {
     this.#end.abort();
   }
 
-  /** A volume of node `nodeName` that a claim of namespace team is bound to: claim `data-N`, volume `pvc-N`, handle `vol-N`. */
+  /**
+   * A volume of node `nodeName` that a claim of namespace team is bound to: claim `data-N`, volume
+   * `pvc-N`, handle `vol-N`.
+   */
   async addVolume(number: number, nodeName: string, labels: Readonly<Record<string, string>>): Promise<void> {
     const { server } = this;
     const name = { namespace: 'team', name: `data-${number}` };
@@ -67,7 +73,7 @@ export class SnapshotLives implements Disposable {
     });
   }
 
-  /** LocalVolumes of snapshots, whoever they are for. */
+  /** LocalVolumes of type Snapshot, for any owner. */
   async nodeSnapshots(): Promise<readonly LocalVolume[]> {
     return (await this.server.list(LOCAL_VOLUMES)).items.filter(({ spec }) => spec.type === 'Snapshot');
   }
@@ -78,7 +84,10 @@ export class SnapshotLives implements Disposable {
     );
   }
 
-  /** Until nothing changes any more; another controller goes on where one was killed. Tells how many were. `meanwhile` comes after each death. */
+  /**
+   * Until nothing changes any more; another controller goes on where one was killed. Tells how many
+   * were. `meanwhile` comes after each death.
+   */
   async settle(client: KubeClient = this.server, meanwhile?: () => Promise<void>): Promise<number> {
     let round = this.#start(client);
     for (let deaths = 0; ; ) {
@@ -156,7 +165,10 @@ export class SnapshotLives implements Disposable {
     }
   }
 
-  /** What agents do with snapshots: take each, and remove its data when it, or all of its group, is to go. */
+  /**
+   * What agents do with snapshots: take each, and remove its data when it, or all of its group, is
+   * to go.
+   */
   async #actAsAgent(): Promise<void> {
     const { server } = this;
     const all = await this.nodeSnapshots();
@@ -189,7 +201,10 @@ export class SnapshotLives implements Disposable {
   }
 }
 
-/** A step that fails is taken again in the next round; one in which the controller was killed is its last. */
+/**
+ * A step that fails is taken again in the next round; one in which the controller was killed is its
+ * last.
+ */
 async function step(work: Promise<unknown>): Promise<void> {
   try {
     await work;

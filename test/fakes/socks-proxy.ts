@@ -1,7 +1,10 @@
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 
-/** A SOCKS5 proxy on loopback (RFC 1928) that requires no authentication and records its destinations. */
+/**
+ * A SOCKS5 proxy on loopback (RFC 1928) that requires no authentication and records its
+ * destinations.
+ */
 export class SocksProxy implements AsyncDisposable {
   readonly destinations: string[] = [];
   readonly #sockets = new Set<Socket>();

@@ -17,7 +17,9 @@ export function registryList(): string {
   return keys.map((key) => `${key}: ${REGISTRY}\n`).join('');
 }
 
-/** Target of the Dockerfile for an image of the storage tests, by its name without registry and tag. */
+/**
+ * Target of the Dockerfile for an image of the storage tests, by its name without registry and tag.
+ */
 const TARGETS: Readonly<Record<string, 'busybox' | 'agnhost' | 'coreutils'>> = {
   agnhost: 'agnhost',
   busybox: 'busybox',
@@ -29,8 +31,9 @@ const TARGETS: Readonly<Record<string, 'busybox' | 'agnhost' | 'coreutils'>> = {
 };
 
 /**
- * Builds the images that the storage tests use, of busybox, a Debian and agnhost, under the names in
- * `references`, into an OCI archive. Rejects with `not-found` if the tests know an image no longer.
+ * Builds the images that the storage tests use, of busybox, a Debian and agnhost, under the names
+ * in `references`, into an OCI archive. Rejects with `not-found` if the tests know an image no
+ * longer.
  */
 export async function buildSuiteImages(references: readonly string[], archive: string): Promise<void> {
   const images = references.flatMap((reference) => {

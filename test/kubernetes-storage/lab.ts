@@ -20,7 +20,10 @@ const DEPLOY = join(import.meta.dirname, '../../deploy');
 const SNAPSHOT_KINDS = ['snapshot-crds', 'group-snapshot-crds'];
 const NODES = 2;
 
-/** Brings the cluster up with Keelson as it is shipped, images, pools and classes; goes on with one that is there already. */
+/**
+ * Brings the cluster up with Keelson as it is shipped, images, pools and classes; goes on with one
+ * that is there already.
+ */
 export async function ensureSuiteLab(
   profiles: readonly Profile[],
   report: (text: string) => void,
@@ -54,7 +57,9 @@ export async function ensureSuiteLab(
   return { cluster, kubectl, registryListFile };
 }
 
-/** By the ConfigMap, as a user would. kubelet learns the limit when the agent's new pod registers. */
+/**
+ * By the ConfigMap, as a user would. kubelet learns the limit when the agent's new pod registers.
+ */
 async function limitVolumes(kubectl: Kubectl, signal?: AbortSignal): Promise<void> {
   const map = ['configmap', 'keelson-agent', '--namespace', NAMESPACE];
   const { data } = await kubectl.get<{ data: { 'agent.yaml': string } }>(map, { signal });

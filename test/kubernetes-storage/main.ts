@@ -17,7 +17,7 @@ import {
   type TestResult,
   uniteResults,
 } from './results.ts';
-import { selectTests, type Wish } from './selection.ts';
+import { selectTests, type TestFilter } from './selection.ts';
 
 const HELP = `node test/kubernetes-storage/main.ts [--profile NAME]... [--focus REGEX] [--skip REGEX] [--procs N] [--keep] [--record] [--dry]
 
@@ -65,7 +65,7 @@ async function main(argv: readonly string[]): Promise<number> {
   return failed === 0 ? 0 : 1;
 }
 
-interface Selection extends Wish {
+interface Selection extends TestFilter {
   readonly profile: readonly string[];
   readonly procs: string;
   readonly keep: boolean;
@@ -124,7 +124,7 @@ async function readProfiles(profiles: readonly Profile[]): Promise<ProfileResult
   );
 }
 
-type Selected = Wish & Pick<Selection, 'procs'>;
+type Selected = TestFilter & Pick<Selection, 'procs'>;
 
 async function runProfile(
   profile: Profile,
@@ -152,10 +152,10 @@ async function runTests(
   profile: Profile,
   placement: Placement,
   { cluster, kubectl, registryListFile }: SuiteLab,
-  { procs, ...wish }: Selected,
+  { procs, ...filter }: Selected,
   signal: AbortSignal,
 ): Promise<TestResult[]> {
-  const { focus, skip } = selectTests(placement, wish);
+  const { focus, skip } = selectTests(placement, filter);
   const directory = join(OUT, profile.name, placement);
   await mkdir(directory, { recursive: true });
   const driver = join(directory, 'driver.json');
@@ -169,7 +169,8 @@ async function runTests(
     '--',
     ...['--provider=local', `--storage.testdriver=${driver}`],
     ...[`--kubeconfig=${cluster.kubeconfig}`, `--kubectl-path=${kubectl.file}`],
-    // What goes wrong is asked of the cluster itself; a dump of every namespace takes longer than the test.
+    // What goes wrong is asked of the cluster itself; a dump of every namespace takes longer than
+    // the test.
     '--dump-logs-on-failure=false',
   ];
   const env = { ...process.env, KUBE_TEST_REPO_LIST: registryListFile };

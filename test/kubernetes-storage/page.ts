@@ -56,7 +56,10 @@ function failures(profiles: readonly ProfileResults[]): string {
   return failed.length === 0 ? 'None.\n' : table(['profile', 'suite', 'volumes', 'test', 'says'], failed);
 }
 
-/** A run of all tests takes long: what has failed by a fault that is mended is run again alone, and said to be. */
+/**
+ * A run of all tests takes long: what has failed by a fault that is mended is run again alone, and
+ * said to be.
+ */
 function again(profiles: readonly ProfileResults[]): string[] {
   const rows = profiles.flatMap(({ title, results }) =>
     results

@@ -29,8 +29,9 @@ const NANOSECONDS = 1_000_000_000;
 const LIMITS = { writeIOPS: '5k', writeBandwidth: '200Mi' };
 
 /**
- * What a StorageClass says of where and when volumes are made. `one-node`: a group snapshot is of volumes of one node, and its tests let the
- * scheduler spread the pods of a StatefulSet, so the class allows one node alone. `at-once`: some tests wait for claims that no pod uses.
+ * What a StorageClass says of where and when volumes are made. `one-node`: a group snapshot is of
+ * volumes of one node, and its tests let the scheduler spread the pods of a StatefulSet, so the
+ * class allows one node alone. `at-once`: some tests wait for claims that no pod uses.
  */
 export const PLACEMENTS = ['any-node', 'one-node', 'at-once'] as const;
 export type Placement = (typeof PLACEMENTS)[number];
@@ -45,7 +46,8 @@ export const PROFILES: readonly Profile[] = [
     fileSystems: ['btrfs'],
     minSize: BIG_ENOUGH,
     inlineAttributes: { pool: 'default', size: '64Mi' },
-    // The I/O of volumes that have no block device of their own cannot be limited, only said to be unlimited.
+    // The I/O of volumes that have no block device of their own cannot be limited, only said to be
+    // unlimited.
     limits: { writeIOPS: 'max' },
     // statfs(2) tells the size of the whole pool, so a larger restored volume looks no larger.
     capabilities: { FSResizeFromSourceNotSupported: true },
@@ -100,8 +102,9 @@ const CAPABILITIES: Readonly<Record<string, boolean>> = {
   volumeMountGroup: false,
   // Needs SELinux on the host.
   seLinuxMount: false,
-  // The suite reads the namespace of a driver that it has installed itself (DriverNamespace, which `external` leaves nil), and panics with any
-  // driver that was there before. test/e2e/snapshot-metadata.test.ts does the same, with the same sidecar and its client library.
+  // The suite reads the namespace of a driver that it has installed itself (DriverNamespace, which
+  // `external` leaves nil), and panics with any driver that was there before.
+  // test/e2e/snapshot-metadata.test.ts does the same, with the same sidecar and its client library.
   snapshotMetadata: false,
 };
 
@@ -130,7 +133,8 @@ export function driverDefinition(profile: Profile, placement: Placement): object
         ProvisioningOptions: {
           VolumeSize: minSize,
           Count: 30,
-          // A bound that says that something is wrong, not how fast it should be: that is measured by `make bench`.
+          // A bound that says that something is wrong, not how fast it should be: that is measured
+          // by `make bench`.
           ExpectedMetrics: { AvgLatency: 60 * NANOSECONDS, Throughput: 0.2 },
         },
       },

@@ -54,7 +54,7 @@ test('a suite is called by its name, not by its tags', () => {
   ]);
 });
 
-test('whatever is not passed and not skipped has failed, also what is no test', () => {
+test('an entry that is neither passed nor skipped has failed, also one that is not a test', () => {
   const results = parse(
     spec({ State: 'skipped', Failure: { Message: 'Driver has no X' } }),
     spec({ State: 'timedout' }),
@@ -157,7 +157,7 @@ test.each([
   ['words after the suite', 'take groups', [GROUP_NAME], [OTHER_NAME]],
   ['words before the suite', 'delete policy', [GROUP_NAME], [OTHER_NAME]],
   ['another suite', 'volume-expand', [], [OTHER_NAME]],
-])('whoever asks for %s gets each test once, with its class', (_what, focus, ofGroups, others) => {
+])('a request for %s gets each test once, with its class', (_what, focus, ofGroups, others) => {
   const chosen = (placement: 'one-node' | 'any-node'): string[] => {
     const wanted = selectTests(placement, { focus });
     const isChosen = (name: string): boolean =>

@@ -36,7 +36,10 @@ const report = z.array(
 const PATTERN = /^\[Testpattern: (.*?)\] (?:\[[^\]]*\] )*(\S+)/;
 const NANOSECONDS = 1_000_000_000;
 
-/** The storage tests of a JSON report of ginkgo, in its order. What has failed outside of any test counts as one that failed. */
+/**
+ * The storage tests of a JSON report of ginkgo, in its order. What has failed outside of any test
+ * counts as one that failed.
+ */
 export function parseResults(text: string): TestResult[] {
   const specs = report.parse(JSON.parse(text)).flatMap(({ SpecReports }) => SpecReports ?? []);
   return specs.flatMap((spec): TestResult[] => {

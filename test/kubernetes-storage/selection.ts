@@ -6,7 +6,10 @@ const SUITES: Readonly<Record<Exclude<Placement, 'any-node'>, readonly string[]>
   'at-once': ['volume-modify-stress', 'volume-lifecycle-performance', 'pvc-deletion-performance'],
 };
 
-/** Tests that are not even asked here, by a regular expression on their whole name. What is not here is asked, and skips itself with a reason. */
+/**
+ * Tests that are not even asked here, by a regular expression on their whole name. What is not here
+ * is asked, and skips itself with a reason.
+ */
 export const NOT_ASKED: readonly { readonly name: string; readonly why: string }[] = [
   { name: String.raw`\[Feature:Windows\]`, why: 'for Windows' },
   { name: String.raw`SELinux`, why: 'needs SELinux on the host, and its kernel has none' },
@@ -63,19 +66,22 @@ const REASONS: readonly { readonly says: RegExp; readonly why: string }[] = [
   },
 ];
 
-/** Why a test skipped itself; empty for a message that nobody has explained yet. */
+/** Why a test skipped itself; empty for an unknown message. */
 export function whySkipped(message: string): string {
   return REASONS.find(({ says }) => says.test(message))?.why ?? '';
 }
 
-/** What somebody asks for on the command line; nothing: all. */
-export interface Wish {
+/** The selection on the command line; nothing: all. */
+export interface TestFilter {
   readonly focus?: string | undefined;
   readonly skip?: string | undefined;
 }
 
 /** ginkgo's regular expressions for the tests of one placement, as far as they are asked for. */
-export function selectTests(placement: Placement, { focus, skip }: Wish): { focus: string; skip: string } {
+export function selectTests(
+  placement: Placement,
+  { focus, skip }: TestFilter,
+): { focus: string; skip: string } {
   const skips = [...NOT_ASKED.map(({ name }) => name), skip ?? []].flat();
   if (placement === 'any-node') {
     const all = [...skips, ...Object.values(SUITES).flat()];
@@ -84,7 +90,8 @@ export function selectTests(placement: Placement, { focus, skip }: Wish): { focu
   const suites = SUITES[placement];
   const suite = `(${suites.join('|')})`;
   if (focus === undefined) return { focus: inStorage(suite), skip: skips.join('|') };
-  // Both have to be there, in any order, and may be the same words. Go's expressions cannot look ahead.
+  // Both have to be there, in any order, and may be the same words. Go's expressions cannot look
+  // ahead.
   const same = suites.filter((name) => new RegExp(focus).test(name));
   const either = [`(${focus}).*${suite}`, `${suite}.*(${focus})`, ...same];
   return { focus: inStorage(`(${either.join('|')})`), skip: skips.join('|') };

@@ -23,7 +23,10 @@ export async function ensureModulesDisk({ report }: ImageDeps): Promise<string> 
   return file;
 }
 
-/** A disk with the repository as it is now, committed or not, and what is built of it; programs by name go into `.tools`. */
+/**
+ * A disk with the repository as it is now, committed or not, and what is built of it; programs by
+ * name go into `.tools`.
+ */
 export async function makeCodeDisk(
   file: string,
   tools: Readonly<Record<string, string>> = {},

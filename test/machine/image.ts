@@ -17,12 +17,14 @@ const SUITE = 'bookworm';
 const PACKAGES = [
   ...['systemd-sysv', 'udev', 'kmod', 'linux-image-cloud-amd64', 'initramfs-tools', 'zstd'],
   ...['btrfs-progs', 'xfsprogs', 'e2fsprogs', 'nftables', 'iproute2', 'procps', 'strace', 'fdisk'],
-  // A policy, for the kernel that is told to have SELinux; the others have no use for it.
+  // A policy, for the kernel with SELinux enabled; the others do not use it.
   'selinux-policy-default',
   // What Node's binary is linked with.
   ...['libstdc++6', 'libatomic1'],
 ];
-/** What a Debian does by itself and nobody here waits for: at a tenth of the speed it would take minutes. */
+/**
+ * Debian's periodic work, which is not needed here: at a tenth of the speed it would take minutes.
+ */
 const MASKED = [
   ...['apt-daily.timer', 'apt-daily-upgrade.timer', 'dpkg-db-backup.timer', 'e2scrub_all.timer'],
   ...['e2scrub_reap.service', 'fstrim.timer', 'getty@tty1.service', 'serial-getty@ttyS0.service'],
@@ -38,11 +40,14 @@ const GUEST = join(import.meta.dirname, 'guest');
 export const MACHINE_CACHE = join(homedir(), '.cache/keelson/machine');
 
 export interface ImageDeps {
-  /** Told of each step that takes its time. */
+  /** Called for each slow step. */
   readonly report: (text: string) => void;
 }
 
-/** A Debian of its own, made once in a cache outside of the repository. Needs root, mmdebstrap and mke2fs, and the archive. */
+/**
+ * A Debian of its own, made once in a cache outside of the repository. Needs root, mmdebstrap and
+ * mke2fs, and the archive.
+ */
 export async function ensureMachineImage({ report }: ImageDeps): Promise<MachineImage> {
   const guest = await Promise.all((await readdir(GUEST)).sort().map(readGuest));
   const recipe = JSON.stringify([SUITE, PACKAGES, MASKED, ROOT_BYTES, guest]);

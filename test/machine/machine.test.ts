@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { CUT_POOLS } from '../integration/power-cut-pools.ts';
+import { CUT_POOLS } from '../integration/storage/power-cut-pools.ts';
 import { ensureTool } from '../tools/build-tool.ts';
 import { MACHINE_CACHE } from './image.ts';
 import { EmulatedMachine, findObstacle } from './machine.ts';
@@ -8,7 +8,10 @@ import { EmulatedMachine, findObstacle } from './machine.ts';
 const GIB = 1n << 30n;
 /** So many promises of each pool before the power goes. */
 const PROMISES = 60;
-/** To read TypeScript takes an emulated processor 15 s a program; what Node made of it is kept on the root disk, over reboots. */
+/**
+ * To read TypeScript takes an emulated processor 15 s a program; what Node made of it is kept on
+ * the root disk, over reboots.
+ */
 const PROGRAM = 'cd /keelson && export NODE_COMPILE_CACHE=/var/tmp/node-cache && ';
 const LONG = { timeoutMs: 3_000_000, onLine: (line: string) => console.log(line) };
 
@@ -84,7 +87,7 @@ describe('a power cut in the middle of everything', () => {
 
   const diskOf = (pool: string): string => `--mkdir -o prjquota /dev/disk/by-id/virtio-${pool} /cut/${pool}`;
 
-  /** Works on a disk until its power is gone; resolves when it has promised enough. */
+  /** Works on a disk until its power is cut; resolves when it has promised enough. */
   async function promise(pool: string) {
     await machine.must(
       `mkfs.ext4 -q -O quota,project /dev/disk/by-id/virtio-${pool} && mount ${diskOf(pool)}`,
@@ -92,7 +95,7 @@ describe('a power cut in the middle of everything', () => {
     const said: string[] = [];
     const enough = Promise.withResolvers<undefined>();
     const ended = machine.start(
-      `${PROGRAM}node test/integration/power-cut-victim.ts /cut/${pool} /places/${pool} ${pool}`,
+      `${PROGRAM}node test/integration/storage/power-cut-victim.ts /cut/${pool} /places/${pool} ${pool}`,
       {
         onLine: (line) => {
           said.push(line);
@@ -137,7 +140,7 @@ pools:
     expect(await inside('node test/machine/inside/io-limits.ts')).toMatch(/pass 1\b/);
   });
 
-  it('has devices, mounts and quotas right after a reboot, before it says that it is ready', async () => {
+  it('has devices, mounts and quotas right after a reboot, before it reports that it is ready', async () => {
     await machine.reboot();
     expect(await inside('node test/machine/inside/node-volumes.ts check')).toContain('check: well, 4 pools');
   });
@@ -149,7 +152,8 @@ pools:
     expect(await inside(missing)).toContain('missing: well, 2 pools');
     await machine.plug('data');
     await machine.plug('spare');
-    // systemd mounts it by itself when it sees the disk, now or a moment later; this waits for that, or does it.
+    // systemd mounts it by itself when it sees the disk, now or a moment later; this waits for
+    // that, or does it.
     await machine.must('udevadm settle && systemctl start srv-data.mount');
     expect(await inside('node test/machine/inside/node-volumes.ts back')).toContain('back: well, 4 pools');
   });
@@ -167,7 +171,8 @@ pools:
 
     beforeAll(async () => {
       await machine.shutDown();
-      // Its own files have no labels, so nothing could run if the policy were enforced; what it would refuse is not worth the time to log.
+      // Its own files have no labels, so nothing could run if the policy were enforced; what it
+      // would refuse is not worth the time to log.
       const kernelOptions = ['apparmor=0', 'security=selinux', 'enforcing=0', 'audit=0'];
       await machine.powerOn({ kernelOptions });
       expect(await machine.must('cat /sys/fs/selinux/enforce /proc/self/attr/current; echo')).toMatch(

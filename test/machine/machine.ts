@@ -27,7 +27,7 @@ export interface MachineOptions {
 export interface PowerOnOptions {
   /** Disks that are not in it; `plug` puts one in. */
   readonly without?: readonly string[];
-  /** What its kernel is told besides, also when it reboots. */
+  /** Further kernel parameters, also for reboots. */
   readonly kernelOptions?: readonly string[];
 }
 
@@ -38,7 +38,7 @@ export interface CommandResult {
 
 export interface RunOptions {
   readonly timeoutMs?: number;
-  /** Told of each line as it comes. */
+  /** Called with each line. */
   readonly onLine?: (line: string) => void;
 }
 
@@ -46,7 +46,7 @@ export interface RunOptions {
 const BOOT_MS = 1_500_000;
 const RUN_MS = 600_000;
 
-/** What takes time and helps nobody here is left out: an emulated processor leaks nothing. */
+/** Mitigations that take time are disabled: an emulated processor has no leaks. */
 const KERNEL_OPTIONS = [
   ...['root=/dev/vda', 'rw', 'console=ttyS0', 'panic=-1', 'mitigations=off', 'cryptomgr.notests=1'],
   ...['quiet', 'systemd.show_status=false', 'random.trust_cpu=on', 'fsck.mode=skip'],
@@ -61,8 +61,9 @@ interface Running {
 }
 
 /**
- * A machine of its own with a kernel of its own, in an emulator: it can be rebooted, and its power can be cut. The repository is in it, read-only, at
- * /keelson. What is on its disks stays until it is disposed.
+ * A machine of its own with a kernel of its own, in an emulator: it can be rebooted, and its power
+ * can be cut. The repository is in it, read-only, at /keelson. What is on its disks stays until it
+ * is disposed.
  */
 export class EmulatedMachine implements AsyncDisposable {
   readonly #options: MachineOptions;
@@ -112,7 +113,8 @@ export class EmulatedMachine implements AsyncDisposable {
     await once(this.#server, 'listening');
     this.#process = await startProcess({
       name: 'the emulator',
-      // It ends with whoever started it, also where that one is killed; others have the processor first.
+      // It ends with its parent process, also where that one is killed; others have the processor
+      // first.
       file: 'setpriv',
       args: [
         ...['--pdeathsig', 'KILL', 'nice', '-n', '10', 'qemu-system-x86_64'],
@@ -123,7 +125,10 @@ export class EmulatedMachine implements AsyncDisposable {
     return await this.#untilBooted();
   }
 
-  /** Ends the emulator at once: what the machine held in memory, and its disks had not confirmed, is gone. */
+  /**
+   * Ends the emulator at once: what the machine held in memory, and its disks had not confirmed, is
+   * lost.
+   */
   async cutPower(): Promise<void> {
     const emulator = this.#process;
     this.#process = undefined;
@@ -133,12 +138,12 @@ export class EmulatedMachine implements AsyncDisposable {
     }
     this.#socket?.destroy();
     this.#server?.close();
-    const gone = new Fault('unavailable', 'the power of the machine was cut');
-    for (const { done } of this.#running.values()) done.reject(gone);
+    const deleted = new Fault('unavailable', 'the power of the machine was cut');
+    for (const { done } of this.#running.values()) done.reject(deleted);
     this.#running.clear();
   }
 
-  /** Shuts down as a person would, and stays off. */
+  /** Shuts down cleanly, and stays off. */
   async shutDown(): Promise<void> {
     const emulator = this.#process;
     this.start('systemctl poweroff').catch(() => undefined);
@@ -151,12 +156,12 @@ export class EmulatedMachine implements AsyncDisposable {
     const monitor = connect(this.#file('monitor.sock'));
     await once(monitor, 'connect');
     monitor.end(`device_add ${blockDevice(disk)},bus=slot-${disk}\n`);
-    // The emulator ends the conversation after it has done what it was told.
+    // The emulator closes the connection after the command.
     const said = (await monitor.toArray()).join('');
     if (/error/i.test(said)) throw new Fault('bug', `the emulator refused disk ${disk}: ${said}`);
   }
 
-  /** Shuts down as a person would, and boots again. Resolves to the id of the new boot. */
+  /** Shuts down cleanly, and boots again. Resolves to the id of the new boot. */
   async reboot(): Promise<string> {
     this.#booted = Promise.withResolvers();
     this.start('systemctl reboot').catch(() => undefined);
@@ -238,7 +243,8 @@ export class EmulatedMachine implements AsyncDisposable {
       ...(without.includes(id) ? [] : ['-device', blockDevice(id)]),
     ];
     return [
-      // A plain processor: with all that the emulator can (`max`), Node has been seen to fail in its own checks.
+      // A plain processor: with all features of the emulator (`max`), Node has failed in its own
+      // checks.
       ...[
         '-M',
         'q35',
@@ -254,8 +260,10 @@ export class EmulatedMachine implements AsyncDisposable {
       ...['-nodefaults', '-no-user-config', '-display', 'none', '-serial', `file:${this.consoleFile}`],
       ...['-kernel', this.#image.kernel, '-initrd', this.#image.initrd],
       ...['-append', [KERNEL_OPTIONS, ...kernelOptions].join(' ')],
-      // The tables of qcow2 are in the emulator's memory until the machine flushes its disk: with its power goes what was not flushed. What is flushed is
-      // with this kernel then, which outlives the emulator: that it is also on a real disk (all that `unsafe` leaves out) would only take time.
+      // The tables of qcow2 are in the emulator's memory until the machine flushes its disk: with
+      // its power goes what was not flushed. What is flushed is with this kernel then, which
+      // outlives the emulator: that it is also on a real disk (all that `unsafe` leaves out) would
+      // only take time.
       ...drive('root', this.#file('root.qcow2'), 'format=qcow2,cache=unsafe'),
       ...drive('code', this.#file('code.img'), 'format=raw,readonly=on'),
       ...drive('npm', this.#modules, 'format=raw,readonly=on'),

@@ -7,7 +7,10 @@ import { unmountWithin } from '../../node-agent/linux/files/unmount-within.ts';
 export interface RealContainerdOptions {
   /** Directory with containerd, ctr, the shim and runc; default: Debian's, from PATH. */
   readonly binDir?: string | undefined;
-  /** CNI: where the plugins are, and the network configuration; default: Debian's bridge on a range of its own. */
+  /**
+   * CNI: where the plugins are, and the network configuration; default: Debian's bridge on a range
+   * of its own.
+   */
   readonly cniBinDir?: string;
   readonly cniConfig?: object;
   /** More names for the busybox and the pause image. */
@@ -18,7 +21,7 @@ export interface RealContainerdOptions {
 export interface RealContainerd extends AsyncDisposable {
   readonly containerd: Containerd;
   readonly socketPath: string;
-  /** Temporary directory, gone after disposal; room for the test's own sockets. */
+  /** Temporary directory, removed on disposal; room for the test's own sockets. */
   readonly directory: string;
   /** Give it as `cgroup_parent` to every pod. */
   readonly cgroupParent: string;
@@ -27,8 +30,8 @@ export interface RealContainerd extends AsyncDisposable {
 }
 
 /**
- * A real containerd with the project's images, in a temporary directory of its own. Disposing ends it with its pods, shims, mounts and
- * cgroups.
+ * A real containerd with the project's images, in a temporary directory of its own. Disposing ends
+ * it with its pods, shims, mounts and cgroups.
  */
 export async function startRealContainerd({
   binDir,

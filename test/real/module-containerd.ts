@@ -8,8 +8,9 @@ export interface ContainerdBinaries extends AsyncDisposable {
 }
 
 /**
- * containerd 2.4 and runc 1.5 from their Go modules, together in one directory as `--containerd-dir` wants them. Rejects with the
- * `precondition` of `ensureTool` when they cannot be built here.
+ * containerd 2.4 and runc 1.5 from their Go modules, together in one directory as
+ * `--containerd-dir` wants them. Rejects with the `precondition` of `ensureTool` when they cannot
+ * be built here.
  */
 export async function containerdFromModules(): Promise<ContainerdBinaries> {
   const names = ['containerd', 'ctr', 'containerd-shim-runc-v2', 'runc'] as const;

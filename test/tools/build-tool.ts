@@ -1,6 +1,6 @@
 /**
- * Builds the reference tools that tests run against from their Go modules, once, outside of the repository.
- * `node test/tools/build-tool.ts NAME...` prints where each is.
+ * Builds the reference tools that tests run against from their Go modules, once, outside of the
+ * repository. `node test/tools/build-tool.ts NAME...` prints where each is.
  */
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -24,7 +24,10 @@ interface Tool {
 
 const CONTAINERD = 'github.com/containerd/containerd/v2/cmd';
 
-/** Kubernetes compares versions of its parts, and refuses or turns off much when they say nothing (v0.0.0-master). */
+/**
+ * Kubernetes compares versions of its parts, and refuses or turns off much when they say nothing
+ * (v0.0.0-master).
+ */
 const KUBERNETES_VERSION = {
   'k8s.io/component-base/version.gitVersion': 'v1.36.3',
   'k8s.io/component-base/version.gitMajor': '1',
@@ -85,9 +88,10 @@ export type ToolName = keyof typeof TOOLS;
 const run = promisify(execFile);
 
 /**
- * The path of a built tool; tools of one module share a folder, so that containerd finds its shim. Concurrent callers, in
- * this process or others, build it once. What is in the folder KEELSON_TOOLS is taken from there: a machine without Go is given it so. Rejects with a
- * `precondition` Fault when this machine cannot build it.
+ * The path of a built tool; tools of one module share a folder, so that containerd finds its shim.
+ * Concurrent callers, in this process or others, build it once. What is in the folder KEELSON_TOOLS
+ * is taken from there: a machine without Go is given it so. Rejects with a `precondition` Fault
+ * when this machine cannot build it.
  */
 export async function ensureTool(name: ToolName): Promise<string> {
   const given = join(process.env['KEELSON_TOOLS'] ?? '/nowhere', name);
@@ -108,7 +112,10 @@ function cacheDirectory(): string {
   return process.env['KEELSON_TOOL_CACHE'] ?? join(homedir(), '.cache', 'keelson', 'tools');
 }
 
-/** Everything that decides what comes out: the module's files, which pin all versions and hashes, the compiler and the linker's flags. */
+/**
+ * Everything that decides what comes out: the module's files, which pin all versions and hashes,
+ * the compiler and the linker's flags.
+ */
 async function hashOf(tool: Tool, source: string, goVersion: string): Promise<string> {
   const hash = createHash('sha256').update(goVersion).update(linkerFlags(tool).join(' '));
   for (const file of (await readdir(source)).sort()) {
@@ -117,7 +124,10 @@ async function hashOf(tool: Tool, source: string, goVersion: string): Promise<st
   return hash.digest('hex').slice(0, 16);
 }
 
-/** The lock is the kernel's, so that it ends with its holder; who had to wait for it finds the tool built. */
+/**
+ * The lock is the kernel's, so that it ends with its holder; who had to wait for it finds the tool
+ * built.
+ */
 async function build(name: ToolName, tool: Tool, source: string, binary: string): Promise<void> {
   const temporary = `${binary}.${process.pid}.tmp`;
   const command = tool.test === true ? ['test', '-c', '-vet=off'] : ['build'];
@@ -157,7 +167,8 @@ async function requireGo(name: ToolName, source: string): Promise<string> {
   const hint = `install Go ${wanted} or newer (https://go.dev/dl)`;
   let found: string;
   try {
-    // In the module's folder, where a go command that may fetch toolchains answers with the one that it would use.
+    // In the module's folder, where a go command that may fetch toolchains answers with the one
+    // that it would use.
     found = (await run('go', ['env', 'GOVERSION'], { cwd: source })).stdout.trim();
   } catch (error) {
     const missing = error instanceof Error && 'code' in error && error.code === 'ENOENT';

@@ -6,7 +6,10 @@ export interface Skippable {
   skip(reason: string): never;
 }
 
-/** The path of a built tool. A machine that cannot build it skips the test and says why; in CI that is a failure. */
+/**
+ * The path of a built tool. A machine that cannot build it skips the test and says why; in CI that
+ * is a failure.
+ */
 export async function requireTool(context: Skippable, name: ToolName): Promise<string> {
   try {
     return await ensureTool(name);

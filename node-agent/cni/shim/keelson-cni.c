@@ -1,10 +1,10 @@
 /*
  * keelson-cni: the exec binary that container runtimes run for CNI.
  *
- * It passes the call (environment and standard input) to the keelson agent over a unix socket, prints
- * the answer and exits with its status. It has no state, so it may be killed at any time. It does
- * itself what must work without an agent: DEL (queued in a file), STATUS (tolerated for a while),
- * VERSION, and the loopback plugin when it is run under that name.
+ * It passes the call (environment and standard input) to the keelson agent over a unix socket,
+ * prints the answer and exits with its status. It has no state, so it may be killed at any time. It
+ * does itself what must work without an agent: DEL (queued in a file), STATUS (tolerated for a
+ * while), VERSION, and the loopback plugin when it is run under that name.
  *
  * node-agent/cni/frame.ts describes the protocol with the agent.
  */

@@ -60,10 +60,10 @@ describe('attach', () => {
     },
   );
 
-  it('is undone when its caller has gone, and lets the address rest, which was seen', async () => {
-    const gone = new AbortController();
-    parts.onAttach = () => gone.abort(new Error('gone'));
-    await expect(attachments.attach(request('a', 8080), gone.signal)).rejects.toThrow('gone');
+  it('is undone when its caller has disconnected, with a cooldown of the address, which was visible', async () => {
+    const cancelled = new AbortController();
+    parts.onAttach = () => cancelled.abort(new Error('cancelled'));
+    await expect(attachments.attach(request('a', 8080), cancelled.signal)).rejects.toThrow('cancelled');
     expect([used(), resting(), parts.records.size, parts.ports.size, parts.links.size]).toEqual([
       0, 1, 0, 0, 0,
     ]);
@@ -83,7 +83,7 @@ describe('attach', () => {
     expect(parts.log).toContain(`remove ${hostLink}`);
   });
 
-  it('replaces an attachment whose namespace has gone, but not one that lives', async () => {
+  it('replaces an attachment whose namespace was deleted, but not a live one', async () => {
     await attachments.attach(request('a'));
     await expect(attachments.attach(request('a'))).rejects.toThrow('is already attached');
     parts.namespaces.set('/run/netns/a', 'another');
@@ -107,7 +107,7 @@ describe('attach', () => {
 });
 
 describe('detach', () => {
-  it('forgets the address only after the link has gone', async () => {
+  it('forgets the address only after the link was removed', async () => {
     await attachments.attach(request('a', 8080));
     parts.fail('remove', new Fault('busy', 'kernel'));
     await expect(attachments.detach(request('a'))).rejects.toThrow('kernel');

@@ -37,28 +37,28 @@ it('lets many share and one alone, in the order of asking', async () => {
   expect(granted).toEqual(['a', 'b', 'gc', 'c']);
 });
 
-it('forgets a waiter that gives up, and lets those behind it pass', async () => {
+it('forgets a waiter that is cancelled, and lets those behind it pass', async () => {
   const { granted, ask } = waiters(new SharedLock());
   const held = await ask('a', 'shared');
   const gaveUp = new AbortController();
   const alone = ask('gc', 'exclusive', gaveUp.signal);
   const later = ask('b', 'shared');
-  gaveUp.abort(new Error('gave up'));
-  await expect(alone).rejects.toThrow('gave up');
+  gaveUp.abort(new Error('cancelled'));
+  await expect(alone).rejects.toThrow('cancelled');
   await later;
   expect(granted).toEqual(['a', 'b']);
   held[Symbol.dispose]();
 });
 
-it('passes on a turn that comes together with the giving up', async () => {
+it('passes on a turn that comes together with the cancellation', async () => {
   const { granted, ask } = waiters(new SharedLock());
   const held = await ask('a', 'exclusive');
   const gaveUp = new AbortController();
   const alone = ask('gc', 'exclusive', gaveUp.signal);
   await settle();
-  gaveUp.abort(new Error('gave up'));
+  gaveUp.abort(new Error('cancelled'));
   held[Symbol.dispose]();
-  await expect(alone).rejects.toThrow('gave up');
+  await expect(alone).rejects.toThrow('cancelled');
   (await ask('b', 'exclusive'))[Symbol.dispose]();
   expect(granted).toEqual(['a', 'b']);
 });

@@ -72,7 +72,7 @@ it('leaves a table alone that is as it was made', async () => {
 it.each([
   ['flushed', undefined],
   ['changed', 'something else'],
-])('makes a table anew that others have %s', async (_, found) => {
+])('restores a table that was %s', async (_, found) => {
   await firewall.verify();
   const right = nft.table;
   nft.table = found;

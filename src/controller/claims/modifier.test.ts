@@ -108,7 +108,7 @@ test('a class that cannot be is infeasible with its reason, and naming another o
     status: 'Infeasible',
     targetVolumeAttributesClassName: 'gold',
   });
-  // Before the first success the wish may be taken back altogether.
+  // Before the first success the request may be withdrawn.
   await poolRequest(lab, null);
   expect((await lab.volume(name)).spec).not.toHaveProperty('mutableParameters');
   expect((await lab.claim('data')).status?.conditions).toEqual([]);

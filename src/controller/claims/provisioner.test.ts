@@ -80,7 +80,7 @@ test.each([
   ['of another claim', { claimRef: { namespace: SPACE, name: 'other' } }],
   ['that an earlier claim of its name had', { claimRef: { namespace: SPACE, name: 'data', uid: 'old' } }],
   ['of another class', { storageClassName: 'kept' }],
-])('a PersistentVolume %s is no choice', async (_which, change) => {
+])('a PersistentVolume %s cannot be chosen', async (_which, change) => {
   await using lab = await startControllerOnFakes();
   await lab.addNode('n1');
   const spec = { storageClassName: 'at-once', capacity: { storage: '2Gi' }, ...change };
@@ -126,7 +126,7 @@ test.each(['unavailable', 'timeout', 'busy', 'conflict'] as const)(
   },
 );
 
-test('a claim that is gone before its volume is made leaves nothing', async () => {
+test('a claim that is deleted before its volume exists leaves nothing', async () => {
   await using lab = await startControllerOnFakes();
   await lab.addNode('n1');
   const name = await lab.addClaim('data');
@@ -138,7 +138,7 @@ test('a claim that is gone before its volume is made leaves nothing', async () =
   expect(await listAll(lab.client, PERSISTENT_VOLUMES)).toEqual([]);
 });
 
-test('a node without an agent does not hold the name of a volume that it has never heard of', async () => {
+test('a node without an agent does not block the name of a volume that it never saw', async () => {
   await using lab = await startControllerOnFakes();
   await lab.addNode('silent');
   await lab.addNode('n1');
@@ -151,7 +151,7 @@ test('a node without an agent does not hold the name of a volume that it has nev
   expect((await lab.volume(name)).spec.nodeName).toBe('n1');
 });
 
-test('an intent for a claim that is gone already is taken back', async () => {
+test('a LocalVolume for a claim that was deleted is removed again', async () => {
   await using lab = await startControllerOnFakes();
   await lab.addNode('n1');
   const metadata = { name: 'data', namespace: SPACE };
@@ -168,7 +168,7 @@ test('an intent for a claim that is gone already is taken back', async () => {
   expect(await listAll(lab.client, PERSISTENT_VOLUMES)).toEqual([]);
 });
 
-test('with Retain nothing is published for a claim that is gone already', async () => {
+test('with Retain nothing is published for a claim that was deleted', async () => {
   await using lab = await startControllerOnFakes();
   await lab.addNode('n1');
   const metadata = { name: 'data', namespace: SPACE };
@@ -204,7 +204,7 @@ test('a claim that no node can have waits in words, and is served when room turn
   expect((await listAll(lab.client, LOCAL_VOLUMES)).map(({ spec }) => spec.nodeName)).toEqual(['large']);
 });
 
-test('nodes that Kubernetes has given up for now get no volume', async () => {
+test('unresponsive nodes get no volume', async () => {
   await using lab = await startControllerOnFakes();
   await lab.addNode('silent', 20);
   const taints = [{ key: 'node.kubernetes.io/unreachable', effect: 'NoSchedule' }];
@@ -214,7 +214,7 @@ test('nodes that Kubernetes has given up for now get no volume', async () => {
   expect((await lab.volume(name)).spec.nodeName).toBe('n1');
 });
 
-test('a volume that is ready at once is told of once, one that takes its time is announced before', async () => {
+test('a volume that is ready at once has one event, a slow one has a Provisioning event before', async () => {
   await using lab = await startControllerOnFakes();
   await lab.addNode('n1');
   const name = await lab.addClaim('data');

@@ -64,7 +64,7 @@ test('the file system is kubelet’s to grow where the node says so', async () =
   expect((await lab.claim('data')).status?.capacity).toEqual({ storage: '4Gi' });
 });
 
-test('a claim whose pool is full is told, and may ask for less', async () => {
+test('a claim whose pool is full gets the reason, and may request less', async () => {
   await using lab = await startControllerOnFakes();
   await lab.addNode('n1');
   const name = await lab.addBound('data', 'n1');

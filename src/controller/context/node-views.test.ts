@@ -86,7 +86,7 @@ test('what a volume takes does not stand in its own way', () => {
   expect(views.get('a')?.pools[0]?.freeBytes).toBe(90n);
 });
 
-test('a node that is gone is gone', () => {
+test('a deleted node has no view', () => {
   const { nodes, views } = setUp();
   expect([...views.values()]).toHaveLength(2);
   nodes.delete('a');

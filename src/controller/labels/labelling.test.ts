@@ -143,7 +143,7 @@ describe('a rule', () => {
     expect(await labels(client)).toEqual({ 'kubernetes.io/hostname': 'n1' });
   });
 
-  it('finds a node that was made anew', async () => {
+  it('finds a node that was re-created', async () => {
     const { client, clock, start } = await setup();
     await addNode(client, 'n1', disk('nvme'));
     await addRule(client, 'fast', fast);
@@ -230,7 +230,7 @@ describe('when discovery or a rule fails', () => {
     expect(await status(client, 'fast')).toMatchObject({ matchedNodes: 2, observedGeneration: 1 });
     const before = await labels(client);
     expect(before).toMatchObject({ 'disk.keelson.dev/nvme': 'true', 'example.com/fast': 'yes' });
-    // An agent that cannot read its disks any more, and an inventory that is gone.
+    // An agent that cannot read its disks any more, and an inventory that was deleted.
     await publish(client, 'n1', { disks: null } as never);
     await client.delete(NODE_INVENTORIES, { name: 'n2' });
     await clock.advance(2_000);
@@ -298,7 +298,7 @@ describe('what others have set', () => {
       conflictingNodes: 1,
       conflicts: [{ nodeName: 'n1', message: 'label example.com/fast: another writer has set it to "no"' }],
     });
-    // It goes, and ours comes; then somebody takes it over.
+    // It is removed, and the rule's value is set; then another writer takes it over.
     await client.patch(
       NODES,
       { name: 'n1' },

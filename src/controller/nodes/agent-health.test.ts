@@ -112,7 +112,7 @@ test('a node without a pod of the agent is doubted too, and one whose agent says
   expect(await ready(lab, 'n2')).toMatchObject({ status: 'False', reason: 'X' });
 });
 
-test('where agents are no pods nothing is concluded', async () => {
+test('where agents do not run as pods nothing is concluded', async () => {
   await using lab = await startControllerOnFakes();
   await lab.addNode('n1');
   await report(lab, 'n1');

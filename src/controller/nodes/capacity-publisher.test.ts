@@ -51,7 +51,7 @@ test('a node or a class that goes takes its figures along', async () => {
   expect(await published(lab)).toEqual({});
 });
 
-test('figures that somebody deleted or changed are put right, and an idle cluster costs no write', async () => {
+test('figures that were deleted or changed are restored, and an idle cluster costs no write', async () => {
   await using lab = await startControllerOnFakes();
   await lab.addNode('n1');
   const [object] = await listAll(lab.client, CSI_STORAGE_CAPACITIES);

@@ -47,7 +47,7 @@ test('a pool counts the nodes that it is for, as they come, change and go', asyn
   expect([(await statusOf(lab, 'all'))?.nodes, (await statusOf(lab, 'a'))?.nodes]).toEqual([1, 0]);
 });
 
-test('a selector that changes is counted anew, and is said to be seen', async () => {
+test('a changed selector is evaluated again, and observed', async () => {
   await using lab = await startControllerOnFakes();
   await addNode(lab, 'n1', { zone: 'a' });
   await create(lab, 'a', { nodeSelector: { matchLabels: { zone: 'a' } } });
@@ -57,7 +57,7 @@ test('a selector that changes is counted anew, and is said to be seen', async ()
   expect(await statusOf(lab, 'a')).toEqual({ observedGeneration: 2, nodes: 0 });
 });
 
-test('what a node tells besides its labels is no reason to write', async () => {
+test('changes of a node other than its labels cause no write', async () => {
   await using lab = await startControllerOnFakes();
   await addNode(lab, 'n1', { zone: 'a' });
   await create(lab, 'all', {});
@@ -73,7 +73,7 @@ test.each(['conflict', 'not-found'] as const)(
   'a write that meets %s is left to the next news',
   async (kind) => {
     await using lab = await startControllerOnFakes();
-    lab.client.failures.push({ verb: 'patch', error: new Fault(kind, 'gone meanwhile') });
+    lab.client.failures.push({ verb: 'patch', error: new Fault(kind, 'deleted meanwhile') });
     await create(lab, 'all', {});
     expect(lab.client.failures).toEqual([]);
     expect(await statusOf(lab, 'all')).toBeUndefined();

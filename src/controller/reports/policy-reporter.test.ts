@@ -82,7 +82,7 @@ test('nodes that answer together are one write; other news of nodes is none', as
   expect(writes(lab)).toBe(before + 1);
 });
 
-test('a policy that is made again under its name is another one', async () => {
+test('a policy that is re-created under its name is another one', async () => {
   await using lab = await startControllerOnFakes();
   await lab.addNode('n1');
   const uid = await create(lab, 'env');
@@ -96,7 +96,7 @@ test.each(['conflict', 'not-found'] as const)(
   'a write that meets %s is left to the next news',
   async (kind) => {
     await using lab = await startControllerOnFakes();
-    lab.client.failures.push({ verb: 'patch', error: new Fault(kind, 'gone meanwhile') });
+    lab.client.failures.push({ verb: 'patch', error: new Fault(kind, 'deleted meanwhile') });
     const uid = await create(lab, 'env');
     expect(lab.client.failures).toEqual([]);
     expect(await said(lab, 'env')).toBe('  ');

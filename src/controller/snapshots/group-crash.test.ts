@@ -154,7 +154,7 @@ test('claims of a group that is deleted before it is created lose their protecti
   await expectNothingLeft();
 });
 
-test('a group that is being taken ends also when its node is gone for good', async () => {
+test('a group that is being created is deleted also when its node was deleted', async () => {
   await prepare('Delete');
   await lives.takeRounds(8);
   for (const { metadata } of await lives.nodeSnapshots()) {
@@ -167,7 +167,7 @@ test('a group that is being taken ends also when its node is gone for good', asy
   await expectNothingLeft();
 });
 
-test('a group that was told of waits for its node, and ends when its members are given up', async () => {
+test('a published group waits for its node, and is deleted when its members are released', async () => {
   await prepare('Delete');
   await settle();
   await lives.server.delete(NODES, { name: 'n1' });

@@ -219,7 +219,7 @@ test.each(SEEDS)('nothing waits for a retry, whatever message is late (%i)', asy
   };
   await until('all are ready', isReady);
 
-  // A volume is being made from each while it is asked to go; some are given up.
+  // A volume is restored from each while its deletion is requested; some are released.
   const snapshots = (await server.list(VOLUME_SNAPSHOTS)).items;
   const nodeSnapshots = (await server.list(LOCAL_VOLUMES)).items.filter(
     ({ spec }) => spec.type === 'Snapshot',
@@ -253,7 +253,7 @@ test.each(SEEDS)('nothing waits for a retry, whatever message is late (%i)', asy
     );
     return [...[...objects, ...volumes].map(({ metadata }) => metadata?.name ?? ''), ...claims];
   };
-  await until('all are gone', async () => (await left()).length === 0);
+  await until('all are deleted', async () => (await left()).length === 0);
   life.abort(new DOMException('done', 'AbortError'));
   await clock.advance(10_000);
   await Promise.allSettled([running, agent]);

@@ -28,7 +28,7 @@ async function deleteClaim(lab: ControllerOnFakes, volume: string): Promise<void
 const reasons = async (lab: ControllerOnFakes, name: string): Promise<readonly string[]> =>
   ((await lab.volume(name)).status?.conditions ?? []).map(({ reason }) => reason);
 
-test('a node that goes is told of on its claims; one that returns takes that back', async () => {
+test('a deleted node is reported on its claims; one that returns clears the report', async () => {
   await using lab = await startControllerOnFakes();
   await lab.addNode('n1');
   const name = await lab.addBound('data', 'n1');
@@ -42,7 +42,7 @@ test('a node that goes is told of on its claims; one that returns takes that bac
   expect((await lab.volume(name)).metadata?.finalizers).toEqual(['keelson.dev/data']);
 });
 
-test('a volume of a node that is gone goes only when somebody gives it up, and its claim is deleted', async () => {
+test('a volume of a deleted node is only deleted when it is released and its claim is deleted', async () => {
   await using lab = await startControllerOnFakes();
   await lab.addNode('n1');
   const name = await lab.addBound('data', 'n1');
@@ -58,7 +58,7 @@ test('a volume of a node that is gone goes only when somebody gives it up, and i
   expect(await listAll(lab.client, PERSISTENT_VOLUMES)).toEqual([]);
 });
 
-test('a claim that is deleted while its node is gone waits for that, or for word that it is given up', async () => {
+test('a claim that is deleted while its node is absent waits for the node, or for a release', async () => {
   await using lab = await startControllerOnFakes();
   await lab.addNode('n1');
   const name = await lab.addBound('data', 'n1');
@@ -71,7 +71,7 @@ test('a claim that is deleted while its node is gone waits for that, or for word
   expect(await listAll(lab.client, PERSISTENT_VOLUMES)).toEqual([]);
 });
 
-test('a snapshot that is deleted goes with a node that is gone only when somebody gives it up', async () => {
+test('a deleted snapshot of a deleted node only disappears when it is released', async () => {
   await using lab = await startControllerOnFakes();
   await lab.addNode('n1');
   await lab.client.create(LOCAL_VOLUMES, {
@@ -88,7 +88,7 @@ test('a snapshot that is deleted goes with a node that is gone only when somebod
   expect(await listAll(lab.client, LOCAL_VOLUMES)).toEqual([]);
 });
 
-test('nothing of a node that is Ready is given up', async () => {
+test('nothing of a Ready node is released', async () => {
   await using lab = await startControllerOnFakes();
   await lab.addNode('n1');
   const name = await lab.addBound('data', 'n1');
@@ -109,7 +109,7 @@ test('nothing of a node that is Ready is given up', async () => {
   expect((await lab.volume(name)).metadata?.finalizers).toEqual(['keelson.dev/data']);
 });
 
-test('lost data is told of on the claim', async () => {
+test('lost data is reported on the claim', async () => {
   await using lab = await startControllerOnFakes();
   await lab.addNode('n1');
   const name = await lab.addBound('data', 'n1');
@@ -117,7 +117,7 @@ test('lost data is told of on the claim', async () => {
   expect(lab.events.at(-1)).toMatch(/^PersistentVolumeClaim data VolumeLost: .*no longer on this node$/);
 });
 
-test('the inventory of a node goes when that has been gone for a while; a node that returns keeps it', async () => {
+test('the inventory of a node is deleted some time after the node; a node that returns keeps it', async () => {
   await using lab = await startControllerOnFakes();
   const names = async (): Promise<readonly (string | undefined)[]> =>
     (await listAll(lab.client, NODE_INVENTORIES)).map(({ metadata }) => metadata?.name);

@@ -31,7 +31,7 @@ test('data goes first, then the PersistentVolume', async () => {
   expect(await listAll(lab.client, PERSISTENT_VOLUMES)).toEqual([]);
 });
 
-test('whether the data is gone is asked of the server only where its end was not seen', async () => {
+test('the API server is asked whether the data is deleted only where its deletion was not seen', async () => {
   await using lab = await startControllerOnFakes();
   await lab.addNode('n1');
   const name = await lab.addBound('data', 'n1');
@@ -138,7 +138,7 @@ async function makeReady(lab: ControllerOnFakes, name: string): Promise<void> {
   await lab.settle(10);
 }
 
-test('a claim that is gone at once costs no note of its PersistentVolume; another one is noted and told when nobody waits', async () => {
+test('a claim that is deleted at once costs no annotation of its PersistentVolume; another one is annotated in the quiet period', async () => {
   await using lab = await startControllerOnFakes();
   await lab.addNode('n1', 100);
   const short = await lab.addClaim('data');

@@ -37,11 +37,11 @@ test.each([
   ['nothing in a pool that is not ready', { ...local, parameters: { pool: 'broken' } }, [0n]],
   ['nothing for a class that cannot be understood', { ...local, parameters: { pol: 'ssd' } }, [0n]],
   ['no figure for an immediate class', { ...local, waitsForConsumer: false }, []],
-])('the scheduler is told %s', (_name, storageClass, expected) => {
+])('the scheduler reads %s', (_name, storageClass, expected) => {
   expect(capacityFigures(node, [storageClass]).map(({ bytes }) => bytes)).toEqual(expected);
 });
 
-test('there is no figure for a node that is gone, or that has not registered the driver', () => {
+test('there is no figure for a node that was deleted, or that has not registered the driver', () => {
   expect(capacityFigures(undefined, [local])).toEqual([]);
   expect(capacityFigures({ ...node, labels: {} }, [local])).toEqual([]);
 });

@@ -17,16 +17,16 @@ const released = { ...volume, isReleased: true };
 const snapshot = { ...released, isSnapshot: true };
 
 test.each<[string, Partial<LostNodeInput>, string, string | undefined]>([
-  ['a volume that serves is no news', {}, 'nothing', undefined],
+  ['a volume that is served needs nothing', {}, 'nothing', undefined],
   ['one of a silent node may be back in a minute', { node: 'unresponsive' }, 'nothing', undefined],
-  ['one of a node that is gone is told of, and kept', { node: 'deleted' }, 'nothing', 'NodeLost'],
+  ['one of a deleted node is reported, and kept', { node: 'deleted' }, 'nothing', 'NodeLost'],
   [
     'so is one that is being deleted there',
     { node: 'deleted', volume: { ...volume, isDeleting: true } },
     'nothing',
     'NodeLost',
   ],
-  ['lost data is told of', { volume: { ...volume, phase: 'Lost' } }, 'nothing', 'VolumeLost'],
+  ['lost data is reported', { volume: { ...volume, phase: 'Lost' } }, 'nothing', 'VolumeLost'],
   ['one without an owner is kept', { owners: [] }, 'nothing', 'Retained'],
   [
     'one that never had an owner is the provisioner’s',
@@ -34,21 +34,16 @@ test.each<[string, Partial<LostNodeInput>, string, string | undefined]>([
     'nothing',
     undefined,
   ],
-  ['nothing of a Ready node is given up', { volume: released }, 'withdraw-release', 'ReleaseRefused'],
+  ['nothing of a Ready node is released', { volume: released }, 'withdraw-release', 'ReleaseRefused'],
   [
     'also not while it is deleted',
     { volume: { ...released, isDeleting: true } },
     'withdraw-release',
     'ReleaseRefused',
   ],
+  ['a released one waits for its claim', { volume: released, node: 'deleted' }, 'nothing', 'VolumeReleased'],
   [
-    'one that is given up waits for its claim',
-    { volume: released, node: 'deleted' },
-    'nothing',
-    'VolumeReleased',
-  ],
-  [
-    'and goes when nobody has it',
+    'and is deleted when it has no owner',
     { volume: released, node: 'deleted', owners: [] },
     'delete',
     'VolumeReleased',
@@ -72,7 +67,7 @@ test.each<[string, Partial<LostNodeInput>, string, string | undefined]>([
     'VolumeReleased',
   ],
   [
-    'one that nobody gives up is told of',
+    'one that is not released is reported',
     { volume: { ...snapshot, isReleased: false }, node: 'deleted', owners: [] },
     'nothing',
     'NodeLost',
@@ -88,7 +83,7 @@ test.each<[string, Partial<LostNodeInput>, string, string | undefined]>([
   expect([plan.do, plan.condition?.reason]).toEqual([step, reason]);
 });
 
-test('whoever waits is told what to delete', () => {
+test('the message says what to delete', () => {
   const input: LostNodeInput = { volume: released, node: 'deleted', owners: [owner] };
   expect(planLostNodeVolume(input).condition?.message).toContain(
     'longer exists, was released: delete this claim and the pods',

@@ -120,7 +120,7 @@ describe('a claim that names another class', () => {
     });
   });
 
-  it('takes a class that was made anew with other parameters', () => {
+  it('applies a class that was re-created with other parameters', () => {
     const volume = { className: 'gold', parameters: { writeIOPS: '5k' }, answer: 'done' } as const;
     expect(plan({ wanted: 'gold', ...under('gold') }, volume)).toMatchObject({ do: 'ask' });
   });
@@ -145,5 +145,5 @@ describe('a claim that wants no class any more', () => {
 
 it('leaves a claim without a class alone, and one that has what it names', () => {
   expect(plan({})).toEqual({ do: 'nothing' });
-  expect(plan({ wanted: 'gone', current: 'gone' })).toEqual({ do: 'nothing' });
+  expect(plan({ wanted: 'absent', current: 'absent' })).toEqual({ do: 'nothing' });
 });

@@ -53,7 +53,7 @@ test('all requirements of a topology term must hold, and one term is enough', ()
   expect(placed({ allowedTopologies: [[zone('b'), zone('a')], [zone('a')]] })).toBe('a');
 });
 
-test('where nobody has room, it says what each node lacks', () => {
+test('where no node has enough free space, it says what each node lacks', () => {
   const closed = { name: 'default', isReady: false, reason: 'no marker', freeBytes: 0n };
   expect(placed({}, [node('a', 1n), node('b', 0n, { pools: [closed] }), node('c', 0n, { pools: [] })])).toBe(
     'a: pool default has 1 GiB free; b: pool default is not ready: no marker; c: its agent offers no pool',
@@ -90,9 +90,9 @@ test('a volume goes into a pool that can make it, and a node without one says wh
     'pool big has backend btrfs, not directory; pool images has backend image, not directory',
   );
   const closed = node('c', 0n, {
-    pools: pools.map((pool) => ({ ...pool, isReady: false, reason: 'its disk is gone' })),
+    pools: pools.map((pool) => ({ ...pool, isReady: false, reason: 'its disk is lost' })),
   });
-  expect(describeFreeSpace(closed, { fsType: 'ext4' })).toBe('pool images is not ready: its disk is gone');
+  expect(describeFreeSpace(closed, { fsType: 'ext4' })).toBe('pool images is not ready: its disk is lost');
   expect(describeFreeSpace(mixed, { pool: 'big', volumeMode: 'Block' })).toBe(
     'pool big does not support volumeMode Block',
   );

@@ -113,7 +113,7 @@ describe('the next step', () => {
       { volume: { ...volume, phase: 'Exhausted' }, storageClass: immediate },
       'discard',
     ],
-    ['another node when the selected one is gone', { nodes: cluster(n2) }, 'reschedule'],
+    ['another node when the selected one was deleted', { nodes: cluster(n2) }, 'reschedule'],
     ['another node when it goes during the work', { volume, nodes: cluster(n2) }, 'reschedule'],
     ['no volume where the pod is not', { volume: ready, claim: { ...claim, selectedNode: 'n2' } }, 'discard'],
     ['no volume without a claim', { volume: ready, claim: undefined }, 'discard'],
@@ -142,7 +142,7 @@ describe('the next step', () => {
       'abandon',
     ],
     [
-      'patience with a node that has just been told',
+      'patience with a node that has just been asked',
       { volume: { ...volume, isDeleting: true, isAnswered: false } },
       'nothing',
     ],
@@ -265,7 +265,7 @@ describe('a clone', () => {
   test.each([
     ['its source is not there yet', { source: new Fault('precondition', 'not bound') }, 'not bound'],
     ['its source is larger', { source: { ...source, sizeBytes: 3n * GI } }, 'its source has 3 GiB'],
-    ['the node of its source is gone', { source, nodes: cluster(n1) }, 'node n2, which no longer exists'],
+    ['the node of its source was deleted', { source, nodes: cluster(n1) }, 'node n2, which no longer exists'],
     [
       'the node of its source is full',
       { source, avoid: new Map([['n2', 'exhausted' as const]]) },

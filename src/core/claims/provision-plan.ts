@@ -235,7 +235,10 @@ function planNew(state: ProvisionState, claim: ClaimView): ProvisionPlan {
   return make(placeOnSelectedNode(state, claim, poolRequest));
 }
 
-/** Returns the place on the node that the scheduler selected; throws a Fault that asks for another node. */
+/**
+ * Returns the place on the node that the scheduler selected; throws a Fault that asks for another
+ * node.
+ */
 function placeOnSelectedNode(
   { nodes, avoid }: ProvisionState,
   claim: ClaimView,

@@ -34,7 +34,7 @@ test.each<[string, Partial<PersistentVolumeView>, ReleasedVolumeView | undefined
   ['one that is available is kept', { phase: 'Available' }, volume, 'nothing'],
   ['deleting a bound one waits for its claim', { isDeleting: true }, volume, 'nothing'],
   ['Retain keeps the data', { ...released, ...retain, hasFinalizer: false }, volume, 'nothing'],
-  ['Retain holds nobody back', { ...released, ...retain }, volume, 'remove-finalizer'],
+  ['Retain blocks no deletion', { ...released, ...retain }, volume, 'remove-finalizer'],
   ['Retain holds on until the owner is noted', retain, { ...volume, isPublished: false }, 'mark'],
   [
     'a finalizer taken off by hand keeps the data',

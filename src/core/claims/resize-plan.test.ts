@@ -60,7 +60,7 @@ describe('a claim that grows', () => {
 });
 
 describe('a claim that cannot grow', () => {
-  test('is told of a full pool, and its node tries on', () => {
+  test('gets a message about the full pool, and its node retries', () => {
     expect(plan(inProgress, refused)).toMatchObject({
       do: 'say',
       state: 'ControllerResizeInProgress',

@@ -34,7 +34,7 @@ test.each<[string, Partial<ReleaseCandidate>, readonly string[]]>([
     [OWNER],
   ],
   ['one that is Released goes by itself', { owners: [{ ...owner, claim: undefined, pods: [] }] }, []],
-  ['a volume that nobody has goes by itself', { owners: [] }, []],
+  ['a volume without an owner is deleted automatically', { owners: [] }, []],
   [
     'a snapshot goes with its VolumeSnapshot',
     { type: 'Snapshot', owners: [], snapshot: { namespace: 'team', name: 'before' } },
@@ -44,7 +44,7 @@ test.each<[string, Partial<ReleaseCandidate>, readonly string[]]>([
   expect(planAfterRelease({ ...volume, ...change })).toEqual(commands);
 });
 
-test('nothing of a node that is Ready is given up', () => {
+test('nothing of a Ready node is released', () => {
   const node = { name: 'n1', presence: 'ready' } as const;
   expect(() => {
     checkRelease({ kind: 'node', name: 'n1' }, node);

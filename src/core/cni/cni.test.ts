@@ -77,10 +77,10 @@ describe('a request', () => {
   });
 
   it.each([
-    ['text that is no JSON', 6, {}, '{'],
-    ['JSON that is no object', 6, {}, '[]'],
-    ['a version that nobody knows', 1, {}, { cniVersion: '2.0.0' }],
-    ['a version that is no text', 1, {}, { cniVersion: 1 }],
+    ['text that is not JSON', 6, {}, '{'],
+    ['JSON that is not an object', 6, {}, '[]'],
+    ['an unknown version', 1, {}, { cniVersion: '2.0.0' }],
+    ['a version that is not a string', 1, {}, { cniVersion: 1 }],
     ['GC before 1.1.0', 1, { CNI_COMMAND: 'GC' }, {}],
     ['STATUS before 1.1.0', 1, { CNI_COMMAND: 'STATUS' }, {}],
     ['CHECK without prevResult', 7, { CNI_COMMAND: 'CHECK' }, {}],

@@ -106,14 +106,14 @@ test('a pool that is not open keeps its figures and takes no volumes; one that i
   const closed = pool({
     capacity: undefined,
     isAccepting: false,
-    problem: 'disk gone',
+    problem: 'disk lost',
     features: [],
     labels,
   });
   expect(describePools([closed], before).pools).toMatchObject([
     {
       ready: false,
-      reason: 'disk gone',
+      reason: 'disk lost',
       capacity: '95Gi',
       allocated: '10Gi',
       largestVolume: '0',
@@ -128,13 +128,13 @@ test('a pool that is not open keeps its figures and takes no volumes; one that i
 
 test('pools that cannot be asked keep what is known of them and take no volumes', () => {
   const before = describePools([pool()]);
-  expect(closePools([{ name: 'fast', backend: 'btrfs' }], 'disk gone', before).pools).toMatchObject([
+  expect(closePools([{ name: 'fast', backend: 'btrfs' }], 'disk lost', before).pools).toMatchObject([
     {
       capacity: '95Gi',
       allocated: '10Gi',
       volumes: 1,
       ready: false,
-      reason: 'disk gone',
+      reason: 'disk lost',
       largestVolume: '0',
     },
   ]);
@@ -171,7 +171,7 @@ test.each([
   ['the proxy alone', ['01 1 /run/keelson/cri.sock'], true, false],
   ['other sockets of ours', ['01 1 /run/keelson/cni.sock', '03 2 /run/keelson/admin.sock'], false, false],
   ['a runtime alone', ['03 2 /run/containerd/containerd.sock'], false, false],
-])('%s: is told by /proc/net/unix', (_what, sockets, listens, connected) => {
+])('%s: is read from /proc/net/unix', (_what, sockets, listens, connected) => {
   const lines = sockets.map((socket) => `00000000: 00000002 00000000 00010000 0001 ${socket}`);
   const text = ['Num       RefCount Protocol Flags    Type St Inode Path', ...lines, ''].join('\n');
   expect(parseProxySocket(text)).toEqual({ listens, connected });

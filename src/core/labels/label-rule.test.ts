@@ -62,7 +62,7 @@ describe('match', () => {
       compileRule({ nodeSelector: selector, match: 'true', ...GIVE })(facts).state;
     expect(rule({ matchLabels: { rack: 'r1' } })).toBe('matched');
     expect(rule({ matchLabels: { rack: 'r2' } })).toBe('unmatched');
-    expect(rule({ matchExpressions: [{ key: 'gone', operator: 'DoesNotExist' }] })).toBe('matched');
+    expect(rule({ matchExpressions: [{ key: 'absent', operator: 'DoesNotExist' }] })).toBe('matched');
     // Where a rule does not look, it cannot fail.
     const elsewhere = { nodeSelector: { matchLabels: { rack: 'r2' } }, match: 'inventory.runtime.proxied' };
     expect(compileRule({ ...elsewhere, ...GIVE })(facts)).toEqual({ state: 'unmatched' });
@@ -83,7 +83,7 @@ describe('a rule is refused before it is evaluated', () => {
     ['types that do not fit', { match: 'inventory.cpu.threads > "8"' }, 'no such overload: int > string'],
     ['a function that is not there', { match: 'env("HOME") == ""' }, 'found no matching overload'],
     [
-      'a label that is no text',
+      'a label that is not a string',
       { match: 'true', labels: [{ key: 'example.com/n', expression: 'inventory.cpu.threads' }] },
       'spec.labels[0].expression: line 1, column 1: the expression has type int; expected string',
     ],
@@ -104,7 +104,7 @@ describe('a rule is refused before it is evaluated', () => {
     ],
     [
       'evicting pods by accident',
-      { match: 'true', taints: [{ key: 'example.com/gone', effect: 'NoExecute' }] },
+      { match: 'true', taints: [{ key: 'example.com/absent', effect: 'NoExecute' }] },
       'spec.taints[0].effect: NoExecute evicts pods',
     ],
     [
@@ -134,7 +134,7 @@ describe('what a rule gives', () => {
         { key: 'example.com/model', expression: 'labelValue(inventory.cpu.model)' },
         { key: 'feature.node.kubernetes.io/fast', value: 'true' },
       ],
-      taints: [{ key: 'example.com/gone', effect: 'NoExecute' }],
+      taints: [{ key: 'example.com/absent', effect: 'NoExecute' }],
       extendedResources: [
         { name: 'example.com/gpu', expression: 'inventory.pciDevices[0].count' },
         { name: 'example.com/port', quantity: 2 },
@@ -148,7 +148,7 @@ describe('what a rule gives', () => {
           'example.com/model': 'Some-CPU-2-GHz',
           'feature.node.kubernetes.io/fast': 'true',
         },
-        taints: [{ key: 'example.com/gone', effect: 'NoExecute' }],
+        taints: [{ key: 'example.com/absent', effect: 'NoExecute' }],
         resources: { 'example.com/gpu': 4, 'example.com/port': 2 },
       },
     });
@@ -156,7 +156,7 @@ describe('what a rule gives', () => {
 
   test.each([
     [
-      'a text that is no label value',
+      'a text that is not a label value',
       { labels: [{ key: 'a.b/c', expression: 'inventory.cpu.model' }] },
       'is not a label value',
     ],

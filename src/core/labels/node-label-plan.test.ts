@@ -40,7 +40,7 @@ const theirs = {
   timeAdded: '2026-01-01T00:00:00Z',
 };
 
-describe('a node that is as it should be', () => {
+describe('a node in its desired state', () => {
   it('needs no write', () => {
     const state: NodeState = {
       labels: { 'a.b/c': '1', other: 'x' },
@@ -79,7 +79,7 @@ describe('labels', () => {
     expect(planNode(state, desired({})).labels).toEqual({});
   });
 
-  it('of others stay, and are told when they differ', () => {
+  it('of other writers stay, and are reported when they differ', () => {
     const state = { ...EMPTY, labels: { 'a.b/c': 'theirs', 'a.b/same': 'x' } };
     const plan = planNode(state, desired({ labels: { 'a.b/c': 'ours', 'a.b/same': 'x' } }));
     expect(plan.labels).toBeUndefined();
@@ -99,7 +99,7 @@ describe('taints', () => {
     expect(planNode(owned, desired({})).taints).toEqual({ all: [theirs], owned: [] });
   });
 
-  it('that somebody else has set are never removed as ours', () => {
+  it('that another writer has set are never removed', () => {
     const state = { ...EMPTY, taints: [ours] };
     expect(planNode(state, desired({ taints: [ours] }))).toMatchObject({ taints: undefined, foreign: [] });
     expect(planNode(state, desired({})).taints).toBeUndefined();
@@ -118,7 +118,7 @@ describe('taints', () => {
     ]);
   });
 
-  it('that are gone are no longer claimed', () => {
+  it('that were removed are no longer claimed', () => {
     const state = { ...EMPTY, ownedTaints: new Set([taintId(ours)]) };
     expect(planNode(state, desired({})).taints).toEqual({ all: [], owned: [] });
   });

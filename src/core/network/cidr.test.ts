@@ -47,7 +47,7 @@ describe('addresses', () => {
     ':::',
     'fe80::1%eth0',
     '1:2:3:4:5:6:7:8::',
-  ])('%j is no address', (text) => {
+  ])('%j is not an address', (text) => {
     expect(parseAddress(text)).toBeUndefined();
   });
 
@@ -67,7 +67,7 @@ describe('blocks', () => {
   });
 
   it.each(['10.88.0.0', '10.88.0.0/33', 'fd00::/129', '/24', 'x/8', '10.0.0.0/-1'])(
-    '%j is no block',
+    '%j is not a block',
     (text) => {
       expect(parseCidr(text)).toBeUndefined();
     },

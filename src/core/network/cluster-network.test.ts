@@ -40,7 +40,7 @@ describe('the network of a node', () => {
   it.each([
     ['the configuration says others', { configuredRanges: ['10.7.0.0/24'] }, ['10.7.0.0/24']],
     ['its Node has others now', { nodes: [node('a', ['10.0.2.0/24'])] }, ['10.0.2.0/24']],
-    ['its Node is gone', { nodes: [node('b', ['10.0.2.0/24'])] }, ['10.0.1.0/24']],
+    ['its Node was deleted', { nodes: [node('b', ['10.0.2.0/24'])] }, ['10.0.1.0/24']],
     ['its Node has none yet', { nodes: [node('a')] }, ['10.0.1.0/24']],
   ])('when %s: %#', (_, facts, ranges) => {
     const previous = { ranges: ['10.0.1.0/24'], peers: [], exclusions: [] };

@@ -24,8 +24,8 @@ const sight = (changes: Partial<NetworkSight>): NetworkSight => ({
 
 it.each<[string, Partial<NetworkSight>, string[], string[]]>([
   ['a whole node', {}, [], []],
-  ['a pod whose namespace is gone', { withoutNetns: new Set(['a/eth0']) }, ['a/eth0'], []],
-  ['a pod whose link is gone', { links: new Set(['keel-b']) }, ['a/eth0'], []],
+  ['a pod whose namespace was deleted', { withoutNetns: new Set(['a/eth0']) }, ['a/eth0'], []],
+  ['a pod whose link was removed', { links: new Set(['keel-b']) }, ['a/eth0'], []],
   ['a link without attachment', { links: new Set(['keel-a', 'keel-b', 'keel-x']) }, [], ['keel-x']],
   [
     'a container that the runtime still knows',

@@ -38,7 +38,7 @@ describe('routes to other nodes', () => {
     expect([remove, problems]).toEqual([[], []]);
   });
 
-  it('stay as they are when they are right; those of nodes that are gone or moved go', () => {
+  it('stay when they are right; those of deleted or moved nodes are removed', () => {
     const { add, remove } = planPeerRoutes(
       facts(
         [

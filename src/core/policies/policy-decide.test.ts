@@ -128,7 +128,7 @@ test('of two policies that change the same key the later one wins, whether it se
   });
 });
 
-test('resources and variables concern containers only', () => {
+test('resources and variables apply to containers only', () => {
   const limits = policy('l', {
     mutate: { resources: { memoryLimit: '64Mi' }, env: { set: { A: '1' } } },
   });

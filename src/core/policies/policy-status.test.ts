@@ -38,7 +38,7 @@ describe('the status of a policy', () => {
       'Pending',
       'not yet enforced on a',
     ],
-    ['a node has not heard of it', { a: [] }, 0, 'False', 'Pending', 'not yet enforced on a'],
+    ['a node has not read it yet', { a: [] }, 0, 'False', 'Pending', 'not yet enforced on a'],
     [
       'a proxy refuses it',
       { a: facts(), b: facts({ generation: 1, problem: 'spec.x: unknown field' }) },
@@ -94,7 +94,7 @@ describe('what a proxy says', () => {
     },
   };
 
-  it('is told of each object of the API, and of none that a person has written', () => {
+  it('has each object of the API, and none from a file', () => {
     const expected = [
       { name: 'env', uid: 'u1' },
       { name: 'deny', uid: 'u2' },

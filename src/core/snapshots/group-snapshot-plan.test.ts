@@ -180,8 +180,8 @@ describe('a group snapshot', () => {
     ],
     [
       'a content that vanished',
-      { group: { ...group, status: { ...group.status, contentName: 'gone' } } },
-      'VolumeGroupSnapshotContent gone does not exist',
+      { group: { ...group, status: { ...group.status, contentName: 'absent' } } },
+      'VolumeGroupSnapshotContent absent does not exist',
     ],
     [
       'a content of an earlier one',
@@ -265,7 +265,7 @@ describe("the driver's part of a group snapshot", () => {
   const plan = (over: Partial<GroupContentView>, ...of: readonly GroupContentMember[]) =>
     planGroupContent({ ...alone, content: { ...content, ...over }, members: of });
 
-  it('asks the node for all of them, and tells of them when all are there', () => {
+  it('asks the node for all of them, and reports them when all exist', () => {
     expect(plan({}, member(1), member(2))).toEqual({ do: 'create', volumeHandles: ['vol-1', 'vol-2'] });
     expect(plan({}, member(1, nodeSnapshot(1)), member(2))).toEqual({
       do: 'create',
@@ -308,7 +308,7 @@ describe("the driver's part of a group snapshot", () => {
     expect(refused.do === 'report' ? refused.status.error : '').toContain(error);
   });
 
-  it('withdraws all when one cannot be taken, and does so never once they were told', () => {
+  it('withdraws all when one cannot be created, and never does so once they were published', () => {
     const failed = { phase: 'Failed', message: 'no room', handle: undefined } as const;
     const of = (isPublished: boolean) => [
       member(1, nodeSnapshot(1, { isPublished })),
@@ -318,7 +318,7 @@ describe("the driver's part of a group snapshot", () => {
     expect(plan({}, ...of(true))).toMatchObject({ do: 'report', status: { isReady: false } });
   });
 
-  it('never takes another moment for one that was told', () => {
+  it('never takes another point in time for a published one', () => {
     expect(plan({ status: ready }, member(1, nodeSnapshot(1)), member(2))).toMatchObject({
       do: 'report',
       status: { error: 'the snapshot of volume vol-2 no longer exists on any node', isReady: false },
@@ -357,7 +357,7 @@ describe("the driver's part of a group snapshot", () => {
     const planOf = (over: Partial<GroupContentState>) =>
       planGroupContent({ ...alone, content: given, members: known(), ...over });
 
-    it('is ready as it is, and its members are told by whoever wants it', () => {
+    it('is ready as it is, and its members are created by its user', () => {
       const status = { handle: 'group-1', isReady: true, createdMs: 5_000, error: undefined, members: [] };
       expect(planOf({})).toEqual({ do: 'report', status });
       expect(planOf({ content: { ...given, status } })).toEqual({ do: 'nothing' });
@@ -415,16 +415,16 @@ describe("the driver's part of a group snapshot", () => {
     });
   });
 
-  it('of a node that is gone ends when nobody has heard of it, and otherwise only when it is given up', () => {
-    const gone = (isPublished: boolean): readonly GroupContentMember[] =>
+  it('of a deleted node is deleted when it was never published, and otherwise only when it is released', () => {
+    const deleted = (isPublished: boolean): readonly GroupContentMember[] =>
       [1, 2].map((number) =>
         member(number, { ...nodeSnapshot(number, { isDeleting: true, isPublished }), hasNode: false }),
       );
     const ending = { isDeleting: true, isReleased: true };
-    expect(plan(ending, ...gone(false))).toEqual({ do: 'abandon', names });
-    expect(plan({}, ...gone(false))).toEqual({ do: 'abandon', names });
-    expect(plan(ending, ...gone(true))).toEqual({ do: 'nothing' });
-    const back = gone(false).map((each) => ({ ...each, hasNode: true }));
+    expect(plan(ending, ...deleted(false))).toEqual({ do: 'abandon', names });
+    expect(plan({}, ...deleted(false))).toEqual({ do: 'abandon', names });
+    expect(plan(ending, ...deleted(true))).toEqual({ do: 'nothing' });
+    const back = deleted(false).map((each) => ({ ...each, hasNode: true }));
     expect(plan(ending, ...back)).toEqual({ do: 'nothing' });
   });
 });

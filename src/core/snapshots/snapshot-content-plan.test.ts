@@ -57,10 +57,10 @@ describe('the next step for a VolumeSnapshotContent', () => {
       { nodeSnapshot: { ...nodeSnapshot, message: 'the pool is not mounted' } },
       'report',
     ],
-    ['a mark before the handle is told', { nodeSnapshot: taken }, 'annotate'],
+    ['an annotation before the handle is published', { nodeSnapshot: taken }, 'annotate'],
     ['then the handle', { nodeSnapshot: told }, 'report'],
     [
-      'nothing when all is told',
+      'nothing when all is published',
       { nodeSnapshot: told, content: { ...content, status: { ...known, createdMs: 7_000, sizeBytes: 5n } } },
       'nothing',
     ],
@@ -71,7 +71,7 @@ describe('the next step for a VolumeSnapshotContent', () => {
     ],
     ['another try when the node cannot', { nodeSnapshot: { ...nodeSnapshot, phase: 'Failed' } }, 'discard'],
     [
-      'words, and no deletion, once somebody may know it',
+      'an error, and no deletion, once it may be published',
       { nodeSnapshot: { ...told, phase: 'Failed' } },
       'report',
     ],
@@ -82,7 +82,7 @@ describe('the next step for a VolumeSnapshotContent', () => {
       'nothing',
     ],
     [
-      'no wait for a node that is gone',
+      'no wait for a deleted node',
       { nodeSnapshot: { ...nodeSnapshot, isDeleting: true }, hasNode: false },
       'abandon',
     ],
@@ -110,14 +110,14 @@ describe('the next step for a VolumeSnapshotContent', () => {
       { content: ending, nodeSnapshot: { ...nodeSnapshot, isDeleting: true }, hasNode: false },
       'abandon',
     ],
-    ['its own end when the data is gone', { content: ending }, 'remove-finalizer'],
+    ['its own deletion when the data is deleted', { content: ending }, 'remove-finalizer'],
     [
       'its own end when the data is retained',
       { content: { ...ending, deletionPolicy: 'Retain' }, nodeSnapshot: told },
       'remove-finalizer',
     ],
     [
-      'no retention of what nobody has heard of',
+      'no retention of an unpublished snapshot',
       { content: { ...ending, deletionPolicy: 'Retain' }, nodeSnapshot: taken },
       'delete-snapshots',
     ],

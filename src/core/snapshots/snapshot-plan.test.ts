@@ -141,7 +141,7 @@ describe('the next step for a VolumeSnapshot', () => {
       { snapshot: ended, content: { ...content, isReleased: true, isDeleting: true } },
       'nothing',
     ],
-    ['its own end when that is gone', { snapshot: ended }, 'remove-finalizers'],
+    ['its own deletion when the content is deleted', { snapshot: ended }, 'remove-finalizers'],
     [
       'its own end when that is retained',
       { snapshot: ended, content: { ...content, isReleased: true, deletionPolicy: 'Retain' } },
@@ -172,8 +172,8 @@ describe('the next step for a VolumeSnapshot', () => {
     ],
     [
       'a class that is not there',
-      { snapshot: { ...kept, className: 'gone' } },
-      'VolumeSnapshotClass gone does not exist',
+      { snapshot: { ...kept, className: 'absent' } },
+      'VolumeSnapshotClass absent does not exist',
     ],
     ['a parameter', { classes: [{ ...ours, parameters: { fast: 'yes' } }] }, 'unknown parameter "fast"'],
   ])('says what is wrong with %s', (_name, change, words) => {
@@ -199,7 +199,7 @@ describe('the next step for a VolumeSnapshot', () => {
 test.each([
   ['that lacks its finalizer gets it', { hasFinalizer: false }, { uid: '1' }, 'add-finalizer'],
   ['whose snapshot lives is left alone', {}, { uid: '1' }, 'nothing'],
-  ['whose snapshot is gone may be deleted by hand', {}, undefined, 'release-content'],
+  ['whose snapshot was deleted may be deleted by hand', {}, undefined, 'release-content'],
   ['whose snapshot was replaced may be deleted by hand', {}, { uid: '2' }, 'release-content'],
   ['that is not bound is left alone', { snapshot: existing.snapshot }, undefined, 'nothing'],
   ['of another driver is left alone', { driver: 'other.dev', hasFinalizer: false }, undefined, 'nothing'],

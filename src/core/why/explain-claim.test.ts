@@ -279,7 +279,7 @@ describe('a claim without a volume', () => {
       'CSINode',
     ],
     [
-      'the scheduler was not told of the room',
+      'the capacity is not published to the scheduler',
       { pods: [POD], nodes: [node('n1', 90n, { published: new Map() })] },
       'stuck',
       'NotPublished',
@@ -515,7 +515,13 @@ describe('a claim with a volume', () => {
       'NodeNotReady',
       'kubelet stopped posting',
     ],
-    ['whose node is gone is stuck', { nodes: [node('n2', 9n)] }, 'stuck', 'NodeLost', 'bring the node back'],
+    [
+      'whose node was deleted is stuck',
+      { nodes: [node('n2', 9n)] },
+      'stuck',
+      'NodeLost',
+      'bring the node back',
+    ],
     [
       'whose data is lost is stuck',
       { made: { ...VOLUME, phase: 'Lost', message: 'no longer on this node' } },
@@ -569,7 +575,7 @@ describe('a claim with a volume', () => {
       'CloneInProgress',
       'copy',
     ],
-    ['somebody holds a finalizer', { finalizers: ['x.dev/hold'] }, 'Finalizer', 'x.dev/hold'],
+    ['a foreign finalizer', { finalizers: ['x.dev/hold'] }, 'Finalizer', 'x.dev/hold'],
   ])('that is being deleted stays while %s', (_name, change, reason, words) => {
     const found = explain({ ...bound, claim: { ...SELECTED, isDeleting: true }, ...change });
     expect(found).toMatchObject({ verdict: 'waits', reason });

@@ -169,14 +169,14 @@ describe('a pod', () => {
       'stopped posting',
     ],
     [
-      'whose selector nobody meets',
+      'whose selector no node meets',
       { pod: { ...POD, nodeSelector: { disk: 'nvme' } } },
       'stuck',
       'NodeSelector',
       'disk=nvme, the node has disk=ssd',
     ],
     [
-      'whose affinity nobody meets',
+      'whose affinity no node meets',
       { pod: { ...POD, affinity: [[{ key: 'zone', operator: 'In', values: ['a', 'b'] }]] } },
       'stuck',
       'NodeSelector',

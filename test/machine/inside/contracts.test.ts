@@ -1,7 +1,10 @@
-/** Runs in an emulated machine: backends whose quotas need a kernel that machines of today may lack, and those beside them. */
+/**
+ * Runs in an emulated machine: backends whose quotas need a kernel that machines of today may lack,
+ * and those beside them.
+ */
 import { describe } from 'vitest';
 import type { ContentForm } from '../../../src/core/volumes/volume.ts';
-import { describeRealBackend, type RealBackend } from '../../integration/backend-lab.ts';
+import { describeRealBackend, type RealBackend } from '../../integration/storage/backend-lab.ts';
 
 const files = (fsType: 'btrfs' | 'ext4' | 'xfs'): ContentForm => ({ volumeMode: 'Filesystem', fsType });
 const EXT4 = 'mkfs.ext4 -q -F -O quota,project';

@@ -1,6 +1,6 @@
 /**
- * Runs in an emulated machine, whose kernel has project quotas: `node directory-quota.ts`. The runner is Node's own, because a larger one takes minutes
- * to start there.
+ * Runs in an emulated machine, whose kernel has project quotas: `node directory-quota.ts`. The
+ * runner is Node's own, because a larger one takes minutes to start there.
  */
 import assert from 'node:assert/strict';
 import { mkdir, mkdtemp, open, readdir, rm } from 'node:fs/promises';
@@ -14,7 +14,7 @@ import { isVolumeProject } from '../../../src/core/volumes/project-id.ts';
 import type { VolumeShape } from '../../../src/core/volumes/volume.ts';
 import { runCommand } from '../../../src/runtime/child-process.ts';
 import { silentLogger } from '../../../src/runtime/logger.ts';
-import { asPod, fillAsPod, MIB } from '../../integration/storage-lab.ts';
+import { asPod, fillAsPod, MIB } from '../../integration/storage/storage-lab.ts';
 
 const POOL_MIB = 1024n;
 const shape = (number: number, fsType: 'xfs' | 'ext4', mebibytes = 16n): VolumeShape => ({
@@ -24,13 +24,17 @@ const shape = (number: number, fsType: 'xfs' | 'ext4', mebibytes = 16n): VolumeS
   fsType,
 });
 
-/** What the kernel holds these projects to. Nothing is open afterwards: the pool can be unmounted. */
+/**
+ * What the kernel holds these projects to. Nothing is open afterwards: the pool can be unmounted.
+ */
 async function readQuotas(root: string, projects: readonly number[], kernel: Kernel) {
   await using probe = await open(root, 'r');
   return await kernel.call('readProjectQuotas', probe.fd, projects);
 }
 
-/** A directory of the test, with a file system mounted on `mounted` unless the pool makes its own. */
+/**
+ * A directory of the test, with a file system mounted on `mounted` unless the pool makes its own.
+ */
 async function withPlace(
   mount: { readonly mkfs: readonly string[]; readonly options: string } | undefined,
   work: (place: { readonly directory: string; readonly spec: PoolSpec }) => Promise<void>,
@@ -100,7 +104,8 @@ for (const [fsType, what, mount] of PLACES) {
       assert.equal(await asPod('touch', join(target, 'one-more')), fsType === 'xfs' ? 'ENOSPC' : 'EDQUOT');
       assert.equal((await backend.usage()).volumes.get(first.id)?.limitInodes, 20n);
 
-      // Its files cannot be moved to another volume by a rename: that would take them out of their project.
+      // Its files cannot be moved to another volume by a rename: that would take them out of their
+      // project.
       const other = join(directory, 'other');
       await mounts.mount(second, other, { readonly: false, set: 0n, clear: 0n });
       const root = spec.source.kind === 'path' ? spec.source.path : join(stateDir, 'pools', 'held');
@@ -113,7 +118,7 @@ for (const [fsType, what, mount] of PLACES) {
       await mounts.unmount(second, other);
       await mounts.unmount(first, target);
 
-      // Projects are of our range, each its own, and free again when the volume is gone.
+      // Projects are of Keelson's range, each its own, and free again when the volume is deleted.
       const projects = await Promise.all(
         [first, second].map(async ({ id }) => {
           const { stdout } = await runCommand('lsattr', ['-p', '-d', join(root, 'volumes', id)]);

@@ -1,6 +1,6 @@
 /**
- * Runs in an emulated machine whose agent serves CSI: `node io-limits.ts`. Pods are cgroups of version 2 below `kubepods` here, as
- * kubelet makes them.
+ * Runs in an emulated machine whose agent serves CSI: `node io-limits.ts`. Pods are cgroups of
+ * version 2 below `kubepods` here, as kubelet makes them.
  */
 import assert from 'node:assert/strict';
 import { mkdir, mkdtemp, readdir, readFile, stat, writeFile } from 'node:fs/promises';
@@ -13,7 +13,9 @@ import { connectKubelet } from './kubelet.ts';
 const PODS = '/sys/fs/cgroup/kubepods';
 const MIB = 2 ** 20;
 
-/** Seconds that a pod's dd took by its own account: to start it takes long here, and is not limited. */
+/**
+ * Seconds that a pod's dd took by its own account: to start it takes long here, and is not limited.
+ */
 function secondsOf(...dd: readonly string[]): Promise<number> {
   return secondsOfPod('pod-0', 'dd', ...dd);
 }

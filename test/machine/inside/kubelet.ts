@@ -2,7 +2,7 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { connectRpc, type RpcClient } from '../../../src/rpc/client.ts';
 import type { MethodOf, RequestOf, ResponseIn } from '../../../src/rpc/services.ts';
-import { capability } from '../../integration/csi-lab.ts';
+import { capability } from '../../integration/storage/csi-lab.ts';
 import type { FsType } from '../../../src/core/volumes/volume.ts';
 import { waitFor } from '../../cluster/wait.ts';
 
@@ -20,7 +20,7 @@ export interface WantedVolume {
 
 /** Asks the agent of this machine for volumes as an orchestrator does. */
 export interface Kubelet extends Disposable {
-  /** Resolves when the agent says that it is ready. */
+  /** Resolves when the agent reports that it is ready. */
   probe(): Promise<void>;
   controller<M extends MethodOf<'csi.v1.Controller'>>(
     method: M,

@@ -1,6 +1,7 @@
 /**
- * Runs in an emulated machine whose agent serves CSI. `node-volumes.ts make` makes a volume in each pool and leaves data in it; `check` looks what
- * is left of them after a boot, before anybody asked for them; `missing POOL...` finds those pools away and the others well.
+ * Runs in an emulated machine whose agent serves CSI. `node-volumes.ts make` makes a volume in each
+ * pool and leaves data in it; `check` looks what is left of them after a boot, before anybody asked
+ * for them; `missing POOL...` finds those pools away and the others well.
  */
 import assert from 'node:assert/strict';
 import { open, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
@@ -8,7 +9,7 @@ import { join } from 'node:path';
 import { runCommand } from '../../../src/runtime/child-process.ts';
 import type { AgentStatus } from '../../../src/core/inventory/agent-status.ts';
 import { waitFor } from '../../cluster/wait.ts';
-import { fillAsPod } from '../../integration/storage-lab.ts';
+import { fillAsPod } from '../../integration/storage/storage-lab.ts';
 import { connectKubelet } from './kubelet.ts';
 
 const KEPT = '/root/volumes.json';
@@ -46,7 +47,7 @@ async function make(): Promise<void> {
 }
 
 async function check(kept: Kept): Promise<void> {
-  // First what the agent has put right by itself: no call for a volume was made since the boot.
+  // First what the agent has restored by itself: no call for a volume was made since the boot.
   for (const [pool, place] of Object.entries(POOLS)) {
     if (away.includes(pool)) continue;
     await isHeld(place(kept[pool] ?? ''));

@@ -1,7 +1,8 @@
 /**
- * Runs in an emulated machine whose kernel has SELinux and a policy, and whose agent serves CSI. `make` stages and publishes a volume of each file system
- * with a context, and leaves a file in it; `check` looks what they have after a start of the agent or the machine, before anybody asked for them;
- * `end` takes them away, and shows what the kernel refuses by itself.
+ * Runs in an emulated machine whose kernel has SELinux and a policy, and whose agent serves CSI.
+ * `make` stages and publishes a volume of each file system with a context, and leaves a file in it;
+ * `check` looks what they have after a start of the agent or the machine, before anybody asked for
+ * them; `end` takes them away, and shows what the kernel refuses by itself.
  */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -10,7 +11,7 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { FS_TYPES, type FsType } from '../../../src/core/volumes/volume.ts';
 import { runCommand } from '../../../src/runtime/child-process.ts';
-import { capability } from '../../integration/csi-lab.ts';
+import { capability } from '../../integration/storage/csi-lab.ts';
 import { connectKubelet, pathsOf } from './kubelet.ts';
 
 const KEPT = '/root/contexts.json';
@@ -65,7 +66,10 @@ async function check(fsType: FsType, id: string): Promise<void> {
   await isLabelled(await publish(id, ONE), ONE);
 }
 
-/** A process that a person left behind in a mount namespace of its own keeps the file system from its end: it can have the label that it has, or wait. */
+/**
+ * A process left behind in a mount namespace of its own keeps the file system mounted: it can have
+ * its current label, or wait.
+ */
 async function end(_: FsType, id: string): Promise<void> {
   const script = `cd /var/lib/keelson/mounts/files/${id} && echo held && exec sleep 1d`;
   const holder = spawn('unshare', ['--mount', '--propagation', 'private', 'sh', '-c', script], {
@@ -137,7 +141,7 @@ async function isLabelled(place: string, context: string): Promise<void> {
 
 async function mountOf(place: string): Promise<string> {
   const lines = (await readFile('/proc/self/mountinfo', 'utf8')).split('\n');
-  return lines.findLast((line) => line.split(' ')[4] === place) ?? `${place} is no mount`;
+  return lines.findLast((line) => line.split(' ')[4] === place) ?? `${place} is not a mount`;
 }
 
 async function isRefused(call: Promise<unknown>, kind: string, message: RegExp): Promise<void> {

@@ -1,6 +1,9 @@
 import { defineConfig } from 'vitest/config';
 
-/** For tests that run in an emulated machine, where the repository is read-only and every second is ten. */
+/**
+ * For tests that run in an emulated machine, where the repository is read-only and every second is
+ * ten.
+ */
 export default defineConfig({
   cacheDir: '/var/tmp/vite',
   test: {
