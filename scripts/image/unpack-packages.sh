@@ -14,15 +14,18 @@ build=$(dpkg --print-architecture)
 
 locked() { sed -n "s/^$1 //p" "$lock"; }
 
+# Whether the archive has a package in a version; apt-cache's exit code does not depend on the version.
+available() { apt-cache show "$1" 2>/dev/null | grep -q '^Package:'; }
+
 # Prints the locked packages that the archive lacks in the locked version.
 missing() {
   locked build | while read -r name version; do
     # A tool for the other build architecture has no version here at all.
     apt-cache policy "$name" | grep -q '^  Candidate: [^(]' || continue
-    apt-cache show "$name=$version" >/dev/null 2>&1 || echo "$name=$version"
+    available "$name=$version" || echo "$name=$version"
   done
   locked "$target" | while read -r name version _; do
-    apt-cache show "$name:$target=$version" >/dev/null 2>&1 || echo "$name:$target=$version"
+    available "$name:$target=$version" || echo "$name:$target=$version"
   done
 }
 
