@@ -33,10 +33,10 @@ revision() {
   if [ -n "$(git status --porcelain 2>/dev/null)" ]; then echo '-modified'; fi
 }
 
-# The revision is the default of a build argument and no option: buildah 1.28 looks up cached layers
-# by the text of instructions, before it replaces variables, and `--label` changes every layer's image.
+# The revision replaces its variable before buildah reads the Dockerfile: buildah 1.28 looks up cached
+# layers by the text of instructions, and its `--label` changes the checksum of every layer's image.
 build() {
-  sed "s|^ARG REVISION=\$|&$(revision | tr -d '\n')|" Dockerfile >"$work/Dockerfile"
+  sed "s|\\\$REVISION|$(revision | tr -d '\n')|" Dockerfile >"$work/Dockerfile"
   quiet_build --layers --platform "linux/$architecture" --build-arg "BUILDPLATFORM=linux/$native" \
     --timestamp "$(date --date "$date" +%s)" --file "$work/Dockerfile" \
     --build-arg "BASE=$base" --build-arg "DEBIAN_ARCHIVE=${DEBIAN_ARCHIVE:-}" \
