@@ -136,7 +136,7 @@ describe('on a real kube-apiserver', () => {
     recorder.record(CONFIG_MAPS, map, note);
     const running = recorder.run(stop.signal);
     const find = async () =>
-      (await listAll(client, EVENTS, { namespace: 'default', fieldSelector: 'reason=Full' })).map(
+      (await listAll(client, EVENTS, { namespace: 'default', fieldSelector: `reason=${note.reason}` })).map(
         ({ regarding, series, type, reportingController }) => [
           regarding?.uid,
           series?.count,

@@ -108,7 +108,7 @@ export const POLICY_SAMPLES: readonly PolicySample[] = [
       audit: true,
       match: { podSelector: { matchExpressions: [{ key: 'a', operator: 'Exists', values: ['b'] }] } },
     },
-    refused: /must be absent for Exists and DoesNotExist/,
+    refused: /must be set for In and NotIn, and absent for Exists and DoesNotExist/,
   },
   {
     name: 'a swap limit that is taken off',
@@ -122,7 +122,7 @@ export const POLICY_SAMPLES: readonly PolicySample[] = [
   {
     name: 'a selector for a label that cannot be',
     spec: { audit: true, match: { podSelector: { matchLabels: { 'a b': 'c' } } } },
-    refused: /must be names like team/,
+    refused: /must be label keys like team or example.com.team/,
   },
   {
     name: 'a requirement for one',
