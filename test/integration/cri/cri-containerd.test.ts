@@ -161,7 +161,7 @@ describe.each(releases)('$name behind the proxy', ({ binDir, major }) => {
     await expect(running.proxy.runtimeHealth()).rejects.toMatchObject({ kind: 'unavailable' });
     await expect(client.call(SERVICE, 'StopContainer', { container_id: id })).rejects.toMatchObject({
       kind: 'unavailable',
-      message: expect.stringContaining('the container runtime does not answer') as string,
+      message: expect.stringContaining('the container runtime does not respond') as string,
     });
     // A containerd that has just opened its socket reports that it is not ready (UNKNOWN, or
     // UNAVAILABLE since 2.4), which is passed on.

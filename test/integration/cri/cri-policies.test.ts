@@ -199,7 +199,7 @@ test('two policies of one name in two files are a fault of the second file', asy
   await writeFile(join(policiesDir, 'a.yaml'), ENV);
   await writeFile(join(policiesDir, 'b.yaml'), ENV.replace('s3cret-value', 'other'));
   await startProxy();
-  expect(running.proxy.policies().faults[0]?.message).toContain('has a RuntimePolicy env, which');
+  expect(running.proxy.policies().faults[0]?.message).toContain('has RuntimePolicy env, which');
   const answer = await call(CREATE, frameMessage(createRequest('team-a')));
   expect(envsOf(received(answer))).toContain('TOKEN=s3cret-value');
 });

@@ -37,7 +37,7 @@ test('an agent that was started once and does not serve now is reported', async 
   await mkdir(join(directory, 'state'));
   expect((await examine()).get('agent')).toMatchObject({
     ok: false,
-    found: expect.stringContaining('csi.sock, cni.sock, admin.sock not served') as string,
+    found: expect.stringContaining('csi.sock, cni.sock, admin.sock not serving') as string,
   });
 });
 

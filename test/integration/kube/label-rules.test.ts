@@ -44,7 +44,7 @@ test.each([
       { state: 'matched' },
       {
         state: 'failed',
-        message: expect.stringContaining('not evaluated on any node until it is changed') as string,
+        message: expect.stringContaining('disabled until it is changed') as string,
       },
       { state: 'unmatched' },
     ]);

@@ -275,7 +275,7 @@ describe('with an agent', () => {
     [
       'CHECK in a version without it',
       1,
-      'CHECK needs cniVersion 0.4.0',
+      'CHECK requires cniVersion 0.4.0',
       { command: 'CHECK', version: '0.3.1' },
     ],
     [
