@@ -1,7 +1,7 @@
 /**
- * Finds phrases that a reader of the Kubernetes documentation would stumble over, and comments wider
- * than `COMMENT_WIDTH` columns. `node scripts/check-language.ts [FOLDER...]` prints `file:line: …`
- * and exits with 1 when it finds any.
+ * Finds phrases that a reader of the Kubernetes documentation would stumble over, and comments
+ * wider than `COMMENT_WIDTH` columns. `node scripts/check-language.ts [FOLDER...]` prints
+ * `file:line: …` and exits with 1 when it finds any.
  */
 import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';

@@ -6,8 +6,9 @@ const SOURCE = join(import.meta.dirname, '../node-agent/cni/shim/keelson-cni.c')
 const DIRECTORY = join(import.meta.dirname, '../dist/cni');
 
 /**
- * Compiles the CNI exec binary to `dist/cni/keelson-cni`, with `loopback` beside it (the same file: it looks at its name).
- * Static, so that it runs on any host. Put in place by rename: a running binary cannot be written to.
+ * Compiles the CNI exec binary to `dist/cni/keelson-cni`, with `loopback` beside it (the same file:
+ * it looks at its name). Static, so that it runs on any host. Put in place by rename: a running
+ * binary cannot be written to.
  */
 export function compileShim(directory: string = DIRECTORY): string {
   mkdirSync(directory, { recursive: true });

@@ -1,8 +1,9 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 
-// A registry mirror that lacks a package for another platform makes npm leave it out of the lock file, and `npm ci` then takes the lock file
-// for stale. This adds what is missing: the version that its parent pins, for the platform that its name says, so that it is skipped here.
-// Run it after every `npm install` that changed a dependency.
+// A registry mirror that lacks a package for another platform makes npm leave it out of the lock
+// file, and `npm ci` then takes the lock file for stale. This adds what is missing: the version
+// that its parent pins, for the platform that its name says, so that it is skipped here. Run it
+// after every `npm install` that changed a dependency.
 
 interface LockedPackage {
   version: string;

@@ -1,4 +1,7 @@
-/** Writes `deploy/crds/` and `deploy/snapshot-crds/` from `src/api/`: one CustomResourceDefinition a file. */
+/**
+ * Writes `deploy/crds/` and `deploy/snapshot-crds/` from `src/api/`: one CustomResourceDefinition a
+ * file.
+ */
 import { mkdir, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { crdFiles } from '../src/api/crd-files.ts';

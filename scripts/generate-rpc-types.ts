@@ -1,6 +1,7 @@
 /**
- * Writes `src/rpc/gen/` from `proto/`: the TypeScript types of every message and service, and one JSON descriptor an
- * API from which `src/rpc/proto.ts` builds its codecs. `node scripts/generate-rpc-types.ts [DIRECTORY]`
+ * Writes `src/rpc/gen/` from `proto/`: the TypeScript types of every message and service, and one
+ * JSON descriptor an API from which `src/rpc/proto.ts` builds its codecs. `node
+ * scripts/generate-rpc-types.ts [DIRECTORY]`
  */
 import { execFile } from 'node:child_process';
 import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
@@ -65,7 +66,10 @@ function loaderFlags(): string[] {
   );
 }
 
-/** Without `descriptor.proto` and the extensions that need it: options are kept as plain values, nothing decodes them. */
+/**
+ * Without `descriptor.proto` and the extensions that need it: options are kept as plain values,
+ * nothing decodes them.
+ */
 function descriptorOf(api: keyof Protos): protobuf.INamespace {
   const root = parseProto(api);
   for (const extension of [...extensionsIn(root)]) extension.parent?.remove(extension);

@@ -6,8 +6,8 @@ export interface OutputTurn {
 }
 
 /**
- * For programs that run at the same time and are to be read one after the other: the first is shown as it speaks, and each next one from
- * its beginning as soon as all before it have ended.
+ * For programs that run at the same time and are to be read one after the other: the first is shown
+ * as it speaks, and each next one from its beginning as soon as all before it have ended.
  */
 export function takeTurns(count: number, show: (data: Uint8Array) => void): readonly OutputTurn[] {
   const held = Array.from({ length: count }, (): Uint8Array[] => []);

@@ -3,8 +3,8 @@ import { dirname } from 'node:path';
 import type { Reporter, TestModule } from 'vitest/node';
 
 /**
- * What one run of tests came to; `skipped` holds each skip with the reason that the test gave, `failures` each failure with the first line of
- * its error.
+ * What one run of tests came to; `skipped` holds each skip with the reason that the test gave,
+ * `failures` each failure with the first line of its error.
  */
 export interface TestSummary {
   readonly passed: number;

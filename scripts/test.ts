@@ -1,6 +1,6 @@
 /**
- * Runs whole suites of tests: `node scripts/test.ts test`, `e2e`, or both. Ends with the counts and the
- * time of each level, and one line with the totals. With CI=true a skipped test fails the run.
+ * Runs whole suites of tests: `node scripts/test.ts test`, `e2e`, or both. Ends with the counts and
+ * the time of each level, and one line with the totals. With CI=true a skipped test fails the run.
  */
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, rmSync } from 'node:fs';
@@ -14,8 +14,8 @@ interface Suite {
   /** Reference tools, built from their Go modules on first use. */
   readonly tools: readonly string[];
   /**
-   * Lanes run at the same time, the levels of a lane in turn: lanes share no kernel state, and most of
-   * their time is waiting.
+   * Lanes run at the same time, the levels of a lane in turn: lanes share no kernel state, and most
+   * of their time is waiting.
    */
   readonly lanes: readonly (readonly string[])[];
   /** Levels that do not need the tools, so that they run while those are built. */

@@ -11,7 +11,10 @@ export interface ThirdPartyPackage {
   readonly directory: string;
 }
 
-/** Returns the npm packages that own the given source files, by directory; paths are relative to `root`. */
+/**
+ * Returns the npm packages that own the given source files, by directory; paths are relative to
+ * `root`.
+ */
 export async function readPackagesOf(root: string, files: readonly string[]): Promise<ThirdPartyPackage[]> {
   const directories = new Set(files.flatMap((file) => packageDirectory(file) ?? []));
   return await Promise.all(

@@ -22,7 +22,8 @@ const FREE_SOFTWARE_FOUNDATION = /^(L?GPL)-(\d)(\.\d)?(\+?)$/;
 
 /**
  * Returns the licences of a Debian package from its copyright file (DEP-5 where machine-readable),
- * as SPDX identifiers where one is known. Throws for free text of a package that is not listed here.
+ * as SPDX identifiers where one is known. Throws for free text of a package that is not listed
+ * here.
  */
 export function debianLicences(name: string, copyright: string): string[] {
   const free = FREE_TEXT[name];
@@ -34,7 +35,10 @@ export function debianLicences(name: string, copyright: string): string[] {
   return [...new Set(names.map((short) => spdxIdentifier(short) ?? short))].sort();
 }
 
-/** Returns the SPDX identifier of one of Debian's short names; undefined if it is not a single known licence. */
+/**
+ * Returns the SPDX identifier of one of Debian's short names; undefined if it is not a single known
+ * licence.
+ */
 export function spdxIdentifier(short: string): string | undefined {
   const match = FREE_SOFTWARE_FOUNDATION.exec(short);
   if (match !== null) {
