@@ -33,7 +33,8 @@ const kubernetes = z.strictObject({
   kubeconfig: absolutePath.optional(),
 });
 
-const schema = z.strictObject({
+/** Validates the agent's configuration file; the configuration reference is generated from it. */
+export const agentConfigSchema = z.strictObject({
   nodeName: configName.optional(),
   stateDir: absolutePath.default('/var/lib/keelson'),
   runDir: absolutePath.default('/run/keelson'),
@@ -140,7 +141,7 @@ const EMBEDDED_POOL_BYTES = 20n * 2n ** 30n;
  * lists every problem with its path.
  */
 export function parseAgentConfig({ text, document, overrides, hostname }: ConfigSource): AgentConfig {
-  const parsed = schema.safeParse(merge(parseYaml(text ?? '', document), overrides));
+  const parsed = agentConfigSchema.safeParse(merge(parseYaml(text ?? '', document), overrides));
   if (!parsed.success) throw configFault(document, parsed.error.issues.flatMap(unfoldUnion));
   const config = parsed.data;
   const pools = config.pools ?? [embeddedPool(config.stateDir)];
