@@ -77,7 +77,7 @@ provisioner with one write a claim and no volume), claims of an Immediate class,
 
 const machine =
   `Measured on ${cpus().length} processors (${cpus()[0]?.model ?? 'unknown'}), ${Math.round(totalmem() / 2 ** 30)} GiB, ` +
-  `Linux ${release()}, Node ${process.version}, ${new Date().toISOString().slice(0, 10)}`;
+  `Linux ${release().split('.', 2).join('.')}, Node ${process.version}, ${new Date().toISOString().slice(0, 10)}`;
 console.log(`${machine}\n`);
 
 // A signal alone would end the process without what it does at its exit: processes that stand still

@@ -202,7 +202,7 @@ function findProfile(name: string): Profile {
 
 function describeMachine(): string {
   return (
-    `Run on ${cpus().length} processors, ${Math.round(totalmem() / 2 ** 30)} GiB, Linux ${release()}, ` +
+    `Run on ${cpus().length} processors, ${Math.round(totalmem() / 2 ** 30)} GiB, Linux ${release().split('.', 2).join('.')}, ` +
     new Date().toISOString().slice(0, 10)
   );
 }

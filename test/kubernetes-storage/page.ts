@@ -42,9 +42,9 @@ function partly(profiles: readonly ProfileResults[]): string {
 
 const HEAD = `# Kubernetes' own storage tests
 
-Written by \`make e2e-storage ARGS=--record\`. The tests of Kubernetes' storage group for external drivers (\`test/e2e\` of Kubernetes 1.36.3, built from its Go
-module), on two nodes of \`make cluster\` with Keelson as it is shipped: one agent a node and one controller, no other sidecar. Each profile is a
-StorageClass. One profile or some tests: \`make e2e-storage ARGS="--profile ext4 --focus snapshottable"\`.
+\`make e2e-storage ARGS=--record\` writes this page. The tests of Kubernetes' storage group for external drivers (\`test/e2e\` of Kubernetes 1.36.3, built from
+its Go module) run on two nodes of \`make cluster\` with the shipped manifests: one agent per node, one controller, no sidecar. Each profile is a
+StorageClass. One profile, or some tests: \`make e2e-storage ARGS="--profile ext4 --focus snapshottable"\`.
 `;
 
 function failures(profiles: readonly ProfileResults[]): string {

@@ -58,11 +58,11 @@ const REASONS: readonly { readonly says: RegExp; readonly why: string }[] = [
   { says: /does not support snapshots/, why: 'the pattern has no kind of snapshot' },
   {
     says: /does not support filesystem resizing/,
-    why: 'statfs(2) on btrfs tells the size of the whole pool, whatever the quota of the subvolume: see storage.md',
+    why: 'statfs(2) on btrfs reports the size of the whole pool, whatever the quota of the subvolume: see the limitations',
   },
   {
     says: /snapshot metadata/,
-    why: 'the suite reads the namespace of a driver that it has installed itself, and panics with a driver that was there before; `test/e2e/snapshot-metadata.test.ts` does the same with the same sidecar and its client library',
+    why: 'the suite reads the namespace of a driver that it has installed itself, and panics with a driver that was installed before; `test/e2e/snapshot-metadata.test.ts` does the same with the same sidecar and its client library',
   },
 ];
 
