@@ -21,7 +21,7 @@ export interface SchemaField {
   readonly required: boolean;
 }
 
-/** Lists the fields below `schema` in order; objects and lists of objects come before their fields. */
+/** Lists the fields below `schema` in order; objects come before their fields. */
 export function listFields(schema: JsonSchema, prefix = ''): SchemaField[] {
   return Object.entries(schema.properties ?? {}).flatMap(([name, child]) => {
     const path = prefix === '' ? name : `${prefix}.${name}`;
