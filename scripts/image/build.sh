@@ -5,7 +5,8 @@
 #
 # Environment: BASE (an image to build in, instead of one made by mmdebstrap), DEBIAN_MIRROR (for
 # mmdebstrap), DEBIAN_ARCHIVE, DEBIAN_LOCK and REBUILD (see the Dockerfile), OUTPUT (path without
-# suffix, instead of dist/keelson-image) and KEELSON_IMAGE_CACHE.
+# suffix, instead of dist/keelson-image), NEWER_THAN (a file: nothing is built if the archive is newer)
+# and KEELSON_IMAGE_CACHE.
 set -eu
 cd "$(dirname "$0")/../.."
 . scripts/image/storage.sh
@@ -53,6 +54,10 @@ print_bill() {
   return 1
 }
 
+output=${OUTPUT:-dist/keelson-image}
+if [ "$architecture" != "$native" ]; then output=$output-$architecture; fi
+# Checked under the lock: the build that held it may have written this archive.
+if [ -n "${NEWER_THAN:-}" ] && [ -n "$(find "$output.tar" -newer "$NEWER_THAN" 2>/dev/null)" ]; then exit; fi
 ensure_base
 mkdir -p dist
 if [ "$architecture" = lock ]; then
@@ -63,8 +68,6 @@ if [ "$architecture" = lock ]; then
 fi
 
 write_npm_configuration
-output=${OUTPUT:-dist/keelson-image}
-if [ "$architecture" != "$native" ]; then output=$output-$architecture; fi
 # The tag keeps the layers of the build stage as a cache.
 build --target build --tag "localhost/keelson-build:$architecture"
 build --tag "localhost/keelson:$architecture"

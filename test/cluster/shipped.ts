@@ -35,8 +35,8 @@ export interface ShippedOptions {
 
 /**
  * Builds the image with `make image`'s script if the archive is older than the bundle. Returns the
- * archive, which all clusters share. Accepts newer Debian packages than the lock names: a security
- * update must not fail a test of Keelson.
+ * archive, which all clusters share; a build of another process is waited for. Accepts newer Debian
+ * packages than the lock names: a security update must not fail a test of Keelson.
  */
 export async function ensureKeelsonImage(): Promise<string> {
   const built = await stat(BUNDLE).catch(() => undefined);
@@ -44,7 +44,7 @@ export async function ensureKeelsonImage(): Promise<string> {
   const packed = await stat(ARCHIVE).catch(() => undefined);
   if (packed !== undefined && packed.mtimeMs > built.mtimeMs) return ARCHIVE;
   await runCommand(BUILD_IMAGE, [], {
-    env: { ...process.env, DEBIAN_LOCK: 'prefer' },
+    env: { ...process.env, DEBIAN_LOCK: 'prefer', NEWER_THAN: BUNDLE },
     timeoutMs: BUILD_WITHIN_MS,
   });
   return ARCHIVE;
