@@ -5,6 +5,7 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { ensureKeelsonImage } from '../test/cluster/shipped.ts';
 import { type OutputTurn, takeTurns } from './output-turns.ts';
 import type { TestSummary } from './summary-reporter.ts';
 
@@ -20,6 +21,8 @@ interface Suite {
   readonly lanes: readonly (readonly string[])[];
   /** Levels that do not need the tools, so that they run while those are built. */
   readonly early: ReadonlySet<string>;
+  /** Whether the image is built while levels run; a test that needs it waits for the build's lock. */
+  readonly image: boolean;
 }
 
 const SUITES: Readonly<Record<string, Suite>> = {
@@ -30,6 +33,7 @@ const SUITES: Readonly<Record<string, Suite>> = {
     ],
     lanes: [['storage'], ['integration', 'conformance']],
     early: new Set(['storage']),
+    image: false,
   },
   e2e: {
     tools: [
@@ -38,6 +42,7 @@ const SUITES: Readonly<Record<string, Suite>> = {
     ],
     lanes: [['apiserver', 'e2e']],
     early: new Set(),
+    image: true,
   },
 };
 
@@ -135,14 +140,25 @@ if (names.length === 0 || suites.length < names.length) {
 }
 rmSync(`${root}build/summary`, { recursive: true, force: true });
 
+async function buildImage(): Promise<number> {
+  try {
+    await ensureKeelsonImage();
+    return 0;
+  } catch (error) {
+    console.error(error);
+    return 1;
+  }
+}
+
 /** Runs one suite: its tools are built while levels run that need none. */
-async function runSuite(name: string, { tools, lanes, early }: Suite): Promise<void> {
+async function runSuite(name: string, { tools, lanes, early, image }: Suite): Promise<void> {
   console.log(`\n== reference tools of ${name}, built on first use: ${tools.join(' ')}`);
   const stderr = { write: (data: Uint8Array): void => void process.stderr.write(data) };
   const toolsBuilt = timed(`tools of ${name}`, () =>
     run([process.execPath, 'test/tools/build-tool.ts', ...tools], process.env, stderr),
   );
   const stdout = { write: (data: Uint8Array): void => void process.stdout.write(data) };
+  const imageBuilt = image ? timed('image', buildImage) : undefined;
   if (name === 'test')
     await timed('check', () => run([process.execPath, 'scripts/check.ts'], process.env, stdout));
   console.log(`\n== at the same time: ${lanes.map((levels) => levels.join(', then ')).join('; ')}`);
@@ -159,6 +175,7 @@ async function runSuite(name: string, { tools, lanes, early }: Suite): Promise<v
     }),
   );
   await toolsBuilt;
+  await imageBuilt;
 }
 
 for (const [index, suite] of suites.entries()) await runSuite(names[index] ?? '', suite);
