@@ -63,7 +63,7 @@ describe('a claim', { timeout: 300_000 }, () => {
     await lab.eventually('the claim says why', async () => {
       const { conditions = [] } = (await lab.claim('greedy')).status ?? {};
       expect(conditions.find(({ type }) => type === 'ControllerResizeError')?.message).toContain(
-        'the volume cannot grow to 100 GiB',
+        'cannot expand the volume to 100 GiB',
       );
     });
     await askFor('greedy', '128Mi');
