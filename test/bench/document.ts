@@ -7,8 +7,8 @@ export interface Section {
 
 const HEAD = `# Benchmarks
 
-Written by \`make bench ARGS=--record\`, or part by part (\`make bench ARGS="scale --record"\`). Ours and the peer run in turn in the same run;
-the ratios count, the times are the machine's.
+\`make bench ARGS=--record\` writes this page; \`make bench ARGS="scale --record"\` writes one part. Keelson and the peer run alternately in the same run:
+compare ratios, not times.
 `;
 
 /**

@@ -43,28 +43,25 @@ Debian 12.`,
   },
   storage: {
     title: 'Volumes and snapshots',
-    intro: `CSI calls on the socket of a real agent, for a btrfs and an image pool in sparse files: volumes one after the other and all at once,
-snapshots and restores of volumes with so much data in them, and a whole run of csi-sanity. \`PEER_CSI=unix:///…\` names the socket of another CSI
-driver on this machine, which then does the same in turn.`,
+    intro: `CSI calls on the socket of an agent, for a btrfs and an image pool in sparse files: volumes in sequence and at once, snapshots and restores of volumes with
+data, and a run of csi-sanity. \`PEER_CSI=unix:///…\` names the socket of another CSI driver on this machine, which runs alternately.`,
     run: async () => formatStorageBench(await benchStorage({ peer: process.env['PEER_CSI'] })),
   },
   cluster: {
     title: 'Claims and pods on a cluster',
-    intro: `Claims of an Immediate class, all made at once, until the last is Bound; then all deleted at once, until the last PersistentVolume is deleted
-and no LocalVolume and no volume on disk is left. The floor is a provisioner that makes no volumes at all, with one write a claim: what
-that takes is the time of Kubernetes' own controllers, which no provisioner can beat. Pods are made with a claim of a class that waits for
-them: kube-scheduler looks once a second whether such a claim is Bound, so a second of what a volume adds is its own. Without \`BENCH_KUBECONFIG\` (a cluster with Keelson) this makes a cluster of two nodes of its own; \`PEER_CLASS\` names a class of
-another provisioner in that cluster, which then does the same in turn, and \`PEER_PROCESSES\` its processes on one node. Each has the cluster
-for itself: a controller follows all claims and volumes, also those of another one, so those of the others are stopped meanwhile, and each turn
-begins with one claim that does not count, so that who stood still has read by then what it missed. A peer that keeps to so many requests a second
-takes its time on any machine: ratios against it say how fast the machine is too, those against the floor do not.`,
+    intro: `Creates claims of an Immediate class at once, until the last is Bound; then deletes them at once, until the last PersistentVolume, LocalVolume and volume
+on disk is deleted. The floor is a provisioner without volumes that makes one write per claim: the time of Kubernetes' own controllers. kube-scheduler checks
+once a second whether the claim of a pod is Bound, so up to a second of a pod start is its own. \`BENCH_KUBECONFIG\` names a cluster with Keelson; without it
+the benchmark creates a cluster of two nodes. \`PEER_CLASS\` names a class of another provisioner there, \`PEER_PROCESSES\` its processes on one node. While one
+runs, the controllers of the other are stopped, and each turn starts with one claim that does not count. A peer with a client rate limit takes its time on
+any machine: ratios against it depend on the machine, those against the floor do not.`,
     run: async () => formatClusterBench(await benchCluster(clusterBenchOptionsOf(process.env))),
   },
   scale: {
     title: 'Many nodes and claims, simulated',
-    intro: `A real API server with etcd, Kubernetes' own volume controllers and \`keelson controller\` as processes of one machine. The agents are
-played by the bench: each writes what a real one decides to write, and keeps its volumes in a map. Loads one after the other: the floor (a
-provisioner with one write a claim and no volume), claims of an Immediate class, and claims with a selected node, as a scheduler leaves them.`,
+    intro: `An API server with etcd, Kubernetes' volume controllers and \`keelson controller\` are processes of one machine. The benchmark simulates the agents: each writes
+what a real agent writes, and keeps its volumes in a map. The loads run in sequence: the floor (a provisioner with one write per claim), claims of an Immediate
+class, and claims with a selected node.`,
     run: async () =>
       formatScaleBench(
         await benchScale({
