@@ -41,7 +41,7 @@ image-lock: ## update the versions of the image's Debian packages: scripts/image
 demo: packages build ## a pod on real containerd with its volume, network and policy, in one terminal (KEEP=1 keeps it)
 	@bin/keelson demo $(if $(KEEP),--keep) $(ARGS)
 
-check: node_modules/.package-lock.json ## types, lint, format and unit tests
+check: node_modules/.package-lock.json ## types, lint, format, unused code, folder cycles, language and unit tests
 	@node scripts/check.ts
 
 test: packages build ## unit, integration, conformance and the demo, with real parts; ends with one line of totals

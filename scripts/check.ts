@@ -6,6 +6,7 @@ const STEPS = {
   lint: ['eslint', '.', '--cache', '--cache-location', 'build/eslint-cache', '--max-warnings', '0'],
   format: ['biome', 'format', '.'],
   unused: ['knip', '--no-progress'],
+  language: ['node', 'scripts/check-language.ts'],
   rooms: ['depcruise', '--config', '.dependency-cruiser.mjs', 'src', 'node-agent', 'scripts'],
   unit: [
     'vitest',
