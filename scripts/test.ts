@@ -21,7 +21,9 @@ interface Suite {
   readonly lanes: readonly (readonly string[])[];
   /** Levels that do not need the tools, so that they run while those are built. */
   readonly early: ReadonlySet<string>;
-  /** Whether the image is built while levels run; a test that needs it waits for the build's lock. */
+  /**
+   * Whether the image is built while levels run; a test that needs it waits for the build's lock.
+   */
   readonly image: boolean;
 }
 

@@ -153,7 +153,10 @@ function renderClusterStatus(
       'agents',
       `${agents.serving} of ${agents.nodes} ready${agents.versions.length === 0 ? '' : `, version ${agents.versions.join(' and ')}`}`,
     ],
-    ['volumes', `${counted.join(', ') || 'none'}${snapshots === 0 ? '' : `; ${snapshots} snapshots`}`],
+    [
+      'volumes',
+      `${counted.join(', ') || 'none'}${snapshots === 0 ? '' : `; ${snapshots} ${snapshots === 1 ? 'snapshot' : 'snapshots'}`}`,
+    ],
     ['claims', pending.length === 0 ? 'none pending' : `${pending.length} pending`],
   ];
   const sections = [

@@ -33,11 +33,11 @@ export const CONDITION_REASONS = {
   Refused: 'RuntimePolicy Ready: a CRI proxy refused the policy; the message says why.',
   Pending: 'RuntimePolicy Ready: some CRI proxies do not apply the policy yet.',
   ProxyNotRunning: 'RuntimePolicy Ready: no node has a CRI proxy.',
-  Valid: 'NodeLabelRule Ready: the rule compiles.',
+  Valid: 'NodeLabelRule Valid: the rule compiles.',
   Applied: 'NodeLabelRule Applied: every matching node has what the rule grants.',
   Failed: 'NodeLabelRule Applied: the rule fails on some nodes; what it applied there stays.',
   Conflict: 'NodeLabelRule Applied: another field manager owns what the rule grants.',
-  Invalid: 'NodeLabelRule Ready: the rule does not compile; the message says why.',
+  Invalid: 'NodeLabelRule Valid, Applied: the rule does not compile; the message says why.',
 } as const;
 
 /** A documented condition reason. */
