@@ -91,7 +91,7 @@ describe('snapshots in a cluster', { timeout: 5 * MINUTES }, () => {
     await lab.addClaim('smaller', 'keelson', '32Mi', 'before');
     await lab.addClaim('nowhere', 'keelson', '64Mi', 'no-such');
     await lab.eventually('both are reported', async () => {
-      expect(await lab.notes('smaller')).toContain('the requested size is 32 MiB, but the source has 64 MiB');
+      expect(await lab.notes('smaller')).toContain('requests 32 MiB, but its source has 64 MiB');
       expect(await lab.notes('nowhere')).toContain(
         'starts from snapshot no-such, which does not exist in its namespace',
       );
