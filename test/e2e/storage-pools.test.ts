@@ -165,7 +165,7 @@ describe('StoragePools', { timeout: 300_000 }, () => {
     });
     await expect
       .poll(async () => (await pool('taken')).status?.conditions?.[0]?.message ?? '', WITHIN)
-      .toMatch(/only whole, empty devices are formatted. Found .*ext4/);
+      .toMatch(/only whole, empty devices are formatted; found .*ext4/);
     await machine.run('sh', ['-c', `blkid --probe ${foreign} | grep -q ext4`]);
     expect(await inPod('cat /on-disks/file')).toBe('kept\n');
     await kubectl.run(['delete', 'pod/disk-user', 'pvc/on-disks', 'storageclass/disks']);
