@@ -10,6 +10,7 @@ import { compileRule, type LabelRuleSpec } from '../src/core/labels/label-rule.t
 import { parsePolicies } from '../src/core/policies/policy-parse.ts';
 import { anchorsOf, blocksOf, cellsOf, proseOf, readPages } from './pages/markdown.ts';
 import { checkCommand, splitCommands } from './pages/shell-commands.ts';
+import { CLUSTER_STEPS, hasPlan, RUN_ELSEWHERE } from './pages/shell-plan.ts';
 
 const root = join(import.meta.dirname, '..');
 
@@ -114,6 +115,31 @@ test.each(named)(
     }
   },
 );
+
+test.each(named)('a test runs every shell block of %s, or the plan says why not', (path, page) => {
+  for (const { language, text } of blocksOf(page)) {
+    if (language === 'sh') expect(hasPlan(path, text), text).toBe(true);
+  }
+});
+
+test('the plan of shell blocks names blocks and tests that exist', () => {
+  const starts = [
+    ...CLUSTER_STEPS.map(({ page, block }) => [page, block] as const),
+    ...Object.entries(RUN_ELSEWHERE).flatMap(([page, blocks]) =>
+      Object.keys(blocks).map((block) => [page, block] as const),
+    ),
+  ];
+  for (const [path, start] of starts) {
+    const blocks = blocksOf({ text: readFileSync(join(root, path), 'utf8') });
+    expect(
+      blocks.map(({ text }) => text.startsWith(start)),
+      `${path}: ${start}`,
+    ).toContain(true);
+  }
+  for (const file of Object.values(RUN_ELSEWHERE).flatMap((blocks) => Object.values(blocks))) {
+    expect(() => statSync(join(root, file)), file).not.toThrow();
+  }
+});
 
 test('a documented command with an unknown target, verb, flag or unit is found', async () => {
   const context = silentContext();
