@@ -1,3 +1,4 @@
+import { ignoreClosedPipe } from './closed-pipe.ts';
 import type { CliContext } from './context.ts';
 import { EXIT } from './exit-codes.ts';
 import { runCli } from './run.ts';
@@ -11,6 +12,8 @@ process.on('unhandledRejection', (reason) => {
   process.stderr.write(`keelson: unhandled rejection: ${text}\n`);
   process.exit(EXIT.failed);
 });
+
+for (const stream of [process.stdout, process.stderr]) ignoreClosedPipe(stream);
 
 const context: CliContext = {
   env: process.env,

@@ -1,6 +1,6 @@
-import { Command, type CommanderError, type CommandUnknownOpts } from '@commander-js/extra-typings';
+import { Command, CommanderError, type CommandUnknownOpts } from '@commander-js/extra-typings';
 import type { CliContext } from './context.ts';
-import { EXIT_CODES } from './exit-codes.ts';
+import { EXIT, EXIT_CODES } from './exit-codes.ts';
 
 /** First argument that `bin/kubectl-keelson` adds: the program is the kubectl plugin. */
 export const PLUGIN = 'kubectl-plugin';
@@ -124,6 +124,19 @@ function configure(command: CommandUnknownOpts, context: CliContext): CommandUnk
   if (command.commands.length > 0) command.helpCommand('help [command]', 'show help for a command');
   for (const child of command.commands) configure(child, context);
   return command;
+}
+
+/**
+ * Returns the command below `program` that `names` lead to; commander's own help command takes one
+ * name. Throws CommandLineError for an unknown one.
+ */
+export function findCommand(program: CommandUnknownOpts, names: readonly string[]): CommandUnknownOpts {
+  return names.reduce((parent, name) => {
+    const child = parent.commands.find((command) => command.name() === name);
+    if (child !== undefined) return child;
+    const reason = new CommanderError(EXIT.usage, 'commander.unknownCommand', `unknown command '${name}'`);
+    throw new CommandLineError(reason, pathOf(parent));
+  }, program);
 }
 
 function pathOf(command: CommandUnknownOpts): string {

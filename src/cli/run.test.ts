@@ -34,6 +34,7 @@ describe('help', () => {
     }
     expect((await runFakeCli('--help')).stdout).toBe(stdout);
     expect((await runFakeCli('help')).stdout).toBe(stdout);
+    expect((await runFakeCli('help', '--help')).stdout).toBe(stdout);
   });
 
   for (const path of COMMANDS) {
@@ -46,6 +47,15 @@ describe('help', () => {
       expect(stdout).not.toMatch(/^ +(-\w, )?--[a-z-]+( <\S+>)?$\n(?! {10})/m);
     });
   }
+
+  it('of a subcommand is also printed by the command help', async () => {
+    for (const path of [['volume'], ['volume', 'export'], ['cluster', 'why']]) {
+      const { code, stdout, stderr } = await runFakeCli('help', ...path);
+      expect([code, stderr]).toEqual([0, '']);
+      expect(stdout).toBe((await runFakeCli(...path, '--help')).stdout);
+    }
+    expect((await runFakeCli(PLUGIN, 'help', 'why')).stdout).toMatch(/^Usage: kubectl keelson why /);
+  });
 
   it('names the plugin as kubectl users call it', async () => {
     const { stdout } = await runFakeCli(PLUGIN, 'why', '--help');
@@ -62,6 +72,13 @@ describe('a wrong command line', () => {
       'an unknown subcommand',
       ['volume', 'exprt'],
       "unknown command 'exprt'; did you mean export?",
+      'keelson volume',
+    ],
+    ['help for an unknown command', ['help', 'agnt'], "unknown command 'agnt'", 'keelson'],
+    [
+      'help for an unknown subcommand',
+      ['help', 'volume', 'exprt'],
+      "unknown command 'exprt'",
       'keelson volume',
     ],
     [
@@ -166,6 +183,18 @@ describe('exit codes', () => {
     const { code, stdout, stderr } = await runFakeCli('status', '--run-dir', '/nowhere');
     expect([code, stdout]).toEqual([1, '']);
     expect(stderr).toMatch(/^keelson: no agent listens at \/nowhere\/admin\.sock; .*\n$/);
+  });
+
+  it('of an invalid KIND/NAME is 64, also without a cluster', async () => {
+    for (const args of [
+      ['why', 'foo'],
+      ['why', 'pvc/a/b'],
+      ['release', 'pod', 'x'],
+    ]) {
+      const { code, stdout, stderr } = await runFakeCli(PLUGIN, ...args);
+      expect([code, stdout]).toEqual([64, '']);
+      expect(stderr).toMatch(/^keelson: invalid argument "[^"]+"; expected \w+\/NAME or \w+\/NAME\n$/);
+    }
   });
 
   it('of an unreadable configuration is 64', async () => {

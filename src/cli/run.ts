@@ -2,7 +2,7 @@ import { Fault } from '../core/fault.ts';
 import type { CliContext } from './context.ts';
 import { complete, formatCompletion } from './completion/completion.ts';
 import { EXIT, type ExitCode, exitCodeOf } from './exit-codes.ts';
-import { CommandLineError, createProgram, PLUGIN } from './program.ts';
+import { CommandLineError, createProgram, findCommand, PLUGIN } from './program.ts';
 
 /**
  * Hidden command that completion scripts call; its name and output are cobra's, which kubectl
@@ -21,7 +21,9 @@ export async function runCli(args: readonly string[], context: CliContext): Prom
       return EXIT.ok;
     }
     const program = await createProgram(args, context);
+    const [, ...names] = own.filter((arg) => !arg.startsWith('-'));
     if (args.length === 0) program.outputHelp();
+    else if (own[0] === 'help') findCommand(program, names).outputHelp();
     else await program.parseAsync(own, { from: 'user' });
     return context.exitCode;
   } catch (error) {

@@ -11,6 +11,7 @@ import { doctorVerb } from '../kubectl/doctor-verb.ts';
 import { nodesVerb } from '../kubectl/nodes-verb.ts';
 import { releaseVerb } from '../kubectl/release-verb.ts';
 import { statusVerb } from '../kubectl/status-verb.ts';
+import { parseSubject } from '../kubectl/subject.ts';
 import type { ClusterVerb } from '../kubectl/verb.ts';
 import { volumesVerb } from '../kubectl/volumes-verb.ts';
 import { whyVerb } from '../kubectl/why-verb.ts';
@@ -74,6 +75,8 @@ async function runVerb(
   { env, signal, stdin, stdout, stderr }: CliContext,
 ): Promise<boolean> {
   const { kubeconfig, context, namespace, systemNamespace, output, yes = false } = options;
+  // An invalid argument is reported without a cluster.
+  if (verb.kinds !== undefined) parseSubject(args, verb.kinds);
   const access = await findCluster({ env, homeDirectory: homedir(), kubeconfig, context });
   const userAgent = `kubectl-keelson/${VERSION}`;
   using client = new HttpKubeClient({ access, userAgent, qps: 100, burst: 200 });

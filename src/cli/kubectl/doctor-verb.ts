@@ -19,7 +19,7 @@ export const doctorVerb: ClusterVerb = {
   summary: 'Check the CRDs, the access, the agents, the clocks and the volumes of the cluster',
   description:
     'Checks the CRDs, the access of the service accounts, the controller, the agents, the clocks of nodes and ' +
-    'the volumes. Exit code 1 if a check fails or cannot be made.',
+    'the volumes. Exit code 1 if a check fails or cannot run.',
   async run(context) {
     const { reader, client, systemNamespace, nowMs } = context;
     const [overview, kinds, driver, nodeLeases, accounts] = await Promise.all([
