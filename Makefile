@@ -1,4 +1,4 @@
-# Keelson: `make help` lists what there is.
+# `make help` lists the commands.
 SHELL := /bin/sh
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 
@@ -28,9 +28,9 @@ dist/keelson.mjs: node_modules/.package-lock.json $(SOURCES)
 	@scripts/install-debian-packages.sh $(BUILD_PACKAGES)
 	@node scripts/build.ts
 
-build: dist/keelson.mjs ## bundle the command and compile the exec binary into dist/
+build: dist/keelson.mjs ## bundle the command and compile the CNI plugin into dist/
 
-image: ## the container image that clusters run, as an OCI archive: dist/keelson-image.tar (ARCH=arm64)
+image: ## build the container image as an OCI archive, dist/keelson-image.tar (ARCH=arm64)
 	@scripts/install-debian-packages.sh $(IMAGE_PACKAGES)
 	@scripts/image/build.sh $(ARCH)
 
@@ -38,52 +38,52 @@ image-lock: ## update the versions of the image's Debian packages: scripts/image
 	@scripts/install-debian-packages.sh $(IMAGE_PACKAGES)
 	@scripts/image/build.sh lock
 
-demo: packages build ## a pod on real containerd with its volume, network and policy, in one terminal (KEEP=1 keeps it)
+demo: packages build ## run a pod on containerd with a volume, a network and a policy (KEEP=1 keeps it)
 	@bin/keelson demo $(if $(KEEP),--keep) $(ARGS)
 
 check: node_modules/.package-lock.json ## types, lint, format, unused code, folder cycles, language and unit tests
 	@node scripts/check.ts
 
-test: packages build ## unit, integration, conformance and the demo, with real parts; ends with one line of totals
+test: packages build ## run unit, integration and conformance tests, and the demo
 	@scripts/install-debian-packages.sh $(TEST_PACKAGES)
 	@node scripts/test.ts test
 
-e2e: packages build ## what needs a whole Kubernetes, built from its Go modules (ARGS=test/e2e/claims.test.ts for one file)
+e2e: packages build ## run the tests on a Kubernetes of two nodes (ARGS=test/e2e/claims.test.ts for one file)
 	@scripts/install-debian-packages.sh $(TEST_PACKAGES)
 	@if [ -z "$(ARGS)" ]; then node scripts/test.ts e2e; else vitest run --project e2e --reporter=verbose $(ARGS); fi
 
-ci: packages build ## make test and make e2e at the same time, with one line of totals
+ci: packages build ## run make test and make e2e at the same time
 	@scripts/install-debian-packages.sh $(TEST_PACKAGES)
 	@node scripts/test.ts test e2e
 
-e2e-storage: packages build ## Kubernetes' own storage tests on Keelson, an hour or two (ARGS="--profile ext4 --focus snapshottable")
+e2e-storage: packages build ## run the storage tests of Kubernetes, 1 to 2 hours (ARGS="--profile ext4 --focus snapshottable")
 	@scripts/install-debian-packages.sh $(TEST_PACKAGES)
 	@node test/kubernetes-storage/main.ts $(ARGS)
 
 MACHINE_PACKAGES := qemu-system-x86 qemu-utils mmdebstrap e2fsprogs
 
-machine: build ## an emulated machine with a kernel of its own runs a script: make machine ARGS="'uname -r'"
+machine: build ## run a script on an emulated machine: make machine ARGS="'uname -r'"
 	@scripts/install-debian-packages.sh $(MACHINE_PACKAGES)
 	@node test/machine/main.ts $(ARGS)
 
-e2e-machine: build ## what needs a kernel of its own: project quota, reboots, power cuts; takes half an hour or so, no part of make test
+e2e-machine: build ## test reboots, power cuts and project quota on an emulated machine, about 30 minutes
 	@scripts/install-debian-packages.sh $(MACHINE_PACKAGES)
 	@vitest run --project machine --reporter=verbose $(ARGS)
 
-cluster: packages build ## a real Kubernetes of two nodes on this machine, Keelson's agent, network and proxy in place
+cluster: packages build ## start a Kubernetes of two nodes on this machine, with Keelson's agent, network and proxy
 	@scripts/install-debian-packages.sh $(TEST_PACKAGES)
 	@node test/cluster/main.ts up $(ARGS)
 
-cluster-down: node_modules/.package-lock.json ## take that cluster down, and prove that nothing is left
+cluster-down: node_modules/.package-lock.json ## stop that cluster, and check that it left nothing on this machine
 	@node test/cluster/main.ts down $(ARGS)
 
-bench: packages build ## ratios against the peers, measured in the same run (ARGS="cni cri storage cluster scale --record")
+bench: packages build ## measure ratios to the reference implementations (ARGS="cni cri storage cluster scale --record")
 	@scripts/install-debian-packages.sh $(TEST_PACKAGES)
 	@node test/bench/main.ts $(ARGS)
 
-gen: node_modules/.package-lock.json ## regenerate src/rpc/gen from proto/
+gen: node_modules/.package-lock.json ## regenerate src/rpc/gen from proto/, and reference pages of docs/
 	@npm run --silent gen
 	@node scripts/generate-reference.ts
 
-clean: ## remove what the build made
+clean: ## remove dist/ and build/
 	rm -rf dist build

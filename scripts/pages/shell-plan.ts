@@ -21,7 +21,11 @@ export const CLUSTER_STEPS: readonly ClusterStep[] = [
   { page: GETTING_STARTED, block: 'kubectl apply -f data.yaml' },
   { page: GETTING_STARTED, block: 'kubectl keelson why pvc/data' },
   { page: 'docs/operate/kubectl.md', block: 'kubectl keelson status' },
-  { page: 'docs/operate/troubleshooting.md', block: 'kubectl keelson why', values: { NAME: 'data' } },
+  {
+    page: 'docs/operate/troubleshooting.md',
+    block: 'kubectl keelson why',
+    values: { NAME: 'data', POD: 'writer' },
+  },
   { page: 'docs/operate/day-2.md', block: 'kubectl keelson status' },
   { page: 'docs/operate/storage.md', block: 'kubectl get storagepools' },
   { page: 'docs/operate/network.md', block: 'kubectl get networkpools' },
