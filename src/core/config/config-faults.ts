@@ -16,7 +16,7 @@ function pathOf(path: readonly PropertyKey[]): string {
  */
 export function configFault(document: string, issues: readonly z.core.$ZodIssue[]): Fault {
   const lines = issues.flatMap((issue) => describe(issue));
-  const count = lines.length === 1 ? '1 fault' : `${lines.length} faults`;
+  const count = lines.length === 1 ? '1 error' : `${lines.length} errors`;
   return new Fault('invalid', `${document} has ${count}:\n${lines.map((line) => `  ${line}`).join('\n')}`, {
     fields: { document, faults: lines.length },
   });

@@ -44,7 +44,7 @@ spec: {match: {operations: [RunPodSandbox], images: ['*']}, mutate: {env: {remov
 ${head}metadata: {name: c}
 spec: {}
 `;
-  expect(() => parsePolicies(text, 'p.yaml')).toThrow(/p\.yaml has \d+ faults/);
+  expect(() => parsePolicies(text, 'p.yaml')).toThrow(/p\.yaml has \d+ errors/);
   const message = faultOf(text);
   for (const line of [
     'document 1.metadata.name: must be lower-case',
