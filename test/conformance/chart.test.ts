@@ -106,7 +106,7 @@ describe('the chart', () => {
     }
   });
 
-  test('keeps the kinds, and the volumes with them, when it is uninstalled', async () => {
+  test('keeps the CRDs, and with them the volumes, when it is uninstalled', async () => {
     const kinds = [...(await render()).values()].filter(({ kind }) => kind === 'CustomResourceDefinition');
     expect(kinds.length).toBeGreaterThan(0);
     for (const { metadata } of kinds) {
@@ -114,14 +114,14 @@ describe('the chart', () => {
     }
   });
 
-  test('is of this release', async () => {
+  test('has the version of this release', async () => {
     const { stdout } = await runCommand(helm, ['show', 'chart', CHART]);
     expect(parse(stdout)).toMatchObject({ version: VERSION, appVersion: VERSION });
     const { stdout: lint } = await runCommand(helm, ['lint', '--strict', CHART]);
     expect(lint).toContain('0 chart(s) failed');
   });
 
-  test('takes what people set', async () => {
+  test('applies the values of the user', async () => {
     const rendered = await render(
       {
         image: { repository: 'registry.example.com/keelson', tag: '9.9.9' },

@@ -58,7 +58,7 @@ describe('the reference caller of CNI plugins, cnitool', () => {
   describe.each(['0.4.0', '1.0.0', '1.1.0'])('with cniVersion %s', (version) => {
     const pod = `${UNIQUE}-${version}`;
 
-    it('wires a pod by ADD, agrees by CHECK, and takes everything back by DEL', async (context) => {
+    it('connects a pod by ADD, passes CHECK, and removes everything by DEL', async (context) => {
       const { tool, agent: running } = await ready(context);
       const cni = await networkOf(running, version);
       await using netns = await makeNetns(pod);
@@ -105,7 +105,7 @@ describe('the reference caller of CNI plugins, cnitool', () => {
     });
   });
 
-  it('reports by STATUS that the network is ready, through a restart of the agent too, and when it stays away', async (context) => {
+  it('STATUS succeeds during a restart of the agent, and fails while the agent stays down', async (context) => {
     const { tool, agent: running } = await ready(context);
     const cni = await networkOf(running, '1.1.0');
     const anywhere = { path: '/proc/self/ns/net' };
@@ -127,7 +127,7 @@ describe('the reference caller of CNI plugins, cnitool', () => {
 
   // cnitool 1.3.1 removes what it remembers by DEL, then asks for GC without the list that the
   // specification requires.
-  it('takes back by DEL what it remembers, and may not collect the pods of others by a GC without a list', async (context) => {
+  it('removes a cached attachment by DEL, and is refused a GC without a list of valid attachments', async (context) => {
     const { tool, agent: running } = await ready(context);
     const cni = await networkOf(running, '1.1.0');
     await using own = await makeNetns(`${UNIQUE}-own`);

@@ -30,7 +30,7 @@ describe.each(['btrfs', 'image'] as const)('on backend %s, beyond what csi-sanit
   const create = (csi: CsiLab, name: string, more: Partial<CreateVolume> = {}) =>
     csi.controller('CreateVolume', { name, volume_capabilities: [WRITER], ...more });
 
-  it('a size is exactly what is asked, and each that cannot be has its own code', async () => {
+  it('a volume has exactly the requested size, and each invalid size has its own code', async () => {
     await using csi = await start();
     const sized = (name: string, required: string, limit: string) =>
       create(csi, name, { capacity_range: { required_bytes: required, limit_bytes: limit } });
@@ -45,7 +45,7 @@ describe.each(['btrfs', 'image'] as const)('on backend %s, beyond what csi-sanit
     expect(csi.lab.storage.volumes.list()).toHaveLength(3);
   });
 
-  it('a pool that is promised away makes no more, and no less than before after a delete', async () => {
+  it('a fully allocated pool refuses volumes, and a deletion restores its capacity', async () => {
     await using csi = await start();
     const { available_capacity: all } = await csi.controller('GetCapacity', {});
     const half = String((BigInt(all) / 2n) & ~(MIB - 1n));
@@ -70,7 +70,7 @@ describe.each(['btrfs', 'image'] as const)('on backend %s, beyond what csi-sanit
     await create(csi, 'third', { capacity_range: range });
   });
 
-  it('a name is any text of 128 bytes without control characters, and case matters', async () => {
+  it('a name is any text of at most 128 bytes without control characters, and is case-sensitive', async () => {
     await using csi = await start();
     const small = { capacity_range: { required_bytes: bytes(16) } };
     const names = ['größe/../../etc', '卷 一', 'a', 'A', '.', 'tab\tline\n', '😀'.repeat(32), 'é'.repeat(64)];
@@ -95,7 +95,7 @@ describe.each(['btrfs', 'image'] as const)('on backend %s, beyond what csi-sanit
     }
   });
 
-  it('a restored volume has the data of the moment, a clone that of now, each its own from then on', async () => {
+  it('a restored volume has the data of its snapshot, a clone the current data, and both are independent', async () => {
     await using csi = await start();
     const id = await csi.createVolume('source', 32);
     const source = await csi.publish(id, 'source');
@@ -117,7 +117,7 @@ describe.each(['btrfs', 'image'] as const)('on backend %s, beyond what csi-sanit
     expect(await read()).toEqual(['after', 'restored', 'cloned']);
   });
 
-  it('a page of snapshots shows what stays exactly once, whatever comes and goes', async () => {
+  it('pages of snapshots list each remaining snapshot exactly once while others are created and deleted', async () => {
     await using csi = await start();
     const volumes = [await csi.createVolume('a'), await csi.createVolume('b')];
     const ids: string[] = [];
@@ -144,7 +144,7 @@ describe.each(['btrfs', 'image'] as const)('on backend %s, beyond what csi-sanit
     expect(ofOne.entries.every(({ snapshot }) => snapshot?.source_volume_id === volumes[0])).toBe(true);
   });
 
-  it('a group snapshot is of all its volumes or of none, and its members go with it', async () => {
+  it('a group snapshot has all of its volumes or does not exist, and its deletion deletes its members', async () => {
     await using csi = await start();
     const volumes = [await csi.createVolume('a', 32), await csi.createVolume('b', 32)];
     const places: string[] = [];
@@ -208,7 +208,7 @@ describe.each(['btrfs', 'image'] as const)('on backend %s, beyond what csi-sanit
     expect((await csi.controller('ListSnapshots', {})).entries).toEqual([]);
   });
 
-  it('an id that is a path is the id of nothing', async () => {
+  it('an id that is a path is not found', async () => {
     await using csi = await start();
     await csi.createVolume('bystander');
     const before = await readdir(csi.lab.mountPoint, { recursive: true });
@@ -243,7 +243,7 @@ describe.each(['btrfs', 'image'] as const)('on backend %s, beyond what csi-sanit
     expect(await readdir(csi.lab.mountPoint, { recursive: true })).toEqual(before);
   });
 
-  it('links in a volume lead nowhere when it is copied and removed, and no target is a link', async () => {
+  it('links in a volume are not followed by copies and removals, and a target that is a link is refused', async () => {
     await using csi = await start();
     const victim = join(csi.lab.directory, 'victim');
     await mkdir(victim);
@@ -272,7 +272,7 @@ describe.each(['btrfs', 'image'] as const)('on backend %s, beyond what csi-sanit
     expect(await readFile(join(victim, 'file'), 'utf8')).toBe('precious');
   });
 
-  it('a page of volumes shows what stays exactly once, whatever comes and goes', async () => {
+  it('pages of volumes list each remaining volume exactly once while others are created and deleted', async () => {
     await using csi = await start();
     const ids: string[] = [];
     for (let number = 0; number < 6; number += 1) ids.push(await csi.createVolume(`v${number}`));
@@ -292,7 +292,7 @@ describe.each(['btrfs', 'image'] as const)('on backend %s, beyond what csi-sanit
     expect(new Set(shown).size).toBe(shown.length);
   });
 
-  it('what is published read-only cannot be written, and what is in it stays', async () => {
+  it('a read-only publication cannot be written, and its data is unchanged', async () => {
     await using csi = await start();
     const id = await csi.createVolume('v', 32);
     const target = await csi.publish(id, 'writable');
@@ -305,7 +305,7 @@ describe.each(['btrfs', 'image'] as const)('on backend %s, beyond what csi-sanit
     expect(await readFile(join(shown, 'file'), 'utf8')).toBe('written elsewhere');
   });
 
-  it('200 operations at once on 20 volumes end as they must, and leave nothing', async () => {
+  it('200 concurrent operations on 20 volumes end with the codes of CSI, and leave nothing', async () => {
     await using csi = await start();
     const random = sequence(20_261_121);
     const names = Array.from({ length: 20 }, (_, number) => `v${number}`);

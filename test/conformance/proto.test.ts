@@ -26,7 +26,7 @@ interface Sample {
 
 const run = promisify(execFile);
 
-describe('our protos and the reference modules', () => {
+describe('the protos of Keelson and the reference modules', () => {
   let reference: Readonly<Record<ApiName, Api>>;
 
   async function describeReference(context: TestContext): Promise<void> {
@@ -60,7 +60,7 @@ describe('our protos and the reference modules', () => {
     expect(describeOurs(api).enums).toEqual(reference[api].enums);
   });
 
-  it('are as large as the versions that proto/README.md names', async (context) => {
+  it('have as many services and methods as the versions in proto/README.md', async (context) => {
     await describeReference(context);
     const { services } = describeProto(DESCRIPTORS.cri);
     expect(Object.keys(services['runtime.v1.RuntimeService']?.methods ?? {})).toHaveLength(35);
@@ -85,7 +85,7 @@ describe('messages with every field filled', () => {
     return { tool, samples: JSON.parse(stdout) as Sample[] };
   }
 
-  it('are read by our decoder as the reference means them', async (context) => {
+  it('from the reference are decoded with equal fields', async (context) => {
     const { samples } = await readSamples(context);
     expect(samples.length).toBeGreaterThan(250);
     for (const sample of samples) {
@@ -94,7 +94,7 @@ describe('messages with every field filled', () => {
     }
   });
 
-  it('are read by the reference as our encoder writes them', async (context) => {
+  it('from Keelson are decoded by the reference with equal fields', async (context) => {
     const { tool, samples } = await readSamples(context);
     const answers = samples.map((sample) => {
       const codec = codecOf(sample);

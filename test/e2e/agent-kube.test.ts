@@ -108,7 +108,7 @@ describe('the agent in a cluster', { timeout: 120_000 }, () => {
     });
   });
 
-  test('a volume becomes Ready, grows, is copied and goes; the figures follow within a second', async () => {
+  test('a volume becomes Ready, grows, is copied and is deleted; the published capacity follows within a second', async () => {
     await create('pvc-a');
     await untilStatus('pvc-a', { phase: 'Ready', capacity: '64Mi' });
     await expect
@@ -125,7 +125,7 @@ describe('the agent in a cluster', { timeout: 120_000 }, () => {
     expect(lab.storage.snapshots.list()).toEqual([]);
   });
 
-  test('a pool without room says Exhausted and leaves nothing', async () => {
+  test('a volume that exceeds the free space is reported Exhausted and leaves nothing', async () => {
     await create('pvc-large', { size: '2Gi' });
     await untilStatus('pvc-large', { phase: 'Exhausted' });
     await remove('pvc-large');
@@ -148,7 +148,7 @@ describe('the agent in a cluster', { timeout: 120_000 }, () => {
     expect(agent.requests).toBeGreaterThan(0);
   });
 
-  test('an API server that is down for some seconds changes nothing on disk, and is caught up with', async () => {
+  test('an outage of the API server changes nothing on disk, and the agent catches up afterwards', async () => {
     await create('pvc-kept');
     await untilStatus('pvc-kept', { phase: 'Ready' });
     const volumes = lab.storage.volumes.list().map(({ id }) => id);
@@ -162,7 +162,7 @@ describe('the agent in a cluster', { timeout: 120_000 }, () => {
     for (const name of ['pvc-idle', 'pvc-kept', 'pvc-after']) await untilGone(name);
   });
 
-  test('an agent that is killed again and again ends with as many volumes on disk as there are objects', async () => {
+  test('an agent that is killed repeatedly ends with one volume on disk for each object', async () => {
     await agent?.stop();
     agent = undefined;
     const kubeconfig = join(lab.directory, 'kubeconfig');

@@ -23,7 +23,7 @@ describe.each(['shipped', 'processes'] as const)(
       await lab?.[Symbol.asyncDispose]();
     }, 120_000);
 
-    test('is in force from the start, changes under a running pod, and is lifted', async () => {
+    test('is applied from the start, changes under a running pod, and is removed', async () => {
       await lab.apply(deviceClaim('fast', undefined), deviceClaim('bounded', 'slow'));
       await lab.apply(devicePod('writer', ['fast', 'bounded']));
       await lab.untilReady('writer');
@@ -57,7 +57,7 @@ describe.each(['shipped', 'processes'] as const)(
       await lab.expectNothingLeft();
     });
 
-    test('that cannot be is infeasible, with its reason, until the claim names another', async () => {
+    test('that cannot be applied is infeasible, with its reason, until the claim names another', async () => {
       await lab.apply(claimOf('files'), podOf('reader', ['files']));
       await lab.untilReady('reader');
       await name('files', 'typo');

@@ -12,7 +12,7 @@ const OUTAGE_MS = FULL ? 60_000 : 15_000;
  * Claims come and go while what serves them is killed. In the end there is one volume for each
  * claim, and none besides.
  */
-describe('whatever is killed while claims come and go', { timeout: 1_800_000 }, () => {
+describe('kills while claims are created and deleted', { timeout: 1_800_000 }, () => {
   let lab: ClaimsLab;
   let count = 0;
 
@@ -24,7 +24,7 @@ describe('whatever is killed while claims come and go', { timeout: 1_800_000 }, 
     await lab?.[Symbol.asyncDispose]();
   }, 120_000);
 
-  test(`the controller, ${KILLS} times: a volume for each claim and none besides`, async () => {
+  test(`the controller, ${KILLS} times: exactly one volume for each claim`, async () => {
     const kept = await comeAndGo(KILLS, async () => {
       await (await lab.cluster.keelson()).killController();
     });
@@ -32,7 +32,7 @@ describe('whatever is killed while claims come and go', { timeout: 1_800_000 }, 
     await removeAll(kept);
   });
 
-  test(`the agents, ${KILLS} times: a volume for each claim and none besides`, async () => {
+  test(`the agents, ${KILLS} times: exactly one volume for each claim`, async () => {
     const nodes = [await lab.cluster.node('node-1'), await lab.cluster.node('node-2')];
     let turn = 0;
     const kept = await comeAndGo(KILLS, async () => {
@@ -44,7 +44,7 @@ describe('whatever is killed while claims come and go', { timeout: 1_800_000 }, 
     await removeAll(kept);
   });
 
-  test(`the API server, for ${OUTAGE_MS / 1_000} s: nothing is done that was not asked for`, async () => {
+  test(`the API server, for ${OUTAGE_MS / 1_000} s: no volume is created or deleted without a request`, async () => {
     const early = await addClaims(10);
     await lab.expectOneEach(early);
     const before = await onDisk();

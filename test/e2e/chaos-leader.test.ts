@@ -40,7 +40,7 @@ describe('two controllers', { timeout: 5 * MINUTES }, () => {
     }, MINUTES);
   };
 
-  test('a leader that was asleep finds its lease taken, ends, and has made nothing twice', async () => {
+  test('a suspended leader finds its lease lost, exits, and has created nothing twice', async () => {
     await lab.startController({ elected: true });
     const first = await eventually(holder);
     await using rival = await lab.startRival();

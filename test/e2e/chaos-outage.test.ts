@@ -78,7 +78,7 @@ describe(`${OUTAGE_MS / 1_000} s without an API server`, { timeout: OUTAGE_MS + 
         taints: spec?.taints?.map(({ key }) => key).filter((key) => !key.startsWith('node.kubernetes.io/')),
       }));
 
-  test('pods go on, nothing is lost, changed or released, and afterwards there is one volume for each claim', async () => {
+  test('pods keep running, no volume is lost, changed or released, and afterwards each claim has one volume', async () => {
     const numbered = (name: string, count: number): string[] =>
       Array.from({ length: count }, (_, index) => `${name}-${index + 1}`);
     const [kept, going, late] = [numbered('kept', 6), numbered('going', 5), numbered('late', 6)];

@@ -56,7 +56,7 @@ describe('a claim', { timeout: 300_000 }, () => {
     await lab.expectNothingLeft();
   });
 
-  test('that cannot grow says why, and can be taken back', async () => {
+  test('that cannot grow has an event with the reason, and its request can be withdrawn', async () => {
     await lab.apply(claimOf('greedy'), podOf('greedy', ['greedy']));
     await lab.untilReady('greedy');
     await askFor('greedy', '100Gi');
@@ -104,7 +104,7 @@ describe('a claim', { timeout: 300_000 }, () => {
     await lab.expectNothingLeft();
   });
 
-  test('is not needed there, and an attribute that means nothing keeps the pod from starting, and is named', async () => {
+  test('is not needed there, and an unknown attribute keeps the pod from starting, with its name in the event', async () => {
     await lab.apply(podWithInline('typo', { sise: '64Mi' }));
     await lab.eventually('the pod says why', async () => {
       expect(await lab.events('typo')).toMatch(/"sise" is unknown; expected pool, .*\bsize\b/);
@@ -113,7 +113,7 @@ describe('a claim', { timeout: 300_000 }, () => {
     await lab.expectNothingLeft();
   });
 
-  test('goes where its class allows, with or without a pod', async () => {
+  test('is placed on a node that its class allows, with or without a pod', async () => {
     await lab.apply(
       claimOf('pinned', '64Mi', { storageClassName: 'on-node-2' }),
       claimOf('pinned-at-once', '64Mi', { storageClassName: 'at-once-on-node-2' }),
@@ -128,7 +128,7 @@ describe('a claim', { timeout: 300_000 }, () => {
     await lab.expectNothingLeft();
   });
 
-  test('that loses the race for the last space of a node goes to another', async () => {
+  test('that loses the race for the last space of a node is placed on another', async () => {
     const names = ['race-1', 'race-2'];
     await lab.apply(
       ...names.map((name) => claimOf(name, '2Gi')),
@@ -141,7 +141,7 @@ describe('a claim', { timeout: 300_000 }, () => {
     await lab.expectNothingLeft();
   });
 
-  test('with policy Retain leaves its data to the next, and to a PersistentVolume that is written by hand', async () => {
+  test('with policy Retain leaves its data to the next claim, and to a manual PersistentVolume', async () => {
     await lab.apply(
       claimOf('first', '64Mi', { storageClassName: 'keelson-retain' }),
       podOf('first', ['first']),
@@ -216,7 +216,7 @@ describe('a claim', { timeout: 300_000 }, () => {
     await lab.expectNothingLeft();
   });
 
-  test('whose node never returns is free when its volume is released, and not before', async () => {
+  test('whose node never returns can be deleted when its volume is released, and not before', async () => {
     const { node, name } = await claimWithData('moved');
     await lab.cluster.stopNode(node);
     await lab.kubectl.run(['delete', 'node', node]);

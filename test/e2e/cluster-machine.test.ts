@@ -29,7 +29,7 @@ const hostLink = (): string => `kl-${prefix().slice(-6)}`;
 const leftovers = (): Promise<string[]> =>
   findLeftovers({ directory, cgroupPrefix: prefix(), hostLink: hostLink() });
 
-test('nothing is found where nothing was made', async () => {
+test('nothing is found where nothing was created', async () => {
   expect(await leftovers()).toEqual([]);
 });
 
@@ -56,7 +56,7 @@ test('a cgroup is found in any hierarchy', async () => {
   expect(await leftovers()).toEqual([`cgroup ${cgroup}`]);
 });
 
-test('a loop device is found by its file, whatever the file was called by who attached it, and detached', async () => {
+test('a loop device is found by the identity of its file, whatever path it was attached by, and detached', async () => {
   const alias = `${directory}-alias`;
   await mkdir(join(directory, 'disk'));
   await runCommand('truncate', ['--size=1M', join(directory, 'disk/pool.img')]);
@@ -124,7 +124,7 @@ test('a machine is found by its processes, also by a new object, and is not foun
   expect(await leftovers()).toEqual([]);
 });
 
-test('a process with the command line of a machine that is the first of no namespace is none', async () => {
+test('a process with the command line of a machine that is not the first of a PID namespace is not a machine', async () => {
   const script = join(directory, 'script');
   await writeFile(script, 'while sleep 1; do :; done');
   const options = { name: 'm', directory: join(directory, 'm'), cgroup: `${prefix()}-m` };

@@ -10,27 +10,27 @@ describe('addresses of a cluster', () => {
     expect(choosePrefix('/clusters/b', () => false)).not.toBe(prefix);
   });
 
-  test('give way to a network that is taken', () => {
+  test('avoid a network that is in use', () => {
     const first = choosePrefix('/clusters/a', () => false);
     const second = choosePrefix('/clusters/a', (prefix) => prefix === first);
     expect(second).toMatch(/^198\.1[89]\.\d{1,3}$/);
     expect(second).not.toBe(first);
   });
 
-  test('are refused when every network is taken, after each was tried once', () => {
+  test('are refused when every network is in use, after each was tried once', () => {
     const tried = new Set<string>();
     expect(choosePrefix('/clusters/a', (prefix) => tried.add(prefix).size > 0)).toBeUndefined();
     expect(tried.size).toBe(512);
   });
 
-  test('of control plane, host and nodes are never the same', () => {
+  test('of control plane, host and nodes are distinct', () => {
     const { controlPlane, host, node } = clusterAddresses('198.18.7');
     const all = [controlPlane, host, ...Array.from({ length: 244 }, (_, index) => node(index))];
     expect(new Set(all).size).toBe(all.length);
     expect(all.at(-1)).toBe('198.18.7.253');
   });
 
-  test('come with an interface name that the kernel takes', () => {
+  test('come with an interface name that the kernel accepts', () => {
     expect(hostLinkName('/a/very/long/directory/for/a/cluster').length).toBeLessThanOrEqual(15);
   });
 });
@@ -49,12 +49,12 @@ describe('nodes of a cluster', () => {
     expect(freeIndex(present)).toBe(0);
   });
 
-  test('are not taken away when fewer are asked for', () => {
+  test('are not removed when fewer are requested', () => {
     const present = [{ name: 'node-1', index: 0 }];
     expect(completeNodes(present, 0)).toEqual(present);
   });
 
-  test('are refused when there are more than addresses', () => {
+  test('are refused when there are more nodes than addresses', () => {
     expect(() => completeNodes([], 1_000)).toThrow(/at most 244 nodes, not 1000/);
   });
 });

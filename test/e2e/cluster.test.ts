@@ -96,7 +96,7 @@ describe('a cluster of two nodes', { timeout: 180_000 }, () => {
   const inPod = async (pod: Pod, command: string): Promise<string> =>
     await kubectl.run(['exec', pod.metadata.name, '--', 'sh', '-c', command]);
 
-  test('has Kubernetes 1.36 nodes that are Ready, each with a range for pods of its own', async () => {
+  test('has Kubernetes 1.36 nodes that are Ready, each with its own pod range', async () => {
     const { items } = await kubectl.get<{
       items: { spec: { podCIDR: string }; status: { nodeInfo: { kubeletVersion: string } } }[];
     }>(['nodes']);
@@ -127,7 +127,7 @@ describe('a cluster of two nodes', { timeout: 180_000 }, () => {
     await kubectl.run(['delete', 'pod', 'on-the-host', '--grace-period=1']);
   });
 
-  test('keeps a node from what is not its own', async () => {
+  test('denies a node the objects of other nodes', async () => {
     const node = await cluster.node('node-1');
     const config = await node.machine.outside('/etc/kubernetes/kubelet.kubeconfig');
     const as = async (args: readonly string[]): Promise<string> =>
@@ -143,7 +143,7 @@ describe('a cluster of two nodes', { timeout: 180_000 }, () => {
     await expect(as(['get', 'secrets', '--all-namespaces'])).rejects.toThrow(/forbidden/);
   });
 
-  test('shares no hostname, process, file or kernel setting with the machine below', async () => {
+  test('shares no hostname, process, file or kernel setting with the host', async () => {
     const { machine } = await cluster.node('node-1');
     expect((await machine.run('hostname', [])).stdout.trim()).toBe('node-1');
     expect((await machine.run('cat', ['/proc/1/cmdline'])).stdout).toContain('machine-init.sh');
@@ -153,7 +153,7 @@ describe('a cluster of two nodes', { timeout: 180_000 }, () => {
     expect((await machine.run('cat', ['/proc/sys/kernel/panic'])).stdout).toBe('10\n');
   });
 
-  test('has another cluster beside it, with other choices, that comes and goes unnoticed', async () => {
+  test('is not affected when another cluster with other options is created and deleted', async () => {
     const other = new Cluster({ name: `${cluster.name}x-b`, baseDirectory: base });
     try {
       await other.up({ nodes: 1, settings: { cni: 'bridge', proxy: false } });
@@ -171,14 +171,14 @@ describe('a cluster of two nodes', { timeout: 180_000 }, () => {
     await talk();
   });
 
-  test('is left as it is by a second up', async () => {
+  test('is not changed by a second up', async () => {
     const running = await daemons();
     expect(running.length).toBeGreaterThan(15);
     await cluster.up({ nodes: 2 });
     expect(await daemons()).toEqual(running);
   });
 
-  test('goes on after a crash of anything: up starts what is missing, and pods do not notice', async () => {
+  test('recovers from a crash of each component: up starts what is missing, and pods are not affected', async () => {
     const containers = (await pods()).map(({ status }) => status.containerStatuses);
     const victims = (await processesOf()).filter(({ program }) =>
       ['kubelet', 'containerd', 'kube-apiserver', 'kube-scheduler', 'node'].includes(program),
@@ -199,7 +199,7 @@ describe('a cluster of two nodes', { timeout: 180_000 }, () => {
     await talk();
   });
 
-  test('lives without an API server for a while', async () => {
+  test('keeps its pods running without an API server', async () => {
     const outage = apiServerDown(cluster, 3_000);
     await waitFor(
       'the API server is away',
@@ -215,7 +215,7 @@ describe('a cluster of two nodes', { timeout: 180_000 }, () => {
     await talk();
   });
 
-  test('calls a node NotReady that is switched off, and Ready when it returns with its pods', async () => {
+  test('reports a node that is off as NotReady, and as Ready when it returns with its pods', async () => {
     await cluster.stopNode('node-2');
     expect(
       (await processesOf()).some(({ cgroups }) => cgroups.some((path) => path.includes('.node-2/'))),
@@ -230,7 +230,7 @@ describe('a cluster of two nodes', { timeout: 180_000 }, () => {
     await talk();
   });
 
-  test('calls a node NotReady whose link is cut, and its pods go on', async () => {
+  test('reports a node without its link as NotReady, and its pods keep running', async () => {
     const containers = (await pods()).map(({ status }) => status.containerStatuses);
     await cutLink(cluster, 'node-2');
     await untilReadiness('node-2', 'Unknown');
@@ -240,7 +240,7 @@ describe('a cluster of two nodes', { timeout: 180_000 }, () => {
     await talk();
   });
 
-  test('takes a node back that was deleted from Kubernetes', async () => {
+  test('registers a node again that was deleted from Kubernetes', async () => {
     await deleteNode(cluster, 'node-2');
     expect(await kubectl.run(['get', 'nodes', '--output=name'])).toBe('node/node-1\n');
     await restartKubelet(cluster, 'node-2');

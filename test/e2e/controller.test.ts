@@ -99,7 +99,7 @@ describe('the controller on a real API server, binder and scheduler', { timeout:
     await expectNothingLeft();
   });
 
-  test('a claim gets an available PersistentVolume of its class, where that is large enough, and else a volume', async () => {
+  test('a claim is bound to an available PersistentVolume of its class that is large enough, and otherwise to a new volume', async () => {
     const name = 'by-hand';
     await lab.client.create(PERSISTENT_VOLUMES, {
       metadata: { name },
@@ -129,7 +129,7 @@ describe('the controller on a real API server, binder and scheduler', { timeout:
     await expectNothingLeft();
   });
 
-  test('the scheduler reads what each node has left, and nothing of a deleted node', async () => {
+  test('the scheduler reads the free capacity of each node, and none of a deleted node', async () => {
     const figures = async (): Promise<Record<string, string>> =>
       Object.fromEntries(
         (await listAll(lab.client, CSI_STORAGE_CAPACITIES)).map((object) => [
@@ -151,7 +151,7 @@ describe('the controller on a real API server, binder and scheduler', { timeout:
     await eventually(async () => expect(Object.keys(await figures())).toHaveLength(2));
   });
 
-  test('a node that turns out to be full hands the pod on to another', async () => {
+  test('a pod is rescheduled when its node turns out to be full', async () => {
     lab.agents.full.add('node-a');
     const names = ['spill-1', 'spill-2', 'spill-3'];
     for (const name of names) {
@@ -193,7 +193,7 @@ describe('the controller on a real API server, binder and scheduler', { timeout:
     await expectNothingLeft();
   });
 
-  test('a claim that is deleted while its volume is made leaves nothing', async () => {
+  test('a claim that is deleted while its volume is created leaves nothing', async () => {
     lab.agents.stopped.add('node-a').add('node-b');
     const claim = await addClaim(lab.client, 'hasty', 'at-once');
     const name = `pvc-${claim.metadata?.uid ?? ''}`;
@@ -205,7 +205,7 @@ describe('the controller on a real API server, binder and scheduler', { timeout:
     await expectNothingLeft();
   });
 
-  test('volumes and snapshots that no claim of that name asked for are not its to delete', async () => {
+  test('the controller does not delete volumes and snapshots of the same names that it did not create', async () => {
     const common = {
       nodeName: 'node-a',
       poolName: 'default',
@@ -253,7 +253,7 @@ describe('the controller on a real API server, binder and scheduler', { timeout:
     await expectNothingLeft();
   });
 
-  test('a clone goes to the node of its source before any pod asks for it', async () => {
+  test('a clone is created on the node of its source before a pod uses it', async () => {
     await addClaim(lab.client, 'source', 'at-once', '2Gi');
     const source = await bound('source');
     const dataSource = { kind: 'PersistentVolumeClaim', name: 'source' };
@@ -273,7 +273,7 @@ describe('the controller on a real API server, binder and scheduler', { timeout:
     await expectNothingLeft();
   });
 
-  test('a claim that no volume can serve gets the reason', async () => {
+  test('a claim that no node can satisfy has an event with the reason', async () => {
     await addClaim(lab.client, 'shared', 'at-once', '1Gi', { accessModes: ['ReadWriteMany'] });
     await addClaim(lab.client, 'huge', 'at-once', '100Gi');
     await eventually(async () => {
@@ -285,7 +285,7 @@ describe('the controller on a real API server, binder and scheduler', { timeout:
     await expectNothingLeft();
   });
 
-  test('killed ten times in the middle, it leaves a volume for each claim and none besides', async () => {
+  test('killed ten times while it works, it leaves exactly one volume for each claim', async () => {
     lab.agents.capacity.set('node-a', 100n * GI).set('node-b', 100n * GI);
     for (const node of lab.agents.capacity.keys()) await lab.agents.publish(node);
     const names = Array.from({ length: 40 }, (_, index) => `many-${index}`);

@@ -48,7 +48,7 @@ describe('claims of an encrypted class', { timeout: 240_000 }, () => {
     return stdout.trim() !== '0';
   };
 
-  test('wait for their Secret, and say which', async () => {
+  test('wait for their Secret, which an event names', async () => {
     await lab.apply(claimOf('data', '64Mi', { storageClassName: 'encrypted' }), podOf('user', ['data']));
     await lab.untilBound('data');
     await lab.eventually('the pod says what it lacks', async () => {
@@ -65,7 +65,7 @@ describe('claims of an encrypted class', { timeout: 240_000 }, () => {
     expect(await lab.events('user')).not.toContain('too short');
   });
 
-  test('run once it is there, with nothing readable on the disk', async () => {
+  test('are mounted once it exists, with no plaintext on the disk', async () => {
     await lab.remove('pod/user');
     await lab.kubectl.wait('pod/user', 'delete');
     await lab.apply(
@@ -82,7 +82,7 @@ describe('claims of an encrypted class', { timeout: 240_000 }, () => {
     expect(await inPool(spec?.nodeName ?? '', PLAINTEXT)).toBe(false);
   });
 
-  test('are there again after their node was', async () => {
+  test('are mounted again after a reboot of their node', async () => {
     const node = (await lab.untilReady('user')).spec?.nodeName ?? '';
     await lab.cluster.stopNode(node);
     await lab.cluster.startNode(node);

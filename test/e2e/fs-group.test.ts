@@ -35,7 +35,7 @@ describe('the fsGroup of a pod', { timeout: 300_000 }, () => {
     expect(await inPodOf(2000, LOOK)).toBe('. 2000 2775\nsub 2000 2775\nsub/file 2000 664\n');
   });
 
-  test('is applied by the agent where its configuration says so, and not while the root is right', async () => {
+  test('is applied by the agent with csi.volumeMountGroup, and not if the root directory is correct', async () => {
     await offerGroups();
     await inPodOf(2000, 'chgrp 3000 /data/sub/file; sync');
     expect(await inPodOf(2000, LOOK)).toBe('. 2000 2775\nsub 2000 2775\nsub/file 3000 664\n');

@@ -82,7 +82,7 @@ describe('group snapshots in a cluster', { timeout: 5 * MINUTES }, () => {
   const numbers = async (pod: string): Promise<readonly number[]> =>
     (await lab.inPod(pod, 'cat /a/n /b/n')).split('\n').map(Number);
 
-  test('wait for claims, and say so', async () => {
+  test('wait for claims, with an event', async () => {
     await addGroup('early', 'unknown');
     await lab.eventually('it reports that there are no claims', async () =>
       expect((await lab.get('volumegroupsnapshot', 'early')).status).toMatchObject({
@@ -128,7 +128,7 @@ describe('group snapshots in a cluster', { timeout: 5 * MINUTES }, () => {
     expect((await numbers('writer'))[0]).toBeGreaterThan(a);
   });
 
-  test('a member that is deleted alone stays until its group goes', async () => {
+  test('a member that is deleted alone stays until its group is deleted', async () => {
     const [member] = await lab.list('volumesnapshots');
     await lab.delete('volumesnapshot', member?.metadata.name ?? '');
     await addGroup('second', 'db');
@@ -139,7 +139,7 @@ describe('group snapshots in a cluster', { timeout: 5 * MINUTES }, () => {
     expect(await lab.onDisk()).toHaveLength(4);
   });
 
-  test('all goes with the group, from the nodes as well', async () => {
+  test('deleting the group deletes its members, also on the nodes', async () => {
     await lab.delete('volumegroupsnapshot', 'together', 'second');
     await lab.waitUntilDeleted('volumegroupsnapshot', 'together');
     await lab.waitUntilDeleted('volumegroupsnapshot', 'second');

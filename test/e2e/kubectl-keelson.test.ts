@@ -99,7 +99,7 @@ function pod(name: string, spec: object = {}): object {
 }
 
 describe('kubectl keelson on a real cluster', { timeout: 5 * MINUTES }, () => {
-  test('a claim that no node has room for says so of each node, and so does its pod', async () => {
+  test('a claim that exceeds the free space is explained for each node, and so is its pod', async () => {
     await kubectl.apply([claim('full', 'keelson', '50Gi'), pod('full')]);
     const answer = await untilReason('pvc/full', 'InsufficientCapacity');
     expect(answer.verdict).toBe('stuck');
@@ -116,7 +116,7 @@ describe('kubectl keelson on a real cluster', { timeout: 5 * MINUTES }, () => {
     expect(stdout).toMatch(/^claim default\/full is stuck \(InsufficientCapacity\): it requests 50 GiB/);
   });
 
-  test('an immediate claim that is too large says the same without a pod', async () => {
+  test('an immediate claim that is too large is explained the same way without a pod', async () => {
     await kubectl.apply([claim('full-now', 'keelson-immediate', '50Gi')]);
     expect((await untilReason('pvc/full-now', 'InsufficientCapacity')).nodes).toHaveLength(2);
   });
@@ -140,7 +140,7 @@ describe('kubectl keelson on a real cluster', { timeout: 5 * MINUTES }, () => {
     await kubectl.run(['delete', 'pod/fast', 'pvc/fast', 'storageclass/fast']);
   });
 
-  test('a class that no pool can serve says what each pool lacks', async () => {
+  test('a class that no pool can serve is explained with what each pool lacks', async () => {
     const images = classOf('images', {
       volumeBindingMode: 'WaitForFirstConsumer',
       parameters: { backend: 'image' },
@@ -169,7 +169,7 @@ describe('kubectl keelson on a real cluster', { timeout: 5 * MINUTES }, () => {
     expect(await why('pvc/quiet')).toMatchObject({ verdict: 'well', reason: 'Bound' });
   });
 
-  test('a pod that sets its node itself gets no volume, and the reason', async () => {
+  test('a pod with spec.nodeName gets no volume, and the reason', async () => {
     await kubectl.apply([claim('bypass', 'keelson', '64Mi'), pod('bypass', { nodeName: 'node-1' })]);
     expect((await untilReason('pod/bypass', 'SchedulerBypassed')).summary).toContain('spec.nodeName');
   });
@@ -201,7 +201,7 @@ describe('kubectl keelson on a real cluster', { timeout: 5 * MINUTES }, () => {
     expect((await untilReason('pod/silent', 'Running')).verdict).toBe('well');
   });
 
-  test('status, volumes and nodes show what there is', async () => {
+  test('status, volumes and nodes show the state of the cluster', async () => {
     const status = await keelson(['status']);
     expect(status.stdout).toContain('2 of 2 ready');
     expect(status.stdout).toMatch(/default\/full +50Gi +keelson/);
@@ -216,12 +216,12 @@ describe('kubectl keelson on a real cluster', { timeout: 5 * MINUTES }, () => {
     ]);
   });
 
-  test('doctor finds nothing wrong with a cluster that is well', async () => {
+  test('doctor finds no problem in a healthy cluster', async () => {
     const { stdout, code } = await keelson(['doctor']);
     expect(`${code}\n${stdout}`).toMatch(/^0\n/);
   });
 
-  test('a user of one namespace gets what may be read, and what may not', async () => {
+  test('a user of one namespace gets the readable objects, and the names of the kinds that are denied', async () => {
     await kubectl.apply([
       { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: 'dev', namespace: 'default' } },
       {

@@ -88,7 +88,7 @@ const writers = {
 /**
  * What users apply, from the image that is shipped, on two nodes; the tests follow on each other.
  */
-describe('what ships', { timeout: 10 * MINUTES }, () => {
+describe('the shipped manifests', { timeout: 10 * MINUTES }, () => {
   const cluster = new Cluster({ name: 'shipped' });
   let kubectl: Kubectl;
 
@@ -144,7 +144,7 @@ describe('what ships', { timeout: 10 * MINUTES }, () => {
       ...['--tail=-1', '--all-containers'],
     ]);
 
-  test('runs without a restart, the controller as Pod Security wants it at its strictest', async () => {
+  test('run without a restart, and the controller satisfies the restricted Pod Security Standard', async () => {
     await rollout('daemonset/keelson-agent', NAMESPACE);
     await rollout('deployment/keelson-controller', NAMESPACE);
     const all = await pods('app.kubernetes.io/name=keelson', NAMESPACE);
@@ -178,7 +178,7 @@ describe('what ships', { timeout: 10 * MINUTES }, () => {
     await kubectl.run(['delete', 'namespace', 'strict', '--wait=false']);
   });
 
-  test('gives a StatefulSet its volumes and its network, and the host sees the pools', async () => {
+  test('provide a StatefulSet with volumes and network, and the host sees the pools', async () => {
     await kubectl.apply([writers]);
     await rollout('statefulset/writer');
     const all = await pods('app=writer');
@@ -197,7 +197,7 @@ describe('what ships', { timeout: 10 * MINUTES }, () => {
     expect(await failures()).toBe('');
   });
 
-  test('is upgraded under running pods: no write and no ping fails, nothing restarts', async () => {
+  test('are upgraded under running pods: no write and no ping fails, nothing restarts', async () => {
     const before = await pods('app=writer');
     await kubectl.run(['rollout', 'restart', '--namespace', NAMESPACE, 'daemonset/keelson-agent']);
     await kubectl.run(['rollout', 'restart', '--namespace', NAMESPACE, 'deployment/keelson-controller']);
@@ -212,7 +212,7 @@ describe('what ships', { timeout: 10 * MINUTES }, () => {
     for (const { status } of after) expect(status.containerStatuses).toMatchObject([{ restartCount: 0 }]);
   });
 
-  test('pods go on while there is no agent, and new ones start when it is back', async () => {
+  test('keep pods running while no agent runs, and new pods start when it returns', async () => {
     const agents = async (nodeSelector: object): Promise<void> => {
       const patch = JSON.stringify({ spec: { template: { spec: { nodeSelector } } } });
       await kubectl.run([
@@ -243,7 +243,7 @@ describe('what ships', { timeout: 10 * MINUTES }, () => {
     expect(await failures()).toBe('');
   });
 
-  test('a pod that is deleted comes back to its data', async () => {
+  test('give a re-created pod its data again', async () => {
     const from = await written('writer-0');
     await kubectl.run(['delete', 'pod', 'writer-0']);
     // What the StatefulSet says of itself may be from before.
@@ -254,13 +254,13 @@ describe('what ships', { timeout: 10 * MINUTES }, () => {
     expect(await log()).toContain(`\n${from}\n`);
   });
 
-  test('asks nothing of the API server that it may not ask', async () => {
+  test('send no request that the API server denies', async () => {
     for (const component of ['agent', 'controller']) {
       expect(await logs(component), component).not.toMatch(/forbidden/i);
     }
   });
 
-  test("lets the token of a node's agent do what is that node's, and nothing else", async () => {
+  test('let the token of an agent write the objects of its node only', async () => {
     const { machine } = await cluster.node('node-1');
     const process = await machine.findDaemon(agentOf('node-1'));
     const inPod = `/proc/${process?.pid ?? ''}/root/var/run/secrets/kubernetes.io/serviceaccount/token`;
@@ -325,12 +325,12 @@ describe('what ships', { timeout: 10 * MINUTES }, () => {
     }
   });
 
-  test('does not lose all volumes to a deletion of what was applied', async () => {
+  test('do not lose all volumes when the applied manifests are deleted', async () => {
     const refused = kubectl.run(['delete', 'crd', 'localvolumes.keelson.dev']);
     await expect(refused).rejects.toThrow('deletes the data of every volume');
   });
 
-  test('leaves nodes as they were, by the steps of the documentation', async () => {
+  test('are uninstalled by the documented steps, which leave nothing on the nodes', async () => {
     const nodes = ['node-1', 'node-2'] as const;
     await kubectl.run(['delete', 'statefulset', 'writer', '--cascade=foreground'], {
       timeoutMs: 2 * MINUTES,

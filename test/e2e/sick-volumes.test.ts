@@ -16,7 +16,7 @@ const MINUTES = 60_000;
  * What a cluster sees of volumes that are not well, with Keelson as it is shipped. Each test goes
  * on from the one before.
  */
-describe('volumes that are not well', { timeout: 6 * MINUTES }, () => {
+describe('unhealthy volumes', { timeout: 6 * MINUTES }, () => {
   const cluster = new Cluster({ name: `sick-${process.pid}` });
   let kubectl: Kubectl;
 

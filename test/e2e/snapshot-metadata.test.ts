@@ -168,7 +168,7 @@ describe('changed blocks in a cluster', { timeout: 5 * MINUTES }, () => {
   describe.each(CASES)('of a volume of backend $backend on $node', (one) => {
     const { older, newer, reader, from, to, fresh, which } = one;
 
-    test('the changed ones alone make the older volume equal to the newer', async () => {
+    test('the changed blocks alone make the older volume equal to the newer', async () => {
       const told = await ask(
         reader,
         `${which} -snapshot=${newer} -previous=${older} -from=/dev/${from} -to=/dev/${to} -max-results=2`,
@@ -181,7 +181,7 @@ describe('changed blocks in a cluster', { timeout: 5 * MINUTES }, () => {
       await expectEqual(reader, to, from);
     });
 
-    test('the allocated ones alone make a new volume equal to it', async () => {
+    test('the allocated blocks alone make a new volume equal to it', async () => {
       const told = await ask(reader, `${which} -snapshot=${newer} -from=/dev/${from} -to=/dev/${fresh}`);
       expect(told.capacity).toBe(VOLUME_BYTES);
       expect(told.bytes).toBeGreaterThanOrEqual(163 * BLOCK);
@@ -195,7 +195,7 @@ describe('changed blocks in a cluster', { timeout: 5 * MINUTES }, () => {
     await expect(asked).rejects.toThrow(/NotFound.* does not exist on this node/);
   });
 
-  test('are not told to a client that may not read the snapshot', async () => {
+  test('are denied to a client that may not read the snapshot', async () => {
     await lab.kubectl.apply([toolPod('stranger', { node: 'node-1', tools, account: 'stranger' })]);
     await lab.nodeOf('stranger');
     const asked = ask(

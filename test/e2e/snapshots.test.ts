@@ -23,7 +23,7 @@ describe('snapshots in a cluster', { timeout: 5 * MINUTES }, () => {
     await lab?.[Symbol.asyncDispose]();
   }, 2 * MINUTES);
 
-  test('come to a cluster whose kinds are installed while the controller runs', async () => {
+  test('work in a cluster whose CRDs are installed while the controller runs', async () => {
     await lab.addClaim('data', 'keelson', '64Mi');
     await lab.addPod('writer', 'data');
     node = await lab.nodeOf('writer');
@@ -70,7 +70,7 @@ describe('snapshots in a cluster', { timeout: 5 * MINUTES }, () => {
     );
   });
 
-  test('are restored on their node, with the data of their moment, before any pod asks', async () => {
+  test('are restored on their node, with the data of their instant, before a pod uses the claim', async () => {
     await lab.inPod('writer', 'echo second >/data/file && sync');
     await lab.addClaim('restored', 'keelson', '64Mi', 'before');
     await lab.kubectl.wait('pvc/restored', 'jsonpath={.status.phase}=Bound');
@@ -87,7 +87,7 @@ describe('snapshots in a cluster', { timeout: 5 * MINUTES }, () => {
     expect(await lab.inPod('writer', 'cat /data/file')).toBe('second');
   });
 
-  test('tell a claim that cannot start from them why', async () => {
+  test('that cannot be restored give the claim an event with the reason', async () => {
     await lab.addClaim('smaller', 'keelson', '32Mi', 'before');
     await lab.addClaim('nowhere', 'keelson', '64Mi', 'no-such');
     await lab.eventually('both are reported', async () => {
@@ -162,7 +162,7 @@ describe('snapshots in a cluster', { timeout: 5 * MINUTES }, () => {
     await lab.expectNoSnapshotsLeft();
   });
 
-  test('say what is wrong with their source, their class and their content', async () => {
+  test('report errors of their source, their class and their content', async () => {
     await lab.addSnapshot('no-claim', 'missing');
     await lab.addSnapshot('no-class', 'revived', 'missing');
     await lab.addExisting('no-data', 'snap-000000000000000000000000', 'Delete');
@@ -183,7 +183,7 @@ describe('snapshots in a cluster', { timeout: 5 * MINUTES }, () => {
     await lab.expectNoSnapshotsLeft();
   });
 
-  test('are left to the standard snapshot-controller while that is at work, all but the part of the driver', async () => {
+  test('are handled by the standard snapshot-controller while it is active, except the part of the driver', async () => {
     const lease = (renewTime: string): object => ({
       apiVersion: 'coordination.k8s.io/v1',
       kind: 'Lease',
@@ -232,7 +232,7 @@ describe('snapshots in a cluster', { timeout: 5 * MINUTES }, () => {
     await lab.expectNoSnapshotsLeft();
   });
 
-  test('are neither lost nor left over when the controller is killed in the middle, again and again', async () => {
+  test('are neither lost nor orphaned when the controller is killed repeatedly', async () => {
     const names = Array.from({ length: KILLS }, (_, index) => `chaos-${index}`);
     for (const [index, name] of names.entries()) {
       await lab.addSnapshot(name, 'revived', index % 4 === 3 ? 'kept' : 'keelson');

@@ -120,7 +120,7 @@ describe('the admission policies', () => {
     );
   });
 
-  it('let an agent keep and release its volumes by our finalizers, and change nothing else of them', async () => {
+  it('let an agent add and remove the finalizers of Keelson on its volumes, and change nothing else of them', async () => {
     const name = { name: 'volume-node-a' };
     const finalizers = (list: readonly string[] | null): Promise<unknown> =>
       agent.patch(LOCAL_VOLUMES, name, { merge: { metadata: { finalizers: list } } });
@@ -167,7 +167,7 @@ describe('the admission policies', () => {
     await forbidden(patchNode(merge), message);
   });
 
-  it('refuse an agent everything on the Nodes of others, and to make, delete or report any', async () => {
+  it('refuse an agent every write to other Nodes, and the creation, deletion and status of any', async () => {
     await forbidden(
       patchNode({ metadata: { labels: { 'keelson.dev/disk': 'nvme' } } }, 'node-b'),
       /Node node-b/,
@@ -184,7 +184,7 @@ describe('the admission policies', () => {
     await forbidden(agent.delete(NODES, { name: 'node-a' }), /neither create nor delete/);
   });
 
-  it('let an agent take the startup taint from its Node, and no other taint', async () => {
+  it('let an agent remove the startup taint from its Node, and no other taint', async () => {
     const theirs = { key: 'example.com/hold', value: 'yes', effect: 'NoSchedule' };
     const startup = { key: 'keelson.dev/agent-not-ready', effect: 'NoSchedule' };
     const rule = { key: 'keelson.dev/slow', effect: 'NoSchedule' };
@@ -198,12 +198,12 @@ describe('the admission policies', () => {
     await admin.patch(NODES, { name: 'node-a' }, { merge: { spec: { taints: null } } });
   });
 
-  it('refuse every other kind of ours to an agent', async () => {
+  it('refuse an agent every other kind of keelson.dev', async () => {
     const pool = { metadata: { name: 'mine' }, spec: { source: { path: '/srv' } } };
     await forbidden(agent.create(STORAGE_POOLS, pool as never), /an agent may not write storagepools/);
   });
 
-  it('refuse a token of the agent that is bound to no node', async () => {
+  it('refuse a token of the agent that is not bound to a node', async () => {
     const merge = { status: { agentVersion: '1.0.0' } };
     await forbidden(
       unbound.patch(NODE_INVENTORIES, { name: 'node-a' }, { merge }, { subresource: 'status' }),
@@ -211,14 +211,14 @@ describe('the admission policies', () => {
     );
   });
 
-  it('leave everybody else alone', async () => {
+  it('do not apply to other users', async () => {
     await admin.patch(NODES, { name: 'node-b' }, { merge: { metadata: { labels: { team: 'z' } } } });
     await admin.patch(NODE_INVENTORIES, { name: 'node-b' }, { merge: { metadata: { labels: { a: 'b' } } } });
     await admin.create(LOCAL_VOLUMES, volume('unowned', 'node-b'));
     await admin.delete(LOCAL_VOLUMES, { name: 'unowned' });
   });
 
-  it('keep a volume that a PersistentVolume has from being deleted by hand, but not by the controller', async () => {
+  it("refuse the manual deletion of a volume with a PersistentVolume, but not the controller's", async () => {
     await forbidden(
       admin.delete(LOCAL_VOLUMES, { name: 'owned' }),
       /delete the data of PersistentVolume pv-1, which has this volume; delete its claim instead/,
@@ -226,7 +226,7 @@ describe('the admission policies', () => {
     await controller.delete(LOCAL_VOLUMES, { name: 'owned' });
   });
 
-  it('let a volume be deleted by hand that is retained, lost, or was released', async () => {
+  it('allow the manual deletion of a volume that is retained, lost or released', async () => {
     const kept = {
       type: 'Owned',
       status: 'False' as const,

@@ -280,7 +280,7 @@ describe('the kinds of keelson.dev on a real kube-apiserver', () => {
     expect(created.spec).toEqual({ ...VOLUME, type: 'Volume', volumeMode: 'Filesystem' });
   });
 
-  it('keep a volume where it is and what it is', async () => {
+  it('refuse changes of the immutable fields of a volume', async () => {
     await admin.create(LOCAL_VOLUMES, volume('fixed', { claim: { namespace: 'a', name: 'b', uid: 'c' } }));
     const change = (spec: object): Promise<string> =>
       refusal(admin.patch(LOCAL_VOLUMES, { name: 'fixed' }, { merge: { spec } }));
@@ -296,7 +296,7 @@ describe('the kinds of keelson.dev on a real kube-apiserver', () => {
     );
   });
 
-  it('let a volume grow, and go back no further than to what it has', async () => {
+  it('let a volume grow, and its request shrink to its current size at most', async () => {
     await admin.create(LOCAL_VOLUMES, volume('grows', { size: '2Gi' }));
     const status = { phase: 'Ready', capacity: '2Gi' };
     await admin.patch(LOCAL_VOLUMES, { name: 'grows' }, { merge: { status } }, { subresource: 'status' });
@@ -307,7 +307,7 @@ describe('the kinds of keelson.dev on a real kube-apiserver', () => {
     expect(await refusal(resize('1Gi'))).toMatch(/volumes do not shrink/);
   });
 
-  it('keep the backend and the source of a pool, which may grow', async () => {
+  it('refuse changes of the backend and the source of a pool, except growth', async () => {
     await admin.create(STORAGE_POOLS, {
       metadata: { name: 'fixed' },
       spec: { source: { path: '/srv' } },
@@ -334,13 +334,13 @@ describe('the kinds of keelson.dev on a real kube-apiserver', () => {
     expect(await refusal(grow({ devices: ['/dev/b'] }))).toMatch(/devices may be added, not removed/);
   });
 
-  it("give a node's agent its own volumes by a field selector", async () => {
+  it('list the volumes of one node by a field selector', async () => {
     await admin.create(LOCAL_VOLUMES, volume('on-c', { nodeName: 'node-c' }));
     const mine = await listAll(admin, LOCAL_VOLUMES, { fieldSelector: 'spec.nodeName=node-c' });
     expect(mine.map(({ metadata }) => metadata?.name)).toEqual(['on-c']);
   });
 
-  it('take an inventory by server-side apply of its status, and no new version when nothing changed', async () => {
+  it('accept an inventory by server-side apply of its status, without a new version if it is equal', async () => {
     const status = {
       agentVersion: '1.0.0',
       kernel: { release: '6.12.0', features: ['fscrypt', 'nftables'], cgroup: 'v2' },
@@ -384,7 +384,7 @@ describe('the kinds of keelson.dev on a real kube-apiserver', () => {
     expect(await apply()).toBe(await apply());
   });
 
-  it('show in kubectl get what their users look for', async ({ skip }) => {
+  it('have the printer columns of kubectl get', async ({ skip }) => {
     const kubectl = await requireTool({ skip }, 'kubectl');
     const kubeconfig = join(server?.directory ?? '', 'kubeconfig');
     await writeFile(kubeconfig, server?.kubeconfig ?? '', { mode: 0o600 });

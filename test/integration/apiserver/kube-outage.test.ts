@@ -35,7 +35,7 @@ describe('on a real kube-apiserver', () => {
     await server?.[Symbol.asyncDispose]();
   });
 
-  it('an informer and a leader come through a crash of the server', async () => {
+  it('an informer and a leader survive a crash of the server', async () => {
     const registry = createMetrics({ component: 'test' });
     const metrics = createKubeMetrics(registry);
     using observed = new HttpKubeClient(
@@ -80,7 +80,7 @@ describe('on a real kube-apiserver', () => {
     expect(text).toMatch(/keelson_kube_watch_ends_total\{resource="nodes",why="(failed|ended)".*\} [1-9]/);
   });
 
-  it('two candidates never lead at the same time, though the server is away for longer than the lease', async () => {
+  it('two candidates never lead at the same time, even if the server is down for longer than the lease', async () => {
     const stop = new AbortController();
     let leaders = 0;
     let most = 0;
@@ -119,7 +119,7 @@ describe('on a real kube-apiserver', () => {
     for (const error of errors) expect(error).toMatchObject({ kind: 'unavailable' });
   });
 
-  it('an event is one object with a count, beside what it is about', async () => {
+  it('repeated events are one object with a count, in the namespace of their object', async () => {
     const map = await client.create(CONFIG_MAPS, { metadata: { name: 'subject', namespace: 'default' } });
     const stop = new AbortController();
     const recorder = new EventRecorder(

@@ -112,7 +112,7 @@ describe('the roles of deploy/rbac.yaml, each by a token of its service account'
     return allowed;
   };
 
-  it('let an agent do its work', async () => {
+  it('allow an agent the requests that it makes', async () => {
     const work = [
       'watch localvolumes.keelson.dev',
       'patch localvolumes.keelson.dev/status',
@@ -122,7 +122,7 @@ describe('the roles of deploy/rbac.yaml, each by a token of its service account'
     expect(await allowedOf('keelson-agent', work)).toEqual(work);
   });
 
-  it('keep from an agent what is not its work', async () => {
+  it('deny an agent other requests', async () => {
     const others = [
       'create localvolumes.keelson.dev',
       'delete localvolumes.keelson.dev',
@@ -140,7 +140,7 @@ describe('the roles of deploy/rbac.yaml, each by a token of its service account'
     expect(await allowedOf('keelson-agent', [...NEVER, ...others, ...TO_COLLECT])).toEqual([]);
   });
 
-  it('let the controller do its work', async () => {
+  it('allow the controller the requests that it makes', async () => {
     const work = [
       'create localvolumes.keelson.dev',
       'create persistentvolumes',
@@ -152,7 +152,7 @@ describe('the roles of deploy/rbac.yaml, each by a token of its service account'
     expect(await allowedOf('keelson-controller', work)).toEqual(work);
   });
 
-  it('let an agent that collects orphans see who asks for volumes, with deploy/orphan-collection.yaml', async () => {
+  it('let an agent that collects orphans read the references to volumes, with deploy/orphan-collection.yaml', async () => {
     for (const object of await readManifest('orphan-collection.yaml')) {
       await server?.client('admin').create(resourceOf(object), object);
     }
@@ -165,7 +165,7 @@ describe('the roles of deploy/rbac.yaml, each by a token of its service account'
     expect(await allowedOf('keelson-agent', [...NEVER, ...others])).toEqual([]);
   });
 
-  it('keep from the controller what is not its work', async () => {
+  it('deny the controller other requests', async () => {
     const others = [
       'create persistentvolumeclaims',
       'delete persistentvolumeclaims',

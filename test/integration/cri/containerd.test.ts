@@ -56,7 +56,7 @@ describe.each(['Debian', 'modules'])('a private containerd from %s', (origin) =>
   }, 600_000);
   afterAll(() => resources.disposeAsync());
 
-  test('runs a pod of images made here, and leaves nothing when it is stopped', async () => {
+  test('runs a pod of locally built images, and leaves nothing when it is stopped', async () => {
     const machine = await readdir('/run');
     const real = await startRealContainerd({ binDir });
     {
@@ -79,7 +79,7 @@ describe.each(['Debian', 'modules'])('a private containerd from %s', (origin) =>
     expect(made).toEqual([]);
   });
 
-  test('its pods outlive the daemon', async () => {
+  test('its pods survive a restart of the daemon', async () => {
     await using real = await startRealContainerd({ binDir });
     using running = await runPod(real);
     await real.containerd.stopDaemon();

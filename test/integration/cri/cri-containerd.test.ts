@@ -75,7 +75,7 @@ describe.each(releases)('$name behind the proxy', ({ binDir, major }) => {
     ...more,
   });
 
-  test('a pod runs with what its policy gives it, and answers to exec, status, stats and lists', async (context) => {
+  test('a pod runs with the effects of its policy, and exec, status, stats and lists work', async (context) => {
     if (missing !== undefined) context.skip(missing);
     const pod = await pods.runPod(spec('web'), {});
     const id = await pods.startContainer(
@@ -101,7 +101,7 @@ describe.each(releases)('$name behind the proxy', ({ binDir, major }) => {
     await pods.removePod(pod.sandboxId, {});
   });
 
-  test('a pod with a denied label does not start, and nothing of it is left', async (context) => {
+  test('a pod with a denied label does not start, and leaves nothing', async (context) => {
     if (missing !== undefined) context.skip(missing);
     const refused = pods.runPod(spec('miner', { labels: { miner: '1' } }), {});
     await expect(refused).rejects.toMatchObject({
@@ -114,7 +114,7 @@ describe.each(releases)('$name behind the proxy', ({ binDir, major }) => {
     expect(items).toEqual([]);
   });
 
-  test("the runtime's own refusals come through as they are", async (context) => {
+  test('errors of the runtime are passed unchanged', async (context) => {
     if (missing !== undefined) context.skip(missing);
     await using direct = new AsyncDisposableStack();
     const other = direct.use(connectRpc(runtime.socketPath));
@@ -128,7 +128,7 @@ describe.each(releases)('$name behind the proxy', ({ binDir, major }) => {
     expect(through).toMatchObject(['not-found', expect.stringContaining('absent')]);
   });
 
-  test('container events arrive while they happen, or the runtime itself says that it has none', async (context) => {
+  test('container events are streamed as they happen, or the runtime reports that it has none', async (context) => {
     if (missing !== undefined) context.skip(missing);
     const session = await openSession(join(runtime.directory, 'proxy.sock'));
     const stream = session.request(callHeaders(`/${SERVICE}/GetContainerEvents`));
@@ -149,7 +149,7 @@ describe.each(releases)('$name behind the proxy', ({ binDir, major }) => {
     session.destroy();
   });
 
-  test('pods outlive a restart of the runtime, reads wait for it, and changes fail as unavailable', async (context) => {
+  test('pods survive a restart of the runtime, reads wait for it, and other calls get UNAVAILABLE', async (context) => {
     if (missing !== undefined) context.skip(missing);
     const pod = await pods.runPod(spec('stays'), {});
     const id = await pods.startContainer(

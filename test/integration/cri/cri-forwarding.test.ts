@@ -87,7 +87,7 @@ test('status, message, details and repeated trailers come back as the runtime se
   ]);
 });
 
-test('an answer of trailers alone stays one', async () => {
+test('a trailers-only response is passed as one', async () => {
   await startRuntime(({ stream }) =>
     stream.respond(
       {
@@ -170,7 +170,7 @@ test('2000 cancelled calls do not end the connection', async () => {
   expect(await send(session, VERSION, hello)).toMatchObject({ status: '0' });
 });
 
-test('whatever authority the client writes, the runtime sees localhost', async () => {
+test('the runtime receives the authority localhost, whatever the client sends', async () => {
   const runtime = await startRuntime();
   await startProxy();
   const headers = callHeaders(VERSION).map((value) => (value === 'localhost' ? '%2Frun%2Fk.sock' : value));
@@ -194,7 +194,7 @@ test('a deadline arrives less the time that the call was held', async () => {
   expect(heldMs).toBeLessThan(performance.now() - sentMs);
 });
 
-test('while the runtime is away, clients still connect and learn at once what is wrong', async () => {
+test('while the runtime is down, clients connect and get the error at once', async () => {
   await startProxy({ holdReadsMs: 0 });
   const answer = await send(await connect(), CREATE, hello);
   expect(answer.status).toBe('14');
@@ -267,14 +267,14 @@ test("the socket has the owner and mode of the runtime's socket, also of one tha
   await expect.poll(async () => (await stat(listen)).mode & 0o777).toBe(0o606);
 });
 
-test('a socket that another proxy serves is left alone', async () => {
+test('a socket that another proxy serves is not replaced', async () => {
   await startRuntime();
   await startProxy();
   await expect(startProxy()).rejects.toMatchObject({ kind: 'conflict' });
   expect(await send(await connect(), VERSION, hello)).toMatchObject({ status: '0' });
 });
 
-test('a file where the socket should be from a proxy that was killed is replaced', async () => {
+test('a stale socket of a killed proxy is replaced', async () => {
   await writeFile(listen, '');
   await startRuntime();
   await startProxy();
@@ -314,7 +314,7 @@ test('answers that HTTP/2 of Node refuses to send end their call alone', async (
   expect(await send(session, VERSION, hello)).toMatchObject({ status: '0' });
 });
 
-test('a runtime that dies under load fails the calls in flight, and the proxy lives', async () => {
+test('a runtime that is killed under load fails the calls in flight, and the proxy survives', async () => {
   let runtime = await startFakeRuntime(runtimeSocket);
   await startProxy({ holdReadsMs: 2_000 });
   const session = await connect();
@@ -339,7 +339,7 @@ test('a runtime that dies under load fails the calls in flight, and the proxy li
   expect(await send(session, VERSION, hello)).toMatchObject({ status: '0' });
 });
 
-test('a client that goes while the runtime hangs leaves no connection behind', async () => {
+test('a client that disconnects while the runtime hangs leaves no connection', async () => {
   const accepted: Socket[] = [];
   const deaf = createServer((socket) => accepted.push(socket));
   await new Promise<void>((resolve) => deaf.listen(runtimeSocket, resolve));
@@ -353,7 +353,7 @@ test('a client that goes while the runtime hangs leaves no connection behind', a
   await closed;
 });
 
-test('a client that does not read holds the runtime back instead of filling the memory of the proxy', async () => {
+test('a client that does not read applies backpressure to the runtime instead of filling the memory of the proxy', async () => {
   let written = 0;
   const stuck = Promise.withResolvers<number>();
   await startRuntime(({ stream }) => {

@@ -87,7 +87,7 @@ function envsOf(message: Uint8Array): unknown {
   return request.config.envs.map(({ key, value }) => `${key}=${value.toString('latin1')}`);
 }
 
-test('a matching container gets its variable, and fields that no definition knows arrive with it', async () => {
+test('a matching container gets its variable, and unknown fields are preserved', async () => {
   await writeFile(join(policiesDir, 'env.yaml'), ENV);
   await startProxy();
   const answer = await call(CREATE, frameMessage(createRequest('team-a')));
@@ -106,7 +106,7 @@ test('a container that no policy matches arrives byte for byte', async () => {
   expect((await call(CREATE, request)).body).toEqual(Buffer.from(request));
 });
 
-test('a compressed request is read too, and sent on as it was where nothing changes', async () => {
+test('a compressed request is read too, and forwarded unchanged if no policy changes it', async () => {
   await writeFile(join(policiesDir, 'env.yaml'), ENV);
   await startProxy();
   const compress = (namespace: string): Buffer => {
@@ -153,7 +153,7 @@ test('every effect has a line in the log and a count, and no value is in either'
   expect(JSON.stringify(logger.lines) + metrics).not.toContain('s3cret-value');
 });
 
-test('a request that is not protobuf is left to the runtime to refuse', async () => {
+test('a request that is not protobuf is forwarded, and the runtime refuses it', async () => {
   await writeFile(join(policiesDir, 'all.yaml'), `${ENV}---\n${DENY}`);
   await startProxy();
   const garbage = frameMessage(Buffer.from('ffffffff', 'hex'));
@@ -163,14 +163,14 @@ test('a request that is not protobuf is left to the runtime to refuse', async ()
   );
 });
 
-test('a request larger than any runtime takes is refused as a runtime would', async () => {
+test('a request larger than a runtime accepts is refused with the same code', async () => {
   await writeFile(join(policiesDir, 'env.yaml'), ENV);
   await startProxy();
   const answer = await call(CREATE, frameMessage(Buffer.alloc(16 * 1024 * 1024 + 1)));
   expect(answer.status).toBe('8');
 });
 
-test('policies follow their files: added, changed with a fault, mended and removed', async () => {
+test('policies follow their files: added, changed with an error, corrected and removed', async () => {
   await startProxy();
   const envs = async (): Promise<unknown> =>
     envsOf(received(await call(CREATE, frameMessage(createRequest('team-a')))));
@@ -195,7 +195,7 @@ test('policies follow their files: added, changed with a fault, mended and remov
   await expect.poll(envs).toEqual(['RAW=\xff']);
 });
 
-test('two policies of one name in two files are a fault of the second file', async () => {
+test('two policies of one name in two files are an error of the second file', async () => {
   await writeFile(join(policiesDir, 'a.yaml'), ENV);
   await writeFile(join(policiesDir, 'b.yaml'), ENV.replace('s3cret-value', 'other'));
   await startProxy();
@@ -204,7 +204,7 @@ test('two policies of one name in two files are a fault of the second file', asy
   expect(envsOf(received(answer))).toContain('TOKEN=s3cret-value');
 });
 
-test('a directory of policies that does not exist yet is waited for', async () => {
+test('policies are read once their directory exists', async () => {
   await rm(policiesDir, { recursive: true });
   await startProxy();
   expect((await call(RUN, frameMessage(runRequest('team-a', { bad: 'yes' })))).status).toBe('0');
@@ -215,7 +215,7 @@ test('a directory of policies that does not exist yet is waited for', async () =
   await expect.poll(status).toBe('7');
 });
 
-test('a stop of a pod passes whatever policies say', async () => {
+test('StopPodSandbox passes under every policy', async () => {
   await writeFile(
     join(policiesDir, 'deny.yaml'),
     `${head}metadata: {name: all}\nspec: {deny: {message: no}}\n`,
