@@ -6,7 +6,7 @@ import { createFakeDisk, FakePool, openFakeRecords, startStorage } from '../../t
 import type { VolumeStats } from '../storage/staging/staging.ts';
 import { createNode } from './node.ts';
 
-const AWAY: VolumeProblem = {
+const POOL_NOT_OPEN: VolumeProblem = {
   status: 'inaccessible',
   reason: 'PoolUnavailable',
   message: 'pool a: no device',
@@ -77,7 +77,7 @@ describe('the statistics of a volume', () => {
   });
 
   it('are only its condition while it cannot be measured', async () => {
-    expect(await ask(new Fault('unavailable', 'pool a is not open'), [AWAY])).toEqual({
+    expect(await ask(new Fault('unavailable', 'pool a is not open'), [POOL_NOT_OPEN])).toEqual({
       usage: [],
       volume_condition: { abnormal: true, message: 'PoolUnavailable: pool a: no device' },
     });
@@ -90,7 +90,7 @@ describe('the statistics of a volume', () => {
   });
 
   it('are not-found at a path without the volume, healthy or not', async () => {
-    await expect(ask(new Fault('not-found', 'not at /pods/a'), [AWAY])).rejects.toMatchObject({
+    await expect(ask(new Fault('not-found', 'not at /pods/a'), [POOL_NOT_OPEN])).rejects.toMatchObject({
       kind: 'not-found',
     });
   });

@@ -41,7 +41,7 @@ export interface Observed {
   /** The volumes of its group. */
   readonly groupSources?: readonly FoundSource[] | undefined;
   /** Members of its group that are not being deleted. */
-  readonly groupKeepers?: readonly string[] | undefined;
+  readonly remainingMembers?: readonly string[] | undefined;
 }
 
 /** The next step for a LocalVolume. */
@@ -108,11 +108,11 @@ export function planVolume(object: LocalVolume, observed: Observed): VolumePlan 
   return planAbsent({ ...object, spec: { ...object.spec, source: { volumeName } } }, sources[missing]);
 }
 
-function planDeletion({ copy, unreadable: reason, groupKeepers = [] }: Observed): VolumePlan {
-  const [keeper] = groupKeepers;
+function planDeletion({ copy, unreadable: reason, remainingMembers = [] }: Observed): VolumePlan {
+  const [remaining] = remainingMembers;
   if (copy?.group !== undefined) {
-    if (keeper === undefined) return { step: 'delete-group', groupId: copy.group.id };
-    const message = `snapshot ${copy.id} is a member of group snapshot ${copy.group.id}; its data is deleted with that of ${keeper}, which is not being deleted`;
+    if (remaining === undefined) return { step: 'delete-group', groupId: copy.group.id };
+    const message = `snapshot ${copy.id} is a member of group snapshot ${copy.group.id}; its data is deleted with that of ${remaining}, which is not being deleted`;
     return { step: 'hold', fault: new Fault('precondition', message) };
   }
   if (copy !== undefined) return { step: 'delete', id: copy.id };

@@ -331,16 +331,19 @@ export class LocalVolumes {
     return found === undefined ? undefined : `${found.file}: ${found.reason}`;
   }
 
-  #findGroup({ metadata, spec: { group } }: LocalVolume): Pick<Observed, 'groupSources' | 'groupKeepers'> {
+  #findGroup({
+    metadata,
+    spec: { group },
+  }: LocalVolume): Pick<Observed, 'groupSources' | 'remainingMembers'> {
     if (group === undefined) return {};
-    const keepers = this.#informer.store
+    const members = this.#informer.store
       .byIndex('group', group.name)
       .filter(
         (other) => other.metadata?.uid !== metadata?.uid && other.metadata?.deletionTimestamp === undefined,
       );
     return {
       groupSources: group.volumeNames.map((volumeName) => this.#findSource({ volumeName })),
-      groupKeepers: keepers.map(nameOf),
+      remainingMembers: members.map(nameOf),
     };
   }
 

@@ -37,7 +37,7 @@ interface LeaseClaim {
 export function claimLease(lease: Lease | undefined, claim: LeaseClaim): Lease {
   const { namespace, name, identity, leaseMs, nowMs } = claim;
   const { spec, metadata } = lease ?? {};
-  const mine = spec?.holderIdentity === identity;
+  const isHolder = spec?.holderIdentity === identity;
   const now = microTime(nowMs);
   return {
     apiVersion: 'coordination.k8s.io/v1',
@@ -47,9 +47,9 @@ export function claimLease(lease: Lease | undefined, claim: LeaseClaim): Lease {
       ...spec,
       holderIdentity: identity,
       leaseDurationSeconds: Math.ceil(leaseMs / 1_000),
-      acquireTime: mine ? (spec.acquireTime ?? now) : now,
+      acquireTime: isHolder ? (spec.acquireTime ?? now) : now,
       renewTime: now,
-      leaseTransitions: (spec?.leaseTransitions ?? 0) + (mine || lease === undefined ? 0 : 1),
+      leaseTransitions: (spec?.leaseTransitions ?? 0) + (isHolder || lease === undefined ? 0 : 1),
     },
   };
 }

@@ -138,8 +138,8 @@ async function serveRoute(
   });
   try {
     if (request.method === 'POST' && route.post !== undefined) {
-      const told = await route.post({ query, signal: disconnected.signal, body: request });
-      send(response, 200, `${JSON.stringify(told)}\n`, 'application/json');
+      const result = await route.post({ query, signal: disconnected.signal, body: request });
+      send(response, 200, `${JSON.stringify(result)}\n`, 'application/json');
       return;
     }
     if (request.method !== 'GET' || route.get === undefined) {

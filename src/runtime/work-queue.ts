@@ -19,7 +19,7 @@ export interface WorkQueueOptions {
  * Maximum delay after a failure caused by an unavailable peer: back-off would otherwise grow to the
  * length of the outage and continue after its end.
  */
-const AWAY_MAX_MS = 10_000;
+const UNAVAILABLE_MAX_MS = 10_000;
 
 export interface WorkQueueDeps {
   readonly logger: Logger;
@@ -142,8 +142,8 @@ export class WorkQueue<K> {
 
   #backoffOf(error: unknown): BackoffOptions {
     const { backoff } = this.#options;
-    const isAway = isFault(error, 'unavailable') || isFault(error, 'timeout');
-    return isAway ? { ...backoff, maxMs: Math.min(backoff.maxMs, AWAY_MAX_MS) } : backoff;
+    const isUnavailable = isFault(error, 'unavailable') || isFault(error, 'timeout');
+    return isUnavailable ? { ...backoff, maxMs: Math.min(backoff.maxMs, UNAVAILABLE_MAX_MS) } : backoff;
   }
 
   #cancelDelay(key: K): void {

@@ -28,14 +28,14 @@ export function readExtents(fd: number, start: bigint, size: bigint, limit = 409
   checked(libc.ioctl(fd, FS_IOC_FIEMAP, args) as number, 'FS_IOC_FIEMAP');
   const count = args.readUInt32LE(20);
   const extents: DataExtent[] = [];
-  let told = size;
+  let reportedEnd = size;
   for (let index = 0; index < count; index += 1) {
     const at = HEADER_BYTES + index * EXTENT_BYTES;
     const logical = args.readBigUInt64LE(at);
     const physical = args.readBigUInt64LE(at + 8);
     const logicalEnd = logical + args.readBigUInt64LE(at + 16);
     const flags = args.readUInt32LE(at + 40);
-    if (index === limit - 1 && (flags & EXTENT_LAST) === 0 && logicalEnd < size) told = logicalEnd;
+    if (index === limit - 1 && (flags & EXTENT_LAST) === 0 && logicalEnd < size) reportedEnd = logicalEnd;
     // The kernel reports whole extents at both ends.
     const from = logical < start ? start : logical;
     const end = logicalEnd > size ? size : logicalEnd;
@@ -46,5 +46,5 @@ export function readExtents(fd: number, start: bigint, size: bigint, limit = 409
       physical: (flags & EXTENT_PLACELESS) !== 0 ? undefined : physical + (from - logical),
     });
   }
-  return { start, end: told, extents };
+  return { start, end: reportedEnd, extents };
 }

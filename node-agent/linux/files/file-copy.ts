@@ -72,7 +72,7 @@ export async function copyContent(
   await target.truncate(size);
   const buffer = Buffer.alloc(CHUNK_BYTES);
   let copied = 0;
-  let told = 0;
+  let reported = 0;
   let position = 0;
   for (;;) {
     const data = await kernel.call('findData', source.fd, position);
@@ -89,8 +89,8 @@ export async function copyContent(
       await target.write(buffer, 0, bytesRead, position);
       position += bytesRead;
       copied += bytesRead;
-      if (copied - told < PROGRESS_BYTES) continue;
-      told = copied;
+      if (copied - reported < PROGRESS_BYTES) continue;
+      reported = copied;
       onProgress?.(copied, size);
     }
   }

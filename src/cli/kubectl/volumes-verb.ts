@@ -55,6 +55,6 @@ function renderVolumes(volumes: readonly VolumeRow[], wide: boolean): string {
       ? []
       : [`${name} is ${mark}: ${MARK_MEANINGS[mark]}${message === '' ? '' : ` (${message})`}\n`],
   );
-  const remarks = marked.length === 0 ? '' : `\n${marked.join('')}`;
-  return `${renderTable([...header, ...more], rows)}${remarks}`;
+  const legend = marked.length === 0 ? '' : `\n${marked.join('')}`;
+  return `${renderTable([...header, ...more], rows)}${legend}`;
 }

@@ -48,12 +48,12 @@ test('a claim becomes an intent, the intent a volume, and that a PersistentVolum
   expect(writes(lab).slice(before)).toEqual([]);
 });
 
-const UNASKED = { metadata: { name: 'data', namespace: SPACE, annotations: {} } };
+const UNANNOTATED = { metadata: { name: 'data', namespace: SPACE, annotations: {} } };
 
 test('the binder is not waited for where it has nothing to choose from', async () => {
   await using lab = await startControllerOnFakes();
   await lab.addNode('n1');
-  const name = await lab.addClaim('data', UNASKED);
+  const name = await lab.addClaim('data', UNANNOTATED);
   await lab.answer(name, READY);
   const owner = await lab.client.get(PERSISTENT_VOLUMES, { name });
   expect(owner.spec?.claimRef).toMatchObject({ name: 'data', uid: name.slice('pvc-'.length) });
@@ -67,11 +67,11 @@ test.each([
   await lab.addNode('n1');
   const spec = { storageClassName: 'at-once', capacity: { storage: '2Gi' }, ...change };
   await lab.client.create(PERSISTENT_VOLUMES, { metadata: { name: 'by-hand' }, spec });
-  const name = await lab.addClaim('data', UNASKED);
+  const name = await lab.addClaim('data', UNANNOTATED);
   await lab.settle(60_000);
   expect(await listAll(lab.client, LOCAL_VOLUMES)).toEqual([]);
   const merge = { metadata: { annotations: ASKED } };
-  await lab.client.patch(PERSISTENT_VOLUME_CLAIMS, UNASKED.metadata, { merge });
+  await lab.client.patch(PERSISTENT_VOLUME_CLAIMS, UNANNOTATED.metadata, { merge });
   await lab.settle();
   expect((await lab.volume(name)).spec.nodeName).toBe('n1');
 });
@@ -85,14 +85,14 @@ test.each([
   await lab.addNode('n1');
   const spec = { storageClassName: 'at-once', capacity: { storage: '2Gi' }, ...change };
   await lab.client.create(PERSISTENT_VOLUMES, { metadata: { name: 'by-hand' }, spec });
-  const name = await lab.addClaim('data', UNASKED);
+  const name = await lab.addClaim('data', UNANNOTATED);
   expect((await lab.volume(name)).spec.nodeName).toBe('n1');
 });
 
 test('what was begun for a claim that the binder then gives a PersistentVolume by hand is taken back', async () => {
   await using lab = await startControllerOnFakes();
   await lab.addNode('n1');
-  const name = await lab.addClaim('data', UNASKED);
+  const name = await lab.addClaim('data', UNANNOTATED);
   const spec = { storageClassName: 'at-once', capacity: { storage: '2Gi' } };
   await lab.client.create(PERSISTENT_VOLUMES, { metadata: { name: 'by-hand' }, spec });
   await lab.answer(name, READY);
@@ -101,7 +101,7 @@ test('what was begun for a claim that the binder then gives a PersistentVolume b
     'by-hand',
   ]);
   const merge = { spec: { volumeName: 'by-hand' } };
-  await lab.client.patch(PERSISTENT_VOLUME_CLAIMS, UNASKED.metadata, { merge });
+  await lab.client.patch(PERSISTENT_VOLUME_CLAIMS, UNANNOTATED.metadata, { merge });
   await lab.settle();
   expect((await lab.volume(name)).metadata?.deletionTimestamp).toBeDefined();
 });
@@ -220,13 +220,13 @@ test('a volume that is ready at once has one event, a slow one has a Provisionin
   const name = await lab.addClaim('data');
   await lab.answer(name, READY);
   await lab.settle(60_000);
-  const told = `PersistentVolumeClaim data ProvisioningSucceeded: volume ${name} is ready in pool default on node n1`;
-  expect(lab.events).toEqual([told]);
+  const succeeded = `PersistentVolumeClaim data ProvisioningSucceeded: volume ${name} is ready in pool default on node n1`;
+  expect(lab.events).toEqual([succeeded]);
   const metadata = { name: 'slow', namespace: SPACE, annotations: { ...ASKED, [SELECTED]: 'n1' } };
   await lab.addClaim('slow', { metadata, spec: { ...CLAIM, storageClassName: 'local' } });
   await lab.settle(60_000);
   expect(lab.events).toEqual([
-    told,
+    succeeded,
     'PersistentVolumeClaim slow Provisioning: creating a volume of 2Gi in pool default on node n1',
   ]);
 });

@@ -45,8 +45,9 @@ async function checkServed(
     return true;
   } catch (error) {
     if (isFault(error, 'not-found')) return false;
-    const isAway = isFault(error, 'unavailable') || isFault(error, 'timeout') || isFault(error, 'busy');
+    const isUnavailable =
+      isFault(error, 'unavailable') || isFault(error, 'timeout') || isFault(error, 'busy');
     // Informers report and retry every other error.
-    return isAway ? undefined : true;
+    return isUnavailable ? undefined : true;
   }
 }

@@ -92,9 +92,9 @@ export async function writeRuleStatuses(deps: RuleStatusDeps, signal: AbortSigna
   const counts = { invalid: invalid.size, failing: 0, conflicting: 0 };
   for (const object of [...rules.store.values()]) {
     const { name, version } = ruleOf(object);
-    const told = reports.of(name, version, nodeNames());
-    if (told === undefined) continue;
-    const status = describeRule(object, told, invalid.get(version), new Date(clock.nowMs()));
+    const nodeReports = reports.of(name, version, nodeNames());
+    if (nodeReports === undefined) continue;
+    const status = describeRule(object, nodeReports, invalid.get(version), new Date(clock.nowMs()));
     if ((status?.failedNodes ?? 0) > 0) counts.failing += 1;
     if ((status?.conflictingNodes ?? 0) > 0) counts.conflicting += 1;
     if (canonicalJson(status) === canonicalJson(object.status)) continue;
@@ -112,15 +112,15 @@ export async function writeRuleStatuses(deps: RuleStatusDeps, signal: AbortSigna
 /** Returns the status of a rule. */
 function describeRule(
   { metadata, status: previous }: NodeLabelRule,
-  told: readonly (readonly [nodeName: string, report: Report])[],
+  nodeReports: readonly (readonly [nodeName: string, report: Report])[],
   invalid: string | undefined,
   now: Date,
 ): NodeLabelRule['status'] {
   const generation = metadata?.generation ?? 0;
-  const failed = told.flatMap(([nodeName, { outcome }]) =>
+  const failed = nodeReports.flatMap(([nodeName, { outcome }]) =>
     outcome.state === 'failed' ? [{ nodeName, message: clip(outcome.message, 1_024) }] : [],
   );
-  const conflicting = told.flatMap(([nodeName, { conflicts }]) =>
+  const conflicting = nodeReports.flatMap(([nodeName, { conflicts }]) =>
     conflicts.length === 0 ? [] : [{ nodeName, message: clip(conflicts.join('\n'), 1_024) }],
   );
   const condition = (
@@ -150,7 +150,7 @@ function describeRule(
   };
   return {
     observedGeneration: generation,
-    matchedNodes: told.filter(([, { outcome }]) => outcome.state === 'matched').length,
+    matchedNodes: nodeReports.filter(([, { outcome }]) => outcome.state === 'matched').length,
     ...(failed.length === 0 ? {} : { failedNodes: failed.length, failures: failed.slice(0, NAMED_NODES) }),
     ...(conflicting.length === 0
       ? {}

@@ -69,9 +69,9 @@ test('an inventory whose agent has died is Ready: Unknown after half a minute, w
     message: 'agent pod agent-n1 is not Ready; this status is outdated',
   });
   expect(await ready(lab, 'n2')).toMatchObject({ status: 'True' });
-  const told = await versions(lab);
+  const before = await versions(lab);
   await lab.settle(3_600_000);
-  expect(await versions(lab)).toBe(told);
+  expect(await versions(lab)).toBe(before);
   await report(lab, 'n1');
   await setPod(lab, 'n1', 'True', 'T2');
   await lab.settle(3_600_000);

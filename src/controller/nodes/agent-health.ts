@@ -138,7 +138,7 @@ class AgentHealth {
       lastTransitionTime,
     };
     try {
-      const told = await client.patch(
+      const updated = await client.patch(
         NODE_INVENTORIES,
         { name },
         {
@@ -148,7 +148,7 @@ class AgentHealth {
         },
         { subresource: 'status', signal },
       );
-      cluster.inventories.remember(told);
+      cluster.inventories.remember(updated);
       logger.info({ node: name, reason: message }, 'agent is unresponsive; marked its inventory');
     } catch (error) {
       // Deleted or re-created meanwhile: its events trigger the next step.

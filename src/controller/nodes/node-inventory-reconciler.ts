@@ -32,8 +32,8 @@ const GRACE_MS = 300_000;
  */
 export function createNodeInventoryReconciler(context: ControllerContext): Reconciler {
   const { nodes, inventories } = context.cluster;
-  const keeper = new NodeInventoryReconciler(context);
-  const queue = context.queue('inventories', 1, (name, signal) => keeper.reconcile(name, signal));
+  const reconciler = new NodeInventoryReconciler(context);
+  const queue = context.queue('inventories', 1, (name, signal) => reconciler.reconcile(name, signal));
   return {
     queue,
     subscribe: () =>
@@ -48,7 +48,7 @@ export function createNodeInventoryReconciler(context: ControllerContext): Recon
 class NodeInventoryReconciler {
   readonly #deps: NodeInventoryReconcilerDeps;
   /** When a node was first missed, counted from the controller's start. */
-  readonly #goneMs = new Map<string, number>();
+  readonly #absentSinceMs = new Map<string, number>();
 
   constructor(deps: NodeInventoryReconcilerDeps) {
     this.#deps = deps;
@@ -59,13 +59,13 @@ class NodeInventoryReconciler {
     const { client, cluster, clock, logger } = this.#deps;
     const inventory = cluster.inventories.store.get(name);
     if (inventory === undefined || cluster.nodes.store.get(name) !== undefined) {
-      this.#goneMs.delete(name);
+      this.#absentSinceMs.delete(name);
       return undefined;
     }
     const nowMs = clock.nowMs();
-    const goneMs = this.#goneMs.get(name) ?? nowMs;
-    this.#goneMs.set(name, goneMs);
-    if (nowMs - goneMs < GRACE_MS) return { afterMs: goneMs + GRACE_MS - nowMs };
+    const absentSinceMs = this.#absentSinceMs.get(name) ?? nowMs;
+    this.#absentSinceMs.set(name, absentSinceMs);
+    if (nowMs - absentSinceMs < GRACE_MS) return { afterMs: absentSinceMs + GRACE_MS - nowMs };
     if (await this.#isThere(name, signal)) return { afterMs: GRACE_MS };
     try {
       const { uid } = inventory.metadata ?? {};

@@ -21,7 +21,7 @@ const claim: ClaimView = {
   attributesClassName: undefined,
   dataSource: undefined,
 };
-const unasked: ClaimView = { ...claim, provisioner: undefined };
+const unannotated: ClaimView = { ...claim, provisioner: undefined };
 const waiting: ClassView = { name: 'local', waitsForConsumer: true, parameters: {}, allowedTopologies: [] };
 const secret: ClassView = {
   ...waiting,
@@ -73,17 +73,17 @@ describe('the next step', () => {
     ['nothing for a class of another driver', { storageClass: undefined }, 'nothing'],
     ['nothing before a node is selected', { claim: { ...claim, selectedNode: undefined } }, 'nothing'],
     ['nothing when another provisioner is asked', { claim: { ...claim, provisioner: 'other' } }, 'nothing'],
-    ['an intent before the binder has asked', { claim: unasked }, 'create'],
-    ['nothing before it has asked where it has a choice', { claim: unasked, isOffered: true }, 'nothing'],
+    ['an intent before the binder has asked', { claim: unannotated }, 'create'],
+    ['nothing before it has asked where it has a choice', { claim: unannotated, isOffered: true }, 'nothing'],
     ['an intent when it asks in spite of a choice', { isOffered: true }, 'create'],
     [
       'nothing before it has asked for a claim that selects',
-      { claim: { ...unasked, hasSelector: true } },
+      { claim: { ...unannotated, hasSelector: true } },
       'nothing',
     ],
     [
       'no PersistentVolume when a choice turns up',
-      { claim: unasked, volume: ready, isOffered: true },
+      { claim: unannotated, volume: ready, isOffered: true },
       'nothing',
     ],
     ['a PersistentVolume when the binder asks then', { volume: ready, isOffered: true }, 'publish'],
@@ -230,10 +230,10 @@ test('an encrypted volume is made in a pool that can encrypt, and its class goes
 });
 
 describe('a clone', () => {
-  const unasked = { ...claim, dataSource: clone, provisioner: undefined, selectedNode: undefined };
+  const unannotated = { ...claim, dataSource: clone, provisioner: undefined, selectedNode: undefined };
 
   test('is made beside its source before anybody asks for a node', () => {
-    expect(plan({ claim: unasked, source })).toMatchObject({
+    expect(plan({ claim: unannotated, source })).toMatchObject({
       do: 'create',
       volume: { nodeName: 'n2', source: { volumeName: 'pvc-0' } },
     });
@@ -299,7 +299,7 @@ describe('a clone', () => {
   test('of a snapshot is made beside it before anybody asks for a node', () => {
     const dataSource = { ...clone, apiGroup: 'snapshot.storage.k8s.io', kind: 'VolumeSnapshot' };
     const nodeSnapshot = { ...source, content: { snapshotName: 'snapshot-0' } };
-    expect(plan({ claim: { ...unasked, dataSource }, source: nodeSnapshot })).toMatchObject({
+    expect(plan({ claim: { ...unannotated, dataSource }, source: nodeSnapshot })).toMatchObject({
       do: 'create',
       volume: { nodeName: 'n2', source: { snapshotName: 'snapshot-0' } },
     });

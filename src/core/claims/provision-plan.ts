@@ -95,8 +95,8 @@ export function planProvision(state: ProvisionState): ProvisionPlan {
   if (volume?.isDeleting === true) {
     // Its name is free once its node has cleaned up. A node without an agent has no data of it, and
     // must not delay the claim.
-    const isUnheard = state.isOverdue && !volume.isAnswered;
-    return state.nodes.has(volume.nodeName) && !isUnheard ? NOTHING : { do: 'abandon' };
+    const isUnanswered = state.isOverdue && !volume.isAnswered;
+    return state.nodes.has(volume.nodeName) && !isUnanswered ? NOTHING : { do: 'abandon' };
   }
   try {
     if (volume !== undefined) return planForVolume(state, volume);

@@ -11,13 +11,13 @@ const owner: PersistentVolumeView = {
   sharers: [],
 };
 const released = { phase: 'Released' };
-const bare = { hasFinalizer: false, isPinned: false };
+const unprotected = { hasFinalizer: false, isPinned: false };
 const retain = { reclaimPolicy: 'Retain' };
 const volume: ReleasedVolumeView = { isDeleting: false, isPublished: true };
 
 test.each<[string, Partial<PersistentVolumeView>, ReleasedVolumeView | undefined, string]>([
   ['a new owner is noted', {}, { ...volume, isPublished: false }, 'mark'],
-  ['one that nothing holds before anything else', bare, { ...volume, isPublished: false }, 'mark'],
+  ['one that nothing holds before anything else', unprotected, { ...volume, isPublished: false }, 'mark'],
   ['one that goes with its data needs no note', released, { ...volume, isPublished: false }, 'delete-volume'],
   ['one that is written by hand learns where it is', { phase: 'Available', isPinned: false }, volume, 'pin'],
   ['a bound one is left alone', {}, volume, 'nothing'],

@@ -65,8 +65,8 @@ function exclusionsOf(
   pools: readonly NetworkPoolFacts[],
   labels: NodeNetworkFacts['labels'],
 ): readonly string[] {
-  const mine = pools.filter(({ nodeSelector }) => selectsLabels(nodeSelector, labels));
-  return [...new Set(mine.flatMap(({ masqueradeExclusions }) => masqueradeExclusions))].sort();
+  const selected = pools.filter(({ nodeSelector }) => selectsLabels(nodeSelector, labels));
+  return [...new Set(selected.flatMap(({ masqueradeExclusions }) => masqueradeExclusions))].sort();
 }
 
 const texts = z.array(z.string());

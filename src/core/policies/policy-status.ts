@@ -43,9 +43,9 @@ export function planPolicyStatus(
   );
   const refused = proxied.filter(({ facts }) => facts?.problem !== undefined);
   const waiting = proxied.filter((one) => !inForce.includes(one) && !refused.includes(one));
-  const bare = nodes.filter(({ policies }) => policies === undefined).map((node) => node.name);
+  const unproxied = nodes.filter(({ policies }) => policies === undefined).map((node) => node.name);
   const verdict = ((): Pick<ApiCondition, 'status' | 'message'> & { readonly reason: ConditionReason } => {
-    const without = bare.length === 0 ? '' : `; no CRI proxy on ${list(bare)}`;
+    const without = unproxied.length === 0 ? '' : `; no CRI proxy on ${list(unproxied)}`;
     if (refused.length > 0) {
       const said = refused.slice(0, NAMED).map(({ node, facts }) => `${node}: ${facts?.problem ?? ''}`);
       return { status: 'False', reason: 'Refused', message: `${said.join('\n')}${without}` };

@@ -15,13 +15,13 @@ const group: GroupView = {
   className: 'keelson',
   status: { contentName: undefined, isReady: false, createdMs: undefined, error: undefined },
 };
-const told = [1, 2].map((number) => ({
+const reported = [1, 2].map((number) => ({
   volumeHandle: `vol-${number}`,
   snapshotHandle: `snap-${number}`,
   createdMs: 5_000,
   sizeBytes: 64n,
 }));
-const ready = { handle: 'group-1', isReady: true, createdMs: 5_000, error: undefined, members: told };
+const ready = { handle: 'group-1', isReady: true, createdMs: 5_000, error: undefined, members: reported };
 const content: GroupContentView = {
   name: 'groupsnapcontent-g1',
   driver: DRIVER_NAME,
@@ -66,7 +66,7 @@ const state = (over: Partial<GroupState> = {}): GroupState => ({
   ...over,
 });
 const members = (isMade: boolean, restoring: readonly string[] = []): GroupState['members'] =>
-  told.map((member) => ({ member, isMade, restoring }));
+  reported.map((member) => ({ member, isMade, restoring }));
 
 describe('a group snapshot', () => {
   const unclassed = { ...group, className: undefined };
@@ -110,7 +110,7 @@ describe('a group snapshot', () => {
     [
       'gets its members when they are taken',
       { content: { ...content, status: ready }, members: members(false) },
-      { do: 'create-members', members: told },
+      { do: 'create-members', members: reported },
     ],
     [
       'is ready after its members',

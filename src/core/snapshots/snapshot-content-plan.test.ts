@@ -19,7 +19,7 @@ const nodeSnapshot: NodeSnapshotView = {
   isPublished: false,
 };
 const taken: NodeSnapshotView = { ...nodeSnapshot, phase: 'Ready', handle: 'snap-1', createdMs: 7_000 };
-const told: NodeSnapshotView = { ...taken, isPublished: true };
+const published: NodeSnapshotView = { ...taken, isPublished: true };
 const source = {
   volumeName: 'pvc-1',
   nodeName: 'n1',
@@ -58,10 +58,13 @@ describe('the next step for a VolumeSnapshotContent', () => {
       'report',
     ],
     ['an annotation before the handle is published', { nodeSnapshot: taken }, 'annotate'],
-    ['then the handle', { nodeSnapshot: told }, 'report'],
+    ['then the handle', { nodeSnapshot: published }, 'report'],
     [
       'nothing when all is published',
-      { nodeSnapshot: told, content: { ...content, status: { ...known, createdMs: 7_000, sizeBytes: 5n } } },
+      {
+        nodeSnapshot: published,
+        content: { ...content, status: { ...known, createdMs: 7_000, sizeBytes: 5n } },
+      },
       'nothing',
     ],
     [
@@ -72,10 +75,10 @@ describe('the next step for a VolumeSnapshotContent', () => {
     ['another try when the node cannot', { nodeSnapshot: { ...nodeSnapshot, phase: 'Failed' } }, 'discard'],
     [
       'an error, and no deletion, once it may be published',
-      { nodeSnapshot: { ...told, phase: 'Failed' } },
+      { nodeSnapshot: { ...published, phase: 'Failed' } },
       'report',
     ],
-    ['words when it is lost', { nodeSnapshot: { ...told, phase: 'Lost' } }, 'report'],
+    ['words when it is lost', { nodeSnapshot: { ...published, phase: 'Lost' } }, 'report'],
     [
       'patience while an unheard-of one goes',
       { nodeSnapshot: { ...nodeSnapshot, isDeleting: true } },
@@ -86,34 +89,34 @@ describe('the next step for a VolumeSnapshotContent', () => {
       { nodeSnapshot: { ...nodeSnapshot, isDeleting: true }, hasNode: false },
       'abandon',
     ],
-    ['the state of a snapshot that exists', { content: existing, nodeSnapshot: told }, 'report'],
+    ['the state of a snapshot that exists', { content: existing, nodeSnapshot: published }, 'report'],
     ['words when no node knows the one that should exist', { content: existing }, 'report'],
     [
       'patience while its snapshot lives',
-      { content: { ...content, isDeleting: true }, nodeSnapshot: told },
+      { content: { ...content, isDeleting: true }, nodeSnapshot: published },
       'nothing',
     ],
-    ['the end of the data', { content: ending, nodeSnapshot: told }, 'delete-snapshots'],
+    ['the end of the data', { content: ending, nodeSnapshot: published }, 'delete-snapshots'],
     ['the end of a half-made one', { content: ending, nodeSnapshot }, 'delete-snapshots'],
     [
       'patience while the node cleans up',
-      { content: ending, nodeSnapshot: { ...told, isDeleting: true } },
+      { content: ending, nodeSnapshot: { ...published, isDeleting: true } },
       'nothing',
     ],
     [
       'patience for what a lost node has',
-      { content: ending, nodeSnapshot: { ...told, isDeleting: true }, hasNode: false },
+      { content: ending, nodeSnapshot: { ...published, isDeleting: true }, hasNode: false },
       'nothing',
     ],
     [
-      'none for what it never told',
+      'none for a handle that was never published',
       { content: ending, nodeSnapshot: { ...nodeSnapshot, isDeleting: true }, hasNode: false },
       'abandon',
     ],
     ['its own deletion when the data is deleted', { content: ending }, 'remove-finalizer'],
     [
       'its own end when the data is retained',
-      { content: { ...ending, deletionPolicy: 'Retain' }, nodeSnapshot: told },
+      { content: { ...ending, deletionPolicy: 'Retain' }, nodeSnapshot: published },
       'remove-finalizer',
     ],
     [
@@ -123,20 +126,20 @@ describe('the next step for a VolumeSnapshotContent', () => {
     ],
     [
       'a refusal when another content has the same',
-      { content: ending, nodeSnapshot: told, sharers: ['b'] },
+      { content: ending, nodeSnapshot: published, sharers: ['b'] },
       'refuse',
     ],
     [
       'the end of an unbound one',
       {
         content: { ...existing, isDeleting: true, snapshot: { ...content.snapshot, uid: '' } },
-        nodeSnapshot: told,
+        nodeSnapshot: published,
       },
       'delete-snapshots',
     ],
     [
       'nothing without its finalizer',
-      { content: { ...ending, hasFinalizer: false }, nodeSnapshot: told },
+      { content: { ...ending, hasFinalizer: false }, nodeSnapshot: published },
       'nothing',
     ],
   ];
@@ -146,7 +149,7 @@ describe('the next step for a VolumeSnapshotContent', () => {
   });
 
   test('tells all that the node says', () => {
-    expect(plan({ nodeSnapshot: told })).toEqual({
+    expect(plan({ nodeSnapshot: published })).toEqual({
       do: 'report',
       status: { handle: 'snap-1', isReady: true, createdMs: 7_000, sizeBytes: 5n, error: undefined },
     });
@@ -155,7 +158,7 @@ describe('the next step for a VolumeSnapshotContent', () => {
   test('keeps what is known of a snapshot that is lost', () => {
     const found = plan({
       content: { ...content, status: known },
-      nodeSnapshot: { ...told, phase: 'Lost', message: 'deleted' },
+      nodeSnapshot: { ...published, phase: 'Lost', message: 'deleted' },
     });
     const error = 'pool default on node n1 lost the snapshot: deleted';
     expect(found).toEqual({ do: 'report', status: { ...known, isReady: false, error } });

@@ -59,8 +59,8 @@ export function parseMountOptions(flags: readonly string[]): MountOptions {
 }
 
 function parseContext(text: string): string {
-  const bare = text.startsWith('"') && text.endsWith('"') ? text.slice(1, -1) : text;
-  if (CONTEXT.test(bare)) return bare;
+  const unquoted = text.startsWith('"') && text.endsWith('"') ? text.slice(1, -1) : text;
+  if (CONTEXT.test(unquoted)) return unquoted;
   throw new Fault(
     'invalid',
     `mount option context is ${JSON.stringify(text.slice(0, 256))}, which is not an SELinux context user:role:type:level; expected one like ${EXAMPLE}`,

@@ -476,7 +476,7 @@ describe('a claim without a volume', () => {
 
   test('concludes nothing from what is hidden', () => {
     const blind = new Set(['nodes', 'classes'] as const);
-    const told = {
+    const event = {
       isWarning: true,
       reason: 'ProvisioningFailed',
       note: 'no node can have it',
@@ -488,7 +488,7 @@ describe('a claim without a volume', () => {
       verdict: 'waits',
       reason: 'NotVisible',
     });
-    expect(explain({ class: undefined, nodes: [], blind, events: [told] }).summary).toBe(
+    expect(explain({ class: undefined, nodes: [], blind, events: [event] }).summary).toBe(
       'message of keelson: no node can have it',
     );
     expect(explain({ nodes: [], pods: [POD], blind: new Set(['nodes']) })).toMatchObject({

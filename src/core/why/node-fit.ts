@@ -59,9 +59,9 @@ export function lacksForVolume(node: NodeFacts, need: VolumeNeed): readonly Lack
       ),
     );
   } else if (need.waitsForConsumer && node.published !== undefined) {
-    const told = node.published.get(need.className);
-    if (told === undefined || told < need.sizeBytes) {
-      const what = told === undefined ? 'none' : formatBytes(told);
+    const publishedBytes = node.published.get(need.className);
+    if (publishedBytes === undefined || publishedBytes < need.sizeBytes) {
+      const what = publishedBytes === undefined ? 'none' : formatBytes(publishedBytes);
       lacks.push(
         lack(
           'NotPublished',
