@@ -26,7 +26,7 @@ export function pauseProcesses(pids: readonly number[]): AsyncDisposable {
     [Symbol.asyncDispose]: async () => {
       process.off('exit', goOn);
       goOn();
-      await waitFor('the others have caught up', () => isCalm(pids), { timeoutMs: CATCH_UP_MS });
+      await waitFor('the others have caught up', () => isQuiet(pids), { timeoutMs: CATCH_UP_MS });
     },
   };
 }
@@ -35,7 +35,7 @@ function parentOf(pid: number): number {
   return Number(/^PPid:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]);
 }
 
-async function isCalm(pids: readonly number[]): Promise<true> {
+async function isQuiet(pids: readonly number[]): Promise<true> {
   const before = await cpuMs(pids);
   await sleep(1_000);
   const used = (await cpuMs(pids)) - before;

@@ -43,7 +43,7 @@ export interface ClaimRow {
   readonly claims: number;
   readonly rounds: number;
   readonly boundMs: number;
-  readonly goneMs: number;
+  readonly deletedMs: number;
   /** Of everybody to the API server, for one claim. */
   readonly requests: number;
 }
@@ -127,11 +127,11 @@ export async function benchCluster({
         const asked = who === 'keelson' ? await lab.requests() : undefined;
         const run = await runLoad(lab, { namespace: place.name, className, count: claims });
         report(
-          `${claims} claims, ${who}: Bound after ${seconds(run.boundMs)} s, deleted after ${seconds(run.goneMs)} s`,
+          `${claims} claims, ${who}: Bound after ${seconds(run.boundMs)} s, deleted after ${seconds(run.deletedMs)} s`,
         );
         runs[index]?.push(run);
         if (who !== 'keelson') continue;
-        await untilNothingIsLeft(lab, volumes);
+        await waitUntilEmpty(lab, volumes);
         const since = await lab.requests();
         if (asked !== undefined && since !== undefined) own = perClaim(requestsSince(asked, since), claims);
       }
@@ -140,7 +140,7 @@ export async function benchCluster({
       const of = (field: keyof LoadRun): number => median((runs[index] ?? []).map((run) => run[field]));
       rows.push({
         ...{ who, claims, rounds },
-        ...{ boundMs: of('boundMs'), goneMs: of('goneMs'), requests: of('requests') },
+        ...{ boundMs: of('boundMs'), deletedMs: of('deletedMs'), requests: of('requests') },
       });
     }
   }
@@ -197,7 +197,7 @@ async function controllers(lab: ClusterLab): Promise<readonly number[]> {
   return [...(processes ?? [])].filter(([name]) => name.startsWith('controller')).map(([, pid]) => pid);
 }
 
-type LoadRun = Pick<ClaimRow, 'boundMs' | 'goneMs' | 'requests'>;
+type LoadRun = Pick<ClaimRow, 'boundMs' | 'deletedMs' | 'requests'>;
 
 async function runLoad(
   lab: ClusterLab,
@@ -206,9 +206,9 @@ async function runLoad(
   const served = await servedBy(lab);
   await using load = new ClaimLoad(options, lab.client);
   const boundMs = await load.bind();
-  const goneMs = await load.remove();
+  const deletedMs = await load.remove();
   const requests = sumRequests(requestsSince(served, await servedBy(lab))) / options.count;
-  return { boundMs, goneMs, requests };
+  return { boundMs, deletedMs, requests };
 }
 
 /**
@@ -244,7 +244,7 @@ export function formatClusterBench(result: ClusterBenchResult): string {
   const { description, peerClass, rows, ownRequests, podMs, podRounds } = result;
   const of = (who: string, claims: number): ClaimRow | undefined =>
     rows.find((row) => row.who === who && row.claims === claims);
-  const ratio = (row: ClaimRow, peer: ClaimRow | undefined, field: 'boundMs' | 'goneMs'): string =>
+  const ratio = (row: ClaimRow, peer: ClaimRow | undefined, field: 'boundMs' | 'deletedMs'): string =>
     peer === undefined || row.who !== 'keelson' ? '' : `${(row[field] / peer[field]).toFixed(2)}x`;
   const others = ['floor', ...(peerClass === undefined ? [] : [peerClass])];
   const table = textTable([
@@ -260,11 +260,11 @@ export function formatClusterBench(result: ClusterBenchResult): string {
       `${row.claims} ${row.who}`,
       `${row.rounds}`,
       seconds(row.boundMs),
-      seconds(row.goneMs),
+      seconds(row.deletedMs),
       row.requests.toFixed(1),
       ...others.flatMap((who) => {
         const peer = of(who, row.claims);
-        return [ratio(row, peer, 'boundMs'), ratio(row, peer, 'goneMs')];
+        return [ratio(row, peer, 'boundMs'), ratio(row, peer, 'deletedMs')];
       }),
     ]),
   ]);
@@ -359,7 +359,7 @@ async function countVolumes({ client }: ClusterLab): Promise<number> {
  * PersistentVolumes go last: with them nothing of the load may be there any more, in the API or on
  * disk.
  */
-async function untilNothingIsLeft(lab: ClusterLab, before: number): Promise<void> {
+async function waitUntilEmpty(lab: ClusterLab, before: number): Promise<void> {
   const isSettled = async (): Promise<true | undefined> => {
     const left = (await countVolumes(lab)) - before;
     if (left === 0) return true;

@@ -20,7 +20,7 @@ import {
   ensureRecord,
   type NodeRecord,
   readRecord,
-  type RecordWish,
+  type RecordRequest,
   writeRecord,
 } from './record.ts';
 import { ensureContainerdBinaries, ensureImageArchive } from './runtime.ts';
@@ -39,7 +39,7 @@ export interface ClusterDeps {
   readonly report?: (text: string) => void;
 }
 
-export interface UpOptions extends RecordWish {
+export interface UpOptions extends RecordRequest {
   readonly signal?: AbortSignal | undefined;
 }
 

@@ -45,7 +45,7 @@ export interface ClusterRecord {
   readonly nodes: readonly NodeRecord[];
 }
 
-export interface RecordWish {
+export interface RecordRequest {
   /** At least so many nodes, called node-1, node-2, ...; default: those that there are, or 2. */
   readonly nodes?: number | undefined;
   /** Only for a new cluster. */
@@ -72,7 +72,7 @@ const FILE = 'cluster.json';
  */
 export async function ensureRecord(
   directory: string,
-  { nodes, settings = {} }: RecordWish,
+  { nodes, settings = {} }: RecordRequest,
 ): Promise<ClusterRecord> {
   const found = await readRecord(directory);
   if (found !== undefined) checkSettings(directory, found.settings, settings);

@@ -81,7 +81,7 @@ describe('the agent in a cluster', { timeout: 120_000 }, () => {
     (await client.get(LOCAL_VOLUMES, { name })).status;
   const untilStatus = (name: string, status: object): Promise<void> =>
     expect.poll(() => statusOf(name), { timeout: 20_000, interval: 20 }).toMatchObject(status);
-  const untilGone = (name: string): Promise<void> =>
+  const waitUntilDeleted = (name: string): Promise<void> =>
     expect
       .poll(
         () => client.get(LOCAL_VOLUMES, { name }).catch((error: unknown) => isFault(error, 'not-found')),
@@ -120,7 +120,7 @@ describe('the agent in a cluster', { timeout: 120_000 }, () => {
     await create('pvc-b', { size: '128Mi', source: { snapshotName: 'snap-a' } });
     await untilStatus('pvc-b', { phase: 'Ready' });
     for (const name of ['pvc-a', 'snap-a', 'pvc-b']) await remove(name);
-    for (const name of ['pvc-a', 'snap-a', 'pvc-b']) await untilGone(name);
+    for (const name of ['pvc-a', 'snap-a', 'pvc-b']) await waitUntilDeleted(name);
     expect(lab.storage.volumes.list()).toEqual([]);
     expect(lab.storage.snapshots.list()).toEqual([]);
   });
@@ -129,7 +129,7 @@ describe('the agent in a cluster', { timeout: 120_000 }, () => {
     await create('pvc-large', { size: '2Gi' });
     await untilStatus('pvc-large', { phase: 'Exhausted' });
     await remove('pvc-large');
-    await untilGone('pvc-large');
+    await waitUntilDeleted('pvc-large');
     expect(await lab.storage.health.report()).toMatchObject({ volumes: [], orphans: [] });
   });
 
@@ -159,7 +159,7 @@ describe('the agent in a cluster', { timeout: 120_000 }, () => {
     await create('pvc-after');
     await untilStatus('pvc-after', { phase: 'Ready' });
     for (const name of ['pvc-idle', 'pvc-kept', 'pvc-after']) await remove(name);
-    for (const name of ['pvc-idle', 'pvc-kept', 'pvc-after']) await untilGone(name);
+    for (const name of ['pvc-idle', 'pvc-kept', 'pvc-after']) await waitUntilDeleted(name);
   });
 
   test('an agent that is killed repeatedly ends with one volume on disk for each object', async () => {
@@ -261,7 +261,7 @@ describe('the agent in a cluster', { timeout: 120_000 }, () => {
       await collecting;
     }
     await remove('pvc-kept');
-    await untilGone('pvc-kept');
+    await waitUntilDeleted('pvc-kept');
   });
 });
 

@@ -25,7 +25,7 @@ describe('kills while claims are created and deleted', { timeout: 1_800_000 }, (
   }, 120_000);
 
   test(`the controller, ${KILLS} times: exactly one volume for each claim`, async () => {
-    const kept = await comeAndGo(KILLS, async () => {
+    const kept = await churnClaims(KILLS, async () => {
       await (await lab.cluster.keelson()).killController();
     });
     await lab.expectOneEach(kept);
@@ -35,7 +35,7 @@ describe('kills while claims are created and deleted', { timeout: 1_800_000 }, (
   test(`the agents, ${KILLS} times: exactly one volume for each claim`, async () => {
     const nodes = [await lab.cluster.node('node-1'), await lab.cluster.node('node-2')];
     let turn = 0;
-    const kept = await comeAndGo(KILLS, async () => {
+    const kept = await churnClaims(KILLS, async () => {
       const node = nodes[turn % nodes.length];
       turn += 1;
       await node?.killAgent();
@@ -77,7 +77,7 @@ describe('kills while claims are created and deleted', { timeout: 1_800_000 }, (
    * In each round three claims come, one of them goes at once, and `kill` strikes at another moment
    * of their making.
    */
-  const comeAndGo = async (rounds: number, kill: () => Promise<void>): Promise<readonly string[]> => {
+  const churnClaims = async (rounds: number, kill: () => Promise<void>): Promise<readonly string[]> => {
     const kept: string[] = [];
     for (let round = 0; round < rounds; round += 1) {
       const [hasty = '', ...others] = await addClaims(3);

@@ -203,8 +203,8 @@ describe(`${OUTAGE_MS / 1_000} s without an API server`, { timeout: OUTAGE_MS + 
 
     const volumes = await list('localvolumes');
     expect(volumes.filter(({ metadata }) => metadata.annotations?.[RELEASE] !== undefined)).toEqual([]);
-    const told = await lab.kubectl.run(['get', 'events', '--output=jsonpath={.items[*].reason}']);
-    expect(told).not.toMatch(/NodeLost|VolumeLost|Released/);
+    const reasons = await lab.kubectl.run(['get', 'events', '--output=jsonpath={.items[*].reason}']);
+    expect(reasons).not.toMatch(/NodeLost|VolumeLost|Released/);
     for (const { metadata, status } of await list('pods')) {
       expect(status?.containerStatuses, metadata.name).toMatchObject([{ restartCount: 0 }]);
     }

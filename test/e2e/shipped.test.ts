@@ -130,7 +130,7 @@ describe('the shipped manifests', { timeout: 10 * MINUTES }, () => {
     ).join('');
   const written = async (pod: string): Promise<number> => Number(await exec(pod, 'tail -n 1 /data/log'));
   /** Resolves when each writer has written on, since the call. */
-  const untilWrittenOn = async (): Promise<void> => {
+  const waitForWrites = async (): Promise<void> => {
     for (const pod of WRITERS) {
       const from = await written(pod);
       const hasWritten = async (): Promise<true | undefined> =>
@@ -187,7 +187,7 @@ describe('the shipped manifests', { timeout: 10 * MINUTES }, () => {
       const peer = all.find((other) => other.spec.nodeName !== spec.nodeName);
       await exec(metadata.name, `echo ${peer?.status.podIP ?? ''} >/tmp/peer`);
     }
-    await untilWrittenOn();
+    await waitForWrites();
     for (const name of ['node-1', 'node-2']) {
       const { stdout } = await cluster
         .machine(name)
@@ -203,7 +203,7 @@ describe('the shipped manifests', { timeout: 10 * MINUTES }, () => {
     await kubectl.run(['rollout', 'restart', '--namespace', NAMESPACE, 'deployment/keelson-controller']);
     await rollout('daemonset/keelson-agent', NAMESPACE);
     await rollout('deployment/keelson-controller', NAMESPACE);
-    await untilWrittenOn();
+    await waitForWrites();
     expect(await failures()).toBe('');
     const after = await pods('app=writer');
     expect(after.map(({ metadata, status }) => [metadata.uid, status.podIP])).toEqual(
@@ -235,11 +235,11 @@ describe('the shipped manifests', { timeout: 10 * MINUTES }, () => {
     for (const name of ['node-1', 'node-2']) {
       await cluster.machine(name).run('findmnt', ['--noheadings', POOL]);
     }
-    await untilWrittenOn();
+    await waitForWrites();
     expect(await failures()).toBe('');
     await agents({ 'example.com/nowhere': null });
     await rollout('daemonset/keelson-agent', NAMESPACE);
-    await untilWrittenOn();
+    await waitForWrites();
     expect(await failures()).toBe('');
   });
 

@@ -44,7 +44,7 @@ function caseOf(backend: string, node: string, which: string) {
   } as const;
 }
 
-interface Told {
+interface BlockCounts {
   readonly answers: number;
   readonly blocks: number;
   readonly bytes: number;
@@ -127,8 +127,8 @@ describe('changed blocks in a cluster', { timeout: 5 * MINUTES }, () => {
   const expectEqual = async (pod: string, one: string, other: string): Promise<void> => {
     await lab.inPod(pod, `cmp /dev/${one} /dev/${other}`);
   };
-  const ask = async (pod: string, options: string): Promise<Told> =>
-    JSON.parse(await lab.inPod(pod, `${TOOLS}/changed-blocks ${options}`)) as Told;
+  const ask = async (pod: string, options: string): Promise<BlockCounts> =>
+    JSON.parse(await lab.inPod(pod, `${TOOLS}/changed-blocks ${options}`)) as BlockCounts;
 
   test('snapshots of volumes are taken and restored', async () => {
     await Promise.all(CASES.map(prepare));
@@ -169,23 +169,23 @@ describe('changed blocks in a cluster', { timeout: 5 * MINUTES }, () => {
     const { older, newer, reader, from, to, fresh, which } = one;
 
     test('the changed blocks alone make the older volume equal to the newer', async () => {
-      const told = await ask(
+      const counts = await ask(
         reader,
         `${which} -snapshot=${newer} -previous=${older} -from=/dev/${from} -to=/dev/${to} -max-results=2`,
       );
-      expect(told.capacity).toBe(VOLUME_BYTES);
-      expect(told.bytes).toBeGreaterThanOrEqual(37 * BLOCK);
-      expect(told.bytes).toBeLessThan(160 * BLOCK);
-      expect(told.answers).toBe(Math.ceil(told.blocks / 2));
-      expect(told.answers).toBeGreaterThan(1);
+      expect(counts.capacity).toBe(VOLUME_BYTES);
+      expect(counts.bytes).toBeGreaterThanOrEqual(37 * BLOCK);
+      expect(counts.bytes).toBeLessThan(160 * BLOCK);
+      expect(counts.answers).toBe(Math.ceil(counts.blocks / 2));
+      expect(counts.answers).toBeGreaterThan(1);
       await expectEqual(reader, to, from);
     });
 
     test('the allocated blocks alone make a new volume equal to it', async () => {
-      const told = await ask(reader, `${which} -snapshot=${newer} -from=/dev/${from} -to=/dev/${fresh}`);
-      expect(told.capacity).toBe(VOLUME_BYTES);
-      expect(told.bytes).toBeGreaterThanOrEqual(163 * BLOCK);
-      expect(told.bytes).toBeLessThan(320 * BLOCK);
+      const counts = await ask(reader, `${which} -snapshot=${newer} -from=/dev/${from} -to=/dev/${fresh}`);
+      expect(counts.capacity).toBe(VOLUME_BYTES);
+      expect(counts.bytes).toBeGreaterThanOrEqual(163 * BLOCK);
+      expect(counts.bytes).toBeLessThan(320 * BLOCK);
       await expectEqual(reader, fresh, from);
     });
   });

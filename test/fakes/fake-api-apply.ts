@@ -24,8 +24,8 @@ export function applyFields(
   if (conflicts.length > 0 && !force) return { result: {}, conflicts };
   for (const [name, paths] of owners) if (name !== manager) for (const path of conflicts) paths.delete(path);
   const result = structuredClone(stored) as unknown as Json;
-  const mine = owners.get(manager) ?? new Set<string>();
-  for (const path of mine) {
+  const owned = owners.get(manager) ?? new Set<string>();
+  for (const path of owned) {
     const shared = [...owners].some(([name, paths]) => name !== manager && paths.has(path));
     if (!wanted.has(path) && !shared) write(result, path, undefined);
   }
@@ -49,12 +49,12 @@ export function recordWrite(
   for (const [path, value] of now) {
     if (old.get(path) === value) continue;
     for (const paths of owners.values()) paths.delete(path);
-    const mine = owners.get(manager) ?? new Set<string>();
-    owners.set(manager, mine.add(path));
+    const owned = owners.get(manager) ?? new Set<string>();
+    owners.set(manager, owned.add(path));
   }
 }
 
-const NOBODYS = new Set(['/apiVersion', '/kind', '/metadata/name', '/metadata/namespace', '/metadata/uid']);
+const UNOWNED = new Set(['/apiVersion', '/kind', '/metadata/name', '/metadata/namespace', '/metadata/uid']);
 const SERVERS = [
   '/metadata/resourceVersion',
   '/metadata/generation',
@@ -90,7 +90,7 @@ function leavesOf(object: unknown): Map<string, string> {
       for (const [key, inner] of Object.entries(value)) {
         visit(inner, `${path}/${key.replaceAll('~', '~0').replaceAll('/', '~1')}`);
       }
-    } else if (value !== undefined && !NOBODYS.has(path) && !SERVERS.includes(path)) {
+    } else if (value !== undefined && !UNOWNED.has(path) && !SERVERS.includes(path)) {
       leaves.set(path, JSON.stringify(value));
     }
   };

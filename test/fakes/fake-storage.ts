@@ -67,10 +67,10 @@ export class FakePool implements Pool {
   }
 
   #createBackend(enforcement: Enforcement): VolumeBackend {
-    const shelf = (kind: ContentSource['kind']): Map<string, Copy> =>
+    const copiesOf = (kind: ContentSource['kind']): Map<string, Copy> =>
       kind === 'volume' ? this.volumes : this.snapshots;
     const contentOf = ({ kind, id }: ContentSource): readonly string[] => {
-      const found = shelf(kind).get(id);
+      const found = copiesOf(kind).get(id);
       if (found === undefined) throw new Fault('not-found', `${kind} ${id} is not there`);
       return found.content;
     };
@@ -119,7 +119,7 @@ export class FakePool implements Pool {
         volume.limitBytes = limitBytes;
       },
       discard: async (kind, id) => {
-        if (shelf(kind).delete(id)) this.trash.push(id);
+        if (copiesOf(kind).delete(id)) this.trash.push(id);
       },
       collect: async (budget) => {
         const removed = this.trash.splice(0, budget === undefined ? this.trash.length : this.removedPerRun);

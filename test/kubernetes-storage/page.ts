@@ -1,5 +1,5 @@
 import { countResults, type TestResult } from './results.ts';
-import { whyNotAsked, whySkipped } from './selection.ts';
+import { whyNotSelected, whySkipped } from './selection.ts';
 
 /** The results of one profile. */
 export interface ProfileResults {
@@ -79,7 +79,7 @@ function skips(profiles: readonly ProfileResults[]): string {
     for (const { state, message, pattern, suite, name } of results) {
       if (state !== 'skipped') continue;
       const text = message === '' ? 'not asked' : firstLine(message);
-      const why = message === '' ? whyNotAsked(`${pattern} ${suite} ${name}`) : whySkipped(text);
+      const why = message === '' ? whyNotSelected(`${pattern} ${suite} ${name}`) : whySkipped(text);
       const key = `${text} | ${why ?? ''}`;
       const entry = says.get(key) ?? { why: why ?? '', counts: profiles.map(() => 0) };
       entry.counts[index] = (entry.counts[index] ?? 0) + 1;

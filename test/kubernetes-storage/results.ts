@@ -72,18 +72,18 @@ export function uniteResults(runs: readonly (readonly TestResult[])[]): TestResu
   const all = new Map<string, TestResult>();
   for (const result of runs.flat()) {
     const known = all.get(keyOf(result));
-    if (known === undefined || isNotAsked(known)) all.set(keyOf(result), result);
+    if (known === undefined || isNotSelected(known)) all.set(keyOf(result), result);
   }
   return [...all.values()];
 }
 
 /** Those of tests that the command line asked for. */
 export function askedResults(results: readonly TestResult[]): TestResult[] {
-  return results.filter((result) => !isNotAsked(result));
+  return results.filter((result) => !isNotSelected(result));
 }
 
 /** Skipped by the command line: a test that skips itself says why. */
-function isNotAsked({ state, message }: TestResult): boolean {
+function isNotSelected({ state, message }: TestResult): boolean {
   return state === 'skipped' && message === '';
 }
 

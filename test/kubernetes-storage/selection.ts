@@ -20,7 +20,7 @@ export const NOT_ASKED: readonly { readonly name: string; readonly why: string }
 ];
 
 /** Why a test was not asked, for its whole name. */
-export function whyNotAsked(name: string): string | undefined {
+export function whyNotSelected(name: string): string | undefined {
   return NOT_ASKED.find((entry) => new RegExp(entry.name).test(name))?.why;
 }
 

@@ -336,8 +336,8 @@ describe('the kinds of keelson.dev on a real kube-apiserver', () => {
 
   it('list the volumes of one node by a field selector', async () => {
     await admin.create(LOCAL_VOLUMES, volume('on-c', { nodeName: 'node-c' }));
-    const mine = await listAll(admin, LOCAL_VOLUMES, { fieldSelector: 'spec.nodeName=node-c' });
-    expect(mine.map(({ metadata }) => metadata?.name)).toEqual(['on-c']);
+    const found = await listAll(admin, LOCAL_VOLUMES, { fieldSelector: 'spec.nodeName=node-c' });
+    expect(found.map(({ metadata }) => metadata?.name)).toEqual(['on-c']);
   });
 
   it('accept an inventory by server-side apply of its status, without a new version if it is equal', async () => {

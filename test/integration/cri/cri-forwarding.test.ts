@@ -44,7 +44,7 @@ async function connect(path = listen): ReturnType<typeof openSession> {
 }
 
 /** Says that the session takes no more calls; resolves when its peer has read that. */
-async function goAway(session: ServerHttp2Session): Promise<void> {
+async function sendGoAway(session: ServerHttp2Session): Promise<void> {
   session.close();
   // What answers a ping has read all that was sent before, and a ping overtakes what is not sent
   // yet.
@@ -231,7 +231,7 @@ test('after a GOAWAY calls in flight end as usual and new ones take a new connec
   const slow = send(session, CREATE, hello);
   const call = await held.promise;
   runtime.answer(echo);
-  for (const old of runtime.sessions) await goAway(old);
+  for (const old of runtime.sessions) await sendGoAway(old);
   expect(await send(session, VERSION, hello)).toMatchObject({ status: '0' });
   echo(call);
   expect(await slow).toMatchObject({ status: '0', body: hello });

@@ -116,7 +116,7 @@ export async function startAgent({ name, config = {}, pools }: AgentProcessOptio
   let running = await launch();
   undo.defer(async () => {
     await running.stop();
-    await checkGone(running);
+    await checkExited(running);
   });
   const owned = undo.move();
   return {
@@ -131,7 +131,7 @@ export async function startAgent({ name, config = {}, pools }: AgentProcessOptio
     readLog: () => readFile(paths.logFile, 'utf8'),
     async stop() {
       await running.stop();
-      await checkGone(running);
+      await checkExited(running);
     },
     async start() {
       running = await launch();
@@ -163,7 +163,7 @@ async function untilReady(agent: ManagedProcess, sockets: readonly string[]): Pr
 }
 
 /** The process and all of its group: a worker or a tool that outlives its agent is a leak. */
-async function checkGone(agent: ManagedProcess): Promise<void> {
+async function checkExited(agent: ManagedProcess): Promise<void> {
   const deadlineMs = performance.now() + GONE_WITHIN_MS;
   while (sendSignal(-agent.pid, 0)) {
     if (performance.now() > deadlineMs) {

@@ -14,7 +14,7 @@ beforeEach(async () => {
 });
 afterEach(() => rm(directory, { recursive: true }));
 
-const examine = async (): Promise<Map<string, Finding>> => {
+const diagnose = async (): Promise<Map<string, Finding>> => {
   const findings = await runDoctor({
     stateDir: join(directory, 'state'),
     runDir: join(directory, 'run'),
@@ -26,7 +26,7 @@ const examine = async (): Promise<Map<string, Finding>> => {
 };
 
 test('a machine that never had an agent is asked for what one needs, and no more', async () => {
-  const findings = await examine();
+  const findings = await diagnose();
   expect(findings.get('btrfs in the kernel')).toMatchObject({ ok: true });
   expect(findings.get('program mkfs.btrfs')?.found).toMatch(/^\//);
   expect(findings.get('killed demos')).toMatchObject({ ok: true, found: 'none' });
@@ -35,7 +35,7 @@ test('a machine that never had an agent is asked for what one needs, and no more
 
 test('an agent that was started once and does not serve now is reported', async () => {
   await mkdir(join(directory, 'state'));
-  expect((await examine()).get('agent')).toMatchObject({
+  expect((await diagnose()).get('agent')).toMatchObject({
     ok: false,
     found: expect.stringContaining('csi.sock, cni.sock, admin.sock not serving') as string,
   });
@@ -45,7 +45,7 @@ test('a killed demo is reported with how to remove it', async () => {
   const demo = await createDemoDirectory(directory);
   const record = { owner: { pid: process.pid, startTicks: '1' }, kept: false, podRange: '10.88.0.0/24' };
   await writeFile(join(demo, 'demo.json'), JSON.stringify(record));
-  expect((await examine()).get('killed demos')).toMatchObject({
+  expect((await diagnose()).get('killed demos')).toMatchObject({
     ok: false,
     found: demo,
     remedy: 'keelson demo --clean',

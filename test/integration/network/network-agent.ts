@@ -17,7 +17,7 @@ export type AgentCommand =
   | 'maintain'
   | 'list'
   | 'status'
-  | 'told'
+  | 'reports'
   | 'uninstall'
   | 'stop'
   | { readonly configure: NetworkSettings };
@@ -25,12 +25,12 @@ export type AgentCommand =
 const settings = JSON.parse(process.argv[2] ?? '{}') as AgentSettings;
 const logger = createLogger({ level: settings.logLevel, name: 'network-agent' });
 /** The network's status at each of its notifications. */
-const told: Pick<NetworkStatus, 'strays' | 'unreachable'>[] = [];
+const reports: Pick<NetworkStatus, 'strays' | 'unreachable'>[] = [];
 const network = await openNetwork(settings, {
   logger,
   onStatus() {
     const { strays, unreachable } = network.measure();
-    told.push({ strays, unreachable });
+    reports.push({ strays, unreachable });
   },
 });
 const server = await serveCni({ socketPath: settings.socketPath, aliveEveryMs: 500 }, { network, logger });
@@ -59,8 +59,8 @@ async function obey(command: AgentCommand): Promise<unknown> {
       result = { attachments, mtu, inUse: addresses.map(({ inUse }) => inUse) };
       break;
     }
-    case 'told':
-      result = told;
+    case 'reports':
+      result = reports;
       break;
     case 'uninstall':
       await stop();

@@ -47,7 +47,7 @@ const WAYS = [
 ];
 const configure = (rest: Partial<NetworkSettings> = {}): Promise<NetworkStatus> =>
   lab.ask<NetworkStatus>({ configure: settings(rest) });
-const told = (): Promise<Pick<NetworkStatus, 'strays' | 'unreachable'>[]> => lab.ask('told');
+const reports = (): Promise<Pick<NetworkStatus, 'strays' | 'unreachable'>[]> => lab.ask('reports');
 const add = (name: string) =>
   lab.cni({ command: 'ADD', containerId: name, netns: lab.addPod(name), version: '1.1.0' });
 const addressOf = ({ json }: { readonly json: Record<string, unknown> }): string =>
@@ -127,7 +127,7 @@ describe('a node that gets its ranges and its peers', () => {
     ]);
     expect(routes()).toEqual(WAYS);
     await configure();
-    expect((await told()).map((status) => status.unreachable)).toEqual([[], unreachable, []]);
+    expect((await reports()).map((status) => status.unreachable)).toEqual([[], unreachable, []]);
   });
 
   it('gives new pods addresses of new ranges, while old pods keep theirs and their network', async () => {
@@ -147,6 +147,6 @@ describe('a node that gets its ranges and its peers', () => {
     expect((await configure({ ranges: ['10.88.5.0/24'] })).strays).toEqual([]);
     // The publisher was notified at once, and once: the pods of the new range are not strays.
     await lab.cni({ command: 'DEL', containerId: 'c2', netns: `${lab.directory}/pod-c2` });
-    expect((await told()).map(({ strays }) => strays)).toEqual([[], ['container c1'], []]);
+    expect((await reports()).map(({ strays }) => strays)).toEqual([[], ['container c1'], []]);
   });
 });

@@ -53,7 +53,7 @@ export function readPromised(log: string): Promised {
 /**
  * Returns what both acknowledge: what was being deleted later may be absent at the earlier moment.
  */
-export function promisedStill(earlier: Promised, later: Promised): Promised {
+export function stillPromised(earlier: Promised, later: Promised): Promised {
   const kept = <T>(before: ReadonlyMap<string, T>, after: ReadonlyMap<string, T>): ReadonlyMap<string, T> =>
     new Map([...before].filter(([id]) => after.has(id)));
   return {

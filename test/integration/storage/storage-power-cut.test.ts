@@ -6,7 +6,7 @@ import { startKernel } from '../../../node-agent/linux/kernel/kernel.ts';
 import { readMountTable } from '../../../node-agent/linux/files/mount-table.ts';
 import { runCommand, startProcess } from '../../../src/runtime/child-process.ts';
 import { waitFor } from '../../cluster/wait.ts';
-import { type Promised, promisedStill, readPromised } from './power-cut-acks.ts';
+import { type Promised, stillPromised, readPromised } from './power-cut-acks.ts';
 import { checkPromised } from './power-cut-check.ts';
 import { CUT_POOLS } from './power-cut-pools.ts';
 import { requireRoot } from './storage-lab.ts';
@@ -86,7 +86,7 @@ it.for(CUT_POOLS)(
         const file = join(host, `cut-${number}.img`);
         await runCommand('cp', ['--reflink=always', diskFile, file]);
         const later = readPromised(await readFile(logFile, 'utf8'));
-        cuts.push({ file, promised: promisedStill(readPromised(log), later) });
+        cuts.push({ file, promised: stillPromised(readPromised(log), later) });
       }
       // A file system that ends frozen keeps its devices; the cuts are taken, so thawing does not
       // change them.
