@@ -84,7 +84,7 @@ export default defineConfig({
           expect: patient,
           testTimeout: 300_000,
           hookTimeout: 900_000,
-          // Each file has a cluster of its own, which mostly waits.
+          // A file has a cluster, which mostly waits; suites of one kind share a file.
           maxWorkers: 2,
         },
       },

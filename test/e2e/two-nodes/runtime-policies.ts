@@ -1,8 +1,9 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { BUSYBOX_IMAGE } from '../../src/demo/busybox-image.ts';
-import { Cluster } from '../cluster/cluster.ts';
-import type { Kubectl } from '../cluster/kubectl.ts';
-import { waitFor } from '../cluster/wait.ts';
+import { BUSYBOX_IMAGE } from '../../../src/demo/busybox-image.ts';
+import type { Cluster } from '../../cluster/cluster.ts';
+import type { Kubectl } from '../../cluster/kubectl.ts';
+import { waitFor } from '../../cluster/wait.ts';
+import { sharedCluster } from './cluster.ts';
 
 interface PolicyStatus {
   readonly metadata: { readonly generation: number };
@@ -21,13 +22,13 @@ describe('a RuntimePolicy', { timeout: 300_000 }, () => {
   let kubectl: Kubectl;
 
   beforeAll(async () => {
-    cluster = new Cluster({ name: `policies-${process.pid}` });
-    await cluster.up({ nodes: 2, settings: { keelson: 'shipped', poolSize: '1Gi' } });
+    cluster = await sharedCluster();
     kubectl = await cluster.kubectl();
   }, 900_000);
 
   afterAll(async () => {
-    await cluster.down();
+    await kubectl.run(['delete', 'runtimepolicies', '--all']);
+    await kubectl.run(['delete', 'pods', '--all', '--grace-period=0', '--force']);
   }, 60_000);
 
   const readPolicy = async (name: string): Promise<PolicyStatus> =>

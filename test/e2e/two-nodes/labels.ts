@@ -1,14 +1,12 @@
-import { mkdtemp, rm } from 'node:fs/promises';
-import { homedir } from 'node:os';
-import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { STARTUP_TAINT } from '../../node-agent/kube/startup-taint.ts';
-import { sleep } from '../../src/runtime/clock.ts';
-import { BUSYBOX_IMAGE } from '../../src/demo/busybox-image.ts';
-import { Cluster } from '../cluster/cluster.ts';
-import { deleteNode } from '../cluster/faults.ts';
-import type { Kubectl } from '../cluster/kubectl.ts';
-import { waitFor } from '../cluster/wait.ts';
+import { STARTUP_TAINT } from '../../../node-agent/kube/startup-taint.ts';
+import { sleep } from '../../../src/runtime/clock.ts';
+import { BUSYBOX_IMAGE } from '../../../src/demo/busybox-image.ts';
+import type { Cluster } from '../../cluster/cluster.ts';
+import { deleteNode } from '../../cluster/faults.ts';
+import type { Kubectl } from '../../cluster/kubectl.ts';
+import { waitFor } from '../../cluster/wait.ts';
+import { sharedCluster } from './cluster.ts';
 
 interface NodeObject {
   readonly metadata: {
@@ -30,21 +28,18 @@ const GPU = 'example.com/gpu';
  * goes on from the one before.
  */
 describe('nodes that say what they are', { timeout: 240_000 }, () => {
-  let base: string;
   let cluster: Cluster;
   let kubectl: Kubectl;
 
   beforeAll(async () => {
-    base = await mkdtemp(join(homedir(), '.cache/keelson-labels-test-'));
-    cluster = new Cluster({ name: `labels-${process.pid}`, baseDirectory: base });
-    await cluster.up({ nodes: 2, settings: { keelson: 'shipped', poolSize: '1Gi' } });
+    cluster = await sharedCluster();
     kubectl = await cluster.kubectl();
   }, 900_000);
 
   afterAll(async () => {
-    await cluster.down();
-    await rm(base, { recursive: true, force: true });
-  }, 60_000);
+    await kubectl.run(['delete', 'nodelabelrules', '--all']);
+    await kubectl.run(['delete', 'pods', '--all', '--grace-period=0', '--force']);
+  }, 120_000);
 
   const node = async (name: string): Promise<NodeObject> =>
     await kubectl.get<NodeObject>(['node', name, '--show-managed-fields']);

@@ -1,9 +1,10 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { BUSYBOX_IMAGE } from '../../src/demo/busybox-image.ts';
-import { Cluster } from '../cluster/cluster.ts';
-import { cutLink, deleteNode, restartKubelet, restoreLink } from '../cluster/faults.ts';
-import type { Kubectl } from '../cluster/kubectl.ts';
-import { waitFor } from '../cluster/wait.ts';
+import { BUSYBOX_IMAGE } from '../../../src/demo/busybox-image.ts';
+import type { Cluster } from '../../cluster/cluster.ts';
+import { cutLink, deleteNode, restartKubelet, restoreLink } from '../../cluster/faults.ts';
+import type { Kubectl } from '../../cluster/kubectl.ts';
+import { waitFor } from '../../cluster/wait.ts';
+import { sharedCluster } from './cluster.ts';
 
 interface Pod {
   readonly metadata: { readonly name: string };
@@ -31,15 +32,14 @@ describe('pods on two nodes', { timeout: 300_000 }, () => {
   let kubectl: Kubectl;
 
   beforeAll(async () => {
-    cluster = new Cluster({ name: `flow-${process.pid}` });
-    await cluster.up({ nodes: 2, settings: { keelson: 'shipped', poolSize: '1Gi' } });
+    cluster = await sharedCluster();
     kubectl = await cluster.kubectl();
     await kubectl.apply([statefulSet()]);
     await kubectl.run(['rollout', 'status', 'statefulset/talk', '--timeout=120s'], { timeoutMs: 130_000 });
   }, 900_000);
 
   afterAll(async () => {
-    await cluster.down();
+    await kubectl.run(['delete', 'statefulset', 'talk', '--cascade=foreground']);
   }, 60_000);
 
   const pods = async (): Promise<readonly Pod[]> =>

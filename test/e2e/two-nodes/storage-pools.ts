@@ -1,8 +1,9 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { BUSYBOX_IMAGE } from '../../src/demo/busybox-image.ts';
-import { parseQuantity } from '../../src/core/kube-text/quantity.ts';
-import { Cluster } from '../cluster/cluster.ts';
-import type { Kubectl } from '../cluster/kubectl.ts';
+import { BUSYBOX_IMAGE } from '../../../src/demo/busybox-image.ts';
+import { parseQuantity } from '../../../src/core/kube-text/quantity.ts';
+import type { Cluster } from '../../cluster/cluster.ts';
+import type { Kubectl } from '../../cluster/kubectl.ts';
+import { sharedCluster } from './cluster.ts';
 
 interface PoolObject {
   readonly metadata: { readonly deletionTimestamp?: string; readonly finalizers?: readonly string[] };
@@ -35,11 +36,11 @@ const WITHIN = { timeout: 120_000, interval: 300 };
  * they ship. Each test goes on from the one before.
  */
 describe('StoragePools', { timeout: 300_000 }, () => {
-  const cluster = new Cluster({ name: `pools-${process.pid}` });
+  let cluster: Cluster;
   let kubectl: Kubectl;
 
   beforeAll(async () => {
-    await cluster.up({ nodes: 2, settings: { keelson: 'shipped', poolSize: '1Gi' } });
+    cluster = await sharedCluster();
     kubectl = await cluster.kubectl();
     await kubectl.apply([
       storageClass('images', { pool: 'images' }),
@@ -50,7 +51,7 @@ describe('StoragePools', { timeout: 300_000 }, () => {
   }, 900_000);
 
   afterAll(async () => {
-    await cluster.down();
+    await kubectl.run(['delete', 'storageclasses', 'images', 'any-image', 'default-pool', 'by-labels']);
   }, 120_000);
 
   const pool = (name: string): Promise<PoolObject> => kubectl.get<PoolObject>(['storagepool', name]);
