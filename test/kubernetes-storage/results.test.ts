@@ -16,7 +16,7 @@ const spec = (over: object): object => ({
 const parse = (...specs: readonly object[]): ReturnType<typeof parseResults> =>
   parseResults(JSON.stringify([{ SpecReports: specs }]));
 
-test('a report gives the suite, the kind of volume and what came of each storage test', () => {
+test('a report has the suite, the kind of volume and the result of each storage test', () => {
   expect(
     parse(spec({}), spec({ ContainerHierarchyTexts: ['[sig-network] Services'], State: 'skipped' })),
   ).toEqual([
@@ -99,7 +99,7 @@ test.each(PROFILES)('profile $name names file systems that it really has, and th
   });
 });
 
-test.each(PLACEMENTS)('the classes that profiles name for %s are made', (placement) => {
+test.each(PLACEMENTS)('the classes that profiles name for %s are created', (placement) => {
   const made = profileObjects(PROFILES);
   for (const profile of PROFILES) {
     const { StorageClass, VolumeAttributesClass } = driverDefinition(profile, placement) as Record<
@@ -117,7 +117,7 @@ test.each(PLACEMENTS)('the classes that profiles name for %s are made', (placeme
   }
 });
 
-test('runs that asked different tests are one result for each', () => {
+test('runs of different tests are merged into one result per test', () => {
   const group = spec({ LeafNodeText: 'should take groups' });
   const skips = { State: 'skipped', Failure: { Message: 'Driver has no X' } };
   const one = parse(spec({}), { ...group, State: 'skipped' }, spec({ ...skips, LeafNodeText: 'other' }));
@@ -133,7 +133,7 @@ test('runs that asked different tests are one result for each', () => {
   ]);
 });
 
-test('a profile of which only some tests were run is called so, and lists those', () => {
+test('a profile of which only some tests were run is marked as partial, and lists those', () => {
   const some = askedResults(parse(spec({}), spec({ State: 'skipped', LeafNodeText: 'not asked' })));
   const all = parse(spec({ ContainerHierarchyTexts: [EXTERNAL, '[Testpattern: Dynamic PV (xfs)] volumes'] }));
   const page = resultsPage(

@@ -56,21 +56,21 @@ async function runTests(file: string, name?: string): Promise<void> {
 }
 
 describe('quotas of this kernel', () => {
-  it('hold directories to their size and their inodes, on xfs and on ext4', async () => {
+  it('limit directories to their size and inodes, on xfs and on ext4', async () => {
     expect(await inside('node test/machine/inside/directory-quota.ts')).toMatch(/pass 5\b/);
   });
 
-  it('let the backends keep their contract', async () => {
+  it('satisfy the contract of backends', async () => {
     await runTests('contracts.test.ts');
   });
 
-  it('leave csi-sanity nothing to find on directories', async () => {
+  it('pass csi-sanity on directories', async () => {
     await runTests('csi-sanity.test.ts', 'directory');
   });
 });
 
-describe('a power cut in the middle of everything', () => {
-  it('leaves all that was promised, held to its size, and nothing half-made', async () => {
+describe('a power cut under load', () => {
+  it('leaves every acknowledged volume with its size, and no incomplete one', async () => {
     const promises = await Promise.all(CUT_POOLS.map((pool) => promise(pool)));
     await machine.cutPower();
     for (const { ended } of promises) await expect(ended).rejects.toMatchObject({ kind: 'unavailable' });
@@ -145,7 +145,7 @@ pools:
     expect(await inside('node test/machine/inside/node-volumes.ts check')).toContain('check: well, 4 pools');
   });
 
-  it('says which pools lack their disks, writes nothing in their place, and has them when the disks are back', async () => {
+  it('reports pools without their disks, writes nothing in their place, and opens them when the disks return', async () => {
     await machine.shutDown();
     await machine.powerOn({ without: ['data', 'spare'] });
     const missing = 'node test/machine/inside/node-volumes.ts missing directories devices';
@@ -158,7 +158,7 @@ pools:
     expect(await inside('node test/machine/inside/node-volumes.ts back')).toContain('back: well, 4 pools');
   });
 
-  it('keeps its volumes where it is killed and started again', async () => {
+  it('keeps its volumes when it is killed and restarted', async () => {
     await machine.must('systemctl kill --signal=KILL keelson-agent');
     expect(await inside('node test/machine/inside/node-volumes.ts again')).toContain('again: well, 4 pools');
   });
@@ -180,21 +180,21 @@ pools:
       );
     });
 
-    it('has volumes with a context of their own, and refuses another one and those that cannot have one', async () => {
+    it('mounts volumes with their context, and refuses a different one and volumes that cannot have one', async () => {
       await contexts('make');
     });
 
-    it('has them again where the agent is killed and started', async () => {
+    it('keeps the contexts when the agent is killed and restarted', async () => {
       await machine.must('systemctl kill --signal=KILL keelson-agent');
       await contexts('check');
     });
 
-    it('has them again after a reboot, before anybody asks', async () => {
+    it('restores the contexts after a reboot, before kubelet requests it', async () => {
       await machine.reboot();
       await contexts('check');
     });
 
-    it('forgets them when they are unstaged, and says so where the kernel keeps one', async () => {
+    it('drops the contexts at unstaging, and reports one that the kernel keeps', async () => {
       await contexts('end');
     });
   });

@@ -19,7 +19,7 @@ function deps() {
   };
 }
 
-test('readyz tells which check fails and why, and one that hangs does not hide the others', async () => {
+test('readyz reports which check fails and why, and a hanging check does not hide the others', async () => {
   const parts = deps();
   await using server = await startAdminServer({ address: '127.0.0.1:0' }, parts);
   const url = `http://${server.address ?? ''}`;

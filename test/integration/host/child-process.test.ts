@@ -26,11 +26,11 @@ describe('runCommand', () => {
     );
   });
 
-  test('an accepted exit code is an answer', async () => {
+  test('an accepted exit code does not reject', async () => {
     expect((await runCommand('sh', ['-c', 'exit 3'], { accept: [3] })).code).toBe(3);
   });
 
-  test('says so when the program does not exist', async () => {
+  test('rejects when the program does not exist, with its name', async () => {
     await expect(runCommand('keelson-no-such-program', [])).rejects.toThrow(fault('unsupported'));
   });
 

@@ -170,7 +170,7 @@ describe('keelson demo', () => {
     expect(await traces()).toEqual([]);
   });
 
-  test('two runs at a time do not meet, and when both are killed the next removes them', {
+  test('two concurrent runs do not conflict, and the next run removes both after a kill', {
     timeout: 3 * RUN,
   }, async () => {
     const [first, second] = [startDemo(), startDemo()];
@@ -189,7 +189,9 @@ describe('keelson demo', () => {
     expect(await traces()).toEqual([]);
   });
 
-  test('--keep leaves a node to look around in, and --clean removes it', { timeout: 2 * RUN }, async () => {
+  test('--keep leaves the node running for inspection, and --clean removes it', {
+    timeout: 2 * RUN,
+  }, async () => {
     const run = startDemo('--keep');
     expect(await run.ended, run.output()).toBe(0);
     const { directory = '', pods, kept } = await run.report();
@@ -204,7 +206,7 @@ describe('keelson demo', () => {
     expect(await traces()).toEqual([]);
   });
 
-  test('a machine that lacks something gets a message and is left alone', { timeout: RUN }, async () => {
+  test('a machine that lacks a requirement gets a message and is not changed', { timeout: RUN }, async () => {
     const run = startDemo('--containerd-dir', join(baseDir, 'nothing-here'));
     expect(await run.ended).toBe(1);
     expect(run.output()).toContain('nothing was changed');

@@ -25,7 +25,7 @@ const diagnose = async (): Promise<Map<string, Finding>> => {
   return new Map(findings.map((finding) => [finding.check, finding]));
 };
 
-test('a machine that never had an agent is asked for what one needs, and no more', async () => {
+test('a machine that never had an agent is checked for its requirements only', async () => {
   const findings = await diagnose();
   expect(findings.get('btrfs in the kernel')).toMatchObject({ ok: true });
   expect(findings.get('program mkfs.btrfs')?.found).toMatch(/^\//);

@@ -87,7 +87,7 @@ describe('a release on a host', () => {
     expect((await lstat(listen)).isSocket()).toBe(true);
   });
 
-  test('goes without a trace', async () => {
+  test('is uninstalled without leftovers', async () => {
     await runCommand(KEELSON, ['install-host', '--root', root, '--remove']);
     expect(await readdir(join(root, 'opt'))).toEqual([]);
     expect(await readdir(join(root, 'etc/systemd/system'))).toEqual([]);

@@ -54,14 +54,14 @@ export function describeKubeClient(
       expect(versionOf(got)).toBe(versionOf(created));
     });
 
-    it('makes a name from generateName', async () => {
+    it('creates a name from generateName', async () => {
       const created = await client.create(CONFIG_MAPS, {
         metadata: { generateName: 'made-', namespace: NAMESPACE },
       });
       expect(created.metadata?.name).toMatch(/^made-.+/);
     });
 
-    it('rejects with not-found for an object that is not there', async () => {
+    it('rejects with not-found for an absent object', async () => {
       await expect(client.get(CONFIG_MAPS, at('absent'))).rejects.toSatisfy((e) => isFault(e, 'not-found'));
       const merge = { data: { a: '1' } };
       await expect(client.patch(CONFIG_MAPS, at('absent'), { merge })).rejects.toSatisfy((e) =>
@@ -120,7 +120,7 @@ export function describeKubeClient(
       await expect(client.get(CONFIG_MAPS, at(name))).rejects.toMatchObject({ kind: 'not-found' });
     });
 
-    it('deletes only the very object and version that are meant', async () => {
+    it('deletes an object only with the UID and version of the preconditions', async () => {
       const name = fresh();
       const first = await client.create(CONFIG_MAPS, configMap(name));
       const other = { uid: '00000000-0000-0000-0000-000000000000' };
@@ -158,7 +158,7 @@ export function describeKubeClient(
       expect((await client.get(NODES, { name })).status).toMatchObject({ phase: 'Running' });
     });
 
-    it('applies the fields of a manager, takes back what it no longer applies, and creates what is missing', async () => {
+    it('applies the fields of a manager, removes those that it no longer applies, and creates absent objects', async () => {
       const name = fresh();
       const apply = (labels: Record<string, string>, fieldManager = 'keelson'): Promise<Node> =>
         client.patch(NODES, { name }, { apply: { metadata: { labels } }, fieldManager });
@@ -281,7 +281,7 @@ export function describeKubeClient(
       await expect(follow()).rejects.toBe(reason);
     });
 
-    it('says of a version that is no longer kept that it is expired', async () => {
+    it('rejects a compacted version as expired', async () => {
       await subject?.expire();
       const stream = client.watch(CONFIG_MAPS, {
         resourceVersion: '1',

@@ -53,7 +53,7 @@ test.each([
   expect(await thread.evaluate(mended, facts)).toMatchObject([{ state: 'matched' }, { state: 'matched' }]);
 });
 
-test('nodes that are asked about at once get their own answers', async () => {
+test('nodes that are evaluated concurrently get their own results', async () => {
   const rules = [rule('first', 'node.name == "node-7"')];
   const asked = new RuleThread({}, { logger: silentLogger });
   thread = asked;

@@ -29,46 +29,49 @@ describe('with an agent', () => {
   });
 
   describe('ADD', () => {
-    it.each(['0.3.0', '0.3.1', '0.4.0', '1.0.0', '1.1.0'])('answers in the shape of %s', async (version) => {
-      const netns = lab.addPod('c1');
-      const { json } = await lab.cni({ command: 'ADD', containerId: 'c1', netns, version });
-      const [link] = links();
-      const early = version.startsWith('0');
-      const mtu = version === '1.1.0' ? { mtu: 1450 } : {};
-      expect(json).toEqual({
-        cniVersion: version,
-        interfaces: [
-          { name: link, mac: 'ee:ee:ee:ee:ee:ee', ...mtu },
-          {
-            name: 'eth0',
-            mac: expect.stringMatching(/^0[26ae]|^[0-9a-f][26ae]:/) as string,
-            sandbox: netns,
-            ...mtu,
-          },
-        ],
-        ips: [
-          {
-            address: '10.88.0.1/32',
-            gateway: '169.254.1.1',
-            interface: 1,
-            ...(early ? { version: '4' } : {}),
-          },
-          {
-            address: 'fd00:88::1/128',
-            gateway: 'fe80::ecee:eeff:feee:eeee',
-            interface: 1,
-            ...(early ? { version: '6' } : {}),
-          },
-        ],
-        routes: [
-          { dst: '0.0.0.0/0', gw: '169.254.1.1' },
-          { dst: '::/0', gw: 'fe80::ecee:eeff:feee:eeee' },
-        ],
-        dns: {},
-      });
-    });
+    it.each(['0.3.0', '0.3.1', '0.4.0', '1.0.0', '1.1.0'])(
+      'returns the result format of %s',
+      async (version) => {
+        const netns = lab.addPod('c1');
+        const { json } = await lab.cni({ command: 'ADD', containerId: 'c1', netns, version });
+        const [link] = links();
+        const early = version.startsWith('0');
+        const mtu = version === '1.1.0' ? { mtu: 1450 } : {};
+        expect(json).toEqual({
+          cniVersion: version,
+          interfaces: [
+            { name: link, mac: 'ee:ee:ee:ee:ee:ee', ...mtu },
+            {
+              name: 'eth0',
+              mac: expect.stringMatching(/^0[26ae]|^[0-9a-f][26ae]:/) as string,
+              sandbox: netns,
+              ...mtu,
+            },
+          ],
+          ips: [
+            {
+              address: '10.88.0.1/32',
+              gateway: '169.254.1.1',
+              interface: 1,
+              ...(early ? { version: '4' } : {}),
+            },
+            {
+              address: 'fd00:88::1/128',
+              gateway: 'fe80::ecee:eeff:feee:eeee',
+              interface: 1,
+              ...(early ? { version: '6' } : {}),
+            },
+          ],
+          routes: [
+            { dst: '0.0.0.0/0', gw: '169.254.1.1' },
+            { dst: '::/0', gw: 'fe80::ecee:eeff:feee:eeee' },
+          ],
+          dns: {},
+        });
+      },
+    );
 
-    it.each(['0.1.0', '0.2.0'])('answers in the first shape for %s', async (version) => {
+    it.each(['0.1.0', '0.2.0'])('returns the first result format for %s', async (version) => {
       const netns = lab.addPod('c1');
       const { json } = await lab.cni({ command: 'ADD', containerId: 'c1', netns, version });
       expect(json).toMatchObject({
@@ -78,7 +81,7 @@ describe('with an agent', () => {
       expect(json).not.toHaveProperty('interfaces');
     });
 
-    it('adds its part to the result of the plugins before it', async () => {
+    it('adds its interface to prevResult', async () => {
       const netns = lab.addPod('c1');
       const prevResult = {
         cniVersion: '1.0.0',
@@ -116,7 +119,7 @@ describe('with an agent', () => {
       expect(two.json).toMatchObject({ code: 100, details: 'address=10.88.0.77' });
     });
 
-    it('refuses a second time, an interface that exists, and leaves both alone', async () => {
+    it('refuses a repeated ADD and an existing interface, and changes neither', async () => {
       const netns = lab.addPod('c1');
       const call = { command: 'ADD', containerId: 'c1', netns };
       await lab.cni(call);
@@ -131,7 +134,7 @@ describe('with an agent', () => {
       expect(links()).toHaveLength(2);
     });
 
-    it('of a node without a free address says so and leaves nothing', async () => {
+    it('on a node without a free address fails with the reason and leaves nothing', async () => {
       await lab.endAgent({ kill: false });
       await lab.startAgent({ ranges: ['10.88.0.0/32'] });
       expect((await lab.cni({ command: 'ADD', containerId: 'c1', netns: lab.addPod('c1') })).status).toBe(0);
@@ -211,7 +214,7 @@ describe('with an agent', () => {
   });
 
   describe('CHECK', () => {
-    it('holds right after ADD and names what has changed since', async () => {
+    it('succeeds after ADD and reports later changes', async () => {
       const netns = lab.addPod('c1');
       const { json: prevResult } = await lab.cni({ command: 'ADD', containerId: 'c1', netns });
       const check = (): Promise<CniRun> =>
@@ -243,7 +246,7 @@ describe('with an agent', () => {
   });
 
   describe('GC', () => {
-    it('removes what the runtime does not list, of its own network alone', async () => {
+    it('removes attachments that the runtime does not list, of its own network only', async () => {
       for (const name of ['c1', 'c2', 'c3']) {
         const config = name === 'c3' ? { name: 'other' } : {};
         await lab.cni({ command: 'ADD', containerId: name, netns: lab.addPod(name), config });
@@ -254,7 +257,7 @@ describe('with an agent', () => {
       expect(links()).toHaveLength(2);
     });
 
-    it('removes nothing for a caller that forgot the list', async () => {
+    it('removes nothing without the list of valid attachments', async () => {
       await lab.cni({ command: 'ADD', containerId: 'c1', netns: lab.addPod('c1') });
       expect((await lab.cni({ command: 'GC', containerId: '', version: '1.1.0' })).json).toMatchObject({
         code: 7,
@@ -314,7 +317,7 @@ describe('with an agent', () => {
     expect(links()).toEqual([]);
   });
 
-  it('keeps its socket and the directory of it to root', () => {
+  it('restricts its socket and the directory of it to root', () => {
     expect(statSync(lab.socketPath).mode & 0o777).toBe(0o600);
     expect(statSync(join(lab.socketPath, '..')).mode & 0o777).toBe(0o700);
   });
@@ -384,7 +387,7 @@ describe('without an agent', () => {
     expect(interfaces(netns)).toContain('eth0');
   });
 
-  it('ADD stops with code 11 and says what to do', async () => {
+  it('ADD fails with code 11 and a remedy', async () => {
     const run = await lab.cni({ command: 'ADD', containerId: 'c1', netns: lab.addPod('c1') });
     expect(run.json).toMatchObject({
       code: 11,
@@ -392,7 +395,7 @@ describe('without an agent', () => {
     });
   });
 
-  it('STATUS forgives a short absence and not a long one', async () => {
+  it('STATUS tolerates a short absence of the agent and not a long one', async () => {
     expect((await lab.cni(STATUS)).json).toMatchObject({ code: 50 });
     await lab.startAgent();
     await lab.endAgent({ kill: true });
@@ -414,7 +417,7 @@ describe('without an agent', () => {
     lab.signalAgent('SIGCONT');
   });
 
-  it('VERSION answers, and an empty command says what this is', async () => {
+  it('VERSION succeeds, and an empty command prints a description', async () => {
     const run = await lab.cni({ command: 'VERSION', containerId: '', version: '0.4.0' });
     expect(run.json).toEqual({
       cniVersion: '0.4.0',

@@ -54,7 +54,7 @@ const addressOf = ({ json }: { readonly json: Record<string, unknown> }): string
   (json['ips'] as { address: string }[])[0]?.address ?? '';
 
 describe('a node that gets its ranges and its peers', () => {
-  it('refuses pods until it knows its ranges, and says why', async () => {
+  it('refuses pods until it knows its ranges, with the reason', async () => {
     const refused = await add('early');
     expect(refused.json).toMatchObject({
       code: 11,
@@ -83,7 +83,7 @@ describe('a node that gets its ranges and its peers', () => {
     expect(ask('192.0.2.1')).toBe('10.88.0.1');
   });
 
-  it('makes good what takes its routes away: a deletion, a link that goes down and comes back', async () => {
+  it('restores its routes after a deletion, and after its link was down', async () => {
     await configure();
     lab.exec(lab.node, 'ip route del 10.88.1.0/24 proto 76');
     await lab.until(() => routes().length === 2);
@@ -100,7 +100,7 @@ describe('a node that gets its ranges and its peers', () => {
     expect(routes()).toEqual(WAYS);
   });
 
-  it('follows a peer that moves or goes, and leaves routes of others alone', async () => {
+  it('follows a peer that changes or is deleted, and does not change routes of others', async () => {
     lab.exec(
       lab.node,
       'ip route add 10.88.7.0/24 via 192.0.2.77 && ip route add 10.88.1.0/24 via 192.0.2.66',
@@ -119,7 +119,7 @@ describe('a node that gets its ranges and its peers', () => {
     );
   });
 
-  it('says which peer is not on any network of its own', async () => {
+  it('reports a peer that is on none of its networks', async () => {
     const far = { name: 'far', ranges: ['10.88.9.0/24'], addresses: ['203.0.113.5'] };
     const { unreachable } = await configure({ peers: [PEER, far] });
     expect(unreachable).toEqual([

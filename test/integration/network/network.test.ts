@@ -120,7 +120,7 @@ describe('a pod', () => {
     expect(output).toMatch(/!H/);
   });
 
-  it('wears the node address outside, and its own towards pods and excluded destinations', async () => {
+  it('is masqueraded to other destinations, and not to pods and excluded destinations', async () => {
     await lab.endAgent({ kill: false });
     await lab.startAgent({ masqueradeExclusions: ['198.51.100.0/24'] });
     lab.exec(lab.outside, 'ip addr add 198.51.100.1/32 dev lo && ip route add 10.88.0.0/24 via 192.0.2.2');
@@ -134,7 +134,7 @@ describe('a pod', () => {
     expect(ask(one.netns, '198.51.100.1', 9000)).toBe(`${one.address} 198.51.100.1`);
   });
 
-  it('cannot speak from an address that is not its own', async () => {
+  it('cannot send from an address that is not its own', async () => {
     const { netns } = await add('c1');
     const two = await add('c2');
     lab.exec(netns, 'ip addr add 10.88.0.99/32 dev eth0 && ip addr add fd00:88::99/128 dev eth0 nodad');
@@ -166,7 +166,7 @@ it('a pod of a node without IPv6 range has no IPv6 on either side, and works', a
   expect(ping(lab.node, address)).toBe(true);
 });
 
-it('a link that one side refuses half-way is undone on both, and says what the kernel said', async () => {
+it('a link that the kernel refuses half-way is undone on both sides, with the error of the kernel', async () => {
   const netns = lab.addPod('c1');
   const plan = {
     netns,
@@ -191,7 +191,7 @@ it('a link that one side refuses half-way is undone on both, and says what the k
 describe('a host port', () => {
   const portMappings = [{ HostPort: 8080, ContainerPort: 80, Protocol: 'TCP', HostIP: '' }];
 
-  it('leads from outside, from the node, from another pod and from the pod itself into the pod', async () => {
+  it('is reachable from outside, from the node, from another pod and from the pod itself', async () => {
     const pod = await add('c1', { portMappings });
     const other = await add('c2');
     await lab.serve(pod.netns, WHO(80));
@@ -209,7 +209,7 @@ describe('a host port', () => {
     expect(ask(netns, '192.0.2.1', 8080)).toBe('192.0.2.2 192.0.2.1');
   });
 
-  it('belongs to one pod, and is free again after it', async () => {
+  it('belongs to one pod, and is released with it', async () => {
     await add('c1', { portMappings });
     const netns = lab.addPod('c2');
     const config = { runtimeConfig: { portMappings } };
@@ -221,7 +221,7 @@ describe('a host port', () => {
     expect((await lab.cni({ command: 'ADD', containerId: 'c2', netns, config })).status).toBe(0);
   });
 
-  it('comes back after the firewall was flushed', async () => {
+  it('is restored after the firewall was flushed', async () => {
     const { address } = await add('c1', { portMappings });
     await lab.ask('maintain');
     const whole = nft();
@@ -251,7 +251,7 @@ describe('a restart of the agent', () => {
     },
   );
 
-  it('lets a released address rest on', async () => {
+  it('keeps a released address reserved for its remaining time', async () => {
     const { address } = await add('c1');
     await lab.cni({ command: 'DEL', containerId: 'c1' });
     await lab.endAgent({ kill: true });
@@ -259,7 +259,7 @@ describe('a restart of the agent', () => {
     expect((await add('c2')).address).not.toBe(address);
   });
 
-  it('never gives away the address of a pod whose record is corrupt', async () => {
+  it('never assigns the address of a pod whose record is corrupt', async () => {
     const { netns, address } = await add('c1');
     await lab.endAgent({ kill: true });
     const records = join(lab.directory, 'run/network/attachments');
@@ -270,7 +270,7 @@ describe('a restart of the agent', () => {
     expect(ping(netns, '169.254.1.1')).toBe(true);
   });
 
-  it('drops what an earlier boot has left', async () => {
+  it('removes the records of an earlier boot', async () => {
     await add('c1');
     await lab.endAgent({ kill: true });
     writeFileSync(join(lab.directory, 'run/network/boot-id'), 'another boot\n');
@@ -283,7 +283,7 @@ describe('a restart of the agent', () => {
 });
 
 describe('leaks', () => {
-  it('are collected when two rounds have found them: a pod whose namespace was deleted, a link without record', async () => {
+  it('are collected after two rounds find them: a pod whose namespace was deleted, a link without record', async () => {
     const { netns } = await add('c1');
     await add('c2');
     lab.removePod(netns);
@@ -296,7 +296,7 @@ describe('leaks', () => {
     expect(links()).toHaveLength(1);
   });
 
-  it('do not come of 200 pods that start and end at the same time', { timeout: 180_000 }, async () => {
+  it('do not result from 200 pods that start and end at the same time', { timeout: 180_000 }, async () => {
     const names = Array.from({ length: 200 }, (_, i) => `c${i}`);
     const pods = names.map((name) => ({ name, netns: lab.addPod(name) }));
     const config = (i: number): Record<string, unknown> =>
