@@ -21,7 +21,7 @@ export default defineConfig({
             'test/bench/**/*.test.ts',
             'test/kubernetes-storage/**/*.test.ts',
           ],
-          testTimeout: 20_000,
+          testTimeout: 60_000,
           expect: { poll: { timeout: 15_000 } },
         },
       },
