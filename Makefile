@@ -52,7 +52,7 @@ e2e: packages build ## run the tests on a Kubernetes of two nodes (ARGS=test/e2e
 	@scripts/install-debian-packages.sh $(TEST_PACKAGES)
 	@if [ -z "$(ARGS)" ]; then node scripts/test.ts e2e; else vitest run --project e2e --reporter=verbose $(ARGS); fi
 
-ci: packages build ## run make test and make e2e at the same time
+ci: packages build ## run make test, then make e2e, with one line of totals
 	@scripts/install-debian-packages.sh $(TEST_PACKAGES)
 	@node scripts/test.ts test e2e
 
