@@ -1,5 +1,5 @@
 import { dirname, resolve } from 'node:path';
-import { parse } from 'yaml';
+import { parse, YAMLParseError } from 'yaml';
 import { z } from 'zod';
 import { Fault } from '../core/fault.ts';
 
@@ -97,7 +97,9 @@ export function parseKubeconfig(content: string, path: string): KubeconfigFile {
   try {
     value = parse(content) ?? {};
   } catch (error) {
-    throw new Fault('invalid', `kubeconfig ${path} is not valid YAML`, { cause: error });
+    const at = error instanceof YAMLParseError ? error.linePos?.[0] : undefined;
+    const place = at === undefined ? '' : `: error at line ${String(at.line)}, column ${String(at.col)}`;
+    throw new Fault('invalid', `kubeconfig ${path} is not valid YAML${place}`, { cause: error });
   }
   return { ...check(schema, value, `kubeconfig ${path}`), path };
 }

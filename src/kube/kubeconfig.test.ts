@@ -164,7 +164,7 @@ describe('findCluster', () => {
   });
 
   const invalid: readonly (readonly [string, string, RegExp])[] = [
-    ['text that is not YAML', 'a: [', /config is not valid YAML/],
+    ['text that is not YAML', 'a: [', /config is not valid YAML: error at line 1, column \d+$/],
     [
       'an unknown current context',
       CONFIG.replace('current-context: one', 'current-context: zero'),
@@ -210,6 +210,14 @@ describe('findCluster', () => {
 });
 
 describe('credentials', () => {
+  it('name a credential plugin that fails without a message', async () => {
+    const user = '{exec: {apiVersion: client.authentication.k8s.io/v1, command: "false"}}';
+    const { credentials } = await find({ KUBECONFIG: await write('config', as(user)) });
+    await expect(credentials.current()).rejects.toThrow(
+      'credential plugin false failed: it failed without a message',
+    );
+  });
+
   it('re-read a token file once a minute, and immediately after a rejection', async () => {
     const clock = new FakeClock();
     const path = await write('token', 'one');

@@ -246,7 +246,8 @@ function credentialFault({ name, content: { exec } }: SelectedUser, error: unkno
   const isMalformed = error instanceof SyntaxError || error instanceof TypeError;
   const reason = isMalformed
     ? 'its output is not an ExecCredential with a token or a certificate'
-    : String(error instanceof Error ? error.message : error).trim();
+    : // A plugin that a signal ends writes no message.
+      String(error instanceof Error ? error.message : error).trim() || 'it failed without a message';
   if (!exec) {
     return new Fault('unavailable', `no credentials for kubeconfig user ${name}: ${reason}`, {
       cause: error,
