@@ -13,7 +13,12 @@ process.on('unhandledRejection', (reason) => {
   process.exit(EXIT.failed);
 });
 
-for (const stream of [process.stdout, process.stderr]) ignoreClosedPipe(stream);
+for (const stream of [process.stdout, process.stderr]) {
+  ignoreClosedPipe(stream, (error) => {
+    process.stderr.write(`keelson: cannot write the output: ${error.code ?? error.message}\n`);
+    process.exit(EXIT.failed);
+  });
+}
 
 const context: CliContext = {
   env: process.env,
