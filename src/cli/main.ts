@@ -31,4 +31,7 @@ const context: CliContext = {
   stderr: process.stderr,
   exitCode: EXIT.ok,
 };
-process.exitCode = await runCli(process.argv.slice(2), context);
+const code = await runCli(process.argv.slice(2), context);
+// A credential plugin that does not end would keep the process alive. The callbacks run after
+// earlier output, which a full pipe delays.
+process.stderr.write('', () => process.stdout.write('', () => process.exit(code)));
