@@ -53,3 +53,13 @@ export function isGroupId(text: string): boolean {
 export function isId(text: string): boolean {
   return ID.test(text);
 }
+
+/** Returns the id for use in a path. Throws `bug` if it is not an `isId`. */
+export function checkedId(id: string): string {
+  if (!isId(id))
+    throw new Fault(
+      'bug',
+      `${JSON.stringify(id)} is not the id of a volume or snapshot, but was used as a path`,
+    );
+  return id;
+}

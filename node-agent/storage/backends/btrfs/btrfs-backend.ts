@@ -5,7 +5,7 @@ import type { BackendFeatures } from '../../../../src/core/volumes/backend-featu
 import type { PoolUsage, VolumeUsage } from '../../../../src/core/pools/pool-capacity.ts';
 import type { ContentSource, VolumeShape } from '../../../../src/core/volumes/volume.ts';
 import { IO_ATTRIBUTES } from '../../../../src/core/volumes/volume-attributes.ts';
-import { isId } from '../../../../src/core/volumes/volume-name.ts';
+import { checkedId, isId } from '../../../../src/core/volumes/volume-name.ts';
 import type { QuotaMode } from '../../../../src/core/volumes/volume-quota.ts';
 import { Fault } from '../../../../src/core/fault.ts';
 import { SharedRun } from '../../../../src/runtime/shared-run.ts';
@@ -348,13 +348,4 @@ export class BtrfsBackend implements VolumeBackend {
 /** Returns the path of a volume's or snapshot's subvolume, below the pool's root. */
 export function pathOf({ kind, id }: ContentSource): string {
   return `${DIRECTORIES[kind]}/${checkedId(id)}`;
-}
-
-function checkedId(id: string): string {
-  if (!isId(id))
-    throw new Fault(
-      'bug',
-      `${JSON.stringify(id)} is not the id of a volume or snapshot, but was used as a path`,
-    );
-  return id;
 }

@@ -5,7 +5,7 @@ import { Fault } from '../../../../src/core/fault.ts';
 import type { PoolUsage, VolumeUsage } from '../../../../src/core/pools/pool-capacity.ts';
 import { isVolumeProject, parseProjectFiles, pickProject } from '../../../../src/core/volumes/project-id.ts';
 import type { ContentSource, VolumeShape } from '../../../../src/core/volumes/volume.ts';
-import { isId } from '../../../../src/core/volumes/volume-name.ts';
+import { checkedId, isId } from '../../../../src/core/volumes/volume-name.ts';
 import type { Logger } from '../../../../src/runtime/logger.ts';
 import { SharedRun } from '../../../../src/runtime/shared-run.ts';
 import type { Kernel } from '../../../linux/kernel/kernel.ts';
@@ -293,13 +293,4 @@ export class DirectoryBackend implements VolumeBackend {
 /** Returns the path of a volume's data, below the pool's root. */
 export function dataPathOf(id: string): string {
   return `${VOLUMES}/${checkedId(id)}/${DATA}`;
-}
-
-function checkedId(id: string): string {
-  if (!isId(id))
-    throw new Fault(
-      'bug',
-      `${JSON.stringify(id)} is not the id of a volume or snapshot, but was used as a path`,
-    );
-  return id;
 }

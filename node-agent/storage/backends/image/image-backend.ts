@@ -4,7 +4,7 @@ import type { BackendFeatures } from '../../../../src/core/volumes/backend-featu
 import { Fault } from '../../../../src/core/fault.ts';
 import type { PoolUsage, VolumeUsage } from '../../../../src/core/pools/pool-capacity.ts';
 import type { ContentSource, VolumeShape } from '../../../../src/core/volumes/volume.ts';
-import { isId } from '../../../../src/core/volumes/volume-name.ts';
+import { checkedId, isId } from '../../../../src/core/volumes/volume-name.ts';
 import type { Logger } from '../../../../src/runtime/logger.ts';
 import type { Kernel } from '../../../linux/kernel/kernel.ts';
 import {
@@ -310,15 +310,6 @@ export class ImageBackend implements VolumeBackend {
 /** Returns the size of a volume's file: whole blocks, so that its file system can use all of it. */
 function fileBytes(sizeBytes: bigint): bigint {
   return ((sizeBytes + BLOCK_BYTES - 1n) / BLOCK_BYTES) * BLOCK_BYTES;
-}
-
-function checkedId(id: string): string {
-  if (!isId(id))
-    throw new Fault(
-      'bug',
-      `${JSON.stringify(id)} is not the id of a volume or snapshot, but was used as a path`,
-    );
-  return id;
 }
 
 async function exists(path: string): Promise<boolean> {
