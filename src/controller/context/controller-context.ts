@@ -54,6 +54,14 @@ export function onEach<T extends KubeObject>(
   });
 }
 
+/** Calls `handle` when a node appears or disappears, and when its labels change. */
+export function onNodeLabels({ nodes }: Pick<Cluster, 'nodes'>, handle: () => void): Disposable {
+  return nodes.subscribe(({ previous, current }) => {
+    const labels = [previous, current].map((node) => JSON.stringify(node?.metadata?.labels));
+    if (previous === undefined || current === undefined || labels[0] !== labels[1]) handle();
+  });
+}
+
 /**
  * Returns a reconciler that watches kinds the cluster may not serve yet. It subscribes within its
  * tasks, since keys would pile up in a queue that does not run.

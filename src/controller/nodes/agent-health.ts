@@ -7,6 +7,7 @@ import { Informer } from '../../kube/informer.ts';
 import type { Clock } from '../../runtime/clock.ts';
 import type { Logger } from '../../runtime/logger.ts';
 import type { WorkResult } from '../../runtime/work-queue.ts';
+import { applyStatus } from '../context/apply-status.ts';
 import type { Cluster } from '../context/cluster.ts';
 import {
   type Reconciler,
@@ -26,7 +27,6 @@ interface AgentHealthDeps {
 
 /** Selects the agent pods, in the controller's namespace. */
 export const AGENT_PODS = 'app.kubernetes.io/name=keelson,app.kubernetes.io/component=agent';
-const FIELD_MANAGER = 'keelson-controller';
 /** An upgrade or restart of an agent takes less than this. */
 const HEARTBEAT_TIMEOUT_MS = 30_000;
 /** An agent that reported although its pod is not Ready is checked again after this long. */
@@ -126,9 +126,9 @@ class AgentHealth {
     return undefined;
   }
 
-  async #ask({ metadata }: NodeInventory, { message }: Unresponsiveness, signal: AbortSignal): Promise<void> {
+  async #ask(inventory: NodeInventory, { message }: Unresponsiveness, signal: AbortSignal): Promise<void> {
     const { client, cluster, clock, logger } = this.#deps;
-    const { name = '', uid } = metadata ?? {};
+    const { name = '' } = inventory.metadata ?? {};
     const lastTransitionTime = apiTime(new Date(clock.nowMs()));
     const condition = {
       type: 'Ready',
@@ -138,17 +138,8 @@ class AgentHealth {
       lastTransitionTime,
     };
     try {
-      const updated = await client.patch(
-        NODE_INVENTORIES,
-        { name },
-        {
-          apply: { metadata: { uid }, status: { conditions: [condition] } },
-          fieldManager: FIELD_MANAGER,
-          force: true,
-        },
-        { subresource: 'status', signal },
-      );
-      cluster.inventories.remember(updated);
+      const write = { resource: NODE_INVENTORIES, informer: cluster.inventories, client };
+      await applyStatus(inventory, { conditions: [condition] }, write, signal);
       logger.info({ node: name, reason: message }, 'agent is unresponsive; marked its inventory');
     } catch (error) {
       // Deleted or re-created meanwhile: its events trigger the next step.

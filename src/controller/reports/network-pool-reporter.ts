@@ -3,14 +3,14 @@ import { isFault } from '../../core/fault.ts';
 import { selectsLabels } from '../../core/kube-text/label-selector.ts';
 import { Informer } from '../../kube/informer.ts';
 import type { WorkResult } from '../../runtime/work-queue.ts';
+import { applyStatus } from '../context/apply-status.ts';
 import {
   type Reconciler,
   type ControllerContext,
   onEach,
+  onNodeLabels,
   subscriptions,
 } from '../context/controller-context.ts';
-
-const FIELD_MANAGER = 'keelson-controller';
 
 /**
  * Creates the reconciler that writes the number of nodes into the status of each NetworkPool. Keys
@@ -23,18 +23,15 @@ export function createNetworkPoolReporter(context: ControllerContext): Reconcile
   const reconcile = async (name: string, signal: AbortSignal): Promise<WorkResult> => {
     const pool = pools.store.get(name);
     if (pool === undefined) return undefined;
-    const { uid = '', generation: observedGeneration = 0 } = pool.metadata ?? {};
+    const { generation: observedGeneration = 0 } = pool.metadata ?? {};
     const nodes = [...cluster.nodes.store.values()].filter(({ metadata }) =>
       selectsLabels(pool.spec.nodeSelector, metadata?.labels ?? {}),
     ).length;
     if (pool.status?.nodes === nodes && pool.status.observedGeneration === observedGeneration)
       return undefined;
     try {
-      const apply = { metadata: { uid }, status: { observedGeneration, nodes } };
-      const how = { subresource: 'status', signal };
-      pools.remember(
-        await client.patch(NETWORK_POOLS, { name }, { apply, fieldManager: FIELD_MANAGER, force: true }, how),
-      );
+      const write = { resource: NETWORK_POOLS, informer: pools, client };
+      await applyStatus(pool, { observedGeneration, nodes }, write, signal);
     } catch (error) {
       // Deleted or re-created meanwhile: its own key follows.
       if (!isFault(error, 'not-found') && !isFault(error, 'conflict')) throw error;
@@ -49,9 +46,7 @@ export function createNetworkPoolReporter(context: ControllerContext): Reconcile
     subscribe: () =>
       subscriptions(
         onEach(pools, (_pool, name) => queue.add(name)),
-        cluster.nodes.subscribe(({ previous, current }) => {
-          const labels = [previous, current].map((node) => JSON.stringify(node?.metadata?.labels));
-          if (labels[0] === labels[1] && previous !== undefined && current !== undefined) return;
+        onNodeLabels(cluster, () => {
           for (const name of pools.store.keys()) queue.add(name);
         }),
       ),

@@ -3,6 +3,7 @@ import { isFault } from '../../core/fault.ts';
 import { planPolicyStatus } from '../../core/policies/policy-status.ts';
 import { Informer } from '../../kube/informer.ts';
 import type { WorkResult } from '../../runtime/work-queue.ts';
+import { applyStatus } from '../context/apply-status.ts';
 import {
   type Reconciler,
   type ControllerContext,
@@ -10,7 +11,6 @@ import {
   subscriptions,
 } from '../context/controller-context.ts';
 
-const FIELD_MANAGER = 'keelson-controller';
 /** Nodes apply a new policy within a second or two of each other; batching makes that one write. */
 const BATCH_MS = 1_000;
 
@@ -36,14 +36,7 @@ export function createPolicyReporter(context: ControllerContext): Reconciler {
     );
     if (status === undefined) return undefined;
     try {
-      const answer = await client.patch(
-        RUNTIME_POLICIES,
-        { name },
-        // With the UID: a re-created policy of that name is another object.
-        { apply: { metadata: { uid }, status }, fieldManager: FIELD_MANAGER, force: true },
-        { subresource: 'status', signal },
-      );
-      policies.remember(answer);
+      await applyStatus(policy, status, { resource: RUNTIME_POLICIES, informer: policies, client }, signal);
     } catch (error) {
       if (!isFault(error, 'not-found') && !isFault(error, 'conflict')) throw error;
     }

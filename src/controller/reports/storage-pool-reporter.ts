@@ -9,14 +9,15 @@ import {
 } from '../../core/inventory/storage-pool-status.ts';
 import { Informer } from '../../kube/informer.ts';
 import type { WorkResult } from '../../runtime/work-queue.ts';
+import { applyStatus, FIELD_MANAGER } from '../context/apply-status.ts';
 import {
   type Reconciler,
   type ControllerContext,
   onEach,
+  onNodeLabels,
   subscriptions,
 } from '../context/controller-context.ts';
 
-const FIELD_MANAGER = 'keelson-controller';
 /** Totals over all nodes need not follow each volume. */
 const STATUS_INTERVAL_MS = 5_000;
 
@@ -40,10 +41,7 @@ export function createStoragePoolReporter(context: ControllerContext): Reconcile
       subscriptions(
         onEach(pools, (_pool, name) => queue.add(name)),
         onEach(cluster.inventories, addAll),
-        cluster.nodes.subscribe(({ previous, current }) => {
-          const labels = [previous, current].map((node) => JSON.stringify(node?.metadata?.labels));
-          if (labels[0] !== labels[1] || previous === undefined || current === undefined) addAll();
-        }),
+        onNodeLabels(cluster, addAll),
       ),
   };
 }
@@ -110,7 +108,7 @@ class StoragePoolReporter {
 
   async #report(pool: StoragePool, nodes: readonly PoolOnNode[], signal: AbortSignal): Promise<WorkResult> {
     const { client, clock } = this.#context;
-    const { name = '', uid = '', generation = 0, deletionTimestamp } = pool.metadata ?? {};
+    const { name = '', generation = 0, deletionTimestamp } = pool.metadata ?? {};
     const isDeleting = deletionTimestamp !== undefined;
     if (isDeleting && nodesInUse(nodes).length === 0) return undefined;
     const nowMs = clock.nowMs();
@@ -119,13 +117,8 @@ class StoragePoolReporter {
     const dueMs = (this.#writtenMs.get(name) ?? 0) + STATUS_INTERVAL_MS;
     if (dueMs > nowMs) return { afterMs: dueMs - nowMs };
     this.#writtenMs.set(name, nowMs);
-    const answer = await client.patch(
-      STORAGE_POOLS,
-      { name },
-      { apply: { metadata: { uid }, status }, fieldManager: FIELD_MANAGER, force: true },
-      { subresource: 'status', signal },
-    );
-    this.#pools.remember(answer);
+    const write = { resource: STORAGE_POOLS, informer: this.#pools, client };
+    await applyStatus(pool, status, write, signal);
     return undefined;
   }
 }

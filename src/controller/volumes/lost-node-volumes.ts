@@ -20,6 +20,7 @@ import type { KubeObject } from '../../kube/resource.ts';
 import type { Clock } from '../../runtime/clock.ts';
 import type { Logger } from '../../runtime/logger.ts';
 import type { WorkResult } from '../../runtime/work-queue.ts';
+import { applyStatus } from '../context/apply-status.ts';
 import type { Cluster } from '../context/cluster.ts';
 import {
   type Reconciler,
@@ -41,7 +42,6 @@ interface LostNodeVolumesDeps {
   readonly clock: Clock;
 }
 
-const FIELD_MANAGER = 'keelson-controller';
 /** Reasons that also set a condition for as long as they hold; the others are events only. */
 const CONDITION_OF: Readonly<Partial<Record<LostNodeCondition['reason'], string>>> = {
   NodeLost: REACHABLE,
@@ -167,14 +167,12 @@ class LostNodeVolumes {
           ];
     const conditions = settleConditions(ours, said);
     if (canonicalJson(conditions) === canonicalJson(ours)) return;
-    const { name = '', uid } = volume.metadata ?? {};
-    const marked = await client.patch(
-      LOCAL_VOLUMES,
-      { name },
-      { apply: { metadata: { uid }, status: { conditions } }, fieldManager: FIELD_MANAGER, force: true },
-      { subresource: 'status', signal },
+    await applyStatus(
+      volume,
+      { conditions },
+      { resource: LOCAL_VOLUMES, informer: cluster.volumes, client },
+      signal,
     );
-    cluster.volumes.remember(marked);
   }
 
   #recordEvent(volume: LocalVolume, condition: LostNodeCondition | undefined): void {
