@@ -21,7 +21,7 @@ import { findObject, type KubeClient, listAll } from '../../kube/client.ts';
 import type { Cluster } from '../context/cluster.ts';
 import type { ContentKind, LivePlan, NodeSnapshotOwnership } from './content-reconciler.ts';
 import { groupContentView, groupHandlesOf, type GroupKinds, nodeGroupSnapshotView } from './group-kinds.ts';
-import { handlesOf, type SnapshotKinds } from './kinds.ts';
+import { handlesOf, sharersOf, type SnapshotKinds } from './kinds.ts';
 import { isOnKnownNode, isOnLiveNode } from './snapshot-nodes.ts';
 import { nanoseconds, nodeSnapshotIntent, nodeSnapshotSource } from './views.ts';
 
@@ -153,16 +153,13 @@ export class GroupContentKind implements ContentKind<VolumeGroupSnapshotContent,
     const { store } = this.#deps.cluster.volumes;
     const given = view.given?.snapshotHandles ?? [];
     const ofGroup = view.given === undefined ? [] : store.byIndex('group', view.given.handle);
-    const sharers = groupHandlesOf(content)
-      .flatMap((handle) => this.contents.store.byIndex('handle', handle))
-      .filter(({ metadata }) => metadata?.uid !== content.metadata?.uid);
     return {
       content: view,
       members: this.#membersOf(content, lookup),
       unnamed: ofGroup
         .map(({ status }) => status?.volumeHandle ?? '')
         .filter((handle) => !given.includes(handle)),
-      sharers: sharers.map(({ metadata }) => metadata?.name ?? ''),
+      sharers: sharersOf(content, groupHandlesOf(content), this.contents),
       isRefused: false,
     };
   }

@@ -64,6 +64,18 @@ export function handlesOf({ spec, status }: VolumeSnapshotContent): readonly str
   return [...new Set(handles.filter((handle) => handle !== undefined && handle !== ''))] as string[];
 }
 
+/** Names of the other contents that share a handle with `content`, once for each handle. */
+export function sharersOf<T extends KubeObject>(
+  content: T,
+  handles: readonly string[],
+  { store }: Pick<Informer<T>, 'store'>,
+): readonly string[] {
+  return handles
+    .flatMap((handle) => store.byIndex('handle', handle))
+    .filter(({ metadata }) => metadata?.uid !== content.metadata?.uid)
+    .map(({ metadata }) => metadata?.name ?? '');
+}
+
 /**
  * Waits until the cluster serves all three kinds, runs their informers in `tasks`, and resolves
  * when they have synced.

@@ -9,7 +9,7 @@ import {
 import { findObject, type KubeClient, listAll } from '../../kube/client.ts';
 import type { Cluster } from '../context/cluster.ts';
 import type { ContentKind, LivePlan, NodeSnapshotOwnership } from './content-reconciler.ts';
-import { handlesOf, type SnapshotKinds } from './kinds.ts';
+import { handlesOf, sharersOf, type SnapshotKinds } from './kinds.ts';
 import { isOnKnownNode, isOnLiveNode } from './snapshot-nodes.ts';
 import {
   contentView,
@@ -130,15 +130,13 @@ export class SnapshotContentKind implements ContentKind<VolumeSnapshotContent, C
   ): SnapshotContentState {
     const source = this.#sourceOf(content);
     const handle = nodeSnapshot?.status?.volumeHandle;
-    const sharers = [...handlesOf(content), ...(handle === undefined ? [] : [handle])]
-      .flatMap((each) => this.contents.store.byIndex('handle', each))
-      .filter(({ metadata }) => metadata?.uid !== content.metadata?.uid);
+    const handles = [...handlesOf(content), ...(handle === undefined ? [] : [handle])];
     return {
       ...rest,
       content: contentView(content),
       nodeSnapshot: nodeSnapshot && nodeSnapshotView(nodeSnapshot),
       source: source && nodeSnapshotSource(source),
-      sharers: sharers.map(({ metadata }) => metadata?.name ?? ''),
+      sharers: sharersOf(content, handles, this.contents),
     };
   }
 }
